@@ -1,0 +1,101 @@
+"""What an algorithm is to the engine: a tuple of pure functions and optax transforms."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+PyTree = Any
+Metrics = dict[str, jax.Array]
+
+
+class Phase(NamedTuple):
+    """A stretch of a run with constant shapes, compiled once. Hashable, static.
+
+    Attributes:
+      start: its first train step.
+      stop: the step after its last.
+      batch_size: reals of one update, over all devices.
+      image_size: pixels a side.
+    """
+
+    start: int
+    stop: int
+    batch_size: int
+    image_size: int
+
+
+class Context(NamedTuple):
+    """What a function of an algorithm may see besides its arguments.
+
+    Attributes:
+      batch: the reals of this update: "image" (N, H, W, C) float32 in
+        `Algorithm.value_range`, "label" (N,) int32.
+      key: this function's own, for this step and update.
+      step: int32 scalar, the train steps done before this one.
+      phase: the present phase.
+      aug: the augmentation controller's state, () without one.
+    """
+
+    batch: dict[str, jax.Array]
+    key: jax.Array
+    step: jax.Array
+    phase: Phase
+    aug: PyTree
+
+
+def no_penalty(params, vars, fake, context) -> tuple[jax.Array, Metrics]:
+    """The penalty of an algorithm that has none."""
+    return jnp.zeros(()), {}
+
+
+class Algorithm(NamedTuple):
+    """A GAN, as `ganjax.step` trains it. `vars` are a player's Flax collections but "params".
+
+    D's forward pass (`judge`) and the losses on its outputs stand apart, so that the
+    simultaneous order can pull both players' gradients out of one forward pass. What an
+    order does not use (D(real) in G's update, say) the compiler removes.
+
+    Attributes:
+      init: key -> ((params, vars) of G, (params, vars) of D).
+      latent: (key, n) -> z, n latents.
+      generate: (params, vars, z, context) -> (fake, vars), as in training.
+      judge: (params, vars, fake, context) -> (scores, vars): D on the fakes and on
+        context.batch; `scores` is any pytree of its outputs.
+      d_loss: (scores, context) -> (scalar, metrics).
+      g_loss: (scores, context) -> (scalar, metrics).
+      sample: (params, vars, z, label, phase) -> images in `value_range`, as in inference
+        (running averages, no dropout).
+      g_tx: the generator's optimiser.
+      d_tx: the discriminator's.
+      phases: the run, from step 0 and without gaps.
+      penalty: (params, vars, fake, context) -> (weighted scalar, metrics), added to d_loss.
+      value_range: black and white, as the networks see them.
+      n_critic: updates of D in a train step.
+      reals_per_step: batches of reals in a train step: n_critic, or 1 that all updates share.
+      order: a name in `ganjax.step.ORDERS`.
+      ema_decay: step -> decay of the generator's moving average.
+      aug_init: () -> the augmentation controller's state.
+      aug_update: (state, metrics of D's update) -> state.
+    """
+
+    init: Callable
+    latent: Callable
+    generate: Callable
+    judge: Callable
+    d_loss: Callable
+    g_loss: Callable
+    sample: Callable
+    g_tx: optax.GradientTransformation
+    d_tx: optax.GradientTransformation
+    phases: tuple[Phase, ...]
+    penalty: Callable = no_penalty
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    n_critic: int = 1
+    reals_per_step: int = 1
+    order: str = "alternating"
+    ema_decay: Callable = lambda step: 0.999
+    aug_init: Callable = lambda: ()
+    aug_update: Callable = lambda aug, metrics: aug

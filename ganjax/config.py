@@ -1,0 +1,156 @@
+"""Configs, read once: a ConfigDict in, a frozen and checked object out.
+
+The fields that every config has are `RunConfig`; an algorithm's `Config` adds its own. Types
+and ranges are declared here and nowhere else; a field that is unknown, missing, of the wrong
+type or out of range is refused in one line before anything is built.
+"""
+
+import difflib
+import importlib
+from typing import Annotated, Any, Literal, NamedTuple
+
+import ml_collections
+import pydantic
+from pydantic import Field, PositiveFloat, PositiveInt
+
+Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run; the message is one line for the user."""
+
+
+class Fields(pydantic.BaseModel):
+    """A group of fields: frozen, strict in types, closed to unknown names."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataConfig(Fields):
+    """Which images.
+
+    Attributes:
+      source: `embedded:mnist5k`, `embedded:emoji64` or `tfds:<name>`.
+      channels: 1 (grey) or 3 (RGB); images are converted.
+      fit: how images get to image_size: "pad" centres them on their own background
+        colour, "resize" crops the central square and resizes it (area when shrinking).
+      on_device: whether the whole set is kept on the devices and only indices travel.
+    """
+
+    source: str
+    channels: Literal[1, 3]
+    fit: Literal["pad", "resize"]
+    on_device: bool
+
+
+class AdamConfig(Fields):
+    """Adam (Kingma & Ba 2014), the fields of `optax.adam`."""
+
+    learning_rate: PositiveFloat
+    b1: Fraction
+    b2: Fraction
+    eps: PositiveFloat
+
+
+class RunConfig(Fields):
+    """The fields that every config has.
+
+    Attributes:
+      algorithm: a file of ganjax/algorithms, or the dotted name of a module of your own.
+      seed: of everything: initialisation, data order, latents, noise.
+      total_steps: train steps of the run.
+      batch_size: reals of one update, over all devices.
+      image_size: pixels a side.
+      data: which images.
+      ema_decay: of the generator's moving average, which is what is sampled.
+      log_every: steps between lines of metrics.
+      sample_every: steps between pictures.
+      eval_every: steps between evaluations on held-out data.
+      checkpoint_every: steps between checkpoints.
+      keep_checkpoints: how many of the latest are kept.
+    """
+
+    algorithm: str
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    total_steps: PositiveInt
+    batch_size: PositiveInt
+    image_size: PositiveInt
+    data: DataConfig
+    ema_decay: Fraction
+    log_every: PositiveInt
+    sample_every: PositiveInt
+    eval_every: PositiveInt
+    checkpoint_every: PositiveInt
+    keep_checkpoints: PositiveInt
+
+
+# What may differ between a run and its continuation: all else would make it another run.
+CONTINUABLE = frozenset(
+    "total_steps log_every sample_every eval_every checkpoint_every keep_checkpoints".split()
+)
+
+
+class Loaded(NamedTuple):
+    """A checked config and the algorithm module that it names."""
+
+    config: RunConfig
+    module: Any
+
+
+def load(raw: ml_collections.ConfigDict | dict) -> Loaded:
+    """Checks a config against its algorithm's fields.
+
+    Args:
+      raw: what `get_config` of a config file returned, or the content of a config.json.
+
+    Raises:
+      ConfigError: in one line: the field, its value and the mend.
+    """
+    raw = raw.to_dict() if isinstance(raw, ml_collections.ConfigDict) else dict(raw)
+    name = raw.get("algorithm")
+    if not isinstance(name, str):
+        raise ConfigError(f"config.algorithm={name!r}: name a file of ganjax/algorithms")
+    path = name if "." in name else f"ganjax.algorithms.{name}"
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name is None or not path.startswith(error.name):
+            raise  # A dependency of the algorithm's own is missing.
+        raise ConfigError(
+            f"config.algorithm={name!r}: there is no module {path}; name a file of "
+            "ganjax/algorithms or a module of your own"
+        ) from None
+    try:
+        return Loaded(module.Config.model_validate(raw), module)
+    except pydantic.ValidationError as error:
+        raise ConfigError(_line(error.errors()[0], module.Config)) from None
+
+
+def _line(error: dict, schema: type[Fields]) -> str:
+    """One pydantic error as "config.<field>=<value>: <what is wrong and the mend>"."""
+    *path, last = [str(part) for part in error["loc"]]
+    field = ".".join(["config", *path, last])
+    if error["type"] == "extra_forbidden":
+        for part in path:
+            schema = schema.model_fields[part].annotation
+        known = list(schema.model_fields)
+        close = difflib.get_close_matches(last, known, 1)
+        mend = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+        return f"{field}={error['input']!r}: no such field; {mend}"
+    if error["type"] == "missing":
+        return f"{field} is missing: the config file must set it"
+    message = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return f"{field}={error['input']!r}: {message}"
+
+
+def differences(one: dict, other: dict, prefix: str = "config") -> list[str]:
+    """The dotted names of the fields in which two config dicts differ, in order."""
+    names = []
+    for name in [*one, *(name for name in other if name not in one)]:
+        a, b = one.get(name), other.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            names += differences(a, b, f"{prefix}.{name}")
+        elif a != b:
+            names.append(f"{prefix}.{name}")
+    return names

@@ -1,0 +1,1 @@
+"""Networks: pure Flax linen modules."""

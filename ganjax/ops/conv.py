@@ -1,0 +1,248 @@
+"""Two-dimensional convolutions that stay closed under reverse differentiation.
+
+A convolution is one trilinear form in (input x, kernel k, output cotangent g). Its
+three partial maps are
+
+    conv(x, k) -> g        kernel_grad(x, g) -> k        input_grad(g, k) -> x
+
+and each of the three is bilinear, with the other two as its derivatives. Written
+once with ``jax.custom_vjp``, every order of reverse differentiation (a gradient
+penalty is of second order) stays inside these three maps, each of which XLA lowers
+well. Left to JAX, the kernel gradient of a transposed convolution is a convolution
+whose left side is dilated: tens of times slower on CPU, and no pattern that cuDNN's
+backward-filter matches. A transposed convolution is `input_grad` with its arguments
+named anew.
+
+Forward-mode differentiation (``jax.jvp``, ``jax.hessian``) is refused by JAX for
+custom_vjp functions; gradient penalties and Hessian-vector products are had by reverse
+over reverse.
+
+Layout: NHWC images, HWIO kernels. Arguments of one call share one dtype.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+from jax import lax
+
+Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
+
+
+class Geometry(NamedTuple):
+    """All that is static about a convolution; hashable, as a static argument must be.
+
+    Attributes:
+      strides: (vertical, horizontal) steps of the window.
+      padding: ((top, bottom), (left, right)) zeros added to the input; negative crops.
+      size: (height, width) of the input: strides make it ambiguous from the output.
+      window: (height, width) of the kernel.
+    """
+
+    strides: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]]
+    size: tuple[int, int]
+    window: tuple[int, int]
+
+    @property
+    def out(self) -> tuple[int, int]:
+        """(height, width) of the output."""
+        return tuple(
+            (n + sum(pad) - k) // s + 1
+            for n, k, s, pad in zip(
+                self.size, self.window, self.strides, self.padding, strict=True
+            )
+        )
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the window covers the whole input once: the three maps are products."""
+        return self.size == self.window and self.padding == ((0, 0), (0, 0))
+
+    def input_grad_padding(self) -> tuple[tuple[int, int], ...]:
+        """Padding of the stride-dilated cotangent that gives back exactly `size`."""
+        return tuple(
+            (k - 1 - low, n + low - (o - 1) * s - 1)
+            for n, k, s, o, (low, _) in zip(
+                self.size, self.window, self.strides, self.out, self.padding, strict=True
+            )
+        )
+
+    def kernel_grad_padding(self) -> tuple[tuple[int, int], ...]:
+        """Padding of the input that gives back exactly `window`.
+
+        It differs from `padding` where the stride never reaches the last rows: those
+        are cut.
+        """
+        return tuple(
+            (low, (o - 1) * s + k - n - low)
+            for n, k, s, o, (low, _) in zip(
+                self.size, self.window, self.strides, self.out, self.padding, strict=True
+            )
+        )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv(x, k, geometry):
+    if geometry.is_dense:
+        y = lax.dot_general(x, k, (((1, 2, 3), (0, 1, 2)), ((), ())))
+        return y[:, None, None, :]
+    return lax.conv_general_dilated(
+        x,
+        k,
+        geometry.strides,
+        geometry.padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _input_grad(g, k, geometry):
+    if geometry.is_dense:
+        return lax.dot_general(g[:, 0, 0], k, (((1,), (3,)), ((), ())))
+    return lax.conv_general_dilated(
+        g,
+        lax.rev(k, (0, 1)),
+        (1, 1),
+        geometry.input_grad_padding(),
+        lhs_dilation=geometry.strides,
+        dimension_numbers=("NHWC", "HWOI", "NHWC"),
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _kernel_grad(x, g, geometry):
+    if geometry.is_dense:
+        return lax.dot_general(x, g[:, 0, 0], (((0,), (0,)), ((), ())))
+    return lax.conv_general_dilated(
+        x,
+        g,
+        (1, 1),
+        geometry.kernel_grad_padding(),
+        rhs_dilation=geometry.strides,
+        dimension_numbers=("CHWN", "IHWO", "HWNC"),
+    )
+
+
+def _save(bilinear):
+    """The forward rule that all three share: a bilinear map's residuals are its arguments."""
+    return lambda a, b, geometry: (bilinear(a, b, geometry), (a, b))
+
+
+_conv.defvjp(
+    _save(_conv),
+    lambda geometry, args, g: (
+        _input_grad(g, args[1], geometry),
+        _kernel_grad(args[0], g, geometry),
+    ),
+)
+_input_grad.defvjp(
+    _save(_input_grad),
+    lambda geometry, args, x: (
+        _conv(x, args[1], geometry),
+        _kernel_grad(x, args[0], geometry),
+    ),
+)
+_kernel_grad.defvjp(
+    _save(_kernel_grad),
+    lambda geometry, args, k: (
+        _input_grad(args[1], k, geometry),
+        _conv(args[0], k, geometry),
+    ),
+)
+
+
+def conv(x: jax.Array, kernel: jax.Array, strides=(1, 1), padding: Padding = "SAME") -> jax.Array:
+    """Cross-correlation of images with a kernel, as `flax.linen.Conv` computes it.
+
+    Args:
+      x: (N, H, W, I) images.
+      kernel: (h, w, I, O), of x's dtype.
+      strides: an int or (vertical, horizontal).
+      padding: "SAME", "VALID", an int for every side, or ((top, bottom), (left, right)).
+
+    Returns:
+      (N, H', W', O) with H' = (H + top + bottom - h) // stride + 1.
+
+    Raises:
+      ValueError: the shapes do not fit, or the output would be empty.
+    """
+    _check(x, kernel)
+    strides = _pair(strides)
+    size, window = x.shape[1:3], kernel.shape[:2]
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(size, window, strides, padding)
+    geometry = Geometry(strides, _pads(padding), size, window)
+    if min(geometry.out) < 1:
+        raise ValueError(f"conv: a {window} window with padding {padding} is larger than {size}")
+    return _conv(x, kernel, geometry)
+
+
+def conv_transpose(
+    x: jax.Array, kernel: jax.Array, strides=(1, 1), padding: Padding = "SAME"
+) -> jax.Array:
+    """Transposed convolution, as `flax.linen.ConvTranspose` computes it by default.
+
+    It is the input gradient of a convolution whose kernel is this one turned by half
+    and with its channels swapped. "SAME" gives H' = H * stride, "VALID" gives
+    H' = H * stride + max(h - stride, 0); numbers pad the stride-dilated input, as in
+    `jax.lax.conv_transpose` (they are not PyTorch's `padding`, which is h - 1 - pad).
+
+    Args:
+      x: (N, H, W, I) images.
+      kernel: (h, w, I, O), of x's dtype.
+      strides: an int or (vertical, horizontal).
+      padding: "SAME", "VALID", an int for every side, or ((top, bottom), (left, right)).
+
+    Returns:
+      (N, H', W', O).
+
+    Raises:
+      ValueError: the shapes do not fit, or the output would be empty.
+    """
+    _check(x, kernel)
+    strides = _pair(strides)
+    window = kernel.shape[:2]
+    if isinstance(padding, str):
+        padding = [_transpose_pads(k, s, padding) for k, s in zip(window, strides, strict=True)]
+    pads = _pads(padding)
+    size = tuple(
+        (n - 1) * s + 2 + low + high - k
+        for n, k, s, (low, high) in zip(x.shape[1:3], window, strides, pads, strict=True)
+    )
+    if min(size) < 1:
+        raise ValueError(f"conv_transpose: padding {padding} leaves nothing of {x.shape[1:3]}")
+    forward = tuple((k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(window, pads, strict=True))
+    kernel = lax.rev(kernel, (0, 1)).swapaxes(2, 3)
+    return _input_grad(x, kernel, Geometry(strides, forward, size, window))
+
+
+def _transpose_pads(k: int, s: int, padding: str) -> tuple[int, int]:
+    """Padding of one dilated axis, as `jax.lax.conv_transpose` defines it."""
+    if padding == "VALID":
+        total, before = k + s - 2 + max(k - s, 0), k - 1
+    elif padding == "SAME":
+        total = k + s - 2
+        before = k - 1 if s > k - 1 else -(-total // 2)
+    else:
+        raise ValueError(f'conv_transpose: padding {padding!r} is neither "SAME" nor "VALID"')
+    return before, total - before
+
+
+def _pair(value) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def _pads(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
+    return tuple(_pair(p) for p in _pair(padding))
+
+
+def _check(x, kernel) -> None:
+    if x.ndim != 4 or kernel.ndim != 4 or x.shape[3] != kernel.shape[2]:
+        raise ValueError(
+            f"convolution: images (N, H, W, I) and a kernel (h, w, I, O) are needed, "
+            f"not {x.shape} and {kernel.shape}"
+        )
+    if x.dtype != kernel.dtype:
+        raise ValueError(f"convolution: images are {x.dtype} but the kernel is {kernel.dtype}")

@@ -1,0 +1,244 @@
+"""The two-player engine: one pure train step for every algorithm.
+
+An algorithm is data to it (`ganjax.algorithms.base`). In which order the players move, and
+how the updates of D are repeated, are functions chosen once, when the step is built.
+
+A player's variables (BatchNorm averages) move in its own update alone: the generator's do
+not when it makes fakes for D, nor D's when it judges for the generator.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import NamedSharding
+
+from ganjax.algorithms.base import Algorithm, Context, Metrics, Phase, PyTree
+from ganjax.keys import fold
+from ganjax.state import Ema, GanState, Player
+
+Step = Callable[..., tuple[GanState, Metrics]]
+
+
+def init_state(algorithm: Algorithm, key: jax.Array) -> GanState:
+    """The state at step 0: both players initialised, the average a copy of the generator.
+
+    Args:
+      algorithm: whose networks and optimisers to initialise.
+      key: the run's root key.
+    """
+    (g_params, g_vars), (d_params, d_vars) = algorithm.init(fold(key, "init"))
+    # Copies, since the state is donated and a buffer can be donated only once.
+    copy = partial(jax.tree.map, jnp.copy)
+    return GanState(
+        step=jnp.zeros((), jnp.int32),
+        g=Player(g_params, algorithm.g_tx.init(g_params), g_vars),
+        d=Player(d_params, algorithm.d_tx.init(d_params), d_vars),
+        ema=Ema(copy(g_params), copy(g_vars)),
+        aug=algorithm.aug_init(),
+    )
+
+
+def make_train_step(
+    algorithm: Algorithm, *, unroll: bool, sharding: NamedSharding | None = None
+) -> Step:
+    """The pure `train_step(state, batch, key, *, phase) -> (state, metrics)`.
+
+    `batch` leaves are (reals_per_step, N, ...): uint8 images, scaled here to the algorithm's
+    range, or floats, taken as they are. `key` is the run's root key, the same at every step.
+    Metrics are float32 scalars: d_loss (with its penalty), g_loss, the gradient norms
+    d_grad_norm and g_grad_norm, and the algorithm's own; those of D are means over its
+    n_critic updates.
+
+    Args:
+      algorithm: what to train.
+      unroll: whether the updates of D are unrolled in the program. Do so on CPU, where XLA
+        runs a convolution inside a loop some twenty times slower; elsewhere a loop compiles
+        faster and runs the same.
+      sharding: how (N, ...) arrays lie on the devices; None leaves it to the compiler.
+
+    Returns:
+      A function for `jax.jit` with `phase` static and `state` donated.
+
+    Raises:
+      ValueError: the order is unknown, or is simultaneous and n_critic is not 1.
+    """
+    if algorithm.order not in ORDERS:
+        raise ValueError(f"order={algorithm.order!r} is none of {', '.join(ORDERS)}")
+    if algorithm.order == "simultaneous" and algorithm.n_critic != 1:
+        raise ValueError(
+            f"n_critic={algorithm.n_critic}: the simultaneous order updates both players once "
+            "a step; set n_critic=1 or the alternating order"
+        )
+    move = ORDERS[algorithm.order]
+    repeat = _unrolled if unroll or algorithm.n_critic == 1 else _scanned
+
+    def train_step(state, batch, key, *, phase):
+        turn = _turns(algorithm, state, batch, fold(key, "train", state.step), phase, sharding)
+        g, d, aug, metrics = move(algorithm, state, turn, repeat)
+        ema = optax.incremental_update(
+            (g.params, g.vars),
+            (state.ema.params, state.ema.vars),
+            1.0 - algorithm.ema_decay(state.step),
+        )
+        return GanState(state.step + 1, g, d, Ema(*ema), aug), metrics
+
+    return train_step
+
+
+def make_eval_step(algorithm: Algorithm, *, sharding: NamedSharding | None = None) -> Callable:
+    """`eval_step(state, batch, key, *, phase) -> metrics`: D's loss on held-out reals.
+
+    One batch of reals against fresh fakes of the present generator; nothing is updated and
+    no penalty added. Names carry "val_". A gap to the training loss that grows is a critic
+    that memorises its data (Gulrajani et al. 2017, figure 5b).
+
+    Args:
+      algorithm: as for `make_train_step`.
+      sharding: as for `make_train_step`.
+    """
+
+    def eval_step(state, batch, key, *, phase):
+        turn = _turns(algorithm, state, batch, fold(key, "eval", state.step), phase, sharding)
+        turn = turn("d", 0, state.aug)
+        fake, _ = turn.generate(state.g.params, state.g.vars)
+        scores, _ = turn.judge(state.d.params, state.d.vars, fake)
+        loss, metrics = turn.d_loss(scores)
+        return {f"val_{name}": value for name, value in ({"d_loss": loss} | metrics).items()}
+
+    return eval_step
+
+
+class _Turn(NamedTuple):
+    """An algorithm's functions with the context of one update filled in."""
+
+    algorithm: Algorithm
+    context: Context
+    sharding: NamedSharding | None
+
+    def _at(self, name: str) -> Context:
+        return self.context._replace(key=fold(self.context.key, name))
+
+    def generate(self, params, vars):
+        size = jax.tree.leaves(self.context.batch)[0].shape[0]
+        z = self.algorithm.latent(fold(self.context.key, "latent"), size)
+        if self.sharding is not None:
+            z = jax.lax.with_sharding_constraint(z, self.sharding)
+        return self.algorithm.generate(params, vars, z, self._at("generate"))
+
+    def judge(self, params, vars, fake):
+        return self.algorithm.judge(params, vars, fake, self._at("judge"))
+
+    def d_loss(self, scores):
+        return self.algorithm.d_loss(scores, self._at("d_loss"))
+
+    def g_loss(self, scores):
+        return self.algorithm.g_loss(scores, self._at("g_loss"))
+
+    def penalty(self, params, vars, fake):
+        return self.algorithm.penalty(params, vars, fake, self._at("penalty"))
+
+
+def _turns(algorithm, state, batch, key, phase: Phase, sharding) -> Callable[..., _Turn]:
+    """(player, update, augmentation) -> its turn, with its own reals and key."""
+    low, high = algorithm.value_range
+
+    def scaled(leaf):
+        return leaf / 255.0 * (high - low) + low if leaf.dtype == jnp.uint8 else leaf
+
+    def turn(player: str, i, aug: PyTree) -> _Turn:
+        reals = {name: scaled(leaf[i % leaf.shape[0]]) for name, leaf in batch.items()}
+        context = Context(reals, fold(key, player, i), state.step, phase, aug)
+        return _Turn(algorithm, context, sharding)
+
+    return turn
+
+
+def _update(player: Player, tx: optax.GradientTransformation, gradient, vars) -> Player:
+    updates, opt_state = tx.update(gradient, player.opt_state, player.params)
+    return Player(optax.apply_updates(player.params, updates), opt_state, vars)
+
+
+def _alternating(algorithm, state, turn, repeat):
+    """n_critic updates of D, then one of G with a fresh z against the new D."""
+
+    def update_d(carry, i):
+        d, aug = carry
+        now = turn("d", i, aug)
+        fake = jax.lax.stop_gradient(now.generate(state.g.params, state.g.vars)[0])
+
+        def objective(params):
+            scores, vars = now.judge(params, d.vars, fake)
+            loss, metrics = now.d_loss(scores)
+            penalty, more = now.penalty(params, d.vars, fake)
+            return loss + penalty, (vars, metrics | more)
+
+        (loss, (vars, metrics)), gradient = jax.value_and_grad(objective, has_aux=True)(d.params)
+        metrics |= {"d_loss": loss, "d_grad_norm": optax.global_norm(gradient)}
+        d = _update(d, algorithm.d_tx, gradient, vars)
+        return (d, algorithm.aug_update(aug, metrics)), metrics
+
+    (d, aug), d_metrics = repeat(update_d, (state.d, state.aug), algorithm.n_critic)
+    now = turn("g", algorithm.n_critic - 1, aug)
+
+    def objective(params):
+        fake, vars = now.generate(params, state.g.vars)
+        scores, _ = now.judge(d.params, d.vars, fake)
+        loss, metrics = now.g_loss(scores)
+        return loss, (vars, metrics)
+
+    (loss, (vars, metrics)), gradient = jax.value_and_grad(objective, has_aux=True)(state.g.params)
+    metrics |= {"g_loss": loss, "g_grad_norm": optax.global_norm(gradient)}
+    return _update(state.g, algorithm.g_tx, gradient, vars), d, aug, d_metrics | metrics
+
+
+def _simultaneous(algorithm, state, turn, repeat):
+    """Both players from one forward pass of G and of D, at the old parameters.
+
+    One vjp is pulled twice, so D(fake) is computed once for both.
+    """
+    del repeat  # One update each: there is nothing to repeat.
+    now = turn("both", 0, state.aug)
+
+    def forward(g_params, d_params):
+        fake, g_vars = now.generate(g_params, state.g.vars)
+        scores, d_vars = now.judge(d_params, state.d.vars, fake)
+        return scores, (fake, g_vars, d_vars)
+
+    scores, pull, (fake, g_vars, d_vars) = jax.vjp(
+        forward, state.g.params, state.d.params, has_aux=True
+    )
+    (d_loss, d_metrics), d_pull = jax.value_and_grad(now.d_loss, has_aux=True)(scores)
+    (g_loss, g_metrics), g_pull = jax.value_and_grad(now.g_loss, has_aux=True)(scores)
+    (penalty, more), d_gradient = jax.value_and_grad(now.penalty, has_aux=True)(
+        state.d.params, state.d.vars, jax.lax.stop_gradient(fake)
+    )
+    d_gradient = jax.tree.map(jnp.add, d_gradient, pull(d_pull)[1])
+    g_gradient = pull(g_pull)[0]
+    metrics = (d_metrics | more) | {
+        "d_loss": d_loss + penalty,
+        "d_grad_norm": optax.global_norm(d_gradient),
+    }
+    aug = algorithm.aug_update(state.aug, metrics)
+    metrics |= g_metrics | {"g_loss": g_loss, "g_grad_norm": optax.global_norm(g_gradient)}
+    g = _update(state.g, algorithm.g_tx, g_gradient, g_vars)
+    return g, _update(state.d, algorithm.d_tx, d_gradient, d_vars), aug, metrics
+
+
+ORDERS = {"alternating": _alternating, "simultaneous": _simultaneous}
+
+
+def _unrolled(body, carry, n: int):
+    metrics = []
+    for i in range(n):
+        carry, now = body(carry, i)
+        metrics.append(now)
+    return carry, jax.tree.map(lambda *values: sum(values) / n, *metrics)
+
+
+def _scanned(body, carry, n: int):
+    carry, metrics = jax.lax.scan(body, carry, jnp.arange(n))
+    return carry, jax.tree.map(partial(jnp.mean, axis=0), metrics)
