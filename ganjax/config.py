@@ -87,7 +87,15 @@ class RunConfig(Fields):
 
 # What may differ between a run and its continuation: all else would make it another run.
 CONTINUABLE = frozenset(
-    "total_steps log_every sample_every eval_every checkpoint_every keep_checkpoints".split()
+    f"config.{name}"
+    for name in (
+        "total_steps",
+        "log_every",
+        "sample_every",
+        "eval_every",
+        "checkpoint_every",
+        "keep_checkpoints",
+    )
 )
 
 

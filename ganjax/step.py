@@ -16,8 +16,10 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import NamedSharding
 
-from ganjax.algorithms.base import Algorithm, Context, Metrics, Phase, PyTree
+from ganjax.algorithms.base import Algorithm, Context, Metrics, PyTree
+from ganjax.images import to_uint8
 from ganjax.keys import fold
+from ganjax.phases import Phase
 from ganjax.state import Ema, GanState, Player
 
 Step = Callable[..., tuple[GanState, Metrics]]
@@ -110,6 +112,25 @@ def make_eval_step(algorithm: Algorithm, *, sharding: NamedSharding | None = Non
         return {f"val_{name}": value for name, value in ({"d_loss": loss} | metrics).items()}
 
     return eval_step
+
+
+def make_sampler(algorithm: Algorithm) -> Callable:
+    """`sampler(ema, key, *, phase, num) -> uint8 (num, H, W, C)` of the averaged generator.
+
+    The latents follow from the key alone: one key gives the same z at every step of a run.
+    Labels go round the classes.
+
+    Args:
+      algorithm: whose generator.
+    """
+
+    def sampler(ema, key, *, phase, num):
+        z = algorithm.latent(fold(key, "sample"), num)
+        label = jnp.arange(num) % algorithm.num_classes
+        samples = algorithm.sample(ema.params, ema.vars, z, label, phase)
+        return to_uint8(samples, algorithm.value_range)
+
+    return sampler
 
 
 class _Turn(NamedTuple):

@@ -7,24 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from ganjax.phases import Phase
+
 PyTree = Any
 Metrics = dict[str, jax.Array]
-
-
-class Phase(NamedTuple):
-    """A stretch of a run with constant shapes, compiled once. Hashable, static.
-
-    Attributes:
-      start: its first train step.
-      stop: the step after its last.
-      batch_size: reals of one update, over all devices.
-      image_size: pixels a side.
-    """
-
-    start: int
-    stop: int
-    batch_size: int
-    image_size: int
 
 
 class Context(NamedTuple):
@@ -76,6 +62,7 @@ class Algorithm(NamedTuple):
       n_critic: updates of D in a train step.
       reals_per_step: batches of reals in a train step: n_critic, or 1 that all updates share.
       order: a name in `ganjax.step.ORDERS`.
+      num_classes: labels are 0 .. num_classes - 1; 1 where it is unconditional.
       ema_decay: step -> decay of the generator's moving average.
       aug_init: () -> the augmentation controller's state.
       aug_update: (state, metrics of D's update) -> state.
@@ -96,6 +83,7 @@ class Algorithm(NamedTuple):
     n_critic: int = 1
     reals_per_step: int = 1
     order: str = "alternating"
+    num_classes: int = 1
     ema_decay: Callable = lambda step: 0.999
     aug_init: Callable = lambda: ()
     aug_update: Callable = lambda aug, metrics: aug

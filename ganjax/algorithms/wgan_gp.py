@@ -8,10 +8,11 @@ import optax
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from ganjax import losses, penalties
-from ganjax.algorithms.base import Algorithm, Phase
+from ganjax.algorithms.base import Algorithm
 from ganjax.config import AdamConfig, ConfigError, Fields, Fraction, RunConfig, Widths
 from ganjax.keys import fold
 from ganjax.models import dcgan
+from ganjax.phases import Phase
 
 
 class GeneratorConfig(Fields):

@@ -1,0 +1,61 @@
+"""What the command-line tools share: flags, and errors as one line."""
+
+import sys
+from collections.abc import Callable
+
+from absl import app, flags, logging
+
+from ganjax.checkpoint import CheckpointError
+from ganjax.config import ConfigError
+from ganjax.data.sources import DataError
+
+ERRORS = (ConfigError, DataError, CheckpointError)
+
+
+def run(
+    main: Callable[[list[str]], None],
+    required: str,
+    check: Callable[[list[str]], None] = lambda argv: None,
+) -> None:
+    """`absl.app.run`, but what a user did wrong ends in one line and exit code 2.
+
+    Args:
+      main: takes the arguments that are no flags.
+      required: the flag that must be given.
+      check: looks at the arguments before they are parsed; may raise ConfigError.
+    """
+
+    def parse(argv):
+        try:
+            check(argv)
+            rest = flags.FLAGS(argv)
+            missing = flags.FLAGS[required].value is None
+        except KeyError as error:  # An override of a field that the config lacks.
+            _fail(f"no such field: {error.args[0]}")
+        except (flags.Error, AttributeError, TypeError, ValueError, OSError) as error:
+            # A config file that raises comes wrapped in its whole traceback.
+            _fail(str(error).strip().splitlines()[-1] if "Traceback" in str(error) else error)
+        if len(rest) > 1:
+            _fail(f"{rest[1]!r} is no flag; flags begin with --")
+        if missing:
+            _fail(f"--{required} is missing")
+        if not flags.FLAGS["verbosity"].present:
+            # The libraries' own news is for those who ask for it.
+            logging.set_verbosity(logging.WARNING)
+        return rest
+
+    def guarded(argv):
+        try:
+            main(argv)
+        except ERRORS as error:
+            _fail(error)
+        except KeyboardInterrupt:
+            _fail("stopped before training began")
+
+    app.run(guarded, flags_parser=parse)
+
+
+def _fail(message: object) -> None:
+    text = " ".join(str(message).split())
+    print(f"ganjax: {text}", file=sys.stderr)
+    sys.exit(2)

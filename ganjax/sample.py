@@ -1,0 +1,72 @@
+"""`python -m ganjax.sample --workdir=runs/<name>`: a grid of the averaged generator's samples."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+
+from ganjax import checkpoint, cli, images, workdir
+from ganjax import step as steps
+from ganjax.config import ConfigError
+from ganjax.phases import phase_of
+from ganjax.sharding import make_layout
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.")
+_NUM = flags.DEFINE_integer("num", 64, "How many samples.", lower_bound=1)
+_OUT = flags.DEFINE_string("out", "samples.png", "Where the picture goes.")
+_SEED = flags.DEFINE_integer(
+    "seed", None, "Of the latents; by default the run's, which gives its own pictures' latents."
+)
+
+# Bounds memory; a larger number is made piece by piece.
+PIECE = 256
+
+
+def sample(folder: Path, num: int, seed: int | None = None) -> np.ndarray:
+    """Samples the latest checkpoint of a run.
+
+    Args:
+      folder: the run's.
+      num: how many samples.
+      seed: of the latents; None takes the run's.
+
+    Returns:
+      uint8 (num, H, W, C).
+
+    Raises:
+      ConfigError, CheckpointError: there is no run, or it has no checkpoint yet.
+    """
+    config, module = workdir.read(folder)
+    algorithm = module.build(config)
+    layout = make_layout(jax.local_devices()[:1])
+    if not checkpoint.exist(folder):
+        raise ConfigError(
+            f"--workdir={folder}: the run has no checkpoint yet; one comes every "
+            f"{config.checkpoint_every} steps"
+        )
+    with checkpoint.open_checkpoints(folder) as checkpoints:
+        state = checkpoint.restore_or_init(
+            checkpoints,
+            lambda key: steps.init_state(algorithm, key),
+            jax.random.key(config.seed),
+            layout.replicated,
+        )
+    phase = phase_of(algorithm.phases, int(state.step))
+    sampler = jax.jit(steps.make_sampler(algorithm), static_argnames=("phase", "num"))
+    key = jax.random.key(config.seed if seed is None else seed)
+    return np.asarray(sampler(state.ema, key, phase=phase, num=num))
+
+
+def main(argv: list[str]) -> None:
+    """Writes the picture that the flags describe."""
+    del argv
+    out = Path(_OUT.value)
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out={out}: there is no folder {out.parent}")
+    images.save_png(out, images.grid(sample(Path(_WORKDIR.value), _NUM.value, _SEED.value)))
+    print(out)
+
+
+if __name__ == "__main__":
+    cli.run(main, required="workdir")

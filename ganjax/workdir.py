@@ -1,0 +1,51 @@
+"""The folder of a run and the config that it holds."""
+
+import json
+import os
+from pathlib import Path
+
+from ganjax import checkpoint
+from ganjax.config import CONTINUABLE, ConfigError, Loaded, RunConfig, differences, load
+
+CONFIG = "config.json"
+
+
+def claim(workdir: Path, config: RunConfig) -> None:
+    """Makes the folder and writes config.json, which later tools read the run from.
+
+    Raises:
+      ConfigError: the folder holds checkpoints of a run that this config would not continue.
+    """
+    path = workdir / CONFIG
+    ours = config.model_dump(mode="json")
+    if path.exists() and checkpoint.exist(workdir):
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+        changed = [n for n in differences(ours, theirs) if n not in CONTINUABLE]
+        if changed:
+            raise ConfigError(
+                f"{workdir} holds a run with another {', '.join(changed)} (see {path}): set that, "
+                "or take another --workdir"
+            )
+    (workdir / "samples").mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read(workdir: Path) -> Loaded:
+    """The config of the run in a folder, and its algorithm.
+
+    Raises:
+      ConfigError: there is no run, or its config.json is not one of this version.
+    """
+    path = workdir / CONFIG
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"--workdir={workdir}: no run is there ({path} is missing); name a folder that "
+            "ganjax.main made, such as runs/wgan_gp"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is not JSON ({error}); restore or remove it") from None
+    return load(raw)

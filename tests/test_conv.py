@@ -1,0 +1,249 @@
+"""ganjax.ops.conv and its layers, against lax, Flax and (as stored arrays) PyTorch."""
+
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from jax import lax
+
+from ganjax.models import layers
+from ganjax.ops.conv import conv, conv_transpose
+
+with np.load(Path(__file__).parent / "golden" / "conv_torch.npz") as arrays:
+    GOLDEN = {name: arrays[name] for name in arrays}
+
+BATCH, INPUTS, OUTPUTS = 2, 3, 4
+
+
+def peer(function):
+    """lax's function under our signature."""
+
+    def call(x, k, strides, padding):
+        pads = [(padding, padding)] * 2 if isinstance(padding, int) else padding
+        return function(x, k, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    return call
+
+
+PEERS = {conv: peer(lax.conv_general_dilated), conv_transpose: peer(lax.conv_transpose)}
+both = pytest.mark.parametrize("function", PEERS, ids=lambda f: f.__name__)
+
+# (function, (H, W), (h, w), strides, padding). Windows are kept within the input and padding
+# below the window: beyond, XLA's CPU compiler can abort the process.
+GEOMETRIES = [
+    (conv, (7, 5), (3, 3), (1, 1), "SAME"),
+    (conv, (7, 5), (4, 4), (2, 2), "SAME"),
+    (conv, (7, 5), (1, 1), (2, 2), "SAME"),
+    (conv, (7, 5), (5, 3), (2, 2), "VALID"),
+    (conv, (8, 6), (3, 3), (2, 2), "VALID"),  # the last row and column are never reached
+    (conv, (8, 6), (4, 4), (2, 2), 1),
+    (conv, (8, 6), (5, 3), (2, 1), ((2, 1), (0, 2))),
+    (conv, (4, 4), (4, 4), (1, 1), "VALID"),  # dense
+    (conv, (4, 4), (4, 4), (2, 2), 0),  # dense
+    (conv_transpose, (7, 5), (3, 3), (1, 1), "SAME"),
+    (conv_transpose, (4, 3), (4, 4), (2, 2), "SAME"),
+    (conv_transpose, (7, 5), (5, 3), (2, 2), "SAME"),
+    (conv_transpose, (4, 6), (1, 1), (1, 1), "VALID"),
+    (conv_transpose, (3, 5), (3, 3), (2, 2), "VALID"),
+    (conv_transpose, (4, 6), (4, 4), (2, 2), 1),
+    (conv_transpose, (4, 5), (5, 3), (2, 1), ((2, 1), (0, 2))),
+    (conv_transpose, (1, 1), (4, 4), (1, 1), "VALID"),  # dense
+]
+
+
+def label(case):
+    return "-".join([case[0].__name__, *map(str, case[1:])]).replace(" ", "")
+
+
+def normal(*shape, scale=1.0, seed=0):
+    return (scale * np.random.RandomState(seed).randn(*shape)).astype(np.float32)
+
+
+def inputs(size, window):
+    return normal(BATCH, *size, INPUTS), normal(*window, INPUTS, OUTPUTS, scale=0.3, seed=1)
+
+
+def arguments(case):
+    """((x, k, c), (strides, padding)); c weights the output."""
+    function, size, window, *geometry = case
+    x, k = inputs(size, window)
+    shape = jax.eval_shape(lambda: PEERS[function](x, k, *geometry)).shape
+    return (x, k, normal(*shape, seed=2)), geometry
+
+
+def scalar(function, strides, padding, c=1.0):
+    """A scalar of (x, k); the sine gives it derivatives of every order in either."""
+    return lambda x, k: jnp.sum(jnp.sin(function(x, k, strides, padding)) * c)
+
+
+def penalty(s, argument):
+    """The squared norm of a gradient of `s`, as in a gradient penalty."""
+    return lambda x, k: jnp.sum(jax.grad(s, argument)(x, k) ** 2)
+
+
+def derivatives(function, x, k, c, strides, padding):
+    """Values, first and second derivatives; tests/golden/conv_torch.py lists the names."""
+    s = scalar(function, strides, padding, c)
+
+    # LLVM's optimisation of code that runs once would be half of the time of these tests.
+    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    def run(x, k):
+        sx, sk = jax.grad(s, (0, 1))(x, k)
+        pxx, pxk = jax.grad(penalty(s, 0), (0, 1))(x, k)
+        pkx, pkk = jax.grad(penalty(s, 1), (0, 1))(x, k)
+        y = function(x, k, strides, padding)
+        return {"y": y, "sx": sx, "sk": sk, "pxx": pxx, "pxk": pxk, "pkx": pkx, "pkk": pkk}
+
+    with jax.default_matmul_precision("highest"):
+        return run(x, k)
+
+
+def assert_near(got, want, tolerance=1e-5):
+    """Relative to the largest entry: small ones are differences of large ones."""
+    assert got.keys() == want.keys()
+    for name in got:
+        g, w = (np.asarray(a[name], np.float32) for a in (got, want))
+        assert np.any(w), f"{name} is zero: nothing is tested"
+        np.testing.assert_allclose(g, w, rtol=0, atol=tolerance * np.abs(w).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("case", GEOMETRIES, ids=label)
+def test_float32_matches_lax(case):
+    args, geometry = arguments(case)
+    got = derivatives(case[0], *args, *geometry)
+    assert_near(got, derivatives(PEERS[case[0]], *args, *geometry))
+
+
+@pytest.mark.parametrize("case", [g for g in GEOMETRIES if g[2] == (4, 4)][::2], ids=label)
+def test_bfloat16_matches_lax_in_float32(case):
+    args, geometry = arguments(case)
+    args = [a.astype(jnp.bfloat16) for a in args]
+    got = derivatives(case[0], *args, *geometry)
+    assert {a.dtype for a in got.values()} == {jnp.dtype(jnp.bfloat16)}
+    exact = [a.astype(np.float32) for a in args]
+    assert_near(got, derivatives(PEERS[case[0]], *exact, *geometry), 3e-2)
+
+
+@pytest.mark.parametrize("case", sorted({name.split("/")[0] for name in GOLDEN}))
+def test_matches_pytorch(case):
+    name, stride, padding = case.split("-")
+    strides, padding = (int(stride[1:]),) * 2, int(padding[1:])
+    want = {key.split("/")[1]: a for key, a in GOLDEN.items() if key.startswith(case + "/")}
+    if name == "conv":
+        function, pads = conv, padding
+    else:
+        # PyTorch's padding crops the full output; ours pads the dilated input.
+        function, pads = conv_transpose, [(h - 1 - padding,) * 2 for h in want["k"].shape[2:]]
+    for key, value in want.items():
+        if key not in ("k", "sk", "pxk", "pkk"):
+            want[key] = value.transpose(0, 2, 3, 1)
+        elif name == "conv":
+            want[key] = value.transpose(2, 3, 1, 0)
+        else:  # It is the kernel of the convolution whose gradient this is: turned by half.
+            want[key] = value.transpose(2, 3, 0, 1)[::-1, ::-1]
+    args = [want.pop(key) for key in ("x", "k", "c")]
+    assert_near(derivatives(function, *args, strides, pads), want)
+
+
+@both
+def test_third_order_matches_lax(function):
+    def third(f):
+        q = penalty(penalty(scalar(f, (2, 2), "SAME"), 0), 1)
+        with jax.default_matmul_precision("highest"):
+            qx, qk = jax.jit(jax.grad(q, (0, 1)))(*inputs((4, 3), (3, 3)))
+        return {"qx": qx, "qk": qk}
+
+    assert_near(third(function), third(PEERS[function]))
+
+
+DILATIONS = ("window_strides", "lhs_dilation", "rhs_dilation")
+LAYOUTS = [("NHWC", "HWIO", "NHWC"), ("NHWC", "HWOI", "NHWC"), ("CHWN", "IHWO", "HWNC")]
+# What may differ from 1 with which layout: forward, input gradient, kernel gradient.
+FORMS = {
+    ((name,), lax.conv_dimension_numbers((1,) * 4, (1,) * 4, layout))
+    for name, layout in zip(DILATIONS, LAYOUTS, strict=True)
+}
+
+
+def equations(jaxpr):
+    """All equations, those of inner jaxprs too."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for leaf in jax.tree.leaves(equation.params):
+            inner = getattr(leaf, "jaxpr", leaf)
+            if hasattr(inner, "eqns"):
+                yield from equations(inner)
+
+
+def penalty_forms(function):
+    """(what differs from 1, layout) of each convolution in the gradient of a penalty."""
+    gradient = jax.grad(penalty(scalar(function, (2, 2), "SAME"), 0), 1)
+    found = equations(jax.make_jaxpr(gradient)(*inputs((8, 6), (4, 4))).jaxpr)
+    return {
+        (tuple(d for d in DILATIONS if set(e.params[d]) != {1}), e.params["dimension_numbers"])
+        for e in found
+        if e.primitive.name == "conv_general_dilated"
+    }
+
+
+@both
+def test_penalty_gradient_stays_in_the_three_forms(function):
+    assert penalty_forms(function) == FORMS
+
+
+@both
+def test_lax_leaves_the_three_forms(function):
+    """The test above can fail: lax dilates the left side of a kernel gradient ("CHWN")."""
+    bad = penalty_forms(PEERS[function]) - FORMS
+    assert any("lhs_dilation" in names and layout.lhs_spec == (3, 0, 1, 2) for names, layout in bad)
+
+
+@both
+@pytest.mark.parametrize("axes", [(0, None), (0, 0)], ids=["x", "x_and_k"])
+def test_vmap_is_a_loop(function, axes):
+    x, k = normal(3, BATCH, 6, 5, INPUTS), normal(3, 3, 3, INPUTS, OUTPUTS, seed=1)
+
+    def f(x, k):
+        y, vjp = jax.vjp(lambda x, k: function(x, k, (2, 2), "SAME"), x, k)
+        return y, *vjp(jnp.sin(y))
+
+    with jax.default_matmul_precision("highest"):
+        got = jax.jit(jax.vmap(f, axes))(x, k if axes[1] == 0 else k[0])
+        one = jax.jit(f)
+        want = [one(x[i], k[i if axes[1] == 0 else 0]) for i in range(3)]
+    want = map(np.stack, zip(*want, strict=True))
+    assert_near(dict(enumerate(got)), dict(enumerate(want)))
+
+
+@both
+@pytest.mark.parametrize(
+    ("x", "k", "dtype", "padding", "message"),
+    [
+        ((2, 4, 4, 3), (3, 3, 2, 4), "float32", "SAME", r"needed, not \(2, 4, 4, 3\)"),
+        ((2, 4, 4, 3), (3, 3, 3, 4), "bfloat16", "SAME", "float32 but the kernel is bfloat16"),
+        ((2, 2, 2, 3), (3, 3, 3, 4), "float32", -1, "padding -1"),
+        ((2, 4, 4, 3), (3, 3, 3, 4), "float32", "FULL", "FULL"),
+    ],
+    ids=["channels", "dtype", "empty", "padding"],
+)
+def test_errors(function, x, k, dtype, padding, message):
+    with pytest.raises(ValueError, match=message):
+        function(jnp.ones(x), jnp.ones(k, dtype), padding=padding)
+
+
+@pytest.mark.parametrize("name", ["Conv", "ConvTranspose"])
+@pytest.mark.parametrize(("padding", "use_bias"), [("SAME", True), (1, False)])
+def test_layers_match_flax(name, padding, use_bias):
+    x, _ = inputs((7, 5), (4, 4))
+    settings = {"strides": (2, 2), "padding": padding, "use_bias": use_bias}
+    ours, flax = (getattr(m, name)(OUTPUTS, (4, 4), **settings) for m in (layers, nn))
+    variables = flax.init(jax.random.key(0), x)
+    if use_bias:
+        variables["params"]["bias"] = jnp.asarray(normal(OUTPUTS))
+    assert jax.eval_shape(ours.init, jax.random.key(0), x) == jax.eval_shape(lambda: variables)
+    with jax.default_matmul_precision("highest"):
+        assert_near({"y": ours.apply(variables, x)}, {"y": flax.apply(variables, x)})
