@@ -30,9 +30,7 @@ def run(
             check(argv)
             rest = flags.FLAGS(argv)
             missing = flags.FLAGS[required].value is None
-        except KeyError as error:  # An override of a field that the config lacks.
-            _fail(f"no such field: {error.args[0]}")
-        except (flags.Error, AttributeError, TypeError, ValueError, OSError) as error:
+        except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
             # A config file that raises comes wrapped in its whole traceback.
             _fail(str(error).strip().splitlines()[-1] if "Traceback" in str(error) else error)
         if len(rest) > 1:

@@ -43,6 +43,5 @@ def check_batch(batch_size: int, layout: Layout) -> None:
         lower = batch_size // count * count
         nearest = f"{lower} or {lower + count}" if lower else f"{count}"
         raise ConfigError(
-            f"config.batch_size={batch_size}: {count} devices cannot share it evenly; set "
-            f"{nearest}"
+            f"config.batch_size={batch_size}: {count} devices cannot share it evenly; set {nearest}"
         )

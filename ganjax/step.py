@@ -198,7 +198,7 @@ def _alternating(algorithm, state, turn, repeat):
             return loss + penalty, (vars, metrics | more)
 
         (loss, (vars, metrics)), gradient = jax.value_and_grad(objective, has_aux=True)(d.params)
-        metrics |= {"d_loss": loss, "d_grad_norm": optax.global_norm(gradient)}
+        metrics |= {"d_loss": loss, "d_grad_norm": optax.tree.norm(gradient)}
         d = _update(d, algorithm.d_tx, gradient, vars)
         return (d, algorithm.aug_update(aug, metrics)), metrics
 
@@ -212,7 +212,7 @@ def _alternating(algorithm, state, turn, repeat):
         return loss, (vars, metrics)
 
     (loss, (vars, metrics)), gradient = jax.value_and_grad(objective, has_aux=True)(state.g.params)
-    metrics |= {"g_loss": loss, "g_grad_norm": optax.global_norm(gradient)}
+    metrics |= {"g_loss": loss, "g_grad_norm": optax.tree.norm(gradient)}
     return _update(state.g, algorithm.g_tx, gradient, vars), d, aug, d_metrics | metrics
 
 
@@ -241,10 +241,10 @@ def _simultaneous(algorithm, state, turn, repeat):
     g_gradient = pull(g_pull)[0]
     metrics = (d_metrics | more) | {
         "d_loss": d_loss + penalty,
-        "d_grad_norm": optax.global_norm(d_gradient),
+        "d_grad_norm": optax.tree.norm(d_gradient),
     }
     aug = algorithm.aug_update(state.aug, metrics)
-    metrics |= g_metrics | {"g_loss": g_loss, "g_grad_norm": optax.global_norm(g_gradient)}
+    metrics |= g_metrics | {"g_loss": g_loss, "g_grad_norm": optax.tree.norm(g_gradient)}
     g = _update(state.g, algorithm.g_tx, g_gradient, g_vars)
     return g, _update(state.d, algorithm.d_tx, d_gradient, d_vars), aug, metrics
 

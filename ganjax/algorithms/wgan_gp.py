@@ -114,9 +114,7 @@ def build(config: Config) -> Algorithm:
         return jax.random.normal(key, (n, config.latent_dim))
 
     def generate(params, vars, z, context):
-        return generator.apply(
-            {"params": params, **vars}, z, train=True, mutable=["batch_stats"]
-        )
+        return generator.apply({"params": params, **vars}, z, train=True, mutable=["batch_stats"])
 
     def score(params, x, key):
         return critic.apply({"params": params}, x, train=True, rngs={"dropout": key})

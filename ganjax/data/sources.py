@@ -97,28 +97,21 @@ def _tfds(name: str, split: str, prepare) -> Source:
         builder = tfds.builder(name, file_format="array_record")
     except tfds.core.DatasetNotFoundError:
         raise DataError(f"{field}: TFDS has no set of that name") from None
-    splits = set(builder.info.splits)
-    if not splits:
-        raise DataError(
-            f"{field}: not prepared under {builder.data_dir}; do so once with: pip install "
-            f"'ganjax[tf]' && tfds build {name} --file_format=array_record (another folder: "
-            "set TFDS_DATA_DIR)"
-        )
-    held_out = [n for n in ("validation", "test") if n in splits]
-    if held_out:
-        part = "train" if split == "train" else held_out[0]
-    else:
-        part = "train[:90%]" if split == "train" else "train[90%:]"
-    try:
-        data = builder.as_data_source(split=part)
-    except NotImplementedError:
-        raise DataError(
-            f"{field}: prepared under {builder.data_dir}, but not for random access; do so with: "
-            f"tfds build {name} --file_format=array_record --overwrite"
-        ) from None
     features = builder.info.features
     if "image" not in features:
         raise DataError(f'{field}: its features {sorted(features)} have no "image"')
+    held_out = [n for n in ("validation", "test") if n in builder.info.splits]
+    part = {"train": "train", "validation": "".join(held_out[:1])}[split]
+    if not held_out:
+        part = {"train": "train[:90%]", "validation": "train[90%:]"}[split]
+    try:
+        data = builder.as_data_source(split=part)
+    except (AssertionError, KeyError, NotImplementedError, ValueError):
+        raise DataError(
+            f"{field}: not prepared for random access under {builder.data_dir}; do so once with: "
+            f"pip install 'ganjax[tf]' && tfds build {name} --file_format=array_record (in "
+            "another folder: set TFDS_DATA_DIR)"
+        ) from None
     names = tuple(features["label"].names) if "label" in features else ()
 
     def fetch(indices):

@@ -8,9 +8,9 @@ three partial maps are
 and each of the three is bilinear, with the other two as its derivatives. Written
 once with ``jax.custom_vjp``, every order of reverse differentiation (a gradient
 penalty is of second order) stays inside these three maps, each of which XLA lowers
-well. Left to JAX, the kernel gradient of a transposed convolution is a convolution
-whose left side is dilated: tens of times slower on CPU, and no pattern that cuDNN's
-backward-filter matches. A transposed convolution is `input_grad` with its arguments
+well. Left to JAX, the kernel gradient of a transposed convolution, and so the second
+order of any strided one, is a convolution whose left side is dilated: tens of times
+slower on CPU, and no pattern that cuDNN's backward-filter matches. A transposed convolution is `input_grad` with its arguments
 named anew.
 
 Forward-mode differentiation (``jax.jvp``, ``jax.hessian``) is refused by JAX for
@@ -25,6 +25,7 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from jax import lax
 
 Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
@@ -50,9 +51,7 @@ class Geometry(NamedTuple):
         """(height, width) of the output."""
         return tuple(
             (n + sum(pad) - k) // s + 1
-            for n, k, s, pad in zip(
-                self.size, self.window, self.strides, self.padding, strict=True
-            )
+            for n, k, s, pad in zip(self.size, self.window, self.strides, self.padding, strict=True)
         )
 
     @property
@@ -172,6 +171,7 @@ def conv(x: jax.Array, kernel: jax.Array, strides=(1, 1), padding: Padding = "SA
     strides = _pair(strides)
     size, window = x.shape[1:3], kernel.shape[:2]
     if isinstance(padding, str):
+        _check_name(padding)
         padding = lax.padtype_to_pads(size, window, strides, padding)
     geometry = Geometry(strides, _pads(padding), size, window)
     if min(geometry.out) < 1:
@@ -220,18 +220,26 @@ def conv_transpose(
 
 def _transpose_pads(k: int, s: int, padding: str) -> tuple[int, int]:
     """Padding of one dilated axis, as `jax.lax.conv_transpose` defines it."""
+    _check_name(padding)
     if padding == "VALID":
         total, before = k + s - 2 + max(k - s, 0), k - 1
-    elif padding == "SAME":
+    else:
         total = k + s - 2
         before = k - 1 if s > k - 1 else -(-total // 2)
-    else:
-        raise ValueError(f'conv_transpose: padding {padding!r} is neither "SAME" nor "VALID"')
     return before, total - before
 
 
+def _check_name(padding: str) -> None:
+    if padding not in ("SAME", "VALID"):
+        raise ValueError(f'convolution: padding {padding!r} is neither "SAME" nor "VALID"')
+
+
 def _pair(value) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)
+    if isinstance(value, (int, np.integer)):
+        return (int(value), int(value))
+    if len(value) != 2:
+        raise ValueError(f"convolution: {value} is neither one number nor (vertical, horizontal)")
+    return tuple(value)
 
 
 def _pads(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:

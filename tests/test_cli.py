@@ -1,0 +1,66 @@
+"""The commands as typed: one line and exit code 2 for what is wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from ganjax.main import default_workdir
+
+
+def command(module, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config=configs/nope.py"], "--config=configs/nope.py: there is no file"),
+        (["--config=configs/wgan_gp.py:big"], "preset 'big': there are celeb_a"),
+        (["--config=configs/wgan_gp.py", "--config.n_critik=3"], 'Did you mean "n_critic"'),
+        (["--config=configs/wgan_gp.py", "--config.n_critic=x"], "--config.n_critic=x: invalid"),
+        (["--config=configs/wgan_gp.py", "--config.n_critic=0"], "config.n_critic=0: should be"),
+        (["--config=configs/wgan_gp.py", "--wrkdir=3"], "Did you mean: workdir"),
+        (["--config=configs/wgan_gp.py", "more"], "'more' is no flag"),
+        ([], "--config is missing"),
+    ],
+)
+def test_what_is_wrong_is_one_line(arguments, message, tmp_path):
+    if arguments:
+        arguments = [*arguments, f"--workdir={tmp_path / 'run'}"]
+    result = command("ganjax.main", *arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("ganjax: ")
+    assert message in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_sample_without_a_run(tmp_path):
+    result = command("ganjax.sample", f"--workdir={tmp_path}")
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[0].endswith("such as runs/wgan_gp")
+    result = command("ganjax.sample", f"--workdir={tmp_path}", "--num=0")
+    assert result.returncode == 2
+    assert "--num=0" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "folder"),
+    [
+        ("configs/wgan_gp.py", "runs/wgan_gp"),
+        ("configs/wgan_gp.py:celeb_a", "runs/wgan_gp_celeb_a"),
+        ("/elsewhere/mine.py", "runs/mine"),
+    ],
+)
+def test_default_workdir(config, folder):
+    assert default_workdir(config) == Path(folder)

@@ -1,0 +1,186 @@
+"""Sources and the pipeline: what is in a batch, and that seed and step alone decide it."""
+
+import jax
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from ganjax.data import pipeline, sources
+from ganjax.data.sources import DataError, open_source
+from ganjax.phases import Phase
+from ganjax.sharding import make_layout
+
+PHASE = Phase(start=0, stop=1_000, batch_size=16, image_size=32)
+
+
+def digits(split="train", image_size=32, channels=1, fit="pad"):
+    return open_source("embedded:mnist5k", split, image_size=image_size, channels=channels, fit=fit)
+
+
+def batches(start=0, seed=0, reals=2, phase=PHASE, **options):
+    layout = make_layout()
+    return pipeline.train_batches(
+        digits(), phase, seed=seed, reals=reals, start=start, sharding=layout.batches, **options
+    )
+
+
+def test_embedded_digits():
+    train, held = digits("train"), digits("validation")
+    assert (train.size, held.size) == (4_500, 500)
+    assert train.label_names == tuple("0123456789")
+    labels = held.fetch(np.arange(500))["label"]
+    assert np.array_equal(np.bincount(labels), [50] * 10)  # A tenth of each class.
+    every = train.fetch(np.arange(train.size))
+    assert every["image"].shape == (4_500, 32, 32, 1)
+    assert every["image"].dtype == np.uint8
+    assert every["label"].dtype == np.int32
+    assert not every["image"][:, :2].any(), "padding is not the background"
+    assert every["image"][:, 2:-2, 2:-2].max() == 255
+    seen = {image.tobytes() for image in every["image"]}
+    assert not any(i.tobytes() in seen for i in held.fetch(np.arange(500))["image"])
+
+
+def test_embedded_emoji_resized_and_grey():
+    source = open_source("embedded:emoji64", "train", image_size=32, channels=3, fit="resize")
+    full = open_source("embedded:emoji64", "train", image_size=64, channels=3, fit="resize")
+    small, large = (s.fetch(np.arange(5))["image"] for s in (source, full))
+    area = large.reshape(5, 32, 2, 32, 2, 3).astype(np.float64).mean((2, 4))
+    assert np.abs(small - area).max() <= 1  # Pillow rounds after each axis.
+    grey = open_source("embedded:emoji64", "train", image_size=64, channels=1, fit="resize")
+    luma = large @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(grey.fetch(np.arange(5))["image"][..., 0] - luma).max() <= 1
+
+
+def test_resize_crops_the_central_square():
+    image = np.zeros((20, 10, 3), np.uint8)
+    image[5:15] = 200
+    assert np.all(sources.FITS["resize"](image, 5) == 200)
+    up = sources.FITS["resize"](image, 20)
+    expected = Image.fromarray(image[5:15]).resize((20, 20), Image.Resampling.BICUBIC)
+    assert np.array_equal(up, np.asarray(expected))
+
+
+def test_pad_centres_on_the_background():
+    image = np.full((2, 2, 3), 7, np.uint8)
+    image[1, 1] = 9
+    padded = sources.FITS["pad"](image, 4)
+    assert np.all(padded[0] == 7)
+    assert np.all(padded[2, 2] == 9)
+
+
+@pytest.mark.parametrize("size", [7, 10])
+def test_order_is_one_permutation_after_another(size):
+    every = pipeline.order(0, 0, size, 0, 3 * size)
+    epochs = every.reshape(3, size)
+    assert all(sorted(epoch) == list(range(size)) for epoch in epochs)
+    assert not np.array_equal(epochs[0], epochs[1])
+    np.testing.assert_array_equal(pipeline.order(0, 0, size, 5, size), every[5 : 5 + size])
+    assert not np.array_equal(every, pipeline.order(1, 0, size, 0, 3 * size))
+    assert not np.array_equal(every, pipeline.order(0, 100, size, 0, 3 * size))
+
+
+def test_the_order_of_data_is_frozen():
+    """A run resumed under another version of NumPy must see the same images."""
+    assert pipeline.order(0, 0, 10, 8, 4).tolist() == [5, 7, 6, 7]
+
+
+def test_batches_are_sharded_uint8_and_follow_the_order():
+    batch = next(batches())
+    assert batch["image"].shape == (2, 16, 32, 32, 1)
+    assert batch["image"].dtype == np.uint8
+    assert len(batch["image"].sharding.device_set) == 8
+    indices = pipeline.order(0, 0, 4_500, 0, 32)
+    expected = digits().fetch(indices)
+    np.testing.assert_array_equal(batch["image"].reshape(32, 32, 32, 1), expected["image"])
+    np.testing.assert_array_equal(batch["label"].reshape(32), expected["label"])
+
+
+def test_a_run_resumed_at_any_step_sees_the_same():
+    first = batches()
+    whole = [next(first)["image"] for _ in range(6)]
+    resumed = batches(start=4)
+    for image in whole[4:]:
+        np.testing.assert_array_equal(image, next(resumed)["image"])
+    assert not np.array_equal(whole[0], next(batches(seed=1))["image"])
+
+
+def test_the_pipeline_ends_with_its_phase():
+    assert sum(1 for _ in batches(start=995)) == 5
+
+
+def test_set_on_the_devices_gives_the_same_batches():
+    near, far = batches(on_device=True), batches()
+    for _ in range(3):
+        a, b = next(near), next(far)
+        assert a["image"].sharding == b["image"].sharding
+        jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_set_too_large_for_the_devices_is_refused(monkeypatch):
+    monkeypatch.setattr(pipeline, "ON_DEVICE_BYTES", 1 << 20)
+    with pytest.raises(DataError, match=r"config.data.on_device=True: the set is 0.0 GiB"):
+        next(batches(on_device=True))
+
+
+def test_each_process_reads_only_its_columns():
+    """The parts that the devices of two processes would read make up the batch."""
+    devices = jax.devices()
+    read = []
+    source = digits()
+    recording = source._replace(fetch=lambda i: read.append(i) or source.fetch(i))
+    layout = make_layout(devices[4:])
+    next(iter(pipeline.eval_batches(recording, 8, limit=1, sharding=layout.batches)))
+    assert read[0].tolist() == list(range(8))
+
+    class Half:
+        """The sharding as the second of two processes sees it."""
+
+        def addressable_devices_indices_map(self, shape):
+            every = make_layout(devices).batches.devices_indices_map(shape)
+            return {device: every[device] for device in devices[4:]}
+
+    assert pipeline._local_columns(Half(), 2, 16) == slice(8, 16)
+
+
+def test_small_held_out_split_fills_a_batch():
+    source = digits("validation")._replace(size=5)
+    (batch,) = pipeline.eval_batches(source, 16, limit=9, sharding=make_layout().batches)
+    np.testing.assert_array_equal(batch["image"][0, :5], batch["image"][0, 5:10])
+
+
+def test_eval_batches_are_limited():
+    source = digits("validation")
+    sharding = make_layout().batches
+    assert sum(1 for _ in pipeline.eval_batches(source, 16, limit=3, sharding=sharding)) == 3
+    assert sum(1 for _ in pipeline.eval_batches(source, 16, limit=99, sharding=sharding)) == 31
+
+
+def test_tfds_without_tensorflow():
+    with tfds.testing.mock_data(num_examples=12):
+        source = open_source("tfds:cifar10", "train", image_size=16, channels=3, fit="resize")
+        held = open_source("tfds:cifar10", "validation", image_size=16, channels=1, fit="resize")
+        assert len(source.label_names) == 10
+        assert source.fetch(np.arange(3))["image"].shape == (3, 16, 16, 3)
+        assert held.fetch(np.arange(3))["image"].shape == (3, 16, 16, 1)
+        assert source.fetch(np.arange(3))["label"].max() < 10
+        faces = open_source("tfds:celeb_a", "train", image_size=64, channels=3, fit="resize")
+        assert faces.fetch(np.arange(2))["image"].shape == (2, 64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mnist5k", "'mnist5k': write embedded:<name>"),
+        ("embedded:mnist", "'embedded:mnist': there are mnist5k, emoji64 only"),
+        ("tfds:no_such_set", "TFDS has no set of that name"),
+        ("tfds:celeb_a", "tfds build celeb_a --file_format=array_record"),
+        ("tfds:imdb_reviews", 'no "image"'),
+        ("embedded:emoji64", "images of 64x64 do not fit into config.image_size=32"),
+    ],
+)
+def test_errors_name_the_mend(name, message, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    with pytest.raises(DataError, match=message) as caught:
+        open_source(name, "train", image_size=32, channels=1, fit="pad")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,77 @@
+"""The layers of the house: imports go downwards only."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+# A module may import from layers above its own line, and from its own line where marked "~".
+LAYERS = [
+    ["keys", "phases", "config", "signals"],
+    ["images", "ops", "losses", "penalties"],
+    ["models"],
+    ["state", "algorithms"],
+    ["step", "data", "sharding", "checkpoint", "writer"],
+    ["workdir"],
+    ["train", "sample"],
+    ["cli"],
+    ["main"],
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+# Modules that end a chain: run as commands, they use the layer of what users see.
+COMMANDS = {"sample": "cli"}
+# What the packages of a layer may share among themselves.
+WITHIN = {("checkpoint", "state"), ("sharding", "config")}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def unit(path):
+    return path.relative_to(ROOT / "ganjax").with_suffix("").parts[0]
+
+
+MODULES = sorted((ROOT / "ganjax").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down(path):
+    own = unit(path)
+    if own == "__init__":
+        return
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] != "ganjax":
+            continue
+        other = parts[1]
+        allowed = LEVEL[other] < LEVEL[own] or other == own or COMMANDS.get(own) == other
+        assert allowed, f"{path.name} ({own}) imports {name}: not below it"
+
+
+@pytest.mark.parametrize("name", ["step", "train", "sample", "main", "checkpoint", "writer"])
+def test_the_engine_names_no_algorithm(name):
+    concrete = {p.stem for p in (ROOT / "ganjax" / "algorithms").glob("*.py")}
+    concrete -= {"__init__", "base"}
+    for module in imports(ROOT / "ganjax" / f"{name}.py"):
+        assert not concrete & set(module.split(".")), module
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
+def test_configs_import_nothing_of_ganjax(path):
+    assert {name.split(".")[0] for name in imports(path)} == {"ml_collections"}
+
+
+def test_the_core_needs_neither_tensorflow_nor_torch():
+    """Both may be installed; neither may be imported."""
+    code = (
+        "import sys, ganjax.main, ganjax.train, ganjax.sample, tensorflow_datasets;"
+        "found = {'tensorflow', 'torch'} & set(sys.modules); assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=120)

@@ -1,0 +1,152 @@
+"""Real processes, really killed: what resumes equals what was never interrupted, bit for bit."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from ganjax import checkpoint, workdir
+from ganjax import step as steps
+from ganjax.sharding import make_layout
+
+pytestmark = pytest.mark.slow
+
+STEPS = 40
+FLAGS = [
+    "--config=configs/wgan_gp.py",
+    f"--config.total_steps={STEPS}",
+    "--config.checkpoint_every=7",
+    "--config.log_every=1",
+    "--config.sample_every=10",
+    "--config.eval_every=10",
+    "--config.image_size=16",
+    "--config.data.fit=resize",
+    "--config.batch_size=16",
+    "--config.generator.widths=(32,16)",
+    "--config.critic.widths=(16,32)",
+]
+
+
+def launch(folder):
+    """The shipped command in a process of its own, as a user starts it."""
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    return subprocess.Popen(
+        [sys.executable, "-m", "ganjax.main", f"--workdir={folder}", *FLAGS],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(folder):
+    process = launch(folder)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert f"finished at step {STEPS}" in output
+    return output
+
+
+def wait_for_step(process, step):
+    """Reads what the process says until it has written a step's metrics."""
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        found = re.match(r"step (\d+)/", line)
+        if found and int(found[1]) >= step:
+            return
+    pytest.fail(f"ended before step {step}:\n{''.join(lines)}")
+
+
+def kill(process):
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def kill_at_step(folder, step):
+    process = launch(folder)
+    wait_for_step(process, step)
+    kill(process)
+
+
+def kill_while_saving(folder):
+    """Kills between the making of a checkpoint's temporary folder and its renaming."""
+    process = launch(folder)
+    saving = folder / "checkpoints"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if any(saving.glob("*orbax-checkpoint-tmp*")):
+            break
+    kill(process)
+    return any(saving.glob("*orbax-checkpoint-tmp*"))
+
+
+def final(folder):
+    """The last checkpoint's arrays."""
+    config, module = workdir.read(folder)
+    layout = make_layout(jax.devices()[:1])
+    with checkpoint.open_checkpoints(folder) as checkpoints:
+        assert checkpoint.latest_step(checkpoints) == STEPS
+        state = checkpoint.restore_or_init(
+            checkpoints,
+            partial(steps.init_state, module.build(config)),
+            jax.random.key(0),
+            layout.replicated,
+        )
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The end of a run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    finish(folder)
+    return final(folder)
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_killed_at_several_steps(whole, tmp_path):
+    for step in (3, 12, 25, 38):  # 3 is before the first checkpoint.
+        kill_at_step(tmp_path, step)
+    finish(tmp_path)
+    assert same(whole, final(tmp_path))
+    assert "is finished at step 40" in launch(tmp_path).communicate(timeout=120)[0]
+
+
+def test_killed_while_a_checkpoint_is_written(whole, tmp_path):
+    for _ in range(5):
+        if kill_while_saving(tmp_path):
+            break
+    else:
+        pytest.fail("no kill fell into the writing of a checkpoint")
+    output = finish(tmp_path)
+    assert "steps 0 to 40" in output, "the half-written checkpoint was taken for a whole one"
+    assert not any((tmp_path / "checkpoints").glob("*tmp*"))
+    assert same(whole, final(tmp_path))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_leaves(whole, tmp_path, number):
+    process = launch(tmp_path)
+    wait_for_step(process, 9)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + number
+    step = int(re.search(rf"stopped by {number.name} at step (\d+) of 40: saved", output)[1])
+    assert "Traceback" not in output
+    assert f"steps {step} to 40" in finish(tmp_path)
+    assert same(whole, final(tmp_path))

@@ -1,0 +1,239 @@
+"""Runs from the shipped configs: trained, written, resumed, sampled, refused."""
+
+import json
+import re
+import runpy
+
+import jax
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from conftest import ROOT, shipped, shrink
+from PIL import Image
+
+from ganjax import config as configs
+from ganjax.data.sources import DataError
+from ganjax.sample import sample
+from ganjax.train import Interrupted, NonFiniteError, train
+from ganjax.writer import read_metrics
+
+SHIPPED = [
+    (path.stem, preset)
+    for path in sorted((ROOT / "configs").glob("*.py"))
+    for preset in runpy.run_path(str(path))["PRESETS"]
+]
+
+
+def leaves(state):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+
+
+def equal(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(leaves(one), leaves(other), strict=True))
+
+
+def fields(schema):
+    """The names of all fields of a schema, dotted."""
+    for name, field in schema.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, configs.Fields):
+            yield from (f"{name}.{inner}" for inner in fields(field.annotation))
+        else:
+            yield name
+
+
+@pytest.mark.parametrize(("name", "preset"), SHIPPED)
+def test_every_field_can_be_set_from_the_command_line(name, preset):
+    """A flag overrides only what the config file lists, so it must list everything."""
+    raw = shipped(name, preset)
+    loaded, module = configs.load(raw)
+    module.build(loaded)
+    flat = {
+        f"{group}.{inner}" if isinstance(value, dict) else group
+        for group, value in raw.to_dict().items()
+        for inner in (value if isinstance(value, dict) else [group])
+    }
+    assert flat == set(fields(module.Config))
+
+
+@pytest.mark.parametrize(("name", "preset"), SHIPPED)
+def test_shipped_config_trains_resumes_and_samples(name, preset, tmp_path):
+    config = shrink(shipped(name, preset))
+    size, channels = config.image_size, config.data.channels
+    with tfds.testing.mock_data(num_examples=40):
+        config.total_steps = 2
+        half = train(config, tmp_path)
+        assert int(half.step) == 2
+        config.total_steps = 4
+        state = train(config, tmp_path)
+    assert int(state.step) == 4
+    samples = sample(tmp_path, 3)
+    assert samples.shape == (3, size, size, channels)
+    assert samples.dtype == np.uint8
+    assert samples.std() > 0
+
+
+def test_what_a_run_leaves_behind(tiny, tmp_path, capsys):
+    train(tiny, tmp_path)
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    train_rows = [row for row in rows if "d_loss" in row]
+    assert [row["step"] for row in train_rows] == [1, 2, 3, 4]
+    assert [row["step"] for row in rows if "val_d_loss" in row] == [2, 4]
+    assert train_rows[1]["images_per_second"] > 0
+    pictures = sorted(path.name for path in (tmp_path / "samples").iterdir())
+    assert pictures == ["step_00000002.png", "step_00000004.png"]
+    with Image.open(tmp_path / "samples" / pictures[0]) as picture:
+        assert picture.size == (8 * 16 + 7 * 2,) * 2
+        assert picture.mode == "L"
+    assert json.loads((tmp_path / "config.json").read_text())["n_critic"] == 2
+    assert any((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+    steps = sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir())
+    assert steps == [2, 4]
+    said = capsys.readouterr().out
+    assert "ConvTranspose_0/kernel" in said
+    assert "first step after" in said
+    assert re.search(r"step 4/4 .*d_loss", said)
+    assert "finished at step 4" in said
+
+
+def test_only_the_latest_checkpoints_are_kept(tiny, tmp_path):
+    tiny.checkpoint_every, tiny.keep_checkpoints = 1, 2
+    train(tiny, tmp_path)
+    steps = sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir())
+    assert steps == [3, 4]
+
+
+def test_resumed_equals_uninterrupted(tiny, tmp_path):
+    whole = train(tiny, tmp_path / "whole")
+    tiny.total_steps = 2
+    train(tiny, tmp_path / "parts")
+    tiny.total_steps = 4
+    parts = train(tiny, tmp_path / "parts")
+    assert equal(whole, parts)
+    drop = {"images_per_second"}
+
+    def rows(name):
+        every = read_metrics(tmp_path / name / "metrics.jsonl")
+        return [{k: v for k, v in row.items() if k not in drop} for row in every]
+
+    # The end of the first part is evaluated and sampled as any end is; here it is due anyway.
+    assert rows("whole") == rows("parts")
+
+
+def test_a_finished_run_says_how_to_go_on(tiny, tmp_path, capsys):
+    first = train(tiny, tmp_path)
+    capsys.readouterr()
+    again = train(tiny, tmp_path)
+    assert "is finished at step 4. To train on: --config.total_steps=8" in capsys.readouterr().out
+    assert equal(first, again)
+
+
+def test_metrics_after_the_checkpoint_are_rewritten(tiny, tmp_path):
+    """A kill leaves lines of steps that will be run again, and perhaps half a line."""
+    tiny.total_steps = 2
+    train(tiny, tmp_path)
+    with (tmp_path / "metrics.jsonl").open("a") as lines:
+        lines.write('{"step": 3, "d_loss": 7.0}\n{"step": 4, "d_lo')
+    tiny.total_steps = 4
+    train(tiny, tmp_path)
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    assert [row["step"] for row in rows if "d_loss" in row] == [1, 2, 3, 4]
+    assert all(row.get("d_loss") != 7.0 for row in rows)
+
+
+def test_another_config_does_not_continue_a_run(tiny, tmp_path):
+    tiny.total_steps = 2
+    train(tiny, tmp_path)
+    tiny.log_every, tiny.total_steps = 2, 4
+    tiny.penalty.weight, tiny.seed = 5.0, 1
+    with pytest.raises(configs.ConfigError, match=r"another config.seed, config.penalty.weight"):
+        train(tiny, tmp_path)
+
+
+def test_divergence_stops_before_it_is_saved(tiny, tmp_path):
+    tiny.total_steps, tiny.checkpoint_every = 50, 1
+    tiny.n_critic = 1
+    tiny.g_adam.learning_rate = tiny.d_adam.learning_rate = 1e4
+    with pytest.raises(NonFiniteError) as caught:
+        train(tiny, tmp_path)
+    message = str(caught.value)
+    step, saved = (int(n) for n in re.findall(r"step (\d+)", message))
+    assert saved == step - 1
+    assert "=nan" in message or "=inf" in message
+    assert "\n" not in message
+    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir())[-1] == saved
+
+
+def test_interrupted_run_saves_and_goes_on(tiny, tmp_path, capsys, monkeypatch):
+    from ganjax import signals
+
+    whole = train(tiny, tmp_path / "whole")
+    tiny.checkpoint_every = 100
+    real = signals.Signals.__enter__
+
+    def at_once(self):
+        real(self)
+        self._receive(signals.signal.SIGTERM, None)
+        return self
+
+    with monkeypatch.context() as patch:
+        patch.setattr(signals.Signals, "__enter__", at_once)
+        with pytest.raises(Interrupted) as caught:
+            train(tiny, tmp_path / "parts")
+    assert caught.value.code == 128 + 15
+    assert "stopped by SIGTERM at step 1 of 4: saved" in capsys.readouterr().out
+    assert equal(whole, train(tiny, tmp_path / "parts"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_critic": 0}, r"config.n_critic=0: should be greater than or equal to 1"),
+        ({"n_critic": "three"}, r"config.n_critic='three': should be a valid integer"),
+        ({"batch_size": 12}, r"config.batch_size=12: 8 devices cannot share it evenly; set 8 or"),
+        ({"image_size": 48}, r"config.image_size=48: 2 widths .* make 16 pixels"),
+        ({"critic.batch_norm": True}, r"config.critic.batch_norm=True: BatchNorm ties"),
+        ({"order": "simultaneous"}, r"config.n_critic=2: config.order='simultaneous'"),
+        ({"order": "both"}, r"config.order='both': should be 'alternating' or 'simultaneous'"),
+        ({"penalty.wieght": 1.0}, r"config.penalty.wieght=1.0: no such field; did you mean weight"),
+        ({"zebra": 1}, r"config.zebra=1: no such field; there are algorithm, seed"),
+        ({"algorithm": "wgan_pg"}, r"config.algorithm='wgan_pg': there is no module"),
+        ({"algorithm": None}, r"config.algorithm=None: name a file"),
+        ({"g_adam.b1": 1.5}, r"config.g_adam.b1=1.5: should be less than 1"),
+        ({"total_steps": 0}, r"config.total_steps=0: should be greater than 0"),
+    ],
+)
+def test_bad_configs_are_refused_in_one_line(tiny, tmp_path, change, message):
+    raw = tiny.to_dict()
+    for path, value in change.items():
+        *groups, name = path.split(".")
+        target = raw
+        for group in groups:
+            target = target[group]
+        target[name] = value
+    with pytest.raises(configs.ConfigError, match=message) as caught:
+        train(raw, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists(), "refused runs leave nothing behind"
+
+
+def test_a_missing_field_is_named(tiny, tmp_path):
+    raw = tiny.to_dict()
+    del raw["penalty"]["target"]
+    with pytest.raises(configs.ConfigError, match=r"config.penalty.target is missing"):
+        train(raw, tmp_path)
+
+
+def test_unprepared_data_is_refused_before_anything_is_made(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "sets"))
+    tiny.data.source = "tfds:mnist"
+    with pytest.raises(DataError, match="tfds build mnist"):
+        train(tiny, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_sampling_needs_a_run_with_a_checkpoint(tiny, tmp_path):
+    with pytest.raises(configs.ConfigError, match="no run is there"):
+        sample(tmp_path, 1)
+    train(tiny, tmp_path)
+    np.testing.assert_array_equal(sample(tmp_path, 4), sample(tmp_path, 4))
+    assert not np.array_equal(sample(tmp_path, 4), sample(tmp_path, 4, seed=9))
