@@ -55,12 +55,13 @@ class TorchWganGp:
       ema: the moving average of the generator: parameters and BatchNorm averages.
     """
 
-    def __init__(self, config: Config, channels_last: bool = False):
+    def __init__(self, config: Config, channels_last: bool = False, dtype=torch.float32):
         """Initialises as ganjax does: kernels N(0, .02), BatchNorm scales N(1, .02).
 
         Args:
-          config: as for `ganjax.algorithms.wgan_gp.build`, for CPU and float32.
+          config: as for `ganjax.algorithms.wgan_gp.build`, on CPU.
           channels_last: whether images and kernels lie in memory with channels innermost.
+          dtype: of the parameters and the computation.
 
         Raises:
           ValueError: a field has a value that is not written down here.
@@ -70,7 +71,7 @@ class TorchWganGp:
             raise ValueError("TorchWganGp: order, penalty.side or penalty.alpha is not the paper's")
         if config.critic.dropout:
             raise ValueError(f"TorchWganGp: critic.dropout={config.critic.dropout}; set it to 0")
-        self.config = config
+        self.config, self.dtype = config, dtype
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.generator, self.critic = generator(config), critic(config)
         for module in (*self.generator, *self.critic):
@@ -80,8 +81,8 @@ class TorchWganGp:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, nn.BatchNorm2d):
                 nn.init.normal_(module.weight, 1.0, 0.02)
-        self.generator.to(memory_format=self.layout)
-        self.critic.to(memory_format=self.layout)
+        self.generator.to(dtype=dtype, memory_format=self.layout)
+        self.critic.to(dtype=dtype, memory_format=self.layout)
         self.ema = copy.deepcopy(self.generator).requires_grad_(False)
         self._g_params = list(self.generator.parameters())
         self._d_params = list(self.critic.parameters())
@@ -91,10 +92,10 @@ class TorchWganGp:
 
     def draw(self, n: int) -> dict[str, list[torch.Tensor]]:
         """The noise of one step with n samples an update, in the form that `step` takes."""
-        updates = self.config.n_critic
+        updates, latent_dim = self.config.n_critic, self.config.latent_dim
         return {
-            "z": [torch.randn(n, self.config.latent_dim) for _ in range(updates + 1)],
-            "alpha": [torch.rand(n, 1, 1, 1) for _ in range(updates)],
+            "z": [torch.randn(n, latent_dim, dtype=self.dtype) for _ in range(updates + 1)],
+            "alpha": [torch.rand(n, 1, 1, 1, dtype=self.dtype) for _ in range(updates)],
         }
 
     def step(self, images: np.ndarray, noise: Noise | None = None) -> dict[str, float]:
@@ -120,7 +121,7 @@ class TorchWganGp:
 
     def _update_d(self, images, z, alpha):
         real = torch.as_tensor(images).permute(0, 3, 1, 2)
-        real = real.to(torch.float32, memory_format=self.layout).mul_(2 / 255).sub_(1)
+        real = real.to(self.dtype, memory_format=self.layout).mul_(2 / 255).sub_(1)
         self._track(False)
         with torch.no_grad():
             fake = self.generator(z)

@@ -2,18 +2,22 @@
 
     python -m experiments.benchmarks.wgan_gp --config=default --rounds=30
 
-One process, the contenders taking turns step by step, so that whatever else the machine does
-meets all of them. Before the clock starts both are shown to compute the same step.
+One process, the contenders taking turns step by step, so that a slow spell meets all of them.
+It does not meet them alike: PyTorch's OpenMP threads wait for each other at every operation and
+lose several times more than XLA's to a neighbour on the same cores, so only an idle machine
+gives a ratio to quote. Before the clock starts both are shown to compute the same step.
 """
 
 import argparse
 import os
 import runpy
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
 
@@ -28,19 +32,28 @@ PEERS = {EAGER: False, CHANNELS_LAST: True}
 
 
 def load(preset: str, batch_size: int | None) -> ganjax.config.Loaded:
+    """The shipped config under this preset, with its own batch size unless one is given."""
     raw = runpy.run_path(str(CONFIG))["get_config"]("" if preset == "default" else preset)
     raw.batch_size = batch_size or raw.batch_size
     return ganjax.config.load(raw)
 
 
 class Ours:
-    """ganjax's train step, compiled ahead so that compiling is timed alone."""
+    """ganjax's train step, compiled ahead so that compiling is timed alone.
 
-    def __init__(self, loaded: ganjax.config.Loaded):
+    Args:
+      loaded: the config.
+      dtype: of the parameters.
+    """
+
+    def __init__(self, loaded: ganjax.config.Loaded, dtype: str = "float32"):
         self.config = loaded.config
         self.algorithm = loaded.module.build(loaded.config)
         self.key = jax.random.key(loaded.config.seed)
-        self.state = init_state(self.algorithm, self.key)
+        self.state = jax.tree.map(
+            lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
+            jax.jit(partial(init_state, self.algorithm))(self.key),
+        )
         size = self.config.image_size
         shape = (self.algorithm.reals_per_step, self.config.batch_size, size, size)
         self.images = np.random.RandomState(0).randint(
@@ -54,9 +67,9 @@ class Ours:
         self.compiled = step.lower(self.state, self.batch, self.key, phase=phase).compile()
         self.compile_seconds = time.perf_counter() - start
 
-    def peer(self, channels_last: bool) -> TorchWganGp:
+    def peer(self, channels_last: bool, dtype=torch.float32) -> TorchWganGp:
         """PyTorch's contender with the weights of the present state."""
-        model = TorchWganGp(self.config, channels_last)
+        model = TorchWganGp(self.config, channels_last, dtype)
         load_from_jax(model, self.state)
         return model
 
@@ -67,18 +80,23 @@ class Ours:
 
 
 def check_equal(preset: str) -> None:
-    """Asserts that one step from the same weights and noise gives the same losses."""
-    ours = Ours(load(preset, batch_size=8))
-    peers = {name: ours.peer(channels_last) for name, channels_last in PEERS.items()}
-    noise = noise_of(ours.algorithm, ours.key, 0, 8)
-    expected = ours.step()
+    """Asserts that one step from the same weights and noise gives the same metrics.
+
+    In float64, since a step is not continuous: rounding decides on which side of LeakyReLU's
+    kink an activation near 0 falls, and which sign Adam's first update of a parameter with
+    a gradient near 0 has. In float32, g_loss, itself near 0, so differs by up to 1e-2.
+    """
+    with jax.enable_x64(True):
+        ours = Ours(load(preset, batch_size=8), "float64")
+        peers = {name: ours.peer(last, torch.float64) for name, last in PEERS.items()}
+        noise = noise_of(ours.algorithm, ours.key, 0, 8)
+        expected = ours.step()
     for name, peer in peers.items():
         got = peer.step(ours.images, noise)
-        for metric in ("d_loss", "c_gp", "g_loss"):
-            np.testing.assert_allclose(
-                got[metric], expected[metric], rtol=1e-4, err_msg=f"{metric} of {name}"
-            )
-            print(f"equal at batch 8: {metric} {expected[metric]:.7g} {got[metric]:.7g} {name}")
+        errors = {metric: abs(got[metric] / value - 1) for metric, value in expected.items()}
+        metric = max(errors, key=errors.get)
+        print(f"one step of {name}: equal to {errors[metric]:.1e} ({metric})")
+        assert errors[metric] < 1e-4, (name, expected, got)
 
 
 def seconds(step) -> float:
@@ -113,7 +131,11 @@ def report(times: dict[str, list[float]]) -> None:
     for name in PEERS:
         of_medians = median(times[OURS]) / median(times[name])
         of_rounds = median(a / b for a, b in zip(times[OURS], times[name], strict=True))
-        print(f"{OURS} / {name}: {of_medians:.3f} of medians, {of_rounds:.3f} median of rounds")
+        of_fastest = min(times[OURS]) / min(times[name])
+        print(
+            f"{OURS} / {name}: {of_medians:.3f} of medians, {of_rounds:.3f} median of rounds, "
+            f"{of_fastest:.3f} of fastest"
+        )
 
 
 def set_threads() -> None:
@@ -122,7 +144,7 @@ def set_threads() -> None:
     torch.set_num_threads(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     )
-    jax.block_until_ready(jax.numpy.zeros(()))
+    jax.block_until_ready(jnp.zeros(()))
     names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
     print(f"threads: torch {torch.get_num_threads()}, XLA {names.count('tf_XLAEigen')}")
 
@@ -134,6 +156,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, help="instead of the config's")
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}, torch {torch.__version__}")
+    print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
     set_threads()
     check_equal(args.config)
     ours = Ours(load(args.config, args.batch_size))

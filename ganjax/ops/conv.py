@@ -10,8 +10,8 @@ once with ``jax.custom_vjp``, every order of reverse differentiation (a gradient
 penalty is of second order) stays inside these three maps, each of which XLA lowers
 well. Left to JAX, the kernel gradient of a transposed convolution, and so the second
 order of any strided one, is a convolution whose left side is dilated: tens of times
-slower on CPU, and no pattern that cuDNN's backward-filter matches. A transposed convolution is `input_grad` with its arguments
-named anew.
+slower on CPU, and no pattern that cuDNN's backward-filter matches. A transposed
+convolution is `input_grad` with its arguments named anew.
 
 Forward-mode differentiation (``jax.jvp``, ``jax.hessian``) is refused by JAX for
 custom_vjp functions; gradient penalties and Hessian-vector products are had by reverse
