@@ -3,9 +3,9 @@
     python -m experiments.benchmarks.wgan_gp --config=default --rounds=30
 
 One process, the contenders taking turns step by step, so that a slow spell meets all of them.
-It does not meet them alike: PyTorch's OpenMP threads wait for each other at every operation and
-lose several times more than XLA's to a neighbour on the same cores, so only an idle machine
-gives a ratio to quote. Before the clock starts both are shown to compute the same step.
+It does not meet them alike: beside busy neighbours on its two cores PyTorch was once slowed
+sevenfold and ganjax less than twofold, so only an idle machine gives a ratio to quote. Before
+the clock starts both are shown to compute the same step.
 """
 
 import argparse

@@ -28,6 +28,8 @@ import jax
 import numpy as np
 from jax import lax
 
+from ganjax.ops import fold
+
 Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
 
 
@@ -82,11 +84,7 @@ class Geometry(NamedTuple):
         )
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv(x, k, geometry):
-    if geometry.is_dense:
-        y = lax.dot_general(x, k, (((1, 2, 3), (0, 1, 2)), ((), ())))
-        return y[:, None, None, :]
+def _native_conv(x, k, geometry):
     return lax.conv_general_dilated(
         x,
         k,
@@ -96,10 +94,7 @@ def _conv(x, k, geometry):
     )
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _input_grad(g, k, geometry):
-    if geometry.is_dense:
-        return lax.dot_general(g[:, 0, 0], k, (((1,), (3,)), ((), ())))
+def _native_input_grad(g, k, geometry):
     return lax.conv_general_dilated(
         g,
         lax.rev(k, (0, 1)),
@@ -110,10 +105,7 @@ def _input_grad(g, k, geometry):
     )
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _kernel_grad(x, g, geometry):
-    if geometry.is_dense:
-        return lax.dot_general(x, g[:, 0, 0], (((0,), (0,)), ((), ())))
+def _native_kernel_grad(x, g, geometry):
     return lax.conv_general_dilated(
         x,
         g,
@@ -122,6 +114,38 @@ def _kernel_grad(x, g, geometry):
         rhs_dilation=geometry.strides,
         dimension_numbers=("CHWN", "IHWO", "HWNC"),
     )
+
+
+def _lower(native, folded, a, b, geometry, channels: int):
+    """The one place where a lowering is chosen, by shape and platform."""
+    if not fold.pays(geometry, a.shape[0], channels):
+        return native(a, b, geometry)
+    # GPUs and TPUs have convolution units: there the native forms stay.
+    return lax.platform_dependent(
+        a, b, cpu=partial(folded, geometry=geometry), default=partial(native, geometry=geometry)
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv(x, k, geometry):
+    if geometry.is_dense:
+        y = lax.dot_general(x, k, (((1, 2, 3), (0, 1, 2)), ((), ())))
+        return y[:, None, None, :]
+    return _lower(_native_conv, fold.conv, x, k, geometry, k.shape[2])
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _input_grad(g, k, geometry):
+    if geometry.is_dense:
+        return lax.dot_general(g[:, 0, 0], k, (((1,), (3,)), ((), ())))
+    return _lower(_native_input_grad, fold.input_grad, g, k, geometry, k.shape[2])
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _kernel_grad(x, g, geometry):
+    if geometry.is_dense:
+        return lax.dot_general(x, g[:, 0, 0], (((0,), (0,)), ((), ())))
+    return _lower(_native_kernel_grad, fold.kernel_grad, x, g, geometry, x.shape[3])
 
 
 def _save(bilinear):
