@@ -1,6 +1,6 @@
 """Seconds a train step of WGAN-GP takes: ganjax beside eager PyTorch, on CPU.
 
-    python -m experiments.benchmarks.wgan_gp --config=default --rounds=30
+    python -m experiments.benchmarks.wgan_gp --config=default --rounds=12
 
 One process, the contenders taking turns step by step, so that a slow spell meets all of them.
 It does not meet them alike: beside busy neighbours on its two cores PyTorch was once slowed
@@ -27,6 +27,8 @@ from ganjax.step import init_state, make_train_step
 
 CONFIG = Path(__file__).parents[2] / "configs" / "wgan_gp.py"
 OURS, EAGER, CHANNELS_LAST = "ganjax", "torch eager", "torch channels_last"
+# Steps in a row of one contender.
+RUN = 5
 # Whether each PyTorch contender is channels_last.
 PEERS = {EAGER: False, CHANNELS_LAST: True}
 
@@ -106,7 +108,7 @@ def seconds(step) -> float:
 
 
 def measure(ours: Ours, rounds: int) -> dict[str, list[float]]:
-    """Contender -> seconds of its step in each round, all warmed up before."""
+    """Contender -> median seconds of its steps in each round, all warmed up before."""
     steps = {OURS: ours.step}
     for name, channels_last in PEERS.items():
         peer = ours.peer(channels_last)
@@ -119,7 +121,8 @@ def measure(ours: Ours, rounds: int) -> dict[str, list[float]]:
     times = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
-            times[name].append(seconds(step))
+            # In runs: the threads of whoever went before spin for a while after their step.
+            times[name].append(median(seconds(step) for _ in range(RUN)))
     return times
 
 
@@ -152,7 +155,7 @@ def set_threads() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="default", help="default, or a preset (celeb_a)")
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--batch_size", type=int, help="instead of the config's")
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}, torch {torch.__version__}")
@@ -160,7 +163,7 @@ def main() -> None:
     set_threads()
     check_equal(args.config)
     ours = Ours(load(args.config, args.batch_size))
-    print(f"{args.config}, batch size {ours.config.batch_size}, {args.rounds} rounds")
+    print(f"{args.config}, batch size {ours.config.batch_size}, {args.rounds} rounds of {RUN} steps each")
     report(measure(ours, args.rounds))
 
 

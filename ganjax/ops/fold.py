@@ -1,11 +1,9 @@
 """Strided convolutions as matrix products: how CPUs like them.
 
-Space-to-depth turns a convolution of stride s into one of stride 1 with a window of
-ceil(k / s) on s * s times the channels. Its few shifts, side by side, are patches; each of
-the three maps (see `ganjax.ops.conv`) is then one product with them. Patches are made in
-pieces of the batch, so that a piece stays in the cache.
-
-`python -m experiments.benchmarks.conv` compares these with XLA's own convolutions.
+All pixels under a window, side by side, are a patch; each of the three maps (see
+`ganjax.ops.conv`) is one product with the patches. They are made in pieces of the batch, so
+that a piece stays in the cache. As many columns as the horizontal stride are taken as one
+pixel of as many times the channels: fewer and longer copies.
 """
 
 import jax
@@ -53,30 +51,28 @@ def input_grad(g, k, geometry):
 
 def kernel_grad(x, g, geometry):
     """The kernel gradient: (N, H, W, I), (N, H', W', O) -> (h, w, I, O)."""
-    axes = ((0, 1, 2), (0, 1, 2))
     kernel = sum(
         lax.dot_general(
             _patches(a, geometry),
             b,
-            (axes, ((), ())),
+            (((0, 1, 2), (0, 1, 2)), ((), ())),
             # Pieces are summed, which half precision should not do.
             preferred_element_type=jnp.float32,
         )
         for a, b in zip(*_pieces(geometry, x.shape[3], x, g), strict=True)
     )
-    (s, t), (h, w), (a, b) = geometry.strides, geometry.window, _shifts(geometry)
-    kernel = kernel.astype(x.dtype).reshape(a, b, s, t, x.shape[3], g.shape[3])
-    kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(a * s, b * t, x.shape[3], g.shape[3])
-    return kernel[:h, :w]
+    h, w = geometry.window
+    kernel = kernel.astype(x.dtype).reshape(h, -1, x.shape[3], g.shape[3])
+    return kernel[:, :w]
 
 
 def _shifts(geometry) -> tuple[int, int]:
-    """(vertical, horizontal) windows of the folded kernel: ceil(k / s)."""
+    """(vertical, horizontal) strides that a window reaches over: ceil(k / s)."""
     return tuple(-(-k // s) for k, s in zip(geometry.window, geometry.strides, strict=True))
 
 
-def _folded_padding(geometry) -> list[tuple[int, int, int]]:
-    """What makes the input as long as the shifts of all outputs reach (crops if negative)."""
+def _row_and_column_padding(geometry) -> list[tuple[int, int, int]]:
+    """What makes the input s * (out + shifts - 1) long, all that windows reach (may crop)."""
     return [
         (low, s * (o + a - 1) - n - low, 0)
         for n, s, o, a, (low, _) in zip(
@@ -91,8 +87,9 @@ def _folded_padding(geometry) -> list[tuple[int, int, int]]:
 
 
 def _bytes(geometry, batch: int, channels: int) -> int:
-    (a, b), (s, t), (h, w) = _shifts(geometry), geometry.strides, geometry.out
-    return 4 * batch * h * w * a * b * s * t * channels
+    """Of all patches, in float32."""
+    (h, w), rows, columns = geometry.out, geometry.window[0], _shifts(geometry)[1]
+    return 4 * batch * h * w * rows * columns * geometry.strides[1] * channels
 
 
 def _pieces(geometry, channels: int, *arrays: jax.Array) -> list[list[jax.Array]]:
@@ -104,38 +101,45 @@ def _pieces(geometry, channels: int, *arrays: jax.Array) -> list[list[jax.Array]
 
 
 def _fold_kernel(k, geometry):
-    """(h, w, I, O) -> (shifts * strides * I, O), the order of a patch."""
-    (a, b), (s, t) = _shifts(geometry), geometry.strides
-    h, w, inputs, outputs = k.shape
-    k = jnp.pad(k, ((0, a * s - h), (0, b * t - w), (0, 0), (0, 0)))
-    k = k.reshape(a, s, b, t, inputs, outputs).transpose(0, 2, 1, 3, 4, 5)
-    return k.reshape(-1, outputs)
+    """(h, w, I, O) -> (patch, O), w rounded up to whole strides."""
+    extra = _shifts(geometry)[1] * geometry.strides[1] - k.shape[1]
+    return jnp.pad(k, ((0, 0), (0, extra), (0, 0), (0, 0))).reshape(-1, k.shape[3])
 
 
 def _patches(x, geometry):
-    """(N, H, W, I) -> (N, H', W', shifts * strides * I)."""
-    (a, b), (s, t), (h, w) = _shifts(geometry), geometry.strides, geometry.out
-    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *_folded_padding(geometry), (0, 0, 0)])
-    n, height, width, channels = x.shape
-    x = x.reshape(n, height // s, s, width // t, t, channels).transpose(0, 1, 3, 2, 4, 5)
-    x = x.reshape(n, height // s, width // t, s * t * channels)
-    shifted = [x[:, i : i + h, j : j + w] for i in range(a) for j in range(b)]
-    return jnp.concatenate(shifted, axis=3)
+    """(N, H, W, I) -> (N, H', W', patch)."""
+    (s, t), (h, w), rows = geometry.strides, geometry.out, geometry.window[0]
+    padding = [(0, 0, 0), *_row_and_column_padding(geometry), (0, 0, 0)]
+    x = lax.pad(x, jnp.zeros((), x.dtype), padding)
+    x = x.reshape(*x.shape[:2], x.shape[2] // t, t * x.shape[3])
+    windows = [
+        x[:, i : i + (h - 1) * s + 1 : s, j : j + w]
+        for i in range(rows)
+        for j in range(_shifts(geometry)[1])
+    ]
+    return jnp.concatenate(windows, axis=3)
 
 
 def _unpatch(p, geometry):
     """The transpose of `_patches`: adds up what the patches share."""
-    (a, b), (s, t), (h, w) = _shifts(geometry), geometry.strides, geometry.out
-    channels = p.shape[3] // (a * b)
-    x = sum(
-        jnp.pad(
-            p[..., (i * b + j) * channels : (i * b + j + 1) * channels],
-            ((0, 0), (i, a - 1 - i), (j, b - 1 - j), (0, 0)),
+    (s, t), (a, b), rows = geometry.strides, _shifts(geometry), geometry.window[0]
+    size = p.shape[3] // (rows * b)
+
+    def phase(first):
+        """The rows first, first + s, ... of the padded input."""
+        return sum(
+            jnp.pad(
+                p[..., (i * b + j) * size : (i * b + j + 1) * size],
+                ((0, 0), (i // s, a - 1 - i // s), (j, b - 1 - j), (0, 0)),
+            )
+            for i in range(first, rows, s)
+            for j in range(b)
         )
-        for i in range(a)
-        for j in range(b)
-    )
-    x = x.reshape(p.shape[0], h + a - 1, w + b - 1, s, t, -1).transpose(0, 1, 3, 2, 4, 5)
-    x = x.reshape(p.shape[0], (h + a - 1) * s, (w + b - 1) * t, -1)
-    crop = [(-low, -high, 0) for low, high, _ in _folded_padding(geometry)]
+
+    # A stride longer than the window leaves rows that no window touches.
+    phases = [phase(i) for i in range(min(s, rows))]
+    phases += [jnp.zeros_like(phases[0])] * (s - len(phases))
+    x = jnp.stack(phases, axis=2)
+    x = x.reshape(p.shape[0], s * x.shape[1], t * x.shape[3], size // t)
+    crop = [(-low, -high, 0) for low, high, _ in _row_and_column_padding(geometry)]
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *crop, (0, 0, 0)])
