@@ -2,10 +2,10 @@
 
     python -m experiments.benchmarks.wgan_gp --config=default --rounds=12
 
-One process, the contenders taking turns step by step, so that a slow spell meets all of them.
-It does not meet them alike: beside busy neighbours on its two cores PyTorch was once slowed
-sevenfold and ganjax less than twofold, so only an idle machine gives a ratio to quote. Before
-the clock starts both are shown to compute the same step.
+One process, the contenders taking turns in runs of a few steps, so that a slow spell meets all
+of them. It does not meet them alike: beside busy neighbours on its two cores PyTorch was once
+slowed sevenfold and ganjax less than twofold, so only an idle machine gives a ratio to quote.
+Before the clock starts all are shown to compute the same step.
 """
 
 import argparse
@@ -163,7 +163,7 @@ def main() -> None:
     set_threads()
     check_equal(args.config)
     ours = Ours(load(args.config, args.batch_size))
-    print(f"{args.config}, batch size {ours.config.batch_size}, {args.rounds} rounds of {RUN} steps each")
+    print(f"{args.config}, batch size {ours.config.batch_size}, {args.rounds} rounds of {RUN}")
     report(measure(ours, args.rounds))
 
 
