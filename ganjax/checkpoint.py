@@ -7,13 +7,14 @@ import jax
 from jax.sharding import NamedSharding
 from orbax.checkpoint import v1 as ocp
 
+from ganjax.errors import UserError
 from ganjax.state import GanState
 
 FOLDER = "checkpoints"
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be had; the message is one line for the user."""
+class CheckpointError(UserError):
+    """A checkpoint that cannot be read."""
 
 
 def open_checkpoints(workdir: Path, keep: int | None = None) -> ocp.training.Checkpointer:

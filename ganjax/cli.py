@@ -5,11 +5,10 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
-from ganjax.checkpoint import CheckpointError
-from ganjax.config import ConfigError
-from ganjax.data.sources import DataError
+from ganjax.errors import UserError
 
-ERRORS = (ConfigError, DataError, CheckpointError)
+# What parsers of flags and config files raise.
+PARSING = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)
 
 
 def run(
@@ -22,7 +21,7 @@ def run(
     Args:
       main: takes the arguments that are no flags.
       required: the flag that must be given.
-      check: looks at the arguments before they are parsed; may raise ConfigError.
+      check: looks at the arguments before they are parsed; may raise UserError.
     """
 
     def parse(argv):
@@ -30,7 +29,15 @@ def run(
             check(argv)
             rest = flags.FLAGS(argv)
             missing = flags.FLAGS[required].value is None
-        except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        except (
+            UserError,
+            flags.Error,
+            AttributeError,
+            KeyError,
+            TypeError,
+            ValueError,
+            OSError,
+        ) as error:
             # A config file that raises comes wrapped in its whole traceback.
             _fail(str(error).strip().splitlines()[-1] if "Traceback" in str(error) else error)
         if len(rest) > 1:
@@ -45,7 +52,7 @@ def run(
     def guarded(argv):
         try:
             main(argv)
-        except ERRORS as error:
+        except UserError as error:
             _fail(error)
         except KeyboardInterrupt:
             _fail("stopped before training began")

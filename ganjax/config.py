@@ -13,12 +13,14 @@ import ml_collections
 import pydantic
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from ganjax.errors import UserError
+
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-class ConfigError(ValueError):
-    """A config that cannot be run; the message is one line for the user."""
+class ConfigError(UserError):
+    """A config that cannot be run."""
 
 
 class Fields(pydantic.BaseModel):

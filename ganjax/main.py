@@ -10,6 +10,7 @@ from ml_collections import config_flags
 
 from ganjax import cli
 from ganjax.config import ConfigError
+from ganjax.train import train
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/, with :<preset> behind it if wanted.", lock_config=True
@@ -29,8 +30,6 @@ def main(argv: list[str]) -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         # A resumed or repeated run need not compile again.
         jax.config.update("jax_compilation_cache_dir", platformdirs.user_cache_dir("ganjax"))
-    from ganjax.train import train
-
     named = config_flags.get_config_filename(flags.FLAGS["config"])
     train(_CONFIG.value, _WORKDIR.value or default_workdir(named))
 

@@ -53,9 +53,11 @@ def sample(folder: Path, num: int, seed: int | None = None) -> np.ndarray:
             layout.replicated,
         )
     phase = phase_of(algorithm.phases, int(state.step))
-    sampler = jax.jit(steps.make_sampler(algorithm), static_argnames=("phase", "num"))
+    sampler = jax.jit(steps.make_sampler(algorithm), static_argnames="phase")
     key = jax.random.key(config.seed if seed is None else seed)
-    return np.asarray(sampler(state.ema, key, phase=phase, num=num))
+    z, label = steps.sample_inputs(algorithm, key, num)
+    pieces = [slice(i, i + PIECE) for i in range(0, num, PIECE)]
+    return np.concatenate([sampler(state.ema, z[i], label[i], phase=phase) for i in pieces])
 
 
 def main(argv: list[str]) -> None:

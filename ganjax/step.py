@@ -115,22 +115,28 @@ def make_eval_step(algorithm: Algorithm, *, sharding: NamedSharding | None = Non
 
 
 def make_sampler(algorithm: Algorithm) -> Callable:
-    """`sampler(ema, key, *, phase, num) -> uint8 (num, H, W, C)` of the averaged generator.
-
-    The latents follow from the key alone: one key gives the same z at every step of a run.
-    Labels go round the classes.
+    """`sampler(ema, z, label, *, phase) -> uint8 (N, H, W, C)` of the averaged generator.
 
     Args:
       algorithm: whose generator.
     """
 
-    def sampler(ema, key, *, phase, num):
-        z = algorithm.latent(fold(key, "sample"), num)
-        label = jnp.arange(num) % algorithm.num_classes
+    def sampler(ema, z, label, *, phase):
         samples = algorithm.sample(ema.params, ema.vars, z, label, phase)
         return to_uint8(samples, algorithm.value_range)
 
     return sampler
+
+
+def sample_inputs(algorithm: Algorithm, key: jax.Array, num: int) -> tuple[jax.Array, jax.Array]:
+    """(z, label) for `num` samples: the same for one key always, labels in turn.
+
+    Args:
+      algorithm: whose latents.
+      key: a run's root key gives the latents of its own pictures.
+      num: how many.
+    """
+    return algorithm.latent(fold(key, "sample"), num), jnp.arange(num) % algorithm.num_classes
 
 
 class _Turn(NamedTuple):

@@ -15,6 +15,7 @@ from ganjax import checkpoint, images, workdir
 from ganjax import config as configs
 from ganjax import step as steps
 from ganjax.data import pipeline, sources
+from ganjax.errors import UserError
 from ganjax.phases import Phase
 from ganjax.sharding import check_batch, make_layout
 from ganjax.signals import Signals
@@ -26,8 +27,8 @@ EVAL_BATCHES = 16
 GRID_IMAGES = 64
 
 
-class NonFiniteError(RuntimeError):
-    """A loss or a gradient is infinite or NaN; the message is one line for the user."""
+class NonFiniteError(UserError):
+    """A loss or a gradient is infinite or NaN."""
 
 
 class Interrupted(SystemExit):
@@ -70,8 +71,9 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
         donate_argnames="state",
     )
     eval_step = jit(steps.make_eval_step(algorithm, sharding=layout.batch))
-    sampler = jit(partial(steps.make_sampler(algorithm), num=GRID_IMAGES))
+    sampler = jit(steps.make_sampler(algorithm))
     key = jax.device_put(jax.random.key(config.seed), layout.replicated)
+    fixed = jax.device_put(steps.sample_inputs(algorithm, key, GRID_IMAGES), layout.replicated)
 
     with (
         checkpoint.open_checkpoints(folder, config.keep_checkpoints) as checkpoints,
@@ -93,6 +95,8 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
         # What a step leaves to be written waits here until the next one is under way.
         behind: list[Callable[[], None]] = []
         for phase, split in zip(algorithm.phases, splits, strict=True):
+            if done >= phase.stop:
+                continue
             batches = pipeline.train_batches(
                 split,
                 phase,
@@ -102,16 +106,16 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
                 sharding=layout.batches,
                 on_device=config.data.on_device,
             )
-            reals_per_step = phase.batch_size * algorithm.n_critic
+            seen = phase.batch_size * algorithm.n_critic
             for batch in batches:
                 with jax.transfer_guard("disallow"):  # Implicit ones would stall the device.
                     state, metrics = train_step(state, batch, key, phase=phase)
                 done += 1
                 _settle(behind)
-                behind.append(partial(report.metrics, done, reals_per_step, metrics))
+                behind.append(partial(report.metrics, done, seen, metrics))
                 finished = done == config.total_steps
                 if done % config.sample_every == 0 or finished:
-                    pictures = sampler(state.ema, key, phase=phase)
+                    pictures = sampler(state.ema, *fixed, phase=phase)
                     behind.append(partial(report.samples, done, pictures))
                 if done % config.eval_every == 0 or finished:
                     reals = pipeline.eval_batches(
@@ -170,8 +174,13 @@ class _Report:
         self._begun = time.perf_counter()
         self._window = None  # (time, reals since then) of the rate; without compilation.
 
-    def metrics(self, step: int, reals: int, metrics: dict[str, jax.Array]) -> None:
+    def metrics(self, step: int, seen: int, metrics: dict[str, jax.Array]) -> None:
         """Checks a step's metrics and writes them if it is their turn.
+
+        Args:
+          step: of the metrics.
+          seen: the reals that the discriminator was trained on in the step.
+          metrics: scalars on the device.
 
         Raises:
           NonFiniteError: one of them is not finite.
@@ -187,7 +196,7 @@ class _Report:
             self._window = (now, 0)
         else:
             since, count = self._window
-            self._window = (since, count + reals)
+            self._window = (since, count + seen)
         if step % self._config.log_every == 0 or step == self._config.total_steps:
             since, count = self._window
             if count:

@@ -9,6 +9,7 @@ from conftest import ROOT
 
 # A module may import from the lines before its own.
 LAYERS = [
+    ["errors"],
     ["keys", "phases", "config", "signals"],
     ["images", "ops", "losses", "penalties"],
     ["models"],

@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import shutil
 
 import jax
 import numpy as np
@@ -117,6 +118,21 @@ def test_resumed_equals_uninterrupted(tiny, tmp_path):
 
     # The end of the first part is evaluated and sampled as any end is; here it is due anyway.
     assert rows("whole") == rows("parts")
+
+
+def test_an_algorithm_of_ones_own_in_two_phases(tiny, tmp_path):
+    """Killed-and-resumed within either phase or between them, it ends the same."""
+    tiny.algorithm = "tests.two_phases"
+    tiny.checkpoint_every = 1
+    whole = train(tiny, tmp_path / "whole")
+    tiny.keep_checkpoints = 9
+    for step in (1, 2, 3):
+        folder = tmp_path / f"from_{step}"
+        train(tiny, folder)
+        for path in (folder / "checkpoints").iterdir():
+            if int(path.name) > step:
+                shutil.rmtree(path)
+        assert equal(whole, train(tiny, folder))
 
 
 def test_a_finished_run_says_how_to_go_on(tiny, tmp_path, capsys):

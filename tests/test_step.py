@@ -227,11 +227,12 @@ def test_sampler_uses_the_average_and_one_z(tiny):
     key, phase = jax.random.key(0), algorithm.phases[0]
     initial = jax.jit(partial(steps.init_state, algorithm))(key)
     state, _ = run(algorithm, 3)
-    one = sampler(state.ema, key, phase=phase, num=5)
+    z, label = steps.sample_inputs(algorithm, key, 5)
+    one = sampler(state.ema, z, label, phase=phase)
     assert one.shape == (5, 16, 16, 1)
     assert one.dtype == jnp.uint8
-    np.testing.assert_array_equal(one, sampler(state.ema, key, phase=phase, num=5))
-    assert differs(one, sampler(initial.ema, key, phase=phase, num=5))
+    assert not differs(z, steps.sample_inputs(algorithm, key, 5)[0])
+    assert differs(one, sampler(initial.ema, z, label, phase=phase))
 
 
 def test_eval_step_changes_nothing_and_sees_the_reals(tiny):

@@ -11,12 +11,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from ganjax.errors import UserError
+
 SPLITS = ("train", "validation")
 EMBEDDED = ("mnist5k", "emoji64")
 
 
-class DataError(ValueError):
-    """Data that cannot be had or used; the message is one line for the user."""
+class DataError(UserError):
+    """Data that cannot be had or used."""
 
 
 class Source(NamedTuple):

@@ -1,0 +1,5 @@
+"""Errors that are the user's to mend."""
+
+
+class UserError(Exception):
+    """Its message is one line that names what is wrong, its value and the mend."""

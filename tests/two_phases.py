@@ -1,0 +1,14 @@
+"""An algorithm outside ganjax: WGAN-GP whose second half has a larger batch."""
+
+from ganjax.algorithms import wgan_gp
+
+Config = wgan_gp.Config
+
+
+def build(config):
+    algorithm = wgan_gp.build(config)
+    (phase,) = algorithm.phases
+    half = config.total_steps // 2
+    return algorithm._replace(
+        phases=(phase._replace(stop=half), phase._replace(start=half, batch_size=16))
+    )
