@@ -29,15 +29,7 @@ def run(
             check(argv)
             rest = flags.FLAGS(argv)
             missing = flags.FLAGS[required].value is None
-        except (
-            UserError,
-            flags.Error,
-            AttributeError,
-            KeyError,
-            TypeError,
-            ValueError,
-            OSError,
-        ) as error:
+        except (UserError, *PARSING) as error:
             # A config file that raises comes wrapped in its whole traceback.
             _fail(str(error).strip().splitlines()[-1] if "Traceback" in str(error) else error)
         if len(rest) > 1:
