@@ -13,6 +13,7 @@ PARSING = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError
 
 def run(
     main: Callable[[list[str]], None],
+    define_flags: Callable[[], None],
     required: str,
     check: Callable[[list[str]], None] = lambda argv: None,
 ) -> None:
@@ -20,6 +21,7 @@ def run(
 
     Args:
       main: takes the arguments that are no flags.
+      define_flags: defines the command's flags.
       required: the flag that must be given.
       check: looks at the arguments before they are parsed; may raise UserError.
     """
@@ -49,6 +51,7 @@ def run(
         except KeyboardInterrupt:
             _fail("stopped before training began")
 
+    define_flags()
     app.run(guarded, flags_parser=parse)
 
 

@@ -12,10 +12,13 @@ from ganjax import cli
 from ganjax.config import ConfigError
 from ganjax.train import train
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file of configs/, with :<preset> behind it if wanted.", lock_config=True
-)
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; default runs/<config name>.")
+
+def define_flags() -> None:
+    """Defines this command's flags; not on import, where another command's would clash."""
+    config_flags.DEFINE_config_file(
+        "config", None, "A file of configs/, with :<preset> behind it if wanted.", lock_config=True
+    )
+    flags.DEFINE_string("workdir", None, "The run's folder; by default runs/<config name>.")
 
 
 def default_workdir(config_path: str) -> Path:
@@ -31,7 +34,7 @@ def main(argv: list[str]) -> None:
         # A resumed or repeated run need not compile again.
         jax.config.update("jax_compilation_cache_dir", platformdirs.user_cache_dir("ganjax"))
     named = config_flags.get_config_filename(flags.FLAGS["config"])
-    train(_CONFIG.value, _WORKDIR.value or default_workdir(named))
+    train(flags.FLAGS.config, flags.FLAGS.workdir or default_workdir(named))
 
 
 def check_path(argv: list[str]) -> None:
@@ -44,4 +47,4 @@ def check_path(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, required="config", check=check_path)
+    cli.run(main, define_flags, required="config", check=check_path)

@@ -12,15 +12,18 @@ from ganjax.config import ConfigError
 from ganjax.phases import phase_of
 from ganjax.sharding import make_layout
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.")
-_NUM = flags.DEFINE_integer("num", 64, "How many samples.", lower_bound=1)
-_OUT = flags.DEFINE_string("out", "samples.png", "Where the picture goes.")
-_SEED = flags.DEFINE_integer(
-    "seed", None, "Of the latents; by default the run's, which gives its own pictures' latents."
-)
-
 # Bounds memory; a larger number is made piece by piece.
 PIECE = 256
+
+
+def define_flags() -> None:
+    """Defines this command's flags."""
+    flags.DEFINE_string("workdir", None, "The run's folder.")
+    flags.DEFINE_integer("num", 64, "How many samples.", lower_bound=1)
+    flags.DEFINE_string("out", "samples.png", "Where the picture goes.")
+    flags.DEFINE_integer(
+        "seed", None, "Of the latents; by default the run's, which gives its own pictures' latents."
+    )
 
 
 def sample(folder: Path, num: int, seed: int | None = None) -> np.ndarray:
@@ -63,12 +66,13 @@ def sample(folder: Path, num: int, seed: int | None = None) -> np.ndarray:
 def main(argv: list[str]) -> None:
     """Writes the picture that the flags describe."""
     del argv
-    out = Path(_OUT.value)
+    values = flags.FLAGS
+    out = Path(values.out)
     if not out.parent.is_dir():
         raise ConfigError(f"--out={out}: there is no folder {out.parent}")
-    images.save_png(out, images.grid(sample(Path(_WORKDIR.value), _NUM.value, _SEED.value)))
+    images.save_png(out, images.grid(sample(Path(values.workdir), values.num, values.seed)))
     print(out)
 
 
 if __name__ == "__main__":
-    cli.run(main, required="workdir")
+    cli.run(main, define_flags, required="workdir")
