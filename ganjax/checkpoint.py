@@ -35,7 +35,7 @@ def open_checkpoints(workdir: Path, keep: int | None = None) -> ocp.training.Che
 
 def exist(workdir: Path) -> bool:
     """Whether a run has any checkpoint."""
-    return any((workdir / FOLDER).glob("[0-9]*/commit_success.txt"))
+    return any(path.name.isdigit() for path in (workdir / FOLDER).glob("*"))
 
 
 def latest_step(checkpoints: ocp.training.Checkpointer) -> int:
