@@ -1,6 +1,6 @@
 """WGAN-GP (Gulrajani et al. 2017).
 
-Embedded digits at 32x32, about 6 minutes on two CPU cores:
+Embedded digits at 32x32, about 7 minutes on two CPU cores:
     python -m ganjax.main --config=configs/wgan_gp.py
 
 CelebA at 64x64 at the paper's scale, for a GPU or TPU:

@@ -70,7 +70,7 @@ def restore_or_init(
     try:
         return checkpoints.load(checkpoints.latest, target)
     except (ValueError, KeyError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{path} cannot be read ({reason}): remove that folder to go on from the one before"
         ) from error

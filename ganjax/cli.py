@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
+from ganjax import signals
 from ganjax.errors import UserError
 
 # What parsers of flags and config files raise.
@@ -32,8 +33,12 @@ def run(
             rest = flags.FLAGS(argv)
             missing = flags.FLAGS[required].value is None
         except (UserError, *PARSING) as error:
-            # A config file that raises comes wrapped in its whole traceback.
-            _fail(str(error).strip().splitlines()[-1] if "Traceback" in str(error) else error)
+            text = str(error)
+            if "Traceback" in text:  # A config file's own error comes wrapped in all of it.
+                text = text.strip().splitlines()[-1]
+            elif isinstance(error, KeyError):  # Whose str is a repr.
+                text = f"the config has no field {error.args[0]}"
+            _fail(text)
         if len(rest) > 1:
             _fail(f"{rest[1]!r} is no flag; flags begin with --")
         if missing:
@@ -46,11 +51,10 @@ def run(
     def guarded(argv):
         try:
             main(argv)
-        except UserError as error:
+        except (UserError, OSError) as error:
             _fail(error)
-        except KeyboardInterrupt:
-            _fail("stopped before training began")
 
+    signals.quit_at_once("it had not begun")
     define_flags()
     app.run(guarded, flags_parser=parse)
 

@@ -26,7 +26,9 @@ class ConfigError(UserError):
 class Fields(pydantic.BaseModel):
     """A group of fields: frozen, strict in types, closed to unknown names."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = pydantic.ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False
+    )
 
 
 class DataConfig(Fields):
@@ -97,6 +99,7 @@ CONTINUABLE = frozenset(
         "eval_every",
         "checkpoint_every",
         "keep_checkpoints",
+        "data.on_device",
     )
 )
 
@@ -119,7 +122,7 @@ def load(raw: ml_collections.ConfigDict | dict) -> Loaded:
     """
     raw = raw.to_dict() if isinstance(raw, ml_collections.ConfigDict) else dict(raw)
     name = raw.get("algorithm")
-    if not isinstance(name, str):
+    if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
         raise ConfigError(f"config.algorithm={name!r}: name a file of ganjax/algorithms")
     path = name if "." in name else f"ganjax.algorithms.{name}"
     try:
@@ -131,6 +134,8 @@ def load(raw: ml_collections.ConfigDict | dict) -> Loaded:
             f"config.algorithm={name!r}: there is no module {path}; name a file of "
             "ganjax/algorithms or a module of your own"
         ) from None
+    if not (hasattr(module, "Config") and hasattr(module, "build")):
+        raise ConfigError(f"config.algorithm={name!r}: {path} has no Config and build")
     try:
         return Loaded(module.Config.model_validate(raw), module)
     except pydantic.ValidationError as error:

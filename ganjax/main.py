@@ -3,14 +3,11 @@
 import os
 from pathlib import Path
 
-import jax
-import platformdirs
 from absl import flags
 from ml_collections import config_flags
 
 from ganjax import cli
-from ganjax.config import ConfigError
-from ganjax.train import train
+from ganjax.errors import UserError
 
 
 def define_flags() -> None:
@@ -19,6 +16,16 @@ def define_flags() -> None:
         "config", None, "A file of configs/, with :<preset> behind it if wanted.", lock_config=True
     )
     flags.DEFINE_string("workdir", None, "The run's folder; by default runs/<config name>.")
+
+
+def check_path(argv: list[str]) -> None:
+    """Raises UserError if --config names no file (ml_collections answers with a page)."""
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name == "config":
+            path = (value if equals else following).partition(":")[0]
+            if not Path(path).is_file():
+                raise UserError(f"--config={path}: there is no such file")
 
 
 def default_workdir(config_path: str) -> Path:
@@ -30,20 +37,20 @@ def default_workdir(config_path: str) -> Path:
 def main(argv: list[str]) -> None:
     """Trains what the flags name."""
     del argv
+    # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
+    import jax
+    import platformdirs
+
+    from ganjax.train import train
+
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         # A resumed or repeated run need not compile again.
         jax.config.update("jax_compilation_cache_dir", platformdirs.user_cache_dir("ganjax"))
     named = config_flags.get_config_filename(flags.FLAGS["config"])
-    train(flags.FLAGS.config, flags.FLAGS.workdir or default_workdir(named))
-
-
-def check_path(argv: list[str]) -> None:
-    """Raises ConfigError if --config names no file (ml_collections answers with a page)."""
-    for argument in argv:
-        name, _, value = argument.lstrip("-").partition("=")
-        path = value.partition(":")[0]
-        if name == "config" and not Path(path).is_file():
-            raise ConfigError(f"--config={value}: there is no file {path!r}")
+    folder = flags.FLAGS.workdir
+    if folder == "":
+        raise UserError("--workdir= is empty: name a folder or leave the flag out")
+    train(flags.FLAGS.config, folder or default_workdir(named))
 
 
 if __name__ == "__main__":

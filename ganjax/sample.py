@@ -22,7 +22,11 @@ def define_flags() -> None:
     flags.DEFINE_integer("num", 64, "How many samples.", lower_bound=1)
     flags.DEFINE_string("out", "samples.png", "Where the picture goes.")
     flags.DEFINE_integer(
-        "seed", None, "Of the latents; by default the run's, which gives its own pictures' latents."
+        "seed",
+        None,
+        "Of the latents; by default the run's, which gives its own pictures' latents.",
+        lower_bound=0,
+        upper_bound=2**32 - 1,
     )
 
 
@@ -68,8 +72,10 @@ def main(argv: list[str]) -> None:
     del argv
     values = flags.FLAGS
     out = Path(values.out)
-    if not out.parent.is_dir():
-        raise ConfigError(f"--out={out}: there is no folder {out.parent}")
+    if out.suffix != ".png":
+        raise ConfigError(f"--out={values.out}: the picture is a PNG; end its name in .png")
+    if not out.parent.is_dir() or out.is_dir():
+        raise ConfigError(f"--out={out}: no file can be made there; is {out.parent} a folder?")
     images.save_png(out, images.grid(sample(Path(values.workdir), values.num, values.seed)))
     print(out)
 

@@ -92,10 +92,11 @@ def make_train_step(
 
 
 def make_eval_step(algorithm: Algorithm, *, sharding: NamedSharding | None = None) -> Callable:
-    """`eval_step(state, batch, key, *, phase) -> metrics`: D's loss on held-out reals.
+    """`eval_step(state, batch, index, key, *, phase) -> metrics`: D's loss on held-out reals.
 
-    One batch of reals against fresh fakes of the present generator; nothing is updated and
-    no penalty added. Names carry "val_". A gap to the training loss that grows is a critic
+    What D's update would report for these reals and fresh fakes, in training form (dropout
+    acts, BatchNorm is of the batch), but nothing is updated; names carry "val_". `index` is
+    the batch's number in the evaluation. A gap to the training loss that grows is a critic
     that memorises its data (Gulrajani et al. 2017, figure 5b).
 
     Args:
@@ -103,13 +104,13 @@ def make_eval_step(algorithm: Algorithm, *, sharding: NamedSharding | None = Non
       sharding: as for `make_train_step`.
     """
 
-    def eval_step(state, batch, key, *, phase):
-        turn = _turns(algorithm, state, batch, fold(key, "eval", state.step), phase, sharding)
-        turn = turn("d", 0, state.aug)
-        fake, _ = turn.generate(state.g.params, state.g.vars)
-        scores, _ = turn.judge(state.d.params, state.d.vars, fake)
-        loss, metrics = turn.d_loss(scores)
-        return {f"val_{name}": value for name, value in ({"d_loss": loss} | metrics).items()}
+    def eval_step(state, batch, index, key, *, phase):
+        key = fold(key, "eval", state.step, index)
+        now = _turns(algorithm, state, batch, key, phase, sharding)("d", 0, state.aug)
+        fake, _ = now.generate(state.g.params, state.g.vars)
+        loss, (_, metrics) = now.d_objective(state.d.params, state.d.vars, fake)
+        metrics |= {"d_loss": loss}
+        return {f"val_{name}": value for name, value in metrics.items()}
 
     return eval_step
 
@@ -168,6 +169,13 @@ class _Turn(NamedTuple):
     def penalty(self, params, vars, fake):
         return self.algorithm.penalty(params, vars, fake, self._at("penalty"))
 
+    def d_objective(self, params, vars, fake):
+        """(loss with its penalty, (new vars, metrics)) of D on given fakes."""
+        scores, new_vars = self.judge(params, vars, fake)
+        loss, metrics = self.d_loss(scores)
+        penalty, more = self.penalty(params, vars, fake)
+        return loss + penalty, (new_vars, metrics | more)
+
 
 def _turns(algorithm, state, batch, key, phase: Phase, sharding) -> Callable[..., _Turn]:
     """(player, update, augmentation) -> its turn, with its own reals and key."""
@@ -196,14 +204,8 @@ def _alternating(algorithm, state, turn, repeat):
         d, aug = carry
         now = turn("d", i, aug)
         fake = jax.lax.stop_gradient(now.generate(state.g.params, state.g.vars)[0])
-
-        def objective(params):
-            scores, vars = now.judge(params, d.vars, fake)
-            loss, metrics = now.d_loss(scores)
-            penalty, more = now.penalty(params, d.vars, fake)
-            return loss + penalty, (vars, metrics | more)
-
-        (loss, (vars, metrics)), gradient = jax.value_and_grad(objective, has_aux=True)(d.params)
+        differentiate = jax.value_and_grad(now.d_objective, has_aux=True)
+        (loss, (vars, metrics)), gradient = differentiate(d.params, d.vars, fake)
         metrics |= {"d_loss": loss, "d_grad_norm": optax.tree.norm(gradient)}
         d = _update(d, algorithm.d_tx, gradient, vars)
         return (d, algorithm.aug_update(aug, metrics)), metrics

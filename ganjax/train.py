@@ -1,5 +1,6 @@
 """The loop: build, restore, step, write, evaluate, save. It knows no algorithm."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -7,9 +8,11 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from clu import parameter_overview
+from orbax.checkpoint import v1 as ocp
 
 from ganjax import checkpoint, images, workdir
 from ganjax import config as configs
@@ -58,8 +61,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
     for phase in algorithm.phases:
         check_batch(phase.batch_size, layout)
     folder = Path(folder)
-    held_out = _open(config, "validation", algorithm.phases[-1])
-    splits = [_open(config, "train", phase) for phase in algorithm.phases]
+    splits = [_open(config, phase) for phase in algorithm.phases]
     primary = jax.process_index() == 0
     if primary:
         workdir.claim(folder, config)
@@ -72,10 +74,12 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
     )
     eval_step = jit(steps.make_eval_step(algorithm, sharding=layout.batch))
     sampler = jit(steps.make_sampler(algorithm))
+    all_finite = jax.jit(_all_finite, out_shardings=layout.replicated)
     key = jax.device_put(jax.random.key(config.seed), layout.replicated)
     fixed = jax.device_put(steps.sample_inputs(algorithm, key, GRID_IMAGES), layout.replicated)
 
     with (
+        workdir.lock(folder) if primary else contextlib.nullcontext(),
         checkpoint.open_checkpoints(folder, config.keep_checkpoints) as checkpoints,
         Writer(folder, checkpoint.latest_step(checkpoints), config.total_steps, primary) as writer,
         Signals() as signals,
@@ -91,14 +95,14 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
             )
             return state
         _announce(writer, folder, config, state)
-        report = _Report(writer, folder, config)
+        report = _Report(writer, folder, config, checkpoints)
         # What a step leaves to be written waits here until the next one is under way.
         behind: list[Callable[[], None]] = []
-        for phase, split in zip(algorithm.phases, splits, strict=True):
+        for phase, (reals, held_out) in zip(algorithm.phases, splits, strict=True):
             if done >= phase.stop:
                 continue
             batches = pipeline.train_batches(
-                split,
+                reals,
                 phase,
                 seed=config.seed,
                 reals=algorithm.reals_per_step,
@@ -118,16 +122,20 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
                     pictures = sampler(state.ema, *fixed, phase=phase)
                     behind.append(partial(report.samples, done, pictures))
                 if done % config.eval_every == 0 or finished:
-                    reals = pipeline.eval_batches(
+                    held = pipeline.eval_batches(
                         held_out, phase.batch_size, limit=EVAL_BATCHES, sharding=layout.batches
                     )
-                    values = [eval_step(state, real, key, phase=phase) for real in reals]
+                    values = [
+                        eval_step(state, each, np.int32(i), key, phase=phase)
+                        for i, each in enumerate(held)
+                    ]
                     behind.append(partial(report.evaluation, done, values))
                 if done % config.checkpoint_every == 0 or finished or signals.received:
-                    # The metrics first: a state that is not finite is never saved.
+                    # A state that is not finite is never saved.
+                    behind.append(partial(report.state, done, all_finite(state)))
                     _settle(behind)
                     checkpoint.save(checkpoints, done, state)
-                if signals.received:
+                if signals.received and not finished:
                     checkpoints.wait()
                     writer.say(
                         f"stopped by {signals.received.name} at step {done} of "
@@ -139,11 +147,22 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
         return state
 
 
-def _open(config: configs.RunConfig, split: str, phase: Phase) -> sources.Source:
+def _open(config: configs.RunConfig, phase: Phase) -> list[sources.Source]:
+    """The training and the held-out images of a phase."""
     data = config.data
-    return sources.open_source(
-        data.source, split, image_size=phase.image_size, channels=data.channels, fit=data.fit
-    )
+    size, channels = phase.image_size, data.channels
+    splits = [
+        sources.open_source(data.source, split, image_size=size, channels=channels, fit=data.fit)
+        for split in sources.SPLITS
+    ]
+    for split in splits:
+        pipeline.check(split, on_device=data.on_device)
+    return splits
+
+
+def _all_finite(state: GanState) -> jax.Array:
+    leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]).all()
 
 
 def _announce(writer: Writer, folder: Path, config: configs.RunConfig, state: GanState) -> None:
@@ -167,12 +186,20 @@ def _settle(behind: list[Callable[[], None]]) -> None:
 class _Report:
     """What the loop tells of finished steps."""
 
-    def __init__(self, writer: Writer, folder: Path, config: configs.RunConfig):
+    def __init__(
+        self,
+        writer: Writer,
+        folder: Path,
+        config: configs.RunConfig,
+        checkpoints: ocp.training.Checkpointer,
+    ):
+        self._checkpoints = checkpoints
         self._writer = writer
         self._folder = folder
         self._config = config
         self._begun = time.perf_counter()
-        self._window = None  # (time, reals since then) of the rate; without compilation.
+        # (time, reals since then) of the rate: all that a run does but the first compilation.
+        self._window = None
 
     def metrics(self, step: int, seen: int, metrics: dict[str, jax.Array]) -> None:
         """Checks a step's metrics and writes them if it is their turn.
@@ -186,9 +213,7 @@ class _Report:
           NonFiniteError: one of them is not finite.
         """
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        bad = {name: value for name, value in values.items() if not math.isfinite(value)}
-        if bad:
-            self._diverged(step, bad)
+        self._check(step, values)
         now = time.perf_counter()
         self._writer.advance()
         if self._window is None:
@@ -214,15 +239,30 @@ class _Report:
     def evaluation(self, step: int, values: list[dict[str, jax.Array]]) -> None:
         """Writes the means over the held-out batches."""
         rows = jax.device_get(values)
-        self._writer.write_scalars(
-            step, {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-        )
+        means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        self._check(step, means)
+        self._writer.write_scalars(step, means)
 
-    def _diverged(self, step: int, bad: dict[str, float]):
-        saved = sorted(int(p.name) for p in (self._folder / checkpoint.FOLDER).glob("[0-9]*"))
-        last = f"the last good checkpoint is step {saved[-1]}" if saved else "none was saved yet"
-        shown = ", ".join(f"{name}={value}" for name, value in bad.items())
+    def state(self, step: int, finite: jax.Array) -> None:
+        """Refuses a state with a value that is not finite.
+
+        Raises:
+          NonFiniteError: there is one.
+        """
+        if not jax.device_get(finite):
+            self._diverged(step, "a parameter or average is not finite")
+
+    def _check(self, step: int, values: dict[str, float]) -> None:
+        bad = [f"{name}={value}" for name, value in values.items() if not math.isfinite(value)]
+        if bad:
+            self._diverged(step, ", ".join(bad))
+
+    def _diverged(self, step: int, what: str):
+        self._checkpoints.wait()
+        saved = checkpoint.latest_step(self._checkpoints)
+        last = f"the last good checkpoint is step {saved}" if saved else "no checkpoint yet"
         raise NonFiniteError(
-            f"step {step}: {shown}; {last} (in {self._folder / checkpoint.FOLDER}). Try lower "
-            "learning rates, a larger batch or another seed, in another --workdir"
+            f"step {step}: {what}; {last} ({self._folder / checkpoint.FOLDER}; it can be sampled). "
+            "The same config diverges again: try lower learning rates, a larger batch or another "
+            "seed, in another --workdir"
         )

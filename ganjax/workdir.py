@@ -1,8 +1,12 @@
 """The folder of a run and the config that it holds."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+import filelock
 
 from ganjax import checkpoint
 from ganjax.config import CONTINUABLE, ConfigError, Loaded, RunConfig, differences, load
@@ -18,8 +22,8 @@ def claim(workdir: Path, config: RunConfig) -> None:
     """
     path = workdir / CONFIG
     ours = config.model_dump(mode="json")
-    if path.exists() and checkpoint.exist(workdir):
-        theirs = json.loads(path.read_text(encoding="utf-8"))
+    if checkpoint.exist(workdir):
+        theirs = _read(path)
         changed = [n for n in differences(ours, theirs) if n not in CONTINUABLE]
         if changed:
             raise ConfigError(
@@ -38,14 +42,39 @@ def read(workdir: Path) -> Loaded:
     Raises:
       ConfigError: there is no run, or its config.json is not one of this version.
     """
-    path = workdir / CONFIG
+    return load(_read(workdir / CONFIG))
+
+
+@contextlib.contextmanager
+def lock(workdir: Path) -> Iterator[None]:
+    """Keeps a second process from training in the same folder; the system frees it at a kill.
+
+    Raises:
+      ConfigError: another process trains there.
+    """
+    guard = filelock.FileLock(workdir / ".lock")
+    try:
+        guard.acquire(timeout=0)
+    except filelock.Timeout:
+        raise ConfigError(
+            f"--workdir={workdir}: another process is training there; wait for it or take another"
+        ) from None
+    try:
+        yield
+    finally:
+        guard.release()
+
+
+def _read(path: Path) -> dict:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
-            f"--workdir={workdir}: no run is there ({path} is missing); name a folder that "
+            f"--workdir={path.parent}: no run is there ({path} is missing); name a folder that "
             "ganjax.main made, such as runs/wgan_gp"
         ) from None
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not JSON ({error}); restore or remove it") from None
-    return load(raw)
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON ({error}): restore it") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} holds no config: restore it")
+    return raw

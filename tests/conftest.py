@@ -11,6 +11,7 @@ os.environ["XLA_FLAGS"] = (
 
 import jax
 import pytest
+from ml_collections import ConfigDict
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,8 +47,9 @@ def shrink(config):
     config.batch_size = 8
     config.log_every = 1
     config.sample_every = config.eval_every = config.checkpoint_every = 2
-    for player in ("generator", "critic"):
-        config[player].widths = (4,) * len(config[player].widths)
+    for group in config.values():
+        if isinstance(group, ConfigDict) and "widths" in group:
+            group.widths = (4,) * len(group.widths)
     return config
 
 

@@ -120,7 +120,8 @@ def test_set_on_the_devices_gives_the_same_batches():
 def test_a_set_too_large_for_the_devices_is_refused(monkeypatch):
     monkeypatch.setattr(pipeline, "ON_DEVICE_BYTES", 1 << 20)
     with pytest.raises(DataError, match=r"config.data.on_device=True: the set is 0.0 GiB"):
-        next(batches(on_device=True))
+        pipeline.check(digits(), on_device=True)
+    pipeline.check(digits(), on_device=False)
 
 
 def test_each_process_reads_only_its_columns():
@@ -174,6 +175,7 @@ def test_tfds_without_tensorflow():
         ("mnist5k", "'mnist5k': write embedded:<name>"),
         ("embedded:mnist", "'embedded:mnist': there are mnist5k, emoji64 only"),
         ("tfds:no_such_set", "TFDS has no set of that name"),
+        ("tfds:cifar10/foo", "TFDS has no set of that name"),
         ("tfds:celeb_a", "tfds build celeb_a --file_format=array_record"),
         ("tfds:imdb_reviews", 'no "image"'),
         ("embedded:emoji64", "images of 64x64 do not fit into config.image_size=32"),

@@ -139,6 +139,30 @@ def test_killed_while_a_checkpoint_is_written(whole, tmp_path):
     assert same(whole, final(tmp_path))
 
 
+@pytest.mark.parametrize("gap", [0.0, 0.02, 0.05, 0.15])
+def test_a_second_signal_quits_at_once(tmp_path, gap):
+    process = launch(tmp_path)
+    wait_for_step(process, 9)
+    process.send_signal(signal.SIGINT)
+    time.sleep(gap)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in output
+    assert "saving after this step" in output
+    assert "had not begun" not in output
+
+
+@pytest.mark.parametrize("delay", [0.3, 1.0, 2.0])
+def test_a_signal_during_the_start(tmp_path, delay):
+    process = launch(tmp_path)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode in (128 + signal.SIGINT, -signal.SIGINT)
+    assert "finished" not in output
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_leaves(whole, tmp_path, number):
     process = launch(tmp_path)

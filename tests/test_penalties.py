@@ -87,12 +87,12 @@ def test_derivative_against_finite_differences():
 
 
 def test_float32_whatever_the_compute_dtype():
-    value = penalties.gradient_penalty(
-        lambda x: linear(x.astype(jnp.bfloat16).astype(jnp.float32)).astype(jnp.bfloat16),
-        jnp.asarray(REAL, jnp.bfloat16),
-        jnp.asarray(FAKE, jnp.bfloat16),
-        KEY,
-    )
+    """4,096 gradients of 2^-7: summed in bfloat16 their squares would stop growing early."""
+    x = jnp.ones((2, 4_096), jnp.bfloat16)
+    norms = penalties.gradient_norms(lambda x: jnp.sum(x * x.dtype.type(2**-7), axis=1), x)
+    assert norms.dtype == jnp.float32
+    np.testing.assert_allclose(norms, 0.5, rtol=1e-6)
+    value = penalties.gradient_penalty(lambda x: jnp.sum(x, axis=1), x, 2 * x, KEY)
     assert value.dtype == jnp.float32
 
 

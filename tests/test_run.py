@@ -13,6 +13,7 @@ from conftest import ROOT, shipped, shrink
 from PIL import Image
 
 from ganjax import config as configs
+from ganjax import workdir
 from ganjax.data.sources import DataError
 from ganjax.sample import sample
 from ganjax.train import Interrupted, NonFiniteError, train
@@ -171,7 +172,7 @@ def test_divergence_stops_before_it_is_saved(tiny, tmp_path):
     message = str(caught.value)
     step, saved = (int(n) for n in re.findall(r"step (\d+)", message))
     assert saved == step - 1
-    assert "=nan" in message or "=inf" in message
+    assert "inf" in message or "finite" in message
     assert "\n" not in message
     assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir())[-1] == saved
 
@@ -242,6 +243,35 @@ def test_unprepared_data_is_refused_before_anything_is_made(tiny, tmp_path, monk
     with pytest.raises(DataError, match="tfds build mnist"):
         train(tiny, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_checkpoints_without_their_config_are_not_continued(tiny, tmp_path):
+    tiny.total_steps = 2
+    train(tiny, tmp_path)
+    for content in ('{"alg', "[1]", "5"):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(configs.ConfigError, match=r"config.json (is not JSON|holds no config)"):
+            train(tiny, tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(configs.ConfigError, match=r"config.json is missing"):
+        train(tiny, tmp_path)
+
+
+def test_one_run_a_folder(tiny, tmp_path):
+    train(tiny, tmp_path)
+    with (
+        workdir.lock(tmp_path),
+        pytest.raises(configs.ConfigError, match="another process is training there"),
+    ):
+        train(tiny, tmp_path)
+
+
+def test_damaged_metrics_lose_no_good_line(tiny, tmp_path):
+    train(tiny, tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"\xff{\nnull\n7\n" + b"".join(lines[1:]))
+    assert len(read_metrics(path)) == len(lines)
 
 
 def test_sampling_needs_a_run_with_a_checkpoint(tiny, tmp_path):

@@ -240,9 +240,12 @@ def test_eval_step_changes_nothing_and_sees_the_reals(tiny):
     state, _ = run(algorithm, 3)
     step = jax.jit(steps.make_eval_step(algorithm), static_argnames="phase")
     key, phase = jax.random.key(0), algorithm.phases[0]
-    one = step(state, reals(algorithm, 0), key, phase=phase)
-    assert set(one) == {"val_d_loss", "val_c_wass_loss"}
-    assert one != step(state, reals(algorithm, 1), key, phase=phase)
+    before = jax.tree.map(np.array, state)
+    one = step(state, reals(algorithm, 0), 0, key, phase=phase)
+    assert set(one) == {"val_d_loss", "val_c_wass_loss", "val_c_gp"}
+    assert one != step(state, reals(algorithm, 1), 0, key, phase=phase)
+    assert one != step(state, reals(algorithm, 0), 1, key, phase=phase), "the same fakes again"
+    assert not differs(before, state)
 
 
 def test_impossible_orders_are_refused(tiny):

@@ -56,6 +56,20 @@ def order(seed: int, start: int, size: int, first: int, count: int) -> np.ndarra
     )
 
 
+def check(source: Source, *, on_device: bool) -> None:
+    """Reads one image, so that what is wrong with all of them is known before a run begins.
+
+    Raises:
+      DataError: the image does not fit, or the set is larger than `ON_DEVICE_BYTES`.
+    """
+    size = source.size * sum(leaf.nbytes for leaf in source.fetch(np.arange(1)).values())
+    if on_device and size > ON_DEVICE_BYTES:
+        raise DataError(
+            f"config.data.on_device=True: the set is {size / 2**30:.1f} GiB, more than "
+            f"{ON_DEVICE_BYTES >> 30}; set it to False"
+        )
+
+
 class _Steps:
     """A random-access source, for grain, whose element is one train step's local batch."""
 
@@ -94,8 +108,6 @@ def train_batches(
     Yields:
       {"image": uint8 (reals, batch_size, S, S, C), "label": int32 (reals, batch_size)}.
 
-    Raises:
-      DataError: on_device, but the set is larger than `ON_DEVICE_BYTES`.
     """
     # Each process reads the columns of the batch that its devices hold, and those alone.
     columns = _local_columns(sharding, reals, phase.batch_size)
@@ -154,13 +166,6 @@ def _put(batch: Batch, sharding: NamedSharding, batch_size: int) -> Batch:
 
 def _gather(source: Source, sharding: NamedSharding) -> Callable[[Batch], Batch]:
     """Index batches -> image batches, from arrays that stay on every device."""
-    sample = source.fetch(np.arange(1))
-    size = source.size * sum(leaf.nbytes for leaf in sample.values())
-    if size > ON_DEVICE_BYTES:
-        raise DataError(
-            f"config.data.on_device=True: the set is {size / 2**30:.1f} GiB, more than "
-            f"{ON_DEVICE_BYTES >> 30}; set it to False"
-        )
     replicated = NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
     arrays = jax.device_put(source.fetch(np.arange(source.size)), replicated)
     take = jax.jit(

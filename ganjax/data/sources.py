@@ -97,8 +97,8 @@ def _tfds(name: str, split: str, prepare) -> Source:
     field = f"config.data.source='tfds:{name}'"
     try:
         builder = tfds.builder(name, file_format="array_record")
-    except tfds.core.DatasetNotFoundError:
-        raise DataError(f"{field}: TFDS has no set of that name") from None
+    except (tfds.core.DatasetNotFoundError, AssertionError, ValueError):
+        raise DataError(f"{field}: TFDS has no set of that name, config or version") from None
     features = builder.info.features
     if "image" not in features:
         raise DataError(f'{field}: its features {sorted(features)} have no "image"')
@@ -128,6 +128,8 @@ def _tfds(name: str, split: str, prepare) -> Source:
 
 def _to_channels(image: np.ndarray, channels: int) -> np.ndarray:
     """(H, W, 1 or 3) uint8 -> (H, W, channels); grey by ITU-R 601 luma, as Pillow does."""
+    if image.shape[-1] not in (1, 3):
+        raise DataError(f"images have {image.shape[-1]} channels; only 1 and 3 are read")
     if image.shape[-1] == channels:
         return image
     if image.shape[-1] == 1:

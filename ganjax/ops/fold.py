@@ -57,7 +57,7 @@ def kernel_grad(x, g, geometry):
             b,
             (((0, 1, 2), (0, 1, 2)), ((), ())),
             # Pieces are summed, which half precision should not do.
-            preferred_element_type=jnp.float32,
+            preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
         )
         for a, b in zip(*_pieces(geometry, x.shape[3], x, g), strict=True)
     )
