@@ -20,6 +20,7 @@ class GeneratorConfig(Fields):
 
     widths: Widths
     slope: Fraction
+    upsample: Literal["transpose", "nearest"]
 
 
 class CriticConfig(Fields):
@@ -87,9 +88,7 @@ def build(config: Config) -> Algorithm:
         critic, or the simultaneous order with n_critic other than 1.
     """
     _check(config)
-    generator = dcgan.Generator(
-        config.generator.widths, config.data.channels, slope=config.generator.slope
-    )
+    generator = dcgan.Generator(channels=config.data.channels, **config.generator.model_dump())
     stages = len(config.critic.widths)
     critic = dcgan.Discriminator(
         config.critic.widths,

@@ -29,6 +29,9 @@ class Generator(nn.Module):
       widths: channels at 4x4, 8x8, ...: (8F, 4F, 2F, F) for 64x64.
       channels: of the image.
       slope: of LeakyReLU; 0 is the ReLU of the paper.
+      upsample: how a layer doubles the size: "transpose", a transposed convolution of stride 2
+        (paper), or "nearest", pixels repeated and then a convolution of stride 1, which
+        leaves no checkerboard (Odena et al. 2016).
       init_stddev: of kernels around 0 and BatchNorm scales around 1 (DCGAN, section 4).
       momentum: decay of the running averages of BatchNorm.
       dtype: of the computation.
@@ -37,6 +40,7 @@ class Generator(nn.Module):
     widths: Sequence[int]
     channels: int
     slope: float = 0.0
+    upsample: str = "transpose"
     init_stddev: float = 0.02
     momentum: float = 0.9
     dtype: jnp.dtype | None = None
@@ -46,21 +50,22 @@ class Generator(nn.Module):
         kernel_init = nn.initializers.normal(self.init_stddev)
         activate = leaky_relu(self.slope)
 
-        def deconv(features, strides, padding):
-            return ConvTranspose(
-                features,
-                (4, 4),
-                strides,
-                padding,
-                use_bias=False,
-                dtype=self.dtype,
-                kernel_init=kernel_init,
-            )
+        options = {"use_bias": False, "dtype": self.dtype, "kernel_init": kernel_init}
 
+        def transpose(x, features):
+            return ConvTranspose(features, (4, 4), 2, "SAME", **options)(x)
+
+        def nearest(x, features):
+            x = x.repeat(2, axis=1).repeat(2, axis=2)
+            return Conv(features, (4, 4), 1, "SAME", **options)(x)
+
+        double = {"transpose": transpose, "nearest": nearest}[self.upsample]
         x = z.reshape(z.shape[0], 1, 1, -1)
         for i, width in enumerate(self.widths):
-            # 1x1 -> 4x4 without padding, then x2 each.
-            x = deconv(width, *((1, "VALID") if i == 0 else (2, "SAME")))(x)
+            if i == 0:  # 1x1 -> 4x4
+                x = ConvTranspose(width, (4, 4), 1, "VALID", **options)(x)
+            else:
+                x = double(x, width)
             # Under jit and sharding the statistics are of the global batch.
             x = nn.BatchNorm(
                 use_running_average=not train,
@@ -70,7 +75,7 @@ class Generator(nn.Module):
                 scale_init=scale_init(self.init_stddev),
             )(x)
             x = activate(x)
-        return jnp.tanh(deconv(self.channels, 2, "SAME")(x))
+        return jnp.tanh(double(x, self.channels))
 
 
 class Discriminator(nn.Module):
