@@ -58,7 +58,12 @@ def get_config(preset: str = "") -> ConfigDict:
             "checkpoint_every": 200,
             "keep_checkpoints": 2,
             "latent_dim": 64,
-            "generator": {"widths": (128, 64, 32), "slope": 0.2, "upsample": "transpose"},
+            "generator": {
+                "widths": (128, 64, 32),
+                "slope": 0.2,
+                "upsample": "transpose",
+                "init_stddev": 0.02,
+            },
             "critic": {
                 "widths": (32, 64, 128),
                 "slope": 0.2,

@@ -1,27 +1,19 @@
 """DCGAN (Radford et al. 2015, arXiv:1511.06434), with noisy labels and dropout as options."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import optax
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
 from ganjax import losses
 from ganjax.algorithms.base import Algorithm
+from ganjax.algorithms.convolutional import GeneratorConfig, check_image_size, networks
 from ganjax.config import AdamConfig, Fields, Fraction, RunConfig, Widths
 from ganjax.keys import fold
 from ganjax.models import dcgan
 from ganjax.phases import Phase
-
-
-class GeneratorConfig(Fields):
-    """The generator: see `ganjax.models.dcgan.Generator`."""
-
-    widths: Widths
-    slope: Fraction
-    upsample: Literal["transpose", "nearest"]
-    init_stddev: PositiveFloat
 
 
 class DiscriminatorConfig(Fields):
@@ -88,10 +80,7 @@ def build(config: Config) -> Algorithm:
       ConfigError: the networks don't make or take images of image_size.
     """
     for player in ("generator", "discriminator"):
-        dcgan.check_image_size(
-            config.image_size, getattr(config, player).widths, f"config.{player}.widths"
-        )
-    generator = dcgan.Generator(channels=config.data.channels, **config.generator.model_dump())
+        check_image_size(config, player)
     d = config.discriminator
     stages = len(d.widths)
     discriminator = dcgan.Discriminator(
@@ -105,34 +94,14 @@ def build(config: Config) -> Algorithm:
         slope=d.slope,
         init_stddev=d.init_stddev,
     )
+    nets = networks(config, discriminator)
     scale = {"sum": 1.0, "mean": 0.5}[config.d_loss]
-
-    def init(key):
-        z = jnp.zeros((1, config.latent_dim))
-        image = jnp.zeros((1, config.image_size, config.image_size, config.data.channels))
-        g = generator.init(fold(key, "g"), z, train=False)
-        d = discriminator.init(fold(key, "d"), image, train=False)
-        return tuple(({k: v for k, v in x.items() if k != "params"}, x["params"])[::-1] for x in (g, d))
-
-    def latent(key, n):
-        return jax.random.normal(key, (n, config.latent_dim))
-
-    def generate(params, vars, z, context):
-        return generator.apply({"params": params, **vars}, z, train=True, mutable=["batch_stats"])
-
-    def score(params, vars, x, key):
-        return discriminator.apply(
-            {"params": params, **vars},
-            x,
-            train=True,
-            rngs={"dropout": key},
-            mutable=["batch_stats"],
-        )
 
     def judge(params, vars, fake, context):
         # Apart, so that BatchNorm's statistics are of reals alone and of fakes alone.
-        real, vars = score(params, vars, context.batch["image"], fold(context.key, "real"))
-        fake, vars = score(params, vars, fake, fold(context.key, "fake"))
+        reals = context.batch["image"]
+        real, vars = nets.discriminate(params, vars, reals, fold(context.key, "real"))
+        fake, vars = nets.discriminate(params, vars, fake, fold(context.key, "fake"))
         return (real, fake), vars
 
     def targets(key, shape):
@@ -158,17 +127,14 @@ def build(config: Config) -> Algorithm:
         _, fake = scores
         return losses.binary_cross_entropy(fake, 1.0), {"g_acc": jnp.mean(fake > 0)}
 
-    def sample(params, vars, z, label, phase):
-        return generator.apply({"params": params, **vars}, z, train=False)
-
     return Algorithm(
-        init=init,
-        latent=latent,
-        generate=generate,
+        init=nets.init,
+        latent=nets.latent,
+        generate=nets.generate,
         judge=judge,
         d_loss=d_loss,
         g_loss=g_loss,
-        sample=sample,
+        sample=nets.sample,
         g_tx=optax.adam(**config.g_adam.model_dump()),
         d_tx=optax.adam(**config.d_adam.model_dump()),
         phases=(Phase(0, config.total_steps, config.batch_size, config.image_size),),

@@ -2,25 +2,16 @@
 
 from typing import Annotated, Literal
 
-import jax
-import jax.numpy as jnp
 import optax
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from ganjax import losses, penalties
 from ganjax.algorithms.base import Algorithm
+from ganjax.algorithms.convolutional import GeneratorConfig, check_image_size, networks
 from ganjax.config import AdamConfig, ConfigError, Fields, Fraction, RunConfig, Widths
 from ganjax.keys import fold
 from ganjax.models import dcgan
 from ganjax.phases import Phase
-
-
-class GeneratorConfig(Fields):
-    """The generator: see `ganjax.models.dcgan.Generator`."""
-
-    widths: Widths
-    slope: Fraction
-    upsample: Literal["transpose", "nearest"]
 
 
 class CriticConfig(Fields):
@@ -88,7 +79,6 @@ def build(config: Config) -> Algorithm:
         critic, or the simultaneous order with n_critic other than 1.
     """
     _check(config)
-    generator = dcgan.Generator(channels=config.data.channels, **config.generator.model_dump())
     stages = len(config.critic.widths)
     critic = dcgan.Discriminator(
         config.critic.widths,
@@ -96,27 +86,15 @@ def build(config: Config) -> Algorithm:
         dropout=(0.0,) + (config.critic.dropout,) * (stages - 1),
         slope=config.critic.slope,
     )
+    nets = networks(config, critic)
     side = {"two": penalties.two_sided, "one": penalties.one_sided}[config.penalty.side]
     alpha = {"uniform": penalties.uniform_alpha, "normal": penalties.normal_alpha}[
         config.penalty.alpha
     ]
     phase = Phase(0, config.total_steps, config.batch_size, config.image_size)
 
-    def init(key):
-        z = jnp.zeros((1, config.latent_dim))
-        image = jnp.zeros((1, config.image_size, config.image_size, config.data.channels))
-        g = generator.init(fold(key, "g"), z, train=False)
-        d = critic.init(fold(key, "d"), image, train=False)
-        return (g["params"], {"batch_stats": g["batch_stats"]}), (d["params"], {})
-
-    def latent(key, n):
-        return jax.random.normal(key, (n, config.latent_dim))
-
-    def generate(params, vars, z, context):
-        return generator.apply({"params": params, **vars}, z, train=True, mutable=["batch_stats"])
-
     def score(params, x, key):
-        return critic.apply({"params": params}, x, train=True, rngs={"dropout": key})
+        return nets.discriminate(params, {}, x, key)[0]
 
     def judge(params, vars, fake, context):
         real = score(params, context.batch["image"], fold(context.key, "real"))
@@ -141,17 +119,14 @@ def build(config: Config) -> Algorithm:
         )
         return config.penalty.weight * value, {"c_gp": value}
 
-    def sample(params, vars, z, label, phase):
-        return generator.apply({"params": params, **vars}, z, train=False)
-
     return Algorithm(
-        init=init,
-        latent=latent,
-        generate=generate,
+        init=nets.init,
+        latent=nets.latent,
+        generate=nets.generate,
         judge=judge,
         d_loss=d_loss,
         g_loss=g_loss,
-        sample=sample,
+        sample=nets.sample,
         g_tx=optax.adam(**config.g_adam.model_dump()),
         d_tx=optax.adam(**config.d_adam.model_dump()),
         phases=(phase,),
@@ -165,14 +140,7 @@ def build(config: Config) -> Algorithm:
 
 def _check(config: Config) -> None:
     for player in ("generator", "critic"):
-        widths = getattr(config, player).widths
-        size = dcgan.image_size(widths)
-        if size != config.image_size:
-            raise ConfigError(
-                f"config.image_size={config.image_size}: {len(widths)} widths in "
-                f"config.{player}.widths={widths} make {size} pixels; set image_size={size} or "
-                "add or take away widths (each doubles the size, from 4)"
-            )
+        check_image_size(config, player)
     if config.critic.batch_norm:
         raise ConfigError(
             "config.critic.batch_norm=True: BatchNorm ties the samples of a batch together, but "

@@ -1,6 +1,8 @@
-"""Seconds a train step of WGAN-GP takes: ganjax beside eager PyTorch, on CPU.
+"""Seconds a train step takes: ganjax beside eager PyTorch, on CPU.
 
-    python -m experiments.benchmarks.wgan_gp --config=default --rounds=12
+    python -m experiments.benchmarks.step --config=wgan_gp --rounds=12
+    python -m experiments.benchmarks.step --config=dcgan:celeb_a --batch_size=32
+    python -m experiments.benchmarks.step --config=dcgan --set latent_dim=64 g_adam.b1=0.0
 
 One process, the contenders taking turns in runs of a few steps, so that a slow spell meets all
 of them. It does not meet them alike: beside busy neighbours on its two cores PyTorch was once
@@ -9,6 +11,7 @@ Before the clock starts all are shown to compute the same step.
 """
 
 import argparse
+import ast
 import os
 import runpy
 import time
@@ -22,22 +25,39 @@ import numpy as np
 import torch
 
 import ganjax.config
-from experiments.benchmarks.torch_wgan_gp import TorchWganGp, load_from_jax, noise_of
+from experiments.benchmarks.torch_dcgan import TorchDcgan
+from experiments.benchmarks.torch_networks import Peer
+from experiments.benchmarks.torch_wgan_gp import TorchWganGp
 from ganjax.step import init_state, make_train_step
 
-CONFIG = Path(__file__).parents[2] / "configs" / "wgan_gp.py"
+CONFIGS = Path(__file__).parents[2] / "configs"
+# By the config's algorithm.
+PEERS = {"wgan_gp": TorchWganGp, "dcgan": TorchDcgan}
 OURS, EAGER, CHANNELS_LAST = "ganjax", "torch eager", "torch channels_last"
 # Steps in a row of one contender.
 RUN = 5
 # Whether each PyTorch contender is channels_last.
-PEERS = {EAGER: False, CHANNELS_LAST: True}
+LAYOUTS = {EAGER: False, CHANNELS_LAST: True}
 
 
-def load(preset: str, batch_size: int | None) -> ganjax.config.Loaded:
-    """The shipped config under this preset, with its own batch size unless one is given."""
-    raw = runpy.run_path(str(CONFIG))["get_config"]("" if preset == "default" else preset)
+def load(args: argparse.Namespace, batch_size: int | None) -> ganjax.config.Loaded:
+    """The shipped config that args name, with its own batch size unless one is given."""
+    name, _, preset = args.config.partition(":")
+    raw = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](preset)
+    raw.update_from_flattened_dict(dict(args.set))
     raw.batch_size = batch_size or raw.batch_size
     return ganjax.config.load(raw)
+
+
+def assignment(text: str) -> tuple[str, object]:
+    """Text "field=value" -> (field, value), the value a Python literal or else a string."""
+    field, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not field=value")
+    try:
+        return field, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return field, value
 
 
 class Ours:
@@ -69,10 +89,10 @@ class Ours:
         self.compiled = step.lower(self.state, self.batch, self.key, phase=phase).compile()
         self.compile_seconds = time.perf_counter() - start
 
-    def peer(self, channels_last: bool, dtype=torch.float32) -> TorchWganGp:
+    def peer(self, channels_last: bool, dtype=torch.float32) -> Peer:
         """PyTorch's contender with the weights of the present state."""
-        model = TorchWganGp(self.config, channels_last, dtype)
-        load_from_jax(model, self.state)
+        model = PEERS[self.config.algorithm](self.config, channels_last=channels_last, dtype=dtype)
+        model.load(self.state)
         return model
 
     def step(self) -> dict[str, float]:
@@ -81,21 +101,25 @@ class Ours:
         return {name: value.item() for name, value in metrics.items()}
 
 
-def check_equal(preset: str) -> None:
+def check_equal(args: argparse.Namespace) -> None:
     """Asserts that one step from the same weights and noise gives the same metrics.
 
     In float64, since a step is not continuous: rounding decides on which side of LeakyReLU's
     kink an activation near 0 falls, and which sign Adam's first update of a parameter with
-    a gradient near 0 has. In float32, g_loss, itself near 0, so differs by up to 1e-2.
+    a gradient near 0 has. In float32, g_loss of WGAN-GP, near 0, so differs by up to 1e-2.
     """
     with jax.enable_x64(True):
-        ours = Ours(load(preset, batch_size=8), "float64")
-        peers = {name: ours.peer(last, torch.float64) for name, last in PEERS.items()}
-        noise = noise_of(ours.algorithm, ours.key, 0, 8)
+        ours = Ours(load(args, batch_size=8), "float64")
+        peers = {name: ours.peer(last, torch.float64) for name, last in LAYOUTS.items()}
+        noise = PEERS[ours.config.algorithm].noise_of(ours.algorithm, ours.key, 0, 8)
         expected = ours.step()
     for name, peer in peers.items():
         got = peer.step(ours.images, noise)
-        errors = {metric: abs(got[metric] / value - 1) for metric, value in expected.items()}
+        # Relative, but of an accuracy of 0.
+        errors = {
+            metric: abs(got[metric] - value) / (abs(value) or 1)
+            for metric, value in expected.items()
+        }
         metric = max(errors, key=errors.get)
         print(f"one step of {name}: equal to {errors[metric]:.1e} ({metric})")
         assert errors[metric] < 1e-4, (name, expected, got)
@@ -110,7 +134,7 @@ def seconds(step) -> float:
 def measure(ours: Ours, rounds: int) -> dict[str, list[float]]:
     """Contender -> median seconds of its steps in each round, all warmed up before."""
     steps = {OURS: ours.step}
-    for name, channels_last in PEERS.items():
+    for name, channels_last in LAYOUTS.items():
         peer = ours.peer(channels_last)
         steps[name] = lambda peer=peer: peer.step(ours.images)
     print(f"{OURS}: compiled in {ours.compile_seconds:.2f} s", end=", ")
@@ -131,7 +155,7 @@ def report(times: dict[str, list[float]]) -> None:
         print(
             f"{name}: median {median(values):.4f} s a step ({min(values):.4f}..{max(values):.4f})"
         )
-    for name in PEERS:
+    for name in LAYOUTS:
         of_medians = median(times[OURS]) / median(times[name])
         of_rounds = median(a / b for a, b in zip(times[OURS], times[name], strict=True))
         of_fastest = min(times[OURS]) / min(times[name])
@@ -154,15 +178,18 @@ def set_threads() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="default", help="default, or a preset (celeb_a)")
+    parser.add_argument("--config", default="wgan_gp", help="a file of configs/[:preset]")
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--batch_size", type=int, help="instead of the config's")
+    parser.add_argument(
+        "--set", type=assignment, nargs="+", default=[], metavar="field=value", help="dotted names"
+    )
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}, torch {torch.__version__}")
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
     set_threads()
-    check_equal(args.config)
-    ours = Ours(load(args.config, args.batch_size))
+    check_equal(args)
+    ours = Ours(load(args, args.batch_size))
     print(f"{args.config}, batch size {ours.config.batch_size}, {args.rounds} rounds of {RUN}")
     report(measure(ours, args.rounds))
 
