@@ -11,7 +11,9 @@ from flax import linen as nn
 from jax import lax
 
 from ganjax.models import layers
+from ganjax.ops import blocks, fold, lowering, native
 from ganjax.ops.conv import conv, conv_transpose
+from ganjax.ops.geometry import Geometry
 
 with np.load(Path(__file__).parent / "golden" / "conv_torch.npz") as arrays:
     GOLDEN = {name: arrays[name] for name in arrays}
@@ -126,6 +128,109 @@ def test_bfloat16_matches_lax_in_float32(case):
     assert {a.dtype for a in got.values()} == {jnp.dtype(jnp.bfloat16)}
     exact = [a.astype(np.float32) for a in args]
     assert_near(got, derivatives(PEERS[case[0]], *exact, *geometry), 3e-2)
+
+
+# Strided geometries of one padding a side: (strides, padding, (H, W), (h, w)).
+STRIDED = [
+    ((2, 2), ((1, 1), (1, 1)), (8, 6), (4, 4)),
+    ((2, 2), ((1, 2), (1, 2)), (7, 5), (4, 4)),  # odd sizes
+    ((2, 2), ((0, 0), (0, 0)), (8, 6), (3, 3)),  # the last row and column are never reached
+    ((2, 3), ((2, 1), (0, 2)), (9, 8), (5, 4)),
+    ((3, 2), ((0, 0), (0, 0)), (7, 5), (1, 1)),  # a stride longer than the window
+]
+
+
+@pytest.mark.parametrize("module", [fold, blocks], ids=lambda m: m.__name__.split(".")[-1])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_each_lowering_matches_native(module, dtype, monkeypatch):
+    # Uneven pieces: three images, two at a time or one.
+    monkeypatch.setattr(module, "PIECE_BYTES", 5000)
+
+    def arrays(case):
+        geometry = Geometry(*case)
+        x, k = normal(3, *geometry.size, INPUTS), normal(*geometry.window, INPUTS, OUTPUTS, seed=1)
+        g = normal(3, *geometry.out, OUTPUTS, seed=2)
+        args = {"conv": (x, k), "input_grad": (g, k), "kernel_grad": (x, g)}
+        cast = {name: tuple(a.astype(dtype) for a in pair) for name, pair in args.items()}
+        return {name: pair for name, pair in cast.items() if hasattr(module, name)}
+
+    def run(lowering, dtype):
+        def maps(args):
+            return {
+                f"{name} {case}": getattr(lowering, name)(
+                    *(a.astype(dtype) for a in pair), Geometry(*case)
+                )
+                for case, pairs in zip(STRIDED, args, strict=True)
+                for name, pair in pairs.items()
+            }
+
+        options = {"xla_backend_optimization_level": 0}
+        with jax.default_matmul_precision("highest"):
+            return jax.jit(maps, compiler_options=options)([arrays(case) for case in STRIDED])
+
+    got = run(module, dtype)
+    assert {a.dtype for a in got.values()} == {jnp.dtype(dtype)}
+    assert_near(got, run(native, "float32"), 1e-5 if dtype == "float32" else 3e-2)
+
+
+# (function, (H, W), (h, w), strides, padding); blocks leave the forward map to XLA.
+FORCED = [
+    (conv, (8, 6), (4, 4), (2, 2), 1),
+    (conv, (7, 5), (3, 3), (2, 2), "SAME"),
+    (conv_transpose, (4, 3), (4, 4), (2, 2), "SAME"),
+]
+
+
+@pytest.mark.parametrize("case", FORCED, ids=label)
+@pytest.mark.parametrize("module", [fold, blocks], ids=lambda m: m.__name__.split(".")[-1])
+def test_second_order_through_each_lowering(module, case, monkeypatch):
+    calls = []
+
+    def choose(name, *_):
+        calls.append(name)
+        return module if hasattr(module, name) else native
+
+    monkeypatch.setattr(lowering, "choose", choose)
+    args, geometry = arguments(case)
+    got = derivatives(case[0], *args, *geometry)
+    assert set(calls) == {"conv", "input_grad", "kernel_grad"}
+    assert_near(got, derivatives(PEERS[case[0]], *args, *geometry))
+
+
+@pytest.mark.parametrize(
+    ("layer", "batch", "chosen"),
+    [
+        # (size, inputs, outputs) of 4x4 windows of stride 2 -> conv, input_grad, kernel_grad.
+        ((64, 3, 64), 32, (fold, fold, fold)),
+        ((32, 64, 128), 32, (native, blocks, blocks)),
+        ((16, 128, 256), 32, (fold, fold, fold)),
+        ((8, 256, 512), 128, (native, fold, fold)),
+        ((256, 3, 64), 64, (native, native, native)),
+    ],
+)
+def test_choice(layer, batch, chosen):
+    size, *channels = layer
+    geometry = Geometry((2, 2), ((1, 1), (1, 1)), (size, size), (4, 4))
+    names = ("conv", "input_grad", "kernel_grad")
+    assert tuple(lowering.choose(n, geometry, batch, channels) for n in names) == chosen
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "window", "of_the_kernel"),
+    [
+        (32, (64, 64), 3, blocks),
+        (32, (3, 64), 3, fold),
+        (8, (64, 64), 3, fold),
+        (32, (64, 64), 1, blocks),
+        (64, (64, 128), 3, native),
+    ],
+)
+def test_choice_at_stride_1(size, channels, window, of_the_kernel):
+    pad = (window - 1) // 2
+    geometry = Geometry((1, 1), ((pad, pad), (pad, pad)), (size, size), (window, window))
+    names = ("conv", "input_grad", "kernel_grad")
+    chosen = tuple(lowering.choose(name, geometry, 64, channels) for name in names)
+    assert chosen == (native, native, of_the_kernel)
 
 
 @pytest.mark.parametrize("case", sorted({name.split("/")[0] for name in GOLDEN}))

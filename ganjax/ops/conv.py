@@ -22,108 +22,15 @@ Layout: NHWC images, HWIO kernels. Arguments of one call share one dtype.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax import lax
 
-from ganjax.ops import fold
+from ganjax.ops.geometry import Geometry
+from ganjax.ops.lowering import lower
 
 Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
-
-
-class Geometry(NamedTuple):
-    """All that is static about a convolution; hashable, as a static argument must be.
-
-    Attributes:
-      strides: (vertical, horizontal) steps of the window.
-      padding: ((top, bottom), (left, right)) zeros added to the input; negative crops.
-      size: (height, width) of the input: strides make it ambiguous from the output.
-      window: (height, width) of the kernel.
-    """
-
-    strides: tuple[int, int]
-    padding: tuple[tuple[int, int], tuple[int, int]]
-    size: tuple[int, int]
-    window: tuple[int, int]
-
-    @property
-    def out(self) -> tuple[int, int]:
-        """(height, width) of the output."""
-        return tuple(
-            (n + sum(pad) - k) // s + 1
-            for n, k, s, pad in zip(self.size, self.window, self.strides, self.padding, strict=True)
-        )
-
-    @property
-    def is_dense(self) -> bool:
-        """Whether the window covers the whole input once: the three maps are products."""
-        return self.size == self.window and self.padding == ((0, 0), (0, 0))
-
-    def input_grad_padding(self) -> tuple[tuple[int, int], ...]:
-        """Padding of the stride-dilated cotangent that gives back exactly `size`."""
-        return tuple(
-            (k - 1 - low, n + low - (o - 1) * s - 1)
-            for n, k, s, o, (low, _) in zip(
-                self.size, self.window, self.strides, self.out, self.padding, strict=True
-            )
-        )
-
-    def kernel_grad_padding(self) -> tuple[tuple[int, int], ...]:
-        """Padding of the input that gives back exactly `window`.
-
-        It differs from `padding` where the stride never reaches the last rows: those
-        are cut.
-        """
-        return tuple(
-            (low, (o - 1) * s + k - n - low)
-            for n, k, s, o, (low, _) in zip(
-                self.size, self.window, self.strides, self.out, self.padding, strict=True
-            )
-        )
-
-
-def _native_conv(x, k, geometry):
-    return lax.conv_general_dilated(
-        x,
-        k,
-        geometry.strides,
-        geometry.padding,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-
-
-def _native_input_grad(g, k, geometry):
-    return lax.conv_general_dilated(
-        g,
-        lax.rev(k, (0, 1)),
-        (1, 1),
-        geometry.input_grad_padding(),
-        lhs_dilation=geometry.strides,
-        dimension_numbers=("NHWC", "HWOI", "NHWC"),
-    )
-
-
-def _native_kernel_grad(x, g, geometry):
-    return lax.conv_general_dilated(
-        x,
-        g,
-        (1, 1),
-        geometry.kernel_grad_padding(),
-        rhs_dilation=geometry.strides,
-        dimension_numbers=("CHWN", "IHWO", "HWNC"),
-    )
-
-
-def _lower(native, folded, a, b, geometry, channels: int):
-    """The one place where a lowering is chosen, by shape and platform."""
-    if not fold.pays(geometry, a.shape[0], channels):
-        return native(a, b, geometry)
-    # GPUs and TPUs have convolution units: there the native forms stay.
-    return lax.platform_dependent(
-        a, b, cpu=partial(folded, geometry=geometry), default=partial(native, geometry=geometry)
-    )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -131,21 +38,21 @@ def _conv(x, k, geometry):
     if geometry.is_dense:
         y = lax.dot_general(x, k, (((1, 2, 3), (0, 1, 2)), ((), ())))
         return y[:, None, None, :]
-    return _lower(_native_conv, fold.conv, x, k, geometry, k.shape[2])
+    return lower("conv", x, k, geometry, k.shape[2:])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _input_grad(g, k, geometry):
     if geometry.is_dense:
         return lax.dot_general(g[:, 0, 0], k, (((1,), (3,)), ((), ())))
-    return _lower(_native_input_grad, fold.input_grad, g, k, geometry, k.shape[2])
+    return lower("input_grad", g, k, geometry, k.shape[2:])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _kernel_grad(x, g, geometry):
     if geometry.is_dense:
         return lax.dot_general(x, g[:, 0, 0], (((0,), (0,)), ((), ())))
-    return _lower(_native_kernel_grad, fold.kernel_grad, x, g, geometry, x.shape[3])
+    return lower("kernel_grad", x, g, geometry, (x.shape[3], g.shape[3]))
 
 
 def _save(bilinear):

@@ -12,19 +12,8 @@ from jax import lax
 
 # Patches of one piece. Between 2 and 8 MiB all is alike; larger falls out of the cache.
 PIECE_BYTES = 4 << 20
-# Above this XLA's own convolutions win again: making the patches costs more than it saves.
-MOST_BYTES = 24 << 20
-
-
-def pays(geometry, batch: int, channels: int) -> bool:
-    """Whether products beat XLA's CPU convolution, by measurement.
-
-    Args:
-      geometry: of the convolution.
-      batch: images in it.
-      channels: of its input.
-    """
-    return min(geometry.strides) > 1 and _bytes(geometry, batch, channels) <= MOST_BYTES
+# Each is compiled apart, so that there are no more: above, pieces grow.
+MOST_PIECES = 8
 
 
 def conv(x, k, geometry):
@@ -66,63 +55,43 @@ def kernel_grad(x, g, geometry):
     return kernel[:, :w]
 
 
-def _shifts(geometry) -> tuple[int, int]:
-    """(vertical, horizontal) strides that a window reaches over: ceil(k / s)."""
-    return tuple(-(-k // s) for k, s in zip(geometry.window, geometry.strides, strict=True))
-
-
-def _row_and_column_padding(geometry) -> list[tuple[int, int, int]]:
-    """What makes the input s * (out + shifts - 1) long, all that windows reach (may crop)."""
-    return [
-        (low, s * (o + a - 1) - n - low, 0)
-        for n, s, o, a, (low, _) in zip(
-            geometry.size,
-            geometry.strides,
-            geometry.out,
-            _shifts(geometry),
-            geometry.padding,
-            strict=True,
-        )
-    ]
-
-
-def _bytes(geometry, batch: int, channels: int) -> int:
+def patch_bytes(geometry, batch: int, channels: int) -> int:
     """Of all patches, in float32."""
-    (h, w), rows, columns = geometry.out, geometry.window[0], _shifts(geometry)[1]
+    (h, w), rows, columns = geometry.out, geometry.window[0], geometry.shifts[1]
     return 4 * batch * h * w * rows * columns * geometry.strides[1] * channels
 
 
 def _pieces(geometry, channels: int, *arrays: jax.Array) -> list[list[jax.Array]]:
-    """Each array cut along its batch so that a piece's patches take `PIECE_BYTES` at most."""
+    """Each array cut along its batch so that a piece's patches fit the cache."""
     batch = arrays[0].shape[0]
-    count = -(-_bytes(geometry, batch, channels) // PIECE_BYTES)
-    size = -(-batch // count)
+    count = -(-patch_bytes(geometry, batch, channels) // PIECE_BYTES)
+    size = -(-batch // min(count, MOST_PIECES))
     return [[array[i : i + size] for i in range(0, batch, size)] for array in arrays]
 
 
 def _fold_kernel(k, geometry):
     """(h, w, I, O) -> (patch, O), w rounded up to whole strides."""
-    extra = _shifts(geometry)[1] * geometry.strides[1] - k.shape[1]
+    extra = geometry.shifts[1] * geometry.strides[1] - k.shape[1]
     return jnp.pad(k, ((0, 0), (0, extra), (0, 0), (0, 0))).reshape(-1, k.shape[3])
 
 
 def _patches(x, geometry):
     """(N, H, W, I) -> (N, H', W', patch)."""
     (s, t), (h, w), rows = geometry.strides, geometry.out, geometry.window[0]
-    padding = [(0, 0, 0), *_row_and_column_padding(geometry), (0, 0, 0)]
+    padding = [(0, 0, 0), *((*p, 0) for p in geometry.whole_padding), (0, 0, 0)]
     x = lax.pad(x, jnp.zeros((), x.dtype), padding)
     x = x.reshape(*x.shape[:2], x.shape[2] // t, t * x.shape[3])
     windows = [
         x[:, i : i + (h - 1) * s + 1 : s, j : j + w]
         for i in range(rows)
-        for j in range(_shifts(geometry)[1])
+        for j in range(geometry.shifts[1])
     ]
     return jnp.concatenate(windows, axis=3)
 
 
 def _unpatch(p, geometry):
     """The transpose of `_patches`: adds up what the patches share."""
-    (s, t), (a, b), rows = geometry.strides, _shifts(geometry), geometry.window[0]
+    (s, t), (a, b), rows = geometry.strides, geometry.shifts, geometry.window[0]
     size = p.shape[3] // (rows * b)
 
     def phase(first):
@@ -141,5 +110,5 @@ def _unpatch(p, geometry):
     phases += [jnp.zeros_like(phases[0])] * (s - len(phases))
     x = jnp.stack(phases, axis=2)
     x = x.reshape(p.shape[0], s * x.shape[1], t * x.shape[3], size // t)
-    crop = [(-low, -high, 0) for low, high, _ in _row_and_column_padding(geometry)]
+    crop = [(-low, -high, 0) for low, high in geometry.whole_padding]
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *crop, (0, 0, 0)])
