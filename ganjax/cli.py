@@ -1,7 +1,7 @@
 """What the command-line tools share: flags, and errors as one line."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
@@ -17,6 +17,7 @@ def run(
     define_flags: Callable[[], None],
     required: str,
     check: Callable[[list[str]], None] = lambda argv: None,
+    commands: Sequence[str] = (),
 ) -> None:
     """`absl.app.run`, but what a user did wrong ends in one line and exit code 2.
 
@@ -25,6 +26,7 @@ def run(
       define_flags: defines the command's flags.
       required: the flag that must be given.
       check: looks at the arguments before they are parsed; may raise UserError.
+      commands: words of which one may be given, and comes to `main` behind its name.
     """
 
     def parse(argv):
@@ -39,8 +41,13 @@ def run(
             elif isinstance(error, KeyError):  # Whose str is a repr.
                 text = f"the config has no field {error.args[0]}"
             _fail(text)
-        if len(rest) > 1:
-            _fail(f"{rest[1]!r} is no flag; flags begin with --")
+        words = rest[1:]
+        if commands and words:
+            if words[0] not in commands:
+                _fail(f"{words[0]!r} is no command: there are {', '.join(commands)}")
+            words = words[1:]
+        if words:
+            _fail(f"{words[0]!r} is no flag; flags begin with --")
         if missing:
             _fail(f"--{required} is missing")
         if not flags.FLAGS["verbosity"].present:

@@ -1,26 +1,49 @@
-"""`python -m ganjax.sample --workdir=runs/<name>`: a grid of the averaged generator's samples."""
+"""`python -m ganjax.sample [command] --workdir=runs/<name>`: what the averaged generator makes.
 
+Commands:
+  grid         samples; this is what comes without a command.
+  labels       one z a row, one class a column (a conditional model).
+  interpolate  from z to z along a closed path: a row from each to the next (.png) or a film
+               (--out=<name>.gif).
+  neighbours   samples, each with the training images nearest to it.
+
+--raw=<name>.npz writes the samples as arrays, instead of the picture or, with --out, besides it.
+"""
+
+from functools import partial
 from pathlib import Path
 
-import jax
 import numpy as np
 from absl import flags
 
-from ganjax import checkpoint, cli, images, workdir
-from ganjax import step as steps
-from ganjax.config import ConfigError
-from ganjax.phases import phase_of
-from ganjax.sharding import make_layout
+from ganjax import cli, interpolation
+from ganjax.errors import UserError
 
-# Bounds memory; a larger number is made piece by piece.
-PIECE = 256
+# With how many samples, or rows of them, comes without --num.
+COMMANDS = {"grid": 64, "labels": 8, "interpolate": 8, "neighbours": 8}
+# Flags that mean something to one command alone.
+OWN = {"frames": "interpolate", "interpolation": "interpolate", "neighbours": "neighbours"}
 
 
 def define_flags() -> None:
     """Defines this command's flags."""
     flags.DEFINE_string("workdir", None, "The run's folder.")
-    flags.DEFINE_integer("num", 64, "How many samples.", lower_bound=1)
-    flags.DEFINE_string("out", "samples.png", "Where the picture goes.")
+    flags.DEFINE_integer(
+        "num",
+        None,
+        "How many samples (64; neighbours: 8), rows (labels: 8) or points of the path "
+        "(interpolate: 8).",
+        lower_bound=1,
+    )
+    flags.DEFINE_string(
+        "out", None, "Where the picture goes; by default samples.png or <command>.png."
+    )
+    flags.DEFINE_string(
+        "raw",
+        None,
+        "Where the samples go as arrays: an .npz of `image`, uint8 (N, H, W, C), `label` and "
+        "`label_names` where there are classes, and `neighbour_*`.",
+    )
     flags.DEFINE_integer(
         "seed",
         None,
@@ -28,14 +51,32 @@ def define_flags() -> None:
         lower_bound=0,
         upper_bound=2**32 - 1,
     )
+    flags.DEFINE_list(
+        "label",
+        [],
+        "Which classes, by name or index, with commas between; by default all (interpolate "
+        "keeps to one, by default the first).",
+    )
+    flags.DEFINE_integer(
+        "frames", 16, "interpolate: images between two points of the path.", lower_bound=1
+    )
+    flags.DEFINE_enum(
+        "interpolation",
+        "spherical",
+        list(interpolation.METHODS),
+        "interpolate: along the sphere or straight.",
+    )
+    flags.DEFINE_integer(
+        "neighbours", 4, "neighbours: how many training images a sample.", lower_bound=1
+    )
 
 
 def sample(folder: Path, num: int, seed: int | None = None) -> np.ndarray:
-    """Samples the latest checkpoint of a run.
+    """Samples the latest checkpoint of a run, its classes in turn.
 
     Args:
       folder: the run's.
-      num: how many samples.
+      num: how many.
       seed: of the latents; None takes the run's.
 
     Returns:
@@ -44,41 +85,73 @@ def sample(folder: Path, num: int, seed: int | None = None) -> np.ndarray:
     Raises:
       ConfigError, CheckpointError: there is no run, or it has no checkpoint yet.
     """
-    config, module = workdir.read(folder)
-    algorithm = module.build(config)
-    layout = make_layout(jax.local_devices()[:1])
-    if not checkpoint.exist(folder):
-        raise ConfigError(
-            f"--workdir={folder}: the run has no checkpoint yet; one comes every "
-            f"{config.checkpoint_every} steps"
-        )
-    with checkpoint.open_checkpoints(folder) as checkpoints:
-        state = checkpoint.restore_or_init(
-            checkpoints,
-            lambda key: steps.init_state(algorithm, key),
-            jax.random.key(config.seed),
-            layout.replicated,
-        )
-    phase = phase_of(algorithm.phases, int(state.step))
-    sampler = jax.jit(steps.make_sampler(algorithm), static_argnames="phase")
-    key = jax.random.key(config.seed if seed is None else seed)
-    z, label = steps.sample_inputs(algorithm, key, num)
-    pieces = [slice(i, i + PIECE) for i in range(0, num, PIECE)]
-    return np.concatenate([sampler(state.ema, z[i], label[i], phase=phase) for i in pieces])
+    from ganjax.trained import Trained
+
+    run = Trained(folder)
+    return run.draw(*run.inputs(num, seed))
 
 
 def main(argv: list[str]) -> None:
-    """Writes the picture that the flags describe."""
-    del argv
+    """Makes what the command and its flags describe."""
     values = flags.FLAGS
-    out = Path(values.out)
-    if out.suffix != ".png":
-        raise ConfigError(f"--out={values.out}: the picture is a PNG; end its name in .png")
-    if not out.parent.is_dir() or out.is_dir():
-        raise ConfigError(f"--out={out}: no file can be made there; is {out.parent} a folder?")
-    images.save_png(out, images.grid(sample(Path(values.workdir), values.num, values.seed)))
-    print(out)
+    command = argv[1] if len(argv) > 1 else "grid"
+    for flag, owner in OWN.items():
+        if values[flag].present and command != owner:
+            raise UserError(f"--{flag} is a flag of {owner}, not of {command}; leave it out")
+    out = values.out
+    if out is None and values.raw is None:
+        out = "samples.png" if command == "grid" else f"{command}.png"
+    out = out if out is None else _writable("out", out, (".png", ".gif"))
+    raw = values.raw if values.raw is None else _writable("raw", values.raw, (".npz",))
+    film = out is not None and out.suffix == ".gif"
+    if film and command != "interpolate":
+        raise UserError(f"--out={out}: only interpolate makes a GIF; end its name in .png")
+
+    # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
+    from ganjax import images, pictures
+    from ganjax.trained import Trained
+
+    run = Trained(Path(values.workdir))
+    num = COMMANDS[command] if values.num is None else values.num
+    if out is not None and not film:
+        per_row = {
+            "grid": 1,
+            "labels": len(values.label) or run.algorithm.num_classes,
+            "interpolate": values.frames + 2,
+            "neighbours": values.neighbours + 1,
+        }[command]
+        pictures.check_size(run, num, per_row, captioned=command == "neighbours")
+    make = {
+        "grid": pictures.grid,
+        "labels": pictures.labels,
+        "interpolate": partial(
+            pictures.interpolate, between=values.frames, method=values.interpolation
+        ),
+        "neighbours": partial(pictures.neighbours, k=values.neighbours),
+    }[command]
+    made = make(run, num, values.seed, values.label)
+    for line in made.report:
+        print(line)
+    if raw is not None:
+        images.save_npz(raw, made.arrays)
+        print(raw)
+    if film:
+        images.save_gif(out, made.frames())
+    elif out is not None:
+        images.save_png(out, made.picture())
+    if out is not None:
+        print(out)
+
+
+def _writable(flag: str, value: str, suffixes: tuple[str, ...]) -> Path:
+    """The path that a flag names; raises UserError if no such file can be made there."""
+    path = Path(value)
+    if path.suffix not in suffixes:
+        raise UserError(f"--{flag}={value}: end its name in {' or '.join(suffixes)}")
+    if not path.parent.is_dir() or path.is_dir():
+        raise UserError(f"--{flag}={value}: no file can be made there; is {path.parent} a folder?")
+    return path
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required="workdir")
+    cli.run(main, define_flags, required="workdir", commands=tuple(COMMANDS))

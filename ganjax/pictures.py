@@ -1,0 +1,227 @@
+"""What `ganjax.sample` shows of a trained generator: samples, and how they are laid out."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ganjax import images, interpolation
+from ganjax.errors import UserError
+from ganjax.neighbours import nearest
+from ganjax.trained import Trained
+
+# Pixels a side, at least, of a film of one image: smaller ones are hard to watch.
+FILM_SIDE = 128
+
+
+class Made(NamedTuple):
+    """Samples and what is shown of them.
+
+    Attributes:
+      arrays: "image", uint8 (N, H, W, C); of a conditional model "label", int32 (N,), and
+        "label_names", (classes,); and what else a command found.
+      picture: () -> uint8 (H', W', C).
+      frames: () -> uint8 (N, H', W', C), of a film; None where nothing moves.
+      report: lines to print.
+    """
+
+    arrays: dict[str, np.ndarray]
+    picture: Callable[[], np.ndarray]
+    frames: Callable[[], np.ndarray] | None = None
+    report: Sequence[str] = ()
+
+
+def check_size(run: Trained, num: int, per_row: int, *, captioned: bool = False) -> None:
+    """Refuses a picture that Pillow, for one, would not open again without a warning.
+
+    Args:
+      run: whose samples.
+      num: rows, or samples.
+      per_row: images a row.
+      captioned: whether there is a caption even without classes.
+
+    Raises:
+      UserError: it has too many pixels.
+    """
+    side = run.phase.image_size
+    if captioned or run.algorithm.num_classes > 1:
+        side *= math.ceil(images.CAPTIONED_SIDE / side)
+    if num * per_row * side**2 > Image.MAX_IMAGE_PIXELS:
+        raise UserError(
+            f"--num={num}: {num * per_row} images of {side}x{side} are more than the "
+            f"{Image.MAX_IMAGE_PIXELS} pixels that a picture may have; set less, or take "
+            "--raw=<name>.npz without --out"
+        )
+
+
+def grid(run: Trained, num: int, seed: int | None = None, label: Sequence[str] = ()) -> Made:
+    """Samples; of a conditional model the classes in turn, the name over each image.
+
+    Where the classes fit side by side, each is a column (or several).
+
+    Args:
+      run: whose.
+      num: how many.
+      seed: of the latents; None takes the run's.
+      label: which classes, by name or index; by default all.
+
+    Raises:
+      UserError: there is no such class.
+    """
+    classes = run.classes(label)
+    z, turn = run.inputs(num, seed)
+    labels = classes[np.arange(num) % len(classes)] if label else turn
+    made = run.draw(z, labels)
+    columns = images.columns(num, len(classes))
+
+    def picture():
+        return images.grid(images.captioned(made, above=_names(run, labels)), columns)
+
+    if run.algorithm.num_classes == 1:
+        return Made({"image": made}, lambda: images.grid(made))
+    return Made(_arrays(run, made, labels), picture)
+
+
+def labels(run: Trained, num: int, seed: int | None = None, label: Sequence[str] = ()) -> Made:
+    """What the class changes: one z a row, one class a column, its name above.
+
+    Args:
+      run: whose.
+      num: rows.
+      seed: of the latents; None takes the run's.
+      label: which classes, by name or index; by default all.
+
+    Raises:
+      UserError: the model has no classes, or none of that name.
+    """
+    if run.algorithm.num_classes == 1:
+        raise UserError(
+            "labels: the run's model has no classes (it is unconditional); leave the word "
+            "`labels` out for a grid of samples"
+        )
+    classes = run.classes(label)
+    z, _ = run.inputs(num, seed)
+    every = np.tile(classes, num)
+    made = run.draw(z.repeat(len(classes), axis=0), every)
+
+    def picture():
+        large = images.enlarge(made)
+        return _headed(images.grid(large, len(classes)), large, _names(run, classes))
+
+    return Made(_arrays(run, made, every), picture)
+
+
+def interpolate(
+    run: Trained,
+    num: int,
+    seed: int | None = None,
+    label: Sequence[str] = (),
+    *,
+    between: int = 16,
+    method: str = "spherical",
+) -> Made:
+    """A closed path through latents, one class all along.
+
+    As a picture every row leads from one z to the next, both shown, the last row back to the
+    first z; as a film it is walked once a loop.
+
+    Args:
+      run: whose.
+      num: latents, at least 2.
+      seed: of them; None takes the run's.
+      label: the class, by name or index; by default the first.
+      between: images between two latents.
+      method: "spherical" or "linear".
+
+    Raises:
+      UserError: fewer than 2 latents, more than one class, or no such class.
+    """
+    if num < 2:
+        raise UserError(f"--num={num}: a path needs two ends; set 2 or more")
+    if len(label) > 1:
+        raise UserError(f"--label={','.join(label)}: the class stays the same; name one")
+    one = run.classes(label)[0]
+    z, _ = run.inputs(num, seed)
+    path = interpolation.loop(z, between, method)
+    every = np.full(len(path), one, np.int32)
+    made = run.draw(path, every)
+    conditional = run.algorithm.num_classes > 1
+
+    def picture():
+        cells = images.enlarge(made) if conditional else made
+        rows = cells.reshape(num, between + 1, *cells.shape[1:])
+        rows = np.concatenate([rows, np.roll(rows[:, :1], -1, axis=0)], axis=1)
+        strip = images.grid(rows.reshape(-1, *cells.shape[1:]), between + 2)
+        names = [*_names(run, [one]), *[""] * (between + 1)]
+        return _headed(strip, cells, names) if conditional else strip
+
+    def frames():
+        film = images.enlarge(made, FILM_SIDE)
+        return images.captioned(film, above=_names(run, every))
+
+    return Made(_arrays(run, made, every), picture, frames)
+
+
+def neighbours(
+    run: Trained, num: int, seed: int | None = None, label: Sequence[str] = (), *, k: int = 4
+) -> Made:
+    """A sample a row, and beside it the training images nearest to it, their distances below.
+
+    Its arrays hold "neighbour_image", "neighbour_index" and "neighbour_distance" too, which
+    `ganjax.neighbours.Neighbours` describes.
+
+    Args:
+      run: whose.
+      num: samples.
+      seed: of the latents; None takes the run's.
+      label: which classes, in turn, by name or index; by default all.
+      k: neighbours of each.
+
+    Raises:
+      UserError: there are not as many training images, or no such class.
+      DataError: the training images are no longer there.
+    """
+    source = run.training_images()
+    if k > source.size:
+        raise UserError(f"--neighbours={k}: there are {source.size} training images; set fewer")
+    made = grid(run, num, seed, label).arrays
+    found = nearest(made["image"], source, k)
+    names = _names(run, made["label"]) if "label" in made else ["sample"] * num
+
+    def picture():
+        rows = np.concatenate([made["image"][:, None], found.image], axis=1)
+        below = [
+            text
+            for name, row in zip(names, found.distance, strict=True)
+            for text in (name, *(f"{distance:.4f}" for distance in row))
+        ]
+        cells = rows.reshape(-1, *rows.shape[2:])
+        return images.grid(images.captioned(cells, below=below), 1 + k)
+
+    report = ["mean absolute difference (0: equal, 1: black against white) and training image"]
+    for i, (distances, indices) in enumerate(zip(found.distance, found.index, strict=True)):
+        of = f" ({names[i]})" if "label" in made else ""
+        pairs = zip(distances, indices, strict=True)
+        report.append(f"sample {i}{of}: " + ", ".join(f"{d:.4f} #{j}" for d, j in pairs))
+    more = {f"neighbour_{name}": array for name, array in found._asdict().items()}
+    return Made(made | more, picture, report=report)
+
+
+def _names(run: Trained, labels: Sequence[int]) -> list[str]:
+    """A name for each label; none at all for an unconditional model."""
+    names = run.class_names
+    return [names[i] for i in labels] if names else []
+
+
+def _arrays(run: Trained, made: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    if not run.class_names:
+        return {"image": made}
+    return {"image": made, "label": labels, "label_names": np.array(run.class_names)}
+
+
+def _headed(sheet: np.ndarray, cells: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """A grid of cells with a name over each column."""
+    strips = images.text_strips(names, *cells.shape[2:])
+    return np.concatenate([images.grid(strips, len(names)), sheet])

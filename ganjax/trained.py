@@ -1,0 +1,148 @@
+"""A trained run, ready to be sampled."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from ganjax import checkpoint, workdir
+from ganjax import step as steps
+from ganjax.config import ConfigError
+from ganjax.data import sources
+from ganjax.errors import UserError
+from ganjax.phases import phase_of
+from ganjax.sharding import make_layout
+
+# Bound the device's memory, whatever is asked for: images made at once, and pixels of them
+# (64 images of 256x256).
+PIECE = 256
+PIECE_PIXELS = 1 << 22
+
+
+class Trained:
+    """The averaged generator of a run's best checkpoint, or its latest where none is best.
+
+    Args:
+      folder: the run's.
+
+    Attributes:
+      config: the run's.
+      algorithm: the run's.
+      step: of the checkpoint.
+      phase: the one that made it.
+
+    Raises:
+      ConfigError, CheckpointError: there is no run, or it has no checkpoint yet.
+    """
+
+    def __init__(self, folder: Path):
+        self.config, module = workdir.read(folder)
+        self.algorithm = module.build(self.config)
+        if not checkpoint.exist(folder):
+            raise ConfigError(
+                f"--workdir={folder}: the run has no checkpoint yet; one comes every "
+                f"{self.config.checkpoint_every} steps"
+            )
+        with checkpoint.open_checkpoints(folder) as checkpoints:
+            state = checkpoint.restore_or_init(
+                checkpoints,
+                lambda key: steps.init_state(self.algorithm, key),
+                jax.random.key(self.config.seed),
+                make_layout(jax.local_devices()[:1]).replicated,
+                step=checkpoint.best_step(checkpoints, self.config.evaluation.best),
+            )
+        self.step = int(state.step)
+        self.phase = phase_of(self.algorithm.phases, self.step)
+        self._ema = state.ema
+        self._sampler = jax.jit(steps.make_sampler(self.algorithm), static_argnames="phase")
+
+    def inputs(self, num: int, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(z, label) of `num` samples, labels in turn.
+
+        Args:
+          num: how many.
+          seed: None takes the run's, which gives the latents of its own pictures.
+        """
+        key = jax.random.key(self.config.seed if seed is None else seed)
+        z, label = jax.device_get(steps.sample_inputs(self.algorithm, key, num))
+        return z, label
+
+    def draw(self, z: np.ndarray, label: np.ndarray) -> np.ndarray:
+        """Makes images, piece by piece with one compilation.
+
+        Args:
+          z: (N, Z).
+          label: int32 (N,).
+
+        Returns:
+          uint8 (N, H, W, C).
+        """
+        num = len(z)
+        piece = min(num, PIECE, max(1, PIECE_PIXELS // self.phase.image_size**2))
+        images = None
+        for first in tqdm(range(0, num, piece), "samples", disable=None, leave=False):
+            # The last one again and again fills the last piece: another shape would be
+            # another compilation.
+            rows = np.minimum(np.arange(first, first + piece), num - 1)
+            made = np.asarray(self._sampler(self._ema, z[rows], label[rows], phase=self.phase))
+            if images is None:
+                images = np.empty((num, *made.shape[1:]), np.uint8)
+            images[first : first + piece] = made[: num - first]
+        return images
+
+    def training_images(self) -> sources.Source:
+        """What the generator was trained on, as it was shown it.
+
+        Raises:
+          DataError: it is no longer there.
+        """
+        return sources.open_source(self.config.data, "train", image_size=self.phase.image_size)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """A name for each class: its index where the data set tells none; () without classes."""
+        classes = self.algorithm.num_classes
+        if classes == 1:
+            return ()
+        try:
+            names = self.training_images().label_names
+        except sources.DataError:  # Moved away; sampling needs no data.
+            names = ()
+        return names if len(names) == classes else tuple(str(i) for i in range(classes))
+
+    def classes(self, chosen: Sequence[str] = ()) -> np.ndarray:
+        """The indices of classes.
+
+        Args:
+          chosen: names or, where no class is named so, indices; without any it is all classes.
+
+        Returns:
+          int32 (K,); (0,) for an unconditional model.
+
+        Raises:
+          UserError: there is no such class, or there are none at all.
+        """
+        if not chosen:
+            return np.arange(self.algorithm.num_classes, dtype=np.int32)
+        names = self.class_names
+        if not names:
+            raise UserError(
+                f"--label={','.join(chosen)}: the run's model has no classes (it is "
+                "unconditional); leave the flag out"
+            )
+        return np.array([_class(one, names) for one in chosen], np.int32)
+
+
+def _class(chosen: str, names: tuple[str, ...]) -> int:
+    if chosen in names:
+        return names.index(chosen)
+    if chosen.isdecimal() and int(chosen) < len(names):
+        return int(chosen)
+    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    raise UserError(
+        f"--label={chosen}: there is no such class; take a name ({shown}) or an index from 0 to "
+        f"{len(names) - 1}"
+    )
