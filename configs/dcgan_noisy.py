@@ -6,8 +6,8 @@ Grey emoji at 32x32, about 5 minutes on two CPU cores:
 The networks at 64x64, at full width:
     python -m ganjax.main --config=configs/dcgan_noisy.py:emoji64
 
-What weakens the discriminator: discriminator.dropout, d_adam.learning_rate,
-discriminator.widths, labels.noise, labels.flip. Against mode collapse: both learning rates,
+What weakens the discriminator: discriminator.dropout, d_optimiser.learning_rate,
+discriminator.widths, targets.noise, targets.flip. Against mode collapse: both learning rates,
 batch_size.
 """
 
@@ -19,7 +19,7 @@ PRESETS = {
         "total_steps": 20_000,
         "batch_size": 128,
         "image_size": 64,
-        "ema_decay": 0.999,
+        "ema": {"decay": 0.999},
         "generator": {"widths": (512, 256, 128, 64)},
         "discriminator": {"widths": (64, 128, 256, 512)},
     },
@@ -29,45 +29,85 @@ PRESETS = {
 def get_config(preset: str = "") -> ConfigDict:
     if preset not in PRESETS:
         raise ValueError(f"preset {preset!r}: there are {', '.join(filter(None, PRESETS))}")
-    adam = {"learning_rate": 2e-4, "b1": 0.5, "b2": 0.999, "eps": 1e-8}
+    adam = {
+        "name": "adam",
+        "learning_rate": 2e-4,
+        "b1": 0.5,
+        "b2": 0.999,
+        "eps": 1e-8,
+        "decay": "none",
+    }
     config = ConfigDict(
         {
-            "algorithm": "dcgan",
+            "algorithm": "gan",
             "seed": 0,
             "total_steps": 3_000,
             "batch_size": 64,
             "image_size": 32,
             "data": {
                 "source": "embedded:emoji64",
+                "label": "",
+                "num_classes": 1,
                 "channels": 1,
                 "fit": "resize",
                 "on_device": False,
             },
-            "ema_decay": 0.99,
             "log_every": 10,
             "sample_every": 250,
             "eval_every": 250,
             "checkpoint_every": 250,
             "keep_checkpoints": 2,
+            "evaluation": {"log_likelihood": 0, "best": "none", "patience": 0},
             "latent_dim": 100,
+            "latent": "normal",
+            "conditioning": {
+                "generator": "none",
+                "discriminator": "none",
+                "embedding_dim": 10,
+                "fake_labels": "reals",
+            },
             "generator": {
+                "network": "dcgan",
                 "widths": (128, 64, 32),
                 "slope": 0.2,
                 "upsample": "transpose",
+                "batch_norm": True,
+                "spectral_norm": False,
                 "init_stddev": 0.02,
+                "output": "tanh",
             },
             "discriminator": {
+                "network": "dcgan",
                 "widths": (32, 64, 128),
+                "final_size": 4,
                 "slope": 0.2,
                 "dropout": 0.3,
+                "dropout_after": "all",
+                "final_dropout": 0.0,
                 "batch_norm": "all_but_first",
+                "spectral_norm": False,
                 "init_stddev": 0.02,
             },
-            "labels": {"noise": 0.1, "flip": 0.0},
-            "d_loss": "mean",
+            "loss": "non_saturating",
+            "d_halves": "mean",
+            "d_batches": "separate",
+            "targets": {"smoothing": 0.0, "noise": 0.1, "flip": 0.0},
+            "penalty": {
+                "weight": 0.0,
+                "target": 1.0,
+                "side": "two",
+                "points": "uniform",
+                "r1": 0.0,
+                "r2": 0.0,
+                "interval": 1,
+            },
+            "weight_clip": 0.0,
             "order": "simultaneous",
-            "g_adam": dict(adam),
-            "d_adam": dict(adam),
+            "n_critic": 1,
+            "critic_reals": "fresh",
+            "g_optimiser": dict(adam),
+            "d_optimiser": dict(adam),
+            "ema": {"decay": 0.99, "half_life": 0, "ramp_up": 0.0},
         }
     )
     config.update(PRESETS[preset])

@@ -7,11 +7,11 @@ type or out of range is refused in one line before anything is built.
 
 import difflib
 import importlib
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import ml_collections
 import pydantic
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from ganjax.errors import UserError
 
@@ -36,6 +36,9 @@ class DataConfig(Fields):
 
     Attributes:
       source: `embedded:mnist5k`, `embedded:emoji64` or `tfds:<name>`.
+      label: the feature that labels are read from: "label", or any other of integers or of
+        booleans, such as "attributes/Blond_Hair" of tfds:celeb_a; "" reads none.
+      num_classes: labels are 0 .. num_classes - 1; 1 without labels.
       channels: 1 (grey) or 3 (RGB); images are converted.
       fit: how images get to image_size: "pad" centres them on their own background
         colour, "resize" crops the central square and resizes it (area when shrinking).
@@ -43,18 +46,28 @@ class DataConfig(Fields):
     """
 
     source: str
+    label: str
+    num_classes: PositiveInt
     channels: Literal[1, 3]
     fit: Literal["pad", "resize"]
     on_device: bool
 
 
-class AdamConfig(Fields):
-    """Adam (Kingma & Ba 2014), the fields of `optax.adam`."""
+class EvaluationConfig(Fields):
+    """What is measured on held-out images, besides D's loss on them.
 
-    learning_rate: PositiveFloat
-    b1: Fraction
-    b2: Fraction
-    eps: PositiveFloat
+    Attributes:
+      log_likelihood: samples in the Parzen window that gives val_log_likelihood; 0 leaves
+        it out. See `ganjax.metrics.parzen`.
+      best: the figure by which the best checkpoint is kept besides the latest, and
+        sampled: "val_log_likelihood", or "none".
+      patience: evaluations in a row without a better figure after which the run stops; 0
+        never stops it.
+    """
+
+    log_likelihood: NonNegativeInt
+    best: Literal["none", "val_log_likelihood"]
+    patience: NonNegativeInt
 
 
 class RunConfig(Fields):
@@ -67,12 +80,12 @@ class RunConfig(Fields):
       batch_size: reals of one update, over all devices.
       image_size: pixels a side.
       data: which images.
-      ema_decay: of the generator's moving average, which is what is sampled.
       log_every: steps between lines of metrics.
       sample_every: steps between pictures.
       eval_every: steps between evaluations on held-out data.
       checkpoint_every: steps between checkpoints.
       keep_checkpoints: how many of the latest are kept.
+      evaluation: what is measured there.
     """
 
     algorithm: str
@@ -81,12 +94,12 @@ class RunConfig(Fields):
     batch_size: PositiveInt
     image_size: PositiveInt
     data: DataConfig
-    ema_decay: Fraction
     log_every: PositiveInt
     sample_every: PositiveInt
     eval_every: PositiveInt
     checkpoint_every: PositiveInt
     keep_checkpoints: PositiveInt
+    evaluation: EvaluationConfig
 
 
 # What may differ between a run and its continuation: all else would make it another run.
@@ -144,19 +157,35 @@ def load(raw: ml_collections.ConfigDict | dict) -> Loaded:
 
 def _line(error: dict, schema: type[Fields]) -> str:
     """One pydantic error as "config.<field>=<value>: <what is wrong and the mend>"."""
-    *path, last = [str(part) for part in error["loc"]]
-    field = ".".join(["config", *path, last])
+    names, parts = ["config"], [str(part) for part in error["loc"]]
+    group = schema  # The one that the last name is of.
+    while parts:
+        names.append(parts.pop(0))
+        info = getattr(schema, "model_fields", {}).get(names[-1])
+        group, schema = schema, info and info.annotation
+        if info and info.discriminator and parts:
+            # Of several schemas, pydantic names the one that it took by its tag.
+            tag = parts.pop(0)
+            schema = next(s for s in get_args(schema) if tag in _tags(s, info.discriminator))
+    field = ".".join(names)
     if error["type"] == "extra_forbidden":
-        for part in path:
-            schema = schema.model_fields[part].annotation
-        known = list(schema.model_fields)
-        close = difflib.get_close_matches(last, known, 1)
+        known = list(group.model_fields)
+        close = difflib.get_close_matches(names[-1], known, 1)
         mend = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
         return f"{field}={error['input']!r}: no such field; {mend}"
     if error["type"] == "missing":
         return f"{field} is missing: the config file must set it"
+    if error["type"].startswith("union_tag"):
+        name = error["ctx"]["discriminator"].strip("'")
+        tag = error["input"].get(name) if isinstance(error["input"], dict) else error["input"]
+        tags = [tag for s in get_args(schema) for tag in _tags(s, name)]
+        return f"{field}.{name}={tag!r}: there are {', '.join(tags)}"
     message = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return f"{field}={error['input']!r}: {message}"
+
+
+def _tags(schema: type[Fields], discriminator: str) -> tuple[str, ...]:
+    return get_args(schema.model_fields[discriminator].annotation)
 
 
 def differences(one: dict, other: dict, prefix: str = "config") -> list[str]:

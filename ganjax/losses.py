@@ -1,11 +1,35 @@
 """Adversarial losses: pure functions of the discriminator's outputs, each a scalar.
 
-`real` and `fake` are (N,) outputs of the discriminator (logits) or critic (scores).
+`real` and `fake` are (N,) outputs of the discriminator (logits) or critic (scores). `LOSSES`
+holds the six by name.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+
+Targets = tuple[jax.Array | float, jax.Array | float]
+
+
+class Loss(NamedTuple):
+    """A pair of losses.
+
+    Attributes:
+      d: (real, fake, targets) -> D's, the sum of its halves on reals and on fakes. `targets`
+        is what D should answer for each real and each fake: 1 and 0 but for noise on labels.
+      g: (real, fake) -> G's.
+      logits: (real, fake) -> the same, D deciding for "real" above 0; None where D decides
+        nothing, as a critic.
+      uses_targets: whether d looks at its targets.
+    """
+
+    d: Callable[[jax.Array, jax.Array, Targets], jax.Array]
+    g: Callable[[jax.Array, jax.Array], jax.Array]
+    logits: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]] | None
+    uses_targets: bool
 
 
 def binary_cross_entropy(logits: jax.Array, target: jax.Array | float) -> jax.Array:
@@ -20,7 +44,40 @@ def binary_cross_entropy(logits: jax.Array, target: jax.Array | float) -> jax.Ar
     return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, target))
 
 
-def wasserstein_d(real: jax.Array, fake: jax.Array) -> jax.Array:
+def logistic_d(real: jax.Array, fake: jax.Array, targets: Targets) -> jax.Array:
+    """D's cross entropy on reals and on fakes. Goodfellow et al. 2014, equation 1."""
+    return binary_cross_entropy(real, targets[0]) + binary_cross_entropy(fake, targets[1])
+
+
+def non_saturating_g(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """-mean log sigmoid(D(fake)). Goodfellow et al. 2014, section 3."""
+    return binary_cross_entropy(fake, 1.0)
+
+
+def minimax_g(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """mean log(1 - sigmoid(D(fake))), which saturates. Goodfellow et al. 2014, equation 1."""
+    return -binary_cross_entropy(fake, 0.0)
+
+
+def least_squares_d(real: jax.Array, fake: jax.Array, targets: Targets) -> jax.Array:
+    """Half the squared errors. Mao et al. 2017 (arXiv:1611.04076), equation 9."""
+    return 0.5 * (jnp.mean((real - targets[0]) ** 2) + jnp.mean((fake - targets[1]) ** 2))
+
+
+def least_squares_g(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """Half the squared distance of D(fake) to 1. Mao et al. 2017, equation 9."""
+    return 0.5 * jnp.mean((fake - 1.0) ** 2)
+
+
+def hinge_d(real: jax.Array, fake: jax.Array, targets: Targets) -> jax.Array:
+    """mean max(0, 1 - D(real)) + mean max(0, 1 + D(fake)).
+
+    Lim & Ye 2017 (arXiv:1705.02894); Miyato et al. 2018 (arXiv:1802.05957), equation 16.
+    """
+    return jnp.mean(jax.nn.relu(1.0 - real)) + jnp.mean(jax.nn.relu(1.0 + fake))
+
+
+def wasserstein_d(real: jax.Array, fake: jax.Array, targets: Targets = (1.0, 0.0)) -> jax.Array:
     """The critic's loss mean D(fake) - mean D(real), minus the Wasserstein-1 estimate.
 
     Arjovsky et al. 2017 (arXiv:1701.07875), equation 2 with its sign turned.
@@ -28,6 +85,40 @@ def wasserstein_d(real: jax.Array, fake: jax.Array) -> jax.Array:
     return jnp.mean(fake) - jnp.mean(real)
 
 
-def wasserstein_g(fake: jax.Array) -> jax.Array:
+def wasserstein_g(real: jax.Array, fake: jax.Array) -> jax.Array:
     """The generator's loss -mean D(fake). Arjovsky et al. 2017, algorithm 1, line 10."""
     return -jnp.mean(fake)
+
+
+def relativistic_logits(real: jax.Array, fake: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Each output less the mean of the other kind's.
+
+    Jolicoeur-Martineau 2018 (arXiv:1807.00734), section 4.2, the relativistic average.
+    """
+    return real - jnp.mean(fake), fake - jnp.mean(real)
+
+
+def relativistic_d(real: jax.Array, fake: jax.Array, targets: Targets) -> jax.Array:
+    """Cross entropy of the relativistic logits. Jolicoeur-Martineau 2018, equation 8 (RaSGAN)."""
+    return logistic_d(*relativistic_logits(real, fake), targets)
+
+
+def relativistic_g(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """As D's with the targets exchanged: reals matter to G too. Equation 9 (RaSGAN)."""
+    return logistic_d(*relativistic_logits(real, fake), (0.0, 1.0))
+
+
+def _as_they_are(real, fake):
+    return real, fake
+
+
+LOSSES = {
+    "non_saturating": Loss(logistic_d, non_saturating_g, _as_they_are, True),
+    "minimax": Loss(logistic_d, minimax_g, _as_they_are, True),
+    "least_squares": Loss(
+        least_squares_d, least_squares_g, lambda real, fake: (real - 0.5, fake - 0.5), True
+    ),
+    "hinge": Loss(hinge_d, wasserstein_g, _as_they_are, False),
+    "wasserstein": Loss(wasserstein_d, wasserstein_g, None, False),
+    "relativistic": Loss(relativistic_d, relativistic_g, relativistic_logits, True),
+}

@@ -45,44 +45,85 @@ def gradient_norms(critic: Critic, x: jax.Array, eps: float = 1e-12) -> jax.Arra
     Returns:
       (N,) float32 norms.
     """
+    return jnp.sqrt(_squared_norms(critic, x) + eps)
+
+
+def _squared_norms(critic: Critic, x: jax.Array) -> jax.Array:
     gradients = jax.grad(lambda x: jnp.sum(critic(x).astype(jnp.float32)))(x)
-    squares = jnp.square(gradients.astype(jnp.float32))
-    return jnp.sqrt(jnp.sum(squares, axis=tuple(range(1, x.ndim))) + eps)
+    return jnp.sum(jnp.square(gradients.astype(jnp.float32)), axis=tuple(range(1, x.ndim)))
 
 
-def gradient_penalty(
-    critic: Critic,
+def interpolates(
     real: jax.Array,
     fake: jax.Array,
     key: jax.Array,
-    *,
-    target: float = 1.0,
     alpha: Callable[[jax.Array, tuple[int, ...]], jax.Array] = uniform_alpha,
-    side: Callable[[jax.Array, float], jax.Array] = two_sided,
 ) -> jax.Array:
-    """The gradient penalty of WGAN-GP at one point between each real and its fake.
+    """One point between each real and its fake: real_i + a_i (fake_i - real_i).
 
-    mean_i side(||grad D(x_i)||_2, target), x_i = real_i + a_i (fake_i - real_i), one a_i
-    per sample. Unweighted. Gulrajani et al. 2017 (arXiv:1704.00028), equation 3.
+    Gulrajani et al. 2017 (arXiv:1704.00028), algorithm 1.
 
     Args:
-      critic: (N, ...) -> (N,), without BatchNorm.
       real: (N, ...) samples of the data.
       fake: (N, ...) samples of the generator.
-      key: draws the a_i.
-      target: the norm aimed at.
+      key: draws the a_i, one a sample.
       alpha: `uniform_alpha` or `normal_alpha`.
-      side: `two_sided` or `one_sided`.
-
-    Returns:
-      A float32 scalar.
 
     Raises:
       ValueError: real and fake differ in shape.
     """
     if real.shape != fake.shape:
-        raise ValueError(f"gradient_penalty: real is {real.shape} but fake is {fake.shape}")
+        raise ValueError(f"interpolates: real is {real.shape} but fake is {fake.shape}")
     shape = (real.shape[0],) + (1,) * (real.ndim - 1)
     weight = alpha(fold(key, "alpha"), shape).astype(real.dtype)
-    norms = gradient_norms(critic, real + weight * (fake - real))
-    return jnp.mean(side(norms, target))
+    return real + weight * (fake - real)
+
+
+def perturbed(real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
+    """Points around the reals: real + a s u / 2, where DRAGAN penalises.
+
+    s is the standard deviation over all values of the batch, u ~ U[0, 1) for each value,
+    a ~ U[0, 1) for each sample. Kodali et al. 2017 (arXiv:1705.07215), algorithm 1, with the
+    noise of its authors' code. `fake` is not looked at.
+    """
+    noise = jax.random.uniform(fold(key, "noise"), real.shape, real.dtype)
+    return interpolates(real, real + 0.5 * jnp.std(real) * noise, key)
+
+
+def gradient_penalty(
+    critic: Critic,
+    points: jax.Array,
+    *,
+    target: float = 1.0,
+    side: Callable[[jax.Array, float], jax.Array] = two_sided,
+) -> jax.Array:
+    """mean_i side(||grad D(x_i)||_2, target), unweighted.
+
+    Gulrajani et al. 2017 (arXiv:1704.00028), equation 3.
+
+    Args:
+      critic: (N, ...) -> (N,), without BatchNorm.
+      points: (N, ...) the x_i, `interpolates` or `perturbed`.
+      target: the norm aimed at.
+      side: `two_sided` or `one_sided`.
+
+    Returns:
+      A float32 scalar.
+    """
+    return jnp.mean(side(gradient_norms(critic, points), target))
+
+
+def zero_centred(critic: Critic, x: jax.Array) -> jax.Array:
+    """R1 at reals, R2 at fakes: mean_i ||grad D(x_i)||^2 / 2, unweighted.
+
+    Mescheder et al. 2018 (arXiv:1801.04406), equations 9 and 10.
+
+    Args:
+      critic: (N, ...) -> (N,), without BatchNorm.
+      x: (N, ...).
+
+    Returns:
+      A float32 scalar.
+    """
+    # Without eps: there is no square root to protect.
+    return 0.5 * jnp.mean(_squared_norms(critic, x))

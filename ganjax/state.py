@@ -24,7 +24,10 @@ class Player:
 
 @struct.dataclass
 class Ema:
-    """Exponential moving average of the generator: parameters and BatchNorm averages."""
+    """Exponential moving average of the generator: parameters and BatchNorm averages.
+
+    Its other variables (the vectors of spectral normalisation) are the generator's present ones.
+    """
 
     params: PyTree
     vars: PyTree

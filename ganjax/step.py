@@ -81,12 +81,8 @@ def make_train_step(
     def train_step(state, batch, key, *, phase):
         turn = _turns(algorithm, state, batch, fold(key, "train", state.step), phase, sharding)
         g, d, aug, metrics = move(algorithm, state, turn, repeat)
-        ema = optax.incremental_update(
-            (g.params, g.vars),
-            (state.ema.params, state.ema.vars),
-            1.0 - algorithm.ema_decay(state.step),
-        )
-        return GanState(state.step + 1, g, d, Ema(*ema), aug), metrics
+        ema = _average(state.ema, g, algorithm.ema_decay(state.step))
+        return GanState(state.step + 1, g, d, ema, aug), metrics
 
     return train_step
 
@@ -195,6 +191,16 @@ def _turns(algorithm, state, batch, key, phase: Phase, sharding) -> Callable[...
 def _update(player: Player, tx: optax.GradientTransformation, gradient, vars) -> Player:
     updates, opt_state = tx.update(gradient, player.opt_state, player.params)
     return Player(optax.apply_updates(player.params, updates), opt_state, vars)
+
+
+def _average(ema: Ema, g: Player, decay) -> Ema:
+    """Averages parameters and BatchNorm averages; other variables are the generator's."""
+    towards = partial(optax.incremental_update, step_size=1.0 - decay)
+    vars = {
+        name: towards(values, ema.vars[name]) if name == "batch_stats" else values
+        for name, values in g.vars.items()
+    }
+    return Ema(towards(g.params, ema.params), vars)
 
 
 def _alternating(algorithm, state, turn, repeat):

@@ -6,6 +6,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from ganjax.config import DataConfig
 from ganjax.data import pipeline, sources
 from ganjax.data.sources import DataError, open_source
 from ganjax.phases import Phase
@@ -14,8 +15,21 @@ from ganjax.sharding import make_layout
 PHASE = Phase(start=0, stop=1_000, batch_size=16, image_size=32)
 
 
-def digits(split="train", image_size=32, channels=1, fit="pad"):
-    return open_source("embedded:mnist5k", split, image_size=image_size, channels=channels, fit=fit)
+def opened(name, split, *, image_size, label="", num_classes=1, **fields):
+    data = DataConfig(source=name, label=label, num_classes=num_classes, on_device=False, **fields)
+    return open_source(data, split, image_size=image_size)
+
+
+def digits(split="train"):
+    return opened(
+        "embedded:mnist5k",
+        split,
+        image_size=32,
+        label="label",
+        num_classes=10,
+        channels=1,
+        fit="pad",
+    )
 
 
 def batches(start=0, seed=0, reals=2, phase=PHASE, **options):
@@ -42,12 +56,12 @@ def test_embedded_digits():
 
 
 def test_embedded_emoji_resized_and_grey():
-    source = open_source("embedded:emoji64", "train", image_size=32, channels=3, fit="resize")
-    full = open_source("embedded:emoji64", "train", image_size=64, channels=3, fit="resize")
+    source = opened("embedded:emoji64", "train", image_size=32, channels=3, fit="resize")
+    full = opened("embedded:emoji64", "train", image_size=64, channels=3, fit="resize")
     small, large = (s.fetch(np.arange(5))["image"] for s in (source, full))
     area = large.reshape(5, 32, 2, 32, 2, 3).astype(np.float64).mean((2, 4))
     assert np.abs(small - area).max() <= 1  # Pillow rounds after each axis.
-    grey = open_source("embedded:emoji64", "train", image_size=64, channels=1, fit="resize")
+    grey = opened("embedded:emoji64", "train", image_size=64, channels=1, fit="resize")
     luma = large @ np.array([0.299, 0.587, 0.114])
     assert np.abs(grey.fetch(np.arange(5))["image"][..., 0] - luma).max() <= 1
 
@@ -159,14 +173,62 @@ def test_eval_batches_are_limited():
 
 def test_tfds_without_tensorflow():
     with tfds.testing.mock_data(num_examples=12):
-        source = open_source("tfds:cifar10", "train", image_size=16, channels=3, fit="resize")
-        held = open_source("tfds:cifar10", "validation", image_size=16, channels=1, fit="resize")
-        assert len(source.label_names) == 10
+        source = opened("tfds:cifar10", "train", image_size=16, channels=3, fit="resize")
+        held = opened("tfds:cifar10", "validation", image_size=16, channels=1, fit="resize")
+        assert source.label_names == ()
         assert source.fetch(np.arange(3))["image"].shape == (3, 16, 16, 3)
         assert held.fetch(np.arange(3))["image"].shape == (3, 16, 16, 1)
-        assert source.fetch(np.arange(3))["label"].max() < 10
-        faces = open_source("tfds:celeb_a", "train", image_size=64, channels=3, fit="resize")
+        assert not source.fetch(np.arange(3))["label"].any()
+        faces = opened("tfds:celeb_a", "train", image_size=64, channels=3, fit="resize")
         assert faces.fetch(np.arange(2))["image"].shape == (2, 64, 64, 3)
+
+
+IMAGES = {"image_size": 32, "channels": 3, "fit": "resize"}
+
+
+def test_labels_of_tfds_sets():
+    """Classes, a binary attribute, integers that have no names."""
+    with tfds.testing.mock_data(num_examples=30):
+        classes = opened("tfds:cifar10", "train", label="label", num_classes=10, **IMAGES)
+        assert len(classes.label_names) == 10
+        blond = opened(
+            "tfds:celeb_a", "train", label="attributes/Blond_Hair", num_classes=2, **IMAGES
+        )
+        assert blond.label_names == ("not Blond_Hair", "Blond_Hair")
+        labels = blond.fetch(np.arange(30))["label"]
+        assert labels.dtype == np.int32
+        assert set(labels) == {0, 1}
+        eyes = opened(
+            "tfds:celeb_a", "train", label="landmarks/lefteye_x", num_classes=300, **IMAGES
+        )
+        assert eyes.label_names == ()
+        assert eyes.fetch(np.arange(30))["label"].max() > 10
+        few = opened("tfds:celeb_a", "train", label="landmarks/lefteye_x", num_classes=2, **IMAGES)
+        with pytest.raises(DataError, match=r"config.data.num_classes=2: .* has the label \d+"):
+            few.fetch(np.arange(30))
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "classes", "message"),
+    [
+        ("tfds:cifar10", "label", 5, r"num_classes=5: .* has 10 classes; set that"),
+        ("tfds:cifar10", "", 5, r"num_classes=5: config.data.label is empty"),
+        ("tfds:cifar10", "lable", 10, r"label='lable': .* has \['id', 'image', 'label'\], not"),
+        ("tfds:celeb_a", "attributes/Blond", 2, r"label='attributes/Blond': attributes has \['5_o"),
+        ("tfds:celeb_a", "attributes", 2, r"label='attributes': labels are integers or booleans"),
+        ("tfds:celeb_a", "attributes/Blond_Hair/x", 2, r"Blond_Hair has \[\], not 'x'"),
+        ("tfds:cifar10", "image", 2, r"label='image': labels are integers or booleans"),
+        ("embedded:emoji64", "tags", 2, r"label='tags': embedded:emoji64 has 'label' only"),
+        ("embedded:emoji64", "label", 10, r"num_classes=10: .* has 8 classes"),
+    ],
+)
+def test_labels_that_cannot_be(name, label, classes, message):
+    with (
+        tfds.testing.mock_data(num_examples=3),
+        pytest.raises(DataError, match=message) as caught,
+    ):
+        opened(name, "train", label=label, num_classes=classes, **IMAGES)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -184,5 +246,5 @@ def test_tfds_without_tensorflow():
 def test_errors_name_the_mend(name, message, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(DataError, match=message) as caught:
-        open_source(name, "train", image_size=32, channels=1, fit="pad")
+        opened(name, "train", image_size=32, channels=1, fit="pad")
     assert "\n" not in str(caught.value)

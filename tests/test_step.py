@@ -24,7 +24,8 @@ def reals(algorithm, seed=0):
     phase = algorithm.phases[0]
     shape = (algorithm.reals_per_step, phase.batch_size)
     image = random.randint(0, 256, (*shape, phase.image_size, phase.image_size, 1))
-    return {"image": image.astype(np.uint8), "label": np.zeros(shape, np.int32)}
+    label = random.randint(0, algorithm.num_classes, shape).astype(np.int32)
+    return {"image": image.astype(np.uint8), "label": label}
 
 
 def run(algorithm, count=1, *, unroll=True, key=None, batch=None, layout=None):
@@ -50,6 +51,12 @@ def run(algorithm, count=1, *, unroll=True, key=None, batch=None, layout=None):
 
 def close(one, other, rtol=1e-5, atol=1e-6):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol, atol), one, other)
+
+
+def context(algorithm, count=8):
+    """Of a first step, without images; labels are 0."""
+    label = {"label": jnp.zeros(count, jnp.int32)}
+    return steps.Context(label, jax.random.key(7), jnp.zeros((), int), algorithm.phases[0], ())
 
 
 def differs(one, other):
@@ -137,7 +144,7 @@ def test_variables_move_in_their_own_update_only(tiny):
     key = jax.random.key(0)
     initial = jax.jit(partial(steps.init_state, algorithm))(key)
     z = algorithm.latent(fold(key, "train", 0, "g", 2, "latent"), 8)
-    _, vars = algorithm.generate(initial.g.params, initial.g.vars, z, None)
+    _, vars = algorithm.generate(initial.g.params, initial.g.vars, z, context(algorithm))
     close(state.g.vars, vars)
 
 
@@ -149,16 +156,14 @@ def test_alternating_generator_sees_the_new_critic(tiny):
     key = jax.random.key(0)
     initial = jax.jit(partial(steps.init_state, algorithm))(key)
     turn = fold(key, "train", 0, "g", 0)
+    now = context(algorithm)
     fake, _ = algorithm.generate(
-        initial.g.params, initial.g.vars, algorithm.latent(fold(turn, "latent"), 8), None
-    )
-    context = steps.Context(
-        {"image": fake, "label": None}, turn, jnp.zeros((), int), algorithm.phases[0], ()
+        initial.g.params, initial.g.vars, algorithm.latent(fold(turn, "latent"), 8), now
     )
 
     def loss(d):
-        scores, _ = algorithm.judge(d.params, d.vars, fake, context)
-        return algorithm.g_loss(scores, context)[0]
+        scores, _ = algorithm.judge(d.params, d.vars, fake, now._replace(batch=fake))
+        return algorithm.g_loss(scores, now)[0]
 
     np.testing.assert_allclose(metrics["g_loss"], loss(state.d), rtol=1e-4)
     assert abs(metrics["g_loss"] - loss(initial.d)) > 0.1 * abs(metrics["g_loss"])
@@ -172,30 +177,27 @@ def test_simultaneous_is_both_gradients_at_the_old_parameters(tiny):
     batch = reals(algorithm)
     initial = jax.jit(partial(steps.init_state, algorithm))(key)
     turn = fold(key, "train", 0, "both", 0)
-    context = steps.Context(
-        {"image": batch["image"][0] / np.float32(127.5) - 1, "label": batch["label"][0]},
-        turn,
-        jnp.zeros((), int),
-        algorithm.phases[0],
-        (),
+    now = context(algorithm)
+    now = now._replace(
+        batch={"image": batch["image"][0] / np.float32(127.5) - 1, "label": batch["label"][0]}
     )
     z = algorithm.latent(fold(turn, "latent"), 8)
 
     def at(name):
-        return context._replace(key=fold(turn, name))
+        return now._replace(key=fold(turn, name))
 
     def fakes(g_params):
-        return algorithm.generate(g_params, initial.g.vars, z, context)[0]
+        return algorithm.generate(g_params, initial.g.vars, z, now)[0]
 
     def d_loss(d_params):
         fake = fakes(initial.g.params)
         scores, _ = algorithm.judge(d_params, {}, fake, at("judge"))
         penalty, _ = algorithm.penalty(d_params, {}, fake, at("penalty"))
-        return algorithm.d_loss(scores, context)[0] + penalty
+        return algorithm.d_loss(scores, now)[0] + penalty
 
     def g_loss(g_params):
         scores, _ = algorithm.judge(initial.d.params, {}, fakes(g_params), at("judge"))
-        return algorithm.g_loss(scores, context)[0]
+        return algorithm.g_loss(scores, now)[0]
 
     state, metrics = run(algorithm)
     np.testing.assert_allclose(metrics["d_loss"], d_loss(initial.d.params), rtol=1e-5)
@@ -207,7 +209,7 @@ def test_simultaneous_is_both_gradients_at_the_old_parameters(tiny):
 
 
 def test_ema_of_parameters_and_batch_norm_averages(tiny):
-    tiny.ema_decay = 0.75
+    tiny.ema.decay = 0.75
     algorithm = build(tiny)
     initial = jax.jit(partial(steps.init_state, algorithm))(jax.random.key(0))
     state, _ = run(algorithm)

@@ -1,12 +1,12 @@
 """An algorithm outside ganjax: WGAN-GP whose second half has a larger batch."""
 
-from ganjax.algorithms import wgan_gp
+from ganjax.algorithms import gan
 
-Config = wgan_gp.Config
+Config = gan.Config
 
 
 def build(config):
-    algorithm = wgan_gp.build(config)
+    algorithm = gan.build(config)
     (phase,) = algorithm.phases
     half = config.total_steps // 2
     return algorithm._replace(

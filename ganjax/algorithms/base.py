@@ -47,7 +47,8 @@ class Algorithm(NamedTuple):
     Attributes:
       init: key -> ((params, vars) of G, (params, vars) of D).
       latent: (key, n) -> z, n latents.
-      generate: (params, vars, z, context) -> (fake, vars), as in training.
+      generate: (params, vars, z, context) -> (fake, vars), as in training; `fake` is a batch
+        as context.batch: "image" (N, H, W, C) and the "label" (N,) it was made for.
       judge: (params, vars, fake, context) -> (scores, vars): D on the fakes and on
         context.batch; `scores` is any pytree of its outputs.
       d_loss: (scores, context) -> (scalar, metrics).

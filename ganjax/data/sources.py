@@ -5,12 +5,15 @@
 """
 
 from collections.abc import Callable
+from functools import reduce
 from importlib import resources
+from operator import getitem
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from ganjax.config import DataConfig
 from ganjax.errors import UserError
 
 SPLITS = ("train", "validation")
@@ -35,41 +38,72 @@ class Source(NamedTuple):
     label_names: tuple[str, ...]
 
 
-def open_source(name: str, split: str, *, image_size: int, channels: int, fit: str) -> Source:
+def open_source(data: DataConfig, split: str, *, image_size: int) -> Source:
     """Opens one split of a set.
 
     Args:
-      name: `embedded:mnist5k`, `embedded:emoji64` or `tfds:<name>`.
+      data: which set and labels, and how an image becomes image_size x image_size x channels.
       split: "train", or "validation": the part held out. A tenth of each class of an
         embedded set, the same for every seed; TFDS's validation, else its test split, else
         the last tenth of train.
       image_size: S, pixels a side.
-      channels: C, 1 (grey) or 3 (RGB).
-      fit: how an image gets to S x S, a name in `FITS`.
 
     Raises:
-      DataError: the set does not exist, is not prepared, or does not fit.
+      DataError: the set does not exist, is not prepared, or does not fit; it has no such
+        labels, or not as many classes.
     """
-    kind, _, rest = name.partition(":")
+    kind, _, rest = data.source.partition(":")
     if kind not in _KINDS or not rest:
         raise DataError(
-            f"config.data.source={name!r}: write embedded:<name> "
+            f"config.data.source={data.source!r}: write embedded:<name> "
             f"({', '.join(EMBEDDED)}) or tfds:<name>"
         )
 
     def prepare(image: np.ndarray) -> np.ndarray:
         try:
-            return FITS[fit](_to_channels(image, channels), image_size)
+            return FITS[data.fit](_to_channels(image, data.channels), image_size)
         except DataError as error:
-            raise DataError(f"config.data.source={name!r}: {error}") from None
+            raise DataError(f"config.data.source={data.source!r}: {error}") from None
 
-    return _KINDS[kind](rest, split, prepare)
+    source = _KINDS[kind](rest, split, prepare, data.label)
+    if source.label_names and len(source.label_names) != data.num_classes:
+        raise DataError(
+            f"config.data.num_classes={data.num_classes}: config.data.label={data.label!r} of "
+            f"{data.source} has {len(source.label_names)} classes; set that"
+        )
+    if not data.label and data.num_classes != 1:
+        raise DataError(
+            f"config.data.num_classes={data.num_classes}: config.data.label is empty, so there "
+            "are no labels; name one, or set num_classes=1"
+        )
+    return source._replace(fetch=_checked(source.fetch, data))
 
 
-def _embedded(name: str, split: str, prepare) -> Source:
+def _checked(fetch: Callable, data: DataConfig) -> Callable:
+    """`fetch`, refusing labels out of range: one-hot vectors of them would be silently 0."""
+
+    def checked(indices):
+        batch = fetch(indices)
+        label = batch["label"]
+        bad = label[(label < 0) | (label >= data.num_classes)]
+        if bad.size:
+            raise DataError(
+                f"config.data.num_classes={data.num_classes}: config.data.label={data.label!r} of "
+                f"{data.source} has the label {bad[0]}; labels are 0 .. num_classes - 1"
+            )
+        return batch
+
+    return checked
+
+
+def _embedded(name: str, split: str, prepare, feature: str) -> Source:
     if name not in EMBEDDED:
         raise DataError(
             f"config.data.source='embedded:{name}': there are {', '.join(EMBEDDED)} only"
+        )
+    if feature not in ("", "label"):
+        raise DataError(
+            f"config.data.label={feature!r}: embedded:{name} has 'label' only, or '' for none"
         )
     path = resources.files("ganjax.data") / "embedded" / f"{name}.npz"
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -77,8 +111,10 @@ def _embedded(name: str, split: str, prepare) -> Source:
         names = tuple(str(n) for n in arrays["label_names"])
     kept = np.flatnonzero(_held_out(label) == (split == "validation"))
     images = np.stack([prepare(image[i]) for i in kept])
-    labels = label[kept]
-    return Source(len(kept), lambda i: {"image": images[i], "label": labels[i]}, names)
+    labels = label[kept] if feature else np.zeros(len(kept), np.int32)
+    return Source(
+        len(kept), lambda i: {"image": images[i], "label": labels[i]}, names if feature else ()
+    )
 
 
 def _held_out(label: np.ndarray) -> np.ndarray:
@@ -90,7 +126,7 @@ def _held_out(label: np.ndarray) -> np.ndarray:
     return held
 
 
-def _tfds(name: str, split: str, prepare) -> Source:
+def _tfds(name: str, split: str, prepare, feature: str) -> Source:
     # Imported here: it takes a third of a second that embedded data need not wait for.
     import tensorflow_datasets as tfds
 
@@ -102,6 +138,8 @@ def _tfds(name: str, split: str, prepare) -> Source:
     features = builder.info.features
     if "image" not in features:
         raise DataError(f'{field}: its features {sorted(features)} have no "image"')
+    names = _label_names(features, feature, field)
+    path = feature.split("/") if feature else []
     held_out = [n for n in ("validation", "test") if n in builder.info.splits]
     part = {"train": "train", "validation": "".join(held_out[:1])}[split]
     if not held_out:
@@ -114,16 +152,45 @@ def _tfds(name: str, split: str, prepare) -> Source:
             f"pip install 'ganjax[tf]' && tfds build {name} --file_format=array_record (in "
             "another folder: set TFDS_DATA_DIR)"
         ) from None
-    names = tuple(features["label"].names) if "label" in features else ()
+
+    def label(example):
+        return int(reduce(getitem, path, example)) if path else 0
 
     def fetch(indices):
         examples = [data[int(i)] for i in indices]
         return {
             "image": np.stack([prepare(example["image"]) for example in examples]),
-            "label": np.array([example.get("label", 0) for example in examples], np.int32),
+            "label": np.array([label(example) for example in examples], np.int32),
         }
 
     return Source(len(data), fetch, names)
+
+
+def _label_names(features, feature: str, field: str) -> tuple[str, ...]:
+    """The classes of a TFDS feature, () where it names none.
+
+    Raises:
+      DataError: there is no such feature, or it is no label.
+    """
+    if not feature:
+        return ()
+    at, groups = features, feature.split("/")
+    for i, part in enumerate(groups):
+        known = list(at) if hasattr(at, "keys") else []
+        if part not in known:
+            where = "/".join(groups[:i]) or field
+            raise DataError(f"config.data.label={feature!r}: {where} has {known}, not {part!r}")
+        at = at[part]
+    kind = np.dtype(at.np_dtype).kind if getattr(at, "shape", None) == () else ""
+    if kind not in ("i", "u", "b"):
+        raise DataError(
+            f"config.data.label={feature!r}: labels are integers or booleans, "
+            f"not a {type(at).__name__}"
+        )
+    if kind == "b":
+        # "Not Blond_Hair", "Blond_Hair".
+        return (f"not {groups[-1]}", groups[-1])
+    return tuple(getattr(at, "names", None) or ())
 
 
 def _to_channels(image: np.ndarray, channels: int) -> np.ndarray:

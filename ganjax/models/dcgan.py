@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ganjax.models.layers import Conv, ConvTranspose, leaky_relu, scale_init
+from ganjax.models import layers
+from ganjax.models.layers import Conditioning, Conv, ConvTranspose, Norm
 
 
 def image_size(widths: Sequence[int]) -> int:
@@ -19,10 +20,10 @@ def image_size(widths: Sequence[int]) -> int:
 
 
 class Generator(nn.Module):
-    """z (N, Z) -> images (N, S, S, channels) in (-1, 1), S = 4 * 2**len(widths).
+    """z (N, Z), label (N,) -> images (N, S, S, channels), S = 4 * 2**len(widths).
 
     The first layer makes 4x4 with widths[0] channels; each of the others doubles the size;
-    a last transposed convolution and tanh make the image. BatchNorm after every layer but
+    a last transposed convolution and `output` make the image. BatchNorm after every layer but
     the last, so none has a bias (DCGAN, figure 1).
 
     Attributes:
@@ -32,8 +33,10 @@ class Generator(nn.Module):
       upsample: how a layer doubles the size: "transpose", a transposed convolution of stride 2
         (paper), or "nearest", pixels repeated and then a convolution of stride 1, which
         leaves no checkerboard (Odena et al. 2016).
-      init_stddev: of kernels around 0 and BatchNorm scales around 1 (DCGAN, section 4).
-      momentum: decay of the running averages of BatchNorm.
+      init_stddev: of kernels around 0 (DCGAN, section 4); 0 is Glorot's.
+      norm: of all layers but the last; None leaves it out, and biases in.
+      conditioning: how the label enters.
+      output: a name in `layers.OUTPUTS`.
       dtype: of the computation.
     """
 
@@ -42,81 +45,78 @@ class Generator(nn.Module):
     slope: float = 0.0
     upsample: str = "transpose"
     init_stddev: float = 0.02
-    momentum: float = 0.9
+    norm: Norm | None = Norm(stddev=0.02)
+    conditioning: Conditioning = Conditioning()
+    output: str = "tanh"
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, z: jax.Array, *, train: bool) -> jax.Array:
-        kernel_init = nn.initializers.normal(self.init_stddev)
-        activate = leaky_relu(self.slope)
+    def __call__(self, z: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
+        activate = layers.leaky_relu(self.slope)
+        options = {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
 
-        options = {"use_bias": False, "dtype": self.dtype, "kernel_init": kernel_init}
+        def transpose(x, features, **more):
+            return ConvTranspose(features, (4, 4), 2, "SAME", **options, **more)(x)
 
-        def transpose(x, features):
-            return ConvTranspose(features, (4, 4), 2, "SAME", **options)(x)
-
-        def nearest(x, features):
-            x = x.repeat(2, axis=1).repeat(2, axis=2)
-            return Conv(features, (4, 4), 1, "SAME", **options)(x)
+        def nearest(x, features, **more):
+            return Conv(features, (4, 4), 1, "SAME", **options, **more)(layers.repeat(x))
 
         double = {"transpose": transpose, "nearest": nearest}[self.upsample]
+        beside = layers.label_vector(label, self.conditioning)
         x = z.reshape(z.shape[0], 1, 1, -1)
+        use_bias = self.norm is None
         for i, width in enumerate(self.widths):
             if i == 0:  # 1x1 -> 4x4
-                x = ConvTranspose(width, (4, 4), 1, "VALID", **options)(x)
+                first = ConvTranspose(width, (4, 4), 1, "VALID", use_bias=use_bias, **options)
+                x = first(x, beside)
             else:
-                x = double(x, width)
-            # Under jit and sharding the statistics are of the global batch.
-            x = nn.BatchNorm(
-                use_running_average=not train,
-                momentum=self.momentum,
-                epsilon=1e-5,
-                dtype=self.dtype,
-                scale_init=scale_init(self.init_stddev),
-            )(x)
+                x = double(x, width, use_bias=use_bias)
+            if self.norm is not None:
+                x = self.norm(
+                    x, label, train=train, conditioning=self.conditioning, dtype=self.dtype
+                )
             x = activate(x)
-        return jnp.tanh(double(x, self.channels))
+        return layers.OUTPUTS[self.output](double(x, self.channels, use_bias=False))
 
 
 class Discriminator(nn.Module):
-    """Images (N, S, S, C) -> one output each (N,): a logit, or a critic's score.
+    """Images (N, S, S, C), label (N,) -> one output each (N,): a logit, or a critic's score.
 
     Convolutions of stride 2 down to 4x4, then one of 4x4 to a single number.
 
     Attributes:
       widths: channels after each halving: (F, 2F, 4F, 8F) for 64x64.
-      batch_norm: for each stage, whether BatchNorm (and then no bias) follows its convolution.
+      batch_norm: for each stage, whether `norm` (and then no bias) follows its convolution.
       dropout: for each stage, the rate after its activation.
+      final_dropout: rate before the last layer.
       slope: of LeakyReLU.
       init_stddev: as in `Generator`.
-      momentum: decay of the running averages of BatchNorm.
+      norm: BatchNorm's settings.
+      conditioning: how the label enters.
       dtype: of the computation.
     """
 
     widths: Sequence[int]
     batch_norm: Sequence[bool]
     dropout: Sequence[float]
+    final_dropout: float = 0.0
     slope: float = 0.2
     init_stddev: float = 0.02
-    momentum: float = 0.9
+    norm: Norm = Norm(stddev=0.02)
+    conditioning: Conditioning = Conditioning()
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        kernel_init = nn.initializers.normal(self.init_stddev)
-        activate = leaky_relu(self.slope)
+    def __call__(self, x: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
+        activate = layers.leaky_relu(self.slope)
+        options = {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
+        beside = layers.label_vector(label, self.conditioning)
         for width, norm, rate in zip(self.widths, self.batch_norm, self.dropout, strict=True):
-            x = Conv(
-                width, (4, 4), 2, 1, use_bias=not norm, dtype=self.dtype, kernel_init=kernel_init
-            )(x)
+            x = Conv(width, (4, 4), 2, 1, use_bias=not norm, **options)(x, beside)
+            beside = None  # The first layer alone takes the label.
             if norm:
-                x = nn.BatchNorm(
-                    use_running_average=not train,
-                    momentum=self.momentum,
-                    epsilon=1e-5,
-                    dtype=self.dtype,
-                    scale_init=scale_init(self.init_stddev),
-                )(x)
+                x = self.norm(x, label, train=train, dtype=self.dtype)
             x = nn.Dropout(rate, deterministic=not train)(activate(x))
-        x = Conv(1, (4, 4), 1, "VALID", dtype=self.dtype, kernel_init=kernel_init)(x)
-        return x.reshape(x.shape[0])
+        x = nn.Dropout(self.final_dropout, deterministic=not train)(x)
+        output = Conv(1, (4, 4), 1, "VALID", **options)(x).reshape(x.shape[0])
+        return layers.add_projection(output, x.sum((1, 2)), label, self.conditioning)

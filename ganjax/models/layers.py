@@ -1,6 +1,7 @@
 """Layers that Flax lacks, or whose derivatives this project lowers its own way."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,8 @@ class Conv(nn.Module):
     """`flax.linen.Conv` in two dimensions, closed under differentiation (`ganjax.ops.conv`).
 
     The parameters have the names and shapes of Flax's own: `kernel` (h, w, I, O) and
-    `bias` (O,). Input (N, H, W, I), output (N, H', W', O).
+    `bias` (O,). Input (N, H, W, I), output (N, H', W', O). A second input (N, E) is as if
+    each of its values were one more channel, the same at every pixel; I then is C + E.
 
     Attributes:
       features: O.
@@ -39,12 +41,20 @@ class Conv(nn.Module):
     function = staticmethod(ops.conv)
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (*self.kernel_size, x.shape[-1], self.features)
+    def __call__(self, x: jax.Array, beside: jax.Array | None = None) -> jax.Array:
+        channels = x.shape[-1]
+        shape = (*self.kernel_size, channels + _width(beside), self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, shape[-1:]) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = self.function(x, kernel, self.strides, self.padding)
+        y = self.function(x, kernel[:, :, :channels], self.strides, self.padding)
+        if beside is not None:
+            # Of one image of ones for all samples: no gradient is taken of channels that are
+            # nobody's pixels.
+            maps = kernel[:, :, channels:].reshape(*self.kernel_size, 1, -1)
+            maps = self.function(jnp.ones_like(x[:1, :, :, :1]), maps, self.strides, self.padding)
+            maps = maps.reshape(*maps.shape[1:3], -1, self.features)
+            y = y + jnp.tensordot(beside.astype(y.dtype), maps, axes=((1,), (2,)))
         return y if bias is None else y + bias.reshape(1, 1, 1, -1)
 
 
@@ -56,6 +66,164 @@ class ConvTranspose(Conv):
     """
 
     function = staticmethod(ops.conv_transpose)
+
+
+class Dense(nn.Module):
+    """`flax.linen.Dense`, with a second input (N, E) as if beside the first one's features.
+
+    The parameters have the names and shapes of Flax's own: `kernel` (F + E, O) and `bias`
+    (O,). Input (N, F), output (N, O).
+
+    Attributes:
+      features: O.
+      use_bias: whether a bias is added.
+      dtype: of the computation; None takes it from the arguments.
+      kernel_init: initialiser of the kernel; the bias starts at 0.
+    """
+
+    features: int
+    use_bias: bool = True
+    dtype: jnp.dtype | None = None
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: jax.Array, beside: jax.Array | None = None) -> jax.Array:
+        width = x.shape[-1]
+        shape = (width + _width(beside), self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape[-1:]) if self.use_bias else None
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = x @ kernel[:width]
+        if beside is not None:
+            # Apart: the gradient by a label must not drag along that by all pixels.
+            y = y + beside.astype(y.dtype) @ kernel[width:]
+        return y if bias is None else y + bias.reshape(1, -1)
+
+
+def _width(beside: jax.Array | None) -> int:
+    return 0 if beside is None else beside.shape[-1]
+
+
+class Conditioning(NamedTuple):
+    """How a network learns the label. Hashable.
+
+    Attributes:
+      kind: "none"; "embedding" or "one_hot", a learned vector or a one-hot one beside the
+        input; "batch_norm" (generators), a scale and bias of BatchNorm for each class; or
+        "projection" (discriminators).
+      num_classes: labels are 0 .. num_classes - 1.
+      embedding_dim: of "embedding".
+    """
+
+    kind: str = "none"
+    num_classes: int = 1
+    embedding_dim: int = 1
+
+
+def label_vector(label: jax.Array, conditioning: Conditioning) -> jax.Array | None:
+    """label (N,) -> (N, E), what a first layer takes `beside` its input.
+
+    Mirza & Osindero 2014 (arXiv:1411.1784). None for another kind of conditioning. Inside a
+    module's `@nn.compact`.
+    """
+    if conditioning.kind == "one_hot":
+        return jax.nn.one_hot(label, conditioning.num_classes)
+    if conditioning.kind == "embedding":
+        # Flax's initialisation, of unit length as one-hot vectors are: with PyTorch's N(0, 1) a
+        # dense generator listens to the label alone and makes one image a class.
+        return nn.Embed(conditioning.num_classes, conditioning.embedding_dim)(label)
+    return None
+
+
+def add_projection(
+    output: jax.Array, features: jax.Array, label: jax.Array, conditioning: Conditioning
+) -> jax.Array:
+    """output (N,) + <embedding of the label, features (N, F)>.
+
+    Miyato & Koyama 2018 (arXiv:1802.05637), equation 3. output itself for another kind of
+    conditioning. Inside a module's `@nn.compact`.
+    """
+    if conditioning.kind != "projection":
+        return output
+    embed = nn.Embed(
+        conditioning.num_classes,
+        features.shape[-1],
+        dtype=features.dtype,
+        embedding_init=nn.initializers.glorot_uniform(),
+    )
+    return output + jnp.sum(embed(label) * features, axis=-1)
+
+
+class Norm(NamedTuple):
+    """BatchNorm's settings, and whether each class has its own. Hashable.
+
+    Under jit and sharding its statistics are of the global batch.
+
+    Attributes:
+      use_scale: whether it has a scale; not under spectral normalisation, which a scale undoes.
+      stddev: of the initial scales around 1.
+      momentum: decay of the running averages.
+      epsilon: added to the variance.
+    """
+
+    use_scale: bool = True
+    stddev: float = 0.0
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+
+    def __call__(
+        self,
+        x: jax.Array,
+        label: jax.Array,
+        *,
+        train: bool,
+        conditioning: Conditioning = Conditioning(),  # noqa: B008
+        dtype: jnp.dtype | None = None,
+    ) -> jax.Array:
+        """x (..., F), normalised. Inside a module's `@nn.compact`."""
+        common = {
+            "use_running_average": not train,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "dtype": dtype,
+        }
+        if conditioning.kind != "batch_norm":
+            return nn.BatchNorm(
+                use_scale=self.use_scale, scale_init=scale_init(self.stddev), **common
+            )(x)
+        x = nn.BatchNorm(use_scale=False, use_bias=False, **common)(x)
+        return ClassAffine(conditioning.num_classes, self.use_scale, self.stddev)(x, label)
+
+
+class ClassAffine(nn.Module):
+    """x (N, ..., F) * scale[label] + bias[label]: what conditional BatchNorm adds to BatchNorm.
+
+    Dumoulin et al. 2017 (arXiv:1610.07629), equation 5; Miyato & Koyama 2018, appendix.
+
+    Attributes:
+      num_classes: of the labels.
+      use_scale: as in `Norm`.
+      stddev: as in `Norm`.
+    """
+
+    num_classes: int
+    use_scale: bool
+    stddev: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, label: jax.Array) -> jax.Array:
+        shape = (self.num_classes, x.shape[-1])
+        per_sample = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
+        if self.use_scale:
+            scale = self.param("scale", scale_init(self.stddev), shape)
+            x = x * scale[label].reshape(per_sample).astype(x.dtype)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        return x + bias[label].reshape(per_sample).astype(x.dtype)
+
+
+def kernel_init(stddev: float) -> Initializer:
+    """N(0, stddev), or Glorot's uniform initialisation for a stddev of 0."""
+    return nn.initializers.normal(stddev) if stddev else nn.initializers.glorot_uniform()
 
 
 def scale_init(stddev: float) -> Initializer:
@@ -70,3 +238,19 @@ def scale_init(stddev: float) -> Initializer:
 def leaky_relu(slope: float) -> Callable[[jax.Array], jax.Array]:
     """x -> max(x, slope * x); a slope of 0 is ReLU."""
     return lambda x: nn.leaky_relu(x, slope)
+
+
+def repeat(x: jax.Array) -> jax.Array:
+    """(N, H, W, C) -> (N, 2H, 2W, C), every pixel four times."""
+    return x.repeat(2, axis=1).repeat(2, axis=2)
+
+
+def mean_pool(x: jax.Array) -> jax.Array:
+    """(N, H, W, C) -> (N, H/2, W/2, C), the means of 2x2 pixels."""
+    n, height, width, channels = x.shape
+    return x.reshape(n, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+
+
+# From the last layer to pixels, and the values of black and white there.
+OUTPUTS = {"tanh": jnp.tanh, "sigmoid": nn.sigmoid}
+VALUE_RANGES = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}

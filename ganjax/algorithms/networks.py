@@ -1,0 +1,311 @@
+"""The fields of the networks, and the Flax modules as the pure functions of an algorithm."""
+
+from collections.abc import Callable
+from typing import Annotated, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from ganjax.config import ConfigError, Fields, Fraction, RunConfig, Widths
+from ganjax.keys import fold
+from ganjax.models import dcgan, maxout, mlp, resnet, spectral
+from ganjax.models.layers import VALUE_RANGES, Conditioning, Norm
+
+Pair = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
+
+
+class ConvGenerator(Fields):
+    """See `ganjax.models.dcgan.Generator` and `ganjax.models.resnet.Generator`."""
+
+    network: Literal["dcgan", "resnet"]
+    widths: Widths
+    slope: Fraction
+    upsample: Literal["transpose", "nearest"]
+    batch_norm: bool
+    spectral_norm: bool
+    init_stddev: NonNegativeFloat
+    output: Literal["tanh", "sigmoid"]
+
+
+class MlpGenerator(Fields):
+    """See `ganjax.models.mlp.Generator`."""
+
+    network: Literal["mlp"]
+    widths: Widths
+    slope: Fraction
+    batch_norm: bool
+    spectral_norm: bool
+    init_stddev: NonNegativeFloat
+    output: Literal["tanh", "sigmoid"]
+
+
+class MaxoutGenerator(Fields):
+    """See `ganjax.models.maxout.Generator`."""
+
+    network: Literal["maxout"]
+    latent_width: PositiveInt
+    label_width: PositiveInt
+    joint_width: PositiveInt
+    dropout: Fraction
+    spectral_norm: bool
+    init_stddev: NonNegativeFloat
+
+
+class _Stages(Fields):
+    """What discriminators made of stages share.
+
+    Attributes:
+      widths: of the stages.
+      slope: of LeakyReLU.
+      dropout: rate after the stages.
+      dropout_after: "all" stages, or "all_but_first".
+      final_dropout: rate before the last layer.
+      batch_norm: after which stages: "all", "all_but_first" or "none".
+      spectral_norm: on every kernel, and then no scale in BatchNorm.
+      init_stddev: of kernels and BatchNorm's scales; 0 is Glorot's initialisation.
+    """
+
+    widths: Widths
+    slope: Fraction
+    dropout: Fraction
+    dropout_after: Literal["all", "all_but_first"]
+    final_dropout: Fraction
+    batch_norm: Literal["all", "all_but_first", "none"]
+    spectral_norm: bool
+    init_stddev: NonNegativeFloat
+
+
+class ConvDiscriminator(_Stages):
+    """See `ganjax.models.dcgan.Discriminator` and `ganjax.models.resnet.Discriminator`.
+
+    Attributes:
+      final_size: pixels a side where the halving ends; of "dcgan" always 4.
+    """
+
+    network: Literal["dcgan", "resnet"]
+    final_size: PositiveInt
+
+
+class MlpDiscriminator(_Stages):
+    """See `ganjax.models.mlp.Discriminator`."""
+
+    network: Literal["mlp"]
+
+
+class MaxoutDiscriminator(Fields):
+    """See `ganjax.models.maxout.Discriminator`."""
+
+    network: Literal["maxout"]
+    image_maxout: Pair
+    label_maxout: Pair
+    joint_maxout: Pair
+    dropout: Fraction
+    spectral_norm: bool
+    init_stddev: NonNegativeFloat
+
+
+GeneratorConfig = Annotated[
+    ConvGenerator | MlpGenerator | MaxoutGenerator, Field(discriminator="network")
+]
+DiscriminatorConfig = Annotated[
+    ConvDiscriminator | MlpDiscriminator | MaxoutDiscriminator, Field(discriminator="network")
+]
+
+
+class ConditioningConfig(Fields):
+    """How the label reaches the networks; see `ganjax.models.layers.Conditioning`.
+
+    Attributes:
+      generator: "none", "embedding", "one_hot" or "batch_norm".
+      discriminator: "none", "embedding", "one_hot" or "projection".
+      embedding_dim: of "embedding".
+      fake_labels: those of "reals", the batch's, or drawn "uniform" over the classes.
+    """
+
+    generator: Literal["none", "embedding", "one_hot", "batch_norm"]
+    discriminator: Literal["none", "embedding", "one_hot", "projection"]
+    embedding_dim: PositiveInt
+    fake_labels: Literal["reals", "uniform"]
+
+
+class Networks(NamedTuple):
+    """Two Flax modules as pure functions; `vars` are the collections but "params".
+
+    Attributes:
+      init: as `Algorithm.init`.
+      latent: as `Algorithm.latent`.
+      generate: (params, vars, z, label, key) -> (images, vars), as in training.
+      sample: as `Algorithm.sample`.
+      prepare_d: (params, vars) -> the same with spectral normalisation and its one power
+        iteration done: once an update, however often D is then applied.
+      discriminate: (prepared params, vars, images, label, key) -> (outputs (N,), vars), as in
+        training.
+      value_range: as `Algorithm.value_range`.
+    """
+
+    init: Callable
+    latent: Callable
+    generate: Callable
+    sample: Callable
+    prepare_d: Callable
+    discriminate: Callable
+    value_range: tuple[float, float]
+
+
+def networks(config: RunConfig) -> Networks:
+    """The networks that a config describes.
+
+    Args:
+      config: has latent_dim, latent, conditioning, generator and discriminator.
+
+    Raises:
+      ConfigError: they do not fit together, or not the images.
+    """
+    _check(config)
+    generator, discriminator = _generator(config), _discriminator(config)
+    prepare_g = _preparation(config.generator.spectral_norm)
+    prepare_d = _preparation(config.discriminator.spectral_norm)
+    draw = {"normal": jax.random.normal, "uniform": jax.random.uniform}[config.latent]
+    size, channels = config.image_size, config.data.channels
+
+    def init(key):
+        label = jnp.zeros((1,), jnp.int32)
+        z, image = jnp.zeros((1, config.latent_dim)), jnp.zeros((1, size, size, channels))
+        g, d = fold(key, "g"), fold(key, "d")
+        return (
+            _split(generator.init(g, z, label, train=False), config.generator, g),
+            _split(discriminator.init(d, image, label, train=False), config.discriminator, d),
+        )
+
+    def latent(key, n):
+        return draw(key, (n, config.latent_dim))
+
+    def generate(params, vars, z, label, key):
+        params, vars = prepare_g(params, vars)
+        return _train(generator, params, vars, z, label, key)
+
+    def sample(params, vars, z, label, phase):
+        params, vars = prepare_g(params, vars)
+        return generator.apply({"params": params, **vars}, z, label, train=False)
+
+    def discriminate(params, vars, x, label, key):
+        return _train(discriminator, params, vars, x, label, key)
+
+    output = getattr(config.generator, "output", "sigmoid")
+    return Networks(init, latent, generate, sample, prepare_d, discriminate, VALUE_RANGES[output])
+
+
+def _generator(config: RunConfig) -> nn.Module:
+    fields = config.generator.model_dump(exclude={"network", "batch_norm", "spectral_norm"})
+    network, size = config.generator.network, {"size": config.image_size}
+    fields["channels"] = config.data.channels
+    if network == "maxout":
+        return maxout.Generator(num_classes=config.data.num_classes, **size, **fields)
+    fields["norm"] = _norm(config.generator) if config.generator.batch_norm else None
+    fields["conditioning"] = _conditioning(config, "generator")
+    if network == "mlp":
+        return mlp.Generator(**size, **fields)
+    return {"dcgan": dcgan, "resnet": resnet}[network].Generator(**fields)
+
+
+def _discriminator(config: RunConfig) -> nn.Module:
+    d = config.discriminator
+    fields = d.model_dump(exclude={"network", "dropout_after", "final_size", "spectral_norm"})
+    if d.network == "maxout":
+        return maxout.Discriminator(num_classes=config.data.num_classes, **fields)
+    rest = len(d.widths) - 1
+    fields["batch_norm"] = (d.batch_norm == "all",) + (d.batch_norm != "none",) * rest
+    first = d.dropout if d.dropout_after == "all" else 0.0
+    fields["dropout"] = (first,) + (d.dropout,) * rest
+    fields |= {"norm": _norm(d), "conditioning": _conditioning(config, "discriminator")}
+    if d.network == "resnet":
+        return resnet.Discriminator(final_size=d.final_size, **fields)
+    return {"dcgan": dcgan, "mlp": mlp}[d.network].Discriminator(**fields)
+
+
+def _norm(player: Fields) -> Norm:
+    return Norm(use_scale=not player.spectral_norm, stddev=player.init_stddev)
+
+
+def _conditioning(config: RunConfig, player: str) -> Conditioning:
+    kind = getattr(config.conditioning, player)
+    return Conditioning(kind, config.data.num_classes, config.conditioning.embedding_dim)
+
+
+def _preparation(spectral_norm: bool) -> Callable:
+    """(params, vars) -> those that a module is applied with."""
+
+    def normalise(params, vars):
+        params, vectors = spectral.normalise(params, vars[spectral.COLLECTION])
+        return params, {**vars, spectral.COLLECTION: vectors}
+
+    return normalise if spectral_norm else lambda params, vars: (params, vars)
+
+
+def _train(module, params, vars, x, label, key):
+    """Applied as in training: (output, vars), with what the module does not know unchanged."""
+    variables = {"params": params, **vars}
+    output, moved = module.apply(
+        variables, x, label, train=True, rngs={"dropout": key}, mutable=list(vars)
+    )
+    return output, {**vars, **moved}
+
+
+def _split(variables, player: Fields, key):
+    """Flax variables -> (params, the other collections)."""
+    params = variables["params"]
+    vars = {name: values for name, values in variables.items() if name != "params"}
+    if player.spectral_norm:
+        vars[spectral.COLLECTION] = spectral.init(params, fold(key, spectral.COLLECTION))
+    return params, vars
+
+
+def _check(config: RunConfig) -> None:
+    size = config.image_size
+    for player in ("generator", "discriminator"):
+        fields = getattr(config, player)
+        if fields.network == "dcgan" or (player, fields.network) == ("generator", "resnet"):
+            _check_size(fields.widths, size, player)
+        _check_label(config, player)
+    d = config.discriminator
+    if d.network == "dcgan" and d.final_size != 4:
+        raise ConfigError(
+            f"config.discriminator.final_size={d.final_size}: the network 'dcgan' ends at 4; set "
+            "4, or network='resnet'"
+        )
+    if d.network == "resnet":
+        ratio = size // d.final_size
+        if size % d.final_size or ratio & (ratio - 1) or 2 ** len(d.widths) < ratio:
+            raise ConfigError(
+                f"config.discriminator.final_size={d.final_size}: {len(d.widths)} blocks cannot "
+                f"halve image_size={size} to it; set {size} over a power of 2, at most "
+                f"{2 ** len(d.widths)}"
+            )
+
+
+def _check_size(widths, size: int, player: str) -> None:
+    made = dcgan.image_size(widths)
+    if made != size:
+        raise ConfigError(
+            f"config.image_size={size}: {len(widths)} widths in config.{player}.widths={widths} "
+            f"make {made} pixels; set image_size={made} or add or take away widths (each doubles "
+            "the size, from 4)"
+        )
+
+
+def _check_label(config: RunConfig, player: str) -> None:
+    kind, fields = getattr(config.conditioning, player), getattr(config, player)
+    field, classes = f"config.conditioning.{player}={kind!r}", config.data.num_classes
+    if kind != "none" and classes < 2:
+        raise ConfigError(
+            f"{field}: there is one class; set config.data.label (such as 'label') and "
+            "config.data.num_classes, or 'none'"
+        )
+    if fields.network == "maxout" and kind != "one_hot":
+        raise ConfigError(f"{field}: the network 'maxout' takes 'one_hot' labels; set that")
+    if kind == "batch_norm" and not fields.batch_norm:
+        raise ConfigError(
+            f"{field}: config.{player}.batch_norm is False; set it to True, or another kind"
+        )

@@ -1,0 +1,92 @@
+"""The two-branched networks of Mirza & Osindero 2014 (arXiv:1411.1784, section 4.1).
+
+Image or latent and label each go through a layer of their own, and meet in a joint one.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from ganjax.models import layers
+
+
+def maxout(x: jax.Array, units: int, pieces: int, **options) -> jax.Array:
+    """x (N, F) -> (N, units), each the largest of `pieces` affine maps.
+
+    Goodfellow et al. 2013 (arXiv:1302.4389), equation 2. Inside a module's `@nn.compact`.
+    """
+    x = nn.Dense(units * pieces, **options)(x)
+    return x.reshape(x.shape[0], units, pieces).max(-1)
+
+
+class Generator(nn.Module):
+    """z (N, Z), label (N,) -> images (N, size, size, channels) in (0, 1).
+
+    Attributes:
+      size: pixels a side.
+      channels: of the image.
+      num_classes: of the labels, given as one-hot vectors.
+      latent_width: ReLU units on z.
+      label_width: ReLU units on the label.
+      joint_width: ReLU units on both.
+      dropout: rate after each of the three.
+      init_stddev: of kernels; 0 is Glorot's.
+      dtype: of the computation.
+    """
+
+    size: int
+    channels: int
+    num_classes: int
+    latent_width: int = 200
+    label_width: int = 1_000
+    joint_width: int = 1_200
+    dropout: float = 0.5
+    init_stddev: float = 0.0
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, z: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
+        options = {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
+
+        def hidden(x, width):
+            x = nn.relu(nn.Dense(width, **options)(x))
+            return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+        y = jax.nn.one_hot(label, self.num_classes, dtype=z.dtype)
+        x = jnp.concatenate([hidden(z, self.latent_width), hidden(y, self.label_width)], -1)
+        x = nn.Dense(self.size**2 * self.channels, **options)(hidden(x, self.joint_width))
+        return nn.sigmoid(x).reshape(-1, self.size, self.size, self.channels)
+
+
+class Discriminator(nn.Module):
+    """Images (N, S, S, C), label (N,) -> one logit each (N,).
+
+    Attributes:
+      num_classes: of the labels, given as one-hot vectors.
+      image_maxout: (units, pieces) on the image.
+      label_maxout: (units, pieces) on the label.
+      joint_maxout: (units, pieces) on both.
+      dropout: rate after each of the three.
+      init_stddev: as in `Generator`.
+      dtype: of the computation.
+    """
+
+    num_classes: int
+    image_maxout: tuple[int, int] = (240, 5)
+    label_maxout: tuple[int, int] = (50, 5)
+    joint_maxout: tuple[int, int] = (240, 4)
+    dropout: float = 0.5
+    init_stddev: float = 0.0
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
+        options = {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
+
+        def hidden(x, size):
+            return nn.Dropout(self.dropout, deterministic=not train)(maxout(x, *size, **options))
+
+        y = jax.nn.one_hot(label, self.num_classes, dtype=x.dtype)
+        x = x.reshape(x.shape[0], -1)
+        x = jnp.concatenate([hidden(x, self.image_maxout), hidden(y, self.label_maxout)], -1)
+        return nn.Dense(1, **options)(hidden(x, self.joint_maxout)).reshape(-1)

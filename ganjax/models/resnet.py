@@ -1,0 +1,117 @@
+"""The residual networks of SNGAN (Miyato et al. 2018, arXiv:1802.05957, appendix B.4).
+
+At 32x32 with widths (256, 256, 256) and (128, 128, 128, 128) they are those of its table 4.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from ganjax.models import layers
+from ganjax.models.layers import Conditioning, Conv, ConvTranspose, Dense, Norm
+
+
+class Generator(nn.Module):
+    """z (N, Z), label (N,) -> images (N, S, S, channels), S = 4 * 2**len(widths).
+
+    A dense layer makes 4x4, each residual block doubles the size, then BatchNorm, activation,
+    a 3x3 convolution and `output`.
+
+    Attributes:
+      widths: channels after each block.
+      upsample: within a block, "nearest" (paper) or "transpose".
+      Others as in `ganjax.models.dcgan.Generator`.
+    """
+
+    widths: Sequence[int]
+    channels: int
+    slope: float = 0.0
+    upsample: str = "nearest"
+    init_stddev: float = 0.0
+    norm: Norm | None = Norm()
+    conditioning: Conditioning = Conditioning()
+    output: str = "tanh"
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, z: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
+        options = {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
+
+        def activate(x):
+            if self.norm is not None:
+                x = self.norm(
+                    x, label, train=train, conditioning=self.conditioning, dtype=self.dtype
+                )
+            return nn.leaky_relu(x, self.slope)
+
+        def double(x, width):
+            if self.upsample == "transpose":
+                return ConvTranspose(width, (4, 4), 2, "SAME", **options)(x)
+            return Conv(width, (3, 3), **options)(layers.repeat(x))
+
+        beside = layers.label_vector(label, self.conditioning)
+        x = Dense(16 * self.widths[0], **options)(z, beside).reshape(-1, 4, 4, self.widths[0])
+        for width in self.widths:
+            h = double(activate(x), width)
+            h = Conv(width, (3, 3), **options)(activate(h))
+            # 1x1 before the pixels are repeated: the same, at a quarter of the work.
+            x = h + layers.repeat(Conv(width, (1, 1), **options)(x))
+        x = Conv(self.channels, (3, 3), **options)(activate(x))
+        return layers.OUTPUTS[self.output](x)
+
+
+class Discriminator(nn.Module):
+    """Images (N, S, S, C), label (N,) -> one output each (N,).
+
+    Residual blocks, the first ones halving the size until `final_size`; activation, the sum
+    over pixels, a dense layer.
+
+    Attributes:
+      widths: channels after each block.
+      batch_norm: for each block, whether `norm` stands before its activations.
+      dropout: for each block, the rate after it.
+      final_dropout: rate before the last layer.
+      final_size: pixels a side where the halving ends.
+      Others as in `ganjax.models.dcgan.Discriminator`.
+    """
+
+    widths: Sequence[int]
+    batch_norm: Sequence[bool]
+    dropout: Sequence[float]
+    final_dropout: float = 0.0
+    final_size: int = 8
+    slope: float = 0.0
+    init_stddev: float = 0.0
+    norm: Norm = Norm()
+    conditioning: Conditioning = Conditioning()
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
+        options = {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
+        beside = layers.label_vector(label, self.conditioning)
+        stages = zip(self.widths, self.batch_norm, self.dropout, strict=True)
+        for i, (width, norm, rate) in enumerate(stages):
+
+            def activate(x, norm=norm):
+                x = self.norm(x, label, train=train, dtype=self.dtype) if norm else x
+                return nn.leaky_relu(x, self.slope)
+
+            halve = x.shape[1] > self.final_size
+            # The first block sees pixels: nothing to activate.
+            h = x if i == 0 else activate(x)
+            h = Conv(width if i == 0 else x.shape[-1], (3, 3), **options)(h, beside)
+            h = Conv(width, (3, 3), **options)(activate(h))
+            if halve:
+                x, h = layers.mean_pool(x), layers.mean_pool(h)
+            if halve or x.shape[-1] != width:
+                # After the means: the same as before them, at a quarter of the work.
+                x = Conv(width, (1, 1), **options)(x, beside)
+            beside = None  # The first block alone takes the label.
+            x = nn.Dropout(rate, deterministic=not train)(x + h)
+        x = nn.leaky_relu(x, self.slope).sum((1, 2))
+        x = nn.Dropout(self.final_dropout, deterministic=not train)(x)
+        output = Dense(1, **options)(x).reshape(-1)
+        return layers.add_projection(output, x, label, self.conditioning)

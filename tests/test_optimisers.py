@@ -1,0 +1,111 @@
+"""Optimisers against PyTorch's, schedules and averages against their formulas."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ganjax.algorithms import optimisers
+from ganjax.algorithms.optimisers import AdamConfig, EmaConfig, RmspropConfig, SgdConfig
+from ganjax.config import ConfigError
+
+ADAM = AdamConfig(name="adam", learning_rate=1e-2, b1=0.5, b2=0.9, eps=1e-8, decay="none")
+RMSPROP = RmspropConfig(name="rmsprop", learning_rate=1e-2, b2=0.99, eps=1e-8, decay="none")
+SGD = SgdConfig(
+    name="sgd",
+    learning_rate=0.1,
+    decay_factor=1.5,
+    min_learning_rate=0.02,
+    momentum=0.5,
+    final_momentum=0.7,
+    momentum_updates=4,
+)
+
+
+def walk(tx, start, gradients):
+    """The parameters after each update."""
+    params, state, path = jnp.asarray(start), tx.init(jnp.asarray(start)), []
+    for gradient in gradients:
+        updates, state = tx.update(jnp.asarray(gradient), state, params)
+        params = optax.apply_updates(params, updates)
+        path.append(np.asarray(params))
+    return path
+
+
+def gradients(count=6):
+    return np.random.RandomState(0).randn(count, 3).astype(np.float32)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("config", [ADAM, RMSPROP], ids=["adam", "rmsprop"])
+def test_against_torch(config):
+    torch = pytest.importorskip("torch")
+    start = np.ones(3, np.float32)
+    theirs = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    tx = {
+        "adam": lambda: torch.optim.Adam([theirs], 1e-2, (0.5, 0.9), 1e-8),
+        "rmsprop": lambda: torch.optim.RMSprop([theirs], 1e-2, 0.99, 1e-8),
+    }[config.name]()
+    path = walk(optimisers.optimiser(config, 100), start, gradients())
+    for gradient, ours in zip(gradients(), path, strict=True):
+        theirs.grad = torch.from_numpy(gradient.copy())
+        tx.step()
+        np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-5)
+
+
+def test_sgd_with_its_schedules():
+    """velocity <- momentum velocity + gradient; both schedules by the update's number."""
+    expected, velocity = np.zeros(3), np.zeros(3)
+    path = walk(optimisers.optimiser(SGD, 100), np.zeros(3, np.float32), gradients())
+    for i, (gradient, ours) in enumerate(zip(gradients(), path, strict=True)):
+        velocity = min(0.5 + 0.2 * i / 4, 0.7) * velocity + gradient
+        expected = expected - max(0.1 / 1.5**i, 0.02) * velocity
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("config", [ADAM, RMSPROP], ids=["adam", "rmsprop"])
+def test_linear_decay_ends_at_zero(config):
+    """Constant gradients: Adam's steps are its rate."""
+    config = config.model_copy(update={"decay": "linear"})
+    path = walk(optimisers.optimiser(config, 4), np.zeros(1, np.float32), np.ones((6, 1)))
+    steps = -np.diff([0.0, *(p.item() for p in path)])
+    if config.name == "adam":
+        np.testing.assert_allclose(steps[:4], 1e-2 * np.array([1, 0.75, 0.5, 0.25]), rtol=1e-4)
+    assert steps[3] > 0
+    assert not steps[4:].any()
+
+
+def test_clipping_bounds_every_parameter():
+    tx = optax.chain(optax.sgd(1.0), optimisers.clip_weights(0.01))
+    start = np.array([0.5, 0.0, -0.002], np.float32)
+    (after,) = walk(tx, start, [np.array([0.0, 5.0, -0.001], np.float32)])
+    np.testing.assert_allclose(after, [0.01, -0.01, -0.001], rtol=1e-5)
+
+
+def test_ema_by_half_life():
+    """After half_life reals, half of the weight is gone, whatever the batch."""
+    config = EmaConfig(decay=0.0, half_life=1_000, ramp_up=0.0)
+    for reals in (50, 250):
+        decay = optimisers.ema_decay(config, reals)(jnp.zeros((), jnp.int32))
+        np.testing.assert_allclose(decay ** (1_000 / reals), 0.5, rtol=1e-5)
+
+
+def test_ema_ramps_up():
+    config = EmaConfig(decay=0.0, half_life=1_000, ramp_up=0.05)
+    decay = jax.jit(optimisers.ema_decay(config, 50))
+    assert decay(0) == 0  # The first average is the generator itself.
+    np.testing.assert_allclose(decay(10), 0.5 ** (50 / 25), rtol=1e-5)
+    np.testing.assert_allclose(decay(10_000), 0.5 ** (50 / 1_000), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"decay": 0.9, "half_life": 10, "ramp_up": 0.0}, r"config.ema.half_life=10: .* set one"),
+        ({"decay": 0.9, "half_life": 0, "ramp_up": 0.1}, r"config.ema.ramp_up=0.1: it bounds"),
+    ],
+)
+def test_impossible_averages(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        optimisers.ema_decay(EmaConfig(**fields), 8)

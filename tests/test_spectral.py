@@ -1,0 +1,88 @@
+"""Spectral normalisation against the singular value decomposition and PyTorch's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ganjax.models import spectral
+
+RANDOM = np.random.RandomState(0)
+PARAMS = {
+    "Conv_0": {
+        "kernel": RANDOM.randn(3, 3, 5, 6).astype(np.float32),
+        "bias": RANDOM.randn(6).astype(np.float32),
+    },
+    "Block": {"Dense_0": {"kernel": RANDOM.randn(7, 1).astype(np.float32)}},
+    "Embed_0": {"embedding": RANDOM.randn(4, 6).astype(np.float32)},
+    "BatchNorm_0": {"scale": np.ones(6, np.float32), "bias": np.zeros(6, np.float32)},
+}
+
+
+def largest(kernel):
+    return np.linalg.norm(np.asarray(kernel).reshape(-1, kernel.shape[-1]), 2)
+
+
+def test_converges_to_the_largest_singular_value():
+    vectors = spectral.init(PARAMS, jax.random.key(0))
+    assert set(vectors) == {"Conv_0/kernel", "Block/Dense_0/kernel", "Embed_0/embedding"}
+    for _ in range(100):
+        params, vectors = spectral.normalise(PARAMS, vectors)
+    for path in vectors:
+        *groups, name = path.split("/")
+        leaf = params
+        for group in groups:
+            leaf = leaf[group]
+        np.testing.assert_allclose(largest(leaf[name]), 1.0, rtol=1e-4)
+    assert jax.tree.structure(params) == jax.tree.structure(PARAMS)
+    for group, name in (("Conv_0", "bias"), ("BatchNorm_0", "scale"), ("BatchNorm_0", "bias")):
+        np.testing.assert_array_equal(params[group][name], PARAMS[group][name])
+
+
+def test_one_call_is_one_iteration():
+    vectors = spectral.init(PARAMS, jax.random.key(0))
+    _, once = spectral.normalise(PARAMS, vectors)
+    _, twice = spectral.normalise(PARAMS, once)
+    assert not np.allclose(once["Conv_0/kernel"], twice["Conv_0/kernel"], atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(once["Conv_0/kernel"]), 1.0, rtol=1e-6)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("shape", [(3, 3, 5, 6), (9, 4), (4, 4, 1, 8)])
+def test_against_torch(shape):
+    """Kernels, vectors and gradients over several iterations with the kernel moving."""
+    torch = pytest.importorskip("torch")
+    kernel = RANDOM.randn(*shape).astype(np.float32)
+    weight = RANDOM.randn(*shape).astype(np.float32)  # Of the loss.
+    outputs = shape[-1]
+
+    def theirs(array):  # (..., I, O) -> (O, I, ...)
+        return np.moveaxis(array, (-1, -2), (0, 1)).copy()
+
+    module = torch.nn.Linear(1, 1, bias=False)
+    module.weight = torch.nn.Parameter(torch.from_numpy(theirs(kernel)))
+    module = torch.nn.utils.spectral_norm(module, n_power_iterations=1)
+    vectors = {"kernel": jnp.asarray(module.weight_u.numpy())}
+    assert vectors["kernel"].shape == (outputs,)
+
+    def loss(params):
+        params, moved = spectral.normalise(params, vectors)
+        return jnp.sum(params["kernel"] * weight), (params["kernel"], moved)
+
+    params = {"kernel": jnp.asarray(kernel)}
+    for _ in range(3):
+        gradient, (normalised, vectors) = jax.grad(loss, has_aux=True)(params)
+        for hook in module._forward_pre_hooks.values():
+            hook(module, None)
+        value = (module.weight * torch.from_numpy(theirs(weight))).sum()
+        (expected,) = torch.autograd.grad(value, module.weight_orig)
+        np.testing.assert_allclose(
+            theirs(np.asarray(normalised)), module.weight.detach().numpy(), rtol=1e-4, atol=1e-6
+        )
+        np.testing.assert_allclose(vectors["kernel"], module.weight_u.numpy(), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            theirs(np.asarray(gradient["kernel"])), expected.numpy(), rtol=1e-3, atol=1e-5
+        )
+        params = jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
+        with torch.no_grad():
+            module.weight_orig -= 0.1 * expected
