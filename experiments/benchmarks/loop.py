@@ -47,7 +47,12 @@ def bare_step():
     key = jax.random.key(0)
     state = jax.jit(partial(init_state, algorithm))(key)
     size = (algorithm.reals_per_step, config.batch_size, config.image_size, config.image_size, 1)
-    batch = jax.device_put({"image": np.random.RandomState(0).randint(0, 256, size, np.uint8)})
+    batch = jax.device_put(
+        {
+            "image": np.random.RandomState(0).randint(0, 256, size, np.uint8),
+            "label": np.zeros(size[:2], np.int32),
+        }
+    )
     unroll = jax.default_backend() == "cpu"
     step = jax.jit(
         make_train_step(algorithm, unroll=unroll),

@@ -1,13 +1,15 @@
-"""Seconds a train step takes: ganjax beside eager PyTorch, on CPU.
+"""Seconds a train step takes: ganjax beside PyTorch, on CPU.
 
     python -m experiments.benchmarks.step --config=wgan_gp --rounds=12
     python -m experiments.benchmarks.step --config=dcgan:celeb_a --batch_size=32
-    python -m experiments.benchmarks.step --config=dcgan --set latent_dim=64 g_adam.b1=0.0
+    python -m experiments.benchmarks.step --config=cgan --rounds=12
+    python -m experiments.benchmarks.step --config=dcgan --set latent_dim=64 g_optimiser.b1=0.0
 
 One process, the contenders taking turns in runs of a few steps, so that a slow spell meets all
 of them. It does not meet them alike: beside busy neighbours on its two cores PyTorch was once
 slowed sevenfold and ganjax less than twofold, so only an idle machine gives a ratio to quote.
-Before the clock starts all are shown to compute the same step.
+Before the clock starts all are shown to compute the same step, but for dropout, whose masks
+each draws its own: it is off for that check and on under the clock.
 """
 
 import argparse
@@ -25,27 +27,36 @@ import numpy as np
 import torch
 
 import ganjax.config
+from experiments.benchmarks.torch_cgan import TorchCgan
 from experiments.benchmarks.torch_dcgan import TorchDcgan
-from experiments.benchmarks.torch_networks import Peer
+from experiments.benchmarks.torch_noise import noise_of
+from experiments.benchmarks.torch_peer import Peer
 from experiments.benchmarks.torch_wgan_gp import TorchWganGp
 from ganjax.step import init_state, make_train_step
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-# By the config's algorithm.
-PEERS = {"wgan_gp": TorchWganGp, "dcgan": TorchDcgan}
-OURS, EAGER, CHANNELS_LAST = "ganjax", "torch eager", "torch channels_last"
+# By loss and network; each refuses what else it does not implement.
+PEERS = {
+    ("wasserstein", "dcgan"): TorchWganGp,
+    ("non_saturating", "dcgan"): TorchDcgan,
+    ("non_saturating", "mlp"): TorchCgan,
+}
+OURS = "ganjax"
+# By network, PyTorch's contenders and their options. Dense layers have no layout to choose;
+# torch.compile cannot differentiate twice, as WGAN-GP does.
+CONTENDERS = {
+    "dcgan": {"torch eager": {}, "torch channels_last": {"channels_last": True}},
+    "mlp": {"torch eager": {}, "torch compiled": {"compiled": True}},
+}
 # Steps in a row of one contender.
 RUN = 5
-# Whether each PyTorch contender is channels_last.
-LAYOUTS = {EAGER: False, CHANNELS_LAST: True}
 
 
-def load(args: argparse.Namespace, batch_size: int | None) -> ganjax.config.Loaded:
-    """The shipped config that args name, with its own batch size unless one is given."""
+def load(args: argparse.Namespace, **fields) -> ganjax.config.Loaded:
+    """The shipped config that args name, with `fields` (by dotted names) instead of its own."""
     name, _, preset = args.config.partition(":")
     raw = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](preset)
-    raw.update_from_flattened_dict(dict(args.set))
-    raw.batch_size = batch_size or raw.batch_size
+    raw.update_from_flattened_dict(dict(args.set) | fields)
     return ganjax.config.load(raw)
 
 
@@ -78,25 +89,30 @@ class Ours:
         )
         size = self.config.image_size
         shape = (self.algorithm.reals_per_step, self.config.batch_size, size, size)
-        self.images = np.random.RandomState(0).randint(
-            0, 256, (*shape, self.config.data.channels), np.uint8
-        )
-        self.batch = jax.device_put({"image": self.images})
+        random, channels = np.random.RandomState(0), self.config.data.channels
+        self.batch = {
+            "image": random.randint(0, 256, (*shape, channels), np.uint8),
+            "label": random.randint(0, self.config.data.num_classes, shape[:2], np.int32),
+        }
+        self._on_device = jax.device_put(self.batch)
         start = time.perf_counter()
         step = make_train_step(self.algorithm, unroll=jax.default_backend() == "cpu")
         step = jax.jit(step, static_argnames="phase", donate_argnames="state")
         phase = self.algorithm.phases[0]
-        self.compiled = step.lower(self.state, self.batch, self.key, phase=phase).compile()
+        self.compiled = step.lower(self.state, self._on_device, self.key, phase=phase).compile()
         self.compile_seconds = time.perf_counter() - start
 
-    def peer(self, channels_last: bool, dtype=torch.float32) -> Peer:
-        """PyTorch's contender with the weights of the present state."""
-        model = PEERS[self.config.algorithm](self.config, channels_last=channels_last, dtype=dtype)
-        model.load(self.state)
-        return model
+    def peers(self, dtype: torch.dtype = torch.float32) -> dict[str, Peer]:
+        """PyTorch's contenders with the weights of the present state."""
+        network = self.config.discriminator.network
+        kind, models = PEERS[self.config.loss, network], {}
+        for name, options in CONTENDERS[network].items():
+            models[name] = kind(self.config, dtype=dtype, **options)
+            models[name].load(self.state)
+        return models
 
     def step(self) -> dict[str, float]:
-        self.state, metrics = self.compiled(self.state, self.batch, self.key)
+        self.state, metrics = self.compiled(self.state, self._on_device, self.key)
         jax.block_until_ready(self.state)
         return {name: value.item() for name, value in metrics.items()}
 
@@ -109,12 +125,13 @@ def check_equal(args: argparse.Namespace) -> None:
     a gradient near 0 has. In float32, g_loss of WGAN-GP, near 0, so differs by up to 1e-2.
     """
     with jax.enable_x64(True):
-        ours = Ours(load(args, batch_size=8), "float64")
-        peers = {name: ours.peer(last, torch.float64) for name, last in LAYOUTS.items()}
-        noise = PEERS[ours.config.algorithm].noise_of(ours.algorithm, ours.key, 0, 8)
+        no_dropout = {"discriminator.dropout": 0.0, "discriminator.final_dropout": 0.0}
+        ours = Ours(load(args, batch_size=8, **no_dropout), "float64")
+        peers = ours.peers(torch.float64)
+        noise = noise_of(ours.config, ours.algorithm, ours.key, 0, 8)
         expected = ours.step()
     for name, peer in peers.items():
-        got = peer.step(ours.images, noise)
+        got = peer.step(ours.batch, noise)
         # Relative, but of an accuracy of 0.
         errors = {
             metric: abs(got[metric] - value) / (abs(value) or 1)
@@ -134,9 +151,8 @@ def seconds(step) -> float:
 def measure(ours: Ours, rounds: int) -> dict[str, list[float]]:
     """Contender -> median seconds of its steps in each round, all warmed up before."""
     steps = {OURS: ours.step}
-    for name, channels_last in LAYOUTS.items():
-        peer = ours.peer(channels_last)
-        steps[name] = lambda peer=peer: peer.step(ours.images)
+    for name, peer in ours.peers().items():
+        steps[name] = lambda peer=peer: peer.step(ours.batch)
     print(f"{OURS}: compiled in {ours.compile_seconds:.2f} s", end=", ")
     print(f"first step after it {seconds(ours.step):.3f} s")
     for _ in range(2):
@@ -155,7 +171,7 @@ def report(times: dict[str, list[float]]) -> None:
         print(
             f"{name}: median {median(values):.4f} s a step ({min(values):.4f}..{max(values):.4f})"
         )
-    for name in LAYOUTS:
+    for name in (name for name in times if name != OURS):
         of_medians = median(times[OURS]) / median(times[name])
         of_rounds = median(a / b for a, b in zip(times[OURS], times[name], strict=True))
         of_fastest = min(times[OURS]) / min(times[name])
@@ -189,7 +205,7 @@ def main() -> None:
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
     set_threads()
     check_equal(args)
-    ours = Ours(load(args, args.batch_size))
+    ours = Ours(load(args, **({"batch_size": args.batch_size} if args.batch_size else {})))
     print(f"{args.config}, batch size {ours.config.batch_size}, {args.rounds} rounds of {RUN}")
     report(measure(ours, args.rounds))
 

@@ -1,0 +1,295 @@
+"""The frame of ganjax's peers in PyTorch: both players, a step in either order, the average."""
+
+import copy
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from experiments.benchmarks.torch_networks import (
+    batch_norms,
+    discriminator,
+    generator,
+    load_variables,
+)
+from experiments.benchmarks.torch_noise import Noise, draw
+from ganjax.config import RunConfig
+from ganjax.state import GanState
+
+Metrics = dict[str, torch.Tensor]
+
+# In `Peer.IMPLEMENTS`: any value is.
+ANY = None
+
+
+class Player(NamedTuple):
+    """A network, its parameters and its optimiser; `name` is "g" or "d"."""
+
+    name: str
+    network: nn.Module
+    params: list[nn.Parameter]
+    tx: torch.optim.Optimizer
+
+    def differentiate(self, loss: torch.Tensor, retain_graph: bool = False) -> Metrics:
+        """Puts the gradient into the parameters; returns the loss and the gradient's norm."""
+        self.tx.zero_grad(set_to_none=True)
+        # `inputs` spares the gradients of all other leaves: WGAN-GP's points between real and
+        # fake and, in the generator's update, the discriminator's kernels.
+        loss.backward(inputs=self.params, retain_graph=retain_graph)
+        norm = torch.nn.utils.get_total_norm([param.grad for param in self.params])
+        return {f"{self.name}_loss": loss.detach(), f"{self.name}_grad_norm": norm}
+
+
+class Peer:
+    """Both players and the generator's moving average, at the weights that `load` gives.
+
+    A peer adds `_d_loss(real, fake)` and `_g_loss(fake)` of D's outputs, which return the loss
+    and metrics, and may add a penalty.
+
+    Attributes:
+      IMPLEMENTS: name of a field of `ganjax.algorithms.gan.Config` -> its values that are
+        written down here; a peer narrows it.
+      generator: trained, always in train mode.
+      discriminator: likewise.
+      ema: the moving average of the generator: parameters and BatchNorm averages.
+    """
+
+    IMPLEMENTS: dict[str, tuple | None] = {  # noqa: RUF012
+        "latent_dim": ANY,
+        "latent": ("normal",),
+        "conditioning.generator": ("none", "one_hot", "embedding"),
+        "conditioning.discriminator": ("none", "one_hot", "embedding"),
+        "conditioning.embedding_dim": ANY,
+        "conditioning.fake_labels": ("reals", "uniform"),
+        "generator.widths": ANY,
+        "generator.slope": ANY,
+        "generator.upsample": ("transpose",),
+        "generator.batch_norm": (True,),
+        "generator.spectral_norm": (False,),
+        "generator.init_stddev": ANY,
+        "generator.output": ("tanh",),
+        "discriminator.widths": ANY,
+        "discriminator.final_size": (4,),
+        "discriminator.slope": ANY,
+        "discriminator.dropout": ANY,
+        "discriminator.dropout_after": ("all", "all_but_first"),
+        "discriminator.final_dropout": ANY,
+        "discriminator.batch_norm": ("all", "all_but_first", "none"),
+        "discriminator.spectral_norm": (False,),
+        "discriminator.init_stddev": ANY,
+        "d_halves": ("sum", "mean"),
+        "d_batches": ("separate",),
+        "targets.smoothing": (0.0,),
+        "targets.noise": (0.0,),
+        "targets.flip": (0.0,),
+        "penalty.weight": (0.0,),
+        "penalty.target": ANY,
+        "penalty.side": ("two",),
+        "penalty.points": ("uniform",),
+        "penalty.r1": (0.0,),
+        "penalty.r2": (0.0,),
+        "penalty.interval": (1,),
+        "weight_clip": (0.0,),
+        "order": ("alternating",),
+        "n_critic": ANY,
+        "critic_reals": ("fresh", "shared"),
+        "ema.decay": ANY,
+        "ema.half_life": (0,),
+        "ema.ramp_up": (0.0,),
+        **{
+            f"{player}_optimiser.{field}": values
+            for player in "gd"
+            for field, values in {
+                "name": ("adam",),
+                "learning_rate": ANY,
+                "b1": ANY,
+                "b2": ANY,
+                "eps": ANY,
+                "decay": ("none",),
+            }.items()
+        },
+    }
+
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        channels_last: bool = False,
+        compiled: bool = False,
+        dtype: torch.dtype = torch.float32,
+    ):
+        """As the config says.
+
+        Args:
+          config: of `ganjax.algorithms.gan`.
+          channels_last: whether images and kernels lie in memory with channels innermost.
+          compiled: whether `torch.compile` takes both networks.
+          dtype: of the parameters and the computation.
+
+        Raises:
+          ValueError: a field has a value that is not written down here.
+        """
+        require(config, self.IMPLEMENTS)
+        self.config, self.dtype = config, dtype
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.generator, self.discriminator = generator(config), discriminator(config)
+        for network in (self.generator, self.discriminator):
+            network.to(dtype=dtype, memory_format=self.layout)
+        self.ema = copy.deepcopy(self.generator).requires_grad_(False)
+        if compiled:
+            # The graph of D(fake) is gone through twice.
+            torch._functorch.config.donated_buffer = False
+            self.generator.compile()
+            self.discriminator.compile()
+        self.g = _player("g", self.generator, config.g_optimiser)
+        self.d = _player("d", self.discriminator, config.d_optimiser)
+
+    def load(self, state: GanState) -> None:
+        """Copies the weights of both players and of the average.
+
+        The optimisers' moments stay: a state that is to be trained on must be at step 0.
+        """
+        load_variables(self.generator, state.g.params, state.g.vars)
+        load_variables(self.discriminator, state.d.params, state.d.vars)
+        load_variables(self.ema, state.ema.params, state.ema.vars)
+
+    def step(self, batch: dict[str, np.ndarray], noise: Noise | None = None) -> dict[str, float]:
+        """A train step: both players in the config's order, then the average.
+
+        Args:
+          batch: "image" uint8 (reals_per_step, N, H, W, C), "label" (reals_per_step, N).
+          noise: of arrays; drawn where it is None.
+
+        Returns:
+          The metrics of `ganjax.step.make_train_step` under the same names.
+        """
+        if noise is None:
+            noise = draw(self.config, batch["label"].shape[1], self.dtype)
+        noise = [{name: torch.as_tensor(a) for name, a in one.items()} for one in noise]
+        batches = [
+            {name: torch.as_tensor(a[i]) for name, a in batch.items()}
+            for i in range(len(batch["label"]))
+        ]
+        order = {"alternating": self._alternating, "simultaneous": self._simultaneous}
+        metrics = order[self.config.order](batches, noise)
+        self._update_ema()
+        return {name: value.item() for name, value in metrics.items()}
+
+    def _alternating(self, batches, noise: Noise) -> Metrics:
+        """n_critic updates of D, then one of G with a fresh z against the new D."""
+        *of_d, of_g = noise
+        self._move_averages_of(self.discriminator)
+        updates = [self._update_d(batches[i % len(batches)], one) for i, one in enumerate(of_d)]
+        metrics = {name: sum(now[name] for now in updates) / len(updates) for name in updates[0]}
+        self._move_averages_of(self.generator)
+        return metrics | self._update_g(batches[(len(of_d) - 1) % len(batches)], of_g)
+
+    def _simultaneous(self, batches, noise: Noise) -> Metrics:
+        """Both from one forward pass of G and of D, at the old parameters.
+
+        Tutorials run D(fake) twice, once on detached fakes; once and two pulls is faster.
+        """
+        (batch,), (one,) = batches, noise
+        self._move_averages_of(self.generator, self.discriminator)
+        label = one.get("label", batch["label"])
+        fake = self.generator(one["z"], label)
+        real_score = self.discriminator(self._reals(batch), batch["label"])
+        fake_score = self.discriminator(fake, label)
+        d_loss, metrics = self._d_loss(real_score, fake_score)
+        g_loss, more = self._g_loss(fake_score)
+        metrics |= more | self.d.differentiate(d_loss, retain_graph=True)
+        metrics |= self.g.differentiate(g_loss)
+        self.d.tx.step()
+        self.g.tx.step()
+        return metrics
+
+    def _update_d(self, batch, noise) -> Metrics:
+        label = noise.get("label", batch["label"])
+        with torch.no_grad():
+            fake = self.generator(noise["z"], label)
+        real = self._reals(batch)
+        # Apart, so that BatchNorm's statistics are of reals alone and of fakes alone; in this
+        # order, in which its averages see them. Without BatchNorm, one pass over both,
+        # concatenated, is no faster.
+        loss, metrics = self._d_loss(
+            self.discriminator(real, batch["label"]), self.discriminator(fake, label)
+        )
+        penalty, more = self._penalty(real, fake, batch["label"], noise)
+        metrics |= more | self.d.differentiate(loss + penalty)
+        self.d.tx.step()
+        return metrics
+
+    def _update_g(self, batch, noise) -> Metrics:
+        label = noise.get("label", batch["label"])
+        fake = self.generator(noise["z"], label)
+        loss, metrics = self._g_loss(self.discriminator(fake, label))
+        metrics |= self.g.differentiate(loss)
+        self.g.tx.step()
+        return metrics
+
+    def _d_loss(self, real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
+        raise NotImplementedError
+
+    def _g_loss(self, fake: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
+        raise NotImplementedError
+
+    def _penalty(self, real, fake, label, noise) -> tuple[torch.Tensor | float, Metrics]:
+        """Weighted, and its metrics; in alternating order."""
+        return 0.0, {}
+
+    def _reals(self, batch) -> torch.Tensor:
+        """uint8 (N, H, W, C) -> as the generator makes images."""
+        real = batch["image"]
+        if self.config.discriminator.network == "mlp":
+            real = real.flatten(1).to(self.dtype)
+        else:
+            real = real.permute(0, 3, 1, 2).to(self.dtype, memory_format=self.layout)
+        return real.mul_(2 / 255).sub_(1)
+
+    def _move_averages_of(self, *movers: nn.Module) -> None:
+        # As in ganjax, a player's BatchNorm averages move in its own update alone, though
+        # both normalise by the batch at all times.
+        for network in (self.generator, self.discriminator):
+            for norm in batch_norms(network):
+                norm.track_running_stats = network in movers
+
+    @torch.no_grad()
+    def _update_ema(self) -> None:
+        torch._foreach_lerp_(
+            _averaged(self.ema), _averaged(self.generator), 1 - self.config.ema.decay
+        )
+
+
+def require(config: RunConfig, implemented: dict[str, tuple | None]) -> None:
+    """Raises ValueError for a field of config that is not named, or whose value is not.
+
+    Args:
+      config: of an algorithm; the fields that every config has are free.
+      implemented: dotted name -> its values, or `ANY`.
+    """
+    for name, value in _leaves(config.model_dump(exclude=set(RunConfig.model_fields))):
+        if name not in implemented:
+            raise ValueError(f"config.{name}={value!r}: PyTorch's peer does not know the field")
+        values = implemented[name]
+        if values is not ANY and value not in values:
+            raise ValueError(f"config.{name}={value!r}: PyTorch's peer has only {values}")
+
+
+def _leaves(fields: dict[str, Any], prefix: str = ""):
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _player(name: str, network: nn.Module, config) -> Player:
+    params, betas = list(network.parameters()), (config.b1, config.b2)
+    tx = torch.optim.Adam(params, config.learning_rate, betas, config.eps, fused=True)
+    return Player(name, network, params, tx)
+
+
+def _averaged(network: nn.Module) -> list[torch.Tensor]:
+    # Not num_batches_tracked, a count.
+    return [*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())]
