@@ -1,6 +1,7 @@
 """Checkpoints by Orbax: asynchronous, atomic, the latest few kept."""
 
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 
 import jax
@@ -11,23 +12,34 @@ from ganjax.errors import UserError
 from ganjax.state import GanState
 
 FOLDER = "checkpoints"
+# In place of a figure's name: none marks the best checkpoint.
+NO_FIGURE = "none"
 
 
 class CheckpointError(UserError):
     """A checkpoint that cannot be read."""
 
 
-def open_checkpoints(workdir: Path, keep: int | None = None) -> ocp.training.Checkpointer:
+def open_checkpoints(
+    workdir: Path, keep: int | None = None, best: str = NO_FIGURE
+) -> ocp.training.Checkpointer:
     """Opens a run's checkpoints.
 
     Args:
       workdir: the run's folder.
       keep: how many of the latest are kept, to write; None only reads.
+      best: the figure whose largest value marks a checkpoint that is kept besides.
     """
     policies = ocp.training.preservation_policies
+    policy = policies.PreserveAll() if keep is None else policies.LatestN(keep)
+    if keep is not None and best != NO_FIGURE:
+        largest = policies.BestN(
+            get_metric_fn=itemgetter(best), n=1, keep_checkpoints_without_metrics=False
+        )
+        policy = policies.AnyPreservationPolicy([policy, largest])
     return ocp.training.Checkpointer(
         (workdir / FOLDER).absolute(),
-        preservation_policy=policies.PreserveAll() if keep is None else policies.LatestN(keep),
+        preservation_policy=policy,
         # What a killed run left half-written. Never from a reader: a run may be writing it.
         cleanup_tmp_directories=keep is not None,
     )
@@ -43,11 +55,21 @@ def latest_step(checkpoints: ocp.training.Checkpointer) -> int:
     return 0 if checkpoints.latest is None else checkpoints.latest.step
 
 
+def best_step(checkpoints: ocp.training.Checkpointer, best: str) -> int | None:
+    """The step of the checkpoint with the largest figure `best`, None without any."""
+    figures = [
+        (c.metrics[best], c.step) for c in checkpoints.checkpoints if best in (c.metrics or {})
+    ]
+    # The first of equals, so that waiting for a better one has an end.
+    return max(figures, key=lambda figure: (figure[0], -figure[1]))[1] if figures else None
+
+
 def restore_or_init(
     checkpoints: ocp.training.Checkpointer,
     init: Callable[[jax.Array], GanState],
     key: jax.Array,
     sharding: NamedSharding,
+    step: int | None = None,
 ) -> GanState:
     """The latest state, or without one a new one.
 
@@ -56,6 +78,7 @@ def restore_or_init(
       init: key -> the state at step 0.
       key: for `init`.
       sharding: how the state lies on the devices, whatever it was saved from.
+      step: of the checkpoint; None takes the latest.
 
     Raises:
       CheckpointError: the latest checkpoint cannot be read as such a state.
@@ -66,9 +89,10 @@ def restore_or_init(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         jax.eval_shape(init, key),
     )
-    path = checkpoints.latest.path
+    step = checkpoints.latest.step if step is None else step
+    path = checkpoints.directory / str(step)
     try:
-        return checkpoints.load(checkpoints.latest, target)
+        return checkpoints.load(step, target)
     except (ValueError, KeyError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
@@ -76,7 +100,16 @@ def restore_or_init(
         ) from error
 
 
-def save(checkpoints: ocp.training.Checkpointer, step: int, state: GanState) -> None:
-    """Begins to save; the caller may donate `state` at once. Waits for the save before."""
+def save(
+    checkpoints: ocp.training.Checkpointer, step: int, state: GanState, figures: dict[str, float]
+) -> None:
+    """Begins to save; the caller may donate `state` at once. Waits for the save before.
+
+    Args:
+      checkpoints: the run's.
+      step: of the state.
+      state: to save.
+      figures: of its evaluation, {} without one.
+    """
     if latest_step(checkpoints) < step:
-        checkpoints.save_async(step, state, force=True)
+        checkpoints.save_async(step, state, force=True, metrics=figures or None)

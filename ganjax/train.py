@@ -1,8 +1,6 @@
 """The loop: build, restore, step, write, evaluate, save. It knows no algorithm."""
 
 import contextlib
-import math
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,14 +10,13 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from clu import parameter_overview
-from orbax.checkpoint import v1 as ocp
 
-from ganjax import checkpoint, images, workdir
+from ganjax import checkpoint, evaluation, workdir
 from ganjax import config as configs
 from ganjax import step as steps
 from ganjax.data import pipeline, sources
-from ganjax.errors import UserError
 from ganjax.phases import Phase
+from ganjax.report import Report
 from ganjax.sharding import check_batch, make_layout
 from ganjax.signals import Signals
 from ganjax.state import GanState
@@ -28,10 +25,6 @@ from ganjax.writer import Writer
 # Enough for a stable mean: a held-out split of 20,000 need not be read at every evaluation.
 EVAL_BATCHES = 16
 GRID_IMAGES = 64
-
-
-class NonFiniteError(UserError):
-    """A loss or a gradient is infinite or NaN."""
 
 
 class Interrupted(SystemExit):
@@ -60,12 +53,14 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
     layout = make_layout()
     for phase in algorithm.phases:
         check_batch(phase.batch_size, layout)
+    evaluation.check(config)
     folder = Path(folder)
     splits = [_open(config, phase) for phase in algorithm.phases]
     primary = jax.process_index() == 0
     if primary:
         workdir.claim(folder, config)
 
+    key = jax.device_put(jax.random.key(config.seed), layout.replicated)
     jit = partial(jax.jit, static_argnames="phase", out_shardings=layout.replicated)
     unroll = jax.default_backend() == "cpu"
     train_step = jit(
@@ -74,13 +69,17 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
     )
     eval_step = jit(steps.make_eval_step(algorithm, sharding=layout.batch))
     sampler = jit(steps.make_sampler(algorithm))
+    evaluate = evaluation.make_evaluate(algorithm, config, key=key, sampler=sampler)
     all_finite = jax.jit(_all_finite, out_shardings=layout.replicated)
-    key = jax.device_put(jax.random.key(config.seed), layout.replicated)
     fixed = jax.device_put(steps.sample_inputs(algorithm, key, GRID_IMAGES), layout.replicated)
+
+    names = _names(algorithm.num_classes, splits[0][0])
 
     with (
         workdir.lock(folder) if primary else contextlib.nullcontext(),
-        checkpoint.open_checkpoints(folder, config.keep_checkpoints) as checkpoints,
+        checkpoint.open_checkpoints(
+            folder, config.keep_checkpoints, config.evaluation.best
+        ) as checkpoints,
         Writer(folder, checkpoint.latest_step(checkpoints), config.total_steps, primary) as writer,
         Signals() as signals,
     ):
@@ -94,8 +93,11 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
                 f"--config.total_steps={2 * done}; to begin anew: another --workdir"
             )
             return state
+        if _is_past_its_best(checkpoints, config, done):
+            writer.say(_stopped_early(checkpoints, config, folder, done))
+            return state
         _announce(writer, folder, config, state)
-        report = _Report(writer, folder, config, checkpoints)
+        report = Report(writer, folder, config, checkpoints)
         # What a step leaves to be written waits here until the next one is under way.
         behind: list[Callable[[], None]] = []
         for phase, (reals, held_out) in zip(algorithm.phases, splits, strict=True):
@@ -120,7 +122,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
                 finished = done == config.total_steps
                 if done % config.sample_every == 0 or finished:
                     pictures = sampler(state.ema, *fixed, phase=phase)
-                    behind.append(partial(report.samples, done, pictures))
+                    behind.append(partial(report.samples, done, pictures, names))
                 if done % config.eval_every == 0 or finished:
                     held = pipeline.eval_batches(
                         held_out, phase.batch_size, limit=EVAL_BATCHES, sharding=layout.batches
@@ -129,12 +131,17 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
                         eval_step(state, each, np.int32(i), key, phase=phase)
                         for i, each in enumerate(held)
                     ]
-                    behind.append(partial(report.evaluation, done, values))
-                if done % config.checkpoint_every == 0 or finished or signals.received:
+                    figures = evaluate(state.ema, phase, held_out)
+                    behind.append(partial(report.evaluation, done, values, figures))
+                if _is_due(config, done) or finished or signals.received:
                     # A state that is not finite is never saved.
                     behind.append(partial(report.state, done, all_finite(state)))
                     _settle(behind)
-                    checkpoint.save(checkpoints, done, state)
+                    checkpoint.save(checkpoints, done, state, report.figures(done))
+                    if not finished and _is_past_its_best(checkpoints, config, done):
+                        checkpoints.wait()
+                        writer.say(_stopped_early(checkpoints, config, folder, done))
+                        return state
                 if signals.received and not finished:
                     checkpoints.wait()
                     writer.say(
@@ -150,14 +157,41 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
 def _open(config: configs.RunConfig, phase: Phase) -> list[sources.Source]:
     """The training and the held-out images of a phase."""
     data = config.data
-    size, channels = phase.image_size, data.channels
     splits = [
-        sources.open_source(data.source, split, image_size=size, channels=channels, fit=data.fit)
-        for split in sources.SPLITS
+        sources.open_source(data, split, image_size=phase.image_size) for split in sources.SPLITS
     ]
     for split in splits:
         pipeline.check(split, on_device=data.on_device)
     return splits
+
+
+def _names(num_classes: int, source: sources.Source) -> list[str]:
+    """Of the classes of the samples, [] without any."""
+    if num_classes == 1:
+        return []
+    names = source.label_names or [str(i) for i in range(num_classes)]
+    return [names[i % num_classes] for i in range(GRID_IMAGES)]
+
+
+def _is_due(config: configs.RunConfig, done: int) -> bool:
+    """Whether a checkpoint is; the best can only be kept if every evaluation has one."""
+    evaluated = config.evaluation.best != checkpoint.NO_FIGURE and done % config.eval_every == 0
+    return done % config.checkpoint_every == 0 or evaluated
+
+
+def _is_past_its_best(checkpoints, config: configs.RunConfig, done: int) -> bool:
+    """Whether `patience` evaluations in a row were no better; a function of what is saved."""
+    patience = config.evaluation.patience
+    best = checkpoint.best_step(checkpoints, config.evaluation.best) if patience else None
+    return best is not None and done - best >= patience * config.eval_every
+
+
+def _stopped_early(checkpoints, config: configs.RunConfig, folder: Path, done: int) -> str:
+    best = checkpoint.best_step(checkpoints, config.evaluation.best)
+    return (
+        f"{folder} is finished at step {done}: {config.evaluation.best} was best at step {best}, "
+        f"{config.evaluation.patience} evaluations ago. That checkpoint is what is sampled"
+    )
 
 
 def _all_finite(state: GanState) -> jax.Array:
@@ -181,88 +215,3 @@ def _settle(behind: list[Callable[[], None]]) -> None:
     for action in behind:
         action()
     behind.clear()
-
-
-class _Report:
-    """What the loop tells of finished steps."""
-
-    def __init__(
-        self,
-        writer: Writer,
-        folder: Path,
-        config: configs.RunConfig,
-        checkpoints: ocp.training.Checkpointer,
-    ):
-        self._checkpoints = checkpoints
-        self._writer = writer
-        self._folder = folder
-        self._config = config
-        self._begun = time.perf_counter()
-        # (time, reals since then) of the rate: all that a run does but the first compilation.
-        self._window = None
-
-    def metrics(self, step: int, seen: int, metrics: dict[str, jax.Array]) -> None:
-        """Checks a step's metrics and writes them if it is their turn.
-
-        Args:
-          step: of the metrics.
-          seen: the reals that the discriminator was trained on in the step.
-          metrics: scalars on the device.
-
-        Raises:
-          NonFiniteError: one of them is not finite.
-        """
-        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        self._check(step, values)
-        now = time.perf_counter()
-        self._writer.advance()
-        if self._window is None:
-            self._writer.say(f"first step after {now - self._begun:.1f} s")
-            self._window = (now, 0)
-        else:
-            since, count = self._window
-            self._window = (since, count + seen)
-        if step % self._config.log_every == 0 or step == self._config.total_steps:
-            since, count = self._window
-            if count:
-                values["images_per_second"] = count / (now - since)
-                self._window = (now, 0)
-            self._writer.write_scalars(step, values)
-
-    def samples(self, step: int, pictures: jax.Array) -> None:
-        """Writes a grid of samples."""
-        picture = images.grid(np.asarray(jax.device_get(pictures)))
-        if self._writer.primary:
-            images.save_png(self._folder / "samples" / f"step_{step:08d}.png", picture)
-        self._writer.write_images(step, {"samples": picture})
-
-    def evaluation(self, step: int, values: list[dict[str, jax.Array]]) -> None:
-        """Writes the means over the held-out batches."""
-        rows = jax.device_get(values)
-        means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-        self._check(step, means)
-        self._writer.write_scalars(step, means)
-
-    def state(self, step: int, finite: jax.Array) -> None:
-        """Refuses a state with a value that is not finite.
-
-        Raises:
-          NonFiniteError: there is one.
-        """
-        if not jax.device_get(finite):
-            self._diverged(step, "a parameter or average is not finite")
-
-    def _check(self, step: int, values: dict[str, float]) -> None:
-        bad = [f"{name}={value}" for name, value in values.items() if not math.isfinite(value)]
-        if bad:
-            self._diverged(step, ", ".join(bad))
-
-    def _diverged(self, step: int, what: str):
-        self._checkpoints.wait()
-        saved = checkpoint.latest_step(self._checkpoints)
-        last = f"the last good checkpoint is step {saved}" if saved else "no checkpoint yet"
-        raise NonFiniteError(
-            f"step {step}: {what}; {last} ({self._folder / checkpoint.FOLDER}; it can be sampled). "
-            "The same config diverges again: try lower learning rates, a larger batch or another "
-            "seed, in another --workdir"
-        )

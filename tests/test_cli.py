@@ -26,7 +26,7 @@ def command(module, *arguments):
         (["--config=configs/nope.py"], "--config=configs/nope.py: there is no such file"),
         (["--config", "configs/nope.py"], "--config=configs/nope.py: there is no such file"),
         (["--config=configs/wgan_gp.py", "--config.zebra=3"], "zebra"),
-        (["--config=configs/wgan_gp.py", "--config.g_adam.b1=nan"], "config.g_adam.b1=nan: should"),
+        (["--config=configs/wgan_gp.py", "--config.ema.decay=nan"], "config.ema.decay=nan: should"),
         (["--config=configs/wgan_gp.py:big"], "preset 'big': there are celeb_a"),
         (["--config=configs/wgan_gp.py", "--config.n_critik=3"], 'Did you mean "n_critic"'),
         (["--config=configs/wgan_gp.py", "--config.n_critic=x"], "--config.n_critic=x: invalid"),

@@ -11,12 +11,14 @@ from conftest import ROOT
 LAYERS = [
     ["errors"],
     ["keys", "phases", "config", "signals"],
-    ["images", "ops", "losses", "penalties"],
+    ["images", "interpolation", "ops", "losses", "penalties", "metrics"],
     ["models"],
     ["state", "algorithms"],
     ["step", "data", "sharding", "checkpoint", "writer"],
-    ["workdir"],
-    ["train", "sample"],
+    ["workdir", "neighbours", "evaluation", "report"],
+    ["train", "trained"],
+    ["pictures"],
+    ["sample"],
     ["cli"],
     ["main"],
 ]
@@ -54,7 +56,9 @@ def test_imports_go_down(path):
         assert allowed, f"{path.name} ({own}) imports {name}: not below it"
 
 
-@pytest.mark.parametrize("name", ["step", "train", "sample", "main", "checkpoint", "writer"])
+@pytest.mark.parametrize(
+    "name", ["step", "train", "trained", "pictures", "sample", "main", "checkpoint", "writer"]
+)
 def test_the_engine_names_no_algorithm(name):
     concrete = {p.stem for p in (ROOT / "ganjax" / "algorithms").glob("*.py")}
     concrete -= {"__init__", "base"}
@@ -67,7 +71,7 @@ def test_configs_import_nothing_of_ganjax(path):
     assert {name.split(".")[0] for name in imports(path)} == {"ml_collections"}
 
 
-@pytest.mark.parametrize("name", ["main", "sample"])
+@pytest.mark.parametrize("name", ["main", "sample", "pictures"])
 def test_the_core_needs_neither_tensorflow_nor_torch(name):
     """Imports as on a machine that has neither (tensorboardX takes torch if it is there)."""
     code = (
