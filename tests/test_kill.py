@@ -31,7 +31,7 @@ FLAGS = [
     "--config.data.fit=resize",
     "--config.batch_size=16",
     "--config.generator.widths=(32,16)",
-    "--config.critic.widths=(16,32)",
+    "--config.discriminator.widths=(16,32)",
 ]
 
 
