@@ -1,0 +1,141 @@
+"""The figures by their names, which say the network: kid_efflite0, fid_inception, ...
+
+A metric is what is asked for, a figure what comes out: one metric gives one or more.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ganjax.metrics import fid, inception_score, kid, pairs, prdc
+from ganjax.metrics.features import NETWORKS, Extracted
+
+SEED = 0
+BATCH = 128
+
+
+class Metric(NamedTuple):
+    """A measure of fakes beside reals.
+
+    Attributes:
+      outputs: fields of Extracted that it needs.
+      measure: (real, fake) -> figures, by names without the network's.
+      protocol: what it takes, for the record.
+    """
+
+    outputs: tuple[str, ...]
+    measure: Callable[[Extracted, Extracted], dict[str, float]]
+    protocol: dict[str, Any]
+
+
+def _kid(real, fake):
+    mean, deviation = kid.kid(real.features, fake.features, seed=SEED)
+    return {"kid": mean, "kid_std": deviation}
+
+
+def _kid_batch(real, fake):
+    return {"kid_batch": kid.kid_of_batches(real.features, fake.features, BATCH)}
+
+
+def _fid(real, fake):
+    moments = (fid.moments_of(x.features) for x in (real, fake))
+    return {"fid": fid.frechet_distance(*moments)}
+
+
+def _is(real, fake):
+    del real
+    splits = min(inception_score.SPLITS, len(fake.logits))
+    mean, deviation = inception_score.inception_score(fake.logits, splits=splits, seed=SEED)
+    return {"is": mean, "is_std": deviation}
+
+
+def _precision_recall(real, fake):
+    found = prdc.prdc(real.features, fake.features, prdc.K_PRECISION)
+    return {"precision": found.precision, "recall": found.recall}
+
+
+def _density_coverage(real, fake):
+    found = prdc.prdc(real.features, fake.features, prdc.K_DENSITY)
+    return {"density": found.density, "coverage": found.coverage}
+
+
+def _perceptual_distance(real, fake):
+    del real
+    return {"perceptual_distance": float(np.mean(fake.distances, dtype=np.float64))}
+
+
+def _neighbours(real, fake):
+    found = pairs.nearest(fake.features, real.features, 1)
+    return {
+        "neighbour_distance": float(np.mean(found.distance)),
+        "distinct_neighbours": len(np.unique(found.index)) / len(found.index),
+    }
+
+
+METRICS = {
+    "kid": Metric(
+        ("features",),
+        _kid,
+        {"kernel": "(x.y/d + 1)^3", "subsets": kid.SUBSETS, "subset_size": kid.SUBSET_SIZE},
+    ),
+    "kid_batch": Metric(("features",), _kid_batch, {"batch": BATCH}),
+    "fid": Metric(("features",), _fid, {}),
+    "is": Metric(("logits",), _is, {"splits": inception_score.SPLITS}),
+    "precision_recall": Metric(("features",), _precision_recall, {"k": prdc.K_PRECISION}),
+    "density_coverage": Metric(("features",), _density_coverage, {"k": prdc.K_DENSITY}),
+    "perceptual_distance": Metric(("distances",), _perceptual_distance, {"pairs": "disjoint"}),
+    "neighbours": Metric(("features",), _neighbours, {"k": 1, "distance": "Euclidean"}),
+}
+# Figures by which one model is better than another: 1 where more is better, -1 where less is.
+# (Of the others neither is: a copied training set has the nearest neighbours.)
+SIGNS = {
+    "kid": -1,
+    "kid_batch": -1,
+    "fid": -1,
+    "is": 1,
+    "precision": 1,
+    "recall": 1,
+    "density": 1,
+    "coverage": 1,
+}
+LIKELIHOOD = "val_log_likelihood"
+# The least images that each metric can be had of, for an error before anything is computed.
+LEAST = prdc.K_DENSITY + 1
+
+
+def outputs(metrics: Iterable[str]) -> tuple[str, ...]:
+    """What the network must give for metrics."""
+    return tuple(sorted({output for name in metrics for output in METRICS[name].outputs}))
+
+
+def measure(
+    metrics: Iterable[str], network: str, real: Extracted, fake: Extracted
+) -> dict[str, float]:
+    """The figures of metrics, by their full names.
+
+    Args:
+      metrics: of `METRICS`.
+      network: its name, which goes into the figures'.
+      real: of the real images.
+      fake: of the generated ones.
+    """
+    found = {}
+    for metric in metrics:
+        for name, value in METRICS[metric].measure(real, fake).items():
+            found[full_name(name, network)] = value
+    return found
+
+
+def full_name(figure: str, network: str) -> str:
+    """`kid` of efflite0 is kid_efflite0; its deviation, kid_std, kid_efflite0_std."""
+    stem = figure.removesuffix("_std")
+    return f"{stem}_{network}{figure[len(stem) :]}"
+
+
+def sign(figure: str) -> int | None:
+    """1 if more of a figure is better, -1 if less is, None if neither or there is none such."""
+    if figure == LIKELIHOOD:
+        return 1
+    names = {full_name(name, network): s for name, s in SIGNS.items() for network in NETWORKS}
+    return names.get(figure)
