@@ -32,7 +32,9 @@ PRESETS = {"": {}, "mnist": MNIST, "paper": {**MNIST, "total_steps": 300_000}}
 def paper(config: ConfigDict) -> None:
     """Section 4.1 of the paper; what it leaves open is as in the default."""
     config.batch_size = 100
-    config.evaluation = {"log_likelihood": 1_000, "best": "val_log_likelihood", "patience": 25}
+    config.evaluation.update(
+        {"log_likelihood": 1_000, "best": "val_log_likelihood", "patience": 25}
+    )
     config.latent = "uniform"
     config.conditioning.generator = config.conditioning.discriminator = "one_hot"
     config.conditioning.fake_labels = "reals"
@@ -101,7 +103,14 @@ def get_config(preset: str = "") -> ConfigDict:
             "eval_every": 500,
             "checkpoint_every": 500,
             "keep_checkpoints": 2,
-            "evaluation": {"log_likelihood": 0, "best": "none", "patience": 0},
+            "evaluation": {
+                "log_likelihood": 0,
+                "metrics": (),
+                "features": "efflite0",
+                "num_samples": 1_000,
+                "best": "none",
+                "patience": 0,
+            },
             "latent_dim": 100,
             "latent": "normal",
             "conditioning": {

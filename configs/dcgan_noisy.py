@@ -57,7 +57,14 @@ def get_config(preset: str = "") -> ConfigDict:
             "eval_every": 250,
             "checkpoint_every": 250,
             "keep_checkpoints": 2,
-            "evaluation": {"log_likelihood": 0, "best": "none", "patience": 0},
+            "evaluation": {
+                "log_likelihood": 0,
+                "metrics": (),
+                "features": "efflite0",
+                "num_samples": 1_000,
+                "best": "none",
+                "patience": 0,
+            },
             "latent_dim": 100,
             "latent": "normal",
             "conditioning": {

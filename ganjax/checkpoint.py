@@ -9,6 +9,7 @@ from jax.sharding import NamedSharding
 from orbax.checkpoint import v1 as ocp
 
 from ganjax.errors import UserError
+from ganjax.metrics import figures
 from ganjax.state import GanState
 
 FOLDER = "checkpoints"
@@ -28,15 +29,18 @@ def open_checkpoints(
     Args:
       workdir: the run's folder.
       keep: how many of the latest are kept, to write; None only reads.
-      best: the figure whose largest value marks a checkpoint that is kept besides.
+      best: the figure whose best value marks a checkpoint that is kept besides.
     """
     policies = ocp.training.preservation_policies
     policy = policies.PreserveAll() if keep is None else policies.LatestN(keep)
     if keep is not None and best != NO_FIGURE:
-        largest = policies.BestN(
-            get_metric_fn=itemgetter(best), n=1, keep_checkpoints_without_metrics=False
+        kept = policies.BestN(
+            get_metric_fn=itemgetter(best),
+            reverse=figures.sign(best) < 0,
+            n=1,
+            keep_checkpoints_without_metrics=False,
         )
-        policy = policies.AnyPreservationPolicy([policy, largest])
+        policy = policies.AnyPreservationPolicy([policy, kept])
     return ocp.training.Checkpointer(
         (workdir / FOLDER).absolute(),
         preservation_policy=policy,
@@ -56,12 +60,39 @@ def latest_step(checkpoints: ocp.training.Checkpointer) -> int:
 
 
 def best_step(checkpoints: ocp.training.Checkpointer, best: str) -> int | None:
-    """The step of the checkpoint with the largest figure `best`, None without any."""
-    figures = [
-        (c.metrics[best], c.step) for c in checkpoints.checkpoints if best in (c.metrics or {})
+    """The step of the checkpoint with the best figure `best`, None without any."""
+    found = [
+        (figures.sign(best) * c.metrics[best], c.step)
+        for c in checkpoints.checkpoints
+        if best in (c.metrics or {})
     ]
     # The first of equals, so that waiting for a better one has an end.
-    return max(figures, key=lambda figure: (figure[0], -figure[1]))[1] if figures else None
+    return max(found, key=lambda figure: (figure[0], -figure[1]))[1] if found else None
+
+
+def choose_step(checkpoints: ocp.training.Checkpointer, which: str, best: str) -> int:
+    """The step of the checkpoint that `which` names; there must be a checkpoint.
+
+    Args:
+      checkpoints: the run's.
+      which: "last"; "best": by the figure `best`, or the last where none has it; or a step.
+      best: the figure by which the run's best is kept, or `NO_FIGURE`.
+
+    Raises:
+      CheckpointError: it is none of these, or the run has kept no checkpoint of that step.
+    """
+    kept = sorted(c.step for c in checkpoints.checkpoints)
+    if which == "best":
+        step = None if best == NO_FIGURE else best_step(checkpoints, best)
+        return kept[-1] if step is None else step
+    if which == "last":
+        return kept[-1]
+    if which.isdecimal() and int(which) in kept:
+        return int(which)
+    raise CheckpointError(
+        f"--which={which}: name best, last or one of the steps that "
+        f"{checkpoints.directory} holds: {', '.join(map(str, kept))}"
+    )
 
 
 def restore_or_init(

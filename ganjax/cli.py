@@ -15,7 +15,7 @@ PARSING = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError
 def run(
     main: Callable[[list[str]], None],
     define_flags: Callable[[], None],
-    required: str,
+    required: str | None = None,
     check: Callable[[list[str]], None] = lambda argv: None,
     commands: Sequence[str] = (),
 ) -> None:
@@ -24,7 +24,7 @@ def run(
     Args:
       main: takes the arguments that are no flags.
       define_flags: defines the command's flags.
-      required: the flag that must be given.
+      required: the flag that must be given, if there is one.
       check: looks at the arguments before they are parsed; may raise UserError.
       commands: words of which one may be given, and comes to `main` behind its name.
     """
@@ -33,7 +33,7 @@ def run(
         try:
             check(argv)
             rest = flags.FLAGS(argv)
-            missing = flags.FLAGS[required].value is None
+            missing = required is not None and flags.FLAGS[required].value is None
         except (UserError, *PARSING) as error:
             text = str(error)
             if "Traceback" in text:  # A config file's own error comes wrapped in all of it.

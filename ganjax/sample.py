@@ -25,9 +25,16 @@ COMMANDS = {"grid": 64, "labels": 8, "interpolate": 8, "neighbours": 8}
 OWN = {"frames": "interpolate", "interpolation": "interpolate", "neighbours": "neighbours"}
 
 
+WHICH = (
+    "The checkpoint: best, by config.evaluation.best (the last where that is none), last, or "
+    "the number of a step."
+)
+
+
 def define_flags() -> None:
     """Defines this command's flags."""
     flags.DEFINE_string("workdir", None, "The run's folder.")
+    flags.DEFINE_string("which", "best", WHICH)
     flags.DEFINE_integer(
         "num",
         None,
@@ -71,13 +78,14 @@ def define_flags() -> None:
     )
 
 
-def sample(folder: Path, num: int, seed: int | None = None) -> np.ndarray:
-    """Samples the latest checkpoint of a run, its classes in turn.
+def sample(folder: Path, num: int, seed: int | None = None, which: str = "best") -> np.ndarray:
+    """Samples a checkpoint of a run, its classes in turn.
 
     Args:
       folder: the run's.
       num: how many.
       seed: of the latents; None takes the run's.
+      which: checkpoint: "best", "last" or a step.
 
     Returns:
       uint8 (num, H, W, C).
@@ -87,7 +95,7 @@ def sample(folder: Path, num: int, seed: int | None = None) -> np.ndarray:
     """
     from ganjax.trained import Trained
 
-    run = Trained(folder)
+    run = Trained(folder, which)
     return run.draw(*run.inputs(num, seed))
 
 
@@ -111,7 +119,7 @@ def main(argv: list[str]) -> None:
     from ganjax import images, pictures
     from ganjax.trained import Trained
 
-    run = Trained(Path(values.workdir))
+    run = Trained(Path(values.workdir), values.which)
     num = COMMANDS[command] if values.num is None else values.num
     if out is not None and not film:
         per_row = {

@@ -53,9 +53,9 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
     layout = make_layout()
     for phase in algorithm.phases:
         check_batch(phase.batch_size, layout)
-    evaluation.check(config)
     folder = Path(folder)
     splits = [_open(config, phase) for phase in algorithm.phases]
+    evaluation.check(config, [held_out for _, held_out in splits])
     primary = jax.process_index() == 0
     if primary:
         workdir.claim(folder, config)
@@ -69,7 +69,9 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
     )
     eval_step = jit(steps.make_eval_step(algorithm, sharding=layout.batch))
     sampler = jit(steps.make_sampler(algorithm))
-    evaluate = evaluation.make_evaluate(algorithm, config, key=key, sampler=sampler)
+    evaluate = evaluation.make_evaluate(
+        algorithm, config, key=key, sampler=sampler, sharding=layout.batch
+    )
     all_finite = jax.jit(_all_finite, out_shardings=layout.replicated)
     fixed = jax.device_put(steps.sample_inputs(algorithm, key, GRID_IMAGES), layout.replicated)
 
@@ -131,7 +133,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
                         eval_step(state, each, np.int32(i), key, phase=phase)
                         for i, each in enumerate(held)
                     ]
-                    figures = evaluate(state.ema, phase, held_out)
+                    figures = evaluate(state.ema, phase, reals, held_out)
                     behind.append(partial(report.evaluation, done, values, figures))
                 if _is_due(config, done) or finished or signals.received:
                     # A state that is not finite is never saved.

@@ -1,6 +1,6 @@
 """A trained run, ready to be sampled."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -23,10 +23,13 @@ PIECE_PIXELS = 1 << 22
 
 
 class Trained:
-    """The averaged generator of a run's best checkpoint, or its latest where none is best.
+    """The averaged generator of one of a run's checkpoints.
 
     Args:
       folder: the run's.
+      which: "best": by config.evaluation.best, or the last where that names none; "last"; or
+        a step.
+      devices: that share the work, by default the first one.
 
     Attributes:
       config: the run's.
@@ -38,7 +41,8 @@ class Trained:
       ConfigError, CheckpointError: there is no run, or it has no checkpoint yet.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, which: str = "best", devices: list[jax.Device] | None = None):
+        layout = make_layout(devices or jax.local_devices()[:1])
         self.config, module = workdir.read(folder)
         self.algorithm = module.build(self.config)
         if not checkpoint.exist(folder):
@@ -51,12 +55,13 @@ class Trained:
                 checkpoints,
                 lambda key: steps.init_state(self.algorithm, key),
                 jax.random.key(self.config.seed),
-                make_layout(jax.local_devices()[:1]).replicated,
-                step=checkpoint.best_step(checkpoints, self.config.evaluation.best),
+                layout.replicated,
+                step=checkpoint.choose_step(checkpoints, which, self.config.evaluation.best),
             )
         self.step = int(state.step)
         self.phase = phase_of(self.algorithm.phases, self.step)
         self._ema = state.ema
+        self._layout = layout
         self._sampler = jax.jit(steps.make_sampler(self.algorithm), static_argnames="phase")
 
     def inputs(self, num: int, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -71,7 +76,7 @@ class Trained:
         return z, label
 
     def draw(self, z: np.ndarray, label: np.ndarray) -> np.ndarray:
-        """Makes images, piece by piece with one compilation.
+        """Makes images.
 
         Args:
           z: (N, Z).
@@ -80,18 +85,27 @@ class Trained:
         Returns:
           uint8 (N, H, W, C).
         """
-        num = len(z)
+        images, done = None, 0
+        with tqdm(total=len(z), desc="samples", disable=None, leave=False) as bar:
+            for made in self.pieces(z, label):
+                if images is None:
+                    images = np.empty((len(z), *made.shape[1:]), np.uint8)
+                images[done : done + len(made)] = made
+                done += len(made)
+                bar.update(len(made))
+        return images
+
+    def pieces(self, z: np.ndarray, label: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields what `draw` makes, uint8 (n, H, W, C), piece by piece with one compilation."""
+        num, devices = len(z), self._layout.mesh.size
         piece = min(num, PIECE, max(1, PIECE_PIXELS // self.phase.image_size**2))
-        images = None
-        for first in tqdm(range(0, num, piece), "samples", disable=None, leave=False):
+        piece = -(-piece // devices) * devices  # Each device has as many.
+        for first in range(0, num, piece):
             # The last one again and again fills the last piece: another shape would be
             # another compilation.
             rows = np.minimum(np.arange(first, first + piece), num - 1)
-            made = np.asarray(self._sampler(self._ema, z[rows], label[rows], phase=self.phase))
-            if images is None:
-                images = np.empty((num, *made.shape[1:]), np.uint8)
-            images[first : first + piece] = made[: num - first]
-        return images
+            inputs = jax.device_put((z[rows], label[rows]), self._layout.batch)
+            yield np.asarray(self._sampler(self._ema, *inputs, phase=self.phase))[: num - first]
 
     def training_images(self) -> sources.Source:
         """What the generator was trained on, as it was shown it.
@@ -99,7 +113,15 @@ class Trained:
         Raises:
           DataError: it is no longer there.
         """
-        return sources.open_source(self.config.data, "train", image_size=self.phase.image_size)
+        return self.images_of("train")
+
+    def images_of(self, split: str) -> sources.Source:
+        """The run's images of a split, "train" or "validation".
+
+        Raises:
+          DataError: they are no longer there.
+        """
+        return sources.open_source(self.config.data, split, image_size=self.phase.image_size)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:

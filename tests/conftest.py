@@ -58,6 +58,7 @@ def shrink(config):
                     group[name] = (4, 2)
                 elif name.endswith("_width"):
                     group[name] = 4
+    config.evaluation.num_samples = 20
     config.evaluation.log_likelihood = min(config.evaluation.log_likelihood, 20)
     return config
 

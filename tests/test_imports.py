@@ -17,14 +17,14 @@ LAYERS = [
     ["step", "data", "sharding", "checkpoint", "writer"],
     ["workdir", "neighbours", "evaluation", "report"],
     ["train", "trained"],
-    ["pictures"],
-    ["sample"],
+    ["pictures", "comparison"],
+    ["sample", "evaluate"],
     ["cli"],
     ["main"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-# `sample` is run as a command and imported as a function.
-COMMANDS = {"sample": "cli"}
+# Run as commands and imported as functions.
+COMMANDS = {"sample": "cli", "evaluate": "cli"}
 
 
 def imports(path):
@@ -57,7 +57,8 @@ def test_imports_go_down(path):
 
 
 @pytest.mark.parametrize(
-    "name", ["step", "train", "trained", "pictures", "sample", "main", "checkpoint", "writer"]
+    "name",
+    ["step", "train", "trained", "pictures", "sample", "main", "checkpoint", "writer", "evaluate"],
 )
 def test_the_engine_names_no_algorithm(name):
     concrete = {p.stem for p in (ROOT / "ganjax" / "algorithms").glob("*.py")}
@@ -71,7 +72,7 @@ def test_configs_import_nothing_of_ganjax(path):
     assert {name.split(".")[0] for name in imports(path)} == {"ml_collections"}
 
 
-@pytest.mark.parametrize("name", ["main", "sample", "pictures"])
+@pytest.mark.parametrize("name", ["main", "sample", "comparison"])
 def test_the_core_needs_neither_tensorflow_nor_torch(name):
     """Imports as on a machine that has neither (tensorboardX takes torch if it is there)."""
     code = (

@@ -4,6 +4,7 @@ A name stands for a network *and* the way images are resized for it, and is part
 every figure: figures of two names cannot be taken for one another.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -107,6 +108,10 @@ class Extractor:
       params: `load`'s.
       outputs: fields of Extracted that are wanted.
       sharding: of a batch.
+
+    Attributes:
+      images_per_second: of the last call, without its first batch, which may be compiled; 0
+        before any call and for a single batch.
     """
 
     def __init__(self, name: str, params: Params, outputs: Iterable[str], sharding: NamedSharding):
@@ -117,6 +122,7 @@ class Extractor:
         self._sharding = sharding
         self._params = jax.device_put(params, replicated)
         self._outputs = tuple(outputs)
+        self.images_per_second = 0.0
         network = NETWORKS[name]
 
         def run(params, images):
@@ -144,7 +150,7 @@ class Extractor:
         if not self._outputs:
             return Extracted()
         whole: dict[str, np.ndarray] = {}
-        done, waiting = 0, None
+        done, waiting, since = 0, None, None
         with tqdm(total=count, desc=label, unit="image", disable=None, leave=False) as bar:
             for batch in chain(_rebatched(pieces, self._batch), [None]):
                 # The next one is begun before the last one is waited for.
@@ -158,7 +164,10 @@ class Extractor:
                         whole[output][done // each : (done + size) // each] = array[: size // each]
                     done += size
                     bar.update(size)
+                    since = since or (done, time.perf_counter())
                 waiting = begun
+        if since and done > since[0]:
+            self.images_per_second = (done - since[0]) / (time.perf_counter() - since[1])
         return Extracted(**whole)
 
     def _begin(self, batch: np.ndarray):

@@ -20,11 +20,13 @@ class Metric(NamedTuple):
 
     Attributes:
       outputs: fields of Extracted that it needs.
-      measure: (real, fake) -> figures, by names without the network's.
+      figures: that it gives, by names without the network's.
+      measure: (real, fake) -> figures.
       protocol: what it takes, for the record.
     """
 
     outputs: tuple[str, ...]
+    figures: tuple[str, ...]
     measure: Callable[[Extracted, Extracted], dict[str, float]]
     protocol: dict[str, Any]
 
@@ -76,16 +78,30 @@ def _neighbours(real, fake):
 METRICS = {
     "kid": Metric(
         ("features",),
+        ("kid", "kid_std"),
         _kid,
-        {"kernel": "(x.y/d + 1)^3", "subsets": kid.SUBSETS, "subset_size": kid.SUBSET_SIZE},
+        {"kernel": "(x.y/d + 1)^3", "subsets": kid.SUBSETS, "largest_subset": kid.SUBSET_SIZE},
     ),
-    "kid_batch": Metric(("features",), _kid_batch, {"batch": BATCH}),
-    "fid": Metric(("features",), _fid, {}),
-    "is": Metric(("logits",), _is, {"splits": inception_score.SPLITS}),
-    "precision_recall": Metric(("features",), _precision_recall, {"k": prdc.K_PRECISION}),
-    "density_coverage": Metric(("features",), _density_coverage, {"k": prdc.K_DENSITY}),
-    "perceptual_distance": Metric(("distances",), _perceptual_distance, {"pairs": "disjoint"}),
-    "neighbours": Metric(("features",), _neighbours, {"k": 1, "distance": "Euclidean"}),
+    "kid_batch": Metric(("features",), ("kid_batch",), _kid_batch, {"batch": BATCH}),
+    "fid": Metric(("features",), ("fid",), _fid, {}),
+    "is": Metric(("logits",), ("is", "is_std"), _is, {"most_splits": inception_score.SPLITS}),
+    "precision_recall": Metric(
+        ("features",), ("precision", "recall"), _precision_recall, {"k": prdc.K_PRECISION}
+    ),
+    "density_coverage": Metric(
+        ("features",), ("density", "coverage"), _density_coverage, {"k": prdc.K_DENSITY}
+    ),
+    # Small where modes collapse.
+    "perceptual_distance": Metric(
+        ("distances",), ("perceptual_distance",), _perceptual_distance, {"of": "disjoint pairs"}
+    ),
+    # The mean distance, and how many of the nearest are distinct, as a share of the fakes.
+    "neighbours": Metric(
+        ("features",),
+        ("neighbour_distance", "distinct_neighbours"),
+        _neighbours,
+        {"k": 1, "distance": "Euclidean"},
+    ),
 }
 # Figures by which one model is better than another: 1 where more is better, -1 where less is.
 # (Of the others neither is: a copied training set has the nearest neighbours.)
@@ -107,6 +123,11 @@ LEAST = prdc.K_DENSITY + 1
 def outputs(metrics: Iterable[str]) -> tuple[str, ...]:
     """What the network must give for metrics."""
     return tuple(sorted({output for name in metrics for output in METRICS[name].outputs}))
+
+
+def names(metrics: Iterable[str], network: str) -> list[str]:
+    """The full names of what `measure` gives."""
+    return [full_name(name, network) for metric in metrics for name in METRICS[metric].figures]
 
 
 def measure(

@@ -1,0 +1,160 @@
+"""`python -m ganjax.evaluate --workdir=runs/<name>`: how good the averaged generator is.
+
+Its samples are compared with the run's held-out images, by the metrics that --metrics names:
+  kid, kid_batch, fid, is, precision_recall, density_coverage   quality
+  perceptual_distance, neighbours                               collapse and memorisation
+  pixel_neighbours, log_likelihood                              the same, of pixels
+
+Any two sets of images, such as another framework's samples:
+  python -m ganjax.evaluate --real=embedded:mnist5k --fake=samples.npz
+  python -m ganjax.evaluate --real=reals.npz --fake=a/folder
+
+A JSON file gets the figures with their protocol and their floor: what real images in place of
+the generated ones give.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from absl import flags
+
+from ganjax import cli
+from ganjax.errors import UserError
+
+# Flags that mean something to one of the two forms alone.
+OF_RUNS, OF_SETS = ("which", "num", "seed"), ("fit",)
+
+
+def define_flags() -> None:
+    """Defines this command's flags."""
+    flags.DEFINE_string("workdir", None, "The run's folder.")
+    flags.DEFINE_string(
+        "which",
+        "best",
+        "The checkpoint: best, by config.evaluation.best (the last where that is none), last, or "
+        "the number of a step.",
+    )
+    flags.DEFINE_string(
+        "real", None, "Instead of a run: an .npz, a folder of images, or a data source."
+    )
+    flags.DEFINE_string("fake", None, "Instead of a run: an .npz or a folder of images.")
+    flags.DEFINE_list(
+        "metrics", ["kid", "fid"], "Which, with commas between; see this command's docstring."
+    )
+    flags.DEFINE_string("features", "efflite0", "The network: efflite0, inception[_clean].")
+    flags.DEFINE_string("weights", None, "Its weight file, where it is not in the cache.")
+    flags.DEFINE_integer(
+        "num", None, "Samples; by default as many as there are reals.", lower_bound=1
+    )
+    flags.DEFINE_enum(
+        "split",
+        "validation",
+        ["validation", "train"],
+        "The reals of a run or a data source: held out, or trained on.",
+    )
+    flags.DEFINE_enum(
+        "fit", "resize", ["resize", "pad"], "How a data source's images get to the fakes' size."
+    )
+    flags.DEFINE_integer(
+        "seed", None, "Of the latents; by default the run's.", lower_bound=0, upper_bound=2**32 - 1
+    )
+    flags.DEFINE_string(
+        "out",
+        None,
+        "Where the JSON goes; by default <workdir>/evaluations/step_<step>_<features>.json, or "
+        "evaluation.json.",
+    )
+
+
+def main(argv: list[str]) -> None:
+    """Compares what the flags name."""
+    del argv
+    values = flags.FLAGS
+    _check_form(values)
+    out = None if values.out is None else Path(values.out)
+    if out is not None and (out.suffix != ".json" or not out.parent.is_dir()):
+        raise UserError(f"--out={out}: name a .json file in a folder that exists")
+
+    # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
+    from ganjax import comparison
+    from ganjax.metrics import features, figures
+
+    comparison.check(values.metrics, values.features)
+    params = None
+    if any(metric in figures.METRICS for metric in values.metrics):
+        params = features.load(values.features, values.weights)
+    if values.workdir is not None:
+        sets, default = _run(values)
+    else:
+        sets, default = _sets(values), Path("evaluation.json")
+    result = comparison.compare(sets, values.metrics, values.features, params)
+    for name, value in result["figures"].items():
+        print(f"{name} {value:.6g} (real against real {result['floor'][name]:.6g})")
+    out = default if out is None else out
+    out.parent.mkdir(exist_ok=True)
+    temporary = out.with_name(f".{out.name}.tmp")
+    temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, out)
+    print(out)
+
+
+def _check_form(values) -> None:
+    pair = [name for name in ("real", "fake") if values[name].value is not None]
+    if values.workdir is None and len(pair) != 2:
+        raise UserError("name a run by --workdir, or two sets of images by --real and --fake")
+    if values.workdir is not None and pair:
+        raise UserError(f"--{pair[0]} is for sets of images without a run; leave out --workdir")
+    for name in OF_SETS if values.workdir is not None else OF_RUNS:
+        if values[name].present:
+            other = "--real and --fake" if values.workdir is not None else "--workdir"
+            raise UserError(f"--{name} goes with {other} only; leave it out")
+
+
+def _run(values):
+    """(what is compared, where the JSON goes) of a run."""
+    import jax
+
+    from ganjax.comparison import MOST, Sets, of_run, of_source
+    from ganjax.data.sources import SPLITS
+    from ganjax.trained import Trained
+
+    folder = Path(values.workdir)
+    run = Trained(folder, values.which, jax.local_devices())
+    name = run.config.data.source
+    split = values.split
+    (other,) = (each for each in SPLITS if each != split)
+    real = of_source(f"{name} {split}", run.images_of(split), MOST)
+    num = values.num or real.count
+    # Neighbours are looked for among all of the training images.
+    nearby = {"neighbours", "pixel_neighbours"} & set(values.metrics)
+    more = of_source(f"{name} {other}", run.images_of(other), MOST if nearby else min(num, MOST))
+    fake = of_run(run, f"{folder} step {run.step} ({values.which})", num, values.seed)
+    file = f"step_{run.step:08d}_{values.features}.json"
+    training = "real" if split == "train" else "other"
+    return Sets(real, fake, more, training), folder / "evaluations" / file
+
+
+def _sets(values):
+    """What is compared without a run."""
+    from ganjax.comparison import Sets, of_folder, of_named_source, of_npz
+
+    def opened(flag: str, value: str):
+        path = Path(value)
+        if path.suffix == ".npz":
+            return of_npz(path)
+        if path.is_dir():
+            return of_folder(path)
+        raise UserError(f"--{flag}={value}: there is no such folder, and it is no .npz")
+
+    fake = opened("fake", values.fake)
+    is_source = ":" in values.real and not Path(values.real).exists()
+    if is_source:
+        real = of_named_source(values.real, values.split, fake, values.fit)
+    else:
+        real = opened("real", values.real)
+    return Sets(real, fake, None)
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags)
