@@ -1,25 +1,18 @@
 """Two sets of images measured against each other, and beside it what two sets of reals give."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from ganjax import evaluation
-from ganjax.config import DataConfig
-from ganjax.data.sources import Source, open_source
 from ganjax.errors import UserError
+from ganjax.image_sets import Images
 from ganjax.metrics import features, figures, parzen
 from ganjax.metrics.features import Extracted
 from ganjax.neighbours import nearest
 from ganjax.sharding import make_layout
-from ganjax.trained import Trained
 
-# Reals of which features are kept: as many as published FIDs take.
-MOST = 50_000
 # Of pixels, where every pair is compared in full: fakes, and images of each set.
 PIXEL_NEIGHBOURS, LIKELIHOOD = 256, 10_000
 # Metrics of pixels, and their figures; all others are of a network's features.
@@ -31,46 +24,6 @@ OF_PIXELS = {
     },
 }
 METRICS = (*figures.METRICS, *OF_PIXELS)
-# Names of the array of images in an .npz: ours, and others'.
-ARRAYS = ("image", "images", "samples", "arr_0")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-
-
-class Images(NamedTuple):
-    """A set of images, which can be read again and again.
-
-    Attributes:
-      name: what they are, for the record.
-      count: how many.
-      pieces: () -> uint8 (n, H, W, C) arrays, `count` images in all.
-    """
-
-    name: str
-    count: int
-    pieces: Callable[[], Iterator[np.ndarray]]
-
-    def first(self, count: int) -> np.ndarray:
-        """uint8 (min(count, self.count), H, W, C)."""
-        kept, left = [], count
-        for piece in self.pieces():
-            kept.append(piece[:left])
-            left -= len(kept[-1])
-            if not left:
-                break
-        return np.concatenate(kept)
-
-    def part(self, start: int, stop: int) -> "Images":
-        """The images start .. stop."""
-
-        def pieces():
-            done = 0
-            for piece in self.pieces():
-                yield piece[max(start - done, 0) : max(stop - done, 0)]
-                done += len(piece)
-                if done >= stop:
-                    break
-
-        return Images(self.name, stop - start, pieces)
 
 
 class Sets(NamedTuple):
@@ -87,87 +40,6 @@ class Sets(NamedTuple):
     fake: Images
     other: Images | None
     training: str = "real"
-
-
-def of_source(name: str, source: Source, num: int) -> Images:
-    """`num` images of a source at random, or all in a random order."""
-    chosen = evaluation.choose(source, num)
-    return Images(name, len(chosen), lambda: evaluation.read(source, chosen))
-
-
-def of_run(run: Trained, name: str, num: int, seed: int | None = None) -> Images:
-    """Samples of a trained run."""
-    z, label = run.inputs(num, seed)
-    return Images(name, num, lambda: run.pieces(z, label))
-
-
-def of_npz(path: Path) -> Images:
-    """The images in an .npz: uint8 (N, H, W, 1 or 3), named as one of `ARRAYS`.
-
-    Raises:
-      UserError: there are none.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            name = next((name for name in ARRAYS if name in arrays), None)
-            if name is None:
-                raise UserError(f"{path}: none of its arrays is named {', '.join(ARRAYS)}")
-            images = arrays[name]
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} cannot be read as an .npz of arrays ({error})") from None
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-        raise UserError(
-            f"{path}: {name!r} is {images.dtype} {images.shape}; images are uint8 (N, H, W, 1 or "
-            "3), levels from 0 to 255"
-        )
-    whole = Source(len(images), lambda i: {"image": images[i]}, ())
-    return of_source(str(path), whole, len(images))
-
-
-def of_folder(path: Path) -> Images:
-    """The images in a folder and the folders in it, all of one size, as RGB.
-
-    Raises:
-      UserError: there are none, or one cannot be read or has another size.
-    """
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-    if not files:
-        raise UserError(f"{path}: no image is there ({', '.join(SUFFIXES)})")
-
-    def open_one(file: Path) -> np.ndarray:
-        try:
-            with Image.open(file) as image:
-                return np.asarray(image.convert("RGB"))
-        except (OSError, UnidentifiedImageError) as error:
-            raise UserError(f"{file} is no image that can be read ({error}); remove it") from None
-
-    shape = open_one(files[0]).shape
-
-    def fetch(indices):
-        images = [open_one(files[i]) for i in indices]
-        for index, image in zip(indices, images, strict=True):
-            if image.shape != shape:
-                raise UserError(
-                    f"{files[index]} is {image.shape[0]}x{image.shape[1]}, but {files[0]} "
-                    f"{shape[0]}x{shape[1]}: bring all to one size, whose resizing you then know"
-                )
-        return {"image": np.stack(images)}
-
-    return of_source(str(path), Source(len(files), fetch, ()), len(files))
-
-
-def of_named_source(name: str, split: str, like: Images, fit: str) -> Images:
-    """A data set by its config.data.source, at the size and with the channels of `like`.
-
-    Raises:
-      DataError: there is no such set.
-    """
-    _, side, _, channels = like.first(1).shape
-    data = DataConfig(
-        source=name, label="", num_classes=1, channels=channels, fit=fit, on_device=False
-    )
-    source = open_source(data, split, image_size=side)
-    return of_source(f"{name} {split} ({fit} to {side}x{side})", source, MOST)
 
 
 def check(metrics: Sequence[str], network: str) -> None:
@@ -187,7 +59,7 @@ def compare(
     """Measures fakes against reals, and reals against reals: the floor.
 
     Images are never all held at once; what is held is their features, 4 bytes times the
-    network's dimension each, of at most `MOST` reals and of all fakes.
+    network's dimension each.
 
     Args:
       sets: of images.
@@ -273,19 +145,10 @@ def _pixel_neighbours(sets: Sets):
 
 def _nearest_pixels(images: np.ndarray, training: Images) -> dict[str, float]:
     _check_shapes("pixel_neighbours", images, training.first(1))
-    best = np.full(len(images), np.inf)
-    index, first = np.zeros(len(images), np.int64), 0
-    for piece in training.pieces():
-        if not len(piece):
-            continue
-        here = nearest(images, Source(len(piece), lambda i, p=piece: {"image": p[i]}, ()), 1)
-        better = here.distance[:, 0] < best
-        index = np.where(better, first + here.index[:, 0], index)
-        best = np.where(better, here.distance[:, 0], best)
-        first += len(piece)
+    found = nearest(images, training.source, 1)
     return {
-        "neighbour_distance_pixels": float(np.mean(best)),
-        "distinct_neighbours_pixels": len(np.unique(index)) / len(index),
+        "neighbour_distance_pixels": float(np.mean(found.distance)),
+        "distinct_neighbours_pixels": len(np.unique(found.index)) / len(images),
     }
 
 

@@ -115,8 +115,9 @@ def _run(values):
     """(what is compared, where the JSON goes) of a run."""
     import jax
 
-    from ganjax.comparison import MOST, Sets, of_run, of_source
+    from ganjax.comparison import Sets
     from ganjax.data.sources import SPLITS
+    from ganjax.image_sets import MOST, of_run, of_source
     from ganjax.trained import Trained
 
     folder = Path(values.workdir)
@@ -137,7 +138,8 @@ def _run(values):
 
 def _sets(values):
     """What is compared without a run."""
-    from ganjax.comparison import Sets, of_folder, of_named_source, of_npz
+    from ganjax.comparison import Sets
+    from ganjax.image_sets import of_folder, of_named_source, of_npz
 
     def opened(flag: str, value: str):
         path = Path(value)

@@ -1,0 +1,307 @@
+"""The command: its figures against the metrics called one by one, its record, its refusals."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from conftest import shipped, shrink
+from PIL import Image
+
+from ganjax import checkpoint, evaluate, evaluation, workdir
+from ganjax import config as configs
+from ganjax import step as steps
+from ganjax.data import sources
+from ganjax.errors import UserError
+from ganjax.metrics import features, fid, figures, kid, pairs, parzen
+from ganjax.sharding import make_layout
+from ganjax.train import train
+from ganjax.trained import Trained
+from ganjax.writer import read_metrics
+
+ALL = (*figures.METRICS, "pixel_neighbours", "log_likelihood")
+SIDE = 8
+
+
+def tiny_network(params, x):
+    """So that a test of the command compiles nothing large; its own tests are elsewhere."""
+    flat = x.reshape(len(x), -1, x.shape[-1])
+    half = flat.shape[1] // 2
+    made = jax.numpy.concatenate([flat[:, :half].mean(1), flat[:, half:].mean(1), flat.std(1)], -1)
+    return features.Activations(made / 64, made / 64, (x,))
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """The command in an empty folder, with a small network in efflite0's place."""
+    monkeypatch.chdir(tmp_path)
+    network = features.NETWORKS["efflite0"]._replace(
+        make_params=lambda tensors: np.float32(1),
+        prepare=lambda images: images.astype("float32"),
+        apply=tiny_network,
+    )
+    monkeypatch.setitem(features.NETWORKS, "efflite0", network)
+    before = set(flags.FLAGS)
+    evaluate.define_flags()
+
+    def run(*arguments):
+        with flagsaver.flagsaver():
+            evaluate.main(flags.FLAGS(["evaluate", *map(str, arguments)]))
+
+    yield run
+    for name in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, name)
+
+
+def make_run(folder, best="none"):
+    """A run's folder with checkpoints of steps 1, 2 and 3, the best of which is step 2."""
+    raw = shrink(shipped("wgan_gp"))
+    raw.image_size, raw.data.fit = SIDE, "resize"
+    raw.generator.widths = raw.discriminator.widths = (4,)
+    raw.evaluation.update({"metrics": ("kid",), "best": best})
+    config, module = configs.load(raw)
+    workdir.claim(folder, config)
+    algorithm = module.build(config)
+    with checkpoint.open_checkpoints(folder, 9, best) as checkpoints:
+        for step, value in ((1, 3.0), (2, 1.0), (3, 2.0)):
+            state = steps.init_state(algorithm, jax.random.key(step))
+            state = state.replace(step=state.step + step)
+            checkpoint.save(checkpoints, step, state, {"kid_efflite0": value})
+            checkpoints.wait()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("run"), "kid_efflite0")
+
+
+def extracted(images):
+    made = jax.jit(tiny_network)(np.float32(1), images.repeat(3, -1).astype(np.float32))
+    return np.asarray(made.features)
+
+
+def of_split(run, split, num):
+    source = run.images_of(split)
+    return source.fetch(evaluation.choose(source, num))["image"]
+
+
+def test_figures_of_a_run(run_folder, command, capsys):
+    command(f"--workdir={run_folder}", "--num=40", f"--metrics={','.join(ALL)}")
+    out = run_folder / "evaluations" / "step_00000002_efflite0.json"
+    result = json.loads(out.read_text())
+    assert capsys.readouterr().out.split()[-1] == str(out)
+    found, floor, protocol = result["figures"], result["floor"], result["protocol"]
+    assert set(found) == set(floor)
+    assert {name for name in found if "efflite0" not in name} == {
+        "neighbour_distance_pixels",
+        "distinct_neighbours_pixels",
+        "log_likelihood",
+        "log_likelihood_standard_error",
+        "parzen_width",
+    }
+    run = Trained(run_folder)
+    fakes = run.draw(*run.inputs(40))
+    held, train = of_split(run, "validation", 500), of_split(run, "train", 4500)
+    x, y, t = extracted(fakes), extracted(held), extracted(train)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3)  # noqa: E731
+    close(found["kid_efflite0"], kid.kid(y, x)[0])
+    close(found["fid_efflite0"], fid.frechet_distance(fid.moments_of(y), fid.moments_of(x)))
+    close(floor["fid_efflite0"], fid.frechet_distance(fid.moments_of(y), fid.moments_of(t[:40])))
+    close(found["neighbour_distance_efflite0"], pairs.nearest(x, t, 1).distance.mean())
+    close(floor["neighbour_distance_efflite0"], pairs.nearest(y[:40], t, 1).distance.mean())
+    apart = np.abs(fakes[:, None].astype(int) - train[None].astype(int)).mean((2, 3, 4)) / 255
+    close(found["neighbour_distance_pixels"], apart.min(1).mean())
+    flat = [z.reshape(len(z), -1).astype(np.float32) / 255 for z in (fakes, held)]
+    width = parzen.choose_width(flat[0], flat[1][:250])
+    assert found["parzen_width"] == width
+    each = parzen.log_likelihood(flat[0], flat[1][250:], width)
+    close(found["log_likelihood"], np.mean(each))
+    assert protocol["network"] == "efflite0"
+    assert protocol["resize"].startswith("bicubic")
+    assert protocol["fake"] == {
+        "images": f"{run_folder} step 2 (best)",
+        "count": 40,
+        "shape": [SIDE, SIDE, 1],
+    }
+    assert protocol["real"]["images"] == "embedded:mnist5k validation"
+    assert protocol["neighbours_among"]["count"] == 4500
+    assert set(protocol["metrics"]) == set(ALL)
+
+
+def test_which(run_folder, command):
+    for which, step in (("best", 2), ("last", 3), ("1", 1)):
+        assert Trained(run_folder, which).step == step
+    command(f"--workdir={run_folder}", "--which=1", "--num=9", "--metrics=kid", "--split=train")
+    result = json.loads((run_folder / "evaluations" / "step_00000001_efflite0.json").read_text())
+    assert result["protocol"]["real"]["images"] == "embedded:mnist5k train"
+    assert "9 of embedded:mnist5k validation" in result["protocol"]["floor"]
+    with pytest.raises(UserError, match=r"--which=4: .* holds: 1, 2, 3"):
+        Trained(run_folder, "4")
+
+
+def test_eight_devices_draw_what_one_draws(run_folder):
+    one, eight = Trained(run_folder), Trained(run_folder, devices=jax.local_devices())
+    inputs = one.inputs(11)
+    np.testing.assert_allclose(
+        one.draw(*inputs).astype(int), eight.draw(*inputs).astype(int), atol=1
+    )
+
+
+def test_two_sets_in_any_form_give_the_same(command, tmp_path):
+    data = configs.DataConfig(
+        source="embedded:mnist5k", label="", num_classes=1, channels=3, fit="pad", on_device=False
+    )
+    reals = sources.open_source(data, "validation", image_size=32)
+    reals = reals.fetch(np.arange(reals.size))["image"]
+    fakes = np.random.RandomState(0).randint(0, 256, (30, 32, 32, 3)).astype(np.uint8)
+    np.savez("fake.npz", image=fakes)
+    np.savez("real.npz", arr_0=reals)
+    folder = tmp_path / "folder" / "deeper"
+    folder.mkdir(parents=True)
+    for i, image in enumerate(fakes):
+        Image.fromarray(image).save(folder / f"{i:03d}.png")
+    (folder / "notes.txt").write_text("no image")
+    results = []
+    for real, fake in (
+        ("real.npz", "fake.npz"),
+        ("real.npz", "folder"),
+        ("embedded:mnist5k", "folder"),
+    ):
+        command(f"--real={real}", f"--fake={fake}", "--fit=pad", f"--metrics={','.join(ALL)}")
+        results.append(json.loads((tmp_path / "evaluation.json").read_text()))
+    # Sources are padded to 32, the fakes' size, so they are the same images.
+    for result in results[1:]:
+        for part in ("figures", "floor"):
+            assert result[part] == pytest.approx(results[0][part], rel=1e-4)
+    assert results[0]["protocol"]["floor"] == "two halves of the reals, 250 each"
+    assert "validation (pad to 32x32)" in results[2]["protocol"]["real"]["images"]
+    assert results[0]["floor"]["kid_efflite0"] < results[0]["figures"]["kid_efflite0"] / 10
+
+
+def save(name, **arrays):
+    np.savez(name, **arrays)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "name a run by --workdir, or two sets"),
+        (("--real=a.npz",), "name a run by --workdir, or two sets"),
+        (("--workdir=runs/x",), "no run is there"),
+        (("--workdir=x", "--real=a.npz"), "--real is for sets of images without a run"),
+        (("--workdir=x", "--fit=pad"), "--fit goes with --real and --fake only"),
+        (("--real=a.npz", "--fake=b.npz", "--num=3"), "--num goes with --workdir only"),
+        (("--workdir=x", "--metrics=kid,fdi"), "--metrics=fdi: there are kid"),
+        (("--workdir=x", "--features=vgg"), "--features=vgg: there are efflite0"),
+        (("--workdir=x", "--weights=w.pth"), "w.pth: the weights .* cannot be read"),
+        (("--workdir=x", "--out=no/where.json"), "--out=no/where.json: name a .json"),
+        (("--real=a.npz", "--fake=none.npz"), "none.npz cannot be read"),
+        (("--real=a.npz", "--fake=words.npz"), "none of its arrays is named"),
+        (("--real=a.npz", "--fake=float.npz"), "'image' is float64"),
+        (("--real=a.npz", "--fake=few.npz"), "few.npz has 3 images: too few"),
+        (("--real=a.npz", "--fake=empty"), "empty: no image is there"),
+        (("--real=a.npz", "--fake=mixed"), "bring all to one size"),
+        (("--real=a.npz", "--fake=broken"), "is no image that can be read"),
+        (("--real=nowhere", "--fake=a.npz"), "--real=nowhere: there is no such folder"),
+        (("--real=embedded:x", "--fake=a.npz"), "embedded:x"),
+        (
+            ("--real=a.npz", "--fake=large.npz", "--metrics=pixel_neighbours"),
+            "--metrics=pixel_neighbours: it compares pixels",
+        ),
+    ],
+)
+def test_refusals_are_one_line(command, tmp_path, arguments, message):
+    image = np.zeros((20, 8, 8, 1), np.uint8)
+    save("a.npz", image=image)
+    save("few.npz", image=image[:3])
+    save("float.npz", image=image / 1.0)
+    save("words.npz", words=image)
+    save("large.npz", image=np.zeros((20, 16, 16, 1), np.uint8))
+    for name in ("empty", "mixed", "broken"):
+        (tmp_path / name).mkdir()
+    for i, side in enumerate((8, 8, 9, 8, 8, 8, 8)):
+        Image.new("RGB", (side, side)).save(tmp_path / "mixed" / f"{i}.png")
+    (tmp_path / "broken" / "0.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=message) as error:
+        command(*arguments)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "evaluation.json").exists()
+
+
+def test_figures_while_training(command, tmp_path):
+    """The loop's figures are those of its samples; reals are looked at once."""
+    raw = shrink(shipped("wgan_gp"))
+    raw.evaluation.update({"metrics": ("kid", "fid"), "num_samples": 30, "best": "fid_efflite0"})
+    config, module = configs.load(raw)
+    algorithm = module.build(config)
+    run = Trained(make_run(tmp_path / "run"))
+    read = []
+
+    def source(split):
+        found = run.images_of(split)
+        return found._replace(fetch=lambda i: (read.append(split), found.fetch(i))[1])
+
+    reals, held_out = source("train"), source("validation")
+    evaluation.check(config, [held_out])
+    fakes = run.draw(*run.inputs(30, 3))
+    made = evaluation.make_evaluate(
+        algorithm,
+        config,
+        key=jax.random.key(0),
+        sampler=lambda fakes, z, label, phase: fakes,
+        sharding=make_layout().batch,
+    )
+    found = made(fakes, run.phase, reals, held_out)
+    assert read.count("train") == read.count("validation") == 1
+    again = made(fakes[::-1], run.phase, reals, held_out)
+    assert read.count("train") == read.count("validation") == 1
+    y, t, x = (
+        extracted(images)
+        for images in (of_split(run, "validation", 30), of_split(run, "train", 30), fakes)
+    )
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)  # noqa: E731
+    close(found["kid_efflite0"], kid.kid(y, x)[0])
+    close(found["kid_efflite0_floor"], kid.kid(y, t)[0])
+    close(found["fid_efflite0"], fid.frechet_distance(fid.moments_of(y), fid.moments_of(x)))
+    close(again["kid_efflite0"], found["kid_efflite0"])
+
+
+def test_the_checkpoint_of_the_lowest_kid_is_kept_and_loaded(command, tiny, tmp_path):
+    del command  # For its network.
+    tiny.total_steps, tiny.eval_every, tiny.checkpoint_every, tiny.keep_checkpoints = 4, 1, 100, 1
+    tiny.evaluation.update({"metrics": ("kid",), "best": "kid_efflite0"})
+    tiny.g_optimiser.learning_rate = 0.05  # So that the figure goes up and down.
+    train(tiny, tmp_path / "run")
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    values = {row["step"]: row["kid_efflite0"] for row in rows if "kid_efflite0" in row}
+    assert set(values) == set(range(1, 5))
+    assert len({row["kid_efflite0_floor"] for row in rows if "kid_efflite0" in row}) == 1
+    best = min(values, key=values.get)
+    kept = {int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert kept == {best, 4}
+    assert Trained(tmp_path / "run").step == best
+    assert Trained(tmp_path / "run", "last").step == 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"metrics": ("kdi",)}, r"evaluation.metrics=\('kdi',\): there is no 'kdi', but kid"),
+        ({"features": "vgg"}, "evaluation.features='vgg': there are efflite0"),
+        ({"best": "kid_efflite0"}, r"best='kid_efflite0': .*metrics=\(\) .* but none"),
+        ({"metrics": ("kid",), "best": "kid_inception"}, "but none, kid_efflite0"),
+        ({"metrics": ("kid",), "best": "kid_efflite0_std"}, "no such figure"),
+        ({"metrics": ("kid",), "num_samples": 5}, "evaluation.num_samples=5: .*6 are needed"),
+    ],
+)
+def test_configs_that_measure_nothing_are_refused(fields, message):
+    raw = shrink(shipped("wgan_gp"))
+    raw.evaluation.update(fields)
+    config, _ = configs.load(raw)
+    held_out = sources.Source(500, None, ())
+    with pytest.raises(configs.ConfigError, match=message) as error:
+        evaluation.check(config, [held_out])
+    assert "\n" not in str(error.value)
