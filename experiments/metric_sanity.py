@@ -1,0 +1,103 @@
+"""Every figure against growing blur, noise and mode collapse of real images.
+
+    python -m experiments.metric_sanity
+    python -m experiments.metric_sanity --source=embedded:mnist5k --num=1000
+
+Half of the images are the reals. Of the other half the fakes are made: as they are (the floor),
+blurred by a Gaussian, with Gaussian noise, or only so many distinct ones, each again and again.
+Prints a table; --out writes it as JSON too.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+from PIL import Image, ImageFilter
+
+from ganjax.config import DataConfig
+from ganjax.data.sources import open_source
+from ganjax.metrics import features, figures
+from ganjax.sharding import make_layout
+
+BLUR = (0.5, 1.0, 2.0)  # The Gaussian's standard deviation in pixels.
+NOISE = (5, 15, 45)  # Standard deviation in levels of 255.
+DISTINCT = (4, 16, 64)  # One in so many images is kept.
+SIZES = {"embedded:emoji64": 64, "embedded:mnist5k": 32}
+
+
+def blurred(images, deviation):
+    blur = ImageFilter.GaussianBlur(deviation)
+    return np.stack([np.asarray(Image.fromarray(image).filter(blur)) for image in images])
+
+
+def noisy(images, deviation):
+    noise = np.random.RandomState(0).randn(*images.shape) * deviation
+    return np.clip(np.round(images + noise), 0, 255).astype(np.uint8)
+
+
+def collapsed(images, share):
+    # Shuffled: else the pairs whose perceptual distance is measured would never be equal.
+    kept = np.random.RandomState(0).randint(max(1, len(images) // share), size=len(images))
+    return images[kept]
+
+
+def variants(images):
+    yield "none", 0, images
+    for kind, levels, change in (
+        ("blur", BLUR, blurred),
+        ("noise", NOISE, noisy),
+        ("collapse", DISTINCT, collapsed),
+    ):
+        for level in levels:
+            yield kind, level, change(images, level)
+
+
+def measure(source, num, metrics, network):
+    """[(kind, level, figures)], "none" first."""
+    data = DataConfig(
+        source=source, label="", num_classes=1, channels=3, fit="pad", on_device=False
+    )
+    whole = open_source(data, "train", image_size=SIZES[source])
+    num = min(num, whole.size // 2)
+    chosen = np.random.RandomState(0).permutation(whole.size)[: 2 * num]
+    images = whole.fetch(chosen)["image"]
+    sharding = make_layout(jax.local_devices()).batch
+    extract = features.Extractor(
+        network, features.load(network), figures.outputs(metrics), sharding
+    )
+    real = extract([images[:num]], num, "reals")
+    rows = []
+    for kind, level, fakes in variants(images[num:]):
+        fake = extract([fakes], num, f"{kind} {level}")
+        rows.append((kind, level, figures.measure(metrics, network, real, fake)))
+    return num, rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--source", default="embedded:emoji64", choices=SIZES)
+    parser.add_argument("--num", type=int, default=700, help="images of each half")
+    parser.add_argument("--features", default="efflite0", choices=features.NETWORKS)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    metrics = tuple(figures.METRICS)
+    num, rows = measure(args.source, args.num, metrics, args.features)
+    names = [name for name in rows[0][2] if "_std" not in name]
+    print(f"{args.source}, {num} against {num}, {args.features}\n")
+    print(
+        "| fakes | " + " | ".join(name.removesuffix(f"_{args.features}") for name in names) + " |"
+    )
+    print("|---" * (len(names) + 1) + "|")
+    for kind, level, found in rows:
+        label = {"none": "other reals", "collapse": f"1 in {level} distinct"}.get(
+            kind, f"{kind} {level}"
+        )
+        print(f"| {label} | " + " | ".join(f"{found[name]:.3g}" for name in names) + " |")
+    if args.out:
+        args.out.write_text(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()
