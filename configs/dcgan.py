@@ -16,6 +16,7 @@ FULL = {
     "log_every": 100,
     "sample_every": 1_000,
     "eval_every": 1_000,
+    "evaluation": {"metrics": ("kid",), "num_samples": 5_000, "best": "kid_efflite0"},
     "checkpoint_every": 1_000,
 }
 

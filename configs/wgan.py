@@ -20,6 +20,7 @@ PRESETS = {
         "log_every": 100,
         "sample_every": 1_000,
         "eval_every": 1_000,
+        "evaluation": {"metrics": ("kid",), "num_samples": 5_000, "best": "kid_efflite0"},
         "checkpoint_every": 1_000,
         "generator": {"widths": (512, 256, 128, 64)},
         "discriminator": {"widths": (64, 128, 256, 512)},

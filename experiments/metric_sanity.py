@@ -16,8 +16,8 @@ import jax
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ganjax.config import DataConfig
 from ganjax.data.sources import open_source
+from ganjax.image_sets import unlabelled
 from ganjax.metrics import features, figures
 from ganjax.sharding import make_layout
 
@@ -56,10 +56,7 @@ def variants(images):
 
 def measure(source, num, metrics, network):
     """[(kind, level, figures)], "none" first."""
-    data = DataConfig(
-        source=source, label="", num_classes=1, channels=3, fit="pad", on_device=False
-    )
-    whole = open_source(data, "train", image_size=SIZES[source])
+    whole = open_source(unlabelled(source, 3, "pad"), "train", image_size=SIZES[source])
     num = min(num, whole.size // 2)
     chosen = np.random.RandomState(0).permutation(whole.size)[: 2 * num]
     images = whole.fetch(chosen)["image"]

@@ -91,6 +91,8 @@ def main(argv: list[str]) -> None:
     result = comparison.compare(sets, values.metrics, values.features, params)
     for name, value in result["figures"].items():
         print(f"{name} {value:.6g} (real against real {result['floor'][name]:.6g})")
+    if result["images_per_second"]:
+        print(f"{result['images_per_second']:.4g} images/s")
     out = default if out is None else out
     out.parent.mkdir(exist_ok=True)
     temporary = out.with_name(f".{out.name}.tmp")

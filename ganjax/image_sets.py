@@ -122,6 +122,13 @@ def of_folder(path: Path) -> Images:
     return of_source(str(path), Source(len(files), fetch, ()), len(files))
 
 
+def unlabelled(source: str, channels: int, fit: str) -> DataConfig:
+    """The images of a data source as they are, without labels."""
+    return DataConfig(
+        source=source, label="", num_classes=1, channels=channels, fit=fit, on_device=False
+    )
+
+
 def of_named_source(name: str, split: str, like: Images, fit: str) -> Images:
     """A data set by its config.data.source, at the size and with the channels of `like`.
 
@@ -129,8 +136,5 @@ def of_named_source(name: str, split: str, like: Images, fit: str) -> Images:
       DataError: there is no such set.
     """
     _, side, _, channels = like.first(1).shape
-    data = DataConfig(
-        source=name, label="", num_classes=1, channels=channels, fit=fit, on_device=False
-    )
-    source = open_source(data, split, image_size=side)
+    source = open_source(unlabelled(name, channels, fit), split, image_size=side)
     return of_source(f"{name} {split} ({fit} to {side}x{side})", source, MOST)

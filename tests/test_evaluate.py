@@ -10,7 +10,7 @@ from absl.testing import flagsaver
 from conftest import shipped, shrink
 from PIL import Image
 
-from ganjax import checkpoint, evaluate, evaluation, workdir
+from ganjax import checkpoint, evaluate, evaluation, image_sets, workdir
 from ganjax import config as configs
 from ganjax import step as steps
 from ganjax.data import sources
@@ -151,9 +151,7 @@ def test_eight_devices_draw_what_one_draws(run_folder):
 
 
 def test_two_sets_in_any_form_give_the_same(command, tmp_path):
-    data = configs.DataConfig(
-        source="embedded:mnist5k", label="", num_classes=1, channels=3, fit="pad", on_device=False
-    )
+    data = image_sets.unlabelled("embedded:mnist5k", 3, "pad")
     reals = sources.open_source(data, "validation", image_size=32)
     reals = reals.fetch(np.arange(reals.size))["image"]
     fakes = np.random.RandomState(0).randint(0, 256, (30, 32, 32, 3)).astype(np.uint8)

@@ -115,3 +115,5 @@ def test_extraction_is_the_same_in_any_pieces_over_eight_devices(monkeypatch):
     np.testing.assert_allclose(found.features, expected, rtol=1e-6)
     apart = jax.jit(perceptual.distances)([jnp.asarray(images[:130].repeat(3, -1))])
     np.testing.assert_allclose(found.distances, apart, rtol=1e-5)
+    with pytest.raises(ValueError, match="test: 7 images came of 9"):
+        extract(iter(pieces[:2]), 9, "test")

@@ -55,6 +55,7 @@ def test_every_field_can_be_set_from_the_command_line(name, preset):
     raw = shipped(name, preset)
     loaded, module = configs.load(raw)
     module.build(loaded)
+    evaluation.check(loaded, [sources.Source(500, None, ())])
     flat = {
         f"{group}.{inner}" if isinstance(value, dict) else group
         for group, value in raw.to_dict().items()

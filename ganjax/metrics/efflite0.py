@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganjax.metrics import resize
-from ganjax.metrics.layers import Activations, Params, conv, dense, depthwise, folded
+from ganjax.metrics.layers import Activations, Params, conv, dense, depthwise, folded, matmul
 from ganjax.metrics.weights import File
 
 FILE = File(
@@ -87,7 +87,7 @@ def apply(params: Params, x: jax.Array) -> Activations:
     x = _relu6(conv(x, params["head"]))
     features = jnp.mean(x, axis=(1, 2))
     classes = params["classes"]
-    logits = features @ classes["kernel"] + classes["bias"][None]
+    logits = matmul(features, classes["kernel"]) + classes["bias"][None]
     return Activations(features, logits, tuple(stages))
 
 

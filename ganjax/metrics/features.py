@@ -146,6 +146,9 @@ class Extractor:
           pieces: uint8 (n, H, W, 1 or 3) arrays, of any n, `count` images in all.
           count: N.
           label: for the progress bar.
+
+        Raises:
+          ValueError: there were not as many images.
         """
         if not self._outputs:
             return Extracted()
@@ -166,6 +169,8 @@ class Extractor:
                     bar.update(size)
                     since = since or (done, time.perf_counter())
                 waiting = begun
+        if done != count:
+            raise ValueError(f"{label}: {done} images came of {count}")
         if since and done > since[0]:
             self.images_per_second = (done - since[0]) / (time.perf_counter() - since[1])
         return Extracted(**whole)

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from ganjax.metrics import resize
-from ganjax.metrics.layers import Activations, Params, conv, dense, folded
+from ganjax.metrics.layers import Activations, Params, conv, dense, folded, matmul
 from ganjax.metrics.weights import File
 
 FILE = File(
@@ -134,7 +134,7 @@ def apply(params: Params, x: jax.Array) -> Activations:
     x = block_e(x, "Mixed_7b", _average_pool)
     x = block_e(x, "Mixed_7c", lambda x: _max_pool(x, 1, "SAME"))
     features = jnp.mean(x, axis=(1, 2))
-    logits = features @ params["fc"]["kernel"]
+    logits = matmul(features, params["fc"]["kernel"])
     return Activations(features, logits, (first, second, third, fourth, x))
 
 

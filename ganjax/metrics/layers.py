@@ -10,6 +10,8 @@ from jax import lax
 Params = dict[str, Any]
 # Of both networks' BatchNorms.
 EPSILON = 1e-3
+# Accelerators would round factors to 10 bits or fewer, and figures would depend on the machine.
+PRECISION = lax.Precision.HIGHEST
 
 
 class Activations(NamedTuple):
@@ -63,14 +65,24 @@ def dense(tensors: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
     }
 
 
+def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """(N, I), (I, O) -> (N, O)."""
+    return jnp.matmul(x, kernel, precision=PRECISION)
+
+
 def conv(x: jax.Array, layer: Params, stride: int = 1, padding="SAME") -> jax.Array:
     """(N, H, W, I) -> (N, H', W', O), with the bias; no activation."""
     kernel = layer["kernel"]
     if kernel.shape[:2] == (1, 1):
-        y = jnp.einsum("nhwi,io->nhwo", x, kernel[0, 0])
+        y = jnp.einsum("nhwi,io->nhwo", x, kernel[0, 0], precision=PRECISION)
     else:
         y = lax.conv_general_dilated(
-            x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+            x,
+            kernel,
+            (stride, stride),
+            padding,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=PRECISION,
         )
     return y + bias(layer)
 
