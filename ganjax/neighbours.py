@@ -2,11 +2,14 @@
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
 from ganjax.data.sources import Source
+from ganjax.metrics import features, pairs
+from ganjax.sharding import make_layout
 
 # Of uint8 pixels held at once; while they are compared it is nine times as much.
 CHUNK_BYTES = 16 << 20
@@ -18,8 +21,8 @@ class Neighbours(NamedTuple):
     Attributes:
       image: uint8 (N, K, H, W, C).
       index: int64 (N, K), in the source.
-      distance: float64 (N, K), the mean absolute difference of the pixels: 0 for equal
-        images, 1 for black against white.
+      distance: float64 (N, K). Of pixels: their mean absolute difference, 0 for equal images,
+        1 for black against white. Of features: Euclidean.
     """
 
     image: np.ndarray
@@ -55,3 +58,29 @@ def nearest(images: np.ndarray, source: Source, k: int, chunk: int | None = None
     # One by one a row, so that these too never are more than a chunk and the answer.
     found = np.stack([source.fetch(row)["image"] for row in index])
     return Neighbours(found, index, total / (255 * pixels))
+
+
+def nearest_by_features(images: np.ndarray, source: Source, k: int, network: str) -> Neighbours:
+    """As `nearest`, but in the features of a network: alike is what shows the same things.
+
+    The features of all of the source's images are held, 4 bytes times their dimension each.
+
+    Args:
+      images: uint8 (N, H, W, C).
+      source: what to compare with.
+      k: how many, at most source.size.
+      network: of `ganjax.metrics.features.NETWORKS`.
+
+    Raises:
+      UserError: there is no such network, or its weights are not to be had.
+    """
+    sharding = make_layout(jax.local_devices()).batch
+    extract = features.Extractor(network, features.load(network), ["features"], sharding)
+    chunk = max(1, CHUNK_BYTES // images[0].size)
+    every = np.arange(source.size)
+    pieces = (source.fetch(every[i : i + chunk])["image"] for i in range(0, source.size, chunk))
+    among = extract(pieces, source.size, "training images").features
+    of = extract([images], len(images), "samples").features
+    found = pairs.nearest(of, among, k)
+    shown = np.stack([source.fetch(row)["image"] for row in found.index])
+    return Neighbours(shown, found.index, found.distance)

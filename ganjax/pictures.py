@@ -9,9 +9,10 @@ from PIL import Image
 
 from ganjax import images, interpolation
 from ganjax.errors import UserError
-from ganjax.neighbours import nearest
+from ganjax.neighbours import nearest, nearest_by_features
 from ganjax.trained import Trained
 
+PIXELS = "pixels"
 # Pixels a side, at least, of a film of one image: smaller ones are hard to watch.
 FILM_SIDE = 128
 
@@ -165,7 +166,13 @@ def interpolate(
 
 
 def neighbours(
-    run: Trained, num: int, seed: int | None = None, label: Sequence[str] = (), *, k: int = 4
+    run: Trained,
+    num: int,
+    seed: int | None = None,
+    label: Sequence[str] = (),
+    *,
+    k: int = 4,
+    by: str = PIXELS,
 ) -> Made:
     """A sample a row, and beside it the training images nearest to it, their distances below.
 
@@ -178,16 +185,23 @@ def neighbours(
       seed: of the latents; None takes the run's.
       label: which classes, in turn, by name or index; by default all.
       k: neighbours of each.
+      by: "pixels", or a network of `ganjax.metrics.features.NETWORKS` whose features count.
 
     Raises:
-      UserError: there are not as many training images, or no such class.
+      UserError: there is no such network, or there are not as many training images, or no such
+        class.
       DataError: the training images are no longer there.
     """
     source = run.training_images()
     if k > source.size:
         raise UserError(f"--neighbours={k}: there are {source.size} training images; set fewer")
     made = grid(run, num, seed, label).arrays
-    found = nearest(made["image"], source, k)
+    if by == PIXELS:
+        found = nearest(made["image"], source, k)
+        measure = "mean absolute difference (0: equal, 1: black against white)"
+    else:
+        found = nearest_by_features(made["image"], source, k, by)
+        measure = f"distance of {by} features"
     names = _names(run, made["label"]) if "label" in made else ["sample"] * num
 
     def picture():
@@ -200,7 +214,7 @@ def neighbours(
         cells = rows.reshape(-1, *rows.shape[2:])
         return images.grid(images.captioned(cells, below=below), 1 + k)
 
-    report = ["mean absolute difference (0: equal, 1: black against white) and training image"]
+    report = [f"{measure} and training image"]
     for i, (distances, indices) in enumerate(zip(found.distance, found.index, strict=True)):
         of = f" ({names[i]})" if "label" in made else ""
         pairs = zip(distances, indices, strict=True)

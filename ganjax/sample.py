@@ -22,7 +22,12 @@ from ganjax.errors import UserError
 # With how many samples, or rows of them, comes without --num.
 COMMANDS = {"grid": 64, "labels": 8, "interpolate": 8, "neighbours": 8}
 # Flags that mean something to one command alone.
-OWN = {"frames": "interpolate", "interpolation": "interpolate", "neighbours": "neighbours"}
+OWN = {
+    "frames": "interpolate",
+    "interpolation": "interpolate",
+    "neighbours": "neighbours",
+    "by": "neighbours",
+}
 
 
 WHICH = (
@@ -75,6 +80,9 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer(
         "neighbours", 4, "neighbours: how many training images a sample.", lower_bound=1
+    )
+    flags.DEFINE_string(
+        "by", "pixels", "neighbours: what is compared: pixels, or the features of a network."
     )
 
 
@@ -135,7 +143,7 @@ def main(argv: list[str]) -> None:
         "interpolate": partial(
             pictures.interpolate, between=values.frames, method=values.interpolation
         ),
-        "neighbours": partial(pictures.neighbours, k=values.neighbours),
+        "neighbours": partial(pictures.neighbours, k=values.neighbours, by=values.by),
     }[command]
     made = make(run, num, values.seed, values.label)
     for line in made.report:

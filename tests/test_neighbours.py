@@ -1,8 +1,12 @@
 """The nearest of many images, beside brute force."""
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
+from ganjax import neighbours
 from ganjax.data.sources import Source
+from ganjax.metrics import features
+from ganjax.metrics.layers import Activations
 from ganjax.neighbours import CHUNK_BYTES, nearest
 
 
@@ -35,3 +39,23 @@ def test_a_chunk_is_bounded_in_bytes_and_distance_in_one():
 
     white = np.full((1, 64, 64, 3), 255, np.uint8)
     assert nearest(white, Source(3_000, blank, ()), 1).distance.item() == 1.0
+
+
+def test_neighbours_by_features_are_those_of_brute_force(monkeypatch):
+    """By a network that looks at the mean of each row."""
+    rows = features.NETWORKS["efflite0"]._replace(
+        make_params=lambda tensors: np.float32(1),
+        prepare=lambda images: images.astype("float32"),
+        apply=lambda params, x: Activations(x.mean((2, 3)) * params, x.mean((2, 3)), ()),
+    )
+    monkeypatch.setitem(features.NETWORKS, "rows", rows)
+    monkeypatch.setattr(neighbours, "CHUNK_BYTES", 48 * 100)
+    random = np.random.RandomState(0)
+    reals = random.randint(0, 256, (250, 4, 4, 3)).astype(np.uint8)
+    samples = random.randint(0, 256, (3, 4, 4, 3)).astype(np.uint8)
+    source = Source(250, lambda i: {"image": reals[i]}, ())
+    found = neighbours.nearest_by_features(samples, source, 4, "rows")
+    apart = cdist(samples.mean((2, 3)), reals.mean((2, 3)))
+    np.testing.assert_array_equal(found.index, apart.argsort(1)[:, :4])
+    np.testing.assert_allclose(found.distance, np.sort(apart, 1)[:, :4], rtol=1e-4)
+    np.testing.assert_array_equal(found.image, reals[found.index])
