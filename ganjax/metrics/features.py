@@ -21,7 +21,7 @@ from ganjax.metrics import efflite0, inception, perceptual, weights
 from ganjax.metrics.layers import Activations, Params
 
 # Images of a batch on each device: what CPUs' caches like, and what keeps accelerators busy.
-BATCH = {"cpu": 16}
+BATCH = {"cpu": 8}
 ACCELERATOR_BATCH = 128
 
 
