@@ -185,7 +185,7 @@ def test_upsampling_by_repetition():
     assert g.apply(variables, z, label, train=False).shape == (2, 16, 16, 1)
     shapes = {name: v["kernel"].shape for name, v in variables["params"].items() if "Conv" in name}
     assert shapes == {
-        "ConvTranspose_0": (4, 4, 10, 8),
+        "ConvTranspose_0": (4, 4, 8, 10),
         "Conv_0": (4, 4, 8, 4),
         "Conv_1": (4, 4, 4, 1),
     }
