@@ -4,10 +4,11 @@ import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from conftest import DATA
 from PIL import Image
 
 from ganjax.config import DataConfig
-from ganjax.data import pipeline, sources
+from ganjax.data import fit, pipeline
 from ganjax.data.sources import DataError, open_source
 from ganjax.phases import Phase
 from ganjax.sharding import make_layout
@@ -15,9 +16,8 @@ from ganjax.sharding import make_layout
 PHASE = Phase(start=0, stop=1_000, batch_size=16, image_size=32)
 
 
-def opened(name, split, *, image_size, label="", num_classes=1, **fields):
-    data = DataConfig(source=name, label=label, num_classes=num_classes, on_device=False, **fields)
-    return open_source(data, split, image_size=image_size)
+def opened(name, split, *, image_size, **fields):
+    return open_source(DataConfig(source=name, **DATA | fields), split, image_size=image_size)
 
 
 def digits(split="train"):
@@ -69,8 +69,8 @@ def test_embedded_emoji_resized_and_grey():
 def test_resize_crops_the_central_square():
     image = np.zeros((20, 10, 3), np.uint8)
     image[5:15] = 200
-    assert np.all(sources.FITS["resize"](image, 5) == 200)
-    up = sources.FITS["resize"](image, 20)
+    assert np.all(fit.FITS["resize"](image, 5) == 200)
+    up = fit.FITS["resize"](image, 20)
     expected = Image.fromarray(image[5:15]).resize((20, 20), Image.Resampling.BICUBIC)
     assert np.array_equal(up, np.asarray(expected))
 
@@ -78,7 +78,7 @@ def test_resize_crops_the_central_square():
 def test_pad_centres_on_the_background():
     image = np.full((2, 2, 3), 7, np.uint8)
     image[1, 1] = 9
-    padded = sources.FITS["pad"](image, 4)
+    padded = fit.FITS["pad"](image, 4)
     assert np.all(padded[0] == 7)
     assert np.all(padded[2, 2] == 9)
 
@@ -172,7 +172,7 @@ def test_eval_batches_are_limited():
 
 
 def test_tfds_without_tensorflow():
-    with tfds.testing.mock_data(num_examples=12):
+    with tfds.testing.mock_data(num_examples=40):
         source = opened("tfds:cifar10", "train", image_size=16, channels=3, fit="resize")
         held = opened("tfds:cifar10", "validation", image_size=16, channels=1, fit="resize")
         assert source.label_names == ()
@@ -188,7 +188,7 @@ IMAGES = {"image_size": 32, "channels": 3, "fit": "resize"}
 
 def test_labels_of_tfds_sets():
     """Classes, a binary attribute, integers that have no names."""
-    with tfds.testing.mock_data(num_examples=30):
+    with tfds.testing.mock_data(num_examples=60):
         classes = opened("tfds:cifar10", "train", label="label", num_classes=10, **IMAGES)
         assert len(classes.label_names) == 10
         blond = opened(
@@ -238,7 +238,7 @@ def test_labels_that_cannot_be(name, label, classes, message):
         ("embedded:mnist", "'embedded:mnist': there are mnist5k, emoji64 only"),
         ("tfds:no_such_set", "TFDS has no set of that name"),
         ("tfds:cifar10/foo", "TFDS has no set of that name"),
-        ("tfds:celeb_a", "tfds build celeb_a --file_format=array_record"),
+        ("tfds:celeb_a", "python -m ganjax.data.prepare --source=tfds:celeb_a"),
         ("tfds:imdb_reviews", 'no "image"'),
         ("embedded:emoji64", "images of 64x64 do not fit into config.image_size=32"),
     ],
