@@ -10,8 +10,10 @@ os.environ["XLA_FLAGS"] = (
 ).strip()
 
 import jax
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,6 +57,15 @@ DATA = {
     "max_skipped": 0,
     "on_device": False,
 }
+
+
+def write_images(folder, count, size=64):
+    """A folder of PNG files, of noise; returns it."""
+    folder.mkdir(parents=True)
+    noise = np.random.RandomState(0).randint(0, 256, (count, size, size), np.uint8)
+    for i, image in enumerate(noise):
+        Image.fromarray(image).save(folder / f"{i:03}.png")
+    return folder
 
 
 def shipped(name: str, preset: str = ""):
