@@ -82,13 +82,12 @@ def box(features: dict[str, Value]) -> Box | None:
 
 
 def _csv(text: str, field: str) -> dict[str, dict[str, Value]]:
-    header, *rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if row]
+    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if row]
+    header = rows[0] if rows else []
     if len(header) < 2:
-        raise DataError(
-            f"{field}: its first line has {len(header)} column; write file,label, or more features"
-        )
+        raise DataError(f"{field}: its first line has no two columns; write file,label or more")
     found = {}
-    for i, row in enumerate(rows, start=2):
+    for i, row in enumerate(rows[1:], start=2):
         if len(row) != len(header):
             raise DataError(f"{field}: row {i} has {len(row)} cells, the header {len(header)}")
         _add(found, row[0], dict(zip(header[1:], row[1:], strict=True)), field)

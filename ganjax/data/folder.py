@@ -85,7 +85,7 @@ def open_folder(name: str, split: str, data: DataConfig, prepare: Callable) -> t
         try:
             return prepare(array, boxes[i])
         except DataError as error:
-            raise DataError(f"{kept[i]}: {error}") from None
+            raise DataError(f"{error} ({kept[i]})") from None
 
     def fetch(indices):
         return {

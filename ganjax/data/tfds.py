@@ -88,7 +88,7 @@ def open_tfds(name: str, split: str, feature: str, prepare: Callable) -> tuple[S
                 values[n][i] = int(reduce(getitem, each, example))
         return {n: Labels(values[n], _label_names(features, n, field)) for n in known}
 
-    return Source(len(data), fetch, names, labels, every), split == "train" or bool(held_out)
+    return Source(len(data), fetch, names, labels, every), bool(held_out)
 
 
 def make_builder(name: str):
