@@ -8,7 +8,7 @@ from conftest import DATA
 from PIL import Image
 
 from ganjax.config import DataConfig
-from ganjax.data import fit, pipeline
+from ganjax.data import fit, pipeline, splits
 from ganjax.data.sources import DataError, open_source
 from ganjax.phases import Phase
 from ganjax.sharding import make_layout
@@ -248,3 +248,58 @@ def test_errors_name_the_mend(name, message, tmp_path, monkeypatch):
     with pytest.raises(DataError, match=message) as caught:
         opened(name, "train", image_size=32, channels=1, fit="pad")
     assert "\n" not in str(caught.value)
+
+
+def test_mirrored_batches():
+    """A fair coin for each position, the same for a run resumed, on the device or off it."""
+    plain, near, far = batches(), batches(mirror=True, on_device=True), batches(mirror=True)
+    coins = pipeline.mirrored(0, 0, 4_500, 0, 64).reshape(2, 2, 16)
+    for flips in coins:
+        image = np.asarray(next(plain)["image"])
+        expected = np.where(flips[..., None, None, None], image[..., ::-1, :], image)
+        for each in (near, far):
+            np.testing.assert_array_equal(next(each)["image"], expected)
+    np.testing.assert_array_equal(next(batches(start=2, mirror=True))["image"], next(far)["image"])
+    every = pipeline.mirrored(0, 0, 4_500, 0, 9_000).reshape(2, -1)
+    assert np.abs(every.mean() - 0.5) < 0.02
+    assert np.abs((every[0] == every[1]).mean() - 0.5) < 0.03
+
+
+def test_subsets_are_nested_and_independent_of_labels():
+    fields = {"image_size": 28, "channels": 1}
+
+    def drawn(split="train", **more):
+        source = opened("embedded:mnist5k", split, **fields, **more)
+        return {image.tobytes() for image in source.fetch(np.arange(source.size))["image"]}
+
+    some, more = drawn(num_examples=100), drawn(fraction=0.2)
+    assert (len(some), len(more)) == (100, 900)
+    assert some < more < drawn()
+    assert some == drawn(num_examples=100, label="label", num_classes=10)
+    assert some != drawn(num_examples=100, subset_seed=1)
+    assert len(drawn("validation", num_examples=100)) == 500, "all held-out images are kept"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_examples": 4_501}, r"num_examples=4501: embedded:mnist5k has 4500 training images"),
+        ({"num_examples": 9, "fraction": 0.5}, r"num_examples=9: config.data.fraction=0.5 is set"),
+    ],
+)
+def test_subsets_that_cannot_be(fields, message):
+    with pytest.raises(DataError, match=message):
+        opened("embedded:mnist5k", "train", image_size=28, channels=1, **fields)
+
+
+@pytest.mark.parametrize(
+    ("counts", "held"),
+    [((500, 30, 10), (50, 3, 1)), ((9, 9, 9), 2), ((3,), 1), ((1, 1), 1), ((100, 4, 4, 4), 11)],
+)
+def test_held_out_tenth(counts, held):
+    """Of every class of ten or more; of all smaller ones together; one at least."""
+    label = np.random.RandomState(1).permutation(np.repeat(np.arange(len(counts)), counts))
+    mask = splits.held_out(label)
+    if isinstance(held, tuple):
+        assert tuple(np.bincount(label[mask])) == held
+    assert mask.sum() == np.sum(held)
