@@ -83,6 +83,21 @@ def prepare(
     settings = _settings(data, size, shard_bytes)
     if out.exists():
         return _finished(out, settings)
+    sources = {split: open_source(data, split, image_size=size) for split in SPLITS}
+    return write(sources, settings, out, workers=workers)
+
+
+def write(
+    sources: dict[str, Source], settings: dict[str, Any], out: Path, *, workers: int = 1
+) -> str:
+    """Writes the images and labels of both splits; see `prepare`.
+
+    Args:
+      sources: by split, of images of settings["size"] and settings["channels"].
+      settings: what decides the content; `records` reads some of it.
+      out: the folder to make, not there yet.
+      workers: threads.
+    """
     partial = out.with_name(f"{out.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(partial / ".lock")
@@ -91,20 +106,19 @@ def prepare(
     except filelock.Timeout:
         raise UserError(f"--out={out}: another process is making it; wait for it") from None
     try:
-        sources = {split: open_source(data, split, image_size=size) for split in SPLITS}
         features = {split: source.features() for split, source in sources.items()}
         _claim(partial, settings | {"content": _content(sources, features)})
         manifest = {
             "format": records.FORMAT,
-            "source": data.source,
-            "size": size,
-            "channels": data.channels,
+            "source": settings["source"],
+            "size": settings["size"],
+            "channels": settings["channels"],
             "settings": settings,
             "settings_sha256": records.settings_hash(settings),
             "pillow": PIL.__version__,
             "labels": {name: list(each.names) for name, each in features["train"].items()},
             "skipped": [list(each) for each in sources["train"].skipped],
-            "splits": _write_all(sources, partial, size**2 * data.channels, workers, shard_bytes),
+            "splits": _write_all(sources, settings, partial, workers),
         }
         arrays = {
             f"{split}/{name}": _smallest(each.values)
@@ -198,10 +212,11 @@ def _finished(out: Path, settings: dict[str, Any]) -> str:
 
 
 def _write_all(
-    sources: dict[str, Source], folder: Path, image_bytes: int, workers: int, shard_bytes: int
+    sources: dict[str, Source], settings: dict[str, Any], folder: Path, workers: int
 ) -> dict[str, Any]:
     """Writes the shards that are not there, and lists all of them by split."""
-    per_shard = max(1, shard_bytes // image_bytes)
+    image_bytes = settings["size"] ** 2 * settings["channels"]
+    per_shard = max(1, settings["shard_bytes"] // image_bytes)
     parts: dict[str, Any] = {}
     tasks = []
     for split, source in sources.items():
