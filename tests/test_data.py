@@ -217,6 +217,7 @@ def test_labels_of_tfds_sets():
         ("tfds:celeb_a", "attributes/Blond", 2, r"label='attributes/Blond': attributes has \['5_o"),
         ("tfds:celeb_a", "attributes", 2, r"label='attributes': labels are integers or booleans"),
         ("tfds:celeb_a", "attributes/Blond_Hair/x", 2, r"Blond_Hair has \[\], not 'x'"),
+        ("tfds:voc", "objects/label", 20, r"label='objects/label': objects has \[\], not 'label'"),
         ("tfds:cifar10", "image", 2, r"label='image': labels are integers or booleans"),
         ("embedded:emoji64", "tags", 2, r"label='tags': embedded:emoji64 has 'label' only"),
         ("embedded:emoji64", "label", 10, r"num_classes=10: .* has 8 classes"),

@@ -12,11 +12,13 @@ from conftest import DATA, write_images
 from PIL import Image
 
 from ganjax.config import DataConfig
-from ganjax.data import folder
+from ganjax.data import folder, pipeline
 from ganjax.data.base import DataError
 from ganjax.data.decode import decode
 from ganjax.data.fit import area
 from ganjax.data.sources import open_source
+from ganjax.phases import Phase
+from ganjax.sharding import make_layout
 
 RANDOM = np.random.RandomState(0)
 COLOUR = RANDOM.randint(0, 256, (16, 16, 3), np.uint8)
@@ -333,6 +335,13 @@ def test_a_file_that_goes_bad_later_is_named(tmp_path):
         path.write_bytes(b"")
     with pytest.raises(DataError, match=r"folder:.*: 00\d.png: no PNG, .* was it changed"):
         source.fetch(np.arange(1))
+    # It reaches the loop from the threads that read.
+    batches = pipeline.train_batches(
+        source, Phase(0, 9, 8, 16), seed=0, reals=1, start=0, sharding=make_layout().batches
+    )
+    with pytest.raises(DataError, match="was it changed") as caught:
+        next(batches)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def make_builder(name: str):
 def _label_paths(features, before: tuple[str, ...] = ()):
     """The path of each feature that labels can be read from."""
     for name, each in features.items():
-        if hasattr(each, "keys"):
+        if _is_group(each):
             yield from _label_paths(each, (*before, name))
         elif _is_label(each):
             yield (*before, name)
@@ -118,6 +118,13 @@ def _label_paths(features, before: tuple[str, ...] = ()):
 
 def _is_box(feature) -> bool:
     return getattr(getattr(feature, "bbox_format", None), "name", "") == "REL_YXYX"
+
+
+def _is_group(feature) -> bool:
+    import tensorflow_datasets as tfds
+
+    # A sequence of groups has their keys too, but not one value of each.
+    return isinstance(feature, tfds.features.FeaturesDict)
 
 
 def _is_label(feature) -> bool:
@@ -134,7 +141,7 @@ def _label_names(features, feature: str, field: str) -> tuple[str, ...]:
         return ()
     at, groups = features, feature.split("/")
     for i, part in enumerate(groups):
-        known = list(at) if hasattr(at, "keys") else []
+        known = list(at) if _is_group(at) else []
         if part not in known:
             where = "/".join(groups[:i]) or field
             raise DataError(f"config.data.label={feature!r}: {where} has {known}, not {part!r}")
