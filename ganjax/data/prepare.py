@@ -41,7 +41,7 @@ from ganjax.errors import UserError
 # One image a group, so that any is read alone; compression would cost a training step more
 # than the disk it saves, a few percent of photographs.
 OPTIONS = "group_size:1,uncompressed"
-SHARD_BYTES = 64 << 20
+SHARD_BYTES = 16 << 20
 # Images read at once.
 CHUNK = 64
 SETTINGS = "settings.json"
