@@ -176,6 +176,7 @@ def test_folders_of_splits(classes):
         os.replace(classes / name, classes / "train" / name)
     (classes / "val").mkdir()
     os.replace(classes / "train" / "cats" / "deep", classes / "val" / "cats")
+    write_images(classes / "test" / "dogs", 3, size=8)  # Not read: there is val.
     fields = {"label": "label", "num_classes": 2, "channels": 1, "image_size": 8}
     train, held = (opened(classes, split, **fields) for split in ("train", "validation"))
     assert train.label_names == held.label_names == ("cats", "dogs")

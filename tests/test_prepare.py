@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import filelock
 import numpy as np
 import pytest
 from conftest import DATA, ROOT, write_images
@@ -156,7 +157,7 @@ def test_one_process_a_folder(tmp_path):
     partial = tmp_path / "set.partial"
     partial.mkdir()
     with (
-        prepare.filelock.FileLock(partial / ".lock"),
+        filelock.FileLock(partial / ".lock"),
         pytest.raises(UserError, match=r"--out=.*set: another process is making it"),
     ):
         prepare.prepare(data("embedded:emoji64"), 64, tmp_path / "set")

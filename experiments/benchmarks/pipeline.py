@@ -30,7 +30,7 @@ import numpy as np
 import ganjax.config
 from ganjax.data.base import SPLITS, Labels, Source
 from ganjax.data.pipeline import read_all, train_batches
-from ganjax.data.prepare import write
+from ganjax.data.record_writer import write
 from ganjax.data.records import FORMAT
 from ganjax.data.sources import open_source
 from ganjax.phases import Phase

@@ -40,8 +40,9 @@ class Scan(NamedTuple):
 def open_folder(name: str, split: str, data: DataConfig, prepare: Callable) -> tuple[Source, bool]:
     """Opens a split of a folder, and says whether the folder has such splits.
 
-    The splits are the top folders "train" and "validation" (or val, valid, test) where there
-    are both. The label is the top folder below that, or what config.data.labels_file says.
+    The splits are the top folders "train" and "validation" (else val, valid or test) where there
+    are both; others are left out. The label is the top folder below that, or what
+    config.data.labels_file says.
 
     Every file is decoded once, in threads, to find what is wrong with it; the outcome is kept
     in the user's cache for as long as names, sizes and times stay what they are.
@@ -64,9 +65,10 @@ def open_folder(name: str, split: str, data: DataConfig, prepare: Callable) -> t
     root = Path(name).expanduser()
     files = listing(root, field)
     tops = {file.split("/")[0] for file in files if "/" in file}
-    is_split = TRAIN in tops and not tops.isdisjoint(HELD_OUT)
+    held_out = [top for top in HELD_OUT if top in tops][:1]
+    is_split = TRAIN in tops and bool(held_out)
     if is_split:
-        files = [file for file in files if file.split("/")[0] in (TRAIN, *HELD_OUT)]
+        files = [file for file in files if file.split("/")[0] in (TRAIN, *held_out)]
     skipped = _skipped(root, files, data, field)
     kept = [file for i, file in enumerate(files) if i not in skipped]
     if len(kept) < 2:
