@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 FULL = {
     "batch_size": 128,
     "ema": {"decay": 0.999},
-    "log_every": 100,
+    "log_every": 1,
     "sample_every": 1_000,
     "eval_every": 1_000,
     "checkpoint_every": 1_000,

@@ -40,8 +40,8 @@ def run(
             text = str(error)
             if "Traceback" in text:  # A config file's own error comes wrapped in all of it.
                 text = text.strip().splitlines()[-1]
-            elif isinstance(error, KeyError):  # Whose str is a repr.
-                text = f"the config has no field {error.args[0]}"
+            elif isinstance(error, AttributeError | KeyError):
+                text = _no_field(error, argv)
             _fail(text)
         words = rest[1:]
         if commands and words:
@@ -83,6 +83,16 @@ def check_config(argv: list[str]) -> None:
             path = (value if equals else following).partition(":")[0]
             if not Path(path).is_file():
                 raise UserError(f"--config={path}: there is no such file")
+
+
+def _no_field(error: object, argv: list[str]) -> str:
+    """One line of what ml_collections raises: an AttributeError of a KeyError of its text."""
+    while isinstance(error, Exception) and error.args:
+        error = error.args[0]
+    name, *hints = str(error).splitlines()
+    name = name.strip("'")
+    typed = [word for word in argv if word.partition("=")[0].endswith(f".{name}")]
+    return "; ".join([f"{(typed or [name])[0]}: the config has no field {name}", *hints])
 
 
 def _fail(message: object) -> None:

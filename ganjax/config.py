@@ -122,8 +122,12 @@ class RunConfig(Fields):
     keep_checkpoints: PositiveInt
     evaluation: EvaluationConfig
 
+    @property
+    def continuable(self) -> frozenset[str]:
+        """What may differ between a run and its continuation: all else makes it another run."""
+        return CONTINUABLE
 
-# What may differ between a run and its continuation: all else would make it another run.
+
 CONTINUABLE = frozenset(
     f"config.{name}"
     for name in (

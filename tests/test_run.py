@@ -222,6 +222,15 @@ def test_another_config_does_not_continue_a_run(tiny, tmp_path):
         train(tiny, tmp_path)
 
 
+def test_a_linear_decay_is_not_stretched(tiny, tmp_path):
+    """More steps would be another schedule from the first step on."""
+    tiny.total_steps, tiny.d_optimiser.decay = 1, "linear"
+    train(tiny, tmp_path)
+    tiny.total_steps = 2
+    with pytest.raises(configs.ConfigError, match=r"another config.total_steps"):
+        train(tiny, tmp_path)
+
+
 def test_divergence_stops_before_it_is_saved(tiny, tmp_path):
     tiny.total_steps, tiny.checkpoint_every = 50, 1
     tiny.n_critic = 1
