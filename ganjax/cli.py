@@ -2,8 +2,10 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from absl import app, flags, logging
+from ml_collections import config_flags
 
 from ganjax import signals
 from ganjax.errors import UserError
@@ -64,6 +66,23 @@ def run(
     signals.quit_at_once("it had not begun")
     define_flags()
     app.run(guarded, flags_parser=parse)
+
+
+def define_config() -> None:
+    """Defines --config, the flag of a config file and of all its fields."""
+    config_flags.DEFINE_config_file(
+        "config", None, "A file of configs/, with :<preset> behind it if wanted.", lock_config=True
+    )
+
+
+def check_config(argv: list[str]) -> None:
+    """Raises UserError if --config names no file (ml_collections answers with a page)."""
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name == "config":
+            path = (value if equals else following).partition(":")[0]
+            if not Path(path).is_file():
+                raise UserError(f"--config={path}: there is no such file")
 
 
 def _no_field(error: object, argv: list[str]) -> str:

@@ -113,6 +113,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
                 start=done,
                 sharding=layout.batches,
                 on_device=config.data.on_device,
+                mirror=config.data.mirror,
             )
             seen = phase.batch_size * algorithm.n_critic
             for batch in batches:
