@@ -4,6 +4,13 @@ import os
 import runpy
 from pathlib import Path
 
+# One core a worker: compiling takes one thread anyway, and the threads of several JAX processes
+# on the same cores wait for each other, spinning.
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+    os.sched_setaffinity(0, {cores[worker % len(cores)]})
+
 # Half of a test's time is LLVM's optimisation of code that runs once.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
