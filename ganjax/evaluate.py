@@ -118,7 +118,7 @@ def _run(values):
     import jax
 
     from ganjax.comparison import Sets
-    from ganjax.data.sources import SPLITS
+    from ganjax.data.base import SPLITS
     from ganjax.image_sets import MOST, of_run, of_source
     from ganjax.trained import Trained
 

@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding
 from ganjax import step as steps
 from ganjax.algorithms.base import Algorithm
 from ganjax.config import ConfigError, RunConfig
-from ganjax.data.sources import Source
+from ganjax.data.base import Source
 from ganjax.keys import fold
 from ganjax.metrics import features, figures, parzen
 

@@ -9,7 +9,9 @@ from PIL import Image, UnidentifiedImageError
 
 from ganjax import evaluation
 from ganjax.config import DataConfig
-from ganjax.data.sources import Source, open_source
+from ganjax.data.base import Source, take
+from ganjax.data.decode import SUFFIXES
+from ganjax.data.sources import open_source
 from ganjax.errors import UserError
 from ganjax.trained import Trained
 
@@ -17,7 +19,6 @@ from ganjax.trained import Trained
 MOST = 50_000
 # Names of the array of images in an .npz: ours, and others'.
 ARRAYS = ("image", "images", "samples", "arr_0")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 class Images(NamedTuple):
@@ -51,7 +52,7 @@ class Images(NamedTuple):
 
 
 def _indexed(name: str, source: Source, indices: np.ndarray) -> Images:
-    own = Source(len(indices), lambda i: source.fetch(indices[i]), ())
+    own = take(source, indices)
     every = np.arange(len(indices))
     return Images(name, len(indices), lambda: evaluation.read(own, every), own)
 
@@ -125,7 +126,20 @@ def of_folder(path: Path) -> Images:
 def unlabelled(source: str, channels: int, fit: str) -> DataConfig:
     """The images of a data source as they are, without labels."""
     return DataConfig(
-        source=source, label="", num_classes=1, channels=channels, fit=fit, on_device=False
+        source=source,
+        label="",
+        num_classes=1,
+        channels=channels,
+        fit=fit,
+        mirror=False,
+        num_examples=0,
+        fraction=1.0,
+        subset_seed=0,
+        background=(255, 255, 255),
+        labels_file="",
+        min_side=1,
+        max_skipped=0,
+        on_device=False,
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
-from ganjax.data.sources import Source
+from ganjax.data.base import Source
 from ganjax.metrics import features, pairs
 from ganjax.sharding import make_layout
 

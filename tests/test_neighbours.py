@@ -4,7 +4,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from ganjax import neighbours
-from ganjax.data.sources import Source
+from ganjax.data.base import Source
 from ganjax.metrics import features
 from ganjax.metrics.layers import Activations
 from ganjax.neighbours import CHUNK_BYTES, nearest
