@@ -11,7 +11,7 @@ from conftest import ROOT
 LAYERS = [
     ["errors"],
     ["keys", "phases", "config", "signals"],
-    ["images", "interpolation", "ops", "losses", "penalties", "metrics"],
+    ["images", "interpolation", "ops", "losses", "penalties", "metrics", "augment", "controllers"],
     ["models"],
     ["state", "algorithms"],
     ["step", "data", "sharding", "checkpoint", "writer"],

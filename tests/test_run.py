@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from conftest import ROOT, shipped, shrink
+from flax.traverse_util import flatten_dict
 from PIL import Image
 from scipy.special import logsumexp
 
@@ -55,12 +56,7 @@ def test_every_field_can_be_set_from_the_command_line(name, preset):
     raw = shipped(name, preset)
     loaded, module = configs.load(raw)
     module.build(loaded)
-    flat = {
-        f"{group}.{inner}" if isinstance(value, dict) else group
-        for group, value in raw.to_dict().items()
-        for inner in (value if isinstance(value, dict) else [group])
-    }
-    assert flat == set(fields(loaded))
+    assert set(flatten_dict(raw.to_dict(), sep=".")) == set(fields(loaded))
 
 
 @pytest.mark.parametrize(("name", "preset"), SHIPPED)
