@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 from clu import parameter_overview
 
-from ganjax import checkpoint, evaluation, workdir
+from ganjax import checkpoint, evaluation, leaks, workdir
 from ganjax import config as configs
 from ganjax import step as steps
 from ganjax.data import pipeline, sources
@@ -70,6 +70,8 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
     eval_step = jit(steps.make_eval_step(algorithm, sharding=layout.batch))
     sampler = jit(steps.make_sampler(algorithm))
     evaluate = evaluation.make_evaluate(algorithm, config, key=key, sampler=sampler)
+    measure_leaks = leaks.make_measure(algorithm, key=key, sampler=sampler)
+    least_leaks = {}  # Since this process began.
     all_finite = jax.jit(_all_finite, out_shardings=layout.replicated)
     fixed = jax.device_put(steps.sample_inputs(algorithm, key, GRID_IMAGES), layout.replicated)
 
@@ -132,7 +134,10 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
                         for i, each in enumerate(held)
                     ]
                     figures = evaluate(state.ema, phase, held_out)
-                    behind.append(partial(report.evaluation, done, values, figures))
+                    leaked = measure_leaks(state.ema, phase, reals)
+                    behind.append(partial(report.evaluation, done, values, figures | leaked))
+                    for line in leaks.warnings(leaked, least_leaks):
+                        behind.append(partial(writer.say, f"step {done}: {line}"))
                 if _is_due(config, done) or finished or signals.received:
                     # A state that is not finite is never saved.
                     behind.append(partial(report.state, done, all_finite(state)))

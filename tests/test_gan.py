@@ -275,9 +275,23 @@ def test_lazy_penalties_act_every_so_many_steps(config):
 FIXED = {"name": "fixed", "p": 0.5}
 R_T = {"name": "r_t", "p": 0.0, "target": 0.6, "interval": 4, "reals_to_one": 500, "p_max": 0.8}
 ACCURACY = {"name": "accuracy", "p": 0.0, "target": 0.85, "speed": 1e-3, "p_max": 1.0}
-KERAS = {"policy": "keras", "translation": 0.125, "rotation": 0.125, "zoom": 0.25}
-ADA = {"policy": "ada", "families": ("blit", "geometric", "colour", "filter", "corrupt")}
-DIFFAUGMENT = {"policy": "diffaugment", "families": ("colour", "translation", "cutout")}
+KERAS = {
+    "policy": "keras",
+    "translation": 0.125,
+    "rotation": 0.125,
+    "zoom": 0.25,
+    "measure_leaks": False,
+}
+ADA = {
+    "policy": "ada",
+    "families": ("blit", "geometric", "colour", "filter", "corrupt"),
+    "measure_leaks": False,
+}
+DIFFAUGMENT = {
+    "policy": "diffaugment",
+    "families": ("colour", "translation", "cutout"),
+    "measure_leaks": False,
+}
 
 SWITCHES = [
     {"augment": {**KERAS, "controller": FIXED}},

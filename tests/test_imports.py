@@ -15,7 +15,7 @@ LAYERS = [
     ["models"],
     ["state", "algorithms"],
     ["step", "data", "sharding", "checkpoint", "writer"],
-    ["workdir", "neighbours", "evaluation", "report"],
+    ["workdir", "neighbours", "evaluation", "leaks", "report"],
     ["train", "trained"],
     ["pictures"],
     ["sample"],

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from ganjax import controllers
-from ganjax.augment import diffaugment, keras, pipeline
+from ganjax.augment import affine, colour, diffaugment, geometric, keras, pipeline
+from ganjax.augment.gate import uniform
 from ganjax.config import ConfigError, Fields, Fraction, RunConfig
 from ganjax.controllers import Controller
 from ganjax.keys import fold
@@ -68,17 +69,29 @@ class NoAugment(Fields):
     policy: Literal["none"]
 
 
-class KerasAugment(Fields):
+class _Augment(Fields):
+    """What all policies share.
+
+    Attributes:
+      measure_leaks: whether each evaluation measures the share of samples that are rotated and
+        of those with altered colours (leak_rotation, leak_colour; see `ganjax.leaks`).
+      controller: of the probability.
+    """
+
+    measure_leaks: bool
+    controller: ControllerConfig
+
+
+class KerasAugment(_Augment):
     """See `ganjax.augment.keras`."""
 
     policy: Literal["keras"]
     translation: Fraction
     rotation: Fraction
     zoom: Fraction
-    controller: ControllerConfig
 
 
-class AdaAugment(Fields):
+class AdaAugment(_Augment):
     """See `ganjax.augment.pipeline`.
 
     Attributes:
@@ -87,10 +100,9 @@ class AdaAugment(Fields):
 
     policy: Literal["ada"]
     families: Annotated[tuple[Literal[pipeline.FAMILIES], ...], Field(min_length=1, strict=False)]
-    controller: ControllerConfig
 
 
-class DiffAugment(Fields):
+class DiffAugment(_Augment):
     """See `ganjax.augment.diffaugment`.
 
     Attributes:
@@ -101,7 +113,6 @@ class DiffAugment(Fields):
     families: Annotated[
         tuple[Literal[tuple(diffaugment.FAMILIES)], ...], Field(min_length=1, strict=False)
     ]
-    controller: ControllerConfig
 
 
 AugmentConfig = Annotated[
@@ -116,10 +127,12 @@ class Augmentation(NamedTuple):
       images: (images, context) -> images, with the probability of context.aug and keys below
         context.key.
       controller: of that probability.
+      leaks: as `Algorithm.leaks`.
     """
 
     images: Callable
     controller: Controller
+    leaks: dict[str, Callable]
 
 
 def augmentation(config: RunConfig, value_range: tuple[float, float]) -> Augmentation | None:
@@ -146,7 +159,9 @@ def augmentation(config: RunConfig, value_range: tuple[float, float]) -> Augment
     def images(x, context):
         return function(x, context.aug["p"], fold(context.key, "augment"))
 
-    return Augmentation(images, _controller(fields.controller, config.batch_size))
+    controller = _controller(fields.controller, config.batch_size)
+    leaks = _leaks(fields, value_range) if fields.measure_leaks else {}
+    return Augmentation(images, controller, leaks)
 
 
 def augmented_judge(judge: Callable, augment: Augmentation) -> Callable:
@@ -183,6 +198,30 @@ def _controller(fields, batch_size: int) -> Controller:
         return controllers.accuracy_target(fields.p, fields.target, fields.speed, fields.p_max)
     step = fields.interval * batch_size / fields.reals_to_one
     return controllers.r_t_target(fields.p, fields.target, fields.interval, step, fields.p_max)
+
+
+def _leaks(fields, value_range) -> dict[str, Callable]:
+    """The rotation and the colours of a policy, each alone and always."""
+    found = {}
+    if fields.policy == "keras" and fields.rotation:
+        found["rotation"] = lambda images, key: affine.resample(
+            images, _rotations(images, key, 2 * jnp.pi * fields.rotation)
+        )
+    elif fields.policy == "ada" and "geometric" in fields.families:
+        found["rotation"] = lambda images, key: geometric.apply(
+            images, _rotations(images, key, jnp.pi)
+        )
+    if fields.policy == "ada" and "colour" in fields.families:
+        found["colour"] = lambda images, key: colour.apply(
+            images, colour.matrix(key, len(images), 1.0), value_range
+        )
+    elif fields.policy == "diffaugment" and "colour" in fields.families:
+        found["colour"] = lambda images, key: diffaugment.colour(images, 1.0, key, value_range)
+    return found
+
+
+def _rotations(images, key, most: float):
+    return affine.rotate(uniform(fold(key, "rotate"), len(images), -most, most))
 
 
 def _check(config: RunConfig) -> None:

@@ -164,6 +164,7 @@ def build(config: Config) -> Algorithm:
         d_loss=with_r_t(algorithm.d_loss, loss.logits),
         aug_init=augment.controller.init,
         aug_update=lambda aug, metrics: augment.controller.update(aug, metrics.get("r_t")),
+        leaks=augment.leaks,
     )
 
 

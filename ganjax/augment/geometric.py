@@ -74,13 +74,14 @@ def apply(images: jax.Array, inverse: jax.Array) -> jax.Array:
     def grid(size):
         return jnp.arange(-wavelets.REACH, 2 * size + wavelets.REACH, dtype=jnp.float32)
 
-    # The doubled grid's pixel m lies at (m + 1/2) / 2 - size / 2 from the centre.
-    x, y = ((grid(size) + 0.5 - size) / 2 for size in (width, height))
+    # The doubled grid's pixel m lies at (m - first) / 2 - size / 2 from the centre.
+    first = wavelets.SHIFT - 0.5
+    x, y = ((grid(size) - first - size) / 2 for size in (width, height))
     shape = (n, len(y), len(x), channels)
     x, y = (axis.reshape(-1) for axis in jnp.meshgrid(x, y))
     x, y = affine.transform(inverse, x, y)
     moved = affine.bilinear(
-        doubled, 2 * x + (width - 0.5), 2 * y + (height - 0.5), affine.periodic
+        doubled, 2 * x + (width + first), 2 * y + (height + first), affine.periodic
     ).reshape(shape)
     moved = filtered(moved, wavelets.downsampling(height), wavelets.downsampling(width))
     return only_where(differs(inverse, jnp.eye(3)), moved, images)
