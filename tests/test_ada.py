@@ -5,7 +5,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from conftest import shipped, shrink
 from test_gan import ACCURACY, FIXED, KERAS, build, tiny_dcgan
 
@@ -65,20 +64,20 @@ def test_r1_is_by_the_image_before_augmentation():
     assert np.abs(augment.images(image, now) - image).max() > 0.1
 
 
-@pytest.mark.parametrize("controller", [{**ACCURACY, "p": 0.5, "speed": 0.1}])
-def test_one_device_and_eight_agree(controller):
-    raw = tiny_dcgan()
+def test_one_device_and_eight_agree():
+    raw, controller = tiny_dcgan(), {**ACCURACY, "p": 0.5, "speed": 0.1}
     raw.order = "simultaneous"
     raw.update({"augment": {**KERAS, "controller": controller}})
     algorithm, layout = build(raw), make_layout()
     image = np.random.RandomState(0).randint(0, 256, (1, 8, 8, 8, 1)).astype(np.uint8)
     batch = {"image": image, "label": np.zeros((1, 8), np.int32)}
     key, found = jax.random.key(0), []
-    for sharding, batch in ((None, batch), (layout.batch, jax.device_put(batch, layout.batches))):
+    spread = jax.device_put(batch, layout.batches)
+    for sharding, reals in ((None, batch), (layout.batch, spread)):
         one = key if sharding is None else jax.device_put(key, layout.replicated)
         step = make_train_step(algorithm, unroll=True, sharding=sharding)
         step = jax.jit(partial(step, phase=algorithm.phases[0]))
-        state, metrics = step(jax.jit(partial(init_state, algorithm))(one), batch, one)
+        state, metrics = step(jax.jit(partial(init_state, algorithm))(one), reals, one)
         found.append((state.aug, metrics, state.d.params))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), *found)
     aug, metrics, _ = found[1]
@@ -88,12 +87,12 @@ def test_one_device_and_eight_agree(controller):
 
 
 def test_resuming_keeps_p(tmp_path):
-    """And what the controller has pooled so far; aug_p is that of the step."""
+    """aug_p is that of the step before its update; leaks are measured at each evaluation."""
     config = shrink(shipped("ada"))
     config.image_size = 8
     config.generator.widths = config.discriminator.widths = (4,)
     config.augment.controller.speed = 0.5
-    config.augment.measure_leaks = False
+    config.augment.measure_leaks = True
     config.augment.controller.p = 0.5
     config.total_steps = 2
     half = train(config, tmp_path)
@@ -101,6 +100,8 @@ def test_resuming_keeps_p(tmp_path):
     whole = train(config, tmp_path)
     rows = {row["step"]: row for row in read_metrics(tmp_path / "metrics.jsonl") if "r_t" in row}
     np.testing.assert_allclose(rows[3]["aug_p"], half.aug["p"], rtol=1e-6)
+    evaluated = [row for row in read_metrics(tmp_path / "metrics.jsonl") if "val_d_loss" in row]
+    assert all(0 <= row["leak_rotation"] <= 1 for row in evaluated)
     p = 0.5
     for step in range(1, 5):
         np.testing.assert_allclose(rows[step]["aug_p"], p, rtol=1e-5)
