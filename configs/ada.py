@@ -1,6 +1,6 @@
 """Adaptive discriminator augmentation (Karras et al. 2020), in the form of Keras' example.
 
-Embedded emoji at 32x32, for two CPU cores; at 64x64 and the full width, for an hour of them:
+400 embedded emoji at 32x32, for two CPU cores; all at 64x64 and the full width:
     python -m ganjax.main --config=configs/ada.py
     python -m ganjax.main --config=configs/ada.py:emoji64
 
@@ -53,13 +53,17 @@ FULL = {
 
 PRESETS = {
     "": {},
-    "emoji64": {**AT_64, "batch_size": 32, "data": {"fit": "resize"}},
+    "emoji64": {**AT_64, "batch_size": 32, "data": {"num_examples": 0}},
     # 400 passes of its 5,994 training images. The example's epoch is five passes.
     "caltech_birds2011": {
         **AT_64,
         "batch_size": 128,
         "total_steps": 18_800,
-        "data": {"source": "tfds:caltech_birds2011", "fit": "resize"},
+        "data": {
+            "source": "tfds:caltech_birds2011",
+            "fit": "bounding_box",
+            "num_examples": 0,
+        },
         "log_every": 47,
         "sample_every": 1_175,
         "eval_every": 235,
@@ -68,7 +72,7 @@ PRESETS = {
     "cifar10": {
         **FULL,
         "total_steps": 100_000,
-        "data": {"source": "tfds:cifar10", "fit": "resize", "on_device": True},
+        "data": {"source": "tfds:cifar10", "num_examples": 0, "on_device": True},
         "generator": {"widths": (128, 128, 128)},
         "discriminator": {"widths": (128, 128, 128)},
         "augment": ADA,
@@ -77,7 +81,7 @@ PRESETS = {
         **FULL,
         **AT_64,
         "total_steps": 100_000,
-        "data": {"source": "tfds:celeb_a", "fit": "resize"},
+        "data": {"source": "tfds:celeb_a", "num_examples": 0},
         "augment": ADA,
     },
 }
@@ -107,6 +111,14 @@ def get_config(preset: str = "") -> ConfigDict:
                 "num_classes": 1,
                 "channels": 3,
                 "fit": "resize",
+                "mirror": False,
+                "num_examples": 400,
+                "fraction": 1.0,
+                "subset_seed": 0,
+                "background": (255, 255, 255),
+                "labels_file": "",
+                "min_side": 1,
+                "max_skipped": 0,
                 "on_device": False,
             },
             "log_every": 10,

@@ -6,6 +6,12 @@ Grey emoji at 32x32, about 5 minutes on two CPU cores:
 The networks at 64x64, at full width:
     python -m ganjax.main --config=configs/dcgan_noisy.py:emoji64
 
+The same on a folder of images of your own, such as those renders (sub-folders, sizes and kinds of
+files do not matter; look at it first, with ganjax.data.show):
+    python -m ganjax.data.show --config=configs/dcgan_noisy.py:folder \\
+        --config.data.source=folder:PATH
+    python -m ganjax.main --config=configs/dcgan_noisy.py:folder --config.data.source=folder:PATH
+
 What weakens the discriminator: discriminator.dropout, d_optimiser.learning_rate,
 discriminator.widths, targets.noise, targets.flip. Against mode collapse: both learning rates,
 batch_size.
@@ -13,16 +19,19 @@ batch_size.
 
 from ml_collections import ConfigDict
 
+FULL_WIDTH = {
+    "total_steps": 20_000,
+    "batch_size": 128,
+    "image_size": 64,
+    "ema": {"decay": 0.999},
+    "generator": {"widths": (512, 256, 128, 64)},
+    "discriminator": {"widths": (64, 128, 256, 512)},
+}
 PRESETS = {
     "": {},
-    "emoji64": {
-        "total_steps": 20_000,
-        "batch_size": 128,
-        "image_size": 64,
-        "ema": {"decay": 0.999},
-        "generator": {"widths": (512, 256, 128, 64)},
-        "discriminator": {"widths": (64, 128, 256, 512)},
-    },
+    "emoji64": FULL_WIDTH,
+    # A few bad files among 40,000 are no reason not to train.
+    "folder": FULL_WIDTH | {"data": {"source": "folder:lego", "max_skipped": 40}},
 }
 
 
@@ -50,6 +59,14 @@ def get_config(preset: str = "") -> ConfigDict:
                 "num_classes": 1,
                 "channels": 1,
                 "fit": "resize",
+                "mirror": False,
+                "num_examples": 0,
+                "fraction": 1.0,
+                "subset_seed": 0,
+                "background": (255, 255, 255),
+                "labels_file": "",
+                "min_side": 1,
+                "max_skipped": 0,
                 "on_device": False,
             },
             "log_every": 10,

@@ -2,8 +2,10 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from absl import app, flags, logging
+from ml_collections import config_flags
 
 from ganjax import signals
 from ganjax.errors import UserError
@@ -38,8 +40,8 @@ def run(
             text = str(error)
             if "Traceback" in text:  # A config file's own error comes wrapped in all of it.
                 text = text.strip().splitlines()[-1]
-            elif isinstance(error, KeyError):  # Whose str is a repr.
-                text = f"the config has no field {error.args[0]}"
+            elif isinstance(error, AttributeError | KeyError):
+                text = _no_field(error, argv)
             _fail(text)
         words = rest[1:]
         if commands and words:
@@ -64,6 +66,33 @@ def run(
     signals.quit_at_once("it had not begun")
     define_flags()
     app.run(guarded, flags_parser=parse)
+
+
+def define_config() -> None:
+    """Defines --config, the flag of a config file and of all its fields."""
+    config_flags.DEFINE_config_file(
+        "config", None, "A file of configs/, with :<preset> behind it if wanted.", lock_config=True
+    )
+
+
+def check_config(argv: list[str]) -> None:
+    """Raises UserError if --config names no file (ml_collections answers with a page)."""
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name == "config":
+            path = (value if equals else following).partition(":")[0]
+            if not Path(path).is_file():
+                raise UserError(f"--config={path}: there is no such file")
+
+
+def _no_field(error: object, argv: list[str]) -> str:
+    """One line of what ml_collections raises: an AttributeError of a KeyError of its text."""
+    while isinstance(error, Exception) and error.args:
+        error = error.args[0]
+    name, *hints = str(error).splitlines()
+    name = name.strip("'")
+    typed = [word for word in argv if word.partition("=")[0].endswith(f".{name}")]
+    return "; ".join([f"{(typed or [name])[0]}: the config has no field {name}", *hints])
 
 
 def _fail(message: object) -> None:

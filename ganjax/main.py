@@ -12,20 +12,8 @@ from ganjax.errors import UserError
 
 def define_flags() -> None:
     """Defines this command's flags; not on import, where another command's would clash."""
-    config_flags.DEFINE_config_file(
-        "config", None, "A file of configs/, with :<preset> behind it if wanted.", lock_config=True
-    )
+    cli.define_config()
     flags.DEFINE_string("workdir", None, "The run's folder; by default runs/<config name>.")
-
-
-def check_path(argv: list[str]) -> None:
-    """Raises UserError if --config names no file (ml_collections answers with a page)."""
-    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
-        name, equals, value = argument.lstrip("-").partition("=")
-        if argument.startswith("-") and name == "config":
-            path = (value if equals else following).partition(":")[0]
-            if not Path(path).is_file():
-                raise UserError(f"--config={path}: there is no such file")
 
 
 def default_workdir(config_path: str) -> Path:
@@ -54,4 +42,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required="config", check=check_path)
+    cli.run(main, define_flags, required="config", check=cli.check_config)

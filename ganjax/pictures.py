@@ -50,7 +50,7 @@ def check_size(run: Trained, num: int, per_row: int, *, captioned: bool = False)
         side *= math.ceil(images.CAPTIONED_SIDE / side)
     if num * per_row * side**2 > Image.MAX_IMAGE_PIXELS:
         raise UserError(
-            f"--num={num}: {num * per_row} images of {side}x{side} are more than the "
+            f"--num={num}: {num} x {per_row} images of {side}x{side} are more than the "
             f"{Image.MAX_IMAGE_PIXELS} pixels that a picture may have; set less, or take "
             "--raw=<name>.npz without --out"
         )

@@ -13,6 +13,9 @@ from ganjax.config import RunConfig
 from ganjax.errors import UserError
 from ganjax.writer import Writer
 
+# The engine's own. Any other metric is NaN in a step that does not measure it.
+ALWAYS = ("d_loss", "g_loss", "d_grad_norm", "g_grad_norm")
+
 
 class NonFiniteError(UserError):
     """A loss or a gradient is infinite or NaN."""
@@ -33,6 +36,8 @@ class Report:
         self._folder = folder
         self._config = config
         self._begun = time.perf_counter()
+        # Each metric as last measured.
+        self._latest = {}
         # (step, figures) of the last evaluation.
         self._evaluated = (0, {})
         # (time, reals since then) of the rate: all that a run does but the first compilation.
@@ -44,13 +49,16 @@ class Report:
         Args:
           step: of the metrics.
           seen: the reals that the discriminator was trained on in the step.
-          metrics: scalars on the device.
+          metrics: scalars on the device; those not of the engine are NaN where this step does
+            not measure them, and written as last measured.
 
         Raises:
-          NonFiniteError: one of them is not finite.
+          NonFiniteError: one of them is not finite, or is NaN though it is the engine's.
         """
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        values = {n: v for n, v in values.items() if n in ALWAYS or not math.isnan(v)}
         self._check(step, values)
+        self._latest |= values
         now = time.perf_counter()
         self._writer.advance()
         if self._window is None:
@@ -61,6 +69,7 @@ class Report:
             self._window = (since, count + seen)
         if step % self._config.log_every == 0 or step == self._config.total_steps:
             since, count = self._window
+            values = dict(sorted(self._latest.items()))
             if count:
                 values["images_per_second"] = count / (now - since)
                 self._window = (now, 0)

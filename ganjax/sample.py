@@ -101,11 +101,10 @@ def main(argv: list[str]) -> None:
     out = values.out
     if out is None and values.raw is None:
         out = "samples.png" if command == "grid" else f"{command}.png"
-    out = out if out is None else _writable("out", out, (".png", ".gif"))
+    pictures_end = (".png", ".gif") if command == "interpolate" else (".png",)
+    out = out if out is None else _writable("out", out, pictures_end)
     raw = values.raw if values.raw is None else _writable("raw", values.raw, (".npz",))
     film = out is not None and out.suffix == ".gif"
-    if film and command != "interpolate":
-        raise UserError(f"--out={out}: only interpolate makes a GIF; end its name in .png")
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
     from ganjax import images, pictures

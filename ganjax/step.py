@@ -53,7 +53,7 @@ def make_train_step(
     range, or floats, taken as they are. `key` is the run's root key, the same at every step.
     Metrics are float32 scalars: d_loss (with its penalty), g_loss, the gradient norms
     d_grad_norm and g_grad_norm, and the algorithm's own; those of D are means over its
-    n_critic updates.
+    n_critic updates, those of a lazy penalty NaN in the steps between.
 
     Args:
       algorithm: what to train.
@@ -76,6 +76,8 @@ def make_train_step(
             "a step; set n_critic=1 or the alternating order"
         )
     move = ORDERS[algorithm.order]
+    if algorithm.penalty_interval > 1:
+        algorithm = algorithm._replace(penalty=_lazy(algorithm))
     repeat = _unrolled if unroll or algorithm.n_critic == 1 else _scanned
 
     def train_step(state, batch, key, *, phase):
@@ -91,9 +93,10 @@ def make_eval_step(algorithm: Algorithm, *, sharding: NamedSharding | None = Non
     """`eval_step(state, batch, index, key, *, phase) -> metrics`: D's loss on held-out reals.
 
     What D's update would report for these reals and fresh fakes, in training form (dropout
-    acts, BatchNorm is of the batch), but nothing is updated; names carry "val_". `index` is
-    the batch's number in the evaluation. A gap to the training loss that grows is a critic
-    that memorises its data (Gulrajani et al. 2017, figure 5b).
+    acts, BatchNorm is of the batch; a lazy penalty acts every time, once), but nothing is
+    updated; names carry "val_". `index` is the batch's number in the evaluation. A gap to the
+    training loss that grows is a critic that memorises its data (Gulrajani et al. 2017,
+    figure 5b).
 
     Args:
       algorithm: as for `make_train_step`.
@@ -171,6 +174,23 @@ class _Turn(NamedTuple):
         loss, metrics = self.d_loss(scores)
         penalty, more = self.penalty(params, vars, fake)
         return loss + penalty, (new_vars, metrics | more)
+
+
+def _lazy(algorithm: Algorithm) -> Callable:
+    """The penalty where step % penalty_interval is 0; between nothing, and NaN for its metrics."""
+    interval = algorithm.penalty_interval
+
+    def lazy(params, vars, fake, context):
+        def due():
+            value, metrics = algorithm.penalty(params, vars, fake, context)
+            return interval * value, metrics
+
+        value, metrics = jax.eval_shape(due)
+        unmeasured = {name: jnp.full(m.shape, jnp.nan, m.dtype) for name, m in metrics.items()}
+        skipped = jnp.zeros(value.shape, value.dtype), unmeasured
+        return jax.lax.cond(context.step % interval == 0, due, lambda: skipped)
+
+    return lazy
 
 
 def _turns(algorithm, state, batch, key, phase: Phase, sharding) -> Callable[..., _Turn]:

@@ -73,8 +73,8 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
     measure_leaks = leaks.make_measure(algorithm, key=key, sampler=sampler)
     least_leaks = {}  # Since this process began.
     all_finite = jax.jit(_all_finite, out_shardings=layout.replicated)
-    fixed = jax.device_put(steps.sample_inputs(algorithm, key, GRID_IMAGES), layout.replicated)
-
+    pictured = _pictured(algorithm.num_classes)
+    fixed = jax.device_put(steps.sample_inputs(algorithm, key, pictured), layout.replicated)
     names = _names(algorithm.num_classes, splits[0][0])
 
     with (
@@ -90,9 +90,11 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
         )
         done = int(state.step)
         if done >= config.total_steps:
+            on = f"To train on: --config.total_steps={2 * done}"
+            if "config.total_steps" not in config.continuable:
+                on = "Its learning rates have fallen to 0"
             writer.say(
-                f"{folder} is finished at step {done}. To train on: "
-                f"--config.total_steps={2 * done}; to begin anew: another --workdir"
+                f"{folder} is finished at step {done}. {on}; to begin anew: another --workdir"
             )
             return state
         if _is_past_its_best(checkpoints, config, done):
@@ -113,6 +115,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
                 start=done,
                 sharding=layout.batches,
                 on_device=config.data.on_device,
+                mirror=config.data.mirror,
             )
             seen = phase.batch_size * algorithm.n_critic
             for batch in batches:
@@ -175,7 +178,12 @@ def _names(num_classes: int, source: sources.Source) -> list[str]:
     if num_classes == 1:
         return []
     names = source.label_names or [str(i) for i in range(num_classes)]
-    return [names[i % num_classes] for i in range(GRID_IMAGES)]
+    return [names[i % num_classes] for i in range(_pictured(num_classes))]
+
+
+def _pictured(num_classes: int) -> int:
+    """Images of a grid: each class as often, where there is room for all."""
+    return GRID_IMAGES // num_classes * num_classes or GRID_IMAGES
 
 
 def _is_due(config: configs.RunConfig, done: int) -> bool:

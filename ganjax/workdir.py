@@ -9,7 +9,7 @@ from pathlib import Path
 import filelock
 
 from ganjax import checkpoint
-from ganjax.config import CONTINUABLE, ConfigError, Loaded, RunConfig, differences, load
+from ganjax.config import ConfigError, Loaded, RunConfig, differences, load
 
 CONFIG = "config.json"
 
@@ -24,7 +24,7 @@ def claim(workdir: Path, config: RunConfig) -> None:
     ours = config.model_dump(mode="json")
     if checkpoint.exist(workdir):
         theirs = _read(path)
-        changed = [n for n in differences(ours, theirs) if n not in CONTINUABLE]
+        changed = [n for n in differences(ours, theirs) if n not in config.continuable]
         if changed:
             raise ConfigError(
                 f"{workdir} holds a run with another {', '.join(changed)} (see {path}): set that, "

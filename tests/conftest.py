@@ -4,14 +4,23 @@ import os
 import runpy
 from pathlib import Path
 
+# One core a worker: compiling takes one thread anyway, and the threads of several JAX processes
+# on the same cores wait for each other, spinning.
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+    os.sched_setaffinity(0, {cores[worker % len(cores)]})
+
 # Half of a test's time is LLVM's optimisation of code that runs once.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
 ).strip()
 
 import jax
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,10 +40,39 @@ def _compilation_cache(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("xla"))
     before = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    # What is remembered of folders of images.
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
     jax.config.update("jax_compilation_cache_dir", folder)
     yield
     if before is not None:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = before
+
+
+# Fields of DataConfig as most configs have them; the rest names the set.
+DATA = {
+    "label": "",
+    "num_classes": 1,
+    "channels": 3,
+    "fit": "resize",
+    "mirror": False,
+    "num_examples": 0,
+    "fraction": 1.0,
+    "subset_seed": 0,
+    "background": (255, 255, 255),
+    "labels_file": "",
+    "min_side": 1,
+    "max_skipped": 0,
+    "on_device": False,
+}
+
+
+def write_images(folder, count, size=64):
+    """A folder of PNG files, of noise; returns it."""
+    folder.mkdir(parents=True)
+    noise = np.random.RandomState(0).randint(0, 256, (count, size, size), np.uint8)
+    for i, image in enumerate(noise):
+        Image.fromarray(image).save(folder / f"{i:03}.png")
+    return folder
 
 
 def shipped(name: str, preset: str = ""):
@@ -58,6 +96,8 @@ def shrink(config):
                     group[name] = (4, 2)
                 elif name.endswith("_width"):
                     group[name] = 4
+    if config.data.fit == "bounding_box":
+        config.data.fit = "resize"  # The boxes of TFDS's mock data are random numbers.
     if config.get("augment", {}).get("measure_leaks"):
         config.augment.measure_leaks = False  # Of 1,200 images; test_ada.py has it in a run.
     config.evaluation.log_likelihood = min(config.evaluation.log_likelihood, 20)

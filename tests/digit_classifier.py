@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from conftest import DATA
 from flax import linen as nn
 
 from ganjax.config import DataConfig
@@ -40,14 +41,8 @@ class CNN(nn.Module):
 
 def digits(split: str) -> tuple[np.ndarray, np.ndarray]:
     """mnist5k's images, uint8 (N, 32, 32, 1), and labels (N,)."""
-    data = DataConfig(
-        source="embedded:mnist5k",
-        label="label",
-        num_classes=10,
-        channels=1,
-        fit="pad",
-        on_device=False,
-    )
+    digits = {"label": "label", "num_classes": 10, "channels": 1, "fit": "pad"}
+    data = DataConfig(source="embedded:mnist5k", **DATA | digits)
     source = open_source(data, split, image_size=SIZE)
     batch = source.fetch(np.arange(source.size))
     return batch["image"], batch["label"]

@@ -25,10 +25,16 @@ def command(module, *arguments):
     [
         (["--config=configs/nope.py"], "--config=configs/nope.py: there is no such file"),
         (["--config", "configs/nope.py"], "--config=configs/nope.py: there is no such file"),
-        (["--config=configs/wgan_gp.py", "--config.zebra=3"], "zebra"),
+        (
+            ["--config=configs/wgan_gp.py", "--config.zebra=3"],
+            "--config.zebra=3: the config has no",
+        ),
         (["--config=configs/wgan_gp.py", "--config.ema.decay=nan"], "config.ema.decay=nan: should"),
         (["--config=configs/wgan_gp.py:big"], "preset 'big': there are celeb_a"),
-        (["--config=configs/wgan_gp.py", "--config.n_critik=3"], 'Did you mean "n_critic"'),
+        (
+            ["--config=configs/wgan_gp.py", "--config.n_critik=3"],
+            'critik; Did you mean "n_critic"',
+        ),
         (["--config=configs/wgan_gp.py", "--config.n_critic=x"], "--config.n_critic=x: invalid"),
         (["--config=configs/wgan_gp.py", "--config.n_critic=0"], "config.n_critic=0: should be"),
         (["--config=configs/wgan_gp.py", "--wrkdir=3"], "Did you mean: workdir"),
@@ -46,6 +52,34 @@ def test_what_is_wrong_is_one_line(arguments, message, tmp_path):
     assert line.startswith("ganjax: ")
     assert message in line
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "message"),
+    [
+        ("prepare", ["--source=embedded:mnist5k", "--size=28"], "--out is missing"),
+        ("prepare", ["--source=mnist", "--size=28", "--out=OUT"], "'mnist': write embedded:<name>"),
+        (
+            "prepare",
+            ["--source=folder:OUT", "--size=28", "--out=OUT", "--background=white"],
+            "--background=white: write R,G,B, each from 0 to 255",
+        ),
+        (
+            "show",
+            ["--config=configs/dcgan_noisy.py:folder", "--config.data.source=folder:OUT"],
+            "there is no such folder; set --config.data.source=folder:<path>",
+        ),
+    ],
+)
+def test_data_commands(module, arguments, message, tmp_path):
+    arguments = [each.replace("OUT", str(tmp_path / "out")) for each in arguments]
+    result = command(f"ganjax.data.{module}", *arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("ganjax: ")
+    assert message in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_sample_without_a_run(tmp_path):

@@ -31,7 +31,10 @@ def peer(function):
     return call
 
 
-PEERS = {conv: peer(lax.conv_general_dilated), conv_transpose: peer(lax.conv_transpose)}
+PEERS = {
+    conv: peer(lax.conv_general_dilated),
+    conv_transpose: peer(partial(lax.conv_transpose, transpose_kernel=True)),
+}
 both = pytest.mark.parametrize("function", PEERS, ids=lambda f: f.__name__)
 
 # (function, (H, W), (h, w), strides, padding). Windows are kept within the input and padding
@@ -65,14 +68,15 @@ def normal(*shape, scale=1.0, seed=0):
     return (scale * np.random.RandomState(seed).randn(*shape)).astype(np.float32)
 
 
-def inputs(size, window):
-    return normal(BATCH, *size, INPUTS), normal(*window, INPUTS, OUTPUTS, scale=0.3, seed=1)
+def inputs(function, size, window):
+    channels = (INPUTS, OUTPUTS) if function in (conv, PEERS[conv]) else (OUTPUTS, INPUTS)
+    return normal(BATCH, *size, INPUTS), normal(*window, *channels, scale=0.3, seed=1)
 
 
 def arguments(case):
     """((x, k, c), (strides, padding)); c weights the output."""
     function, size, window, *geometry = case
-    x, k = inputs(size, window)
+    x, k = inputs(function, size, window)
     shape = jax.eval_shape(lambda: PEERS[function](x, k, *geometry)).shape
     return (x, k, normal(*shape, seed=2)), geometry
 
@@ -248,8 +252,8 @@ def test_matches_pytorch(case):
             want[key] = value.transpose(0, 2, 3, 1)
         elif name == "conv":
             want[key] = value.transpose(2, 3, 1, 0)
-        else:  # It is the kernel of the convolution whose gradient this is: turned by half.
-            want[key] = value.transpose(2, 3, 0, 1)[::-1, ::-1]
+        else:  # (I, O, h, w).
+            want[key] = value.transpose(2, 3, 1, 0)
     args = [want.pop(key) for key in ("x", "k", "c")]
     assert_near(derivatives(function, *args, strides, pads), want)
 
@@ -259,7 +263,7 @@ def test_third_order_matches_lax(function):
     def third(f):
         q = penalty(penalty(scalar(f, (2, 2), "SAME"), 0), 1)
         with jax.default_matmul_precision("highest"):
-            qx, qk = jax.jit(jax.grad(q, (0, 1)))(*inputs((4, 3), (3, 3)))
+            qx, qk = jax.jit(jax.grad(q, (0, 1)))(*inputs(function, (4, 3), (3, 3)))
         return {"qx": qx, "qk": qk}
 
     assert_near(third(function), third(PEERS[function]))
@@ -287,7 +291,7 @@ def equations(jaxpr):
 def penalty_forms(function):
     """(what differs from 1, layout) of each convolution in the gradient of a penalty."""
     gradient = jax.grad(penalty(scalar(function, (2, 2), "SAME"), 0), 1)
-    found = equations(jax.make_jaxpr(gradient)(*inputs((8, 6), (4, 4))).jaxpr)
+    found = equations(jax.make_jaxpr(gradient)(*inputs(function, (8, 6), (4, 4))).jaxpr)
     return {
         (tuple(d for d in DILATIONS if set(e.params[d]) != {1}), e.params["dimension_numbers"])
         for e in found
@@ -310,7 +314,7 @@ def test_lax_leaves_the_three_forms(function):
 @both
 @pytest.mark.parametrize("axes", [(0, None), (0, 0)], ids=["x", "x_and_k"])
 def test_vmap_is_a_loop(function, axes):
-    x, k = normal(3, BATCH, 6, 5, INPUTS), normal(3, 3, 3, INPUTS, OUTPUTS, seed=1)
+    x, k = (jnp.stack([a, 2 * a, -a]) for a in inputs(function, (6, 5), (3, 3)))
 
     def f(x, k):
         y, vjp = jax.vjp(lambda x, k: function(x, k, (2, 2), "SAME"), x, k)
@@ -329,9 +333,9 @@ def test_vmap_is_a_loop(function, axes):
     ("x", "k", "dtype", "padding", "message"),
     [
         ((2, 4, 4, 3), (3, 3, 2, 4), "float32", "SAME", r"needed, not \(2, 4, 4, 3\)"),
-        ((2, 4, 4, 3), (3, 3, 3, 4), "bfloat16", "SAME", "float32 but the kernel is bfloat16"),
-        ((2, 2, 2, 3), (3, 3, 3, 4), "float32", -1, "padding -1"),
-        ((2, 4, 4, 3), (3, 3, 3, 4), "float32", "FULL", "FULL"),
+        ((2, 4, 4, 3), (3, 3, 3, 3), "bfloat16", "SAME", "float32 but the kernel is bfloat16"),
+        ((2, 2, 2, 3), (3, 3, 3, 3), "float32", -1, "padding -1"),
+        ((2, 4, 4, 3), (3, 3, 3, 3), "float32", "FULL", "FULL"),
     ],
     ids=["channels", "dtype", "empty", "padding"],
 )
@@ -343,9 +347,11 @@ def test_errors(function, x, k, dtype, padding, message):
 @pytest.mark.parametrize("name", ["Conv", "ConvTranspose"])
 @pytest.mark.parametrize(("padding", "use_bias"), [("SAME", True), (1, False)])
 def test_layers_match_flax(name, padding, use_bias):
-    x, _ = inputs((7, 5), (4, 4))
+    x = normal(BATCH, 7, 5, INPUTS)
     settings = {"strides": (2, 2), "padding": padding, "use_bias": use_bias}
-    ours, flax = (getattr(m, name)(OUTPUTS, (4, 4), **settings) for m in (layers, nn))
+    more = {"transpose_kernel": True} if name == "ConvTranspose" else {}
+    ours = getattr(layers, name)(OUTPUTS, (4, 4), **settings)
+    flax = getattr(nn, name)(OUTPUTS, (4, 4), **settings, **more)
     variables = flax.init(jax.random.key(0), x)
     if use_bias:
         variables["params"]["bias"] = jnp.asarray(normal(OUTPUTS))

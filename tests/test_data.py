@@ -4,10 +4,11 @@ import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from conftest import DATA
 from PIL import Image
 
 from ganjax.config import DataConfig
-from ganjax.data import pipeline, sources
+from ganjax.data import fit, pipeline, splits
 from ganjax.data.sources import DataError, open_source
 from ganjax.phases import Phase
 from ganjax.sharding import make_layout
@@ -15,9 +16,8 @@ from ganjax.sharding import make_layout
 PHASE = Phase(start=0, stop=1_000, batch_size=16, image_size=32)
 
 
-def opened(name, split, *, image_size, label="", num_classes=1, **fields):
-    data = DataConfig(source=name, label=label, num_classes=num_classes, on_device=False, **fields)
-    return open_source(data, split, image_size=image_size)
+def opened(name, split, *, image_size, **fields):
+    return open_source(DataConfig(source=name, **DATA | fields), split, image_size=image_size)
 
 
 def digits(split="train"):
@@ -69,8 +69,8 @@ def test_embedded_emoji_resized_and_grey():
 def test_resize_crops_the_central_square():
     image = np.zeros((20, 10, 3), np.uint8)
     image[5:15] = 200
-    assert np.all(sources.FITS["resize"](image, 5) == 200)
-    up = sources.FITS["resize"](image, 20)
+    assert np.all(fit.FITS["resize"](image, 5) == 200)
+    up = fit.FITS["resize"](image, 20)
     expected = Image.fromarray(image[5:15]).resize((20, 20), Image.Resampling.BICUBIC)
     assert np.array_equal(up, np.asarray(expected))
 
@@ -78,7 +78,7 @@ def test_resize_crops_the_central_square():
 def test_pad_centres_on_the_background():
     image = np.full((2, 2, 3), 7, np.uint8)
     image[1, 1] = 9
-    padded = sources.FITS["pad"](image, 4)
+    padded = fit.FITS["pad"](image, 4)
     assert np.all(padded[0] == 7)
     assert np.all(padded[2, 2] == 9)
 
@@ -172,7 +172,7 @@ def test_eval_batches_are_limited():
 
 
 def test_tfds_without_tensorflow():
-    with tfds.testing.mock_data(num_examples=12):
+    with tfds.testing.mock_data(num_examples=40):
         source = opened("tfds:cifar10", "train", image_size=16, channels=3, fit="resize")
         held = opened("tfds:cifar10", "validation", image_size=16, channels=1, fit="resize")
         assert source.label_names == ()
@@ -188,7 +188,7 @@ IMAGES = {"image_size": 32, "channels": 3, "fit": "resize"}
 
 def test_labels_of_tfds_sets():
     """Classes, a binary attribute, integers that have no names."""
-    with tfds.testing.mock_data(num_examples=30):
+    with tfds.testing.mock_data(num_examples=60):
         classes = opened("tfds:cifar10", "train", label="label", num_classes=10, **IMAGES)
         assert len(classes.label_names) == 10
         blond = opened(
@@ -217,6 +217,7 @@ def test_labels_of_tfds_sets():
         ("tfds:celeb_a", "attributes/Blond", 2, r"label='attributes/Blond': attributes has \['5_o"),
         ("tfds:celeb_a", "attributes", 2, r"label='attributes': labels are integers or booleans"),
         ("tfds:celeb_a", "attributes/Blond_Hair/x", 2, r"Blond_Hair has \[\], not 'x'"),
+        ("tfds:voc", "objects/label", 20, r"label='objects/label': objects has \[\], not 'label'"),
         ("tfds:cifar10", "image", 2, r"label='image': labels are integers or booleans"),
         ("embedded:emoji64", "tags", 2, r"label='tags': embedded:emoji64 has 'label' only"),
         ("embedded:emoji64", "label", 10, r"num_classes=10: .* has 8 classes"),
@@ -238,7 +239,7 @@ def test_labels_that_cannot_be(name, label, classes, message):
         ("embedded:mnist", "'embedded:mnist': there are mnist5k, emoji64 only"),
         ("tfds:no_such_set", "TFDS has no set of that name"),
         ("tfds:cifar10/foo", "TFDS has no set of that name"),
-        ("tfds:celeb_a", "tfds build celeb_a --file_format=array_record"),
+        ("tfds:celeb_a", "python -m ganjax.data.prepare --source=tfds:celeb_a"),
         ("tfds:imdb_reviews", 'no "image"'),
         ("embedded:emoji64", "images of 64x64 do not fit into config.image_size=32"),
     ],
@@ -248,3 +249,58 @@ def test_errors_name_the_mend(name, message, tmp_path, monkeypatch):
     with pytest.raises(DataError, match=message) as caught:
         opened(name, "train", image_size=32, channels=1, fit="pad")
     assert "\n" not in str(caught.value)
+
+
+def test_mirrored_batches():
+    """A fair coin for each position, the same for a run resumed, on the device or off it."""
+    plain, near, far = batches(), batches(mirror=True, on_device=True), batches(mirror=True)
+    coins = pipeline.mirrored(0, 0, 4_500, 0, 64).reshape(2, 2, 16)
+    for flips in coins:
+        image = np.asarray(next(plain)["image"])
+        expected = np.where(flips[..., None, None, None], image[..., ::-1, :], image)
+        for each in (near, far):
+            np.testing.assert_array_equal(next(each)["image"], expected)
+    np.testing.assert_array_equal(next(batches(start=2, mirror=True))["image"], next(far)["image"])
+    every = pipeline.mirrored(0, 0, 4_500, 0, 9_000).reshape(2, -1)
+    assert np.abs(every.mean() - 0.5) < 0.02
+    assert np.abs((every[0] == every[1]).mean() - 0.5) < 0.03
+
+
+def test_subsets_are_nested_and_independent_of_labels():
+    fields = {"image_size": 28, "channels": 1}
+
+    def drawn(split="train", **more):
+        source = opened("embedded:mnist5k", split, **fields, **more)
+        return {image.tobytes() for image in source.fetch(np.arange(source.size))["image"]}
+
+    some, more = drawn(num_examples=100), drawn(fraction=0.2)
+    assert (len(some), len(more)) == (100, 900)
+    assert some < more < drawn()
+    assert some == drawn(num_examples=100, label="label", num_classes=10)
+    assert some != drawn(num_examples=100, subset_seed=1)
+    assert len(drawn("validation", num_examples=100)) == 500, "all held-out images are kept"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_examples": 4_501}, r"num_examples=4501: embedded:mnist5k has 4500 training images"),
+        ({"num_examples": 9, "fraction": 0.5}, r"num_examples=9: config.data.fraction=0.5 is set"),
+    ],
+)
+def test_subsets_that_cannot_be(fields, message):
+    with pytest.raises(DataError, match=message):
+        opened("embedded:mnist5k", "train", image_size=28, channels=1, **fields)
+
+
+@pytest.mark.parametrize(
+    ("counts", "held"),
+    [((500, 30, 10), (50, 3, 1)), ((9, 9, 9), 2), ((3,), 1), ((1, 1), 1), ((100, 4, 4, 4), 11)],
+)
+def test_held_out_tenth(counts, held):
+    """Of every class of ten or more; of all smaller ones together; one at least."""
+    label = np.random.RandomState(1).permutation(np.repeat(np.arange(len(counts)), counts))
+    mask = splits.held_out(label)
+    if isinstance(held, tuple):
+        assert tuple(np.bincount(label[mask])) == held
+    assert mask.sum() == np.sum(held)

@@ -219,7 +219,7 @@ def test_the_label_matters_where_it_should(name, kind):
         (layers.Conv(6, (3, 3)), nn.Conv(6, (3, 3)), (2, 5, 5, 3)),
         (
             layers.ConvTranspose(6, (4, 4), 1, "VALID"),
-            nn.ConvTranspose(6, (4, 4), 1, "VALID"),
+            nn.ConvTranspose(6, (4, 4), 1, "VALID", transpose_kernel=True),
             (2, 1, 1, 3),
         ),
         (layers.Dense(6), nn.Dense(6), (2, 7)),

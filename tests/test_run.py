@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from conftest import ROOT, shipped, shrink
+from conftest import ROOT, shipped, shrink, write_images
 from flax.traverse_util import flatten_dict
 from PIL import Image
 from scipy.special import logsumexp
@@ -63,6 +63,8 @@ def test_every_field_can_be_set_from_the_command_line(name, preset):
 def test_shipped_config_trains_resumes_and_samples(name, preset, tmp_path):
     config = shrink(shipped(name, preset))
     size, channels = config.image_size, config.data.channels
+    if config.data.source.startswith("folder:"):
+        config.data.source = f"folder:{write_images(tmp_path / 'images', 24)}"
     with tfds.testing.mock_data(num_examples=40):
         config.total_steps = 2
         half = train(config, tmp_path)
@@ -216,6 +218,15 @@ def test_another_config_does_not_continue_a_run(tiny, tmp_path):
         train(tiny, tmp_path)
 
 
+def test_a_linear_decay_is_not_stretched(tiny, tmp_path):
+    """More steps would be another schedule from the first step on."""
+    tiny.total_steps, tiny.d_optimiser.decay = 1, "linear"
+    train(tiny, tmp_path)
+    tiny.total_steps = 2
+    with pytest.raises(configs.ConfigError, match=r"another config.total_steps"):
+        train(tiny, tmp_path)
+
+
 def test_divergence_stops_before_it_is_saved(tiny, tmp_path):
     tiny.total_steps, tiny.checkpoint_every = 50, 1
     tiny.n_critic = 1
@@ -293,7 +304,7 @@ def test_a_missing_field_is_named(tiny, tmp_path):
 def test_unprepared_data_is_refused_before_anything_is_made(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "sets"))
     tiny.data.source = "tfds:mnist"
-    with pytest.raises(DataError, match="tfds build mnist"):
+    with pytest.raises(DataError, match=r"ganjax.data.prepare --source=tfds:mnist"):
         train(tiny, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

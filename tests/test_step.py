@@ -250,6 +250,23 @@ def test_eval_step_changes_nothing_and_sees_the_reals(tiny):
     assert not differs(before, state)
 
 
+def test_a_lazy_penalty_acts_in_every_evaluation_once(tiny):
+    """Else val_d_loss would jump where the step happens to be one of the penalty's."""
+    eager = build(tiny)
+    lazy = eager._replace(penalty_interval=4)
+    state, metrics = run(lazy, 3)
+    assert np.isnan(metrics["c_gp"])
+    key, phase = jax.random.key(0), eager.phases[0]
+    one, other = (
+        jax.jit(steps.make_eval_step(each), static_argnames="phase")(
+            state, reals(eager, 0), 0, key, phase=phase
+        )
+        for each in (eager, lazy)
+    )
+    assert one == other
+    assert one["val_c_gp"] > 0
+
+
 def test_impossible_orders_are_refused(tiny):
     algorithm = build(tiny)
     with pytest.raises(ValueError, match="n_critic=2: the simultaneous order"):

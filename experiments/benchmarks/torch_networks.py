@@ -129,14 +129,9 @@ def batch_norms(network: nn.Module) -> list[nn.Module]:
     return [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
 
 
-def _transposed_kernel(kernel):
-    # PyTorch's kernel is that of the convolution whose gradient this is: turned by half.
-    return kernel[::-1, ::-1].transpose(2, 3, 0, 1)
-
-
 # Of a PyTorch layer: Flax's name, that of the weight, and Flax's weight -> PyTorch's.
 FLAX = {
-    nn.ConvTranspose2d: ("ConvTranspose", "kernel", _transposed_kernel),
+    nn.ConvTranspose2d: ("ConvTranspose", "kernel", lambda kernel: kernel.transpose(3, 2, 0, 1)),
     nn.Conv2d: ("Conv", "kernel", lambda kernel: kernel.transpose(3, 2, 0, 1)),
     nn.Linear: ("Dense", "kernel", np.transpose),
     nn.BatchNorm1d: ("BatchNorm", "scale", lambda scale: scale),

@@ -1,1 +1,1 @@
-"""One file per system; each has `Config` (its fields) and `build(config) -> Algorithm`."""
+"""Algorithms: each a module with `Config`, its fields, and `build(config) -> Algorithm`."""

@@ -60,6 +60,8 @@ class Algorithm(NamedTuple):
       d_tx: the discriminator's.
       phases: the run, from step 0 and without gaps.
       penalty: (params, vars, fake, context) -> (weighted scalar, metrics), added to d_loss.
+      penalty_interval: lazy regularisation (Karras et al. 2020, arXiv:1912.04958, section 3.1):
+        the penalty only every so many steps, and as many times as large.
       value_range: black and white, as the networks see them.
       n_critic: updates of D in a train step.
       reals_per_step: batches of reals in a train step: n_critic, or 1 that all updates share.
@@ -83,6 +85,7 @@ class Algorithm(NamedTuple):
     d_tx: optax.GradientTransformation
     phases: tuple[Phase, ...]
     penalty: Callable = no_penalty
+    penalty_interval: int = 1
     value_range: tuple[float, float] = (-1.0, 1.0)
     n_critic: int = 1
     reals_per_step: int = 1

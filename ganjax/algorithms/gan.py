@@ -105,14 +105,21 @@ class Config(RunConfig):
     d_optimiser: OptimiserConfig
     ema: EmaConfig
 
+    @property
+    def continuable(self) -> frozenset[str]:
+        optimisers = (self.g_optimiser, self.d_optimiser)
+        if "linear" not in (getattr(each, "decay", "none") for each in optimisers):
+            return super().continuable
+        # The decay is over total_steps: more of them is another schedule from the start.
+        return super().continuable - {"config.total_steps"}
+
 
 def build(config: Config) -> Algorithm:
     """The GAN as the engine takes it.
 
     Metrics: of losses with logits d_real_acc, d_fake_acc, d_acc and g_acc, of the Wasserstein
-    loss c_wass_loss; c_gp, r1 and r2 where they act (unweighted; of a lazy penalty 0 in the
-    steps between); with augmentation aug_p, its probability in this step, and of losses with
-    logits r_t = E[sign(D(real))].
+    loss c_wass_loss; c_gp, r1 and r2 (unweighted); with augmentation aug_p, its probability in
+    this step, and of losses with logits r_t = E[sign(D(real))].
 
     Args:
       config: its checked fields.
@@ -150,6 +157,7 @@ def build(config: Config) -> Algorithm:
         d_tx=d_tx,
         phases=(Phase(0, config.total_steps, config.batch_size, config.image_size),),
         penalty=penalty(config, nets, augment),
+        penalty_interval=config.penalty.interval,
         value_range=nets.value_range,
         n_critic=config.n_critic,
         reals_per_step={"fresh": config.n_critic, "shared": 1}[config.critic_reals],
@@ -240,4 +248,14 @@ def _check(config: Config) -> None:
                     f"config.targets.{name}={value}: the loss {config.loss!r} has no targets; set "
                     "it to 0 or take another config.loss"
                 )
+    if config.d_halves == "mean" and LOSSES[config.loss].logits is None:
+        raise ConfigError(
+            f"config.d_halves='mean': the loss {config.loss!r} is a difference, not two halves; "
+            "set 'sum'"
+        )
+    if config.conditioning.generator == "none" and config.conditioning.fake_labels == "uniform":
+        raise ConfigError(
+            "config.conditioning.fake_labels='uniform': no network takes labels; set 'reals', or "
+            "config.conditioning.generator and discriminator"
+        )
     check_penalty(config)

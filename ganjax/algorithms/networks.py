@@ -159,7 +159,8 @@ class Networks(NamedTuple):
       generate: (params, vars, z, label, key) -> (images, vars), as in training.
       sample: as `Algorithm.sample`.
       prepare_d: (params, vars) -> the same with spectral normalisation and its one power
-        iteration done: once an update, however often D is then applied.
+        iteration done. All passes of an update start from the same vectors, so they see the
+        same kernels and the vectors move by one iteration.
       discriminate: (prepared params, vars, images, label, key) -> (outputs (N,), vars), as in
         training.
       value_range: as `Algorithm.value_range`.
@@ -335,9 +336,21 @@ def _check_label(config: RunConfig, player: str) -> None:
             f"{field}: there is one class; set config.data.label (such as 'label') and "
             "config.data.num_classes, or 'none'"
         )
+    other = {"generator": "discriminator", "discriminator": "generator"}[player]
+    theirs = getattr(config.conditioning, other)
+    if kind == "none" and theirs != "none":
+        raise ConfigError(
+            f"{field}: config.conditioning.{other} is {theirs!r}, and a label is for both players "
+            "or for neither; set a kind here, or 'none' there"
+        )
     if fields.network == "maxout" and kind != "one_hot":
         raise ConfigError(f"{field}: the network 'maxout' takes 'one_hot' labels; set that")
     if kind == "batch_norm" and not fields.batch_norm:
         raise ConfigError(
             f"{field}: config.{player}.batch_norm is False; set it to True, or another kind"
+        )
+    if kind == "batch_norm" and fields.network == "mlp" and len(fields.widths) < 2:
+        raise ConfigError(
+            f"{field}: the network 'mlp' has no BatchNorm after its first layer, and "
+            f"config.{player}.widths={fields.widths} is one; add widths, or take another kind"
         )

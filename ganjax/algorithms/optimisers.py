@@ -72,8 +72,7 @@ class EmaConfig(Fields):
       decay: of a step; or, 0 here,
       half_life: in reals that D has seen: whatever the batch size, the same memory.
       ramp_up: with half_life: it is at most this share of the reals seen so far, so that the
-        average forgets the first steps soon (Karras et al. 2020, arXiv:1912.04958: 0.05 in
-        its code); 0 turns it off.
+        average forgets the first steps soon; 0 turns it off.
     """
 
     decay: Fraction

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-import jax
-import jax.numpy as jnp
 from pydantic import NonNegativeFloat, PositiveInt
 
 from ganjax import penalties
@@ -28,8 +26,7 @@ class PenaltyConfig(Fields):
       r1: gamma; gamma / 2 times the squared norm at reals (Mescheder et al. 2018); 0 leaves
         it out.
       r2: the same at fakes.
-      interval: lazy regularisation (Karras et al. 2020, arXiv:1912.04958, section 3.1): all
-        penalties only every so many steps, and as many times as large.
+      interval: lazy regularisation; see `Algorithm.penalty_interval`.
     """
 
     weight: NonNegativeFloat
@@ -97,22 +94,7 @@ def penalty(config: RunConfig, nets: Networks, augment: Augmentation | None = No
         values = {name: value(critic, context.batch, fake, context.key) for name, _, value in terms}
         return sum(weight * values[name] for name, weight, _ in terms), values
 
-    return every if fields.interval == 1 else _lazy(every, fields.interval)
-
-
-def _lazy(penalty: Callable, interval: int) -> Callable:
-    """The penalty every `interval` steps, as many times as large, and nothing between."""
-
-    def lazy(params, vars, fake, context):
-        def due():
-            value, metrics = penalty(params, vars, fake, context)
-            return interval * value, metrics
-
-        shapes = jax.eval_shape(due)
-        skipped = partial(jax.tree.map, lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return jax.lax.cond(context.step % interval == 0, due, skipped)
-
-    return lazy
+    return every
 
 
 def check_penalty(config: RunConfig) -> None:

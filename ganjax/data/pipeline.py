@@ -3,8 +3,10 @@
 There is no iterator state to save: a resumed run asks for the batches from its step on.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -14,13 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from ganjax.data.sources import DataError, Source
+from ganjax.data.base import DataError, Source
 from ganjax.phases import Phase
 
 Batch = dict[str, Any]
 
 # An accelerator's memory is for the model; a larger set travels batch by batch.
 ON_DEVICE_BYTES = 2 << 30
+# What reads and decodes: images of files and TFDS sets are decoded while the step runs.
+THREADS = min(16, os.cpu_count() or 1)
+# Images that a thread reads at once where a whole set is read.
+CHUNK = 256
 
 
 @lru_cache(maxsize=4)
@@ -46,14 +52,54 @@ def order(seed: int, start: int, size: int, first: int, count: int) -> np.ndarra
     Returns:
       (count,) indices.
     """
+    return _endless(_permutation, seed, start, size, first, count)
+
+
+def mirrored(seed: int, start: int, size: int, first: int, count: int) -> np.ndarray:
+    """Whether the image at each of the positions of `order` is flipped left to right.
+
+    A fair coin for every position: an image is thrown for anew in every epoch.
+
+    Returns:
+      bool (count,).
+    """
+    return _endless(_coins, seed, start, size, first, count)
+
+
+@lru_cache(maxsize=4)
+def _coins(seed: int, start: int, epoch: int, size: int) -> np.ndarray:
+    # Another stream than the permutation's, whose seed is a list of three.
+    return np.random.RandomState([seed, start, epoch, 1]).randint(2, size=size).astype(bool)
+
+
+def _endless(of_epoch, seed: int, start: int, size: int, first: int, count: int) -> np.ndarray:
+    """Elements first .. first + count of of_epoch(.., 0, size), of_epoch(.., 1, size), ..."""
     positions = np.arange(first, first + count)
     epochs = positions // size
     return np.concatenate(
         [
-            _permutation(seed, start, int(epoch), size)[positions[epochs == epoch] % size]
+            of_epoch(seed, start, int(epoch), size)[positions[epochs == epoch] % size]
             for epoch in np.unique(epochs)
         ]
     )
+
+
+def read_all(source: Source) -> Batch:
+    """The whole set as one batch, read in threads."""
+    pieces = [np.arange(i, min(i + CHUNK, source.size)) for i in range(0, source.size, CHUNK)]
+    whole: Batch = {}
+
+    def read(indices):
+        batch = source.fetch(indices)
+        for name, leaf in batch.items():
+            whole[name][indices] = leaf
+
+    first = source.fetch(pieces[0][:1])
+    whole = {name: np.empty((source.size, *a.shape[1:]), a.dtype) for name, a in first.items()}
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in pool.map(read, pieces):
+            pass
+    return whole
 
 
 def check(source: Source, *, on_device: bool) -> None:
@@ -93,6 +139,7 @@ def train_batches(
     start: int,
     sharding: NamedSharding,
     on_device: bool = False,
+    mirror: bool = False,
 ) -> Iterator[Batch]:
     """The batches of train steps start .. phase.stop, on the devices ahead of their use.
 
@@ -104,6 +151,7 @@ def train_batches(
       start: the first step, anywhere in the phase.
       sharding: of (reals, batch_size, ...) arrays.
       on_device: whether to keep the whole set on the devices and send indices only.
+      mirror: whether images are flipped as `mirrored` says.
 
     Yields:
       {"image": uint8 (reals, batch_size, S, S, C), "label": int32 (reals, batch_size)}.
@@ -112,24 +160,27 @@ def train_batches(
     # Each process reads the columns of the batch that its devices hold, and those alone.
     columns = _local_columns(sharding, reals, phase.batch_size)
 
-    def indices(step: int) -> np.ndarray:
+    def places(of, step: int) -> np.ndarray:
+        """What `order` or `mirrored` says of this process's part of a step's batches."""
         count = reals * phase.batch_size
-        first = (step - phase.start) * count
-        every = order(seed, phase.start, source.size, first, count)
+        every = of(seed, phase.start, source.size, (step - phase.start) * count, count)
         return every.reshape(reals, phase.batch_size)[:, columns]
 
     def read(step: int) -> Batch:
-        local = indices(step)
+        local = places(order, step)
         flat = source.fetch(local.reshape(-1))
+        if mirror:
+            flips = places(mirrored, step).reshape(-1, 1, 1, 1)
+            flat["image"] = np.where(flips, flat["image"][:, :, ::-1], flat["image"])
         return {name: leaf.reshape(*local.shape, *leaf.shape[1:]) for name, leaf in flat.items()}
 
-    finish = lambda batch: batch  # noqa: E731
-    if on_device:
-        finish = _gather(source, sharding)
-        read = lambda step: {"index": indices(step).astype(np.int32)}  # noqa: E731
+    def read_indices(step: int) -> Batch:
+        batch = {"index": places(order, step).astype(np.int32)}
+        return batch | {"mirror": places(mirrored, step)} if mirror else batch
 
-    steps = grain.MapDataset.source(_Steps(read, phase.stop))[start:]
-    options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+    finish = _gather(source, sharding) if on_device else lambda batch: batch
+    steps = grain.MapDataset.source(_Steps(read_indices if on_device else read, phase.stop))[start:]
+    options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=2 * THREADS)
     put = lambda batch: finish(_put(batch, sharding, phase.batch_size))  # noqa: E731
     return _ahead(map(put, steps.to_iter_dataset(options)))
 
@@ -167,12 +218,18 @@ def _put(batch: Batch, sharding: NamedSharding, batch_size: int) -> Batch:
 def _gather(source: Source, sharding: NamedSharding) -> Callable[[Batch], Batch]:
     """Index batches -> image batches, from arrays that stay on every device."""
     replicated = NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
-    arrays = jax.device_put(source.fetch(np.arange(source.size)), replicated)
-    take = jax.jit(
-        lambda arrays, index: {n: jnp.take(a, index, axis=0) for n, a in arrays.items()},
-        out_shardings=sharding,
-    )
-    return lambda batch: take(arrays, batch["index"])
+    arrays = jax.device_put(read_all(source), replicated)
+
+    def take(arrays, batch):
+        taken = {n: jnp.take(a, batch["index"], axis=0) for n, a in arrays.items()}
+        if "mirror" in batch:
+            image = taken["image"]
+            flips = jnp.expand_dims(batch["mirror"], (2, 3, 4))
+            taken["image"] = jnp.where(flips, jnp.flip(image, axis=3), image)
+        return taken
+
+    take = jax.jit(take, out_shardings=sharding)
+    return lambda batch: take(arrays, batch)
 
 
 def _ahead(iterator: Iterable, depth: int = 2) -> Iterator:

@@ -39,33 +39,40 @@ class Conv(nn.Module):
     kernel_init: Initializer = nn.initializers.lecun_normal()
 
     function = staticmethod(ops.conv)
+    inputs_axis = 2  # Of the kernel.
 
     @nn.compact
     def __call__(self, x: jax.Array, beside: jax.Array | None = None) -> jax.Array:
         channels = x.shape[-1]
-        shape = (*self.kernel_size, channels + _width(beside), self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape[-1:]) if self.use_bias else None
+        shape = [*self.kernel_size, self.features, self.features]
+        shape[self.inputs_axis] = channels + _width(beside)
+        kernel = self.param("kernel", self.kernel_init, tuple(shape))
+        width = (self.features,)
+        bias = self.param("bias", nn.initializers.zeros, width) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = self.function(x, kernel[:, :, :channels], self.strides, self.padding)
+        kernel, rest = jnp.split(kernel, [channels], axis=self.inputs_axis)
+        y = self.function(x, kernel, self.strides, self.padding)
         if beside is not None:
             # Of one image of ones for all samples: no gradient is taken of channels that are
             # nobody's pixels.
-            maps = kernel[:, :, channels:].reshape(*self.kernel_size, 1, -1)
-            maps = self.function(jnp.ones_like(x[:1, :, :, :1]), maps, self.strides, self.padding)
-            maps = maps.reshape(*maps.shape[1:3], -1, self.features)
-            y = y + jnp.tensordot(beside.astype(y.dtype), maps, axes=((1,), (2,)))
+            shape = [*self.kernel_size, -1, -1]
+            shape[self.inputs_axis] = 1
+            ones = jnp.ones_like(x[:1, :, :, :1])
+            maps = self.function(ones, rest.reshape(shape), self.strides, self.padding)
+            maps = maps.reshape(*maps.shape[1:3], *rest.shape[2:])
+            y = y + jnp.tensordot(beside.astype(y.dtype), maps, axes=((1,), (self.inputs_axis,)))
         return y if bias is None else y + bias.reshape(1, 1, 1, -1)
 
 
 class ConvTranspose(Conv):
-    """`flax.linen.ConvTranspose` in two dimensions, closed under differentiation.
+    """`flax.linen.ConvTranspose(transpose_kernel=True)` in two dimensions, likewise closed.
 
-    Attributes as `Conv`; "SAME" gives H' = H * stride. See `ganjax.ops.conv.conv_transpose`
-    for numeric padding.
+    Attributes as `Conv`, and `kernel` is (h, w, O, I); "SAME" gives H' = H * stride. See
+    `ganjax.ops.conv.conv_transpose` for numeric padding.
     """
 
     function = staticmethod(ops.conv_transpose)
+    inputs_axis = 3
 
 
 class Dense(nn.Module):
@@ -226,15 +233,15 @@ def kernel_init(stddev: float, dense: str = "") -> Initializer:
 
     Args:
       stddev: around 0.
-      dense: of a convolution of one window that is a dense layer in truth, which its
-        spatial axes belong to: "inputs" or "outputs", which Glorot's counts.
+      dense: of a convolution to 1x1 ("inputs") or a transposed one from it ("outputs"), which
+        are dense layers in truth: what their kernel's pixels count as, to Glorot's.
     """
     if stddev:
         return nn.initializers.normal(stddev)
     axes = {
         "": {},
         "inputs": {"in_axis": (0, 1, 2), "out_axis": 3},
-        "outputs": {"in_axis": 2, "out_axis": (0, 1, 3)},
+        "outputs": {"in_axis": 3, "out_axis": (0, 1, 2)},
     }[dense]
     return nn.initializers.glorot_uniform(**axes)
 

@@ -98,7 +98,7 @@ def conv(x: jax.Array, kernel: jax.Array, strides=(1, 1), padding: Padding = "SA
     Raises:
       ValueError: the shapes do not fit, or the output would be empty.
     """
-    _check(x, kernel)
+    _check(x, kernel, "(h, w, I, O)", kernel.shape[2:3])
     strides = _pair(strides)
     size, window = x.shape[1:3], kernel.shape[:2]
     if isinstance(padding, str):
@@ -113,16 +113,17 @@ def conv(x: jax.Array, kernel: jax.Array, strides=(1, 1), padding: Padding = "SA
 def conv_transpose(
     x: jax.Array, kernel: jax.Array, strides=(1, 1), padding: Padding = "SAME"
 ) -> jax.Array:
-    """Transposed convolution, as `flax.linen.ConvTranspose` computes it by default.
+    """Transposed convolution: the input gradient of the convolution with the same kernel.
 
-    It is the input gradient of a convolution whose kernel is this one turned by half
-    and with its channels swapped. "SAME" gives H' = H * stride, "VALID" gives
+    As `flax.linen.ConvTranspose(transpose_kernel=True)`, Keras and PyTorch have it. Flax's
+    default turns the kernel by half and swaps its channels, which costs copies of it in every
+    step. "SAME" gives H' = H * stride, "VALID" gives
     H' = H * stride + max(h - stride, 0); numbers pad the stride-dilated input, as in
     `jax.lax.conv_transpose` (they are not PyTorch's `padding`, which is h - 1 - pad).
 
     Args:
       x: (N, H, W, I) images.
-      kernel: (h, w, I, O), of x's dtype.
+      kernel: (h, w, O, I), of x's dtype.
       strides: an int or (vertical, horizontal).
       padding: "SAME", "VALID", an int for every side, or ((top, bottom), (left, right)).
 
@@ -132,7 +133,7 @@ def conv_transpose(
     Raises:
       ValueError: the shapes do not fit, or the output would be empty.
     """
-    _check(x, kernel)
+    _check(x, kernel, "(h, w, O, I)", kernel.shape[3:])
     strides = _pair(strides)
     window = kernel.shape[:2]
     if isinstance(padding, str):
@@ -145,7 +146,6 @@ def conv_transpose(
     if min(size) < 1:
         raise ValueError(f"conv_transpose: padding {padding} leaves nothing of {x.shape[1:3]}")
     forward = tuple((k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(window, pads, strict=True))
-    kernel = lax.rev(kernel, (0, 1)).swapaxes(2, 3)
     return _input_grad(x, kernel, Geometry(strides, forward, size, window))
 
 
@@ -177,10 +177,10 @@ def _pads(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
     return tuple(_pair(p) for p in _pair(padding))
 
 
-def _check(x, kernel) -> None:
-    if x.ndim != 4 or kernel.ndim != 4 or x.shape[3] != kernel.shape[2]:
+def _check(x, kernel, layout: str, inputs: tuple[int, ...]) -> None:
+    if x.ndim != 4 or kernel.ndim != 4 or x.shape[3:] != inputs:
         raise ValueError(
-            f"convolution: images (N, H, W, I) and a kernel (h, w, I, O) are needed, "
+            f"convolution: images (N, H, W, I) and a kernel {layout} are needed, "
             f"not {x.shape} and {kernel.shape}"
         )
     if x.dtype != kernel.dtype:

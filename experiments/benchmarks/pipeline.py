@@ -1,0 +1,181 @@
+"""What data costs: images a second of the pipeline alone, the step with it, memory.
+
+    python -m experiments.benchmarks.pipeline
+
+Two scales, each in a process of its own: `cifar`, 50,000 images of 32x32x3 kept on the device,
+and `celeb_a`, 200,000 of 64x64x3 in ArrayRecord shards that ganjax.data.prepare's code wrote (2.4
+GiB below --folder, removed at the end). The images are noise: nothing here depends on what they
+show, and uncompressed records cost the same whatever they hold. The files lie in the page cache
+after the first epoch, or after they were written, if memory allows.
+
+The step is `configs/dcgan.py`'s at that preset with --batch_size; with the pipeline and over one
+constant batch it takes turns, in blocks of --steps.
+"""
+
+import argparse
+import os
+import resource
+import runpy
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import jax
+import numpy as np
+
+import ganjax.config
+from ganjax.data.base import SPLITS, Labels, Source
+from ganjax.data.pipeline import read_all, train_batches
+from ganjax.data.record_writer import write
+from ganjax.data.records import FORMAT
+from ganjax.data.sources import open_source
+from ganjax.phases import Phase
+from ganjax.sharding import make_layout
+from ganjax.step import init_state, make_train_step
+
+CONFIG = Path(__file__).parents[2] / "configs" / "dcgan.py"
+# Images of the training split and pixels a side.
+SCALES = {"cifar": (50_000, 32), "celeb_a": (200_000, 64)}
+PRESETS = {"cifar": "cifar10", "celeb_a": "celeb_a"}
+# Different images made; the set repeats them.
+NOISE = 4_096
+
+
+def noise(count: int, size: int) -> Source:
+    image = np.random.RandomState(0).randint(0, 256, (NOISE, size, size, 3), np.uint8)
+    label = np.zeros(count, np.int32)
+    return Source(
+        count,
+        lambda i: {"image": image[i % NOISE], "label": label[i]},
+        (),
+        lambda: label,
+        lambda: {"label": Labels(label, ())},
+    )
+
+
+def open_scale(scale: str, config, folder: Path) -> Source:
+    """The training set, as a run would have it."""
+    count, size = SCALES[scale]
+    if scale == "cifar":
+        arrays = read_all(noise(count, size))
+        return Source(count, lambda i: {name: each[i] for name, each in arrays.items()}, ())
+    out = folder / "noise"
+    settings = {
+        "source": "noise",
+        "fit": "resize",
+        "channels": 3,
+        "size": size,
+        "shard_bytes": 64 << 20,
+        "format": FORMAT,
+    }
+    sources = dict(zip(SPLITS, (noise(count, size), noise(100, size)), strict=True))
+    start = time.perf_counter()
+    write(sources, settings, out, workers=os.cpu_count())
+    print(f"written in {time.perf_counter() - start:.0f} s")
+    data = config.data.model_copy(update={"source": f"records:{out}"})
+    return open_source(data, "train", image_size=size)
+
+
+def measure(scale: str, args: argparse.Namespace, folder: Path) -> None:
+    raw = runpy.run_path(str(CONFIG))["get_config"](PRESETS[scale])
+    raw.batch_size = args.batch_size
+    config, module = ganjax.config.load(raw)
+    algorithm = module.build(config)
+    reals = algorithm.reals_per_step
+    layout = make_layout()
+    source = open_scale(scale, config, folder)
+    before = resident()
+    phase = Phase(0, 1 << 30, config.batch_size, config.image_size)
+    batches = train_batches(
+        source,
+        phase,
+        seed=0,
+        reals=reals,
+        start=0,
+        sharding=layout.batches,
+        on_device=scale == "cifar",
+    )
+    constant = jax.block_until_ready(next(batches))
+
+    def alone(seconds: float) -> float:
+        """Images a second, with nothing else running."""
+        count, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            jax.block_until_ready(next(batches))
+            count += 1
+        return count * reals * config.batch_size / (time.perf_counter() - start)
+
+    alone(1)
+    speeds = [alone(2) for _ in range(args.rounds)]
+    print(f"{scale}: {median(speeds):,.0f} images/s alone (median of {args.rounds})", flush=True)
+
+    key = jax.random.key(0)
+    state = jax.jit(partial(init_state, algorithm), out_shardings=layout.replicated)(key)
+    step = jax.jit(
+        make_train_step(algorithm, unroll=jax.default_backend() == "cpu", sharding=layout.batch),
+        static_argnames="phase",
+        donate_argnames="state",
+        out_shardings=layout.replicated,
+    )
+
+    def block(fed: bool) -> float:
+        """Seconds a step."""
+        nonlocal state
+        start = time.perf_counter()
+        for _ in range(args.steps):
+            batch = next(batches) if fed else constant
+            state, _ = step(state, batch, key, phase=algorithm.phases[0])
+        jax.block_until_ready(state)
+        return (time.perf_counter() - start) / args.steps
+
+    block(fed=True)
+    ratios, seconds = [], []
+    for _ in range(args.rounds):
+        first, fed, last = block(fed=False), block(fed=True), block(fed=False)
+        ratios.append(2 * fed / (first + last))
+        seconds.append(fed)
+    wanted = reals * config.batch_size / median(seconds)
+    print(
+        f"{scale}: {median(seconds):.4f} s a step with the pipeline, {median(ratios):.3f} times "
+        f"that over a constant batch ({min(ratios):.3f} .. {max(ratios):.3f}); the step takes "
+        f"{wanted:,.0f} images/s"
+    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{scale}: {before:.0f} MiB resident before the pipeline, {peak:.0f} MiB at most")
+
+
+def resident() -> float:
+    """MiB of this process in memory (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scale", choices=SCALES, help="one of them; by default both")
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=8, help="steps of a block")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--folder", help="where the shards lie for a while; by default /tmp's")
+    args = parser.parse_args()
+    if args.scale is None:
+        for scale in SCALES:  # Each in its own process: a peak is of a process.
+            command = [sys.executable, "-m", "experiments.benchmarks.pipeline", *sys.argv[1:]]
+            subprocess.run([*command, f"--scale={scale}"], check=True)
+        return
+    print(f"{scale_line(args.scale)}; load of the machine before: {os.getloadavg()[0]:.2f}")
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        measure(args.scale, args, Path(folder))
+
+
+def scale_line(scale: str) -> str:
+    count, size = SCALES[scale]
+    return f"{scale}: {count:,} images of {size}x{size}x3 on {jax.devices()[0].device_kind}"
+
+
+if __name__ == "__main__":
+    main()

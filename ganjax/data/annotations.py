@@ -1,0 +1,121 @@
+"""Labels and bounding boxes of images from a CSV or JSON file."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ganjax.data.base import DataError, Labels
+from ganjax.data.fit import Box
+
+BOX_COLUMNS = ("ymin", "xmin", "ymax", "xmax")
+Value = str | int | float | bool
+
+
+def read_annotations(path: Path) -> dict[str, dict[str, Value]]:
+    """Reads what a file says of each image.
+
+    CSV: a header; the first column names the image, the others are features. JSON: an object
+    of images, each with its label or with an object of features; or a list of pairs, or
+    {"labels": a list of pairs} as StyleGAN's tools write it. A label alone is named "label".
+
+    Args:
+      path: of the file; its images are named relative to the set's folder, with "/".
+
+    Returns:
+      Features by name of each image.
+
+    Raises:
+      DataError: the file is not there, or holds something else.
+    """
+    field = f"config.data.labels_file={str(path)!r}"
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise DataError(f"{field} cannot be read: {reason}") from None
+    if path.suffix == ".csv":
+        return _csv(text, field)
+    if path.suffix == ".json":
+        return _json(text, field)
+    raise DataError(f"{field}: end its name in .csv or .json, as what it holds")
+
+
+def encode(name: str, values: list[Value]) -> Labels | None:
+    """A feature's values as labels, None where they are none (fractions, say).
+
+    Whole numbers stay as they are; but -1 and 1 alone are booleans, as in CelebA's list of
+    attributes. Booleans are "not <name>" and "<name>"; texts become classes in their order.
+
+    Args:
+      name: of the feature.
+      values: of each image; a CSV's are texts.
+    """
+    texts = [str(value) for value in values]
+    if set(texts) <= {"True", "False", "true", "false"}:
+        truth = [text in ("True", "true") for text in texts]
+        return Labels(np.array(truth, np.int32), (f"not {name}", name))
+    try:
+        numbers = np.array([int(text) for text in texts], np.int64)
+    except ValueError:
+        pass
+    else:
+        if set(numbers.tolist()) == {-1, 1}:
+            return Labels((numbers > 0).astype(np.int32), (f"not {name}", name))
+        if numbers.min() < -(2**31) or numbers.max() >= 2**31:
+            return None
+        return Labels(numbers.astype(np.int32), ())
+    try:
+        _ = [float(text) for text in texts]
+        return None
+    except ValueError:
+        names, index = np.unique(texts, return_inverse=True)
+        return Labels(index.astype(np.int32), tuple(names.tolist()))
+
+
+def box(features: dict[str, Value]) -> Box | None:
+    """The box in pixels that the columns ymin, xmin, ymax, xmax of an image give."""
+    if not all(name in features for name in BOX_COLUMNS):
+        return None
+    return Box(*(float(features[name]) for name in BOX_COLUMNS))
+
+
+def _csv(text: str, field: str) -> dict[str, dict[str, Value]]:
+    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if row]
+    header = rows[0] if rows else []
+    if len(header) < 2:
+        raise DataError(f"{field}: its first line has no two columns; write file,label or more")
+    found = {}
+    for i, row in enumerate(rows[1:], start=2):
+        if len(row) != len(header):
+            raise DataError(f"{field}: row {i} has {len(row)} cells, the header {len(header)}")
+        _add(found, row[0], dict(zip(header[1:], row[1:], strict=True)), field)
+    return found
+
+
+def _json(text: str, field: str) -> dict[str, dict[str, Value]]:
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{field} is not JSON: {error}") from None
+    if isinstance(raw, dict) and isinstance(raw.get("labels"), list):
+        raw = raw["labels"]
+    pairs = list(raw.items()) if isinstance(raw, dict) else raw
+    found = {}
+    for pair in pairs if isinstance(pairs, list) else [None]:
+        if not (isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str)):
+            raise DataError(
+                f'{field}: write {{"<file>": label, ...}} or {{"labels": [["<file>", label], ...]}}'
+            )
+        features = pair[1] if isinstance(pair[1], dict) else {"label": pair[1]}
+        if not all(isinstance(value, Value) for value in features.values()):
+            raise DataError(f"{field}: {pair[0]!r} has {pair[1]!r}, which is no label")
+        _add(found, pair[0], features, field)
+    return found
+
+
+def _add(found: dict, file: str, features: dict[str, Value], field: str) -> None:
+    if file in found:
+        raise DataError(f"{field} names {file!r} twice; leave one")
+    found[file] = features

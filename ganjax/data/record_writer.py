@@ -1,0 +1,192 @@
+"""Writes a set as `records` reads it: in threads, never half, and the rest after a kill."""
+
+import hashlib
+import itertools
+import json
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import PIL
+from tqdm import tqdm
+
+from ganjax import images
+from ganjax.data.base import SPLITS, Source
+from ganjax.data.records import FORMAT, LABELS, MANIFEST, settings_hash, shard_name
+from ganjax.errors import UserError
+
+# One image a group, so that any is read alone, and nothing to be decompressed while training.
+OPTIONS = "group_size:1,uncompressed"
+# Images read at once.
+CHUNK = 64
+SETTINGS = "settings.json"
+
+
+def write(
+    sources: dict[str, Source], settings: dict[str, Any], out: Path, *, workers: int = 1
+) -> str:
+    """Writes the images and labels of both splits; see `prepare`.
+
+    Args:
+      sources: by split, of images of settings["size"] and settings["channels"].
+      settings: what decides the content; `records` reads some of it.
+      out: the folder to make, not there yet.
+      workers: threads.
+    """
+    partial = out.with_name(f"{out.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(partial / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise UserError(f"--out={out}: another process is making it; wait for it") from None
+    try:
+        features = {split: source.features() for split, source in sources.items()}
+        _claim(partial, settings | {"content": _content(sources, features)})
+        manifest = {
+            "format": FORMAT,
+            "source": settings["source"],
+            "size": settings["size"],
+            "channels": settings["channels"],
+            "settings": settings,
+            "settings_sha256": settings_hash(settings),
+            "pillow": PIL.__version__,
+            "labels": {name: list(each.names) for name, each in features["train"].items()},
+            "skipped": [list(each) for each in sources["train"].skipped],
+            "splits": _write_all(sources, settings, partial, workers),
+        }
+        arrays = {
+            f"{split}/{name}": _smallest(each.values)
+            for split, labels in features.items()
+            for name, each in labels.items()
+        }
+        images.save_npz(partial / LABELS, arrays)
+        _write_json(partial / MANIFEST, manifest)
+    finally:
+        lock.release()
+    (partial / ".lock").unlink(missing_ok=True)
+    os.replace(partial, out)
+    _sync(out.parent)
+    (out / SETTINGS).unlink()  # Not before: a kill in between would leave shards of no settings.
+    return summary(out, manifest)
+
+
+def _content(sources: dict[str, Source], features: dict) -> str:
+    """A hash by which a set that was changed after a kill is told from the one begun with."""
+    digest = hashlib.sha256()
+    for split, source in sources.items():
+        digest.update(f"{split} {source.size} {source.skipped}".encode())
+        for name, each in features[split].items():
+            digest.update(f"{name} {each.names}".encode() + each.values.tobytes())
+    return digest.hexdigest()
+
+
+def _claim(partial: Path, settings: dict[str, Any]) -> None:
+    """Removes what was begun with other settings, and notes these."""
+    path = partial / SETTINGS
+    try:
+        same = json.loads(path.read_text(encoding="utf-8")) == settings
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        for shard in partial.glob("*.array_record"):
+            shard.unlink()
+    for temporary in partial.glob(".*.tmp"):
+        temporary.unlink()
+    _write_json(path, settings)
+
+
+def _write_all(
+    sources: dict[str, Source], settings: dict[str, Any], folder: Path, workers: int
+) -> dict[str, Any]:
+    """Writes the shards that are not there, and lists all of them by split."""
+    image_bytes = settings["size"] ** 2 * settings["channels"]
+    per_shard = max(1, settings["shard_bytes"] // image_bytes)
+    parts: dict[str, Any] = {}
+    tasks = []
+    for split, source in sources.items():
+        bounds = [*range(0, source.size, per_shard), source.size]
+        shards = []
+        for i, (first, stop) in enumerate(itertools.pairwise(bounds)):
+            name = shard_name(split, i, len(bounds) - 1)
+            shards.append({"file": name, "count": stop - first})
+            tasks.append((source, first, stop, folder / name))
+        parts[split] = {"count": source.size, "shards": shards}
+    total = sum(source.size for source in sources.values())
+    guard = threading.Lock()
+    with tqdm(total=total, desc="images", disable=None, unit="") as bar:
+
+        def advance(count):
+            with guard:
+                bar.update(count)
+
+        pool = ThreadPoolExecutor(workers)
+        try:
+            for done in as_completed([pool.submit(_write, *task, advance) for task in tasks]):
+                done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    _sync(folder)
+    for part in parts.values():
+        for shard in part["shards"]:
+            shard["bytes"] = (folder / shard["file"]).stat().st_size
+    return parts
+
+
+def _write(source: Source, first: int, stop: int, path: Path, advance: Callable) -> None:
+    """Writes one shard, whole or not at all; one that is there is whole."""
+    if path.exists():
+        advance(stop - first)
+        return
+    # Imported here, so that a wrong flag is answered at once.
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    temporary = path.with_name(f".{path.name}.tmp")
+    writer = ArrayRecordWriter(str(temporary), OPTIONS)
+    for i in range(first, stop, CHUNK):
+        indices = np.arange(i, min(i + CHUNK, stop))
+        for image in source.fetch(indices)["image"]:
+            writer.write(image.tobytes())
+        advance(len(indices))
+    writer.close()
+    _sync(temporary)
+    os.replace(temporary, path)
+
+
+def _smallest(values: np.ndarray) -> np.ndarray:
+    low, high = np.min_scalar_type(values.min()), np.min_scalar_type(values.max())
+    return values.astype(np.result_type(low, high))
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    _sync(temporary)
+    os.replace(temporary, path)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file's content, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def summary(out: Path, manifest: dict[str, Any]) -> str:
+    """A line on a set."""
+    size, channels = manifest["size"], manifest["channels"]
+    train, held = (manifest["splits"][split] for split in SPLITS)
+    shards = [*train["shards"], *held["shards"]]
+    total = sum(shard["bytes"] for shard in shards)
+    return (
+        f"{out}: {train['count']} training and {held['count']} held-out images of "
+        f"{size}x{size}x{channels} in {len(shards)} shards, {total / 2**20:.1f} MiB; "
+        f"{len(manifest['skipped'])} skipped: --config.data.source=records:{out}"
+    )

@@ -1,0 +1,119 @@
+"""`python -m ganjax.data.show --config=configs/<name>.py[:<preset>]`: what a run will be fed.
+
+Writes the first training batch as a picture, with labels, and prints shapes, ranges and counts:
+the first thing to look at before anything is trained.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from ganjax import cli, images
+from ganjax.config import RunConfig, load
+from ganjax.data.base import Source
+from ganjax.errors import UserError
+
+# A larger batch is shown in part.
+SHOWN = 256
+
+
+def define_flags() -> None:
+    """Defines this command's flags."""
+    cli.define_config()
+    flags.DEFINE_string("out", "batch.png", "Where the picture goes.")
+
+
+def first_batch(config: RunConfig, source: Source) -> dict[str, np.ndarray]:
+    """The first batch that a run of the config trains on.
+
+    Returns:
+      {"image": uint8 (batch_size, S, S, C), "label": int32 (batch_size,)}.
+    """
+    # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
+    import jax
+
+    from ganjax.data.pipeline import train_batches
+    from ganjax.phases import Phase
+    from ganjax.sharding import make_layout
+
+    batches = train_batches(
+        source,
+        Phase(0, 1, config.batch_size, config.image_size),
+        seed=config.seed,
+        reals=1,
+        start=0,
+        sharding=make_layout(jax.local_devices()[:1]).batches,
+        mirror=config.data.mirror,
+    )
+    return {name: np.asarray(leaf[0]) for name, leaf in next(batches).items()}
+
+
+def describe(
+    config: RunConfig, source: Source, held_out: Source, batch: dict[str, Any]
+) -> list[str]:
+    """Lines on a set and its first batch: sizes, shapes, ranges, how many of each label."""
+    image, label = batch["image"], batch["label"]
+    mean, deviation = (
+        " ".join(f"{value:.1f}" for value in each) for each in (image.mean((0, 1, 2)), _std(image))
+    )
+    lines = [
+        f"{config.data.source}: {source.size} training images, {held_out.size} held out",
+        f"image: {image.dtype} {image.shape}, {image.min()} .. {image.max()}; by channel, mean "
+        f"{mean}, standard deviation {deviation}",
+        f"label: {label.dtype} {label.shape}, {label.min()} .. {label.max()}",
+    ]
+    classes = config.data.num_classes
+    if classes > 1:
+        every = [source.labels(), held_out.labels(), label]
+        counts = [np.bincount(each, minlength=classes) for each in every]
+        names = class_names(source, classes)
+        width = max(5, *map(len, names))
+        lines.append(f"{'label':{width}}  {'training':>8}  {'held out':>8}  {'batch':>8}")
+        lines += [
+            f"{name:{width}}  " + "  ".join(f"{count[i]:8}" for count in counts)
+            for i, name in enumerate(names)
+        ]
+    if source.skipped:
+        lines.append(f"{len(source.skipped)} files skipped:")
+        lines += [f"  {file}: {reason}" for file, reason in source.skipped]
+    return lines
+
+
+def class_names(source: Source, classes: int) -> Sequence[str]:
+    """A name for each class, its index where the set tells none."""
+    return source.label_names or [str(i) for i in range(classes)]
+
+
+def _std(image: np.ndarray) -> np.ndarray:
+    return image.std((0, 1, 2), dtype=np.float64)
+
+
+def main(argv: list[str]) -> None:
+    """Shows what the flags name."""
+    del argv
+    out = Path(flags.FLAGS.out)
+    if out.suffix != ".png" or not out.parent.is_dir():
+        raise UserError(f"--out={out}: name a .png file in a folder that is there")
+    from ganjax.data.sources import SPLITS, open_source
+
+    config = load(flags.FLAGS.config).config
+    source, held_out = (
+        open_source(config.data, split, image_size=config.image_size) for split in SPLITS
+    )
+    batch = first_batch(config, source)
+    for line in describe(config, source, held_out, batch):
+        print(line)
+    picture, label = batch["image"][:SHOWN], batch["label"][:SHOWN]
+    if config.data.num_classes > 1:
+        names = class_names(source, config.data.num_classes)
+        picture = images.captioned(picture, above=[names[i] for i in label])
+    images.save_png(out, images.grid(picture))
+    shown = f" (the first {SHOWN} images)" if len(batch["label"]) > SHOWN else ""
+    print(f"{out}{shown}")
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags, required="config", check=cli.check_config)

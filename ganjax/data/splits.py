@@ -1,0 +1,62 @@
+"""Which images are held out, and which of the rest a run trains on."""
+
+import numpy as np
+
+from ganjax.config import DataConfig
+from ganjax.data.base import DataError
+
+# Of every class, one in so many is held out where a set has no split of its own.
+HELD_OUT = 10
+
+
+def held_out(label: np.ndarray) -> np.ndarray:
+    """Whether each element is held out: a tenth of each class, the same for every seed.
+
+    Classes of fewer than ten count as one together, so that sets of many small classes have
+    held-out images too; there is always at least one.
+
+    Args:
+      label: (N,) integers, N at least 2.
+
+    Returns:
+      bool (N,).
+    """
+    values, counts = np.unique(label, return_counts=True)
+    strata = [np.flatnonzero(label == value) for value in values[counts >= HELD_OUT]]
+    strata.append(np.flatnonzero(np.isin(label, values[counts < HELD_OUT])))
+    held = np.zeros(len(label), bool)
+    for members in strata:
+        shuffled = np.random.RandomState(0).permutation(members)
+        held[shuffled[: len(members) // HELD_OUT]] = True
+    if not held.any():
+        held[np.random.RandomState(0).randint(len(label))] = True
+    return held
+
+
+def subset(size: int, data: DataConfig) -> np.ndarray | None:
+    """The training images that `num_examples` or `fraction` leave, None for all of them.
+
+    The first of one shuffle by `subset_seed`: every run of a sweep has the same, whatever its
+    own seed, and a larger subset contains a smaller one.
+
+    Returns:
+      Sorted indices.
+
+    Raises:
+      DataError: both are set, or there are not as many.
+    """
+    if data.num_examples and data.fraction != 1:
+        raise DataError(
+            f"config.data.num_examples={data.num_examples}: config.data.fraction="
+            f"{data.fraction} is set too; leave one (num_examples=0, or fraction=1.0)"
+        )
+    if data.num_examples > size:
+        raise DataError(
+            f"config.data.num_examples={data.num_examples}: {data.source} has {size} training "
+            "images; set fewer, or 0 for all"
+        )
+    count = data.num_examples or max(1, round(data.fraction * size))
+    if count == size:
+        return None
+    # RandomState: its stream is frozen for all versions of NumPy.
+    return np.sort(np.random.RandomState(data.subset_seed).permutation(size)[:count])

@@ -1,0 +1,111 @@
+"""How images become S x S x C, against Pillow, PyTorch-free arithmetic and hand-computed boxes."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganjax.data.base import DataError
+from ganjax.data.fit import Box, area, bounding_box, box_crop, resize, to_channels
+
+RANDOM = np.random.RandomState(0)
+
+
+@pytest.mark.parametrize("shape", [(12, 8), (7, 5), (3, 40), (16, 24)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_area_is_the_mean_of_what_a_pixel_covers(shape, channels):
+    image = RANDOM.randint(0, 256, (*shape, channels), np.uint8)
+    height, width = 4, 6
+    # Every pixel of both divides into whole parts of this.
+    fine = image.repeat(height, axis=0).repeat(width, axis=1).astype(np.float64)
+    cells = fine.reshape(height, shape[0], width, shape[1], channels)
+    expected = np.floor(cells.mean((1, 3)) + 0.5)
+    made = area(image, height, width)
+    assert made.shape == (height, width, channels)
+    # Halves may fall to either side in float32.
+    assert np.abs(made - expected).max() <= 1
+    assert (made != expected).mean() < 0.02
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8, 32])
+def test_halves_are_exact(factor):
+    image = RANDOM.randint(0, 256, (64, 32, 3), np.uint8)
+    cells = image.reshape(64 // factor, factor, 32 // factor, factor, 3).sum((1, 3), dtype=int)
+    expected = (2 * cells + factor**2) // (2 * factor**2)
+    np.testing.assert_array_equal(area(image, 64 // factor, 32 // factor), expected)
+
+
+# (height, width), box in pixels -> (height, width, top, left), computed by hand.
+BOXES = [
+    # In the middle: a square of 1.25 * 40 = 50 around (50, 60).
+    ((100, 120), Box(30, 50, 70, 70), (50, 50, 25, 35)),
+    # At the left border: c_x = 10, so at most 20 wide, from 0; 50 high.
+    ((100, 120), Box(30, 0, 70, 20), (50, 20, 25, 0)),
+    # At the right: c_x = 110, 2 (120 - 110) = 20 wide, from 100.
+    ((100, 120), Box(30, 100, 70, 120), (50, 20, 25, 100)),
+    # At the top: c_y = 20, at most 40 high, from 0; 50 wide around 60.
+    ((100, 120), Box(0, 50, 40, 70), (40, 50, 0, 35)),
+    # At the bottom: c_y = 80, 2 (100 - 80) = 40 high, from 60.
+    ((100, 120), Box(60, 50, 100, 70), (40, 50, 60, 35)),
+    # In a corner: 20 and 20.
+    ((100, 120), Box(80, 100, 100, 120), (20, 20, 80, 100)),
+    # The whole image: 1.25 * 120 = 150, cut to what there is.
+    ((100, 120), Box(0, 0, 100, 120), (100, 120, 0, 0)),
+    # Numbers are truncated: side 41.25, corner (25.375, 24.375).
+    ((100, 120), Box(30, 32, 62, 58), (40, 40, 26, 25)),
+    ((100, 120), Box(30, 32, 63, 59), (41, 41, 25, 24)),
+]
+
+
+@pytest.mark.parametrize(("extent", "box", "crop"), BOXES)
+def test_crops_round_a_bounding_box(extent, box, crop):
+    assert box_crop(*extent, box) == crop
+    image = RANDOM.randint(0, 256, (*extent, 3), np.uint8)
+    height, width, top, left = crop
+    expected = area(image[top : top + height, left : left + width], 16, 16)
+    np.testing.assert_array_equal(bounding_box(image, 16, box), expected)
+
+
+def test_relative_boxes_are_truncated_in_float32():
+    """139 / 500 is less than that in float32, and 500 times it exactly 139 again."""
+    box = Box(*(np.array([139 / 500, 139 / 500, 239 / 500, 239 / 500], np.float32) * 500))
+    assert box_crop(500, 500, box) == (125, 125, 126, 126)
+    box = Box(*(np.float32(v) * np.float32(500) for v in (39 / 500, 39 / 500, 119 / 500, 1 / 5)))
+    assert box_crop(500, 500, box) == (100, 100, 29, 19)
+
+
+@pytest.mark.parametrize("box", [Box(0, 0, 0, 0), Box(120, 120, 140, 140), Box(50, 5, 40, 3)])
+def test_boxes_outside_are_refused(box):
+    with pytest.raises(DataError, match="leaves nothing to crop"):
+        bounding_box(np.zeros((100, 100, 3), np.uint8), 8, box)
+
+
+def test_no_box():
+    with pytest.raises(DataError, match=r"config.data.fit='bounding_box': .* no bounding boxes"):
+        bounding_box(np.zeros((100, 100, 3), np.uint8), 8)
+
+
+def test_growing_is_bicubic():
+    image = RANDOM.randint(0, 256, (9, 9, 3), np.uint8)
+    expected = Image.fromarray(image).resize((16, 16), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(resize(image, 16), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_lies_over_the_background(mode):
+    channels = len(mode)
+    image = RANDOM.randint(0, 256, (20, 20, channels), np.uint8)
+    over = Image.new("RGBA", (20, 20), (10, 200, 30))
+    expected = Image.alpha_composite(over, Image.fromarray(image, mode).convert("RGBA"))
+    made = to_channels(image, 3, (10, 200, 30))
+    assert np.abs(made.astype(int) - np.asarray(expected.convert("RGB"))).max() <= 1
+
+
+def test_sixteen_bits_are_rounded():
+    image = np.array([0, 128, 129, 257, 65_535, 32_896], np.uint16).reshape(2, 3, 1)
+    assert to_channels(image, 1).ravel().tolist() == [0, 0, 1, 1, 255, 128]
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4, 5), np.uint8), np.zeros((4, 4, 3), np.float32)])
+def test_other_arrays_are_refused(image):
+    with pytest.raises(DataError, match="are not read"):
+        to_channels(image, 3)

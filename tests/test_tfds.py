@@ -1,0 +1,136 @@
+"""A TFDS set really prepared on disk, by a builder that needs no TensorFlow."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from conftest import DATA
+from PIL import Image
+
+from ganjax.config import DataConfig
+from ganjax.data import prepare
+from ganjax.data.base import DataError
+from ganjax.data.fit import area
+from ganjax.data.sources import open_source
+from ganjax.errors import UserError
+
+# Images and boxes (ymin, xmin, ymax, xmax in pixels) with caltech_birds2011's features.
+EXTENT = (40, 50)
+BOXES = [(10, 10, 26, 26), (0, 30, 16, 50), (4, 4, 36, 20)]
+# The crops of these, by hand: (height, width, top, left).
+CROPS = [(20, 20, 8, 8), (16, 20, 0, 30), (40, 24, 0, 0)]
+COUNT = 30
+PICTURES = np.random.RandomState(0).randint(0, 256, (COUNT, *EXTENT, 3), np.uint8)
+
+
+def png(array):
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "png")
+    file.seek(0)
+    return file
+
+
+class SmallBirds(tfds.core.GeneratorBasedBuilder):
+    """Noise with caltech_birds2011's features; its mask is no image, which shows it unread."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        names = ["crow", "duck", "wren"]
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(None, None, 3)),
+                    "segmentation_mask": tfds.features.Image(shape=(None, None, 1)),
+                    "label": tfds.features.ClassLabel(names=names),
+                    "marks": {"rare": tfds.features.Scalar(np.bool_)},
+                    "bbox": tfds.features.BBoxFeature(),
+                }
+            ),
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for i, picture in enumerate(PICTURES):
+            box = np.array(BOXES[i % 3]) / np.tile(EXTENT, 2)
+            yield (
+                i,
+                {
+                    "image": png(picture),
+                    "segmentation_mask": io.BytesIO(b"not decoded"),
+                    "label": i % 3,
+                    "marks": {"rare": i < 10},
+                    "bbox": tfds.features.BBox(*box),
+                },
+            )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """TFDS's folder, where the command has prepared the set."""
+    folder = tmp_path_factory.mktemp("tfds")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tfds.core.constants, "DATA_DIR", str(folder))
+        with pytest.raises(DataError, match=r"prepare --source=tfds:small_birds"):
+            opened("train")
+        said = prepare.download("small_birds")
+        assert "--config.data.source=tfds:small_birds" in said
+        assert list(folder.rglob("*.array_record*"))
+        prepare.download("small_birds")  # And once more does no harm.
+        yield folder
+
+
+def opened(split, image_size=16, **fields):
+    data = DataConfig(source="tfds:small_birds", **DATA | fields)
+    return open_source(data, split, image_size=image_size)
+
+
+def test_a_prepared_set_without_a_split_of_its_own(folder):
+    fields = {"label": "label", "num_classes": 3, "fit": "bounding_box"}
+    train, held = (opened(split, **fields) for split in ("train", "validation"))
+    assert train.label_names == ("crow", "duck", "wren")
+    assert np.bincount(train.labels()).tolist() == [9, 9, 9]
+    assert np.bincount(held.labels()).tolist() == [1, 1, 1]
+    images = []
+    for source in (train, held):
+        batch = source.fetch(np.arange(source.size))
+        np.testing.assert_array_equal(batch["label"], source.labels())
+        images += list(batch["image"])
+    expected = []
+    for i, picture in enumerate(PICTURES):
+        height, width, top, left = CROPS[i % 3]
+        expected.append(area(picture[top : top + height, left : left + width], 16, 16))
+    assert sorted(map(bytes, images)) == sorted(map(bytes, expected))
+
+
+def test_every_label_is_listed(folder):
+    found = opened("train").features()
+    assert {name: each.names for name, each in found.items()} == {
+        "label": ("crow", "duck", "wren"),
+        "marks/rare": ("not rare", "rare"),
+    }
+    rare = opened("train", label="marks/rare", num_classes=2)
+    assert rare.labels().sum() == 9  # Stratified by the label that is read.
+    assert rare.fetch(np.arange(rare.size))["label"].sum() == 9
+
+
+def test_what_preparing_lacks_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path))
+
+    def fail(self, *args, **kwargs):
+        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+
+    monkeypatch.setattr(SmallBirds, "_split_generators", fail)
+    with pytest.raises(UserError, match=r"TFDS needs tensorflow: pip install 'ganjax\[tf\]'"):
+        prepare.download("small_birds")
+
+    def offline(self, *args, **kwargs):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(SmallBirds, "_split_generators", offline)
+    with pytest.raises(UserError, match=r"could not prepare it .*ConnectionError: no route"):
+        prepare.download("small_birds")
