@@ -345,7 +345,7 @@ SWITCHES = [
 ]
 COMBINATIONS = [
     {
-        "augment": {**KERAS, "controller": R_T},
+        "augment": {**ADA, "controller": R_T},
         "loss": "relativistic",
         "order": "simultaneous",
         "penalty.r1": 1.0,
@@ -365,7 +365,7 @@ COMBINATIONS = [
         "d_optimiser.decay": "linear",
     },
     {
-        "augment": {**ADA, "controller": ACCURACY},
+        "augment": {**KERAS, "controller": ACCURACY},
         "loss": "hinge",
         "d_batches": "joint",
         "discriminator.spectral_norm": True,
