@@ -147,6 +147,8 @@ def get_config(preset: str = "") -> ConfigDict:
                 "spectral_norm": False,
                 "init_stddev": 0.02,
             },
+            "batch_norm": {"scale": True, "momentum": 0.9, "epsilon": 1e-5},
+            "augment": {"policy": "none"},
             "loss": "non_saturating",
             "d_halves": "mean",
             "d_batches": "separate",

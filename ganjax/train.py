@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 from clu import parameter_overview
 
-from ganjax import checkpoint, evaluation, workdir
+from ganjax import checkpoint, evaluation, leaks, workdir
 from ganjax import config as configs
 from ganjax import step as steps
 from ganjax.data import pipeline, sources
@@ -72,6 +72,8 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
     evaluate = evaluation.make_evaluate(
         algorithm, config, key=key, sampler=sampler, sharding=layout.batch
     )
+    measure_leaks = leaks.make_measure(algorithm, key=key, sampler=sampler)
+    least_leaks = {}  # Since this process began.
     all_finite = jax.jit(_all_finite, out_shardings=layout.replicated)
     pictured = _pictured(algorithm.num_classes)
     fixed = jax.device_put(steps.sample_inputs(algorithm, key, pictured), layout.replicated)
@@ -137,7 +139,10 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
                         for i, each in enumerate(held)
                     ]
                     figures = evaluate(state.ema, phase, reals, held_out)
-                    behind.append(partial(report.evaluation, done, values, figures))
+                    leaked = measure_leaks(state.ema, phase, reals)
+                    behind.append(partial(report.evaluation, done, values, figures | leaked))
+                    for line in leaks.warnings(leaked, least_leaks):
+                        behind.append(partial(writer.say, f"step {done}: {line}"))
                 if _is_due(config, done) or finished or signals.received:
                     # A state that is not finite is never saved.
                     behind.append(partial(report.state, done, all_finite(state)))

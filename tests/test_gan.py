@@ -271,7 +271,40 @@ def test_lazy_penalties_act_every_so_many_steps(config):
     np.testing.assert_allclose(lazy[0]["d_loss"] - eager["d_loss"], 2 * penalty, rtol=1e-3)
 
 
+FIXED = {"name": "fixed", "p": 0.5}
+R_T = {"name": "r_t", "p": 0.0, "target": 0.6, "interval": 4, "reals_to_one": 500, "p_max": 0.8}
+ACCURACY = {"name": "accuracy", "p": 0.0, "target": 0.85, "speed": 1e-3, "p_max": 1.0}
+KERAS = {
+    "policy": "keras",
+    "translation": 0.125,
+    "rotation": 0.125,
+    "zoom": 0.25,
+    "measure_leaks": False,
+}
+ADA = {
+    "policy": "ada",
+    "families": ("blit", "geometric", "colour", "filter", "corrupt"),
+    "measure_leaks": False,
+}
+DIFFAUGMENT = {
+    "policy": "diffaugment",
+    "families": ("colour", "translation", "cutout"),
+    "measure_leaks": False,
+}
+
 SWITCHES = [
+    {"augment": {**KERAS, "controller": FIXED}},
+    {"augment": {**KERAS, "controller": ACCURACY}},
+    {"augment": {**ADA, "controller": FIXED}},
+    {"augment": {**ADA, "controller": R_T}},
+    {"augment": {**ADA, "families": ("blit",), "controller": R_T}},
+    {"augment": {**DIFFAUGMENT, "controller": FIXED}},
+    {"augment": {**DIFFAUGMENT, "families": ("cutout",), "controller": FIXED}},
+    {"batch_norm.scale": False},
+    {"batch_norm.momentum": 0.99},
+    {"batch_norm.epsilon": 1e-3},
+    {"generator.first_norm": "unit"},
+    {"generator.output_bias": True},
     {"generator.upsample": "nearest"},
     {"discriminator.batch_norm": "none"},
     {"generator.network": "resnet"},
@@ -312,6 +345,7 @@ SWITCHES = [
 ]
 COMBINATIONS = [
     {
+        "augment": {**ADA, "controller": R_T},
         "loss": "relativistic",
         "order": "simultaneous",
         "penalty.r1": 1.0,
@@ -331,6 +365,7 @@ COMBINATIONS = [
         "d_optimiser.decay": "linear",
     },
     {
+        "augment": {**KERAS, "controller": ACCURACY},
         "loss": "hinge",
         "d_batches": "joint",
         "discriminator.spectral_norm": True,
@@ -342,6 +377,7 @@ COMBINATIONS = [
         "ema.ramp_up": 0.05,
     },
     {
+        "augment": {**DIFFAUGMENT, "controller": FIXED},
         "loss": "least_squares",
         "penalty.weight": 10.0,
         "penalty.points": "dragan",
@@ -359,7 +395,7 @@ COMBINATIONS = [
 
 
 def name_of(switch):
-    return "-".join(f"{name.split('.')[-1]}={value}" for name, value in switch.items())
+    return "-".join(f"{name.split('.')[-1]}={value}"[:40] for name, value in switch.items())
 
 
 def programs(config):
@@ -425,6 +461,24 @@ def test_the_average_copies_what_is_no_average(config):
 
 IMPOSSIBLE = [
     (
+        {"loss": "wasserstein", "augment": {**ADA, "controller": R_T}},
+        r"config.augment.controller.name='r_t': it watches the sign of D's outputs",
+    ),
+    (
+        {"augment": {**ADA, "controller": {**R_T, "p": 0.9}}},
+        r"config.augment.controller.p=0.9: it is above p_max=0.8",
+    ),
+    (
+        {"augment": {**ADA, "families": ("color",), "controller": FIXED}},
+        r"config.augment.families.0='color': should be 'blit', 'geometric', 'colour'",
+    ),
+    ({"augment": {**ADA, "controller": {"name": "fxd"}}}, r"config.augment.controller.name='fxd'"),
+    ({"augment": {**KERAS, "controller": FIXED, "zom": 1}}, r"config.augment.zom=1: no such field"),
+    (
+        {"generator.network": "resnet", "generator.first_norm": "unit"},
+        r"config.generator.first_norm='unit': network='resnet' with batch_norm=True has no norm",
+    ),
+    (
         {"penalty.weight": 10.0, "d_batches": "joint", "order": "simultaneous"},
         r"config.penalty.weight=10.0: .*discriminator.batch_norm='all' ties the samples",
     ),
@@ -473,7 +527,7 @@ IMPOSSIBLE = [
         {"generator.network": "dcgn"},
         r"config.generator.network='dcgn': there are dcgan, resnet, mlp",
     ),
-    ({"generator.network": "mlp"}, r"config.generator.upsample='transpose': no such field"),
+    ({"generator.network": "mlp"}, r"config.generator.first_norm='channel': no such field"),
     ({"g_optimiser.name": "sgd"}, r"config.g_optimiser.decay_factor is missing"),
     (
         {"image_size": 32},

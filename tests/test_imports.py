@@ -11,11 +11,11 @@ from conftest import ROOT
 LAYERS = [
     ["errors"],
     ["keys", "phases", "config", "signals"],
-    ["images", "interpolation", "ops", "losses", "penalties", "metrics"],
+    ["images", "interpolation", "ops", "losses", "penalties", "metrics", "augment", "controllers"],
     ["models"],
     ["state", "algorithms"],
     ["step", "data", "sharding", "checkpoint", "writer"],
-    ["workdir", "neighbours", "evaluation", "report"],
+    ["workdir", "neighbours", "evaluation", "leaks", "report"],
     ["train", "trained"],
     ["pictures", "image_sets"],
     ["comparison"],

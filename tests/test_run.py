@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from conftest import ROOT, shipped, shrink, write_images
+from flax.traverse_util import flatten_dict
 from PIL import Image
 from scipy.special import logsumexp
 
@@ -56,12 +57,7 @@ def test_every_field_can_be_set_from_the_command_line(name, preset):
     loaded, module = configs.load(raw)
     module.build(loaded)
     evaluation.check(loaded, [sources.Source(500, None, ())])
-    flat = {
-        f"{group}.{inner}" if isinstance(value, dict) else group
-        for group, value in raw.to_dict().items()
-        for inner in (value if isinstance(value, dict) else [group])
-    }
-    assert flat == set(fields(loaded))
+    assert set(flatten_dict(raw.to_dict(), sep=".")) == set(fields(loaded))
 
 
 @pytest.mark.parametrize(("name", "preset"), SHIPPED)

@@ -1,6 +1,7 @@
 """What an algorithm is to the engine: a tuple of pure functions and optax transforms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -69,6 +70,8 @@ class Algorithm(NamedTuple):
       ema_decay: step -> decay of the generator's moving average.
       aug_init: () -> the augmentation controller's state.
       aug_update: (state, metrics of D's update) -> state.
+      leaks: name -> (images, key) -> images, of transforms that D sees and whose share among
+        samples is measured (`ganjax.leaks`).
     """
 
     init: Callable
@@ -91,3 +94,4 @@ class Algorithm(NamedTuple):
     ema_decay: Callable = lambda step: 0.999
     aug_init: Callable = lambda: ()
     aug_update: Callable = lambda aug, metrics: aug
+    leaks: Mapping[str, Callable] = MappingProxyType({})

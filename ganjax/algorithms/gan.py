@@ -13,8 +13,15 @@ import jax.numpy as jnp
 import optax
 from pydantic import NonNegativeFloat, PositiveInt
 
+from ganjax.algorithms.augmentation import (
+    AugmentConfig,
+    augmentation,
+    augmented_judge,
+    with_r_t,
+)
 from ganjax.algorithms.base import Algorithm
 from ganjax.algorithms.networks import (
+    BatchNormConfig,
     ConditioningConfig,
     DiscriminatorConfig,
     GeneratorConfig,
@@ -59,6 +66,8 @@ class Config(RunConfig):
       conditioning: on labels.
       generator: the generator.
       discriminator: the discriminator or critic.
+      batch_norm: settings of BatchNorm in both.
+      augment: what D's images pass through, reals and fakes, in both players' losses.
       loss: a name in `ganjax.losses.LOSSES`.
       d_halves: D's losses on reals and on fakes are their "sum" or "mean".
       d_batches: "separate" passes of D over reals and fakes, each with its own BatchNorm
@@ -81,6 +90,8 @@ class Config(RunConfig):
     conditioning: ConditioningConfig
     generator: GeneratorConfig
     discriminator: DiscriminatorConfig
+    batch_norm: BatchNormConfig
+    augment: AugmentConfig
     loss: Literal[tuple(LOSSES)]
     d_halves: Literal["sum", "mean"]
     d_batches: Literal["separate", "joint"]
@@ -107,7 +118,8 @@ def build(config: Config) -> Algorithm:
     """The GAN as the engine takes it.
 
     Metrics: of losses with logits d_real_acc, d_fake_acc, d_acc and g_acc, of the Wasserstein
-    loss c_wass_loss; c_gp, r1 and r2 (unweighted).
+    loss c_wass_loss; c_gp, r1 and r2 (unweighted); with augmentation aug_p, its probability in
+    this step, and of losses with logits r_t = E[sign(D(real))].
 
     Args:
       config: its checked fields.
@@ -117,6 +129,7 @@ def build(config: Config) -> Algorithm:
     """
     _check(config)
     nets, loss = networks(config), LOSSES[config.loss]
+    augment = augmentation(config, nets.value_range)
 
     def generate(params, vars, z, context):
         label = _fake_labels(config, context)
@@ -132,7 +145,7 @@ def build(config: Config) -> Algorithm:
     d_tx = optimiser(config.d_optimiser, config.n_critic * config.total_steps)
     if config.weight_clip:
         d_tx = optax.chain(d_tx, clip_weights(config.weight_clip))
-    return Algorithm(
+    algorithm = Algorithm(
         init=nets.init,
         latent=nets.latent,
         generate=generate,
@@ -143,7 +156,7 @@ def build(config: Config) -> Algorithm:
         g_tx=optimiser(config.g_optimiser, config.total_steps),
         d_tx=d_tx,
         phases=(Phase(0, config.total_steps, config.batch_size, config.image_size),),
-        penalty=penalty(config, nets),
+        penalty=penalty(config, nets, augment),
         penalty_interval=config.penalty.interval,
         value_range=nets.value_range,
         n_critic=config.n_critic,
@@ -151,6 +164,15 @@ def build(config: Config) -> Algorithm:
         order=config.order,
         num_classes=1 if config.conditioning.generator == "none" else config.data.num_classes,
         ema_decay=ema_decay(config.ema, config.n_critic * config.batch_size),
+    )
+    if augment is None:
+        return algorithm
+    return algorithm._replace(
+        judge=augmented_judge(algorithm.judge, augment),
+        d_loss=with_r_t(algorithm.d_loss, loss.logits),
+        aug_init=augment.controller.init,
+        aug_update=lambda aug, metrics: augment.controller.update(aug, metrics.get("r_t")),
+        leaks=augment.leaks,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from ganjax.config import ConfigError, Fields, Fraction, RunConfig, Widths
 from ganjax.keys import fold
@@ -16,14 +16,34 @@ from ganjax.models.layers import VALUE_RANGES, Conditioning, Norm
 Pair = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
 
 
+class BatchNormConfig(Fields):
+    """BatchNorm's settings, of both networks.
+
+    Attributes:
+      scale: whether it has one; under spectral normalisation it never has.
+      momentum: decay of the running averages.
+      epsilon: added to the variance.
+    """
+
+    scale: bool
+    momentum: Fraction
+    epsilon: PositiveFloat
+
+
 class ConvGenerator(Fields):
-    """See `ganjax.models.dcgan.Generator` and `ganjax.models.resnet.Generator`."""
+    """See `ganjax.models.dcgan.Generator` and `ganjax.models.resnet.Generator`.
+
+    Attributes:
+      first_norm: of "resnet" always "channel".
+    """
 
     network: Literal["dcgan", "resnet"]
     widths: Widths
     slope: Fraction
     upsample: Literal["transpose", "nearest"]
     batch_norm: bool
+    first_norm: Literal["channel", "unit"]
+    output_bias: bool
     spectral_norm: bool
     init_stddev: NonNegativeFloat
     output: Literal["tanh", "sigmoid"]
@@ -159,7 +179,7 @@ def networks(config: RunConfig) -> Networks:
     """The networks that a config describes.
 
     Args:
-      config: has latent_dim, latent, conditioning, generator and discriminator.
+      config: has latent_dim, latent, conditioning, generator, discriminator and batch_norm.
 
     Raises:
       ConfigError: they do not fit together, or not the images.
@@ -204,10 +224,12 @@ def _generator(config: RunConfig) -> nn.Module:
     fields["channels"] = config.data.channels
     if network == "maxout":
         return maxout.Generator(num_classes=config.data.num_classes, **size, **fields)
-    fields["norm"] = _norm(config.generator) if config.generator.batch_norm else None
+    fields["norm"] = _norm(config, config.generator) if config.generator.batch_norm else None
     fields["conditioning"] = _conditioning(config, "generator")
     if network == "mlp":
         return mlp.Generator(**size, **fields)
+    if network == "resnet":
+        del fields["first_norm"]  # It has no norm of its first layer.
     return {"dcgan": dcgan, "resnet": resnet}[network].Generator(**fields)
 
 
@@ -220,14 +242,16 @@ def _discriminator(config: RunConfig) -> nn.Module:
     fields["batch_norm"] = (d.batch_norm == "all",) + (d.batch_norm != "none",) * rest
     first = d.dropout if d.dropout_after == "all" else 0.0
     fields["dropout"] = (first,) + (d.dropout,) * rest
-    fields |= {"norm": _norm(d), "conditioning": _conditioning(config, "discriminator")}
+    fields |= {"norm": _norm(config, d), "conditioning": _conditioning(config, "discriminator")}
     if d.network == "resnet":
         return resnet.Discriminator(final_size=d.final_size, **fields)
     return {"dcgan": dcgan, "mlp": mlp}[d.network].Discriminator(**fields)
 
 
-def _norm(player: Fields) -> Norm:
-    return Norm(use_scale=not player.spectral_norm, stddev=player.init_stddev)
+def _norm(config: RunConfig, player: Fields) -> Norm:
+    fields = config.batch_norm
+    use_scale = fields.scale and not player.spectral_norm
+    return Norm(use_scale, player.init_stddev, fields.momentum, fields.epsilon)
 
 
 def _conditioning(config: RunConfig, player: str) -> Conditioning:
@@ -270,7 +294,15 @@ def _check(config: RunConfig) -> None:
         if fields.network == "dcgan" or (player, fields.network) == ("generator", "resnet"):
             _check_size(fields.widths, size, player)
         _check_label(config, player)
-    d = config.discriminator
+    d, g = config.discriminator, config.generator
+    if getattr(g, "first_norm", "channel") == "unit" and not (
+        g.network == "dcgan" and g.batch_norm
+    ):
+        raise ConfigError(
+            f"config.generator.first_norm={g.first_norm!r}: network={g.network!r} with "
+            f"batch_norm={g.batch_norm} has no norm of its first layer; set 'channel', or "
+            "network='dcgan' and batch_norm=True"
+        )
     if d.network == "dcgan" and d.final_size != 4:
         raise ConfigError(
             f"config.discriminator.final_size={d.final_size}: the network 'dcgan' ends at 4; set "

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import NonNegativeFloat, PositiveInt
 
 from ganjax import penalties
+from ganjax.algorithms.augmentation import Augmentation
 from ganjax.algorithms.base import no_penalty
 from ganjax.algorithms.networks import Networks
 from ganjax.config import ConfigError, Fields, RunConfig
@@ -37,12 +38,15 @@ class PenaltyConfig(Fields):
     interval: PositiveInt
 
 
-def penalty(config: RunConfig, nets: Networks) -> Callable:
+def penalty(config: RunConfig, nets: Networks, augment: Augmentation | None = None) -> Callable:
     """All penalties in one function, as `Algorithm.penalty`.
+
+    With augmentation T, they hold the gradient of D(T(x)) with respect to x.
 
     Args:
       config: has `penalty`, a PenaltyConfig.
       nets: whose discriminator.
+      augment: what D's images pass through, if they do.
     """
     fields = config.penalty
     side = {"two": penalties.two_sided, "one": penalties.one_sided}[fields.side]
@@ -81,8 +85,11 @@ def penalty(config: RunConfig, nets: Networks) -> Callable:
         params, vars = nets.prepare_d(params, vars)
         key = fold(context.key, "dropout")
 
+        def seen(x):
+            return x if augment is None else augment.images(x, context)
+
         def critic(label):
-            return lambda x: nets.discriminate(params, vars, x, label, key)[0]
+            return lambda x: nets.discriminate(params, vars, seen(x), label, key)[0]
 
         values = {name: value(critic, context.batch, fake, context.key) for name, _, value in terms}
         return sum(weight * values[name] for name, weight, _ in terms), values

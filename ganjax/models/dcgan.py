@@ -23,7 +23,7 @@ class Generator(nn.Module):
     """z (N, Z), label (N,) -> images (N, S, S, channels), S = 4 * 2**len(widths).
 
     The first layer makes 4x4 with widths[0] channels; each of the others doubles the size;
-    a last transposed convolution and `output` make the image. BatchNorm after every layer but
+    a last layer of the same kind and `output` make the image. BatchNorm after every layer but
     the last, so none has a bias (DCGAN, figure 1).
 
     Attributes:
@@ -37,6 +37,9 @@ class Generator(nn.Module):
       norm: of all layers but the last; None leaves it out, and biases in.
       conditioning: how the label enters.
       output: a name in `layers.OUTPUTS`.
+      first_norm: what the norm at 4x4 is of: each "channel", as of a convolution's output, or
+        each "unit" of the 16 * widths[0], as of a dense layer's, which the first layer is too.
+      output_bias: whether the last layer has a bias.
       dtype: of the computation.
     """
 
@@ -48,12 +51,15 @@ class Generator(nn.Module):
     norm: Norm | None = Norm(stddev=0.02)
     conditioning: Conditioning = Conditioning()
     output: str = "tanh"
+    first_norm: str = "channel"
+    output_bias: bool = False
     dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(self, z: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
         activate = layers.leaky_relu(self.slope)
         options = {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
+        dense = options | {"kernel_init": layers.kernel_init(self.init_stddev, dense="outputs")}
 
         def transpose(x, features, **more):
             return ConvTranspose(features, (4, 4), 2, "SAME", **options, **more)(x)
@@ -67,16 +73,19 @@ class Generator(nn.Module):
         use_bias = self.norm is None
         for i, width in enumerate(self.widths):
             if i == 0:  # 1x1 -> 4x4
-                first = ConvTranspose(width, (4, 4), 1, "VALID", use_bias=use_bias, **options)
+                first = ConvTranspose(width, (4, 4), 1, "VALID", use_bias=use_bias, **dense)
                 x = first(x, beside)
             else:
                 x = double(x, width, use_bias=use_bias)
             if self.norm is not None:
+                shape = x.shape
+                if i == 0 and self.first_norm == "unit":
+                    x = x.reshape(shape[0], -1)
                 x = self.norm(
                     x, label, train=train, conditioning=self.conditioning, dtype=self.dtype
-                )
+                ).reshape(shape)
             x = activate(x)
-        return layers.OUTPUTS[self.output](double(x, self.channels, use_bias=False))
+        return layers.OUTPUTS[self.output](double(x, self.channels, use_bias=self.output_bias))
 
 
 class Discriminator(nn.Module):
@@ -118,5 +127,6 @@ class Discriminator(nn.Module):
                 x = self.norm(x, label, train=train, dtype=self.dtype)
             x = nn.Dropout(rate, deterministic=not train)(activate(x))
         x = nn.Dropout(self.final_dropout, deterministic=not train)(x)
+        options["kernel_init"] = layers.kernel_init(self.init_stddev, dense="inputs")
         output = Conv(1, (4, 4), 1, "VALID", **options)(x).reshape(x.shape[0])
         return layers.add_projection(output, x.sum((1, 2)), label, self.conditioning)

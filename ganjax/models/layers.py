@@ -228,9 +228,22 @@ class ClassAffine(nn.Module):
         return x + bias[label].reshape(per_sample).astype(x.dtype)
 
 
-def kernel_init(stddev: float) -> Initializer:
-    """N(0, stddev), or Glorot's uniform initialisation for a stddev of 0."""
-    return nn.initializers.normal(stddev) if stddev else nn.initializers.glorot_uniform()
+def kernel_init(stddev: float, dense: str = "") -> Initializer:
+    """N(0, stddev), or Glorot's uniform initialisation for a stddev of 0.
+
+    Args:
+      stddev: around 0.
+      dense: of a convolution to 1x1 ("inputs") or a transposed one from it ("outputs"), which
+        are dense layers in truth: what their kernel's pixels count as, to Glorot's.
+    """
+    if stddev:
+        return nn.initializers.normal(stddev)
+    axes = {
+        "": {},
+        "inputs": {"in_axis": (0, 1, 2), "out_axis": 3},
+        "outputs": {"in_axis": 3, "out_axis": (0, 1, 2)},
+    }[dense]
+    return nn.initializers.glorot_uniform(**axes)
 
 
 def scale_init(stddev: float) -> Initializer:

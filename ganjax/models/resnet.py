@@ -33,6 +33,7 @@ class Generator(nn.Module):
     norm: Norm | None = Norm()
     conditioning: Conditioning = Conditioning()
     output: str = "tanh"
+    output_bias: bool = True
     dtype: jnp.dtype | None = None
 
     @nn.compact
@@ -58,7 +59,7 @@ class Generator(nn.Module):
             h = Conv(width, (3, 3), **options)(activate(h))
             # 1x1 before the pixels are repeated: the same, at a quarter of the work.
             x = h + layers.repeat(Conv(width, (1, 1), **options)(x))
-        x = Conv(self.channels, (3, 3), **options)(activate(x))
+        x = Conv(self.channels, (3, 3), use_bias=self.output_bias, **options)(activate(x))
         return layers.OUTPUTS[self.output](x)
 
 

@@ -1,0 +1,70 @@
+"""What augmentation adds to a train step, on CPU.
+
+    python -m experiments.benchmarks.augment --batch_size=32 --rounds=8
+
+The step of configs/ada.py:emoji64 (64x64, width 128) without augmentation, and with each policy at
+p = 0.5. One process, the contenders taking turns, so that a slow spell meets all of them; the
+share is of the step with augmentation.
+"""
+
+import argparse
+import runpy
+from pathlib import Path
+from statistics import median
+
+import jax
+
+import ganjax.config
+from experiments.benchmarks.step import Ours, seconds
+
+CONFIG = Path(__file__).parents[2] / "configs" / "ada.py"
+FIXED = {"name": "fixed", "p": 0.5}
+POLICIES = {
+    "none": {"policy": "none"},
+    "keras": {"policy": "keras", "translation": 0.125, "rotation": 0.125, "zoom": 0.25},
+    "ada, blit + geometric + colour": {
+        "policy": "ada",
+        "families": ("blit", "geometric", "colour"),
+    },
+    "ada, all families": {
+        "policy": "ada",
+        "families": ("blit", "geometric", "colour", "filter", "corrupt"),
+    },
+    "diffaugment": {"policy": "diffaugment", "families": ("colour", "translation", "cutout")},
+}
+
+
+def load(policy: str, batch_size: int) -> ganjax.config.Loaded:
+    raw = runpy.run_path(str(CONFIG))["get_config"]("emoji64").to_dict()
+    raw["batch_size"], raw["augment"] = batch_size, POLICIES[policy]
+    if policy != "none":
+        raw["augment"] = {**raw["augment"], "measure_leaks": False, "controller": FIXED}
+    return ganjax.config.load(raw)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
+    args = parser.parse_args()
+    print(f"jax {jax.__version__} on {jax.default_backend()}, batch size {args.batch_size}")
+    names = ["none", *(name for name in args.policies if name != "none")]
+    contenders = {name: Ours(load(name, args.batch_size)) for name in names}
+    times = {name: [] for name in names}
+    for i in range(args.rounds + 1):
+        for name, one in contenders.items():
+            taken = min(seconds(one.step) for _ in range(2))
+            if i:  # The first round warms up.
+                times[name].append(taken)
+    for name, values in times.items():
+        share = median(1 - plain / own for plain, own in zip(times["none"], values, strict=True))
+        least = 1 - min(times["none"]) / min(values)
+        print(
+            f"{name}: median {median(values):.3f} s, fastest {min(values):.3f} s; "
+            f"augmentation {share:.1%} (median of rounds), {least:.1%} (of fastest)"
+        )
+
+
+if __name__ == "__main__":
+    main()

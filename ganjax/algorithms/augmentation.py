@@ -1,0 +1,240 @@
+"""The fields of the discriminator's augmentation, and the functions that they describe."""
+
+from collections.abc import Callable
+from typing import Annotated, Literal, NamedTuple
+
+import jax.numpy as jnp
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from ganjax import controllers
+from ganjax.augment import affine, colour, diffaugment, geometric, keras, pipeline
+from ganjax.augment.gate import uniform
+from ganjax.config import ConfigError, Fields, Fraction, RunConfig
+from ganjax.controllers import Controller
+from ganjax.keys import fold
+from ganjax.losses import LOSSES
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class FixedP(Fields):
+    """The probability of augmentation stays `p`."""
+
+    name: Literal["fixed"]
+    p: Probability
+
+
+class AccuracyTarget(Fields):
+    """See `ganjax.controllers.accuracy_target`.
+
+    Attributes:
+      p: at the start.
+      target: of D's accuracy on reals.
+      speed: gain of the controller.
+      p_max: p rises no higher.
+    """
+
+    name: Literal["accuracy"]
+    p: Probability
+    target: Probability
+    speed: PositiveFloat
+    p_max: Probability
+
+
+class RtTarget(Fields):
+    """See `ganjax.controllers.r_t_target`.
+
+    Attributes:
+      p: at the start.
+      target: of r_t = E[sign(D(real))].
+      interval: updates of D between changes of p.
+      reals_to_one: reals over which p could rise from 0 to 1.
+      p_max: p rises no higher.
+    """
+
+    name: Literal["r_t"]
+    p: Probability
+    target: Annotated[float, Field(ge=-1, le=1)]
+    interval: PositiveInt
+    reals_to_one: PositiveInt
+    p_max: Probability
+
+
+ControllerConfig = Annotated[FixedP | AccuracyTarget | RtTarget, Field(discriminator="name")]
+
+
+class NoAugment(Fields):
+    """D sees images as they are."""
+
+    policy: Literal["none"]
+
+
+class _Augment(Fields):
+    """What all policies share.
+
+    Attributes:
+      measure_leaks: whether each evaluation measures the share of samples that are rotated and
+        of those with altered colours (leak_rotation, leak_colour; see `ganjax.leaks`).
+      controller: of the probability.
+    """
+
+    measure_leaks: bool
+    controller: ControllerConfig
+
+
+class KerasAugment(_Augment):
+    """See `ganjax.augment.keras`."""
+
+    policy: Literal["keras"]
+    translation: Fraction
+    rotation: Fraction
+    zoom: Fraction
+
+
+class AdaAugment(_Augment):
+    """See `ganjax.augment.pipeline`.
+
+    Attributes:
+      families: "blit", "geometric", "colour", "filter", "corrupt".
+    """
+
+    policy: Literal["ada"]
+    families: Annotated[tuple[Literal[pipeline.FAMILIES], ...], Field(min_length=1, strict=False)]
+
+
+class DiffAugment(_Augment):
+    """See `ganjax.augment.diffaugment`.
+
+    Attributes:
+      families: "colour", "translation", "cutout".
+    """
+
+    policy: Literal["diffaugment"]
+    families: Annotated[
+        tuple[Literal[tuple(diffaugment.FAMILIES)], ...], Field(min_length=1, strict=False)
+    ]
+
+
+AugmentConfig = Annotated[
+    NoAugment | KerasAugment | AdaAugment | DiffAugment, Field(discriminator="policy")
+]
+
+
+class Augmentation(NamedTuple):
+    """What D's images pass through, and what moves its probability.
+
+    Attributes:
+      images: (images, context) -> images, with the probability of context.aug and keys below
+        context.key.
+      controller: of that probability.
+      leaks: as `Algorithm.leaks`.
+    """
+
+    images: Callable
+    controller: Controller
+    leaks: dict[str, Callable]
+
+
+def augmentation(config: RunConfig, value_range: tuple[float, float]) -> Augmentation | None:
+    """The augmentation that a config describes; None for the policy "none".
+
+    Args:
+      config: has `augment`, an AugmentConfig, and `batch_size`.
+      value_range: black and white in the images.
+
+    Raises:
+      ConfigError: its controller does not go with the other fields.
+    """
+    fields = config.augment
+    if fields.policy == "none":
+        return None
+    _check(config)
+    if fields.policy == "keras":
+        function = keras.keras(fields.translation, fields.rotation, fields.zoom)
+    elif fields.policy == "ada":
+        function = pipeline.pipeline(fields.families, value_range)
+    else:
+        function = diffaugment.diffaugment(fields.families, value_range)
+
+    def images(x, context):
+        return function(x, context.aug["p"], fold(context.key, "augment"))
+
+    controller = _controller(fields.controller, config.batch_size)
+    leaks = _leaks(fields, value_range) if fields.measure_leaks else {}
+    return Augmentation(images, controller, leaks)
+
+
+def augmented_judge(judge: Callable, augment: Augmentation) -> Callable:
+    """`Algorithm.judge` with reals and fakes augmented, each with draws of its own."""
+
+    def augmented(params, vars, fake, context):
+        def seen(batch, name):
+            key = fold(context.key, name)
+            return {**batch, "image": augment.images(batch["image"], context._replace(key=key))}
+
+        reals = seen(context.batch, "real")
+        return judge(params, vars, seen(fake, "fake"), context._replace(batch=reals))
+
+    return augmented
+
+
+def with_r_t(d_loss: Callable, logits: Callable | None) -> Callable:
+    """`Algorithm.d_loss` with the metrics aug_p and, of losses with logits, r_t."""
+
+    def measured(scores, context):
+        value, metrics = d_loss(scores, context)
+        metrics = {**metrics, "aug_p": context.aug["p"]}
+        if logits is not None:
+            metrics["r_t"] = jnp.mean(jnp.sign(logits(*scores)[0]))
+        return value, metrics
+
+    return measured
+
+
+def _controller(fields, batch_size: int) -> Controller:
+    if fields.name == "fixed":
+        return controllers.fixed(fields.p)
+    if fields.name == "accuracy":
+        return controllers.accuracy_target(fields.p, fields.target, fields.speed, fields.p_max)
+    step = fields.interval * batch_size / fields.reals_to_one
+    return controllers.r_t_target(fields.p, fields.target, fields.interval, step, fields.p_max)
+
+
+def _leaks(fields, value_range) -> dict[str, Callable]:
+    """The rotation and the colours of a policy, each alone and always."""
+    found = {}
+    if fields.policy == "keras" and fields.rotation:
+        found["rotation"] = lambda images, key: affine.resample(
+            images, _rotations(images, key, 2 * jnp.pi * fields.rotation)
+        )
+    elif fields.policy == "ada" and "geometric" in fields.families:
+        found["rotation"] = lambda images, key: geometric.apply(
+            images, _rotations(images, key, jnp.pi)
+        )
+    if fields.policy == "ada" and "colour" in fields.families:
+        found["colour"] = lambda images, key: colour.apply(
+            images, colour.matrix(key, len(images), 1.0), value_range
+        )
+    elif fields.policy == "diffaugment" and "colour" in fields.families:
+        found["colour"] = lambda images, key: diffaugment.colour(images, 1.0, key, value_range)
+    return found
+
+
+def _rotations(images, key, most: float):
+    return affine.rotate(uniform(fold(key, "rotate"), len(images), -most, most))
+
+
+def _check(config: RunConfig) -> None:
+    controller = config.augment.controller
+    if controller.name == "fixed":
+        return
+    if LOSSES[config.loss].logits is None:
+        raise ConfigError(
+            f"config.augment.controller.name={controller.name!r}: it watches the sign of D's "
+            f"outputs, which says nothing with the loss {config.loss!r}; set 'fixed'"
+        )
+    if controller.p > controller.p_max:
+        raise ConfigError(
+            f"config.augment.controller.p={controller.p}: it is above p_max={controller.p_max}; "
+            "set it lower, or p_max higher"
+        )

@@ -1,0 +1,97 @@
+"""Differentiable augmentation (Zhao et al. 2020, arXiv:2006.10738, section 3 and appendix)."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from ganjax.augment import corrupt
+from ganjax.augment.gate import differs, gated, only_where, uniform
+from ganjax.keys import fold
+
+# Of the image's size.
+TRANSLATION, CUTOUT = 0.125, 0.5
+
+
+def diffaugment(
+    families: Sequence[str], value_range: tuple[float, float]
+) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
+    """`augment(images, p, key) -> images`, each family of an image with probability p (paper: 1).
+
+    Args:
+      families: of FAMILIES.
+      value_range: black and white in the images.
+
+    Raises:
+      ValueError: there is no such family.
+    """
+    unknown = sorted(set(families) - set(FAMILIES))
+    if unknown:
+        raise ValueError(f"families={unknown}: there are {', '.join(FAMILIES)}")
+    stages = [
+        (name, partial(stage, value_range=value_range))
+        for name, stage in FAMILIES.items()
+        if name in families
+    ]
+
+    def augment(images, p, key):
+        for name, stage in stages:
+            images = stage(images, p, fold(key, name))
+        return images
+
+    return augment
+
+
+def colour(images, p, key, value_range):
+    """Brightness U[-.5, .5) (of values in [-1, 1]), saturation U[0, 2), contrast U[.5, 1.5).
+
+    Saturation is about a pixel's mean, contrast about the image's.
+    """
+    n, half = images.shape[0], (value_range[1] - value_range[0]) / 2
+    shift = half * uniform(fold(key, "brightness"), n, -0.5, 0.5)
+    saturation = uniform(fold(key, "saturation"), n, 0.0, 2.0)
+    contrast = uniform(fold(key, "contrast"), n, 0.5, 1.5)
+    drawn = gated(key, p, jnp.stack([shift, saturation, contrast], -1), [0, 1, 1])
+    shift, saturation, contrast = drawn.T[..., None, None, None].astype(images.dtype)
+    new = images + shift
+    grey = new.mean(-1, keepdims=True)
+    new = grey + saturation * (new - grey)
+    mean = new.mean((1, 2, 3), keepdims=True)
+    new = mean + contrast * (new - mean)
+    return only_where(differs(drawn, [0, 1, 1]), new, images)
+
+
+def translation(images, p, key, value_range):
+    """By whole pixels, up to 1/8 of the size either way; what comes in is mid-grey."""
+    n, height, width, _ = images.shape
+
+    def shifts(name, size):
+        most = round(TRANSLATION * size)
+        return jax.random.randint(fold(key, name), (n,), -most, most + 1)
+
+    shift = gated(key, p, jnp.stack([shifts("y", height), shifts("x", width)], -1), [0, 0])
+    return shifted(images, shift, sum(value_range) / 2)
+
+
+def shifted(images: jax.Array, shift: jax.Array, value: float) -> jax.Array:
+    """images (N, H, W, C) moved by shift int (N, 2), (down, right); what comes in is `value`."""
+    height, width = images.shape[1:3]
+    rows = jnp.arange(height)[None] - shift[:, :1]
+    columns = jnp.arange(width)[None] - shift[:, 1:]
+    pick = jax.vmap(lambda image, row, column: image[row][:, column])
+    moved = pick(images, rows.clip(0, height - 1), columns.clip(0, width - 1))
+    known = [(at >= 0) & (at < size) for at, size in ((rows, height), (columns, width))]
+    known = (known[0][:, :, None] & known[1][:, None, :])[..., None]
+    return jnp.where(known, moved, jnp.asarray(value, images.dtype))
+
+
+def cutout(images, p, key, value_range):
+    """A square of half the size at a uniform place in mid-grey."""
+    centre = jax.random.uniform(fold(key, "centre"), (images.shape[0], 2), jnp.float32)
+    centre = gated(key, p, centre, [-9.0, -9.0])  # Far away is nowhere.
+    return corrupt.cut(images, centre, CUTOUT, sum(value_range) / 2)
+
+
+# In the order of application.
+FAMILIES = {"colour": colour, "translation": translation, "cutout": cutout}

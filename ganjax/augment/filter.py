@@ -1,0 +1,48 @@
+"""Image-space filtering: the four octaves of frequency amplified or damped at random.
+
+Karras et al. 2020 (arXiv:2006.06676), appendix B, "image-space filtering".
+"""
+
+import jax
+import jax.numpy as jnp
+
+from ganjax.augment import wavelets
+from ganjax.augment.gate import differs, gated, lognormal, only_where
+from ganjax.keys import fold
+
+# log2 of a gain.
+GAIN = 1.0
+# The power expected in each octave, from the lowest: natural images fall as 1 / f.
+POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)
+
+
+def gains(key: jax.Array, n: int, p: jax.Array | float) -> jax.Array:
+    """(n, 4): the factor of each octave; each is drawn in turn with probability p.
+
+    After each draw all four are scaled so that the expected power stays what it was.
+    """
+    total, power = jnp.ones((n, 4)), jnp.array([POWER])
+    for band in range(4):
+        here = fold(key, band)
+        drawn = jnp.ones((n, 4)).at[:, band].set(lognormal(fold(here, "value"), n, GAIN))
+        drawn = drawn / jnp.sqrt(jnp.sum(power * drawn**2, axis=-1, keepdims=True))
+        total = total * gated(here, p, drawn, jnp.ones(4))
+    return total
+
+
+def apply(images: jax.Array, gains: jax.Array, value_range: tuple[float, float]) -> jax.Array:
+    """images (N, H, W, C) with octaves multiplied by gains (N, 4), along both axes.
+
+    Images are mirrored at their edges and 0 is mid-grey, as for values in [-1, 1]. Those whose
+    gains are all 1 come out bit for bit.
+    """
+    middle = sum(value_range) / 2
+
+    def along(size):
+        matrices = jnp.asarray(wavelets.band_matrices(size), jnp.float32)
+        return jnp.einsum("ni,iab->nab", gains, matrices, precision="highest").astype(images.dtype)
+
+    rows, columns = (along(size) for size in images.shape[1:3])
+    filtered = jnp.einsum("nab,nbwc->nawc", rows, images - middle, precision="highest")
+    filtered = jnp.einsum("nab,nhbc->nhac", columns, filtered, precision="highest") + middle
+    return only_where(differs(gains, jnp.ones(4)), filtered, images)

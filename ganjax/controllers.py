@@ -1,0 +1,81 @@
+"""Controllers of the augmentation's probability p: pure functions, state -> state.
+
+A state is a dict of float32 scalars with "p" in it. The statistic that they watch is
+r_t = E[sign(D(real))] (Karras et al. 2020, arXiv:2006.06676, equation 1): the mean over the reals
+of an update, and so, under jit and sharding, over all devices.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+State = dict[str, jax.Array]
+
+
+class Controller(NamedTuple):
+    """How p moves.
+
+    Attributes:
+      init: () -> the state before the first update.
+      update: (state, r_t of an update of D) -> state.
+    """
+
+    init: Callable[[], State]
+    update: Callable[[State, jax.Array], State]
+
+
+def fixed(p: float) -> Controller:
+    """p stays."""
+    return Controller(lambda: {"p": jnp.float32(p)}, lambda state, r_t: state)
+
+
+def accuracy_target(p: float, target: float, speed: float, p_max: float) -> Controller:
+    """After each update p <- clip(p + speed (acc - target), 0, p_max), acc = (1 + r_t) / 2.
+
+    An integral controller of D's accuracy on reals: the form of Keras' example.
+
+    Args:
+      p: at the start.
+      target: accuracy.
+      speed: gain.
+      p_max: p rises no higher.
+    """
+
+    def update(state, r_t):
+        step = speed * ((1 + r_t) / 2 - target)
+        return {"p": jnp.clip(state["p"] + step, 0.0, p_max).astype(jnp.float32)}
+
+    return Controller(lambda: {"p": jnp.float32(p)}, update)
+
+
+def r_t_target(p: float, target: float, interval: int, step: float, p_max: float) -> Controller:
+    """After every `interval` updates p <- clip(p + sign(r_t - target) step, 0, p_max).
+
+    r_t is pooled over those updates. Karras et al. 2020, section 3.1. The paper takes steps such
+    that p could rise from 0 to 1 over 500,000 reals, and none of its own bounds p from above:
+    images of p near 1 leak (section 2.2), hence p_max.
+
+    Args:
+      p: at the start.
+      target: of r_t.
+      interval: updates of D between changes of p.
+      step: of a change.
+      p_max: p rises no higher.
+    """
+
+    def init():
+        return {"p": jnp.float32(p), "signs": jnp.float32(0), "updates": jnp.float32(0)}
+
+    def update(state, r_t):
+        signs, updates = state["signs"] + r_t.astype(jnp.float32), state["updates"] + 1
+        due = updates >= interval
+        moved = jnp.clip(state["p"] + step * jnp.sign(signs / updates - target), 0.0, p_max)
+        return {
+            "p": jnp.where(due, moved, state["p"]),
+            "signs": jnp.where(due, 0.0, signs),
+            "updates": jnp.where(due, 0.0, updates),
+        }
+
+    return Controller(init, update)
