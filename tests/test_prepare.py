@@ -18,6 +18,7 @@ from absl.testing import flagsaver
 from conftest import DATA, ROOT, write_images
 from PIL import Image
 
+from ganjax import image_sets
 from ganjax.config import DataConfig
 from ganjax.data import prepare, record_writer, records
 from ganjax.data.base import DataError
@@ -194,10 +195,17 @@ def test_a_finished_set_of_images_that_changed_is_refused(tmp_path, monkeypatch)
     assert prepare.prepare(data("folder:images"), 8, out) == said
     shutil.copytree(root, tmp_path / "copy", copy_function=shutil.copyfile)
     assert prepare.prepare(data("folder:copy"), 8, out) == said
+    path = out / "manifest.json"
+    manifest = json.loads(path.read_text())
     renamed(root)
     with pytest.raises(UserError, match=r"--out=.* other images or labels, .*; name another") as e:
         prepare.prepare(data(f"folder:{root}"), 8, out)
     assert "\n" not in str(e.value)
+    del manifest["fingerprint"]  # A set of before there was any.
+    path.write_text(json.dumps(manifest))
+    assert prepare.prepare(data(f"folder:{root}"), 8, out) == said
+    with pytest.raises(UserError, match=r"--out=.* other images or labels"):
+        prepare.prepare(data("folder:copy"), 8, out)
 
 
 def test_one_process_a_folder(tmp_path):
@@ -261,6 +269,8 @@ def test_the_background_is_compared_where_it_matters(tmp_path, emoji):
         open_source(data(f"records:{tmp_path / 's'}"), "train", image_size=8)
     fitting = data(f"records:{tmp_path / 's'}", background=(1, 2, 3))
     assert open_source(fitting, "train", image_size=8).size == 3
+    like = image_sets.of_source("like", open_source(fitting, "train", image_size=8), 3)
+    assert image_sets.of_named_source(fitting.source, "train", like, "resize").count == 3
     # These have no alpha.
     assert open_source(data(f"records:{emoji}", background=(0, 0, 0)), "train", image_size=64).size
 

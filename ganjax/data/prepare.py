@@ -137,8 +137,9 @@ def _manifest(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 def _finished(out: Path, settings: dict[str, Any], source: str, fingerprint: str) -> str:
     manifest = _manifest(out, settings)
-    # Of a set without one, nothing is known.
-    if manifest.get("fingerprint", fingerprint) != fingerprint:
+    # Of a set made before there were any, the source's name is all that is known.
+    same = manifest.get("fingerprint") == fingerprint
+    if not same and ("fingerprint" in manifest or manifest["source"] != source):
         raise UserError(
             f"--out={out} holds a set of other images or labels, made from {manifest['source']} "
             f"before it changed or from elsewhere, not from {source} as it is; name another "
