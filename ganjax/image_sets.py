@@ -11,6 +11,7 @@ from ganjax import evaluation
 from ganjax.config import DataConfig
 from ganjax.data.base import Source, take
 from ganjax.data.decode import SUFFIXES
+from ganjax.data.records import read_manifest
 from ganjax.data.sources import open_source
 from ganjax.errors import UserError
 from ganjax.trained import Trained
@@ -150,5 +151,10 @@ def of_named_source(name: str, split: str, like: Images, fit: str) -> Images:
       DataError: there is no such set.
     """
     _, side, _, channels = like.first(1).shape
-    source = open_source(unlabelled(name, channels, fit), split, image_size=side)
+    data = unlabelled(name, channels, fit)
+    if name.startswith("records:"):  # As they were made: there is no other background of them.
+        manifest = read_manifest(Path(name.removeprefix("records:")).expanduser(), name)
+        background = tuple(manifest["settings"]["background"])
+        data = data.model_copy(update={"background": background})
+    source = open_source(data, split, image_size=side)
     return of_source(f"{name} {split} ({fit} to {side}x{side})", source, MOST)

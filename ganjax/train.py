@@ -58,7 +58,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
     evaluation.check(config, [held_out for _, held_out in splits])
     primary = jax.process_index() == 0
     if primary:
-        workdir.claim(folder, config)
+        workdir.claim(folder, config, splits[0][0].fingerprint)
 
     key = jax.device_put(jax.random.key(config.seed), layout.replicated)
     jit = partial(jax.jit, static_argnames="phase", out_shardings=layout.replicated)

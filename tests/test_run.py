@@ -1,6 +1,7 @@
 """Runs from the shipped configs: trained, written, resumed, sampled, refused."""
 
 import json
+import os
 import re
 import runpy
 import shutil
@@ -217,6 +218,25 @@ def test_another_config_does_not_continue_a_run(tiny, tmp_path):
     tiny.penalty.weight, tiny.seed = 5.0, 1
     with pytest.raises(configs.ConfigError, match=r"another config.seed, config.penalty.weight"):
         train(tiny, tmp_path)
+
+
+def test_other_images_do_not_continue_a_run(tiny, tmp_path):
+    root = write_images(tmp_path / "images", 20, size=16)
+    tiny.total_steps, tiny.data.source = 1, f"folder:{root}"
+    train(tiny, tmp_path / "run")
+    os.replace(root / "000.png", root / "zzz.png")
+    tiny.total_steps = 2
+    changed = r"folder:.*images has changed since; restore it, .* remove .*data.json"
+    with pytest.raises(configs.ConfigError, match=changed) as caught:
+        train(tiny, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    # As told; and as are runs of before there was such a file.
+    (tmp_path / "run" / "data.json").unlink()
+    assert int(train(tiny, tmp_path / "run").step) == 2
+    os.replace(root / "zzz.png", root / "000.png")
+    tiny.total_steps = 3
+    with pytest.raises(configs.ConfigError, match=changed):
+        train(tiny, tmp_path / "run")
 
 
 def test_a_linear_decay_is_not_stretched(tiny, tmp_path):
