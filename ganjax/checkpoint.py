@@ -1,6 +1,6 @@
 """Checkpoints by Orbax: asynchronous, atomic, the latest few kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from pathlib import Path
 
@@ -22,7 +22,10 @@ class CheckpointError(UserError):
 
 
 def open_checkpoints(
-    workdir: Path, keep: int | None = None, best: str = NO_FIGURE
+    workdir: Path,
+    keep: int | None = None,
+    best: str = NO_FIGURE,
+    besides: Sequence[int] = (),
 ) -> ocp.training.Checkpointer:
     """Opens a run's checkpoints.
 
@@ -30,17 +33,21 @@ def open_checkpoints(
       workdir: the run's folder.
       keep: how many of the latest are kept, to write; None only reads.
       best: the figure whose best value marks a checkpoint that is kept besides.
+      besides: the steps of others that are.
     """
     policies = ocp.training.preservation_policies
-    policy = policies.PreserveAll() if keep is None else policies.LatestN(keep)
-    if keep is not None and best != NO_FIGURE:
-        kept = policies.BestN(
-            get_metric_fn=itemgetter(best),
-            reverse=figures.sign(best) < 0,
-            n=1,
-            keep_checkpoints_without_metrics=False,
-        )
-        policy = policies.AnyPreservationPolicy([policy, kept])
+    policy = policies.PreserveAll()
+    if keep is not None:
+        kept = [policies.LatestN(keep), policies.CustomSteps(besides)]
+        if best != NO_FIGURE:
+            of_best = policies.BestN(
+                get_metric_fn=itemgetter(best),
+                reverse=figures.sign(best) < 0,
+                n=1,
+                keep_checkpoints_without_metrics=False,
+            )
+            kept.append(of_best)
+        policy = policies.AnyPreservationPolicy(kept)
     return ocp.training.Checkpointer(
         (workdir / FOLDER).absolute(),
         preservation_policy=policy,
