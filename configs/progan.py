@@ -24,13 +24,13 @@ WIDTHS = (512, 512, 512, 512, 256, 128, 64, 32, 16)
 PRESETS = {
     "": {},
     "emoji64": {
-        "total_steps": 14_000,
+        "total_steps": 16_500,
         "batch_size": 16,
         "image_size": 64,
         "data": {"source": "embedded:emoji64", "channels": 3},
         "latent_dim": 128,
-        "generator": {"widths": (128, 128, 128, 64, 32)},
-        "discriminator": {"widths": (128, 128, 128, 64, 32)},
+        "generator": {"widths": (128, 128, 64, 32, 16)},
+        "discriminator": {"widths": (128, 128, 64, 32, 16)},
         "growth": {
             "batch_sizes": (32, 32, 32, 32),
             "learning_rates": (1e-3,) * 4,
@@ -40,7 +40,7 @@ PRESETS = {
     },
     # Growth of 600,000 + 600,000 reals a resolution, batches as in the paper's appendix A.
     "celeb_a_64": {
-        "total_steps": 94_000,
+        "total_steps": 79_690,
         "batch_size": 32,
         "image_size": 64,
         "data": {"source": "tfds:celeb_a", "channels": 3},
@@ -61,7 +61,7 @@ PRESETS = {
     },
     # The paper's: 800,000 + 800,000 reals a resolution, 12 million in all.
     "celeb_a_hq_1024": {
-        "total_steps": 792_500,
+        "total_steps": 1_206_250,
         "batch_size": 4,
         "image_size": 1024,
         "data": {"source": "tfds:celeb_a_hq/1024", "channels": 3},
@@ -100,8 +100,8 @@ def get_config(preset: str = "") -> ConfigDict:
         {
             "algorithm": "progan",
             "seed": 0,
-            "total_steps": 6_000,
-            "batch_size": 32,
+            "total_steps": 4_200,
+            "batch_size": 16,
             "image_size": 32,
             "data": {
                 "source": "embedded:mnist5k",
@@ -125,13 +125,13 @@ def get_config(preset: str = "") -> ConfigDict:
                 "embedding_dim": 10,
                 "fake_labels": "reals",
             },
-            "generator": {"network": "progan", "widths": (64, 64, 64, 32), "slope": 0.2},
-            "discriminator": {"network": "progan", "widths": (64, 64, 64, 32), "slope": 0.2},
+            "generator": {"network": "progan", "widths": (48, 48, 32, 16), "slope": 0.2},
+            "discriminator": {"network": "progan", "widths": (48, 48, 32, 16), "slope": 0.2},
             "growth": {
-                "batch_sizes": (32, 32, 32),
+                "batch_sizes": (32, 32, 16),
                 "learning_rates": (1e-3,) * 3,
-                "fade_reals": 24_000,
-                "stabilise_reals": 24_000,
+                "fade_reals": 12_000,
+                "stabilise_reals": 12_000,
             },
             "drift": 0.001,
             "loss": "wasserstein",
@@ -153,7 +153,7 @@ def get_config(preset: str = "") -> ConfigDict:
             "critic_reals": "fresh",
             "g_optimiser": dict(adam),
             "d_optimiser": dict(adam),
-            "ema": {"decay": 0.99, "half_life": 0, "ramp_up": 0.0},
+            "ema": {"decay": 0.0, "half_life": 2_000, "ramp_up": 0.05},
         }
     )
     config.update(PRESETS[preset])

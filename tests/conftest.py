@@ -104,6 +104,9 @@ def shrink(config):
         config.data.fit = "resize"  # The boxes of TFDS's mock data are random numbers.
     if config.get("augment", {}).get("measure_leaks"):
         config.augment.measure_leaks = False  # Of 1,200 images; test_ada.py has it in a run.
+    if "growth" in config:  # Two resolutions, of two steps each.
+        config.growth.batch_sizes = (8,) * len(config.growth.batch_sizes)
+        config.growth.fade_reals, config.growth.stabilise_reals = 16, 16
     config.evaluation.log_likelihood = min(config.evaluation.log_likelihood, 20)
     return config
 
