@@ -76,12 +76,12 @@ def make_train_step(
             "a step; set n_critic=1 or the alternating order"
         )
     move = ORDERS[algorithm.order]
-    if algorithm.penalty_interval > 1:
-        algorithm = algorithm._replace(penalty=_lazy(algorithm))
     repeat = _unrolled if unroll or algorithm.n_critic == 1 else _scanned
 
     def train_step(state, batch, key, *, phase):
         now = _of(algorithm, phase)
+        if now.penalty_interval > 1:
+            now = now._replace(penalty=_lazy(now))
         turn = _turns(now, state, batch, fold(key, "train", state.step), phase, sharding)
         g, d, aug, metrics = move(now, state, turn, repeat)
         ema = _average(state.ema, g, now.ema_decay(state.step))

@@ -19,7 +19,6 @@ from ganjax.algorithms.networks import networks
 from ganjax.config import ConfigError, Fields
 from ganjax.models import progan
 from ganjax.phases import Phase
-from ganjax.state import GanState
 
 
 class GrowthConfig(Fields):
@@ -86,7 +85,7 @@ def build(config: Config) -> Algorithm:
             players.append((params, others | alphas(0)))
         return tuple(players)
 
-    def begin(state: GanState, phase: Phase) -> GanState:
+    def begin(state, phase):
         # With b1 = 0 and the large count of an old state, Adam's first step of a parameter that
         # never had a gradient would be 1 / sqrt(1 - b2) times the rate.
         stage = at(phase)
