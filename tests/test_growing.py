@@ -10,9 +10,11 @@ import optax
 import pytest
 from conftest import shipped, shrink
 
+from ganjax import checkpoint
 from ganjax import config as configs
 from ganjax import step as steps
 from ganjax.models import layers
+from ganjax.phases import Phase
 from ganjax.train import train
 from ganjax.writer import read_metrics
 
@@ -40,6 +42,10 @@ def algorithm(small):
 
 @pytest.fixture
 def state(algorithm):
+    return random_state(algorithm)
+
+
+def random_state(algorithm):
     """At step 0, of parameters that are all N(0, 1), biases too."""
     random = np.random.RandomState(0)
     shapes = jax.eval_shape(partial(steps.init_state, algorithm), jax.random.key(0))
@@ -97,16 +103,15 @@ def test_a_run_may_end_before_it_has_grown_and_be_taken_up(small):
     )
 
 
-def test_alphas_rise_with_the_step(algorithm, state):
-    """0 at a phase's first step, 1 after its fade; only the present one moves."""
+def test_alpha_rises_with_the_step(algorithm):
+    """0 at a phase's first step, 1 after its fade."""
     seen = []
     for step in range(10):
         phase = next(p for p in algorithm.phases if step < p.stop)
-        now = context(algorithm, step, phase, jnp.zeros((8, *[phase.image_size] * 2, 1)))
-        _, vars = algorithm.at(phase).judge(state.d.params, state.d.vars, now.batch, now)
-        seen.append(tuple(float(vars["fade"][name]) for name in ("alpha_8", "alpha_16")))
-    fading, grown = [(0, 0), (0.5, 0)], [(1, 0)] * 2
-    assert seen == [(0, 0)] * 2 + fading + grown + [(1, 0), (1, 0.5)] + [(1, 1)] * 2
+        now = context(algorithm, step, phase, jnp.zeros((2, 1, 1, 1)))
+        _, metrics = algorithm.at(phase).d_loss((jnp.zeros(2), jnp.zeros(2)), now)
+        seen.append(float(metrics["fade_alpha"]) if "fade_alpha" in metrics else None)
+    assert seen == [None] * 2 + [0, 0.5, 1, 1] + [0, 0.5, 1, 1]
 
 
 def test_growth_begins_where_the_smaller_networks_ended(algorithm, state):
@@ -127,11 +132,16 @@ def test_growth_begins_where_the_smaller_networks_ended(algorithm, state):
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
 
 
-def test_a_step_of_every_phase(algorithm, state):
+def test_a_step_of_every_phase(small):
     """One compilation a resolution, alpha traced; what is not yet grown stands still."""
+    small.generator.widths = small.discriminator.widths = (4, 2)
+    small.growth.batch_sizes, small.growth.learning_rates = (8,), (2e-3,)
+    small.image_size, small.total_steps = 8, 5
+    algorithm = build(small)
+    state = random_state(algorithm)
     step = jax.jit(steps.make_train_step(algorithm, unroll=True), static_argnames="phase")
-    key, layers_of = jax.random.key(0), {4: "_4", 8: "_8", 16: "_16"}
-    for phase, rate in zip(algorithm.phases, (2e-3, 3e-3, 1e-3), strict=True):
+    key, layers_of = jax.random.key(0), {4: "_4", 8: "_8"}
+    for phase, rate in zip(algorithm.phases, (2e-3, 1e-3), strict=True):
         if phase.start:
             state = algorithm.begin(state, phase)
             for player in (state.g, state.d):
@@ -173,24 +183,20 @@ def test_drift_is_added(small, state):
     np.testing.assert_allclose(values[0], 0.001 * 5)
 
 
-def test_without_growth_it_is_the_gan(small):
-    """No resolutions below, no drift: a step of `gan` with these networks."""
+def test_without_growth_there_are_no_fades(small):
+    """The networks of `gan`: one RGB layer each, and no variable."""
     small.growth.batch_sizes = small.growth.learning_rates = ()
-    small.generator.widths = small.discriminator.widths = (4,)
-    small.image_size, small.drift = 4, 0.0
     one = build(small)
-    assert len(one.phases) == 1
+    assert [(p.start, p.stop, p.image_size) for p in one.phases] == [(0, 10, 16)]
     fields = {n: v for n, v in small.to_dict().items() if n not in ("growth", "drift")}
     other = build(fields | {"algorithm": "gan"})
-    assert other.at is None
-
-    def metrics(algorithm):
-        key, phase = jax.random.key(0), algorithm.phases[0]
-        state = jax.jit(partial(steps.init_state, algorithm))(key)
-        step = jax.jit(steps.make_train_step(algorithm, unroll=True), static_argnames="phase")
-        return step(state, reals(phase), key, phase=phase)[1]
-
-    assert metrics(one) == metrics(other)
+    state, expected = (
+        jax.eval_shape(partial(steps.init_state, algorithm), jax.random.key(0))
+        for algorithm in (one, other)
+    )
+    assert state == expected
+    assert "to_rgb_16" in state.g.params
+    assert "to_rgb_8" not in state.g.params
 
 
 def test_resumed_within_a_fade_it_ends_the_same(small, tmp_path):
@@ -199,6 +205,7 @@ def test_resumed_within_a_fade_it_ends_the_same(small, tmp_path):
     small.growth.batch_sizes, small.growth.learning_rates = (8,), (2e-3,)
     small.image_size, small.total_steps = 8, 5
     small.checkpoint_every, small.keep_checkpoints = 1, 10
+    small.sample_every = small.eval_every = 3
     whole = jax.device_get(train(small, tmp_path / "whole"))
     for step in (2, 3):
         folder = shutil.copytree(tmp_path / "whole", tmp_path / f"from_{step}")
@@ -206,20 +213,22 @@ def test_resumed_within_a_fade_it_ends_the_same(small, tmp_path):
             shutil.rmtree(folder / "checkpoints" / str(later))
         resumed = jax.device_get(train(small, folder))
         assert all(jax.tree.leaves(jax.tree.map(np.array_equal, whole, resumed))), step
+    # The end of each resolution is shown and measured, though it is not every third step's turn.
+    pictures = [path.name for path in sorted((tmp_path / "whole" / "samples").iterdir())]
+    assert pictures == [f"step_0000000{step}.png" for step in (2, 3, 5)]
+    rows = read_metrics(tmp_path / "whole" / "metrics.jsonl")
+    assert [row["step"] for row in rows if "val_d_loss" in row] == [2, 3, 5]
 
 
-def test_the_end_of_every_resolution_is_kept(small, tmp_path):
-    """Whatever keep_checkpoints is: samples, an evaluation and a checkpoint."""
-    small.generator.widths = small.discriminator.widths = (4, 4)
-    small.growth.batch_sizes, small.growth.learning_rates = (8,), (2e-3,)
-    small.image_size, small.total_steps, small.keep_checkpoints = 8, 5, 1
-    small.sample_every = small.eval_every = small.checkpoint_every = 4
-    train(small, tmp_path)
-    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [2, 5]
-    pictures = [path.name for path in sorted((tmp_path / "samples").iterdir())]
-    assert pictures == [f"step_0000000{step}.png" for step in (2, 4, 5)]
-    rows = read_metrics(tmp_path / "metrics.jsonl")
-    assert [row["step"] for row in rows if "val_d_loss" in row] == [2, 4, 5]
+def test_the_end_of_every_resolution_is_kept(tmp_path):
+    with checkpoint.open_checkpoints(tmp_path, keep=1, besides=[2, 4]) as checkpoints:
+        for step in range(1, 7):
+            checkpoint.save(checkpoints, step, {"step": jnp.asarray(step)}, {})
+        checkpoints.wait()
+        steps_of = [Phase(0, 2, 8, 4), Phase(2, 4, 8, 8), Phase(4, 9, 8, 16), Phase(9, 10, 8, 32)]
+        kept = [checkpoint.latest_within(checkpoints, phase) for phase in steps_of]
+    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [2, 4, 6]
+    assert kept == [2, 4, 6, None]
 
 
 @pytest.mark.parametrize(
@@ -230,7 +239,7 @@ def test_conditional(small, generator, discriminator):
     small.data.label, small.data.num_classes = "label", 10
     small.conditioning.generator, small.conditioning.discriminator = generator, discriminator
     algorithm = build(small)
-    state = jax.jit(partial(steps.init_state, algorithm))(jax.random.key(0))
+    state = random_state(algorithm)
     phase = algorithm.phases[1]
     z = jnp.ones((10, 4))
     images = algorithm.at(phase).sample(state.g.params, state.g.vars, z, jnp.arange(10), phase)

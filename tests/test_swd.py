@@ -108,10 +108,10 @@ def test_the_whole_against_a_plain_one():
 
 def test_artefacts_are_seen_at_their_scale(monkeypatch):
     """A checkerboard of single pixels is far at the finest level, and gone at the coarsest."""
-    monkeypatch.setattr(swd, "PIECE", 12)  # More than one piece.
-    a, b = pictures(24, 32), pictures(24, 32, seed=1)
-    checkerboard = 20 * (np.indices((32, 32)).sum(axis=0) % 2)[..., None].astype(np.uint8)
-    floor, far = swd.swd(a, b), swd.swd(a, np.minimum(b, 235) + checkerboard)
+    monkeypatch.setattr(swd, "PIECE", 6)  # More than one piece.
+    a, b = pictures(12, 32), pictures(12, 32, seed=1)
+    checkerboard = 60 * (np.indices((32, 32)).sum(axis=0) % 2)[..., None].astype(np.uint8)
+    floor, far = swd.swd(a, b), swd.swd(a, np.minimum(b, 195) + checkerboard)
     assert far.levels[32] > 2 * floor.levels[32]
     assert far.levels[16] < 2 * floor.levels[16]
     assert swd.swd(a, a).average < floor.average  # Other places of the same images.
