@@ -199,11 +199,10 @@ def test_without_growth_there_are_no_fades(small):
     assert "to_rgb_8" not in state.g.params
 
 
-def test_resumed_within_a_fade_it_ends_the_same(small, tmp_path):
+def test_resumed_within_a_fade_it_ends_the_same(tmp_path):
     """From a checkpoint within a fade, and from the one that it begins with."""
-    small.generator.widths = small.discriminator.widths = (4, 4)
-    small.growth.batch_sizes, small.growth.learning_rates = (8,), (2e-3,)
-    small.image_size, small.total_steps = 8, 5
+    small = shrink(shipped("progan"))
+    small.total_steps = 5
     small.checkpoint_every, small.keep_checkpoints = 1, 10
     small.sample_every = small.eval_every = 3
     whole = jax.device_get(train(small, tmp_path / "whole"))
