@@ -25,6 +25,7 @@ PRESETS = {
     "": {},
     "emoji64": {
         "total_steps": 16_500,
+        "evaluation": {"metrics": ("kid",), "num_samples": 1_000},
         "batch_size": 16,
         "image_size": 64,
         "data": {"source": "embedded:emoji64", "num_classes": 8, "channels": 3},
@@ -41,6 +42,7 @@ PRESETS = {
     # Growth of 600,000 + 600,000 reals a resolution, batches as in the paper's appendix A.
     "celeb_a_64": {
         "total_steps": 79_690,
+        "evaluation": {"metrics": ("kid",), "num_samples": 5_000},
         "batch_size": 32,
         "image_size": 64,
         "data": {
@@ -48,6 +50,7 @@ PRESETS = {
             "label": "attributes/Smiling",
             "num_classes": 2,
             "channels": 3,
+            "mirror": True,
         },
         "log_every": 100,
         "sample_every": 1_000,
@@ -67,6 +70,7 @@ PRESETS = {
     # The paper's: 800,000 + 800,000 reals a resolution, 12 million in all.
     "celeb_a_hq_1024": {
         "total_steps": 1_206_250,
+        "evaluation": {"metrics": ("kid",), "num_samples": 5_000},
         "batch_size": 4,
         "image_size": 1024,
         "data": {
@@ -74,6 +78,7 @@ PRESETS = {
             "label": "",
             "num_classes": 1,
             "channels": 3,
+            "mirror": True,
         },
         "log_every": 100,
         "sample_every": 5_000,
@@ -120,6 +125,14 @@ def get_config(preset: str = "") -> ConfigDict:
                 "num_classes": 10,
                 "channels": 1,
                 "fit": "resize",
+                "mirror": False,
+                "num_examples": 0,
+                "fraction": 1.0,
+                "subset_seed": 0,
+                "background": (255, 255, 255),
+                "labels_file": "",
+                "min_side": 1,
+                "max_skipped": 0,
                 "on_device": False,
             },
             "log_every": 10,
@@ -127,7 +140,15 @@ def get_config(preset: str = "") -> ConfigDict:
             "eval_every": 250,
             "checkpoint_every": 250,
             "keep_checkpoints": 2,
-            "evaluation": {"log_likelihood": 0, "best": "none", "patience": 0},
+            # KIDs of two resolutions do not compare, so there is no best.
+            "evaluation": {
+                "log_likelihood": 0,
+                "metrics": (),
+                "features": "efflite0",
+                "num_samples": 1_000,
+                "best": "none",
+                "patience": 0,
+            },
             "latent_dim": 64,
             "latent": "normal",
             "conditioning": {
@@ -138,6 +159,8 @@ def get_config(preset: str = "") -> ConfigDict:
             },
             "generator": {"network": "progan", "widths": (48, 48, 32, 16), "slope": 0.2},
             "discriminator": {"network": "progan", "widths": (48, 48, 32, 16), "slope": 0.2},
+            "batch_norm": {"scale": True, "momentum": 0.9, "epsilon": 1e-5},
+            "augment": {"policy": "none"},
             "growth": {
                 "batch_sizes": (32, 32, 16),
                 "learning_rates": (1e-3,) * 3,
