@@ -250,7 +250,7 @@ def arithmetic(
 
     def picture():
         cells = images.enlarge(shown)
-        texts = [f"+{amount:.2g} {names[wanted]}" for amount in amounts]
+        texts = [f"+{amount:.3g} '{names[wanted]}'" for amount in amounts]
         return _headed(images.grid(cells, steps + 1), cells, texts)
 
     report = [f"{have.sum()} of {len(have)} samples have {names[wanted]!r}"]
