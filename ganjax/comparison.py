@@ -9,7 +9,7 @@ import numpy as np
 from ganjax.errors import UserError
 from ganjax.image_sets import Images
 from ganjax.metrics import features, figures, parzen
-from ganjax.metrics.features import Extracted
+from ganjax.metrics.features import rows
 from ganjax.neighbours import nearest
 from ganjax.sharding import make_layout
 
@@ -112,21 +112,19 @@ def compare(
 
 def _of_features(sets, metrics, network, real, fake, other):
     """(figures, floor) of a network."""
-    nearby = [metric for metric in metrics if metric == "neighbours"]
-    plain = [metric for metric in metrics if metric != "neighbours"]
     training = other if sets.training == "other" else real
-    found = figures.measure(plain, network, real, fake)
-    found |= figures.measure(nearby, network, training, fake)
+    found = figures.measure(metrics, network, real, fake, training)
     if other is None:
         half = sets.real.count // 2
-        one, two = _rows(real, 0, half), _rows(real, half, 2 * half)
-        return found, figures.measure(metrics, network, one, two)
+        one, two = rows(real, 0, half), rows(real, half, 2 * half)
+        return found, figures.measure(metrics, network, one, two, one)
     # As many as the fakes, if there are: some figures depend on it.
-    stand_in = _rows(other, 0, min(sets.fake.count, sets.other.count))
+    stand_in = rows(other, 0, min(sets.fake.count, sets.other.count))
+    nearby = [metric for metric in metrics if metric in figures.OF_TRAINING]
+    plain = [metric for metric in metrics if metric not in figures.OF_TRAINING]
     floor = figures.measure(plain, network, real, stand_in)
-    unseen = real if sets.training == "other" else other
-    unseen = _rows(unseen, 0, sets.fake.count)
-    return found, floor | figures.measure(nearby, network, training, unseen)
+    unseen = rows(real if sets.training == "other" else other, 0, sets.fake.count)
+    return found, floor | figures.measure(nearby, network, real, unseen, training)
 
 
 def _pixel_neighbours(sets: Sets):
@@ -176,14 +174,6 @@ def _parzen(samples: np.ndarray, reals: np.ndarray) -> dict[str, float]:
 
 def _training(sets: Sets) -> Images:
     return sets.other if sets.training == "other" else sets.real
-
-
-def _rows(extracted: Extracted, start: int, stop: int) -> Extracted:
-    """Of the images start .. stop; `distances` are of pairs."""
-    take = lambda x, each: None if x is None else x[start // each : stop // each]  # noqa: E731
-    return Extracted(
-        take(extracted.features, 1), take(extracted.logits, 1), take(extracted.distances, 2)
-    )
 
 
 def _described(images: Images) -> dict[str, Any]:

@@ -119,7 +119,8 @@ def _run(values):
 
     from ganjax.comparison import Sets
     from ganjax.data.base import SPLITS
-    from ganjax.image_sets import MOST, of_run, of_source
+    from ganjax.evaluation import MOST
+    from ganjax.image_sets import of_run, of_source
     from ganjax.trained import Trained
 
     folder = Path(values.workdir)

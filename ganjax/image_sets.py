@@ -15,8 +15,6 @@ from ganjax.data.sources import open_source
 from ganjax.errors import UserError
 from ganjax.trained import Trained
 
-# Reals of which features are kept: as many as published FIDs take.
-MOST = 50_000
 # Names of the array of images in an .npz: ours, and others'.
 ARRAYS = ("image", "images", "samples", "arr_0")
 
@@ -63,8 +61,9 @@ def of_source(name: str, source: Source, num: int) -> Images:
 
 
 def of_run(run: Trained, name: str, num: int, seed: int | None = None) -> Images:
-    """Samples of a trained run."""
-    z, label = run.inputs(num, seed)
+    """Samples of a trained run, labelled by `ganjax.evaluation.draw_labels`."""
+    z, _ = run.inputs(num, seed)
+    label = evaluation.draw_labels(run.images_of("train"), run.algorithm.num_classes, num)
     return Images(name, num, lambda: run.pieces(z, label))
 
 
@@ -151,4 +150,4 @@ def of_named_source(name: str, split: str, like: Images, fit: str) -> Images:
     """
     _, side, _, channels = like.first(1).shape
     source = open_source(unlabelled(name, channels, fit), split, image_size=side)
-    return of_source(f"{name} {split} ({fit} to {side}x{side})", source, MOST)
+    return of_source(f"{name} {split} ({fit} to {side}x{side})", source, evaluation.MOST)

@@ -1,6 +1,7 @@
 """The command: its figures against the metrics called one by one, its record, its refusals."""
 
 import json
+import types
 
 import jax
 import numpy as np
@@ -232,7 +233,8 @@ def test_refusals_are_one_line(command, tmp_path, arguments, message):
 def test_figures_while_training(command, tmp_path):
     """The loop's figures are those of its samples; reals are looked at once."""
     raw = shrink(shipped("wgan_gp"))
-    raw.evaluation.update({"metrics": ("kid", "fid"), "num_samples": 30, "best": "fid_efflite0"})
+    metrics = ("kid", "fid", "neighbours")
+    raw.evaluation.update({"metrics": metrics, "num_samples": 30, "best": "fid_efflite0"})
     config, module = configs.load(raw)
     algorithm = module.build(config)
     run = Trained(make_run(tmp_path / "run"))
@@ -240,10 +242,9 @@ def test_figures_while_training(command, tmp_path):
 
     def source(split):
         found = run.images_of(split)
-        return found._replace(fetch=lambda i: (read.append(split), found.fetch(i))[1])
+        return found._replace(fetch=lambda i: (read.append((split, len(i))), found.fetch(i))[1])
 
     reals, held_out = source("train"), source("validation")
-    evaluation.check(config, [held_out])
     fakes = run.draw(*run.inputs(30, 3))
     made = evaluation.make_evaluate(
         algorithm,
@@ -251,20 +252,76 @@ def test_figures_while_training(command, tmp_path):
         key=jax.random.key(0),
         sampler=lambda fakes, z, label, phase: fakes,
         sharding=make_layout().batch,
+        params=evaluation.check(config, [held_out]),
     )
     found = made(fakes, run.phase, reals, held_out)
-    assert read.count("train") == read.count("validation") == 1
+    assert sum(n for split, n in read if split == "validation") == 30
+    assert sum(n for split, n in read if split == "train") == 4500
+    read.clear()
     again = made(fakes[::-1], run.phase, reals, held_out)
-    assert read.count("train") == read.count("validation") == 1
+    assert not read
     y, t, x = (
         extracted(images)
-        for images in (of_split(run, "validation", 30), of_split(run, "train", 30), fakes)
+        for images in (of_split(run, "validation", 30), of_split(run, "train", 4500), fakes)
     )
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)  # noqa: E731
     close(found["kid_efflite0"], kid.kid(y, x)[0])
-    close(found["kid_efflite0_floor"], kid.kid(y, t)[0])
+    close(found["kid_efflite0_floor"], kid.kid(y, t[:30])[0])
     close(found["fid_efflite0"], fid.frechet_distance(fid.moments_of(y), fid.moments_of(x)))
     close(again["kid_efflite0"], found["kid_efflite0"])
+    # As the command's: among all of the training images, not the held-out ones.
+    close(found["neighbour_distance_efflite0"], pairs.nearest(x, t, 1).distance.mean())
+
+
+@pytest.mark.parametrize("num", [100, 1000])
+def test_labels_of_samples_are_those_of_training_images(num):
+    """Not in turn: classes would be uniform, and neighbouring samples never of one class."""
+    values = np.repeat(np.arange(3), (300, 150, 50)).astype(np.int32)
+    reals = sources.Source(500, None, (), labels=lambda: values)
+    label = evaluation.draw_labels(reals, 3, num)
+    assert label.dtype == np.int32
+    np.testing.assert_array_equal(label[:100], values[evaluation.choose(reals, 100)])
+    np.testing.assert_allclose(np.bincount(label) / num, (0.6, 0.3, 0.1), atol=0.1)
+    assert 0.3 < np.mean(label[::2] == label[1::2]) < 0.6  # 0.46 expected
+    assert not evaluation.draw_labels(reals, 1, num).any()
+
+
+def test_a_model_of_classes_is_asked_for_those_of_its_training_images(tmp_path, monkeypatch):
+    """By the command and within training alike."""
+    raw = shrink(shipped("cgan"))
+    raw.evaluation.update({"metrics": (), "log_likelihood": 40, "best": "none", "patience": 0})
+    config, module = configs.load(raw)
+    algorithm = module.build(config)
+    reals, held_out = (
+        sources.open_source(config.data, split, image_size=config.image_size)
+        for split in ("train", "validation")
+    )
+    expected = reals.labels()[evaluation.choose(reals, 40)]
+    asked = []
+
+    def sampler(ema, z, label, *, phase):
+        asked.append(np.asarray(label))
+        shape = (len(label), config.image_size, config.image_size, config.data.channels)
+        return np.zeros(shape, np.uint8)
+
+    made = evaluation.make_evaluate(
+        algorithm,
+        config,
+        key=jax.random.key(0),
+        sampler=sampler,
+        sharding=make_layout().batch,
+        params=evaluation.check(config, [held_out]),
+    )
+    made(None, algorithm.phases[0], reals, held_out)
+    np.testing.assert_array_equal(asked[0][:40], expected)
+
+    run = types.SimpleNamespace(
+        algorithm=algorithm,
+        inputs=lambda num, seed: (np.zeros((num, 2)), None),
+        images_of=lambda split: {"train": reals}[split],
+        pieces=lambda z, label: label,
+    )
+    np.testing.assert_array_equal(image_sets.of_run(run, "run", 40).pieces(), expected)
 
 
 def test_the_checkpoint_of_the_lowest_kid_is_kept_and_loaded(command, tiny, tmp_path):
@@ -282,6 +339,20 @@ def test_the_checkpoint_of_the_lowest_kid_is_kept_and_loaded(command, tiny, tmp_
     assert kept == {best, 4}
     assert Trained(tmp_path / "run").step == best
     assert Trained(tmp_path / "run", "last").step == 4
+
+
+@pytest.mark.parametrize("values", [(2.0, 1.0, 1.0, 1.0, 3.0), (2.0, 2.0, 2.0, 2.0, 2.0)])
+def test_the_first_of_equally_good_checkpoints_is_kept(values, tmp_path):
+    """Or waiting for a better one, `patience`, would never end."""
+    state = {"step": jax.numpy.int32(0)}
+    best = values.index(min(values)) + 1
+    with checkpoint.open_checkpoints(tmp_path, 1, "kid_efflite0") as checkpoints:
+        for step, value in enumerate(values, 1):
+            checkpoint.save(checkpoints, step, state, {"kid_efflite0": value})
+            checkpoints.wait()
+        assert checkpoint.best_step(checkpoints, "kid_efflite0") == best
+    kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
+    assert kept == {best, len(values)}
 
 
 @pytest.mark.parametrize(

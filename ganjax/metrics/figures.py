@@ -103,6 +103,8 @@ METRICS = {
         {"k": 1, "distance": "Euclidean"},
     ),
 }
+# Metrics that compare with training images, not with held-out ones.
+OF_TRAINING = ("neighbours",)
 # Figures by which one model is better than another: 1 where more is better, -1 where less is.
 # (Of the others neither is: a copied training set has the nearest neighbours.)
 SIGNS = {
@@ -116,6 +118,8 @@ SIGNS = {
     "coverage": 1,
 }
 LIKELIHOOD = "val_log_likelihood"
+# In place of a figure's name: none marks the best checkpoint.
+NO_FIGURE = "none"
 # The least images that each metric can be had of, for an error before anything is computed.
 LEAST = prdc.K_DENSITY + 1
 
@@ -131,7 +135,11 @@ def names(metrics: Iterable[str], network: str) -> list[str]:
 
 
 def measure(
-    metrics: Iterable[str], network: str, real: Extracted, fake: Extracted
+    metrics: Iterable[str],
+    network: str,
+    real: Extracted,
+    fake: Extracted,
+    training: Extracted | None = None,
 ) -> dict[str, float]:
     """The figures of metrics, by their full names.
 
@@ -140,10 +148,13 @@ def measure(
       network: its name, which goes into the figures'.
       real: of the real images.
       fake: of the generated ones.
+      training: of the images that the fakes may be copies of, for `OF_TRAINING`; None where
+        none of these is asked for.
     """
     found = {}
     for metric in metrics:
-        for name, value in METRICS[metric].measure(real, fake).items():
+        beside = training if metric in OF_TRAINING else real
+        for name, value in METRICS[metric].measure(beside, fake).items():
             found[full_name(name, network)] = value
     return found
 
