@@ -91,9 +91,11 @@ def of_split(run, split, num):
 
 def test_figures_of_a_run(run_folder, command, capsys):
     command(f"--workdir={run_folder}", "--num=40", f"--metrics={','.join(ALL)}")
-    out = run_folder / "evaluations" / "step_00000002_efflite0.json"
+    out = run_folder / "evaluations" / "step_00000002_validation_40_seed_0_efflite0.json"
     result = json.loads(out.read_text())
-    assert capsys.readouterr().out.split()[-1] == str(out)
+    printed = capsys.readouterr().out
+    assert printed.split()[-1] == str(out)
+    assert "\nfloor of fid: 40 of embedded:mnist5k train in place of the fakes\n" in printed
     found, floor, protocol = result["figures"], result["floor"], result["protocol"]
     assert set(found) == set(floor)
     assert {name for name in found if "efflite0" not in name} == {
@@ -122,7 +124,23 @@ def test_figures_of_a_run(run_folder, command, capsys):
     close(found["log_likelihood"], np.mean(each))
     assert protocol["network"] == "efflite0"
     assert protocol["resize"].startswith("bicubic")
+    assert protocol["metrics"]["kid"] == {
+        "kernel": "(x.y/d + 1)^3",
+        "subsets": 100,
+        "subset_size": 40,
+        "seed": 0,
+        "floor": "40 of embedded:mnist5k train in place of the fakes",
+    }
+    assert protocol["metrics"]["is"]["splits"] == 10
+    assert protocol["metrics"]["pixel_neighbours"] == {
+        "k": 1,
+        "distance": "mean absolute",
+        "fakes": 40,
+        "floor": "40 of embedded:mnist5k validation in place of the fakes",
+    }
     assert protocol["fake"] == {
+        "seed": 0,
+        "labels": "none",
         "images": f"{run_folder} step 2 (best)",
         "count": 40,
         "shape": [SIDE, SIDE, 1],
@@ -136,11 +154,22 @@ def test_which(run_folder, command):
     for which, step in (("best", 2), ("last", 3), ("1", 1)):
         assert Trained(run_folder, which).step == step
     command(f"--workdir={run_folder}", "--which=1", "--num=9", "--metrics=kid", "--split=train")
-    result = json.loads((run_folder / "evaluations" / "step_00000001_efflite0.json").read_text())
-    assert result["protocol"]["real"]["images"] == "embedded:mnist5k train"
-    assert "9 of embedded:mnist5k validation" in result["protocol"]["floor"]
+    out = run_folder / "evaluations" / "step_00000001_train_9_seed_0_efflite0.json"
+    protocol = json.loads(out.read_text())["protocol"]
+    assert protocol["real"]["images"] == "embedded:mnist5k train"
+    assert "9 of embedded:mnist5k validation" in protocol["metrics"]["kid"]["floor"]
     with pytest.raises(UserError, match=r"--which=4: .* holds: 1, 2, 3"):
         Trained(run_folder, "4")
+
+
+def test_an_evaluation_replaces_no_other(run_folder, command):
+    """And names no network where none was used."""
+    for metrics in ("pixel_neighbours", "log_likelihood"):
+        command(f"--workdir={run_folder}", "--num=7", "--seed=5", f"--metrics={metrics}")
+    stem = "step_00000002_validation_7_seed_5"
+    found = [run_folder / "evaluations" / f"{stem}{end}.json" for end in ("", "_2")]
+    found = [set(json.loads(path.read_text())["protocol"]["metrics"]) for path in found]
+    assert found == [{"pixel_neighbours"}, {"log_likelihood"}]
 
 
 def test_eight_devices_draw_what_one_draws(run_folder):
@@ -164,20 +193,62 @@ def test_two_sets_in_any_form_give_the_same(command, tmp_path):
         Image.fromarray(image).save(folder / f"{i:03d}.png")
     (folder / "notes.txt").write_text("no image")
     results = []
-    for real, fake in (
-        ("real.npz", "fake.npz"),
-        ("real.npz", "folder"),
-        ("embedded:mnist5k", "folder"),
+    for real, fake, out in (
+        ("real.npz", "fake.npz", "evaluation.json"),
+        ("real.npz", "folder", "evaluation_2.json"),
+        ("embedded:mnist5k", "folder", "evaluation_3.json"),
     ):
         command(f"--real={real}", f"--fake={fake}", "--fit=pad", f"--metrics={','.join(ALL)}")
-        results.append(json.loads((tmp_path / "evaluation.json").read_text()))
+        results.append(json.loads((tmp_path / out).read_text()))
     # Sources are padded to 32, the fakes' size, so they are the same images.
-    for result in results[1:]:
-        for part in ("figures", "floor"):
-            assert result[part] == pytest.approx(results[0][part], rel=1e-4)
-    assert results[0]["protocol"]["floor"] == "two halves of the reals, 250 each"
-    assert "validation (pad to 32x32)" in results[2]["protocol"]["real"]["images"]
+    assert results[1]["figures"] == pytest.approx(results[0]["figures"], rel=1e-4)
+    assert results[1]["floor"] == pytest.approx(results[0]["floor"], rel=1e-4, abs=1e-9)
+    near = {name for name in results[0]["figures"] if "neighbour" in name}
+    for name in set(results[0]["figures"]) - near:
+        assert results[2]["figures"][name] == pytest.approx(results[0]["figures"][name], rel=1e-4)
+    # Halves of the reals show what is the same of fewer images; a source has another split.
+    floors = {
+        metric: protocol["floor"] for metric, protocol in results[0]["protocol"]["metrics"].items()
+    }
+    assert floors["kid"] == "two halves of the reals, 250 each"
+    assert all(floors[name].startswith("none: ") for name in ("fid", "is", "pixel_neighbours"))
+    assert set(results[0]["floor"]) == {
+        "kid_efflite0",  # Of all pairs of both halves at once: no deviation.
+        "kid_batch_efflite0",
+        "perceptual_distance_efflite0",
+    }
+    assert set(results[2]["floor"]) == set(results[2]["figures"])
+    protocol = results[2]["protocol"]
+    assert protocol["metrics"]["fid"]["floor"].startswith("30 of embedded:mnist5k train (pad")
+    assert protocol["neighbours_among"]["count"] == 4500
+    assert "validation (pad to 32x32)" in protocol["real"]["images"]
     assert results[0]["floor"]["kid_efflite0"] < results[0]["figures"]["kid_efflite0"] / 10
+
+
+def test_a_folder_is_read_as_the_data_source_reads_it(tmp_path):
+    """16 bits are not cut off at 255, alpha lies over white, EXIF turns."""
+    random = np.random.RandomState(0)
+    deep = random.randint(0, 65536, (6, 6)).astype(np.uint16)
+    clear = random.randint(0, 256, (6, 6, 4)).astype(np.uint8)
+    turned = random.randint(0, 256, (6, 6, 3)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # By 180 degrees.
+    Image.fromarray(deep).save(tmp_path / "0.png")
+    Image.fromarray(clear).save(tmp_path / "1.png")
+    Image.fromarray(turned).save(tmp_path / "2.png", exif=exif)
+    # A source of a folder needs more to hold some out.
+    for i in range(3, 23):
+        Image.fromarray(turned).save(tmp_path / f"{i:02d}.png")
+    found = image_sets.of_folder(tmp_path)
+    images = {tuple(image.ravel()) for image in found.first(found.count)}
+    alpha = clear[..., 3:] / 255
+    over = np.floor(clear[..., :3] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
+    level = np.floor(deep / 257 + 0.5).astype(np.uint8)[..., None].repeat(3, -1)
+    assert images == {tuple(x.ravel()) for x in (level, over, turned[::-1, ::-1], turned)}
+    data = image_sets.unlabelled(f"folder:{tmp_path}", 3, "pad")
+    both = [sources.open_source(data, split, image_size=6) for split in sources.SPLITS]
+    same = {tuple(x.ravel()) for s in both for x in s.fetch(np.arange(s.size))["image"]}
+    assert images == same
 
 
 def save(name, **arrays):
@@ -208,17 +279,41 @@ def save(name, **arrays):
         (("--real=embedded:x", "--fake=a.npz"), "embedded:x"),
         (
             ("--real=a.npz", "--fake=large.npz", "--metrics=pixel_neighbours"),
-            "--metrics=pixel_neighbours: it compares pixels",
+            "--metrics=pixel_neighbours: it compares pixels, but the fakes are 16x16 and a.npz 8x8",
         ),
+        (
+            ("--real=a.npz", "--fake=rgb.npz", "--metrics=fid,log_likelihood"),
+            "the fakes have 3 channels and a.npz has 1",
+        ),
+        (("--real=embedded:mnist5k", "--fake=wide.npz"), "wide.npz has images of 8x16"),
+        (("--real=a.npz", "--fake=cut.npz"), "cut.npz cannot be read as an .npz"),
+        (("--real=a.npz", "--fake=crc.npz"), "crc.npz cannot be read as an .npz"),
+        (("--real=a.npz", "--fake=deflated.npz"), "deflated.npz cannot be read as an .npz"),
+        (("--real=a.npz", "--fake=npy.npz"), "npy.npz cannot be read as an .npz"),
+        (("--real=a.npz", "--fake=zero.npz"), "zero.npz: .* no image is there"),
     ],
 )
-def test_refusals_are_one_line(command, tmp_path, arguments, message):
+def test_refusals_are_one_line(command, tmp_path, arguments, message, monkeypatch):
+    if "16x16" in message or "channels" in message:
+        monkeypatch.setattr(features.Extractor, "__call__", None)  # Before the network runs.
     image = np.zeros((20, 8, 8, 1), np.uint8)
     save("a.npz", image=image)
     save("few.npz", image=image[:3])
     save("float.npz", image=image / 1.0)
     save("words.npz", words=image)
     save("large.npz", image=np.zeros((20, 16, 16, 1), np.uint8))
+    save("rgb.npz", image=image.repeat(3, -1))
+    save("wide.npz", image=image.repeat(2, 2))
+    save("zero.npz", image=image[:0])
+    whole = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[:500])
+    (tmp_path / "crc.npz").write_bytes(whole[:500] + b"\1" + whole[501:])
+    np.savez_compressed("deflated.npz", image=np.random.RandomState(0).randint(0, 9, 9**4))
+    deflated = bytearray((tmp_path / "deflated.npz").read_bytes())
+    deflated[100:200] = b"\xff" * 100
+    (tmp_path / "deflated.npz").write_bytes(deflated)
+    with (tmp_path / "npy.npz").open("wb") as file:
+        np.save(file, image)
     for name in ("empty", "mixed", "broken"):
         (tmp_path / name).mkdir()
     for i, side in enumerate((8, 8, 9, 8, 8, 8, 8)):
@@ -286,7 +381,7 @@ def test_labels_of_samples_are_those_of_training_images(num):
     assert not evaluation.draw_labels(reals, 1, num).any()
 
 
-def test_a_model_of_classes_is_asked_for_those_of_its_training_images(tmp_path, monkeypatch):
+def test_a_model_of_classes_is_asked_for_those_of_its_training_images():
     """By the command and within training alike."""
     raw = shrink(shipped("cgan"))
     raw.evaluation.update({"metrics": (), "log_likelihood": 40, "best": "none", "patience": 0})
@@ -317,11 +412,15 @@ def test_a_model_of_classes_is_asked_for_those_of_its_training_images(tmp_path, 
 
     run = types.SimpleNamespace(
         algorithm=algorithm,
+        config=config,
+        phase=algorithm.phases[0],
         inputs=lambda num, seed: (np.zeros((num, 2)), None),
         images_of=lambda split: {"train": reals}[split],
         pieces=lambda z, label: label,
     )
-    np.testing.assert_array_equal(image_sets.of_run(run, "run", 40).pieces(), expected)
+    images = image_sets.of_run(run, "run", 40)
+    np.testing.assert_array_equal(images.pieces(), expected)
+    assert images.record["labels"].startswith("of training images")
 
 
 def test_the_checkpoint_of_the_lowest_kid_is_kept_and_loaded(command, tiny, tmp_path):
