@@ -19,7 +19,10 @@ class CheckpointError(UserError):
 
 
 def open_checkpoints(
-    workdir: Path, keep: int | None = None, best: str = figures.NO_FIGURE
+    workdir: Path,
+    keep: int | None = None,
+    best: str = figures.NO_FIGURE,
+    besides: Sequence[int] = (),
 ) -> ocp.training.Checkpointer:
     """Opens a run's checkpoints.
 
@@ -27,11 +30,15 @@ def open_checkpoints(
       workdir: the run's folder.
       keep: how many of the latest are kept, to write; None only reads.
       best: the figure whose best value marks a checkpoint that is kept besides.
+      besides: the steps of others that are.
     """
     policies = ocp.training.preservation_policies
-    policy = policies.PreserveAll() if keep is None else policies.LatestN(keep)
-    if keep is not None and best != figures.NO_FIGURE:
-        policy = policies.AnyPreservationPolicy([policy, _Best(best)])
+    policy = policies.PreserveAll()
+    if keep is not None:
+        kept = [policies.LatestN(keep), policies.CustomSteps(besides)]
+        if best != figures.NO_FIGURE:
+            kept.append(_Best(best))
+        policy = policies.AnyPreservationPolicy(kept)
     return ocp.training.Checkpointer(
         (workdir / FOLDER).absolute(),
         preservation_policy=policy,

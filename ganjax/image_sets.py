@@ -13,6 +13,7 @@ from ganjax.config import DataConfig
 from ganjax.data.base import DataError, Source, take
 from ganjax.data.decode import SUFFIXES, decode
 from ganjax.data.fit import to_channels
+from ganjax.data.records import read_manifest
 from ganjax.data.sources import open_source
 from ganjax.errors import UserError
 from ganjax.trained import Trained
@@ -170,5 +171,10 @@ def of_named_source(name: str, split: str, like: Images, fit: str, num: int) -> 
             f"{like.name} has images of {side}x{width}, but a data source gives square ones: make "
             "them square, or give --real as an .npz or a folder"
         )
-    source = open_source(unlabelled(name, channels, fit), split, image_size=side)
+    data = unlabelled(name, channels, fit)
+    if name.startswith("records:"):  # As they were made: there is no other background of them.
+        manifest = read_manifest(Path(name.removeprefix("records:")).expanduser(), name)
+        background = tuple(manifest["settings"]["background"])
+        data = data.model_copy(update={"background": background})
+    source = open_source(data, split, image_size=side)
     return of_source(f"{name} {split} ({fit} to {side}x{side})", source, num)

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from ganjax.errors import UserError
 
 # Pixels a side of an image that has a caption: in less, none can be read.
 CAPTIONED_SIDE = 96
@@ -138,6 +141,37 @@ def save_gif(path: Path, frames: np.ndarray, milliseconds: int = 50) -> None:
             duration=milliseconds,
             loop=0,
         )
+
+
+def save_mp4(path: Path, frames: np.ndarray, milliseconds: int = 50) -> None:
+    """Writes uint8 (N, H, W, 1 or 3) as an H.264 film, whole or not at all.
+
+    Args:
+      path: where.
+      frames: in order; a side of an odd number of pixels loses the last one, since H.264 stores
+        colours by two.
+      milliseconds: that a frame lasts.
+
+    Raises:
+      UserError: imageio-ffmpeg, which brings the encoder, is not installed.
+    """
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise UserError(
+            f"{path}: MP4 needs an encoder; pip install 'ganjax[video]', or end the name in .gif"
+        ) from None
+    height, width = (side // 2 * 2 for side in frames.shape[1:3])
+    rgb = np.broadcast_to(frames[:, :height, :width], (len(frames), height, width, 3))
+    command = [
+        *(imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error"),
+        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"),
+        *("-r", str(1000 / milliseconds), "-i", "-"),
+        *("-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", "-f", "mp4"),
+    ]
+    with _whole(path) as temporary:
+        # Not by imageio_ffmpeg's own function, which forks a process that has threads.
+        subprocess.run([*command, str(temporary)], input=rgb.tobytes(), check=True)
 
 
 def save_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -10,11 +10,13 @@ from PIL import Image
 from ganjax import images, interpolation
 from ganjax.errors import UserError
 from ganjax.neighbours import nearest, nearest_by_features
-from ganjax.trained import Trained
+from ganjax.trained import Trained, class_index
 
 PIXELS = "pixels"
 # Pixels a side, at least, of a film of one image: smaller ones are hard to watch.
 FILM_SIDE = 128
+# Training images that vote on whether a sample has an attribute.
+VOTES = 5
 
 
 class Made(NamedTuple):
@@ -163,6 +165,112 @@ def interpolate(
         return images.captioned(film, above=_names(run, every))
 
     return Made(_arrays(run, made, every), picture, frames)
+
+
+def resolutions(run: Trained, num: int, seed: int | None = None, label: Sequence[str] = ()) -> Made:
+    """What a growing run made at every resolution, at its end: one z a row, a resolution a column.
+
+    All are shown as large as the largest. The arrays are "image_4", "image_8", ...
+
+    Args:
+      run: whose; columns go up to its resolution.
+      num: rows.
+      seed: of the latents; None takes the run's.
+      label: which classes, in turn, by name or index; by default all.
+
+    Raises:
+      CheckpointError: the run has kept no checkpoint of the end of one of them.
+      UserError: there is no such class.
+    """
+    side = run.phase.image_size
+    lower = [phase for phase in run.algorithm.phases if phase.image_size < side]
+    sizes = [phase.image_size for phase in lower]
+    ends = [Trained(run.folder, which=str(phase.stop)) for phase in lower]
+    made = [grid(end, num, seed, label).arrays for end in ends]
+    made.append(grid(run, num, seed, label).arrays)
+    shown = {f"image_{one['image'].shape[1]}": one["image"] for one in made}
+
+    def picture():
+        columns = [
+            images.enlarge(each, max(side, images.CAPTIONED_SIDE)) for each in shown.values()
+        ]
+        cells = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
+        names = [f"{size}x{size}" for size in (*sizes, side)]
+        return _headed(images.grid(cells, len(columns)), cells, names)
+
+    return Made({n: a for n, a in made[-1].items() if n != "image"} | shown, picture)
+
+
+def arithmetic(
+    run: Trained,
+    num: int,
+    seed: int | None = None,
+    label: Sequence[str] = (),
+    *,
+    steps: int = 8,
+    samples: int = 512,
+) -> Made:
+    """What an attribute changes: each row adds more of it, from left to right, to one z.
+
+    The direction is the mean latent of samples that have the attribute less that of those that
+    do not (Radford et al. 2015, arXiv:1511.06434, section 6.3.2, who chose three of each by
+    eye). A sample has what most of the `VOTES` training images nearest to it have. Rows begin
+    with samples that do not have it; the last column is two directions away.
+
+    The arrays hold the "direction", (Z,), too, and of the `samples` whether they "have" it.
+
+    Args:
+      run: whose; unconditional, and its data have labels.
+      num: rows.
+      seed: of the latents; None takes the run's.
+      label: the attribute: one class, by name or index.
+      steps: columns after the first.
+      samples: from which the direction is taken.
+
+    Raises:
+      UserError: there is no such class, the samples all have it or none has, the data have no
+        labels, or the model itself takes them.
+    """
+    wanted, names = _attribute(run, label)
+    source = run.training_images()
+    z, none = run.inputs(max(samples, num), seed)
+    made = run.draw(z, none)
+    found = nearest(made, source, min(VOTES, source.size))
+    voters = source.fetch(found.index.reshape(-1))["label"].reshape(found.index.shape)
+    have = (voters == wanted).mean(axis=1) > 0.5
+    if not 0 < have.sum() <= len(have) - num:
+        raise UserError(
+            f"--label={label[0]}: {have.sum()} of {len(have)} samples have it, and {num} rows of "
+            "samples without it are wanted; take another class, more --samples or a lower --num"
+        )
+    direction = z[have].mean(axis=0) - z[~have].mean(axis=0)
+    amounts = np.linspace(0, 2, steps + 1, dtype=np.float32)
+    path = z[~have][:num, None] + amounts[:, None] * direction
+    shown = run.draw(path.reshape(-1, z.shape[1]), np.zeros(num * (steps + 1), np.int32))
+
+    def picture():
+        cells = images.enlarge(shown)
+        texts = [f"+{amount:.3g} '{names[wanted]}'" for amount in amounts]
+        return _headed(images.grid(cells, steps + 1), cells, texts)
+
+    report = [f"{have.sum()} of {len(have)} samples have {names[wanted]!r}"]
+    return Made({"image": shown, "direction": direction, "have": have}, picture, report=report)
+
+
+def _attribute(run: Trained, label: Sequence[str]) -> tuple[int, Sequence[str]]:
+    """The index of the class that an unconditional run's data have, and all their names."""
+    if run.algorithm.num_classes > 1:
+        raise UserError("arithmetic: the run's model takes classes itself; use `labels`")
+    classes = run.config.data.num_classes
+    if classes == 1:
+        raise UserError(
+            "arithmetic: the run's images have no labels; train with config.data.label and "
+            "config.data.num_classes set (config.conditioning may be 'none')"
+        )
+    if len(label) != 1:
+        raise UserError("arithmetic: which attribute? set --label to the name of one class")
+    names = run.training_images().label_names or [str(i) for i in range(classes)]
+    return class_index(label[0], names), names
 
 
 def neighbours(

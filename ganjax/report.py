@@ -11,6 +11,7 @@ from orbax.checkpoint import v1 as ocp
 from ganjax import checkpoint, images
 from ganjax.config import RunConfig
 from ganjax.errors import UserError
+from ganjax.phases import Phase
 from ganjax.writer import Writer
 
 # The engine's own. Any other metric is NaN in a step that does not measure it.
@@ -40,8 +41,16 @@ class Report:
         self._latest = {}
         # (step, figures) of the last evaluation.
         self._evaluated = (0, {})
-        # (time, reals since then) of the rate: all that a run does but the first compilation.
+        # (time, reals since then) of the rate: all that a phase does but its compilation.
         self._window = None
+
+    def begin(self, phase: Phase) -> None:
+        """A phase after the first begins, which is compiled and timed by itself."""
+        size, batch = phase.image_size, phase.batch_size
+        self._writer.say(
+            f"steps {phase.start} to {phase.stop}: {size}x{size}, batches of {batch}; compiling"
+        )
+        self._begun, self._window = time.perf_counter(), None
 
     def metrics(self, step: int, seen: int, metrics: dict[str, jax.Array]) -> None:
         """Checks a step's metrics and writes them if it is their turn.

@@ -4,8 +4,11 @@ Commands:
   grid         samples; this is what comes without a command.
   labels       one z a row, one class a column (a conditional model).
   interpolate  from z to z along a closed path: a row from each to the next (.png) or a film
-               (--out=<name>.gif).
+               (--out=<name>.gif or .mp4).
   neighbours   samples, each with the training images nearest to it.
+  resolutions  what a growing run made at every resolution: one z a row.
+  arithmetic   --label=<class>: from samples without an attribute towards those that have it, by
+               the difference of their mean latents (an unconditional model of data with labels).
 
 --raw=<name>.npz writes the samples as arrays, instead of the picture or, with --out, besides it.
 """
@@ -19,14 +22,25 @@ from absl import flags
 from ganjax import cli, interpolation
 from ganjax.errors import UserError
 
+FILMS = (".gif", ".mp4")
 # With how many samples, or rows of them, comes without --num.
-COMMANDS = {"grid": 64, "labels": 8, "interpolate": 8, "neighbours": 8}
-# Flags that mean something to one command alone.
+COMMANDS = {
+    "grid": 64,
+    "labels": 8,
+    "interpolate": 8,
+    "neighbours": 8,
+    "resolutions": 8,
+    "arithmetic": 8,
+}
+# Commands with a text at every image or column, whatever the model is.
+CAPTIONED = ("neighbours", "resolutions", "arithmetic")
+# Flags that mean something to some commands alone.
 OWN = {
-    "frames": "interpolate",
-    "interpolation": "interpolate",
-    "neighbours": "neighbours",
-    "by": "neighbours",
+    "frames": ("interpolate", "arithmetic"),
+    "interpolation": ("interpolate",),
+    "neighbours": ("neighbours",),
+    "by": ("neighbours",),
+    "samples": ("arithmetic",),
 }
 
 
@@ -37,8 +51,8 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "num",
         None,
-        "How many samples (64; neighbours: 8), rows (labels: 8) or points of the path "
-        "(interpolate: 8).",
+        "How many samples (64; neighbours: 8), rows (labels, resolutions, arithmetic: 8) or points "
+        "of the path (interpolate: 8).",
         lower_bound=1,
     )
     flags.DEFINE_string(
@@ -64,7 +78,13 @@ def define_flags() -> None:
         "keeps to one, by default the first).",
     )
     flags.DEFINE_integer(
-        "frames", 16, "interpolate: images between two points of the path.", lower_bound=1
+        "frames",
+        16,
+        "interpolate: images between two points of the path; arithmetic: steps of a row.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "samples", 512, "arithmetic: from how many the direction is taken.", lower_bound=2
     )
     flags.DEFINE_enum(
         "interpolation",
@@ -105,16 +125,18 @@ def main(argv: list[str]) -> None:
     """Makes what the command and its flags describe."""
     values = flags.FLAGS
     command = argv[1] if len(argv) > 1 else "grid"
-    for flag, owner in OWN.items():
-        if values[flag].present and command != owner:
-            raise UserError(f"--{flag} is a flag of {owner}, not of {command}; leave it out")
+    for flag, owners in OWN.items():
+        if values[flag].present and command not in owners:
+            raise UserError(
+                f"--{flag} is a flag of {' and '.join(owners)}, not of {command}; leave it out"
+            )
     out = values.out
     if out is None and values.raw is None:
         out = "samples.png" if command == "grid" else f"{command}.png"
-    pictures_end = (".png", ".gif") if command == "interpolate" else (".png",)
+    pictures_end = (".png", *FILMS) if command == "interpolate" else (".png",)
     out = out if out is None else _writable("out", out, pictures_end)
     raw = values.raw if values.raw is None else _writable("raw", values.raw, (".npz",))
-    film = out is not None and out.suffix == ".gif"
+    film = out is not None and out.suffix in FILMS
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
     from ganjax import images, pictures
@@ -128,8 +150,10 @@ def main(argv: list[str]) -> None:
             "labels": len(values.label) or run.algorithm.num_classes,
             "interpolate": values.frames + 2,
             "neighbours": values.neighbours + 1,
+            "resolutions": len(run.algorithm.phases),
+            "arithmetic": values.frames + 1,
         }[command]
-        pictures.check_size(run, num, per_row, captioned=command == "neighbours")
+        pictures.check_size(run, num, per_row, captioned=command in CAPTIONED)
     make = {
         "grid": pictures.grid,
         "labels": pictures.labels,
@@ -137,6 +161,8 @@ def main(argv: list[str]) -> None:
             pictures.interpolate, between=values.frames, method=values.interpolation
         ),
         "neighbours": partial(pictures.neighbours, k=values.neighbours, by=values.by),
+        "resolutions": pictures.resolutions,
+        "arithmetic": partial(pictures.arithmetic, steps=values.frames, samples=values.samples),
     }[command]
     made = make(run, num, values.seed, values.label)
     for line in made.report:
@@ -145,7 +171,7 @@ def main(argv: list[str]) -> None:
         images.save_npz(raw, made.arrays)
         print(raw)
     if film:
-        images.save_gif(out, made.frames())
+        {".gif": images.save_gif, ".mp4": images.save_mp4}[out.suffix](out, made.frames())
     elif out is not None:
         images.save_png(out, made.picture())
     if out is not None:

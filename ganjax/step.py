@@ -76,14 +76,15 @@ def make_train_step(
             "a step; set n_critic=1 or the alternating order"
         )
     move = ORDERS[algorithm.order]
-    if algorithm.penalty_interval > 1:
-        algorithm = algorithm._replace(penalty=_lazy(algorithm))
     repeat = _unrolled if unroll or algorithm.n_critic == 1 else _scanned
 
     def train_step(state, batch, key, *, phase):
-        turn = _turns(algorithm, state, batch, fold(key, "train", state.step), phase, sharding)
-        g, d, aug, metrics = move(algorithm, state, turn, repeat)
-        ema = _average(state.ema, g, algorithm.ema_decay(state.step))
+        now = _of(algorithm, phase)
+        if now.penalty_interval > 1:
+            now = now._replace(penalty=_lazy(now))
+        turn = _turns(now, state, batch, fold(key, "train", state.step), phase, sharding)
+        g, d, aug, metrics = move(now, state, turn, repeat)
+        ema = _average(state.ema, g, now.ema_decay(state.step))
         return GanState(state.step + 1, g, d, ema, aug), metrics
 
     return train_step
@@ -105,7 +106,8 @@ def make_eval_step(algorithm: Algorithm, *, sharding: NamedSharding | None = Non
 
     def eval_step(state, batch, index, key, *, phase):
         key = fold(key, "eval", state.step, index)
-        now = _turns(algorithm, state, batch, key, phase, sharding)("d", 0, state.aug)
+        turn = _turns(_of(algorithm, phase), state, batch, key, phase, sharding)
+        now = turn("d", 0, state.aug)
         fake, _ = now.generate(state.g.params, state.g.vars)
         loss, (_, metrics) = now.d_objective(state.d.params, state.d.vars, fake)
         metrics |= {"d_loss": loss}
@@ -122,7 +124,7 @@ def make_sampler(algorithm: Algorithm) -> Callable:
     """
 
     def sampler(ema, z, label, *, phase):
-        samples = algorithm.sample(ema.params, ema.vars, z, label, phase)
+        samples = _of(algorithm, phase).sample(ema.params, ema.vars, z, label, phase)
         return to_uint8(samples, algorithm.value_range)
 
     return sampler
@@ -137,6 +139,10 @@ def sample_inputs(algorithm: Algorithm, key: jax.Array, num: int) -> tuple[jax.A
       num: how many.
     """
     return algorithm.latent(fold(key, "sample"), num), jnp.arange(num) % algorithm.num_classes
+
+
+def _of(algorithm: Algorithm, phase: Phase) -> Algorithm:
+    return algorithm if algorithm.at is None else algorithm.at(phase)
 
 
 class _Turn(NamedTuple):

@@ -59,7 +59,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
     params = evaluation.check(config, [held_out for _, held_out in splits])
     primary = jax.process_index() == 0
     if primary:
-        workdir.claim(folder, config)
+        workdir.claim(folder, config, splits[0][0].fingerprint)
 
     key = jax.device_put(jax.random.key(config.seed), layout.replicated)
     jit = partial(jax.jit, static_argnames="phase", out_shardings=layout.replicated)
@@ -75,6 +75,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
     )
     measure_leaks = leaks.make_measure(algorithm, key=key, sampler=sampler)
     least_leaks = {}  # Since this process began.
+    begin = jit(lambda state, *, phase: algorithm.begin(state, phase), donate_argnames="state")
     all_finite = jax.jit(_all_finite, out_shardings=layout.replicated)
     pictured = _pictured(algorithm.num_classes)
     fixed = jax.device_put(steps.sample_inputs(algorithm, key, pictured), layout.replicated)
@@ -83,7 +84,10 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
     with (
         workdir.lock(folder) if primary else contextlib.nullcontext(),
         checkpoint.open_checkpoints(
-            folder, config.keep_checkpoints, config.evaluation.best
+            folder,
+            config.keep_checkpoints,
+            config.evaluation.best,
+            [phase.stop for phase in algorithm.phases],
         ) as checkpoints,
         Writer(folder, checkpoint.latest_step(checkpoints), config.total_steps, primary) as writer,
         Signals() as signals,
@@ -110,6 +114,10 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
         for phase, (reals, held_out) in zip(algorithm.phases, splits, strict=True):
             if done >= phase.stop:
                 continue
+            if 0 < done == phase.start:
+                state = begin(state, phase=phase)
+                _settle(behind)
+                report.begin(phase)
             batches = pipeline.train_batches(
                 reals,
                 phase,
@@ -127,11 +135,11 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
                 done += 1
                 _settle(behind)
                 behind.append(partial(report.metrics, done, seen, metrics))
-                finished = done == config.total_steps
-                if done % config.sample_every == 0 or finished:
+                finished, ended = done == config.total_steps, done == phase.stop
+                if done % config.sample_every == 0 or ended:
                     pictures = sampler(state.ema, *fixed, phase=phase)
                     behind.append(partial(report.samples, done, pictures, names))
-                if done % config.eval_every == 0 or finished:
+                if done % config.eval_every == 0 or ended:
                     held = pipeline.eval_batches(
                         held_out, phase.batch_size, limit=EVAL_BATCHES, sharding=layout.batches
                     )
@@ -144,7 +152,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
                     behind.append(partial(report.evaluation, done, values, figures | leaked))
                     for line in leaks.warnings(leaked, least_leaks):
                         behind.append(partial(writer.say, f"step {done}: {line}"))
-                if _is_due(config, done) or finished or signals.received:
+                if _is_due(config, done) or ended or signals.received:
                     # A state that is not finite is never saved.
                     behind.append(partial(report.state, done, all_finite(state)))
                     _settle(behind)

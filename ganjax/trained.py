@@ -27,6 +27,7 @@ class Trained:
       devices: that share the work, by default the first one.
 
     Attributes:
+      folder: the run's.
       config: the run's.
       algorithm: the run's.
       step: of the checkpoint.
@@ -38,6 +39,7 @@ class Trained:
 
     def __init__(self, folder: Path, which: str = "best", devices: list[jax.Device] | None = None):
         layout = make_layout(devices or jax.local_devices()[:1])
+        self.folder = folder
         self.config, module = workdir.read(folder)
         self.algorithm = module.build(self.config)
         if not checkpoint.exist(folder):
@@ -144,12 +146,17 @@ class Trained:
                 f"--label={','.join(chosen)}: the run's model has no classes (it is "
                 "unconditional); leave the flag out"
             )
-        return np.array([_class(one, names) for one in chosen], np.int32)
+        return np.array([class_index(one, names) for one in chosen], np.int32)
 
 
-def _class(chosen: str, names: tuple[str, ...]) -> int:
+def class_index(chosen: str, names: Sequence[str]) -> int:
+    """The class of a name or, where none is named so, of an index.
+
+    Raises:
+      UserError: there is no such class.
+    """
     if chosen in names:
-        return names.index(chosen)
+        return list(names).index(chosen)
     if chosen.isdecimal() and int(chosen) < len(names):
         return int(chosen)
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")

@@ -12,13 +12,21 @@ from ganjax import checkpoint
 from ganjax.config import ConfigError, Loaded, RunConfig, differences, load
 
 CONFIG = "config.json"
+# What the run's images are: the fingerprint of its set (`data.base.Source`).
+DATA = "data.json"
 
 
-def claim(workdir: Path, config: RunConfig) -> None:
+def claim(workdir: Path, config: RunConfig, fingerprint: str = "") -> None:
     """Makes the folder and writes config.json, which later tools read the run from.
 
+    Args:
+      workdir: the folder.
+      config: the run's.
+      fingerprint: of the set of images, "" where it has none.
+
     Raises:
-      ConfigError: the folder holds checkpoints of a run that this config would not continue.
+      ConfigError: the folder holds checkpoints of a run that this config would not continue, or
+        whose images were others.
     """
     path = workdir / CONFIG
     ours = config.model_dump(mode="json")
@@ -30,10 +38,11 @@ def claim(workdir: Path, config: RunConfig) -> None:
                 f"{workdir} holds a run with another {', '.join(changed)} (see {path}): set that, "
                 "or take another --workdir"
             )
+        _check_data(workdir, config.data.source, fingerprint)
     (workdir / "samples").mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    if fingerprint:
+        _write(workdir / DATA, {"source": config.data.source, "fingerprint": fingerprint})
+    _write(path, ours)
 
 
 def read(workdir: Path) -> Loaded:
@@ -63,6 +72,23 @@ def lock(workdir: Path) -> Iterator[None]:
         yield
     finally:
         guard.release()
+
+
+def _check_data(workdir: Path, source: str, fingerprint: str) -> None:
+    path = workdir / DATA
+    if not (fingerprint and path.exists()):  # Of an older run, nothing is known.
+        return
+    if _read(path).get("fingerprint") != fingerprint:
+        raise ConfigError(
+            f"{workdir} holds a run on other images or labels: {source} has changed since; restore "
+            f"it, or take another --workdir, or remove {path} to go on with it as it is"
+        )
+
+
+def _write(path: Path, content: dict) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def _read(path: Path) -> dict:

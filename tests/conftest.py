@@ -104,6 +104,11 @@ def shrink(config):
         config.data.fit = "resize"  # The boxes of TFDS's mock data are random numbers.
     if config.get("augment", {}).get("measure_leaks"):
         config.augment.measure_leaks = False  # Of 1,200 images; test_ada.py has it in a run.
+    if "growth" in config:  # From 4x4 to 8x8, of two steps each.
+        config.image_size = 8
+        config.generator.widths = config.discriminator.widths = (4, 4)
+        config.growth.batch_sizes, config.growth.learning_rates = (8,), (1e-3,)
+        config.growth.fade_reals, config.growth.stabilise_reals = 16, 16
     config.evaluation.log_likelihood = min(config.evaluation.log_likelihood, 20)
     return config
 

@@ -206,6 +206,8 @@ def test_labels_of_tfds_sets():
         few = opened("tfds:celeb_a", "train", label="landmarks/lefteye_x", num_classes=2, **IMAGES)
         with pytest.raises(DataError, match=r"config.data.num_classes=2: .* has the label \d+"):
             few.fetch(np.arange(30))
+        with pytest.raises(DataError, match=r"config.data.num_classes=2: .* has the label \d+"):
+            few.labels()
 
 
 @pytest.mark.parametrize(

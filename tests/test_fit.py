@@ -80,7 +80,9 @@ def test_boxes_outside_are_refused(box):
 
 
 def test_no_box():
-    with pytest.raises(DataError, match=r"config.data.fit='bounding_box': .* no bounding boxes"):
+    with pytest.raises(
+        DataError, match=r"config.data.fit='bounding_box': an image has no bounding box"
+    ):
         bounding_box(np.zeros((100, 100, 3), np.uint8), 8)
 
 

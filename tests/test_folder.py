@@ -1,18 +1,24 @@
 """Folders of images: every kind of file, every way in which one can be wrong."""
 
+import errno
 import io
 import json
 import os
+import shutil
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
-from conftest import DATA, write_images
-from PIL import Image
+from conftest import DATA, ROOT, write_images
+from PIL import Image, ImageOps
 
 from ganjax.config import DataConfig
-from ganjax.data import folder, pipeline
+from ganjax.data import folder, pipeline, scan
 from ganjax.data.base import DataError
 from ganjax.data.decode import decode
 from ganjax.data.fit import area
@@ -126,7 +132,8 @@ def test_order_is_that_of_the_names(tmp_path):
     (root / "notes.txt").write_text("no image")
     (root / ".hidden.png").write_bytes(b"no image")
     os.symlink(root, root / "sub" / "up")
-    found = folder.listing(root, "x")
+    found, unreadable, others = scan.listing(root, "x")
+    assert (unreadable, others) == ({}, {".txt": 1})
     assert found == sorted(found)
     assert len(found) == 30
     assert found[-1] == "sub/a.png"
@@ -261,14 +268,14 @@ def test_wrong_files_of_labels(tmp_path, name, content, message):
     assert "\n" not in str(caught.value)
 
 
-def bomb(path):
-    """A PNG whose header says 20,000 x 20,000, of a few bytes."""
+def bomb(path, side=20_000):
+    """A PNG whose header says side x side, of a few bytes."""
 
     def chunk(kind, data):
         whole = kind + data
         return struct.pack(">I", len(data)) + whole + struct.pack(">I", zlib.crc32(whole))
 
-    header = struct.pack(">IIBBBBB", 20_000, 20_000, 1, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
 
@@ -314,19 +321,108 @@ def test_bad_files_are_skipped_up_to_a_limit(tmp_path, caplog):
 def test_what_was_found_is_remembered_until_files_change(tmp_path, monkeypatch):
     root = write_images(tmp_path / "set", 5, size=16)
     spoil(root)
-    files = folder.listing(root, "")
-    first = folder.scanned(root, files)
+    files = scan.listing(root, "").files
+    first = scan.scanned(root, files)
 
     def never(path):
         raise AssertionError(f"{path} was decoded again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(folder, "decode", never)
-        again = folder.scanned(root, files)
-    np.testing.assert_array_equal(first.sides, again.sides)
-    assert first.reasons == again.reasons
+        patched.setattr(scan, "decode", never)
+        again = scan.scanned(root, files)
+        np.testing.assert_array_equal(first.shapes, again.shapes)
+        assert first[1:] == again[1:]
+        patched.setattr(PIL, "__version__", "0")
+        with pytest.raises(AssertionError, match="was decoded again"):
+            scan.scanned(root, files)
     Image.new("L", (16, 16)).save(root / "d_empty.png")
-    assert folder.scanned(root, files).sides[files.index("d_empty.png")] == 16
+    changed = scan.scanned(root, files)
+    assert changed.shapes[files.index("d_empty.png")].tolist() == [16, 16, 1]
+    assert changed.digest != first.digest
+
+
+def test_what_may_be_gone_at_the_next_try_is_not_remembered(tmp_path, monkeypatch):
+    root = write_images(tmp_path / "set", 4, size=16)
+    for error, reason in (
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (MemoryError(), "not enough memory to decode it"),
+    ):
+
+        def fail(image, error=error):
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ImageOps, "exif_transpose", fail)
+            with pytest.raises(DataError, match=rf"4 of 4 images .*000.png \({reason}\)"):
+                opened(root)
+        assert opened(root).size == 3
+        for path in root.iterdir():  # Another state, which is not known yet.
+            os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+
+
+@pytest.mark.parametrize("content", ["[]", "7", "{", '{"shapes": [], "reasons": 3}', "null"])
+def test_what_is_remembered_may_be_damaged(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = write_images(tmp_path / "set", 4, size=16)
+    assert opened(root).size == 3
+    (path,) = tmp_path.glob("cache/ganjax/folders/*.json")
+    path.write_text(content)
+    assert opened(root).size == 3
+
+
+def test_links_to_nowhere_and_closed_folders_are_skipped(tmp_path, monkeypatch):
+    root = write_images(tmp_path / "set", 4, size=16)
+    os.symlink(tmp_path / "gone.png", root / "zz.png")
+    (root / "closed").mkdir()
+    scandir = os.scandir
+
+    def guarded(path):  # As for whoever is not root.
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    source = opened(root, max_skipped=2)
+    assert source.skipped == (
+        ("closed/", "Permission denied"),
+        ("zz.png", "No such file or directory"),
+    )
+    with pytest.raises(DataError, match=r"max_skipped=1: .* 2 of 6 images cannot be used: closed/"):
+        opened(root, max_skipped=1)
+    Image.new("L", (16, 16)).save(tmp_path / "gone.png")
+    assert opened(root, max_skipped=1).size == 4
+
+
+def test_a_set_is_known_by_its_names_contents_and_labels(tmp_path):
+    root = write_images(tmp_path / "set", 4, size=16)
+    labels = tmp_path / "labels.json"
+    labels.write_text(json.dumps({f"00{i}.png": i % 2 for i in range(4)}))
+    known = [opened(root).fingerprint, opened(root, labels_file=str(labels)).fingerprint]
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy, copy_function=shutil.copyfile)
+    assert opened(copy).fingerprint == known[0]
+    labels.write_text(json.dumps({f"00{i}.png": 1 - i % 2 for i in range(4)}))
+    known.append(opened(root, labels_file=str(labels)).fingerprint)
+    os.replace(copy / "003.png", copy / "004.png")
+    known.append(opened(copy).fingerprint)
+    assert len(set(known)) == 4
+
+
+def test_the_label_that_is_read_changes_no_split(tmp_path):
+    """Neither what is held out nor the subset of the rest."""
+    root = write_images(tmp_path / "set", 60, size=16)
+    rows = "".join(f"{i:03}.png,{i % 2},{i // 20}\n" for i in range(60))
+    (tmp_path / "labels.csv").write_text("file,odd,label\n" + rows)
+
+    def drawn(split, label, classes):
+        fields = {"labels_file": str(tmp_path / "labels.csv"), "num_examples": 20}
+        source = opened(root, split, label=label, num_classes=classes, **fields)
+        return [bytes(image) for image in source.fetch(np.arange(source.size))["image"]]
+
+    for split in ("train", "validation"):
+        plain = drawn(split, "", 1)
+        assert plain == drawn(split, "odd", 2) == drawn(split, "label", 3)
 
 
 def test_a_file_that_goes_bad_later_is_named(tmp_path):
@@ -349,7 +445,15 @@ def test_a_file_that_goes_bad_later_is_named(tmp_path):
     ("make", "message"),
     [
         (lambda p: None, "there is no such folder; set --config.data.source=folder:<path>"),
-        (lambda p: p.mkdir(), "no png, jpg, jpeg, webp, bmp file is in that folder"),
+        (lambda p: p.mkdir(), "no png, jpg, jpeg, webp, bmp file is in that folder$"),
+        (
+            lambda p: p.mkdir() or (p / "a.tiff").write_bytes(b""),
+            "bmp file is in that folder, but 1 of .tiff",
+        ),
+        (
+            lambda p: write_images(p / "train" / "cats", 4),
+            "holds images in train/ only, and no validation, .* beside it; name .*/train",
+        ),
         (lambda p: Image.new("L", (8, 8)).save(p, "png"), "is a file; name the folder"),
         (lambda p: write_images(p, 1), "holds 1 usable image; there must be two"),
         (
@@ -369,11 +473,74 @@ def test_folders_that_are_no_set(tmp_path, make, message):
     ("fields", "message"),
     [
         ({"label": "label", "num_classes": 2}, r"config.data.label='label': .* has no labels"),
-        ({"fit": "bounding_box"}, r"config.data.fit='bounding_box': .* no bounding boxes"),
-        ({"fit": "pad", "image_size": 8}, r"do not fit into config.image_size=8; .* \(00\d.png\)"),
+        ({"fit": "bounding_box"}, r"config.data.fit='bounding_box': .* no bounding box.*\(000.png"),
+        ({"fit": "pad", "image_size": 8}, r"do not fit into config.image_size=8; .* \(000.png\)"),
     ],
 )
 def test_fields_that_do_not_go_with_the_folder(tmp_path, fields, message):
     root = write_images(tmp_path / "set", 2, size=16)
     with pytest.raises(DataError, match=message):
-        opened(root, **fields).fetch(np.arange(1))
+        opened(root, **fields)
+
+
+BOX = {"ymin": 0, "xmin": 0, "ymax": 9, "xmax": 9}
+
+
+@pytest.mark.parametrize(
+    ("third", "fields", "message"),
+    [
+        ({"label": 2}, {"label": "label"}, r"num_classes=2: .* has the label 2; labels are 0 "),
+        ({"label": -1}, {"label": "label"}, r"num_classes=2: .* has the label -1; labels are"),
+        ({"label": 0}, {"fit": "bounding_box"}, r"an image has no bounding box; .* \(003.png\)"),
+        (BOX | {"ymin": 90}, {"fit": "bounding_box"}, r"leaves nothing to crop \(003.png\)"),
+        (BOX | {"ymin": "x"}, {}, r"labels_file=.*'003.png': could not convert"),
+        (BOX | {"ymin": "nan"}, {}, r"labels_file=.*'003.png': a box of \[nan"),
+    ],
+)
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_one_wrong_image_is_found_at_once(tmp_path, split, third, fields, message):
+    root = write_images(tmp_path / "set", 5, size=16)
+    rows = {f"{i:03}.png": third if i == 3 else BOX | {"label": i % 2} for i in range(5)}
+    (tmp_path / "labels.json").write_text(json.dumps(rows))
+    classes = 2 if "label" in fields else 1
+    with pytest.raises(DataError, match=message) as caught:
+        opened(root, split, labels_file=f"{tmp_path}/labels.json", num_classes=classes, **fields)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_image_too_large_to_pad_is_found_at_once(tmp_path):
+    root = write_images(tmp_path / "set", 4, size=16)
+    Image.new("RGB", (99, 9)).save(root / "003.png")
+    for split in ("train", "validation"):
+        with pytest.raises(DataError, match=r"images of 9x99 do not fit into .* \(003.png\)"):
+            opened(root, split, fit="pad")
+
+
+def test_a_file_beside_the_classes_is_named(classes):
+    os.replace(classes / "cats" / "deep" / "3.png", classes / "stray.png")
+    with pytest.raises(DataError, match=r"label='label': .* 1 of 30 images .* 'stray.png'; move"):
+        opened(classes, label="label", num_classes=2)
+    assert opened(classes).size == 27
+
+
+def test_numbers_too_long_for_any_integer_are_no_labels(tmp_path):
+    root = write_images(tmp_path / "set", 4, size=16)
+    rows = "".join(f"{i:03}.png,{10**21 + i},{2**31 + i},{i}\n" for i in range(4))
+    (tmp_path / "labels.csv").write_text("file,id,time,class\n" + rows)
+    assert set(opened(root, labels_file=f"{tmp_path}/labels.csv").features()) == {"class"}
+
+
+def test_no_warning_of_what_is_refused(tmp_path):
+    """Between its limit and twice that Pillow only warns."""
+    bomb(tmp_path / "a.png", 10_000)
+    code = "import sys; from pathlib import Path; from ganjax.data.decode import decode\n"
+    code += "try: decode(Path(sys.argv[1]))\nexcept Exception as error: print(error)"
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code, str(tmp_path / "a.png")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "10000x10000, more than 89478485 pixels\n"
+    assert "Bomb" not in done.stderr

@@ -35,12 +35,27 @@ FLAGS = [
 ]
 
 
-def launch(folder):
+# 8x8 is faded in from step 4 to step 14.
+GROWING = [
+    "--config=configs/progan.py",
+    *(flag for flag in FLAGS if "steps=" in flag or "_every=" in flag),
+    "--config.image_size=8",
+    "--config.batch_size=16",
+    "--config.generator.widths=(8,8)",
+    "--config.discriminator.widths=(8,8)",
+    "--config.growth.batch_sizes=(16,)",
+    "--config.growth.learning_rates=(1e-3,)",
+    "--config.growth.fade_reals=160",
+    "--config.growth.stabilise_reals=64",
+]
+
+
+def launch(folder, flags=FLAGS):
     """The shipped command in a process of its own, as a user starts it."""
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     return subprocess.Popen(
-        [sys.executable, "-m", "ganjax.main", f"--workdir={folder}", *FLAGS],
+        [sys.executable, "-m", "ganjax.main", f"--workdir={folder}", *flags],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -49,8 +64,8 @@ def launch(folder):
     )
 
 
-def finish(folder):
-    process = launch(folder)
+def finish(folder, flags=FLAGS):
+    process = launch(folder, flags)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert f"finished at step {STEPS}" in output
@@ -74,8 +89,8 @@ def kill(process):
     assert process.returncode == -signal.SIGKILL
 
 
-def kill_at_step(folder, step):
-    process = launch(folder)
+def kill_at_step(folder, step, flags=FLAGS):
+    process = launch(folder, flags)
     wait_for_step(process, step)
     kill(process)
 
@@ -125,6 +140,19 @@ def test_killed_at_several_steps(whole, tmp_path):
     finish(tmp_path)
     assert same(whole, final(tmp_path))
     assert "is finished at step 40" in launch(tmp_path).communicate(timeout=120)[0]
+
+
+def test_a_growing_run_killed_within_a_fade(tmp_path):
+    parts = tmp_path / "parts"
+    finish(tmp_path / "whole", GROWING)
+    for _ in range(5):
+        kill_at_step(parts, 11, GROWING)
+        if (parts / "checkpoints" / "7").exists():
+            break
+    else:
+        pytest.fail("no checkpoint of step 7 was whole at step 11")
+    assert "steps 7 to 40" in finish(parts, GROWING)
+    assert same(final(tmp_path / "whole"), final(parts))
 
 
 def test_killed_while_a_checkpoint_is_written(whole, tmp_path):

@@ -1,6 +1,7 @@
 """Runs from the shipped configs: trained, written, resumed, sampled, refused."""
 
 import json
+import os
 import re
 import runpy
 import shutil
@@ -63,6 +64,9 @@ def test_every_field_can_be_set_from_the_command_line(name, preset):
 @pytest.mark.parametrize(("name", "preset"), SHIPPED)
 def test_shipped_config_trains_resumes_and_samples(name, preset, tmp_path):
     config = shrink(shipped(name, preset))
+    for optimiser in (config.g_optimiser, config.d_optimiser):
+        if "decay" in optimiser:
+            optimiser.decay = "none"  # A linear one does not go on beyond total_steps.
     size, channels = config.image_size, config.data.channels
     if config.data.source.startswith("folder:"):
         config.data.source = f"folder:{write_images(tmp_path / 'images', 24)}"
@@ -217,6 +221,25 @@ def test_another_config_does_not_continue_a_run(tiny, tmp_path):
     tiny.penalty.weight, tiny.seed = 5.0, 1
     with pytest.raises(configs.ConfigError, match=r"another config.seed, config.penalty.weight"):
         train(tiny, tmp_path)
+
+
+def test_other_images_do_not_continue_a_run(tiny, tmp_path):
+    root = write_images(tmp_path / "images", 20, size=16)
+    tiny.total_steps, tiny.data.source = 1, f"folder:{root}"
+    train(tiny, tmp_path / "run")
+    os.replace(root / "000.png", root / "zzz.png")
+    tiny.total_steps = 2
+    changed = r"folder:.*images has changed since; restore it, .* remove .*data.json"
+    with pytest.raises(configs.ConfigError, match=changed) as caught:
+        train(tiny, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    # As told; and as are runs of before there was such a file.
+    (tmp_path / "run" / "data.json").unlink()
+    assert int(train(tiny, tmp_path / "run").step) == 2
+    os.replace(root / "zzz.png", root / "000.png")
+    tiny.total_steps = 3
+    with pytest.raises(configs.ConfigError, match=changed):
+        train(tiny, tmp_path / "run")
 
 
 def test_a_linear_decay_is_not_stretched(tiny, tmp_path):

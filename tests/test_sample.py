@@ -240,7 +240,11 @@ def test_neighbours_are_those_of_brute_force(of_classes, command, capsys):
             ["labels", "--num=2000"],
             "--num=2000: 2000 x 10 images of 96x96 are",
         ),
-        ("of_classes", ["--frames=3"], "--frames is a flag of interpolate, not of grid"),
+        (
+            "of_classes",
+            ["--frames=3"],
+            "--frames is a flag of interpolate and arithmetic, not of grid",
+        ),
         ("of_classes", ["--out=a.jpg"], "--out=a.jpg: end its name in .png"),
         ("of_classes", ["--out=a.gif"], "--out=a.gif: end its name in .png"),
         ("of_classes", ["--out=no/a.png"], "--out=no/a.png: no file .* is no a folder"),

@@ -1,14 +1,16 @@
 """What is shown of a set before a run."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import shipped
+from conftest import shipped, write_images
 from PIL import Image
 
 from ganjax import config as configs
 from ganjax.data import pipeline, show
+from ganjax.data.base import DataError
 from ganjax.data.sources import open_source
 from ganjax.errors import UserError
 from ganjax.phases import Phase
@@ -54,6 +56,24 @@ def test_the_first_batch(tmp_path, capsys, monkeypatch):
     cell = (picture.shape[0] + 2) // 6, (picture.shape[1] + 2) // 6
     enlarged = picture[cell[0] - 98 : cell[0] - 2, :96]
     np.testing.assert_array_equal(enlarged[::3, ::3], batch["image"][0, ..., 0])
+
+
+def test_what_is_not_read_is_counted(tmp_path, capsys, monkeypatch):
+    config = shipped("cwgan_gp")
+    root = write_images(tmp_path / "set", 40, size=8)
+    for name in ("a.tiff", "b.TIFF", "c.jpe", "none"):
+        (root / name).write_bytes(b"")
+    rows = {f"{i:03}.png": i % 10 for i in range(40)}
+    (tmp_path / "labels.json").write_text(json.dumps(rows))
+    config.data.source = f"folder:{root}"
+    config.data.labels_file = str(tmp_path / "labels.json")
+    give(monkeypatch, config=config, out=str(tmp_path / "batch.png"))
+    show.main([])
+    lines = capsys.readouterr().out.splitlines()
+    assert "files ignored, by suffix: 1 of .jpe, 2 of .tiff, 1 of no suffix" in lines
+    (tmp_path / "labels.json").write_text(json.dumps(rows | {"007.png": -1}))
+    with pytest.raises(DataError, match=r"has the label -1; labels are 0 .. num_classes - 1"):
+        show.main([])
 
 
 def test_where_no_picture_can_be_is_said(tmp_path, monkeypatch):

@@ -1,12 +1,16 @@
 """A TFDS set really prepared on disk, by a builder that needs no TensorFlow."""
 
 import io
+import json
+import shutil
+import sys
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from conftest import DATA
 from PIL import Image
+from tensorflow_datasets.core.utils import py_utils
 
 from ganjax.config import DataConfig
 from ganjax.data import prepare
@@ -114,19 +118,47 @@ def test_every_label_is_listed(folder):
         "marks/rare": ("not rare", "rare"),
     }
     rare = opened("train", label="marks/rare", num_classes=2)
-    assert rare.labels().sum() == 9  # Stratified by the label that is read.
-    assert rare.fetch(np.arange(rare.size))["label"].sum() == 9
+    assert rare.fetch(np.arange(rare.size))["label"].sum() == rare.labels().sum()
+    # The same images, whatever label is read.
+    every = np.arange(rare.size)
+    expected = opened("train").fetch(every)["image"]
+    np.testing.assert_array_equal(rare.fetch(every)["image"], expected)
+
+
+def test_a_set_prepared_in_another_format(folder, tmp_path, monkeypatch):
+    """As download_and_prepare() without further ado, which needs TensorFlow, leaves it."""
+    shutil.copytree(folder, tmp_path / "tfds")
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path / "tfds"))
+    before = opened("train").fingerprint
+    (path,) = tmp_path.rglob("dataset_info.json")
+    info = json.loads(path.read_text())
+    assert info["fileFormat"] == "array_record"
+    path.write_text(json.dumps(info | {"fileFormat": "tfrecord"}))
+    for answer in (lambda: opened("train"), lambda: prepare.download("small_birds")):
+        with pytest.raises(DataError, match=r"prepared as tfrecord under .*TFDS_DATA_DIR=") as e:
+            answer()
+        assert "\n" not in str(e.value)
+    info["splits"][0]["shardLengths"] = ["29"]
+    path.write_text(json.dumps(info))
+    assert opened("train").fingerprint != before
 
 
 def test_what_preparing_lacks_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path))
 
-    def fail(self, *args, **kwargs):
-        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+    def needy(self, *args, **kwargs):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setitem(sys.modules, "tensorflow", None)  # As where it is not installed.
+            import tensorflow  # noqa: F401
 
-    monkeypatch.setattr(SmallBirds, "_split_generators", fail)
-    with pytest.raises(UserError, match=r"TFDS needs tensorflow: pip install 'ganjax\[tf\]'"):
-        prepare.download("small_birds")
+    def reraised(self, *args, **kwargs):
+        with py_utils.try_reraise("as TFDS passes it on: "):  # Without its name.
+            needy(self)
+
+    for generators, needed in ((needy, "tensorflow"), (reraised, "TensorFlow")):
+        monkeypatch.setattr(SmallBirds, "_split_generators", generators)
+        with pytest.raises(UserError, match=rf"TFDS needs {needed}: pip install 'ganjax\[tf\]'"):
+            prepare.download("small_birds")
 
     def offline(self, *args, **kwargs):
         raise ConnectionError("no route")

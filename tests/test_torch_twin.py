@@ -21,6 +21,7 @@ from experiments.benchmarks.torch_cgan import TorchCgan  # noqa: E402
 from experiments.benchmarks.torch_dcgan import TorchDcgan  # noqa: E402
 from experiments.benchmarks.torch_noise import noise_of  # noqa: E402
 from experiments.benchmarks.torch_peer import require  # noqa: E402
+from experiments.benchmarks.torch_progan import TorchProgan  # noqa: E402
 from experiments.benchmarks.torch_wgan_gp import TorchWganGp  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -50,11 +51,18 @@ class Case(NamedTuple):
 
 # The critic's last bias cancels in mean D(fake) - mean D(real).
 LAST_BIAS = {("discriminator", "layers.4.bias")}
+# Of ProGAN its last resolution, from the start.
+FULL_SIZE = {
+    "growth": {"batch_sizes": (), "learning_rates": ()},
+    "ema": {"decay": 0.9, "half_life": 0, "ramp_up": 0.0},
+}
+SMALL = {player: {"widths": (8, 6, 4)} for player in ("generator", "discriminator")}
 CASES = {
     "wgan_gp": Case(TorchWganGp, (4**2, 8**2), (), {"n_critic": 2}, LAST_BIAS),
     "cwgan_gp": Case(TorchWganGp, (4**2, 8**2), (), {"n_critic": 2}, LAST_BIAS),
     "dcgan": Case(TorchDcgan, (4**2, 8**2), (4**2,), {}, set()),
     # PyTorch cannot be handed JAX's dropout masks.
+    "progan": Case(TorchProgan, (), (), {**FULL_SIZE, **SMALL}, set()),
     "cgan": Case(TorchCgan, (1,), (), {"discriminator": {"dropout": 0.0}}, set()),
 }
 

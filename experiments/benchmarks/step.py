@@ -4,6 +4,8 @@
     python -m experiments.benchmarks.step --config=dcgan:celeb_a --batch_size=32
     python -m experiments.benchmarks.step --config=cgan --rounds=12
     python -m experiments.benchmarks.step --config=dcgan --set latent_dim=64 g_optimiser.b1=0.0
+    python -m experiments.benchmarks.step --config=progan --batch_size=32 \\
+        --set 'growth.batch_sizes=()' 'growth.learning_rates=()' ema.half_life=0 ema.ramp_up=0.0
 
 One process, the contenders taking turns in runs of a few steps, so that a slow spell meets all
 of them. It does not meet them alike: beside busy neighbours on its two cores PyTorch was once
@@ -31,6 +33,7 @@ from experiments.benchmarks.torch_cgan import TorchCgan
 from experiments.benchmarks.torch_dcgan import TorchDcgan
 from experiments.benchmarks.torch_noise import noise_of
 from experiments.benchmarks.torch_peer import Peer
+from experiments.benchmarks.torch_progan import TorchProgan
 from experiments.benchmarks.torch_wgan_gp import TorchWganGp
 from ganjax.step import init_state, make_train_step
 
@@ -40,12 +43,14 @@ PEERS = {
     ("wasserstein", "dcgan"): TorchWganGp,
     ("non_saturating", "dcgan"): TorchDcgan,
     ("non_saturating", "mlp"): TorchCgan,
+    ("wasserstein", "progan"): TorchProgan,
 }
 OURS = "ganjax"
 # By network, PyTorch's contenders and their options. Dense layers have no layout to choose;
 # torch.compile cannot differentiate twice, as WGAN-GP does.
 CONTENDERS = {
     "dcgan": {"torch eager": {}, "torch channels_last": {"channels_last": True}},
+    "progan": {"torch eager": {}, "torch channels_last": {"channels_last": True}},
     "mlp": {"torch eager": {}, "torch compiled": {"compiled": True}},
 }
 # Steps in a row of one contender.
@@ -125,7 +130,9 @@ def check_equal(args: argparse.Namespace) -> None:
     a gradient near 0 has. In float32, g_loss of WGAN-GP, near 0, so differs by up to 1e-2.
     """
     with jax.enable_x64(True):
-        no_dropout = {"discriminator.dropout": 0.0, "discriminator.final_dropout": 0.0}
+        rates = ("dropout", "final_dropout")
+        has = [name for name in rates if hasattr(load(args).config.discriminator, name)]
+        no_dropout = {f"discriminator.{name}": 0.0 for name in has}
         ours = Ours(load(args, batch_size=8, **no_dropout), "float64")
         peers = ours.peers(torch.float64)
         noise = noise_of(ours.config, ours.algorithm, ours.key, 0, 8)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from experiments.benchmarks import torch_growing
 from ganjax.config import RunConfig
 
 
@@ -47,6 +48,8 @@ class Network(nn.Module):
 
 def generator(config: RunConfig) -> Network:
     """z (N, Z), label (N,) -> images: (N, C, S, S), of dense layers (N, S * S * C)."""
+    if config.generator.network == "progan":
+        return torch_growing.Generator(config, "generator")
     features = config.latent_dim + _label_features(config, "generator")
     layers = {"dcgan": _conv_generator, "mlp": _dense_generator}[config.generator.network]
     return Network(layers(config, features), config, "generator")
@@ -54,6 +57,8 @@ def generator(config: RunConfig) -> Network:
 
 def discriminator(config: RunConfig) -> Network:
     """Images as `generator` makes them, label (N,) -> one output each (N,)."""
+    if config.discriminator.network == "progan":
+        return torch_growing.Discriminator(config, "discriminator")
     features = config.data.channels
     if config.discriminator.network == "mlp":
         features *= config.image_size**2
@@ -143,6 +148,9 @@ FLAX = {
 @torch.no_grad()
 def load_variables(network: Network, params, vars) -> None:
     """Copies the variables of a network of `ganjax.models` into its twin here."""
+    if isinstance(network, torch_growing.Growing):
+        network.load(params)
+        return
     seen = Counter()
     for layer in network.modules():
         if type(layer) not in FLAX:

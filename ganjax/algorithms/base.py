@@ -72,6 +72,11 @@ class Algorithm(NamedTuple):
       aug_update: (state, metrics of D's update) -> state.
       leaks: name -> (images, key) -> images, of transforms that D sees and whose share among
         samples is measured (`ganjax.leaks`).
+      at: phase -> the algorithm of that phase, where they differ: its functions, optimisers and
+        ema_decay; None where they do not. What a state or a run needs before any phase (init,
+        latent, phases and the numbers of updates, reals and classes) is asked of this one.
+      begin: (state, phase) -> the state that a phase begins with, of the one that the phase
+        before ended with. The first begins as `ganjax.step.init_state` says.
     """
 
     init: Callable
@@ -95,3 +100,5 @@ class Algorithm(NamedTuple):
     aug_init: Callable = lambda: ()
     aug_update: Callable = lambda aug, metrics: aug
     leaks: Mapping[str, Callable] = MappingProxyType({})
+    at: Callable | None = None
+    begin: Callable = lambda state, phase: state

@@ -114,7 +114,7 @@ class Config(RunConfig):
         return super().continuable - {"config.total_steps"}
 
 
-def build(config: Config) -> Algorithm:
+def build(config: Config, nets: Networks | None = None) -> Algorithm:
     """The GAN as the engine takes it.
 
     Metrics: of losses with logits d_real_acc, d_fake_acc, d_acc and g_acc, of the Wasserstein
@@ -123,12 +123,14 @@ def build(config: Config) -> Algorithm:
 
     Args:
       config: its checked fields.
+      nets: other networks than those that it describes.
 
     Raises:
       ConfigError: the fields do not go together.
     """
     _check(config)
-    nets, loss = networks(config), LOSSES[config.loss]
+    nets = networks(config) if nets is None else nets
+    loss = LOSSES[config.loss]
     augment = augmentation(config, nets.value_range)
 
     def generate(params, vars, z, context):

@@ -1,7 +1,7 @@
 """The fields of the networks, and the Flax modules as the pure functions of an algorithm."""
 
 from collections.abc import Callable
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from ganjax.config import ConfigError, Fields, Fraction, RunConfig, Widths
 from ganjax.keys import fold
-from ganjax.models import dcgan, maxout, mlp, resnet, spectral
+from ganjax.models import dcgan, maxout, mlp, progan, resnet, spectral
 from ganjax.models.layers import VALUE_RANGES, Conditioning, Norm
 
 Pair = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
@@ -126,11 +126,39 @@ class MaxoutDiscriminator(Fields):
     init_stddev: NonNegativeFloat
 
 
+class _Progan(Fields):
+    """See `ganjax.models.progan`.
+
+    Attributes:
+      widths: channels at 4x4, 8x8, ...
+      slope: of LeakyReLU.
+    """
+
+    # What other networks choose.
+    spectral_norm: ClassVar[bool] = False
+    batch_norm: ClassVar[str] = "none"
+    output: ClassVar[str] = "linear"
+
+    network: Literal["progan"]
+    widths: Widths
+    slope: Fraction
+
+
+class ProganGenerator(_Progan):
+    """See `ganjax.models.progan.Generator`."""
+
+
+class ProganDiscriminator(_Progan):
+    """See `ganjax.models.progan.Discriminator`."""
+
+
 GeneratorConfig = Annotated[
-    ConvGenerator | MlpGenerator | MaxoutGenerator, Field(discriminator="network")
+    ConvGenerator | MlpGenerator | MaxoutGenerator | ProganGenerator,
+    Field(discriminator="network"),
 ]
 DiscriminatorConfig = Annotated[
-    ConvDiscriminator | MlpDiscriminator | MaxoutDiscriminator, Field(discriminator="network")
+    ConvDiscriminator | MlpDiscriminator | MaxoutDiscriminator | ProganDiscriminator,
+    Field(discriminator="network"),
 ]
 
 
@@ -175,17 +203,18 @@ class Networks(NamedTuple):
     value_range: tuple[float, float]
 
 
-def networks(config: RunConfig) -> Networks:
+def networks(config: RunConfig, *, fades: bool = False) -> Networks:
     """The networks that a config describes.
 
     Args:
       config: has latent_dim, latent, conditioning, generator, discriminator and batch_norm.
+      fades: whether the highest resolution of networks "progan" is faded in.
 
     Raises:
       ConfigError: they do not fit together, or not the images.
     """
     _check(config)
-    generator, discriminator = _generator(config), _discriminator(config)
+    generator, discriminator = _generator(config, fades), _discriminator(config, fades)
     prepare_g = _preparation(config.generator.spectral_norm)
     prepare_d = _preparation(config.discriminator.spectral_norm)
     draw = {"normal": jax.random.normal, "uniform": jax.random.uniform}[config.latent]
@@ -218,14 +247,16 @@ def networks(config: RunConfig) -> Networks:
     return Networks(init, latent, generate, sample, prepare_d, discriminate, VALUE_RANGES[output])
 
 
-def _generator(config: RunConfig) -> nn.Module:
+def _generator(config: RunConfig, fades: bool) -> nn.Module:
     fields = config.generator.model_dump(exclude={"network", "batch_norm", "spectral_norm"})
     network, size = config.generator.network, {"size": config.image_size}
     fields["channels"] = config.data.channels
     if network == "maxout":
         return maxout.Generator(num_classes=config.data.num_classes, **size, **fields)
-    fields["norm"] = _norm(config, config.generator) if config.generator.batch_norm else None
     fields["conditioning"] = _conditioning(config, "generator")
+    if network == "progan":
+        return progan.Generator(fades=fades, **fields)
+    fields["norm"] = _norm(config, config.generator) if config.generator.batch_norm else None
     if network == "mlp":
         return mlp.Generator(**size, **fields)
     if network == "resnet":
@@ -233,16 +264,19 @@ def _generator(config: RunConfig) -> nn.Module:
     return {"dcgan": dcgan, "resnet": resnet}[network].Generator(**fields)
 
 
-def _discriminator(config: RunConfig) -> nn.Module:
+def _discriminator(config: RunConfig, fades: bool) -> nn.Module:
     d = config.discriminator
     fields = d.model_dump(exclude={"network", "dropout_after", "final_size", "spectral_norm"})
     if d.network == "maxout":
         return maxout.Discriminator(num_classes=config.data.num_classes, **fields)
+    fields["conditioning"] = _conditioning(config, "discriminator")
+    if d.network == "progan":
+        return progan.Discriminator(fades=fades, **fields)
     rest = len(d.widths) - 1
     fields["batch_norm"] = (d.batch_norm == "all",) + (d.batch_norm != "none",) * rest
     first = d.dropout if d.dropout_after == "all" else 0.0
     fields["dropout"] = (first,) + (d.dropout,) * rest
-    fields |= {"norm": _norm(config, d), "conditioning": _conditioning(config, "discriminator")}
+    fields["norm"] = _norm(config, d)
     if d.network == "resnet":
         return resnet.Discriminator(final_size=d.final_size, **fields)
     return {"dcgan": dcgan, "mlp": mlp}[d.network].Discriminator(**fields)
@@ -292,7 +326,9 @@ def _check(config: RunConfig) -> None:
     for player in ("generator", "discriminator"):
         fields = getattr(config, player)
         if fields.network == "dcgan" or (player, fields.network) == ("generator", "resnet"):
-            _check_size(fields.widths, size, player)
+            _check_size(fields.widths, size, player, dcgan.image_size(fields.widths))
+        if fields.network == "progan":
+            _check_size(fields.widths, size, player, progan.image_size(fields.widths))
         _check_label(config, player)
     d, g = config.discriminator, config.generator
     if getattr(g, "first_norm", "channel") == "unit" and not (
@@ -318,8 +354,7 @@ def _check(config: RunConfig) -> None:
             )
 
 
-def _check_size(widths, size: int, player: str) -> None:
-    made = dcgan.image_size(widths)
+def _check_size(widths, size: int, player: str, made: int) -> None:
     if made != size:
         raise ConfigError(
             f"config.image_size={size}: {len(widths)} widths in config.{player}.widths={widths} "
@@ -345,6 +380,8 @@ def _check_label(config: RunConfig, player: str) -> None:
         )
     if fields.network == "maxout" and kind != "one_hot":
         raise ConfigError(f"{field}: the network 'maxout' takes 'one_hot' labels; set that")
+    if kind == "batch_norm" and fields.network == "progan":
+        raise ConfigError(f"{field}: the network 'progan' has no BatchNorm; set another kind")
     if kind == "batch_norm" and not fields.batch_norm:
         raise ConfigError(
             f"{field}: config.{player}.batch_norm is False; set it to True, or another kind"

@@ -58,6 +58,8 @@ def encode(name: str, values: list[Value]) -> Labels | None:
         return Labels(np.array(truth, np.int32), (f"not {name}", name))
     try:
         numbers = np.array([int(text) for text in texts], np.int64)
+    except OverflowError:
+        return None
     except ValueError:
         pass
     else:
@@ -75,10 +77,17 @@ def encode(name: str, values: list[Value]) -> Labels | None:
 
 
 def box(features: dict[str, Value]) -> Box | None:
-    """The box in pixels that the columns ymin, xmin, ymax, xmax of an image give."""
+    """The box in pixels that the columns ymin, xmin, ymax, xmax of an image give.
+
+    Raises:
+      ValueError: they are no finite numbers.
+    """
     if not all(name in features for name in BOX_COLUMNS):
         return None
-    return Box(*(float(features[name]) for name in BOX_COLUMNS))
+    numbers = [float(features[name]) for name in BOX_COLUMNS]
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"a box of {numbers}")
+    return Box(*numbers)
 
 
 def _csv(text: str, field: str) -> dict[str, dict[str, Value]]:

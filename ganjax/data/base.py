@@ -37,6 +37,10 @@ class Source(NamedTuple):
       labels: () -> int32 (size,), what `fetch` gives of all, without decoding an image.
       features: () -> every feature that labels can be read from, by name.
       skipped: (file, reason) of what cannot be read.
+      fingerprint: a hash of what the whole set is made of, the same wherever it lies; "" if
+        there is none.
+      transparent: whether any image has an alpha channel, so that the background matters.
+      ignored: (suffix, count) of the files that are not read, their suffix being no image's.
     """
 
     size: int
@@ -45,6 +49,9 @@ class Source(NamedTuple):
     labels: Callable[[], np.ndarray] | None = None
     features: Callable[[], dict[str, Labels]] | None = None
     skipped: tuple[tuple[str, str], ...] = ()
+    fingerprint: str = ""
+    transparent: bool = False
+    ignored: tuple[tuple[str, int], ...] = ()
 
 
 def take(source: Source, indices: np.ndarray) -> Source:

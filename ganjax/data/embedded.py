@@ -32,4 +32,6 @@ def open_embedded(name: str, feature: str, prepare: Callable) -> Source:
         chosen.names,
         lambda: chosen.values,
         lambda: features,
+        fingerprint=f"embedded:{name}",
+        transparent=image.shape[-1] == 4,
     )

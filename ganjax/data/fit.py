@@ -89,6 +89,28 @@ def _overlaps(size: int, parts: int) -> np.ndarray:
     return (np.maximum(common, 0) * parts / size).astype(np.float32)
 
 
+def check(fit: str, height: int, width: int, size: int, box: Box | None = None) -> None:
+    """Raises what FITS[fit] would of an image of that extent.
+
+    Raises:
+      DataError: it cannot be padded to `size`, or has no box, or its box leaves nothing.
+    """
+    if fit == "pad" and max(height, width) > size:
+        raise DataError(
+            f"images of {height}x{width} do not fit into config.image_size={size}; set "
+            "config.data.fit=resize or a larger image_size"
+        )
+    if fit != "bounding_box":
+        return
+    if box is None:
+        raise DataError(
+            "config.data.fit='bounding_box': an image has no bounding box; give it one, or set "
+            "resize or pad"
+        )
+    if min(box_crop(height, width, box)[:2]) < 1:
+        raise DataError(f"{box} in an image of {height}x{width} leaves nothing to crop")
+
+
 def pad(image: np.ndarray, size: int, box: Box | None = None) -> np.ndarray:
     """Centres an image on its own top-left colour.
 
@@ -97,11 +119,7 @@ def pad(image: np.ndarray, size: int, box: Box | None = None) -> np.ndarray:
     """
     del box
     height, width, channels = image.shape
-    if max(height, width) > size:
-        raise DataError(
-            f"images of {height}x{width} do not fit into config.image_size={size}; set "
-            "config.data.fit=resize or a larger image_size"
-        )
+    check("pad", height, width, size)
     padded = np.broadcast_to(image[0, 0], (size, size, channels)).copy()
     top, left = (size - height) // 2, (size - width) // 2
     padded[top : top + height, left : left + width] = image
@@ -131,14 +149,9 @@ def bounding_box(image: np.ndarray, size: int, box: Box | None = None) -> np.nda
     Raises:
       DataError: the image has no box, or the box is outside of it.
     """
-    if box is None:
-        raise DataError(
-            "config.data.fit='bounding_box': its images have no bounding boxes; set resize or pad"
-        )
     height, width, _ = image.shape
+    check("bounding_box", height, width, size, box)
     crop_height, crop_width, top, left = box_crop(height, width, box)
-    if min(crop_height, crop_width) < 1:
-        raise DataError(f"{box} in an image of {height}x{width} leaves nothing to crop")
     return area(image[top : top + crop_height, left : left + crop_width], size, size)
 
 

@@ -25,7 +25,7 @@ from ganjax.config import DataConfig
 from ganjax.data import records, tfds
 from ganjax.data.base import SPLITS
 from ganjax.data.fit import FITS
-from ganjax.data.record_writer import summary, write
+from ganjax.data.record_writer import alone, summary, write
 from ganjax.data.sources import open_source
 from ganjax.errors import UserError
 
@@ -52,7 +52,7 @@ def prepare(
     """Makes the set, or the rest of it.
 
     Args:
-      data: the source, and how its images become `size` x `size`; no labels are chosen.
+      data: the source, and how its images become `size` x `size`; all of it, with every label.
       size: pixels a side.
       out: the folder to make.
       workers: threads.
@@ -63,13 +63,25 @@ def prepare(
 
     Raises:
       DataError: the source cannot be had, or one of its images.
-      UserError: `out` is something else already, or another process makes it.
+      UserError: `out` is something else already, or another process makes it, or `data` chooses
+        a subset or a label.
     """
+    for field, every in (("num_examples", 0), ("fraction", 1.0), ("label", "")):
+        if getattr(data, field) != every:
+            raise UserError(
+                f"config.data.{field}={getattr(data, field)!r}: a prepared set holds all images "
+                f"and labels, of which a run chooses; set {every!r}"
+            )
     settings = _settings(data, size, shard_bytes)
     if out.exists():
-        return _finished(out, settings)
+        _manifest(out, settings)  # Before anything is decoded.
     sources = {split: open_source(data, split, image_size=size) for split in SPLITS}
-    return write(sources, settings, out, workers=workers)
+    if out.exists():
+        return _finished(out, settings, data.source, sources["train"].fingerprint)
+    with alone(out):
+        if out.exists():  # Another process has made it meanwhile.
+            return _finished(out, settings, data.source, sources["train"].fingerprint)
+        return write(sources, settings, out, name=data.source, workers=workers)
 
 
 def download(name: str) -> str:
@@ -85,7 +97,7 @@ def download(name: str) -> str:
             builder.download_and_prepare()
         except ImportError as error:
             raise UserError(
-                f"--source=tfds:{name}: to prepare it, TFDS needs {error.name}: "
+                f"--source=tfds:{name}: to prepare it, TFDS needs {error.name or 'TensorFlow'}: "
                 "pip install 'ganjax[tf]', or pip install that"
             ) from error
         except Exception as error:  # Of the network, of the disk, of the set's own code.
@@ -97,8 +109,8 @@ def download(name: str) -> str:
 
 
 def _settings(data: DataConfig, size: int, shard_bytes: int) -> dict[str, Any]:
-    """What decides the content of the shards."""
-    chosen = ("source", "fit", "channels", "background", "labels_file", "min_side")
+    """What decides the content of the shards, besides the source, which has a fingerprint."""
+    chosen = ("fit", "channels", "background", "min_side")
     settings = {name: getattr(data, name) for name in chosen}
     settings["background"] = list(data.background)
     return settings | {
@@ -109,15 +121,29 @@ def _settings(data: DataConfig, size: int, shard_bytes: int) -> dict[str, Any]:
     }
 
 
-def _finished(out: Path, settings: dict[str, Any]) -> str:
+def _manifest(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of what is there, if it was made with these settings."""
     if not (out / records.MANIFEST).is_file():
         raise UserError(f"--out={out} is there already and no prepared set; name another")
     manifest = records.read_manifest(out, f"--out={out}")
-    if manifest["settings"] != settings:
-        changed = [n for n, value in settings.items() if manifest["settings"].get(n) != value]
+    changed = [n for n, value in settings.items() if manifest["settings"].get(n) != value]
+    if changed:
         raise UserError(
             f"--out={out} holds a set with another {', '.join(changed)}; name another folder, or "
             "remove it"
+        )
+    return manifest
+
+
+def _finished(out: Path, settings: dict[str, Any], source: str, fingerprint: str) -> str:
+    manifest = _manifest(out, settings)
+    # Of a set made before there were any, the source's name is all that is known.
+    same = manifest.get("fingerprint") == fingerprint
+    if not same and ("fingerprint" in manifest or manifest["source"] != source):
+        raise UserError(
+            f"--out={out} holds a set of other images or labels, made from {manifest['source']} "
+            f"before it changed or from elsewhere, not from {source} as it is; name another "
+            "folder, or remove it"
         )
     return summary(out, manifest)
 
@@ -158,7 +184,7 @@ def main(argv: list[str]) -> None:
     signals.quit_at_once("finished shards are kept, and the same command goes on")
     if kind == "tfds" and name:
         download(name)
-    print(prepare(data, values.size, Path(values.out), workers=values.workers))
+    print(prepare(data, values.size, Path(values.out).expanduser(), workers=values.workers))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Writes a set as `records` reads it: in threads, never half, and the rest after a kill."""
 
+import contextlib
 import hashlib
 import itertools
 import json
 import os
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -27,60 +29,95 @@ CHUNK = 64
 SETTINGS = "settings.json"
 
 
-def write(
-    sources: dict[str, Source], settings: dict[str, Any], out: Path, *, workers: int = 1
-) -> str:
-    """Writes the images and labels of both splits; see `prepare`.
+@contextlib.contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keeps a second process from making the same set; the system frees it at a kill.
 
-    Args:
-      sources: by split, of images of settings["size"] and settings["channels"].
-      settings: what decides the content; `records` reads some of it.
-      out: the folder to make, not there yet.
-      workers: threads.
+    Raises:
+      UserError: another process makes it.
     """
-    partial = out.with_name(f"{out.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(partial / ".lock")
+    path = out.with_name(f"{out.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise UserError(f"--out={out}: another process is making it; wait for it") from None
     try:
-        features = {split: source.features() for split, source in sources.items()}
-        _claim(partial, settings | {"content": _content(sources, features)})
-        manifest = {
-            "format": FORMAT,
-            "source": settings["source"],
-            "size": settings["size"],
-            "channels": settings["channels"],
-            "settings": settings,
-            "settings_sha256": settings_hash(settings),
-            "pillow": PIL.__version__,
-            "labels": {name: list(each.names) for name, each in features["train"].items()},
-            "skipped": [list(each) for each in sources["train"].skipped],
-            "splits": _write_all(sources, settings, partial, workers),
-        }
-        arrays = {
-            f"{split}/{name}": _smallest(each.values)
-            for split, labels in features.items()
-            for name, each in labels.items()
-        }
-        images.save_npz(partial / LABELS, arrays)
-        _write_json(partial / MANIFEST, manifest)
+        yield
     finally:
+        path.unlink(missing_ok=True)
         lock.release()
-    (partial / ".lock").unlink(missing_ok=True)
+
+
+def write(
+    sources: dict[str, Source],
+    settings: dict[str, Any],
+    out: Path,
+    *,
+    name: str,
+    workers: int = 1,
+) -> str:
+    """Writes the images and labels of both splits; see `prepare`. To be called `alone`.
+
+    Args:
+      sources: by split, of images of settings["size"] and settings["channels"].
+      settings: what decides the content, besides the source; `records` reads some of it.
+      out: the folder to make, not there yet.
+      name: of the source, for the manifest.
+      workers: threads.
+    """
+    partial = out.with_name(f"{out.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    try:
+        manifest = _fill(partial, sources, settings, name, workers)
+    except BaseException:
+        if not any(partial.glob("*.array_record")):  # Nothing that would be gone on with.
+            shutil.rmtree(partial)
+        raise
     os.replace(partial, out)
     _sync(out.parent)
     (out / SETTINGS).unlink()  # Not before: a kill in between would leave shards of no settings.
     return summary(out, manifest)
 
 
+def _fill(
+    partial: Path, sources: dict[str, Source], settings: dict[str, Any], name: str, workers: int
+) -> dict[str, Any]:
+    """Writes what is not there yet of a set, and returns its manifest."""
+    features = {split: source.features() for split, source in sources.items()}
+    _claim(partial, settings | {"content": _content(sources, features)})
+    manifest = {
+        "format": FORMAT,
+        "source": name,
+        "fingerprint": sources["train"].fingerprint,
+        "transparent": sources["train"].transparent,
+        "size": settings["size"],
+        "channels": settings["channels"],
+        "settings": settings,
+        "settings_sha256": settings_hash(settings),
+        "pillow": PIL.__version__,
+        "labels": {name: list(each.names) for name, each in features["train"].items()},
+        "skipped": [list(each) for each in sources["train"].skipped],
+        "splits": _write_all(sources, settings, partial, workers),
+    }
+    arrays = {
+        f"{split}/{name}": _smallest(each.values)
+        for split, labels in features.items()
+        for name, each in labels.items()
+    }
+    images.save_npz(partial / LABELS, arrays)
+    _sync(partial / LABELS)
+    _write_json(partial / MANIFEST, manifest)
+    _sync(partial)
+    return manifest
+
+
 def _content(sources: dict[str, Source], features: dict) -> str:
     """A hash by which a set that was changed after a kill is told from the one begun with."""
     digest = hashlib.sha256()
     for split, source in sources.items():
-        digest.update(f"{split} {source.size} {source.skipped}".encode())
+        digest.update(f"{split} {source.size} {source.skipped} {source.fingerprint}".encode())
         for name, each in features[split].items():
             digest.update(f"{name} {each.names}".encode() + each.values.tobytes())
     return digest.hexdigest()

@@ -8,8 +8,10 @@ known without reading any image.
     <split>-00000-of-00008.array_record
 """
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,12 @@ def open_records(name: str, split: str, data: DataConfig, image_size: int) -> So
             f"config.data.fit={data.fit!r}: {field} was prepared with "
             f"{manifest['settings']['fit']!r}; set that"
         )
+    background = manifest["settings"]["background"]
+    if manifest.get("transparent") and list(data.background) != background:
+        raise DataError(
+            f"config.data.background={data.background}: {field} has transparent images, which "
+            f"were laid over {tuple(background)}; set that"
+        )
     part = manifest["splits"][split]
     paths = [root / shard["file"] for shard in part["shards"]]
     for path, shard in zip(paths, part["shards"], strict=True):
@@ -66,16 +74,19 @@ def open_records(name: str, split: str, data: DataConfig, image_size: int) -> So
     # Imported here: embedded data need not wait for it.
     from grain.sources import ArrayRecordDataSource
 
-    records = ArrayRecordDataSource([str(path) for path in paths])
-    if len(records) != part["count"]:
+    with _whole(field):
+        records = ArrayRecordDataSource([str(path) for path in paths])
+        count = len(records)
+    if count != part["count"]:
         raise DataError(
-            f"{field}: its shards hold {len(records)} images, its manifest says {part['count']}; "
+            f"{field}: its shards hold {count} images, its manifest says {part['count']}; "
             "prepare the set again"
         )
 
     def fetch(indices):
-        raw = records.__getitems__([int(i) for i in indices])
-        image = np.frombuffer(b"".join(raw), np.uint8).reshape(len(raw), size, size, channels)
+        with _whole(field):
+            raw = records.__getitems__([int(i) for i in indices])
+            image = np.frombuffer(b"".join(raw), np.uint8).reshape(len(raw), size, size, channels)
         if factor > 1:
             # Images on top of each other are one high image, of which whole cells are averaged.
             tall = image.reshape(len(raw) * size, size, channels)
@@ -87,8 +98,26 @@ def open_records(name: str, split: str, data: DataConfig, image_size: int) -> So
 
     skipped = tuple((file, reason) for file, reason in manifest["skipped"])
     return Source(
-        part["count"], fetch, chosen.names, lambda: chosen.values, lambda: features, skipped
+        part["count"],
+        fetch,
+        chosen.names,
+        lambda: chosen.values,
+        lambda: features,
+        skipped,
+        # How the path to what it was made of was written does not matter.
+        settings_hash({name: each for name, each in manifest.items() if name != "source"}),
+        bool(manifest.get("transparent")),
     )
+
+
+@contextlib.contextmanager
+def _whole(field: str) -> Iterator[None]:
+    """Says in one line what the reader of ArrayRecord says of a damaged file in many."""
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{field}: a shard is damaged ({reason}); prepare the set again") from None
 
 
 def read_manifest(root: Path, field: str) -> dict[str, Any]:

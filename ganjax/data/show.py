@@ -79,6 +79,9 @@ def describe(
     if source.skipped:
         lines.append(f"{len(source.skipped)} files skipped:")
         lines += [f"  {file}: {reason}" for file, reason in source.skipped]
+    if source.ignored:
+        counts = ", ".join(f"{count} of {suffix}" for suffix, count in source.ignored)
+        lines.append(f"files ignored, by suffix: {counts}")
     return lines
 
 

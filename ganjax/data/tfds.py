@@ -1,6 +1,7 @@
 """`tfds:<name>`: any prepared TFDS set of images, read without TensorFlow."""
 
 import copy
+import hashlib
 from collections.abc import Callable
 from functools import reduce
 from operator import getitem
@@ -88,23 +89,58 @@ def open_tfds(name: str, split: str, feature: str, prepare: Callable) -> tuple[S
                 values[n][i] = int(reduce(getitem, each, example))
         return {n: Labels(values[n], _label_names(features, n, field)) for n in known}
 
-    return Source(len(data), fetch, names, labels, every), bool(held_out)
+    source = Source(
+        len(data),
+        fetch,
+        names,
+        labels,
+        every,
+        fingerprint=_fingerprint(builder.info),
+        transparent=features["image"].shape[-1] == 4,
+    )
+    return source, bool(held_out)
 
 
 def make_builder(name: str):
     """TFDS's builder of a set, for random access.
 
     Raises:
-      DataError: there is no such set.
+      DataError: there is no such set, or it is prepared for reading in a row alone.
     """
     import tensorflow_datasets as tfds
 
     try:
         return tfds.builder(name, file_format="array_record")
-    except (tfds.core.DatasetNotFoundError, AssertionError, ValueError):
+    except (AssertionError, ValueError):
+        other = _in_another_format(name)
+    if other is None:
         raise DataError(
             f"config.data.source='tfds:{name}': TFDS has no set of that name, config or version"
-        ) from None
+        )
+    file_format = other.info.file_format.value
+    raise DataError(
+        f"config.data.source='tfds:{name}': prepared as {file_format} under {other.data_dir}, "
+        "which has no random access; prepare it as array_record in another folder: "
+        f"TFDS_DATA_DIR=<folder> python -m ganjax.data.prepare --source=tfds:{name}"
+    )
+
+
+def _in_another_format(name: str):
+    """The builder of a set that was prepared in another format, None if there is none."""
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder(name)
+    except (tfds.core.DatasetNotFoundError, AssertionError, ValueError):
+        return None
+
+
+def _fingerprint(info) -> str:
+    """Of the version and of what was prepared: how many images and bytes, by shard."""
+    parts = [info.full_name]
+    for name, split in sorted(info.splits.items()):
+        parts.append(f"{name} {list(split.shard_lengths)} {int(split.num_bytes)}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _label_paths(features, before: tuple[str, ...] = ()):

@@ -1,0 +1,24 @@
+"""ganjax's ProGAN train step at its last resolution in PyTorch."""
+
+from experiments.benchmarks.torch_peer import ANY
+from experiments.benchmarks.torch_wgan_gp import TorchWganGp
+
+
+class TorchProgan(TorchWganGp):
+    """`configs/progan.py` without its lower resolutions (config.growth.batch_sizes is ())."""
+
+    IMPLEMENTS = TorchWganGp.IMPLEMENTS | {
+        "conditioning.generator": ("none",),
+        "conditioning.discriminator": ("none",),
+        "generator.network": ("progan",),
+        "discriminator.network": ("progan",),
+        "growth.batch_sizes": ((),),
+        "growth.learning_rates": ((),),
+        "growth.fade_reals": ANY,
+        "growth.stabilise_reals": ANY,
+        "drift": ANY,
+    }
+
+    def _d_loss(self, real, fake):
+        loss, metrics = super()._d_loss(real, fake)
+        return loss + self.config.drift * real.square().mean(), metrics

@@ -1,0 +1,221 @@
+"""ProGAN (Karras et al. 2017, arXiv:1710.10196): a GAN that grows from few pixels to many.
+
+The run has a phase for each resolution, and in each it is the GAN of `ganjax.algorithms.gan` over
+the networks of that resolution: losses, penalties, conditioning and averages are all from
+there. This file adds what growing is: the phases, the fading in of new layers, in both networks
+and in the reals, and optimisers that start anew.
+"""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from ganjax.algorithms import gan
+from ganjax.algorithms.base import Algorithm
+from ganjax.algorithms.networks import networks
+from ganjax.config import ConfigError, Fields
+from ganjax.models import progan
+from ganjax.phases import Phase
+
+
+class GrowthConfig(Fields):
+    """The resolutions below config.image_size, each twice the one before.
+
+    The last, image_size itself, has config.batch_size and the optimisers' learning rates, and
+    lasts to config.total_steps, which may also end the run before it.
+
+    Attributes:
+      batch_sizes: reals of one update at each of them, the lowest first. () trains at
+        image_size from the start.
+      learning_rates: of both players at each of them.
+      fade_reals: that D sees while the layers of a resolution are faded in, alpha going
+        linearly from 0 to 1; 0 has them at once. The paper's is 800_000.
+      stabilise_reals: that D sees after that, before the next. The paper's is 800_000; the
+        first resolution, which has nothing to fade, lasts as long.
+    """
+
+    batch_sizes: Annotated[tuple[PositiveInt, ...], Field(strict=False)]
+    learning_rates: Annotated[tuple[PositiveFloat, ...], Field(strict=False)]
+    fade_reals: NonNegativeInt
+    stabilise_reals: PositiveInt
+
+
+class Config(gan.Config):
+    """The fields of a GAN, and
+
+    Attributes:
+      growth: what comes before image_size.
+      drift: weight of mean D(real)^2, which keeps D's outputs near 0 (paper, appendix A:
+        0.001).
+    """
+
+    growth: GrowthConfig
+    drift: NonNegativeFloat
+
+
+def build(config: Config) -> Algorithm:
+    """The growing GAN as the engine takes it.
+
+    Metrics: those of `gan.build`, and fade_alpha from the second resolution on.
+
+    Args:
+      config: its checked fields.
+
+    Raises:
+      ConfigError: the fields do not go together.
+    """
+    _check(config)
+    every = _phases(config)
+    alphas = _alphas(config, every)
+    # Also of those that total_steps does not reach: it may be raised.
+    stages = {phase.image_size: _stage(config, i, alphas, every) for i, phase in enumerate(every)}
+
+    def at(phase):
+        return stages[phase.image_size]
+
+    def init(key):
+        # Layers of one name start alike whatever network makes them.
+        players = []
+        for player in zip(*(stage.init(key) for stage in stages.values()), strict=True):
+            params = {name: layer for params, _ in player for name, layer in params.items()}
+            others = {name: value for _, vars in player for name, value in vars.items()}
+            players.append((params, others | alphas(0)))
+        return tuple(players)
+
+    def begin(state, phase):
+        # With b1 = 0 and the large count of an old state, Adam's first step of a parameter that
+        # never had a gradient would be 1 / sqrt(1 - b2) times the rate.
+        stage = at(phase)
+        g = state.g.replace(opt_state=stage.g_tx.init(state.g.params))
+        d = state.d.replace(opt_state=stage.d_tx.init(state.d.params))
+        return state.replace(g=g, d=d)
+
+    reached = tuple(
+        phase._replace(stop=min(phase.stop, config.total_steps))
+        for phase in every
+        if phase.start < config.total_steps
+    )
+    return at(every[-1])._replace(init=init, phases=reached, at=at, begin=begin)
+
+
+def _phases(config: Config) -> tuple[Phase, ...]:
+    """One for each resolution, whether total_steps reaches it or not."""
+    phases, start = [], 0
+    batch_sizes = (*config.growth.batch_sizes, config.batch_size)
+    for i, batch_size in enumerate(batch_sizes):
+        of_fade = _steps(config, config.growth.fade_reals, batch_size) if i else 0
+        of_rest = _steps(config, config.growth.stabilise_reals, batch_size)
+        last = i == len(batch_sizes) - 1
+        stop = max(config.total_steps, start + 1) if last else start + of_fade + of_rest
+        size = config.image_size >> (len(batch_sizes) - 1 - i)
+        phases.append(Phase(start, stop, batch_size, size))
+        start = stop
+    return tuple(phases)
+
+
+def _steps(config: Config, reals: int, batch_size: int) -> int:
+    """Train steps in which D sees at least so many reals."""
+    return -(-reals // (batch_size * config.n_critic))
+
+
+def _alphas(config: Config, phases: tuple[Phase, ...]) -> Callable:
+    """step -> the collection "fade" of both networks: of every resolution but the first."""
+
+    def alpha(phase: Phase, step) -> jax.Array:
+        steps = _steps(config, config.growth.fade_reals, phase.batch_size)
+        done = jnp.asarray(step - phase.start, jnp.float32)
+        return jnp.clip(done / steps, 0.0, 1.0) if steps else (done >= 0).astype(jnp.float32)
+
+    def alphas(step):
+        values = {progan.alpha_name(phase.image_size): alpha(phase, step) for phase in phases[1:]}
+        return {progan.FADE: values} if values else {}
+
+    return alphas
+
+
+def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) -> Algorithm:
+    """The GAN of the i-th resolution, its functions at the alpha of the step."""
+    phase = phases[i]
+    config = _at_resolution(config, i, phase)
+    fades = i > 0
+    stage = gan.build(config, networks(config, fades=fades))
+    name = progan.alpha_name(phase.image_size)
+
+    def now(vars, context):
+        """The variables and the context that the functions of the stage take."""
+        fade = alphas(context.step)
+        if fades:
+            image = progan.fade_reals(context.batch["image"], fade[progan.FADE][name])
+            context = context._replace(batch=context.batch | {"image": image})
+        return vars | fade, context
+
+    def generate(params, vars, z, context):
+        # G is not shown the reals, and where it is called they may not be there.
+        return stage.generate(params, vars | alphas(context.step), z, context)
+
+    def judge(params, vars, fake, context):
+        vars, context = now(vars, context)
+        return stage.judge(params, vars, fake, context)
+
+    def penalty(params, vars, fake, context):
+        vars, context = now(vars, context)
+        return stage.penalty(params, vars, fake, context)
+
+    def d_loss(scores, context):
+        value, metrics = stage.d_loss(scores, context)
+        if fades:
+            metrics |= {"fade_alpha": alphas(context.step)[progan.FADE][name]}
+        return value + config.drift * jnp.mean(jnp.square(scores[0])), metrics
+
+    return stage._replace(
+        generate=generate, judge=judge, penalty=penalty, d_loss=d_loss, phases=(phase,)
+    )
+
+
+def _at_resolution(config: Config, i: int, phase: Phase) -> Config:
+    """The config of a run at one resolution alone."""
+    changed = {
+        "image_size": phase.image_size,
+        "batch_size": phase.batch_size,
+        "total_steps": phase.stop - phase.start,
+    }
+    levels = len(config.generator.widths) - len(config.growth.batch_sizes) + i
+    for name in ("generator", "discriminator"):
+        player = getattr(config, name)
+        changed[name] = player.model_copy(update={"widths": player.widths[:levels]})
+    for name in ("g_optimiser", "d_optimiser"):
+        rates = (*config.growth.learning_rates, getattr(config, name).learning_rate)
+        update = {"learning_rate": rates[i]}
+        changed[name] = getattr(config, name).model_copy(update=update)
+    return config.model_copy(update=changed)
+
+
+def _check(config: Config) -> None:
+    sizes, rates = config.growth.batch_sizes, config.growth.learning_rates
+    for name in ("generator", "discriminator"):
+        player = getattr(config, name)
+        if player.network != "progan":
+            raise ConfigError(
+                f"config.{name}.network={player.network!r}: it does not grow; set 'progan', or "
+                "config.algorithm='gan'"
+            )
+        made = progan.image_size(player.widths)
+        if made != config.image_size:
+            raise ConfigError(
+                f"config.image_size={config.image_size}: {len(player.widths)} widths in "
+                f"config.{name}.widths={player.widths} make {made} pixels; set image_size={made} "
+                "or add or take away widths (one for each size from 4, doubling)"
+            )
+        if len(sizes) >= len(player.widths):
+            raise ConfigError(
+                f"config.growth.batch_sizes={sizes}: below image_size={config.image_size} there "
+                f"are {len(player.widths) - 1} resolutions, from 4x4; set as many or fewer"
+            )
+    if len(rates) != len(sizes):
+        raise ConfigError(
+            f"config.growth.learning_rates={rates}: config.growth.batch_sizes has {len(sizes)} "
+            "resolutions; set one rate for each"
+        )

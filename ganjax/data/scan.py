@@ -1,0 +1,167 @@
+"""Which image files a folder holds, what each of them is, and what is wrong with it."""
+
+import collections
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import PIL
+import platformdirs
+from absl import logging
+from tqdm import tqdm
+
+from ganjax.data.base import DataError
+from ganjax.data.decode import SUFFIXES, TransientError, decode
+
+
+class Listing(NamedTuple):
+    """What is below a folder, hidden files and folders left out.
+
+    Attributes:
+      files: the image files, relative to the folder with "/", sorted.
+      unreadable: why each folder that cannot be listed cannot, by its name with "/" behind it.
+      others: how many other files there are of each suffix.
+    """
+
+    files: list[str]
+    unreadable: dict[str, str]
+    others: dict[str, int]
+
+
+class Scan(NamedTuple):
+    """What was found in the files of a folder.
+
+    Attributes:
+      shapes: int32 (N, 3), height, width and channels of each, 0 where it cannot be decoded.
+      reasons: of those, by position.
+      digest: SHA-256 of the names and contents.
+    """
+
+    shapes: np.ndarray
+    reasons: dict[int, str]
+    digest: str
+
+
+class _Found(NamedTuple):
+    """What was found in one file; `lasting` unless it may differ at the next try."""
+
+    shape: tuple[int, ...]
+    digest: str
+    reason: str = ""
+    lasting: bool = True
+
+
+def listing(root: Path, field: str) -> Listing:
+    """The files below a folder.
+
+    Raises:
+      DataError: there is no such folder, or no image in it.
+    """
+    if root.is_file():
+        raise DataError(f"{field} is a file; name the folder that it is in")
+    if not root.is_dir():
+        raise DataError(f"{field}: there is no such folder; set --config.data.source=folder:<path>")
+    found, seen, unreadable, others = [], set(), {}, collections.Counter()
+
+    def note(error):
+        name = Path(error.filename).relative_to(root).as_posix() + "/"
+        unreadable[name] = error.strerror
+
+    for folder, below, files in os.walk(root, onerror=note, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # A link to a folder above.
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = sorted(each for each in below if not each.startswith("."))
+        for file in files:
+            if file.startswith("."):
+                continue
+            if file.lower().endswith(SUFFIXES):
+                found.append((Path(folder) / file).relative_to(root).as_posix())
+            else:
+                others[Path(file).suffix.lower() or "no suffix"] += 1
+    if not found:
+        but = [f"{name} cannot be listed ({why})" for name, why in sorted(unreadable.items())]
+        but += [f"{count} of {suffix}" for suffix, count in sorted(others.items())]
+        raise DataError(
+            f"{field}: no {', '.join(s[1:] for s in SUFFIXES)} file is in that folder"
+            + (f", but {', '.join(but)}" if but else "")
+        )
+    return Listing(sorted(found), unreadable, dict(sorted(others.items())))
+
+
+def scanned(root: Path, files: list[str]) -> Scan:
+    """Decodes every file, in threads, or remembers what came of it.
+
+    It is kept in the user's cache for as long as names, sizes and times stay what they are,
+    unless a failure may be gone at the next try.
+    """
+    lines = [str(root.resolve()), PIL.__version__]
+    lines += [f"{file}\0{_stamp(root / file)}" for file in files]
+    key = hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
+    cache = Path(platformdirs.user_cache_dir("ganjax")) / "folders" / f"{key}.json"
+    known = _read(cache, len(files))
+    if known:
+        return known
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda file: _inspect(root / file), files)
+        results = list(tqdm(found, "checking images", len(files), disable=None, leave=False))
+    digest = hashlib.sha256()
+    for file, each in zip(files, results, strict=True):
+        digest.update(os.fsencode(f"{file}\0{each.digest}\n"))
+    scan = Scan(
+        np.array([each.shape for each in results], np.int32).reshape(-1, 3),
+        {i: each.reason for i, each in enumerate(results) if each.reason},
+        digest.hexdigest(),
+    )
+    if all(each.lasting for each in results):
+        _write(cache, scan, root)
+    return scan
+
+
+def _stamp(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except OSError:  # A link to nowhere, say: `_inspect` tells why.
+        return "-"
+    return f"{stat.st_size}\0{stat.st_mtime_ns}"
+
+
+def _inspect(path: Path) -> _Found:
+    digest = ""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            return _Found(decode(file).shape, digest)
+    except DataError as error:
+        return _Found((0, 0, 0), digest, str(error), not isinstance(error, TransientError))
+    except OSError as error:
+        # Of a link to nowhere `_stamp` sees the day when it leads somewhere.
+        return _Found((0, 0, 0), "", error.strerror, isinstance(error, FileNotFoundError))
+
+
+def _read(cache: Path, count: int) -> Scan | None:
+    try:
+        kept = json.loads(cache.read_text(encoding="utf-8"))
+        shapes = np.array(kept["shapes"], np.int32).reshape(count, 3)
+        reasons = {int(i): str(reason) for i, reason in kept["reasons"].items()}
+        return Scan(shapes, reasons, str(kept["digest"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return None  # Not yet known, or no longer readable: it is only a cache.
+
+
+def _write(cache: Path, scan: Scan, root: Path) -> None:
+    content = scan._asdict() | {"shapes": scan.shapes.tolist()}
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        temporary = cache.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+        os.replace(temporary, cache)
+    except OSError as error:
+        logging.info("what was found in %s is not remembered: %s", root, error)
