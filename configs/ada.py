@@ -132,6 +132,7 @@ def get_config(preset: str = "") -> ConfigDict:
                 "log_likelihood": 0,
                 "metrics": ("kid",),
                 "features": "efflite0",
+                "weights": "",
                 "num_samples": 500,
                 "best": "kid_efflite0",
                 "patience": 0,

@@ -73,6 +73,7 @@ def get_config(preset: str = "") -> ConfigDict:
                 "log_likelihood": 0,
                 "metrics": (),
                 "features": "efflite0",
+                "weights": "",
                 "num_samples": 1_000,
                 "best": "none",
                 "patience": 0,

@@ -68,7 +68,7 @@ def measure(source, num, metrics, network):
     rows = []
     for kind, level, fakes in variants(images[num:]):
         fake = extract([fakes], num, f"{kind} {level}")
-        rows.append((kind, level, figures.measure(metrics, network, real, fake)))
+        rows.append((kind, level, figures.measure(metrics, network, real, fake, real)))
     return num, rows
 
 

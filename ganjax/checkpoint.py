@@ -1,7 +1,6 @@
 """Checkpoints by Orbax: asynchronous, atomic, the latest few kept."""
 
 from collections.abc import Callable, Sequence
-from operator import itemgetter
 from pathlib import Path
 
 import jax
@@ -13,8 +12,6 @@ from ganjax.metrics import figures
 from ganjax.state import GanState
 
 FOLDER = "checkpoints"
-# In place of a figure's name: none marks the best checkpoint.
-NO_FIGURE = "none"
 
 
 class CheckpointError(UserError):
@@ -24,7 +21,7 @@ class CheckpointError(UserError):
 def open_checkpoints(
     workdir: Path,
     keep: int | None = None,
-    best: str = NO_FIGURE,
+    best: str = figures.NO_FIGURE,
     besides: Sequence[int] = (),
 ) -> ocp.training.Checkpointer:
     """Opens a run's checkpoints.
@@ -39,14 +36,8 @@ def open_checkpoints(
     policy = policies.PreserveAll()
     if keep is not None:
         kept = [policies.LatestN(keep), policies.CustomSteps(besides)]
-        if best != NO_FIGURE:
-            of_best = policies.BestN(
-                get_metric_fn=itemgetter(best),
-                reverse=figures.sign(best) < 0,
-                n=1,
-                keep_checkpoints_without_metrics=False,
-            )
-            kept.append(of_best)
+        if best != figures.NO_FIGURE:
+            kept.append(_Best(best))
         policy = policies.AnyPreservationPolicy(kept)
     return ocp.training.Checkpointer(
         (workdir / FOLDER).absolute(),
@@ -68,13 +59,30 @@ def latest_step(checkpoints: ocp.training.Checkpointer) -> int:
 
 def best_step(checkpoints: ocp.training.Checkpointer, best: str) -> int | None:
     """The step of the checkpoint with the best figure `best`, None without any."""
+    return _best(checkpoints.checkpoints, best)
+
+
+def _best(checkpoints: Sequence, best: str) -> int | None:
+    """What `best_step` gives, of checkpoints with a `step` and `metrics`."""
     found = [
         (figures.sign(best) * c.metrics[best], c.step)
-        for c in checkpoints.checkpoints
+        for c in checkpoints
         if best in (c.metrics or {})
     ]
     # The first of equals, so that waiting for a better one has an end.
     return max(found, key=lambda figure: (figure[0], -figure[1]))[1] if found else None
+
+
+class _Best:
+    """Keeps the checkpoint that `best_step` names. (Orbax's BestN keeps the last of equals.)"""
+
+    def __init__(self, best: str):
+        self._best = best
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        del context
+        best = _best(checkpoints, self._best)
+        return [c.step == best for c in checkpoints]
 
 
 def choose_step(checkpoints: ocp.training.Checkpointer, which: str, best: str) -> int:
@@ -83,14 +91,14 @@ def choose_step(checkpoints: ocp.training.Checkpointer, which: str, best: str) -
     Args:
       checkpoints: the run's.
       which: "last"; "best": by the figure `best`, or the last where none has it; or a step.
-      best: the figure by which the run's best is kept, or `NO_FIGURE`.
+      best: the figure by which the run's best is kept, or `figures.NO_FIGURE`.
 
     Raises:
       CheckpointError: it is none of these, or the run has kept no checkpoint of that step.
     """
     kept = sorted(c.step for c in checkpoints.checkpoints)
     if which == "best":
-        step = None if best == NO_FIGURE else best_step(checkpoints, best)
+        step = None if best == figures.NO_FIGURE else best_step(checkpoints, best)
         return kept[-1] if step is None else step
     if which == "last":
         return kept[-1]

@@ -12,6 +12,11 @@ from ganjax.errors import UserError
 
 # What parsers of flags and config files raise.
 PARSING = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)
+# The help of --which.
+WHICH = (
+    "The checkpoint: best, by config.evaluation.best (the last where that is none), last, or "
+    "the number of a step."
+)
 
 
 def run(

@@ -9,21 +9,16 @@ import numpy as np
 from ganjax.errors import UserError
 from ganjax.image_sets import Images
 from ganjax.metrics import features, figures, parzen
-from ganjax.metrics.features import Extracted
+from ganjax.metrics.features import rows
 from ganjax.neighbours import nearest
 from ganjax.sharding import make_layout
 
 # Of pixels, where every pair is compared in full: fakes, and images of each set.
-PIXEL_NEIGHBOURS, LIKELIHOOD = 256, 10_000
-# Metrics of pixels, and their figures; all others are of a network's features.
-OF_PIXELS = {
-    "pixel_neighbours": {"k": 1, "distance": "mean absolute", "fakes": PIXEL_NEIGHBOURS},
-    "log_likelihood": {
-        "width": "best on the first half of the reals; scored on the second",
-        "most_images": LIKELIHOOD,
-    },
-}
+MOST_NEIGHBOURS, MOST_IN_WINDOW = 256, 10_000
+# Metrics of pixels; all others are of a network's features.
+OF_PIXELS = ("pixel_neighbours", "log_likelihood")
 METRICS = (*figures.METRICS, *OF_PIXELS)
+NEIGHBOURS = {*figures.OF_TRAINING, "pixel_neighbours"}
 
 
 class Sets(NamedTuple):
@@ -32,7 +27,8 @@ class Sets(NamedTuple):
     Attributes:
       real: what the fakes should be like.
       fake: what is measured.
-      other: further reals, which the floor takes for fakes; None halves `real` for it.
+      other: further reals, which the floor takes for fakes. Without any, halves of `real` give
+        the floor of unbiased figures; the others would be of half as many images, and have none.
       training: what the fakes may be copies of, "real" or "other".
     """
 
@@ -68,13 +64,15 @@ def compare(
       params: the network's; None where no metric needs it.
 
     Returns:
-      "figures" and "floor", by the same names; "protocol"; "images_per_second" of the
-      fakes, made and seen by the network (0 where there was only one batch).
+      "figures"; "floor", by the same names, of those that have one; "protocol";
+      "images_per_second" of the fakes, made and seen by the network (0 where there was only
+      one batch).
 
     Raises:
       UserError: too few images, or pixels of different images are to be compared.
     """
     _check_counts(sets)
+    _check_shapes(sets, metrics)
     seen = [metric for metric in metrics if metric in figures.METRICS]
     outputs = figures.outputs(seen)
     sharding = make_layout(jax.local_devices()).batch
@@ -96,10 +94,12 @@ def compare(
     protocol = {
         "real": _described(sets.real),
         "fake": _described(sets.fake),
-        "floor": _floor_in_words(sets),
-        "metrics": {name: (OF_PIXELS | _protocols())[name] for name in metrics},
+        "metrics": {
+            metric: _protocol(sets, metric) | {"floor": _floor_in_words(sets, metric)}
+            for metric in metrics
+        },
     }
-    if "neighbours" in metrics or "pixel_neighbours" in metrics:
+    if set(metrics) & NEIGHBOURS:
         protocol["neighbours_among"] = _described(_training(sets))
     if outputs:
         protocol |= {
@@ -112,39 +112,36 @@ def compare(
 
 def _of_features(sets, metrics, network, real, fake, other):
     """(figures, floor) of a network."""
-    nearby = [metric for metric in metrics if metric == "neighbours"]
-    plain = [metric for metric in metrics if metric != "neighbours"]
     training = other if sets.training == "other" else real
-    found = figures.measure(plain, network, real, fake)
-    found |= figures.measure(nearby, network, training, fake)
+    found = figures.measure(metrics, network, real, fake, training)
     if other is None:
         half = sets.real.count // 2
-        one, two = _rows(real, 0, half), _rows(real, half, 2 * half)
-        return found, figures.measure(metrics, network, one, two)
+        unbiased = [metric for metric in metrics if figures.METRICS[metric].unbiased]
+        halves = rows(real, 0, half), rows(real, half, 2 * half)
+        return found, figures.measure(unbiased, network, *halves)
+    near = [metric for metric in metrics if metric in figures.OF_TRAINING]
+    plain = [metric for metric in metrics if metric not in figures.OF_TRAINING]
     # As many as the fakes, if there are: some figures depend on it.
-    stand_in = _rows(other, 0, min(sets.fake.count, sets.other.count))
-    floor = figures.measure(plain, network, real, stand_in)
-    unseen = real if sets.training == "other" else other
-    unseen = _rows(unseen, 0, sets.fake.count)
-    return found, floor | figures.measure(nearby, network, training, unseen)
+    floor = figures.measure(plain, network, real, rows(other, 0, sets.fake.count))
+    unseen = rows(real if sets.training == "other" else other, 0, sets.fake.count)
+    return found, floor | figures.measure(near, network, real, unseen, training)
 
 
 def _pixel_neighbours(sets: Sets):
-    """The nearest training image of some fakes, and of some reals that are none."""
-    training, unseen = _training(sets), sets.real
+    """The nearest training image of some fakes, and of as many reals that are none."""
+    count = _neighbours_count(sets)
+    found = _nearest_pixels(sets.fake.first(count), _training(sets))
     if sets.other is None:
-        half = sets.real.count // 2
-        training, unseen = sets.real.part(0, half), sets.real.part(half, 2 * half)
-    elif sets.training == "real":
-        unseen = sets.other
-    return tuple(
-        _nearest_pixels(images.first(PIXEL_NEIGHBOURS), among)
-        for images, among in ((sets.fake, _training(sets)), (unseen, training))
-    )
+        return found, {}
+    return found, _nearest_pixels(_unseen(sets).first(count), _training(sets))
+
+
+def _neighbours_count(sets: Sets) -> int:
+    unseen = sets.fake if sets.other is None else _unseen(sets)
+    return min(MOST_NEIGHBOURS, sets.fake.count, unseen.count)
 
 
 def _nearest_pixels(images: np.ndarray, training: Images) -> dict[str, float]:
-    _check_shapes("pixel_neighbours", images, training.first(1))
     found = nearest(images, training.source, 1)
     return {
         "neighbour_distance_pixels": float(np.mean(found.distance)),
@@ -154,16 +151,14 @@ def _nearest_pixels(images: np.ndarray, training: Images) -> dict[str, float]:
 
 def _log_likelihood(sets: Sets):
     """Of the second half of some reals, under windows as wide as suits the first half best."""
-    real, fake = sets.real.first(LIKELIHOOD), sets.fake.first(LIKELIHOOD)
-    _check_shapes("log_likelihood", fake, real)
+    real, fake = sets.real.first(MOST_IN_WINDOW), sets.fake.first(MOST_IN_WINDOW)
     if sets.other is None:
-        half = len(real) // 2
-        return _parzen(fake, real), _parzen(real[:half], real[half:])
+        return _parzen(fake, real), {}
     return _parzen(fake, real), _parzen(sets.other.first(len(fake)), real)
 
 
 def _parzen(samples: np.ndarray, reals: np.ndarray) -> dict[str, float]:
-    samples, reals = (x.reshape(len(x), -1).astype(np.float32) / 255 for x in (samples, reals))
+    samples, reals = parzen.flat(samples), parzen.flat(reals)
     half = len(reals) // 2
     width = parzen.choose_width(samples, reals[:half])
     each = np.asarray(parzen.log_likelihood(samples, reals[half:], width), np.float64)
@@ -178,27 +173,43 @@ def _training(sets: Sets) -> Images:
     return sets.other if sets.training == "other" else sets.real
 
 
-def _rows(extracted: Extracted, start: int, stop: int) -> Extracted:
-    """Of the images start .. stop; `distances` are of pairs."""
-    take = lambda x, each: None if x is None else x[start // each : stop // each]  # noqa: E731
-    return Extracted(
-        take(extracted.features, 1), take(extracted.logits, 1), take(extracted.distances, 2)
-    )
+def _unseen(sets: Sets) -> Images:
+    return sets.real if sets.training == "other" else sets.other
 
 
 def _described(images: Images) -> dict[str, Any]:
-    return {"images": images.name, "count": images.count, "shape": images.first(1).shape[1:]}
+    return {
+        "images": images.name,
+        "count": images.count,
+        "shape": images.shape,
+        **images.record,
+    }
 
 
-def _floor_in_words(sets: Sets) -> str:
+def _protocol(sets: Sets, metric: str) -> dict[str, Any]:
+    """What a metric takes of the sets."""
+    if metric == "pixel_neighbours":
+        return {"k": 1, "distance": "mean absolute", "fakes": _neighbours_count(sets)}
+    if metric == "log_likelihood":
+        return {
+            "width": "best on the first half of the reals; scored on the second",
+            "reals": min(MOST_IN_WINDOW, sets.real.count),
+            "fakes": min(MOST_IN_WINDOW, sets.fake.count),
+        }
+    return figures.METRICS[metric].protocol(sets.real.count, sets.fake.count)
+
+
+def _floor_in_words(sets: Sets, metric: str) -> str:
     if sets.other is None:
-        return f"two halves of the reals, {sets.real.count // 2} each"
-    count = min(sets.fake.count, sets.other.count)
-    return f"{count} of {sets.other.name} in place of the fakes"
-
-
-def _protocols() -> dict[str, dict]:
-    return {name: metric.protocol for name, metric in figures.METRICS.items()}
+        if metric in figures.METRICS and figures.METRICS[metric].unbiased:
+            return f"two halves of the reals, {sets.real.count // 2} each"
+        return "none: two halves of the reals give another figure than two sets of that size"
+    stand_in = _unseen(sets) if metric in NEIGHBOURS else sets.other
+    count = min(sets.fake.count, stand_in.count)
+    if metric in OF_PIXELS:
+        most = {"pixel_neighbours": _neighbours_count(sets), "log_likelihood": MOST_IN_WINDOW}
+        count = min(count, most[metric])
+    return f"{count} of {stand_in.name} in place of the fakes"
 
 
 def _check_counts(sets: Sets) -> None:
@@ -214,9 +225,20 @@ def _check_counts(sets: Sets) -> None:
             )
 
 
-def _check_shapes(metric: str, one: np.ndarray, other: np.ndarray) -> None:
-    if one.shape[1:] != other.shape[1:]:
-        raise UserError(
-            f"--metrics={metric}: it compares pixels, but images are {one.shape[1:]} and "
-            f"{other.shape[1:]}; leave it out, or bring both to one size"
-        )
+def _check_shapes(sets: Sets, metrics: Sequence[str]) -> None:
+    for metric in metrics:
+        others = {"pixel_neighbours": [_training(sets)], "log_likelihood": [sets.real]}
+        for images in others.get(metric, ()):
+            one, other = sets.fake.shape, images.shape
+            sizes = [f"{height}x{width}" for height, width, _ in (one, other)]
+            if sizes[0] != sizes[1]:
+                reason = f"the fakes are {sizes[0]} and {images.name} {sizes[1]}"
+                mend = "bring both to one size"
+            elif one != other:
+                reason = f"the fakes have {one[-1]} channels and {images.name} has {other[-1]}"
+                mend = "make both grey or both RGB (a folder is read as RGB)"
+            else:
+                continue
+            raise UserError(
+                f"--metrics={metric}: it compares pixels, but {reason}; {mend}, or leave it out"
+            )

@@ -84,6 +84,8 @@ class EvaluationConfig(Fields):
         Their figures' names end in the network's: kid_efflite0.
       features: the network of these, of `ganjax.metrics.features.NETWORKS`: "efflite0" comes
         with ganjax, "inception" and "inception_clean" are fetched once.
+      weights: the path of that network's published weight file; "" looks for it where it was
+        installed or fetched to, and fetches it.
       num_samples: generated images, and at most as many held-out ones, that these take.
       best: the figure by which the best checkpoint is kept besides the latest, and
         sampled: "val_log_likelihood", "kid_efflite0", ..., or "none". Whether more of it or
@@ -95,6 +97,7 @@ class EvaluationConfig(Fields):
     log_likelihood: NonNegativeInt
     metrics: Annotated[tuple[str, ...], Field(strict=False)]
     features: str
+    weights: str
     num_samples: PositiveInt
     best: str
     patience: NonNegativeInt
@@ -147,6 +150,7 @@ CONTINUABLE = frozenset(
         "checkpoint_every",
         "keep_checkpoints",
         "data.on_device",
+        "evaluation.weights",
     )
 )
 

@@ -10,11 +10,12 @@ Any two sets of images, such as another framework's samples:
   python -m ganjax.evaluate --real=reals.npz --fake=a/folder
 
 A JSON file gets the figures with their protocol and their floor: what real images in place of
-the generated ones give.
+the generated ones give, for which a run and a data source lend their other split.
 """
 
 import json
 import os
+from itertools import chain, count
 from pathlib import Path
 
 from absl import flags
@@ -29,12 +30,7 @@ OF_RUNS, OF_SETS = ("which", "num", "seed"), ("fit",)
 def define_flags() -> None:
     """Defines this command's flags."""
     flags.DEFINE_string("workdir", None, "The run's folder.")
-    flags.DEFINE_string(
-        "which",
-        "best",
-        "The checkpoint: best, by config.evaluation.best (the last where that is none), last, or "
-        "the number of a step.",
-    )
+    flags.DEFINE_string("which", "best", cli.WHICH)
     flags.DEFINE_string(
         "real", None, "Instead of a run: an .npz, a folder of images, or a data source."
     )
@@ -62,8 +58,9 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "out",
         None,
-        "Where the JSON goes; by default <workdir>/evaluations/step_<step>_<features>.json, or "
-        "evaluation.json.",
+        "Where the JSON goes; by default to <workdir>/evaluations, under a name that says the "
+        "checkpoint, reals, samples and network, or to evaluation.json; what is there already "
+        "is kept, and a number put to the name.",
     )
 
 
@@ -84,21 +81,34 @@ def main(argv: list[str]) -> None:
     params = None
     if any(metric in figures.METRICS for metric in values.metrics):
         params = features.load(values.features, values.weights)
+    uses_network = params is not None
     if values.workdir is not None:
-        sets, default = _run(values)
+        sets, default = _run(values, uses_network)
     else:
         sets, default = _sets(values), Path("evaluation.json")
     result = comparison.compare(sets, values.metrics, values.features, params)
     for name, value in result["figures"].items():
-        print(f"{name} {value:.6g} (real against real {result['floor'][name]:.6g})")
+        floor = result["floor"].get(name)
+        beside = "no floor" if floor is None else f"real against real {floor:.6g}"
+        print(f"{name} {value:.6g} ({beside})")
+    protocols = result["protocol"]["metrics"]
+    for metric, protocol in protocols.items():
+        print(f"floor of {metric}: {protocol['floor']}")
     if result["images_per_second"]:
         print(f"{result['images_per_second']:.4g} images/s")
-    out = default if out is None else out
-    out.parent.mkdir(exist_ok=True)
+    if out is None:
+        default.parent.mkdir(exist_ok=True)
+        out = _free(default)
     temporary = out.with_name(f".{out.name}.tmp")
     temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, out)
     print(out)
+
+
+def _free(path: Path) -> Path:
+    """The path, or the first of <name>_2, <name>_3, ... that is not there."""
+    paths = (path.with_stem(f"{path.stem}_{i}") for i in count(2))
+    return next(each for each in chain([path], paths) if not each.exists())
 
 
 def _check_form(values) -> None:
@@ -113,13 +123,14 @@ def _check_form(values) -> None:
             raise UserError(f"--{name} goes with {other} only; leave it out")
 
 
-def _run(values):
+def _run(values, uses_network: bool):
     """(what is compared, where the JSON goes) of a run."""
     import jax
 
     from ganjax.comparison import Sets
     from ganjax.data.base import SPLITS
-    from ganjax.image_sets import MOST, of_run, of_source
+    from ganjax.evaluation import MOST
+    from ganjax.image_sets import of_run, of_source
     from ganjax.trained import Trained
 
     folder = Path(values.workdir)
@@ -127,20 +138,32 @@ def _run(values):
     name = run.config.data.source
     split = values.split
     (other,) = (each for each in SPLITS if each != split)
+    training = "real" if split == "train" else "other"
     real = of_source(f"{name} {split}", run.images_of(split), MOST)
     num = values.num or real.count
-    # Neighbours are looked for among all of the training images.
-    nearby = {"neighbours", "pixel_neighbours"} & set(values.metrics)
-    more = of_source(f"{name} {other}", run.images_of(other), MOST if nearby else min(num, MOST))
+    most = _most_others(values, training, num)
+    more = of_source(f"{name} {other}", run.images_of(other), most)
     fake = of_run(run, f"{folder} step {run.step} ({values.which})", num, values.seed)
-    file = f"step_{run.step:08d}_{values.features}.json"
-    training = "real" if split == "train" else "other"
+    seed = run.config.seed if values.seed is None else values.seed
+    file = f"step_{run.step:08d}_{split}_{num}_seed_{seed}"
+    file += f"_{values.features}.json" if uses_network else ".json"
     return Sets(real, fake, more, training), folder / "evaluations" / file
+
+
+def _most_others(values, training: str, fakes: int) -> int:
+    """Of the split that `real` is not: neighbours are looked for among all training images."""
+    from ganjax.comparison import NEIGHBOURS
+    from ganjax.evaluation import MOST
+
+    among = training == "other" and NEIGHBOURS & set(values.metrics)
+    return MOST if among else min(fakes, MOST)
 
 
 def _sets(values):
     """What is compared without a run."""
     from ganjax.comparison import Sets
+    from ganjax.data.base import SPLITS
+    from ganjax.evaluation import MOST
     from ganjax.image_sets import of_folder, of_named_source, of_npz
 
     def opened(flag: str, value: str):
@@ -153,11 +176,16 @@ def _sets(values):
 
     fake = opened("fake", values.fake)
     is_source = ":" in values.real and not Path(values.real).exists()
-    if is_source:
-        real = of_named_source(values.real, values.split, fake, values.fit)
-    else:
-        real = opened("real", values.real)
-    return Sets(real, fake, None)
+    if not is_source:
+        return Sets(opened("real", values.real), fake, None)
+    training = "real" if values.split == "train" else "other"
+    (other,) = (each for each in SPLITS if each != values.split)
+    most = {values.split: MOST, other: _most_others(values, training, fake.count)}
+    real, more = (
+        of_named_source(values.real, split, fake, values.fit, most[split])
+        for split in (values.split, other)
+    )
+    return Sets(real, fake, more, training)
 
 
 if __name__ == "__main__":

@@ -6,20 +6,26 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from ganjax import step as steps
+from ganjax import sampling
 from ganjax.algorithms.base import Algorithm
 from ganjax.config import ConfigError, RunConfig
 from ganjax.data.base import Source
 from ganjax.keys import fold
 from ganjax.metrics import features, figures, parzen
 
-# Samples made, and images read, at once.
+# Images read at once, and bytes of them (170 images of 256x256).
 PIECE = 500
-NO_BEST = "none"
+PIECE_BYTES = 32 << 20
+# Images of which features are kept: as many as published FIDs take.
+MOST = 50_000
 
 
-def check(config: RunConfig, held_out: Iterable[Source]) -> None:
-    """Raises UserError if something cannot be measured, or the best is wanted by what is not."""
+def check(config: RunConfig, held_out: Iterable[Source]) -> features.Params | None:
+    """The feature network's parameters, None where none is asked for.
+
+    Raises:
+      UserError: something cannot be measured, or the best is wanted by what is not.
+    """
     wanted = config.evaluation
     at = "config.evaluation"
     for metric in wanted.metrics:
@@ -39,7 +45,6 @@ def check(config: RunConfig, held_out: Iterable[Source]) -> None:
                 f"{at}.num_samples={wanted.num_samples}: of as many and the held-out images "
                 f"{least} can be compared; {figures.LEAST} are needed"
             )
-        features.load(wanted.features)  # Or say at once that the weights are not there.
     measured = [
         name
         for name in figures.names(wanted.metrics, wanted.features)
@@ -52,17 +57,18 @@ def check(config: RunConfig, held_out: Iterable[Source]) -> None:
             f"{at}.best={wanted.best!r}: {at}.log_likelihood is 0, so it is not measured; set it "
             "to a number of samples, such as 1_000"
         )
-    if wanted.best not in (NO_BEST, *measured):
+    if wanted.best not in (figures.NO_FIGURE, *measured):
         raise ConfigError(
             f"{at}.best={wanted.best!r}: {at}.metrics={wanted.metrics} of "
             f"{at}.features={wanted.features!r} give no such figure by which one model is better "
-            f"than another, but {', '.join((NO_BEST, *measured))}"
+            f"than another, but {', '.join((figures.NO_FIGURE, *measured))}"
         )
-    if wanted.patience and wanted.best == NO_BEST:
+    if wanted.patience and wanted.best == figures.NO_FIGURE:
         raise ConfigError(
             f"{at}.patience={wanted.patience}: {at}.best is 'none'; name the figure that is "
             "waited for, or set patience=0"
         )
+    return features.load(wanted.features, wanted.weights or None) if wanted.metrics else None
 
 
 def make_evaluate(
@@ -72,11 +78,13 @@ def make_evaluate(
     key: jax.Array,
     sampler: Callable,
     sharding: NamedSharding,
+    params: features.Params | None,
 ) -> Callable:
     """`evaluate(ema, phase, reals, held_out) -> figures`, {} if none is asked for.
 
     config.evaluation.metrics' figures are those of `ganjax.metrics.figures`, of the held-out
-    images. Beside a KID stands its floor: that of training images instead of samples.
+    images; neighbours are looked for among the training images. Beside a KID stands its floor:
+    that of training images instead of samples. Samples have the labels of `draw_labels`.
 
     val_log_likelihood is the mean log-likelihood, in nats an image, of the held-out images
     (in [0, 1]) under a Gaussian Parzen window over samples, and val_parzen_width its standard
@@ -88,29 +96,29 @@ def make_evaluate(
       key: the run's root key; the same latents are used each time.
       sampler: `ganjax.step.make_sampler`'s, compiled.
       sharding: of a batch.
+      params: `check`'s.
     """
     wanted = config.evaluation
     num = max(wanted.log_likelihood, wanted.num_samples if wanted.metrics else 0)
     if not num:
         return lambda ema, phase, reals, held_out: {}
-    whole = -(-num // PIECE) * PIECE  # One shape, compiled once.
-    z, label = steps.sample_inputs(algorithm, fold(key, "evaluation"), whole)
-
-    def samples(ema, phase, count: int) -> Iterator[np.ndarray]:
-        for i in range(0, count, PIECE):
-            piece = slice(i, i + PIECE)
-            yield np.asarray(sampler(ema, z[piece], label[piece], phase=phase))[: count - i]
-
-    measure = _make_measure(config, sharding) if wanted.metrics else None
+    z = np.asarray(algorithm.latent(fold(key, "evaluation", "sample"), num))
+    measure = _make_measure(config, params, sharding) if wanted.metrics else None
 
     def evaluate(ema, phase, reals: Source, held_out: Source):
+        label = draw_labels(reals, algorithm.num_classes, num)
+
+        def samples(count: int) -> Iterator[np.ndarray]:
+            inputs = z[:count], label[:count]
+            return sampling.pieces(sampler, ema, *inputs, phase=phase, sharding=sharding)
+
         found = {}
         if measure is not None:
-            pieces = samples(ema, phase, wanted.num_samples)
+            pieces = samples(wanted.num_samples)
             found |= measure(pieces, phase.image_size, reals, held_out)
         if wanted.log_likelihood:
-            fakes = _flat(np.concatenate(list(samples(ema, phase, wanted.log_likelihood))))
-            real = _flat(held_out.fetch(np.arange(held_out.size))["image"])
+            fakes = parzen.flat(np.concatenate(list(samples(wanted.log_likelihood))))
+            real = parzen.flat(held_out.fetch(np.arange(held_out.size))["image"])
             mean, width = parzen.parzen(fakes, real)
             found |= {figures.LIKELIHOOD: float(mean), "val_parzen_width": float(width)}
         return found
@@ -118,32 +126,37 @@ def make_evaluate(
     return evaluate
 
 
-def _make_measure(config: RunConfig, sharding: NamedSharding) -> Callable:
+def _make_measure(config: RunConfig, params: features.Params, sharding: NamedSharding) -> Callable:
     """(samples, image size, training images, held-out images) -> figures."""
     wanted = config.evaluation
     metrics, network = wanted.metrics, wanted.features
-    extract = features.Extractor(
-        network, features.load(network), figures.outputs(metrics), sharding
-    )
-    # (of the held-out images, the floor) by the images' size: both stay the same.
-    known: dict[int, tuple[features.Extracted, dict[str, float]]] = {}
+    extract = features.Extractor(network, params, figures.outputs(metrics), sharding)
+    # (of the held-out images, of training images, the floor) by the images' size: all stay
+    # the same.
+    known: dict[int, tuple[features.Extracted, features.Extracted, dict[str, float]]] = {}
 
     def of_reals(reals, held_out):
-        chosen = [choose(source, wanted.num_samples) for source in (held_out, reals)]
-        real = extract(read(held_out, chosen[0]), len(chosen[0]), "held-out images")
+        chosen = choose(held_out, wanted.num_samples)
+        real = extract(read(held_out, chosen), len(chosen), "held-out images")
+        trained_on = set(metrics) & set(figures.OF_TRAINING)
+        if "kid" not in metrics and not trained_on:
+            return real, features.Extracted(), {}
+        # Copies are looked for among all of them.
+        chosen = choose(reals, MOST if trained_on else wanted.num_samples)
+        train = extract(read(reals, chosen), len(chosen), "training images")
         if "kid" not in metrics:
-            return real, {}
-        train = extract(read(reals, chosen[1]), len(chosen[1]), "training images")
-        floor = figures.measure(["kid"], network, real, train)
+            return real, train, {}
+        stand_in = features.rows(train, 0, wanted.num_samples)
         name = figures.full_name("kid", network)
-        return real, {f"{name}_floor": floor[name]}
+        floor = figures.measure(["kid"], network, real, stand_in)[name]
+        return real, train, {f"{name}_floor": floor}
 
     def measure(samples, image_size, reals, held_out):
         if image_size not in known:
             known[image_size] = of_reals(reals, held_out)
-        real, floor = known[image_size]
+        real, train, floor = known[image_size]
         fake = extract(samples, wanted.num_samples, "samples")
-        return figures.measure(metrics, network, real, fake) | floor
+        return figures.measure(metrics, network, real, fake, train) | floor
 
     return measure
 
@@ -153,12 +166,31 @@ def choose(source: Source, num: int) -> np.ndarray:
     return np.random.RandomState(0).permutation(source.size)[:num]
 
 
+def draw_labels(reals: Source, num_classes: int, num: int) -> np.ndarray:
+    """Labels of samples that are to be like reals: those of `choose(reals, num)`.
+
+    So classes are as frequent as among the reals, and in a random order; where there are fewer
+    reals, they come again. 0 without classes.
+
+    Args:
+      reals: the training images.
+      num_classes: the model's.
+      num: how many.
+
+    Returns:
+      int32 (num,).
+    """
+    if num_classes == 1:
+        return np.zeros(num, np.int32)
+    return reals.labels()[np.resize(choose(reals, num), num)].astype(np.int32)
+
+
 def read(source: Source, indices: np.ndarray) -> Iterator[np.ndarray]:
     """Yields these images, some at a time: uint8 (n, H, W, C)."""
-    for i in range(0, len(indices), PIECE):
-        yield source.fetch(indices[i : i + PIECE])["image"]
-
-
-def _flat(images: np.ndarray) -> np.ndarray:
-    """uint8 (N, ...) -> float32 (N, D) in [0, 1]."""
-    return images.reshape(len(images), -1).astype(np.float32) / 255
+    first, size = 0, 1
+    while first < len(indices):
+        images = source.fetch(indices[first : first + size])["image"]
+        yield images
+        first += size
+        # What one takes is known now.
+        size = max(1, min(PIECE, PIECE_BYTES // images[0].nbytes))

@@ -44,16 +44,10 @@ OWN = {
 }
 
 
-WHICH = (
-    "The checkpoint: best, by config.evaluation.best (the last where that is none), last, or "
-    "the number of a step."
-)
-
-
 def define_flags() -> None:
     """Defines this command's flags."""
     flags.DEFINE_string("workdir", None, "The run's folder.")
-    flags.DEFINE_string("which", "best", WHICH)
+    flags.DEFINE_string("which", "best", cli.WHICH)
     flags.DEFINE_integer(
         "num",
         None,

@@ -15,6 +15,7 @@ from ganjax import checkpoint, evaluation, leaks, workdir
 from ganjax import config as configs
 from ganjax import step as steps
 from ganjax.data import pipeline, sources
+from ganjax.metrics.figures import NO_FIGURE
 from ganjax.phases import Phase
 from ganjax.report import Report
 from ganjax.sharding import check_batch, make_layout
@@ -55,7 +56,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
         check_batch(phase.batch_size, layout)
     folder = Path(folder)
     splits = [_open(config, phase) for phase in algorithm.phases]
-    evaluation.check(config, [held_out for _, held_out in splits])
+    params = evaluation.check(config, [held_out for _, held_out in splits])
     primary = jax.process_index() == 0
     if primary:
         workdir.claim(folder, config, splits[0][0].fingerprint)
@@ -70,7 +71,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
     eval_step = jit(steps.make_eval_step(algorithm, sharding=layout.batch))
     sampler = jit(steps.make_sampler(algorithm))
     evaluate = evaluation.make_evaluate(
-        algorithm, config, key=key, sampler=sampler, sharding=layout.batch
+        algorithm, config, key=key, sampler=sampler, sharding=layout.batch, params=params
     )
     measure_leaks = leaks.make_measure(algorithm, key=key, sampler=sampler)
     least_leaks = {}  # Since this process began.
@@ -198,7 +199,7 @@ def _pictured(num_classes: int) -> int:
 
 def _is_due(config: configs.RunConfig, done: int) -> bool:
     """Whether a checkpoint is; the best can only be kept if every evaluation has one."""
-    evaluated = config.evaluation.best != checkpoint.NO_FIGURE and done % config.eval_every == 0
+    evaluated = config.evaluation.best != NO_FIGURE and done % config.eval_every == 0
     return done % config.checkpoint_every == 0 or evaluated
 
 

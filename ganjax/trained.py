@@ -8,18 +8,13 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from ganjax import checkpoint, workdir
+from ganjax import checkpoint, sampling, workdir
 from ganjax import step as steps
 from ganjax.config import ConfigError
 from ganjax.data import sources
 from ganjax.errors import UserError
 from ganjax.phases import phase_of
 from ganjax.sharding import make_layout
-
-# Bound the device's memory, whatever is asked for: images made at once, and pixels of them
-# (64 images of 256x256).
-PIECE = 256
-PIECE_PIXELS = 1 << 22
 
 
 class Trained:
@@ -99,15 +94,9 @@ class Trained:
 
     def pieces(self, z: np.ndarray, label: np.ndarray) -> Iterator[np.ndarray]:
         """Yields what `draw` makes, uint8 (n, H, W, C), piece by piece with one compilation."""
-        num, devices = len(z), self._layout.mesh.size
-        piece = min(num, PIECE, max(1, PIECE_PIXELS // self.phase.image_size**2))
-        piece = -(-piece // devices) * devices  # Each device has as many.
-        for first in range(0, num, piece):
-            # The last one again and again fills the last piece: another shape would be
-            # another compilation.
-            rows = np.minimum(np.arange(first, first + piece), num - 1)
-            inputs = jax.device_put((z[rows], label[rows]), self._layout.batch)
-            yield np.asarray(self._sampler(self._ema, *inputs, phase=self.phase))[: num - first]
+        return sampling.pieces(
+            self._sampler, self._ema, z, label, phase=self.phase, sharding=self._layout.batch
+        )
 
     def training_images(self) -> sources.Source:
         """What the generator was trained on, as it was shown it.

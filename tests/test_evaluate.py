@@ -1,6 +1,7 @@
 """The command: its figures against the metrics called one by one, its record, its refusals."""
 
 import json
+import types
 
 import jax
 import numpy as np
@@ -90,9 +91,11 @@ def of_split(run, split, num):
 
 def test_figures_of_a_run(run_folder, command, capsys):
     command(f"--workdir={run_folder}", "--num=40", f"--metrics={','.join(ALL)}")
-    out = run_folder / "evaluations" / "step_00000002_efflite0.json"
+    out = run_folder / "evaluations" / "step_00000002_validation_40_seed_0_efflite0.json"
     result = json.loads(out.read_text())
-    assert capsys.readouterr().out.split()[-1] == str(out)
+    printed = capsys.readouterr().out
+    assert printed.split()[-1] == str(out)
+    assert "\nfloor of fid: 40 of embedded:mnist5k train in place of the fakes\n" in printed
     found, floor, protocol = result["figures"], result["floor"], result["protocol"]
     assert set(found) == set(floor)
     assert {name for name in found if "efflite0" not in name} == {
@@ -121,7 +124,23 @@ def test_figures_of_a_run(run_folder, command, capsys):
     close(found["log_likelihood"], np.mean(each))
     assert protocol["network"] == "efflite0"
     assert protocol["resize"].startswith("bicubic")
+    assert protocol["metrics"]["kid"] == {
+        "kernel": "(x.y/d + 1)^3",
+        "subsets": 100,
+        "subset_size": 40,
+        "seed": 0,
+        "floor": "40 of embedded:mnist5k train in place of the fakes",
+    }
+    assert protocol["metrics"]["is"]["splits"] == 10
+    assert protocol["metrics"]["pixel_neighbours"] == {
+        "k": 1,
+        "distance": "mean absolute",
+        "fakes": 40,
+        "floor": "40 of embedded:mnist5k validation in place of the fakes",
+    }
     assert protocol["fake"] == {
+        "seed": 0,
+        "labels": "none",
         "images": f"{run_folder} step 2 (best)",
         "count": 40,
         "shape": [SIDE, SIDE, 1],
@@ -135,11 +154,22 @@ def test_which(run_folder, command):
     for which, step in (("best", 2), ("last", 3), ("1", 1)):
         assert Trained(run_folder, which).step == step
     command(f"--workdir={run_folder}", "--which=1", "--num=9", "--metrics=kid", "--split=train")
-    result = json.loads((run_folder / "evaluations" / "step_00000001_efflite0.json").read_text())
-    assert result["protocol"]["real"]["images"] == "embedded:mnist5k train"
-    assert "9 of embedded:mnist5k validation" in result["protocol"]["floor"]
+    out = run_folder / "evaluations" / "step_00000001_train_9_seed_0_efflite0.json"
+    protocol = json.loads(out.read_text())["protocol"]
+    assert protocol["real"]["images"] == "embedded:mnist5k train"
+    assert "9 of embedded:mnist5k validation" in protocol["metrics"]["kid"]["floor"]
     with pytest.raises(UserError, match=r"--which=4: .* holds: 1, 2, 3"):
         Trained(run_folder, "4")
+
+
+def test_an_evaluation_replaces_no_other(run_folder, command):
+    """And names no network where none was used."""
+    for metrics in ("pixel_neighbours", "log_likelihood"):
+        command(f"--workdir={run_folder}", "--num=7", "--seed=5", f"--metrics={metrics}")
+    stem = "step_00000002_validation_7_seed_5"
+    found = [run_folder / "evaluations" / f"{stem}{end}.json" for end in ("", "_2")]
+    found = [set(json.loads(path.read_text())["protocol"]["metrics"]) for path in found]
+    assert found == [{"pixel_neighbours"}, {"log_likelihood"}]
 
 
 def test_eight_devices_draw_what_one_draws(run_folder):
@@ -163,20 +193,62 @@ def test_two_sets_in_any_form_give_the_same(command, tmp_path):
         Image.fromarray(image).save(folder / f"{i:03d}.png")
     (folder / "notes.txt").write_text("no image")
     results = []
-    for real, fake in (
-        ("real.npz", "fake.npz"),
-        ("real.npz", "folder"),
-        ("embedded:mnist5k", "folder"),
+    for real, fake, out in (
+        ("real.npz", "fake.npz", "evaluation.json"),
+        ("real.npz", "folder", "evaluation_2.json"),
+        ("embedded:mnist5k", "folder", "evaluation_3.json"),
     ):
         command(f"--real={real}", f"--fake={fake}", "--fit=pad", f"--metrics={','.join(ALL)}")
-        results.append(json.loads((tmp_path / "evaluation.json").read_text()))
+        results.append(json.loads((tmp_path / out).read_text()))
     # Sources are padded to 32, the fakes' size, so they are the same images.
-    for result in results[1:]:
-        for part in ("figures", "floor"):
-            assert result[part] == pytest.approx(results[0][part], rel=1e-4)
-    assert results[0]["protocol"]["floor"] == "two halves of the reals, 250 each"
-    assert "validation (pad to 32x32)" in results[2]["protocol"]["real"]["images"]
+    assert results[1]["figures"] == pytest.approx(results[0]["figures"], rel=1e-4)
+    assert results[1]["floor"] == pytest.approx(results[0]["floor"], rel=1e-4, abs=1e-9)
+    near = {name for name in results[0]["figures"] if "neighbour" in name}
+    for name in set(results[0]["figures"]) - near:
+        assert results[2]["figures"][name] == pytest.approx(results[0]["figures"][name], rel=1e-4)
+    # Halves of the reals show what is the same of fewer images; a source has another split.
+    floors = {
+        metric: protocol["floor"] for metric, protocol in results[0]["protocol"]["metrics"].items()
+    }
+    assert floors["kid"] == "two halves of the reals, 250 each"
+    assert all(floors[name].startswith("none: ") for name in ("fid", "is", "pixel_neighbours"))
+    assert set(results[0]["floor"]) == {
+        "kid_efflite0",  # Of all pairs of both halves at once: no deviation.
+        "kid_batch_efflite0",
+        "perceptual_distance_efflite0",
+    }
+    assert set(results[2]["floor"]) == set(results[2]["figures"])
+    protocol = results[2]["protocol"]
+    assert protocol["metrics"]["fid"]["floor"].startswith("30 of embedded:mnist5k train (pad")
+    assert protocol["neighbours_among"]["count"] == 4500
+    assert "validation (pad to 32x32)" in protocol["real"]["images"]
     assert results[0]["floor"]["kid_efflite0"] < results[0]["figures"]["kid_efflite0"] / 10
+
+
+def test_a_folder_is_read_as_the_data_source_reads_it(tmp_path):
+    """16 bits are not cut off at 255, alpha lies over white, EXIF turns."""
+    random = np.random.RandomState(0)
+    deep = random.randint(0, 65536, (6, 6)).astype(np.uint16)
+    clear = random.randint(0, 256, (6, 6, 4)).astype(np.uint8)
+    turned = random.randint(0, 256, (6, 6, 3)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # By 180 degrees.
+    Image.fromarray(deep).save(tmp_path / "0.png")
+    Image.fromarray(clear).save(tmp_path / "1.png")
+    Image.fromarray(turned).save(tmp_path / "2.png", exif=exif)
+    # A source of a folder needs more to hold some out.
+    for i in range(3, 23):
+        Image.fromarray(turned).save(tmp_path / f"{i:02d}.png")
+    found = image_sets.of_folder(tmp_path)
+    images = {tuple(image.ravel()) for image in found.first(found.count)}
+    alpha = clear[..., 3:] / 255
+    over = np.floor(clear[..., :3] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
+    level = np.floor(deep / 257 + 0.5).astype(np.uint8)[..., None].repeat(3, -1)
+    assert images == {tuple(x.ravel()) for x in (level, over, turned[::-1, ::-1], turned)}
+    data = image_sets.unlabelled(f"folder:{tmp_path}", 3, "pad")
+    both = [sources.open_source(data, split, image_size=6) for split in sources.SPLITS]
+    same = {tuple(x.ravel()) for s in both for x in s.fetch(np.arange(s.size))["image"]}
+    assert images == same
 
 
 def save(name, **arrays):
@@ -207,17 +279,41 @@ def save(name, **arrays):
         (("--real=embedded:x", "--fake=a.npz"), "embedded:x"),
         (
             ("--real=a.npz", "--fake=large.npz", "--metrics=pixel_neighbours"),
-            "--metrics=pixel_neighbours: it compares pixels",
+            "--metrics=pixel_neighbours: it compares pixels, but the fakes are 16x16 and a.npz 8x8",
         ),
+        (
+            ("--real=a.npz", "--fake=rgb.npz", "--metrics=fid,log_likelihood"),
+            "the fakes have 3 channels and a.npz has 1",
+        ),
+        (("--real=embedded:mnist5k", "--fake=wide.npz"), "wide.npz has images of 8x16"),
+        (("--real=a.npz", "--fake=cut.npz"), "cut.npz cannot be read as an .npz"),
+        (("--real=a.npz", "--fake=crc.npz"), "crc.npz cannot be read as an .npz"),
+        (("--real=a.npz", "--fake=deflated.npz"), "deflated.npz cannot be read as an .npz"),
+        (("--real=a.npz", "--fake=npy.npz"), "npy.npz cannot be read as an .npz"),
+        (("--real=a.npz", "--fake=zero.npz"), "zero.npz: .* no image is there"),
     ],
 )
-def test_refusals_are_one_line(command, tmp_path, arguments, message):
+def test_refusals_are_one_line(command, tmp_path, arguments, message, monkeypatch):
+    if "16x16" in message or "channels" in message:
+        monkeypatch.setattr(features.Extractor, "__call__", None)  # Before the network runs.
     image = np.zeros((20, 8, 8, 1), np.uint8)
     save("a.npz", image=image)
     save("few.npz", image=image[:3])
     save("float.npz", image=image / 1.0)
     save("words.npz", words=image)
     save("large.npz", image=np.zeros((20, 16, 16, 1), np.uint8))
+    save("rgb.npz", image=image.repeat(3, -1))
+    save("wide.npz", image=image.repeat(2, 2))
+    save("zero.npz", image=image[:0])
+    whole = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[:500])
+    (tmp_path / "crc.npz").write_bytes(whole[:500] + b"\1" + whole[501:])
+    np.savez_compressed("deflated.npz", image=np.random.RandomState(0).randint(0, 9, 9**4))
+    deflated = bytearray((tmp_path / "deflated.npz").read_bytes())
+    deflated[100:200] = b"\xff" * 100
+    (tmp_path / "deflated.npz").write_bytes(deflated)
+    with (tmp_path / "npy.npz").open("wb") as file:
+        np.save(file, image)
     for name in ("empty", "mixed", "broken"):
         (tmp_path / name).mkdir()
     for i, side in enumerate((8, 8, 9, 8, 8, 8, 8)):
@@ -232,7 +328,8 @@ def test_refusals_are_one_line(command, tmp_path, arguments, message):
 def test_figures_while_training(command, tmp_path):
     """The loop's figures are those of its samples; reals are looked at once."""
     raw = shrink(shipped("wgan_gp"))
-    raw.evaluation.update({"metrics": ("kid", "fid"), "num_samples": 30, "best": "fid_efflite0"})
+    metrics = ("kid", "fid", "neighbours")
+    raw.evaluation.update({"metrics": metrics, "num_samples": 30, "best": "fid_efflite0"})
     config, module = configs.load(raw)
     algorithm = module.build(config)
     run = Trained(make_run(tmp_path / "run"))
@@ -240,10 +337,9 @@ def test_figures_while_training(command, tmp_path):
 
     def source(split):
         found = run.images_of(split)
-        return found._replace(fetch=lambda i: (read.append(split), found.fetch(i))[1])
+        return found._replace(fetch=lambda i: (read.append((split, len(i))), found.fetch(i))[1])
 
     reals, held_out = source("train"), source("validation")
-    evaluation.check(config, [held_out])
     fakes = run.draw(*run.inputs(30, 3))
     made = evaluation.make_evaluate(
         algorithm,
@@ -251,20 +347,80 @@ def test_figures_while_training(command, tmp_path):
         key=jax.random.key(0),
         sampler=lambda fakes, z, label, phase: fakes,
         sharding=make_layout().batch,
+        params=evaluation.check(config, [held_out]),
     )
     found = made(fakes, run.phase, reals, held_out)
-    assert read.count("train") == read.count("validation") == 1
+    assert sum(n for split, n in read if split == "validation") == 30
+    assert sum(n for split, n in read if split == "train") == 4500
+    read.clear()
     again = made(fakes[::-1], run.phase, reals, held_out)
-    assert read.count("train") == read.count("validation") == 1
+    assert not read
     y, t, x = (
         extracted(images)
-        for images in (of_split(run, "validation", 30), of_split(run, "train", 30), fakes)
+        for images in (of_split(run, "validation", 30), of_split(run, "train", 4500), fakes)
     )
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)  # noqa: E731
     close(found["kid_efflite0"], kid.kid(y, x)[0])
-    close(found["kid_efflite0_floor"], kid.kid(y, t)[0])
+    close(found["kid_efflite0_floor"], kid.kid(y, t[:30])[0])
     close(found["fid_efflite0"], fid.frechet_distance(fid.moments_of(y), fid.moments_of(x)))
     close(again["kid_efflite0"], found["kid_efflite0"])
+    # As the command's: among all of the training images, not the held-out ones.
+    close(found["neighbour_distance_efflite0"], pairs.nearest(x, t, 1).distance.mean())
+
+
+@pytest.mark.parametrize("num", [100, 1000])
+def test_labels_of_samples_are_those_of_training_images(num):
+    """Not in turn: classes would be uniform, and neighbouring samples never of one class."""
+    values = np.repeat(np.arange(3), (300, 150, 50)).astype(np.int32)
+    reals = sources.Source(500, None, (), labels=lambda: values)
+    label = evaluation.draw_labels(reals, 3, num)
+    assert label.dtype == np.int32
+    np.testing.assert_array_equal(label[:100], values[evaluation.choose(reals, 100)])
+    np.testing.assert_allclose(np.bincount(label) / num, (0.6, 0.3, 0.1), atol=0.1)
+    assert 0.3 < np.mean(label[::2] == label[1::2]) < 0.6  # 0.46 expected
+    assert not evaluation.draw_labels(reals, 1, num).any()
+
+
+def test_a_model_of_classes_is_asked_for_those_of_its_training_images():
+    """By the command and within training alike."""
+    raw = shrink(shipped("cgan"))
+    raw.evaluation.update({"metrics": (), "log_likelihood": 40, "best": "none", "patience": 0})
+    config, module = configs.load(raw)
+    algorithm = module.build(config)
+    reals, held_out = (
+        sources.open_source(config.data, split, image_size=config.image_size)
+        for split in ("train", "validation")
+    )
+    expected = reals.labels()[evaluation.choose(reals, 40)]
+    asked = []
+
+    def sampler(ema, z, label, *, phase):
+        asked.append(np.asarray(label))
+        shape = (len(label), config.image_size, config.image_size, config.data.channels)
+        return np.zeros(shape, np.uint8)
+
+    made = evaluation.make_evaluate(
+        algorithm,
+        config,
+        key=jax.random.key(0),
+        sampler=sampler,
+        sharding=make_layout().batch,
+        params=evaluation.check(config, [held_out]),
+    )
+    made(None, algorithm.phases[0], reals, held_out)
+    np.testing.assert_array_equal(asked[0][:40], expected)
+
+    run = types.SimpleNamespace(
+        algorithm=algorithm,
+        config=config,
+        phase=algorithm.phases[0],
+        inputs=lambda num, seed: (np.zeros((num, 2)), None),
+        images_of=lambda split: {"train": reals}[split],
+        pieces=lambda z, label: label,
+    )
+    images = image_sets.of_run(run, "run", 40)
+    np.testing.assert_array_equal(images.pieces(), expected)
+    assert images.record["labels"].startswith("of training images")
 
 
 def test_the_checkpoint_of_the_lowest_kid_is_kept_and_loaded(command, tiny, tmp_path):
@@ -284,11 +440,29 @@ def test_the_checkpoint_of_the_lowest_kid_is_kept_and_loaded(command, tiny, tmp_
     assert Trained(tmp_path / "run", "last").step == 4
 
 
+@pytest.mark.parametrize("values", [(2.0, 1.0, 1.0, 1.0, 3.0), (2.0, 2.0, 2.0, 2.0, 2.0)])
+def test_the_first_of_equally_good_checkpoints_is_kept(values, tmp_path):
+    """Or waiting for a better one, `patience`, would never end."""
+    state = {"step": jax.numpy.int32(0)}
+    best = values.index(min(values)) + 1
+    with checkpoint.open_checkpoints(tmp_path, 1, "kid_efflite0") as checkpoints:
+        for step, value in enumerate(values, 1):
+            checkpoint.save(checkpoints, step, state, {"kid_efflite0": value})
+            checkpoints.wait()
+        assert checkpoint.best_step(checkpoints, "kid_efflite0") == best
+    kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
+    assert kept == {best, len(values)}
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"metrics": ("kdi",)}, r"evaluation.metrics=\('kdi',\): there is no 'kdi', but kid"),
         ({"features": "vgg"}, "evaluation.features='vgg': there are efflite0"),
+        (
+            {"metrics": ("kid",), "weights": "no/file.pth"},
+            r"no/file\.pth: the weights .* cannot be read there",
+        ),
         ({"best": "kid_efflite0"}, r"best='kid_efflite0': .*metrics=\(\) .* but none"),
         ({"metrics": ("kid",), "best": "kid_inception"}, "but none, kid_efflite0"),
         ({"metrics": ("kid",), "best": "kid_efflite0_std"}, "no such figure"),
@@ -300,6 +474,6 @@ def test_configs_that_measure_nothing_are_refused(fields, message):
     raw.evaluation.update(fields)
     config, _ = configs.load(raw)
     held_out = sources.Source(500, None, ())
-    with pytest.raises(configs.ConfigError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         evaluation.check(config, [held_out])
     assert "\n" not in str(error.value)

@@ -118,6 +118,29 @@ def test_prdc_of_copies():
     assert found.coverage < 0.2
 
 
+@pytest.mark.parametrize("k", [3, 5])
+def test_prdc_where_images_occur_twice(k, monkeypatch):
+    """Then balls have the radius 0, or end at copies: rounding must not decide what is within."""
+    monkeypatch.setattr(pairs, "CHUNK", 7 * 100)
+    base = np.maximum(np.random.RandomState(0).randn(20, 1280), 0).astype(np.float32)
+    real, fake = base.repeat(5, 0), base[:10].repeat(5, 0)
+    # Of differences, so that equal pairs are equally far.
+    apart = lambda x, y: np.sqrt(  # noqa: E731
+        np.sum((x[:, None].astype(np.float64) - y[None]) ** 2, axis=-1)
+    )
+    # The 0th is the image itself.
+    real_radii, fake_radii = (np.sort(apart(x, x), 1)[:, k] for x in (real, fake))
+    between = apart(real, fake)
+    inside = between <= real_radii[:, None]
+    expected = {
+        "precision": inside.any(0).mean(),
+        "recall": (between <= fake_radii).any(1).mean(),
+        "density": inside.sum(0).mean() / k,
+        "coverage": inside.any(1).mean(),
+    }
+    assert prdc.prdc(real, fake, k)._asdict() == pytest.approx(expected, rel=1e-12)
+
+
 def test_nearest_is_scipys(monkeypatch):
     monkeypatch.setattr(pairs, "CHUNK", 7 * 300)
     apart = cdist(FAKE.astype(np.float64), REAL.astype(np.float64))
@@ -131,11 +154,20 @@ def test_nearest_is_scipys(monkeypatch):
 def test_every_figure_names_its_network():
     logits, distances = inputs.logits(), np.ones(7, np.float32)
     sets = [Extracted(x, logits, distances) for x in (REAL, FAKE)]
-    names = {name: set(figures.measure(figures.METRICS, name, *sets)) for name in NETWORKS}
+    names = {name: set(figures.measure(figures.METRICS, name, *sets, sets[0])) for name in NETWORKS}
     for network, found in names.items():
         assert all(name.removesuffix("_std").endswith(f"_{network}") for name in found)
         assert not any(found & names[other] for other in names if other != network)
-    assert names["efflite0"] >= {"kid_efflite0", "kid_efflite0_std", "fid_efflite0"}
+    assert names["efflite0"] >= {"kid_efflite0", "is_efflite0_std", "fid_efflite0"}
+
+
+def test_a_deviation_is_of_several_subsets_and_the_record_says_of_how_many():
+    for fakes, subsets, size in ((300, 1, 300), (200, 100, 200)):
+        sets = Extracted(REAL), Extracted(FAKE[:fakes])
+        found = figures.measure(["kid"], "efflite0", *sets)
+        assert ("kid_efflite0_std" in found) == (subsets > 1)
+        record = figures.METRICS["kid"].protocol(300, fakes)
+        assert (record["subsets"], record["subset_size"]) == (subsets, size)
 
 
 def test_signs():

@@ -14,7 +14,7 @@ LAYERS = [
     ["images", "interpolation", "ops", "losses", "penalties", "metrics", "augment", "controllers"],
     ["models"],
     ["state", "algorithms"],
-    ["step", "data", "sharding", "checkpoint", "writer"],
+    ["step", "sampling", "data", "sharding", "checkpoint", "writer"],
     ["workdir", "neighbours", "evaluation", "leaks", "report"],
     ["train", "trained"],
     ["pictures", "image_sets"],

@@ -11,12 +11,35 @@ from conftest import ROOT
 
 # What must grow (1) or fall (-1) at every further step of a degradation.
 DIRECTIONS = {
-    # Density is unbounded: what blur takes from the details may lie among more reals at first.
-    "blur": {"kid": 1, "kid_batch": 1, "fid": 1, "precision": -1, "recall": -1, "coverage": -1},
-    "noise": {"kid": 1, "kid_batch": 1, "fid": 1, "precision": -1, "density": -1, "coverage": -1},
+    # Density is unbounded: what blur takes from the details may lie among more reals at first,
+    # and nearer to one: neighbour_distance.
+    "blur": {
+        "kid": 1,
+        "kid_batch": 1,
+        "fid": 1,
+        "is": -1,
+        "precision": -1,
+        "recall": -1,
+        "coverage": -1,
+    },
+    # Noise makes images unlike each other, so not perceptual_distance.
+    "noise": {
+        "kid": 1,
+        "kid_batch": 1,
+        "fid": 1,
+        "is": -1,
+        "precision": -1,
+        "density": -1,
+        "coverage": -1,
+        "neighbour_distance": 1,
+    },
+    # The few that are left are reals: how near their neighbours are, and among how many reals
+    # they lie (precision, density), is the chance of which are left.
     "collapse": {
         "kid": 1,
+        "kid_batch": 1,
         "fid": 1,
+        "is": -1,
         "recall": -1,
         "coverage": -1,
         "perceptual_distance": -1,

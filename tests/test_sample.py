@@ -13,7 +13,7 @@ from absl.testing import flagsaver
 from conftest import ROOT, shipped, shrink
 from PIL import Image
 
-from ganjax import checkpoint, images, interpolation, sample, trained, workdir
+from ganjax import checkpoint, images, interpolation, sample, sampling, workdir
 from ganjax import config as configs
 from ganjax import step as steps
 from ganjax.data import sources
@@ -194,7 +194,7 @@ def test_many_samples_are_made_in_pieces_of_one_shape(of_classes, monkeypatch):
     levels, labels = conditional.decode(made)
     np.testing.assert_array_equal(labels, np.arange(600) % 10)
     np.testing.assert_allclose(levels, z[:, 0], atol=0.02)
-    monkeypatch.setattr(trained, "PIECE_PIXELS", 7 * SIDE * SIDE + 5)
+    monkeypatch.setattr(sampling, "PIECE_PIXELS", 7 * SIDE * SIDE + 5)
     np.testing.assert_array_equal(run.draw(z[:10], label[:10]), made[:10])
     assert conditional.traced[1:] == [(7, z.shape[1])], "large images come in smaller pieces"
 

@@ -4,11 +4,13 @@ Their pickles are assembled as bytes, since pickling needs the classes that are 
 """
 
 import hashlib
+import http.client
 import io
 import pickle
 import re
 import struct
 import sys
+import urllib.request
 import zipfile
 
 import numpy as np
@@ -36,13 +38,27 @@ def integers(*values):
     return b"(" + b"".join(map(integer, values)) + b"t"
 
 
-def tensor(shape, strides, offset=0, count=12, function=("torch._utils", "_rebuild_tensor_v2")):
+REBUILD = name("torch._utils", "_rebuild_tensor_v2")
+KEEP = name("torch._utils", "_rebuild_parameter")
+
+
+def built(**state):
+    """Sets attributes of what was pickled before it."""
+    return b"}(" + b"".join(text(key) + value for key, value in state.items()) + b"ub"
+
+
+def stored(count=12):
+    """What torch.save writes for a storage."""
+    parts = text("storage"), name("torch", "FloatStorage"), text("0"), text("cpu"), integer(count)
+    return b"(" + b"".join(parts) + b"tQ"
+
+
+def tensor(shape, strides, offset=0, storage=None):
     """What torch.save writes for a tensor."""
-    storage = b"(" + text("storage") + name("torch", "FloatStorage") + text("0") + text("cpu")
-    storage += integer(count) + b"tQ"
+    storage = stored() if storage is None else storage
     hooks = name("collections", "OrderedDict") + b")R"
     arguments = b"(" + storage + integer(offset) + integers(*shape) + integers(*strides)
-    return name(*function) + arguments + b"\x89" + hooks + b"tR"
+    return REBUILD + arguments + b"\x89" + hooks + b"tR"
 
 
 def state_dict(**values):
@@ -97,7 +113,6 @@ def test_tensors(form, read):
     assert found["whole"].dtype == np.float32
 
 
-REBUILD = name("torch._utils", "_rebuild_tensor_v2")
 # What such a file could do to whoever loads it by pickle, and how; none of it may happen.
 CALLS = {
     "a call": lambda mark: name("os", "system") + b"(" + text(f"touch {mark}") + b"tR",
@@ -126,6 +141,25 @@ def test_a_malicious_file_is_refused_and_nothing_runs(form, call, read, tmp_path
     assert not mark.exists()
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_file_cannot_change_its_storages(form, read):
+    """Or it could say that one is larger than what was read, and be given the memory beyond."""
+    numbers = b"B" + struct.pack("<I", 8) + b"A" * 8
+    for state in (built(size=integer(1 << 30)), built(filled=KEEP, numbers=numbers)):
+        body = state_dict(x=tensor((256,), (4,), storage=stored() + state))
+        with pytest.raises(WeightsError, match="has no attribute '__dict__'"):
+            read(FORMATS[form](body))
+
+
+def test_attributes_of_an_ordered_dict_are_not_looked_at(read):
+    """PyTorch itself sets some: `_metadata`. Others would hide what is not a tensor."""
+    empty = name("collections", "OrderedDict")
+    hide = built(_metadata=empty + b")R", values=empty, items=empty, get=empty)
+    np.testing.assert_array_equal(read(zip_file(GOOD + hide))["whole"], NUMBERS.reshape(3, 4))
+    with pytest.raises(WeightsError, match="no names with tensors"):
+        read(zip_file(state_dict(x=integer(3)) + hide))
+
+
 def test_the_malicious_file_would_run_by_pickle(tmp_path):
     """So that the test above tests something."""
     mark = tmp_path / "was_here"
@@ -144,10 +178,19 @@ def test_the_malicious_file_would_run_by_pickle(tmp_path):
         (zip_file(state_dict(x=tensor((13,), (1,)))), "beyond its storage"),
         (zip_file(state_dict(x=tensor((2,), (1,), offset=-1))), "negative"),
         (zip_file(state_dict(x=tensor((2,), (-1,)))), "negative"),
+        (zip_file(state_dict(x=tensor((1 << 30,), (0,)))), "more elements than its storage"),
+        (zip_file(state_dict(x=tensor((2,), ()))), "no number"),
+        (zip_file(state_dict(x=tensor((12,), (1,), storage=stored(-1)))), "of -1 numbers"),
+        (zip_file(state_dict(x=tensor((12,), (1,), storage=integer(1)))), "has no storage"),
+        (
+            zip_file(state_dict(x=text("os\nx") + text("sys\n\x1b[1mtem") + b"\x93")),
+            r"it names 'os\nx.sys\n\x1b[1mtem'",
+        ),
         (zip_file(state_dict(x=integer(3))), "no names with tensors"),
+        (zip_file(state_dict()), "no names with tensors"),
         (zip_file(integer(3)), "no names with tensors"),
         (zip_file(GOOD, byteorder="big"), "big-endian"),
-        (legacy_file(state_dict(x=name("torch.nn", "Module"))), "names torch.nn.Module"),
+        (legacy_file(state_dict(x=name("torch.nn", "Module"))), "names 'torch.nn.Module'"),
     ],
 )
 def test_broken_files(content, message, read):
@@ -195,6 +238,15 @@ def test_what_has_another_hash_is_refused_and_not_kept(tmp_path, cache):
         weights.load(file, origin)
 
 
+def test_a_server_that_speaks_no_http_is_one_line(cache, monkeypatch):
+    def broken(url, timeout):
+        raise http.client.IncompleteRead(b"", 12)
+
+    monkeypatch.setattr(urllib.request, "urlopen", broken)
+    with pytest.raises(WeightsError, match=r"IncompleteRead.*--weights"):
+        weights.load(published(b"", urls=("https://example.org/x.pth",)))
+
+
 def test_a_missing_file_is_one_line_with_the_mend(tmp_path, cache):
     with pytest.raises(WeightsError, match="No such file") as error:
         weights.load(inception.FILE, tmp_path / "none.pth")
@@ -202,6 +254,10 @@ def test_a_missing_file_is_one_line_with_the_mend(tmp_path, cache):
     assert "\n" not in str(error.value)
     file = published(b"", urls=((tmp_path / "nowhere").as_uri(),))
     with pytest.raises(WeightsError, match="cannot be fetched"):
+        weights.load(file)
+    cache.rmdir()
+    cache.write_text("no folder")
+    with pytest.raises(WeightsError, match=r"cannot be kept there .*--weights"):
         weights.load(file)
     absent = published(b"", package=("no_such_package", "x.pth"))
     with pytest.raises(WeightsError, match="pip install no-such-package"):

@@ -84,6 +84,14 @@ class Extracted(NamedTuple):
     distances: np.ndarray | None = None
 
 
+def rows(extracted: Extracted, start: int, stop: int) -> Extracted:
+    """Of the images start .. stop; `distances` are of pairs."""
+    take = lambda x, each: None if x is None else x[start // each : stop // each]  # noqa: E731
+    return Extracted(
+        take(extracted.features, 1), take(extracted.logits, 1), take(extracted.distances, 2)
+    )
+
+
 def load(name: str, path: str | Path | None = None) -> Params:
     """The parameters of a network.
 

@@ -22,18 +22,27 @@ class Metric(NamedTuple):
       outputs: fields of Extracted that it needs.
       figures: that it gives, by names without the network's.
       measure: (real, fake) -> figures.
-      protocol: what it takes, for the record.
+      protocol: (numbers of reals, of fakes) -> what it takes of them, for the record.
+      unbiased: whether it is expected to be the same of fewer images.
     """
 
     outputs: tuple[str, ...]
     figures: tuple[str, ...]
     measure: Callable[[Extracted, Extracted], dict[str, float]]
-    protocol: dict[str, Any]
+    protocol: Callable[[int, int], dict[str, Any]]
+    unbiased: bool = False
 
 
 def _kid(real, fake):
     mean, deviation = kid.kid(real.features, fake.features, seed=SEED)
-    return {"kid": mean, "kid_std": deviation}
+    # Of a single subset there is no deviation.
+    several = kid.drawn(len(real.features), len(fake.features)).subsets > 1
+    return {"kid": mean} | ({"kid_std": deviation} if several else {})
+
+
+def _kid_protocol(reals, fakes):
+    taken = kid.drawn(reals, fakes)
+    return {"kernel": "(x.y/d + 1)^3", **taken._asdict(), "seed": SEED}
 
 
 def _kid_batch(real, fake):
@@ -47,9 +56,13 @@ def _fid(real, fake):
 
 def _is(real, fake):
     del real
-    splits = min(inception_score.SPLITS, len(fake.logits))
+    splits = _splits(len(fake.logits))
     mean, deviation = inception_score.inception_score(fake.logits, splits=splits, seed=SEED)
     return {"is": mean, "is_std": deviation}
+
+
+def _splits(fakes):
+    return min(inception_score.SPLITS, fakes)
 
 
 def _precision_recall(real, fake):
@@ -76,33 +89,51 @@ def _neighbours(real, fake):
 
 
 METRICS = {
-    "kid": Metric(
+    "kid": Metric(("features",), ("kid", "kid_std"), _kid, _kid_protocol, unbiased=True),
+    "kid_batch": Metric(
         ("features",),
-        ("kid", "kid_std"),
-        _kid,
-        {"kernel": "(x.y/d + 1)^3", "subsets": kid.SUBSETS, "largest_subset": kid.SUBSET_SIZE},
+        ("kid_batch",),
+        _kid_batch,
+        lambda reals, fakes: {"batch": min(BATCH, reals, fakes)},
+        unbiased=True,
     ),
-    "kid_batch": Metric(("features",), ("kid_batch",), _kid_batch, {"batch": BATCH}),
-    "fid": Metric(("features",), ("fid",), _fid, {}),
-    "is": Metric(("logits",), ("is", "is_std"), _is, {"most_splits": inception_score.SPLITS}),
+    "fid": Metric(("features",), ("fid",), _fid, lambda reals, fakes: {}),
+    "is": Metric(
+        ("logits",),
+        ("is", "is_std"),
+        _is,
+        lambda reals, fakes: {"splits": _splits(fakes), "seed": SEED},
+    ),
     "precision_recall": Metric(
-        ("features",), ("precision", "recall"), _precision_recall, {"k": prdc.K_PRECISION}
+        ("features",),
+        ("precision", "recall"),
+        _precision_recall,
+        lambda reals, fakes: {"k": prdc.K_PRECISION},
     ),
     "density_coverage": Metric(
-        ("features",), ("density", "coverage"), _density_coverage, {"k": prdc.K_DENSITY}
+        ("features",),
+        ("density", "coverage"),
+        _density_coverage,
+        lambda reals, fakes: {"k": prdc.K_DENSITY},
     ),
     # Small where modes collapse.
     "perceptual_distance": Metric(
-        ("distances",), ("perceptual_distance",), _perceptual_distance, {"of": "disjoint pairs"}
+        ("distances",),
+        ("perceptual_distance",),
+        _perceptual_distance,
+        lambda reals, fakes: {"of": "disjoint pairs", "pairs": fakes // 2},
+        unbiased=True,
     ),
     # The mean distance, and how many of the nearest are distinct, as a share of the fakes.
     "neighbours": Metric(
         ("features",),
         ("neighbour_distance", "distinct_neighbours"),
         _neighbours,
-        {"k": 1, "distance": "Euclidean"},
+        lambda reals, fakes: {"k": 1, "distance": "Euclidean"},
     ),
 }
+# Metrics that compare with training images, not with held-out ones.
+OF_TRAINING = ("neighbours",)
 # Figures by which one model is better than another: 1 where more is better, -1 where less is.
 # (Of the others neither is: a copied training set has the nearest neighbours.)
 SIGNS = {
@@ -116,6 +147,8 @@ SIGNS = {
     "coverage": 1,
 }
 LIKELIHOOD = "val_log_likelihood"
+# In place of a figure's name: none marks the best checkpoint.
+NO_FIGURE = "none"
 # The least images that each metric can be had of, for an error before anything is computed.
 LEAST = prdc.K_DENSITY + 1
 
@@ -131,7 +164,11 @@ def names(metrics: Iterable[str], network: str) -> list[str]:
 
 
 def measure(
-    metrics: Iterable[str], network: str, real: Extracted, fake: Extracted
+    metrics: Iterable[str],
+    network: str,
+    real: Extracted,
+    fake: Extracted,
+    training: Extracted | None = None,
 ) -> dict[str, float]:
     """The figures of metrics, by their full names.
 
@@ -140,10 +177,13 @@ def measure(
       network: its name, which goes into the figures'.
       real: of the real images.
       fake: of the generated ones.
+      training: of the images that the fakes may be copies of, for `OF_TRAINING`; None where
+        none of these is asked for.
     """
     found = {}
     for metric in metrics:
-        for name, value in METRICS[metric].measure(real, fake).items():
+        beside = training if metric in OF_TRAINING else real
+        for name, value in METRICS[metric].measure(beside, fake).items():
             found[full_name(name, network)] = value
     return found
 

@@ -5,10 +5,25 @@ k(x, y) = (x.y / d + 1)^3, unbiased: what has the same distribution has the mean
 single figure may be negative. All in float64.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
+
+
+class Drawn(NamedTuple):
+    """Which subsets are compared: how many, and of how many features of each set."""
+
+    subsets: int
+    subset_size: int
+
+
+def drawn(reals: int, fakes: int, subsets: int = SUBSETS, size: int = SUBSET_SIZE) -> Drawn:
+    """The subsets that `kid` takes of so many; one only where it would be all of both sets."""
+    size = min(size, reals, fakes)
+    return Drawn(1 if size == max(reals, fakes) else subsets, size)
 
 
 def kid(
@@ -38,12 +53,12 @@ def kid(
     """
     _check(real, fake)
     counts = len(real), len(fake)
-    size = min(size, *counts)
+    subsets, size = drawn(*counts, subsets, size)
     if size == max(counts):
         return float(_mmd2(real, fake, *(np.ones((1, n)) for n in counts))[0]), 0.0
     random = np.random.RandomState(seed)
-    drawn = [[random.choice(n, size, replace=False) for n in counts] for _ in range(subsets)]
-    values = _of_subsets(real, fake, drawn)
+    indices = [[random.choice(n, size, replace=False) for n in counts] for _ in range(subsets)]
+    values = _of_subsets(real, fake, indices)
     return float(np.mean(values)), float(np.std(values))
 
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-# float64 distances held at once (128 MiB).
-CHUNK = 1 << 24
+# float64 distances held at once (64 MiB), and as many sums.
+CHUNK = 1 << 23
 
 
 class Nearest(NamedTuple):
@@ -21,27 +21,33 @@ class Nearest(NamedTuple):
     distance: np.ndarray
 
 
-def distances(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+def distances(
+    x: np.ndarray, y: np.ndarray, centre: np.ndarray | None = None
+) -> Iterator[tuple[slice, np.ndarray]]:
     """Yields rows of x and their distances to all of y: (slice, float64 (rows, len(y))).
 
-    From |x|^2 - 2 x.y + |y|^2 about the mean of y: equal features are apart by rounding, some
-    1e-7 of their norm.
+    From |x|^2 - 2 x.y + |y|^2 about a centre. What is below the rounding of these terms, some
+    1e-7 of the features' norms, is 0: equal features are 0 apart.
 
     Args:
       x: float (N, D).
       y: float (M, D).
+      centre: float64 (D,) near them, by default the mean of y. Distances that are to be compared
+        with one another want the same one, since their rounding depends on it.
     """
-    centre = y.mean(axis=0, dtype=np.float64)
+    centre = y.mean(axis=0, dtype=np.float64) if centre is None else centre
+    rounding = y.shape[1] * np.finfo(np.float64).eps
     y = y.astype(np.float64) - centre
     squares = np.einsum("nd,nd->n", y, y)
     rows = max(1, CHUNK // len(y))
     for first in range(0, len(x), rows):
         part = x[first : first + rows].astype(np.float64) - centre
+        norms = squares + np.einsum("nd,nd->n", part, part)[:, None]
         squared = part @ y.T
         squared *= -2
-        squared += squares
-        squared += np.einsum("nd,nd->n", part, part)[:, None]
-        yield slice(first, first + len(part)), np.sqrt(np.maximum(squared, 0, out=squared))
+        squared += norms
+        squared[squared <= rounding * norms] = 0
+        yield slice(first, first + len(part)), np.sqrt(squared, out=squared)
 
 
 def nearest(x: np.ndarray, y: np.ndarray, k: int) -> Nearest:
@@ -57,10 +63,10 @@ def nearest(x: np.ndarray, y: np.ndarray, k: int) -> Nearest:
     return Nearest(index, distance)
 
 
-def radii(x: np.ndarray, k: int) -> np.ndarray:
-    """float64 (N,): from each of x to its k-th nearest other."""
+def radii(x: np.ndarray, k: int, centre: np.ndarray | None = None) -> np.ndarray:
+    """float64 (N,): from each of x to its k-th nearest other; `centre` as in `distances`."""
     found = np.empty(len(x))
-    for rows, apart in distances(x, x):
+    for rows, apart in distances(x, x, centre):
         # Oneself is no neighbour.
         apart[np.arange(len(apart)), np.arange(rows.start, rows.stop)] = np.inf
         found[rows] = np.partition(apart, k - 1, axis=1)[:, k - 1]

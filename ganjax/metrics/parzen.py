@@ -24,6 +24,11 @@ WIDTHS = tuple(np.logspace(-1, 0, 10).tolist())
 PAIRS = 1 << 23
 
 
+def flat(images: np.ndarray) -> np.ndarray:
+    """uint8 (N, ...) images -> float32 (N, D) in [0, 1], which the others take."""
+    return images.reshape(len(images), -1).astype(np.float32) / 255
+
+
 def log_likelihood(samples: jax.Array, points: jax.Array, width: float) -> jax.Array:
     """The log-likelihood of each point under Gaussian windows on the samples.
 

@@ -12,6 +12,8 @@ from ganjax.metrics.pairs import distances, radii
 
 # What the papers take.
 K_PRECISION, K_DENSITY = 3, 5
+# A ball has its surface: what is as far as its radius but for rounding lies within.
+TIE = 1e-9
 
 
 class Fidelity(NamedTuple):
@@ -43,10 +45,12 @@ def prdc(real: np.ndarray, fake: np.ndarray, k: int) -> Fidelity:
     """
     if min(len(real), len(fake)) <= k:
         raise ValueError(f"prdc: k={k} needs more than {k} features, not {len(real)}, {len(fake)}")
-    real_radii, fake_radii = radii(real, k), radii(fake, k)
+    # Distances are compared with radii, and where images occur twice the two are often equal.
+    centre = real.mean(axis=0, dtype=np.float64)
+    real_radii, fake_radii = (radii(x, k, centre) * (1 + TIE) for x in (real, fake))
     within = np.zeros(len(fake), np.int64)
     recalled, covered = 0, 0
-    for rows, apart in distances(real, fake):
+    for rows, apart in distances(real, fake, centre):
         inside = apart <= real_radii[rows, None]
         within += inside.sum(axis=0)
         covered += inside.any(axis=1).sum()

