@@ -66,7 +66,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
     unroll = jax.default_backend() == "cpu"
     train_step = jit(
         steps.make_train_step(algorithm, unroll=unroll, sharding=layout.batch),
-        donate_argnames="state",
+        donate_argnames=steps.donated(),
     )
     eval_step = jit(steps.make_eval_step(algorithm, sharding=layout.batch))
     sampler = jit(steps.make_sampler(algorithm))

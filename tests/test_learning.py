@@ -51,7 +51,7 @@ def test_digits_within_400_steps(tmp_path):
     assert classes.min() >= 0.02 * COUNT, classes
 
 
-@pytest.mark.parametrize(("name", "steps"), [("cgan", 7_500)])
+@pytest.mark.parametrize(("name", "steps"), [("cgan", 7_500), ("cwgan_gp", 10_000)])
 def test_conditional_samples_carry_their_label(name, steps, tmp_path):
     """And are no single image a class: within a class pixels vary as the digits' do."""
     train(tmp_path, steps, name)

@@ -23,7 +23,7 @@ import numpy as np
 import ganjax.config
 from ganjax.algorithms.base import Algorithm
 from ganjax.phases import Phase
-from ganjax.step import init_state, make_train_step
+from ganjax.step import donated, init_state, make_train_step
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -47,7 +47,7 @@ def shapes(config: ganjax.config.RunConfig, algorithm: Algorithm, phase: Phase):
 
 def step_of(algorithm: Algorithm):
     step = make_train_step(algorithm, unroll=jax.default_backend() == "cpu")
-    return jax.jit(step, static_argnames="phase", donate_argnames="state")
+    return jax.jit(step, static_argnames="phase", donate_argnames=donated())
 
 
 def compiled(name: str, only: list[int]) -> None:

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 import ganjax.config
-from ganjax.step import init_state, make_train_step
+from ganjax.step import donated, init_state, make_train_step
 from ganjax.train import train
 
 CONFIG = Path(__file__).parents[2] / "configs" / "wgan_gp.py"
@@ -57,7 +57,7 @@ def bare_step():
     step = jax.jit(
         make_train_step(algorithm, unroll=unroll),
         static_argnames="phase",
-        donate_argnames="state",
+        donate_argnames=donated(),
     )
 
     def seconds(count: int) -> float:

@@ -35,7 +35,7 @@ from ganjax.data.records import FORMAT
 from ganjax.data.sources import open_source
 from ganjax.phases import Phase
 from ganjax.sharding import make_layout
-from ganjax.step import init_state, make_train_step
+from ganjax.step import donated, init_state, make_train_step
 
 CONFIG = Path(__file__).parents[2] / "configs" / "dcgan.py"
 # Images of the training split and pixels a side.
@@ -118,7 +118,7 @@ def measure(scale: str, args: argparse.Namespace, folder: Path) -> None:
     step = jax.jit(
         make_train_step(algorithm, unroll=jax.default_backend() == "cpu", sharding=layout.batch),
         static_argnames="phase",
-        donate_argnames="state",
+        donate_argnames=donated(),
         out_shardings=layout.replicated,
     )
 

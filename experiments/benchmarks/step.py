@@ -35,7 +35,7 @@ from experiments.benchmarks.torch_noise import noise_of
 from experiments.benchmarks.torch_peer import Peer
 from experiments.benchmarks.torch_progan import TorchProgan
 from experiments.benchmarks.torch_wgan_gp import TorchWganGp
-from ganjax.step import init_state, make_train_step
+from ganjax.step import donated, init_state, make_train_step
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 # By loss and network; each refuses what else it does not implement.
@@ -102,7 +102,7 @@ class Ours:
         self._on_device = jax.device_put(self.batch)
         start = time.perf_counter()
         step = make_train_step(self.algorithm, unroll=jax.default_backend() == "cpu")
-        step = jax.jit(step, static_argnames="phase", donate_argnames="state")
+        step = jax.jit(step, static_argnames="phase", donate_argnames=donated())
         phase = self.algorithm.phases[0]
         self.compiled = step.lower(self.state, self._on_device, self.key, phase=phase).compile()
         self.compile_seconds = time.perf_counter() - start
