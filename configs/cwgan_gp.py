@@ -1,6 +1,6 @@
 """Conditional WGAN-GP: one-hot labels beside z and, as channels, beside the image.
 
-Embedded digits by label at 32x32, about 6 minutes on two CPU cores:
+Embedded digits by label at 32x32, about 8 minutes on two CPU cores:
     python -m ganjax.main --config=configs/cwgan_gp.py
     python -m ganjax.sample labels --workdir=runs/cwgan_gp
 
