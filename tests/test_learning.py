@@ -20,7 +20,7 @@ def train(folder, steps, name="wgan_gp"):
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     command = [sys.executable, "-m", "ganjax.main", f"--config=configs/{name}.py"]
     flags = [f"--workdir={folder}", f"--config.total_steps={steps}"]
-    subprocess.run([*command, *flags], cwd=ROOT, env=environment, check=True, timeout=1_200)
+    subprocess.run([*command, *flags], cwd=ROOT, env=environment, check=True, timeout=3_600)
 
 
 def pooled(images):

@@ -56,10 +56,12 @@ FULL_SIZE = {
     "growth": {"batch_sizes": (), "learning_rates": ()},
     "ema": {"decay": 0.9, "half_life": 0, "ramp_up": 0.0},
 }
+# PyTorch's learning rates are constant.
+CONSTANT = {f"{player}_optimiser": {"decay": "none"} for player in "gd"}
 SMALL = {player: {"widths": (8, 6, 4)} for player in ("generator", "discriminator")}
 CASES = {
     "wgan_gp": Case(TorchWganGp, (4**2, 8**2), (), {"n_critic": 2}, LAST_BIAS),
-    "cwgan_gp": Case(TorchWganGp, (4**2, 8**2), (), {"n_critic": 2}, LAST_BIAS),
+    "cwgan_gp": Case(TorchWganGp, (4**2, 8**2), (), {"n_critic": 2, **CONSTANT}, LAST_BIAS),
     "dcgan": Case(TorchDcgan, (4**2, 8**2), (4**2,), {}, set()),
     # PyTorch cannot be handed JAX's dropout masks.
     "progan": Case(TorchProgan, (), (), {**FULL_SIZE, **SMALL}, set()),
