@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax import lax
 
 from ganjax.models import layers
-from ganjax.ops import blocks, fold, lowering, native
+from ganjax.ops import blocks, fold, lowering, native, split, winograd
 from ganjax.ops.conv import conv, conv_transpose
 from ganjax.ops.geometry import Geometry
 
@@ -142,13 +142,28 @@ STRIDED = [
     ((2, 3), ((2, 1), (0, 2)), (9, 8), (5, 4)),
     ((3, 2), ((0, 0), (0, 0)), (7, 5), (1, 1)),  # a stride longer than the window
 ]
+# Of even outputs, 2 or 3 strides a window.
+TILED = [
+    ((2, 2), ((1, 1), (1, 1)), (8, 12), (4, 4)),
+    ((1, 1), ((1, 1), (1, 1)), (6, 4), (3, 3)),
+    ((1, 1), ((0, 1), (1, 1)), (6, 4), (2, 3)),
+    ((2, 2), ((1, 2), (2, 2)), (8, 11), (5, 5)),
+    ((2, 3), ((0, 0), (0, 2)), (9, 12), (3, 4)),  # the last row is never reached
+]
+modules = pytest.mark.parametrize(
+    "module", [fold, blocks, split, winograd], ids=lambda m: m.__name__.split(".")[-1]
+)
 
 
-@pytest.mark.parametrize("module", [fold, blocks], ids=lambda m: m.__name__.split(".")[-1])
+@modules
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_each_lowering_matches_native(module, dtype, monkeypatch):
     # Uneven pieces: three images, two at a time or one.
-    monkeypatch.setattr(module, "PIECE_BYTES", 5000)
+    monkeypatch.setattr(
+        module, "PIECE" if module is split else "PIECE_BYTES", 2 if module is split else 5000
+    )
+    cases = TILED if module is winograd else STRIDED
+    assert module is not winograd or all(winograd.fits(Geometry(*case)) for case in cases)
 
     def arrays(case):
         geometry = Geometry(*case)
@@ -164,13 +179,13 @@ def test_each_lowering_matches_native(module, dtype, monkeypatch):
                 f"{name} {case}": getattr(lowering, name)(
                     *(a.astype(dtype) for a in pair), Geometry(*case)
                 )
-                for case, pairs in zip(STRIDED, args, strict=True)
+                for case, pairs in zip(cases, args, strict=True)
                 for name, pair in pairs.items()
             }
 
         options = {"xla_backend_optimization_level": 0}
         with jax.default_matmul_precision("highest"):
-            return jax.jit(maps, compiler_options=options)([arrays(case) for case in STRIDED])
+            return jax.jit(maps, compiler_options=options)([arrays(case) for case in cases])
 
     got = run(module, dtype)
     assert {a.dtype for a in got.values()} == {jnp.dtype(dtype)}
@@ -179,14 +194,14 @@ def test_each_lowering_matches_native(module, dtype, monkeypatch):
 
 # (function, (H, W), (h, w), strides, padding); blocks leave the forward map to XLA.
 FORCED = [
-    (conv, (8, 6), (4, 4), (2, 2), 1),
-    (conv, (7, 5), (3, 3), (2, 2), "SAME"),
-    (conv_transpose, (4, 3), (4, 4), (2, 2), "SAME"),
+    (conv, (8, 4), (4, 4), (2, 2), 1),
+    (conv, (7, 3), (3, 3), (2, 2), "SAME"),
+    (conv_transpose, (4, 2), (4, 4), (2, 2), "SAME"),
 ]
 
 
 @pytest.mark.parametrize("case", FORCED, ids=label)
-@pytest.mark.parametrize("module", [fold, blocks], ids=lambda m: m.__name__.split(".")[-1])
+@modules
 def test_second_order_through_each_lowering(module, case, monkeypatch):
     calls = []
 
@@ -206,9 +221,11 @@ def test_second_order_through_each_lowering(module, case, monkeypatch):
     [
         # (size, inputs, outputs) of 4x4 windows of stride 2 -> conv, input_grad, kernel_grad.
         ((64, 3, 64), 32, (fold, fold, fold)),
-        ((32, 64, 128), 32, (native, blocks, blocks)),
-        ((16, 128, 256), 32, (fold, fold, fold)),
-        ((8, 256, 512), 128, (native, fold, fold)),
+        ((32, 64, 128), 32, (winograd,) * 3),
+        ((32, 16, 32), 32, (fold, blocks, blocks)),
+        ((16, 16, 32), 64, (fold, fold, fold)),
+        ((8, 256, 512), 32, (winograd,) * 3),
+        ((32, 64, 128), 128, (native, blocks, blocks)),
         ((256, 3, 64), 64, (native, native, native)),
     ],
 )
@@ -220,21 +237,21 @@ def test_choice(layer, batch, chosen):
 
 
 @pytest.mark.parametrize(
-    ("size", "channels", "window", "of_the_kernel"),
+    ("size", "channels", "window", "chosen"),
     [
-        (32, (64, 64), 3, blocks),
-        (32, (3, 64), 3, fold),
-        (8, (64, 64), 3, fold),
-        (32, (64, 64), 1, blocks),
-        (64, (64, 128), 3, native),
+        (32, (64, 64), 3, (native, native, split)),
+        (32, (3, 64), 3, (native, native, fold)),
+        (16, (32, 64), 3, (winograd, winograd, winograd)),
+        (32, (16, 16), 3, (native, native, split)),
+        (32, (64, 64), 1, (native, native, split)),
+        (64, (64, 128), 3, (native, native, split)),
     ],
 )
-def test_choice_at_stride_1(size, channels, window, of_the_kernel):
+def test_choice_at_stride_1(size, channels, window, chosen):
     pad = (window - 1) // 2
     geometry = Geometry((1, 1), ((pad, pad), (pad, pad)), (size, size), (window, window))
     names = ("conv", "input_grad", "kernel_grad")
-    chosen = tuple(lowering.choose(name, geometry, 64, channels) for name in names)
-    assert chosen == (native, native, of_the_kernel)
+    assert tuple(lowering.choose(name, geometry, 64, channels) for name in names) == chosen
 
 
 @pytest.mark.parametrize("case", sorted({name.split("/")[0] for name in GOLDEN}))

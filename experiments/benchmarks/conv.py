@@ -16,17 +16,19 @@ from functools import partial
 import jax
 import numpy as np
 
-from ganjax.ops import blocks, fold, lowering, native
+from ganjax.ops import blocks, fold, lowering, native, split, winograd
 from ganjax.ops.geometry import Geometry
 
-# Image size -> (batch, layers), a layer (input size, input channels, output channels): those
-# of 64x64 with F = 64, and of the shipped 32x32 with F = 32.
+# Name -> (stride, batch, layers), a layer (input size, input channels, output channels): those
+# of 64x64 with F = 64, of the shipped 32x32 with F = 32 (4x4 windows), and of residual and
+# growing networks (3x3 windows).
 LAYERS = {
-    64: (32, [(64, 3, 64), (32, 64, 128), (16, 128, 256), (8, 256, 512)]),
-    32: (64, [(32, 1, 32), (16, 32, 64), (8, 64, 128)]),
+    "64": (2, 32, [(64, 3, 64), (32, 64, 128), (16, 128, 256), (8, 256, 512)]),
+    "32": (2, 64, [(32, 1, 32), (16, 32, 64), (8, 64, 128)]),
+    "3x3": (1, 16, [(32, 16, 16), (32, 32, 32), (32, 64, 64), (16, 64, 64), (8, 128, 128)]),
 }
 MAPS = ("conv", "input_grad", "kernel_grad")
-LOWERINGS = (native, fold, blocks)
+LOWERINGS = (native, split, fold, blocks, winograd)
 # Rows and columns of the matrices in the product that is the yardstick.
 SQUARE = 1024
 
@@ -56,16 +58,17 @@ class Timer:
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def measure(name: str, layer: tuple[int, int, int], batch: int, rounds: int) -> str:
+def measure(name: str, layer: tuple[int, int, int], stride: int, batch: int, rounds: int) -> str:
     """A row of the table: one map of one layer in every lowering."""
     size, inputs, outputs = layer
-    geometry = Geometry((2, 2), ((1, 1), (1, 1)), (size, size), (4, 4))
+    window = (2 + stride, 2 + stride)
+    geometry = Geometry((stride, stride), ((1, 1), (1, 1)), (size, size), window)
     random = np.random.RandomState(0)
     x, k, g = (
         random.randn(*shape).astype(np.float32)
         for shape in (
             (batch, size, size, inputs),
-            (4, 4, inputs, outputs),
+            (*window, inputs, outputs),
             (batch, *geometry.out, outputs),
         )
     )
@@ -73,14 +76,14 @@ def measure(name: str, layer: tuple[int, int, int], batch: int, rounds: int) -> 
     square = random.randn(SQUARE, SQUARE).astype(np.float32)
     timers = {"matmul": Timer(lambda a, b: a @ b, square, square)}
     for module in LOWERINGS:
-        if hasattr(module, name):
+        if hasattr(module, name) and (module is not winograd or winograd.fits(geometry)):
             timers[module] = Timer(partial(getattr(module, name), geometry=geometry), *args)
     for _ in range(rounds):
         for timer in timers.values():
             # Twice: whoever went before has left the cache to others.
             timer.run()
             timer.run()
-    flop = 2 * batch * np.prod(geometry.out) * 16 * inputs * outputs
+    flop = 2 * batch * np.prod(geometry.out + window) * inputs * outputs
     chosen = lowering.choose(name, geometry, batch, (inputs, outputs))
     cells = [timers["matmul"].rate(2 * SQUARE**3)]
     for module in LOWERINGS:
@@ -91,7 +94,7 @@ def measure(name: str, layer: tuple[int, int, int], batch: int, rounds: int) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--layers", type=int, choices=LAYERS, nargs="+", default=list(LAYERS))
+    parser.add_argument("--layers", choices=LAYERS, nargs="+", default=list(LAYERS))
     parser.add_argument("--batch_size", type=int, help="instead of the usual one")
     parser.add_argument("--rounds", type=int, default=10)
     args = parser.parse_args()
@@ -100,13 +103,13 @@ def main() -> None:
     names = ("matmul", *(module.__name__.rpartition(".")[2] + " " for module in LOWERINGS))
     print(f"{'layer, batch, map':<34}" + "".join(f"{name:>14}" for name in names))
     for image in args.layers:
-        batch, layers = LAYERS[image]
+        stride, batch, layers = LAYERS[image]
         batch = args.batch_size or batch
         for layer in layers:
             for name in MAPS:
                 size, inputs, outputs = layer
                 label = f"{size}x{size} {inputs}->{outputs}, {batch}, {name}"
-                print(f"{label:<34}{measure(name, layer, batch, args.rounds)}", flush=True)
+                print(f"{label:<34}{measure(name, layer, stride, batch, args.rounds)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -22,32 +22,31 @@ def input_grad(g, k, geometry):
     # here as YNNPACK, to which it gives all others.
     blocks = lax.conv_general_dilated(
         g,
-        lax.rev(_block_kernel(k, geometry), (0, 1)),
+        lax.rev(block_kernel(k, geometry), (0, 1)),
         (1, 1),
         [(a - 1, a - 1) for a in geometry.shifts],
         dimension_numbers=("NHWC", "HWOI", "NHWC"),
     )
-    return _unblock(blocks, geometry)
+    return unblock(blocks, geometry)
 
 
 def kernel_grad(x, g, geometry):
     """The kernel gradient: (N, H, W, I), (N, H', W', O) -> (h, w, I, O)."""
-    (a, b), (s, t), (h, w) = geometry.shifts, geometry.strides, geometry.window
-    inputs, outputs = x.shape[3], g.shape[3]
+    a, b = geometry.shifts
+    outputs = g.shape[3]
     size = max(1, PIECE_BYTES // (4 * a * b * g[0].size))
     kernel = sum(
         lax.dot_general(
             _shifted(g[i : i + size], geometry),
-            _block(x[i : i + size], geometry),
+            block(x[i : i + size], geometry),
             (((1, 2, 3), (0, 1, 2)), ((), ())),
             # Pieces are summed, which half precision should not do.
             preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
         )
         for i in range(0, x.shape[0], size)
     )
-    kernel = kernel.astype(x.dtype).reshape(a, b, outputs, s, t, inputs)
-    kernel = kernel.transpose(0, 3, 1, 4, 5, 2).reshape(a * s, b * t, inputs, outputs)
-    return kernel[:h, :w]
+    kernel = kernel.astype(x.dtype).reshape(a, b, outputs, -1).swapaxes(2, 3)
+    return unblock_kernel(kernel, geometry)
 
 
 def work(geometry) -> float:
@@ -60,7 +59,7 @@ def work(geometry) -> float:
     return more
 
 
-def _block_kernel(k, geometry):
+def block_kernel(k, geometry):
     """(h, w, I, O) -> (a, b, s * t * I, O), the window rounded up to whole strides."""
     (a, b), (s, t) = geometry.shifts, geometry.strides
     k = jnp.pad(k, ((0, a * s - k.shape[0]), (0, b * t - k.shape[1]), (0, 0), (0, 0)))
@@ -68,7 +67,14 @@ def _block_kernel(k, geometry):
     return k.reshape(a, b, -1, k.shape[4])
 
 
-def _block(x, geometry):
+def unblock_kernel(k, geometry):
+    """The transpose of `block_kernel`: (a, b, s * t * I, O) -> (h, w, I, O)."""
+    (a, b), (s, t), (h, w) = geometry.shifts, geometry.strides, geometry.window
+    k = k.reshape(a, b, s, t, -1, k.shape[3]).swapaxes(1, 2)
+    return k.reshape(a * s, b * t, -1, k.shape[5])[:h, :w]
+
+
+def block(x, geometry):
     """(N, H, W, I) -> (N, H' + a - 1, W' + b - 1, s * t * I)."""
     s, t = geometry.strides
     padding = [(0, 0, 0), *((*p, 0) for p in geometry.whole_padding), (0, 0, 0)]
@@ -78,8 +84,8 @@ def _block(x, geometry):
     return x.reshape(n, h // s, w // t, s * t * c)
 
 
-def _unblock(x, geometry):
-    """The inverse of `_block`."""
+def unblock(x, geometry):
+    """The inverse of `block`."""
     s, t = geometry.strides
     n, h, w, c = x.shape
     x = x.reshape(n, h, w, s, c // s).swapaxes(2, 3).reshape(n, h * s, w * t, c // (s * t))

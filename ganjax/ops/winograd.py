@@ -1,0 +1,201 @@
+"""Convolutions with fewer products than they have terms, for CPUs (Winograd 1980; Lavin & Gray
+2016, arXiv:1509.09308).
+
+Two neighbouring outputs of a window of r taps need r + 1 products, not 2 r: sums of inputs times
+sums of taps. In two dimensions that is 9 for 16 where a window has 2 taps a side, 16 for 36
+where it has 3. Only stride 1 has neighbours that overlap so; as in `ganjax.ops.blocks`, a block
+of one stride by one stride is one pixel of as many times the channels, and a 4x4 window of
+stride 2 has 2 taps a side.
+
+The three maps (see `ganjax.ops.conv`) are one trilinear form, so that one decomposition serves
+all: with B, G and A below, products P of the transformed
+
+    conv:         y = A' [(G k G') . (B' x B)] A
+    input_grad:   x = B  [(G k G') . (A y A')] B'
+    kernel_grad:  k = G' [(A y A') . (B' x B)] G
+
+over tiles of two outputs a side. The coefficients are 0, 1, -1 and 1/2: errors stay at a few
+roundings (larger tiles would save more and lose that).
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ganjax.ops import blocks
+
+# Taps a side -> (A', B', G): outputs from products, inputs and taps into factors.
+# Lavin & Gray 2016, section 4.1, for 3 taps; for 2 it is Karatsuba's product.
+MATRICES = {
+    2: (
+        ((1, 1, 0), (0, 1, -1)),
+        ((1, -1, 0), (0, 1, 0), (0, 1, -1)),
+        ((1, 0), (1, 1), (0, 1)),
+    ),
+    3: (
+        ((1, 1, 1, 0), (0, 1, -1, -1)),
+        ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
+        ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
+    ),
+}
+# Outputs of a tile, a side.
+TILE = 2
+# Of the factors of one piece of the batch: so that they stay in the cache.
+PIECE_BYTES = 8 << 20
+# Each is compiled apart, so that there are no more: above, pieces grow.
+MOST_PIECES = 4
+
+
+def fits(geometry) -> bool:
+    """Whether the module has this convolution: 2 or 3 taps a side, whole tiles of outputs."""
+    return set(geometry.shifts) <= MATRICES.keys() and not any(n % TILE for n in geometry.out)
+
+
+def factor_bytes(geometry, batch: int, channels: int) -> int:
+    """Of all factors made of the input, in float32."""
+    (a, b), (s, t), (h, w) = geometry.shifts, geometry.strides, geometry.out
+    tiles = batch * (h // TILE) * (w // TILE)
+    return 4 * tiles * (a + TILE - 1) * (b + TILE - 1) * s * t * channels
+
+
+def conv(x, k, geometry):
+    """The forward map: (N, H, W, I), (h, w, I, O) -> (N, H', W', O)."""
+    kernel = _of_kernel(k, geometry)
+    pieces = []
+    for (piece,) in _pieces(geometry, x.shape[3], x):
+        products = _pairs(
+            lambda a, b: lax.dot_general(a, b, (((3,), (0,)), ((), ()))),
+            _of_input(piece, geometry),
+            kernel,
+        )
+        pieces.append(_untiled(_transformed(0, products, geometry)))
+    return jnp.concatenate(pieces).astype(x.dtype)
+
+
+def input_grad(g, k, geometry):
+    """The input gradient: (N, H', W', O), (h, w, I, O) -> (N, H, W, I)."""
+    kernel = _of_kernel(k, geometry)
+    pieces = []
+    for (piece,) in _pieces(geometry, k.shape[2], g):
+        products = _pairs(
+            lambda a, b: lax.dot_general(a, b, (((3,), (1,)), ((), ()))),
+            _of_output(piece, geometry),
+            kernel,
+        )
+        pieces.append(
+            blocks.unblock(_untiled(_transformed(1, products, geometry, transpose=True)), geometry)
+        )
+    return jnp.concatenate(pieces).astype(g.dtype)
+
+
+def kernel_grad(x, g, geometry):
+    """The kernel gradient: (N, H, W, I), (N, H', W', O) -> (h, w, I, O)."""
+    # XLA transposes the first factor of such a product. So the narrower one is the first, but
+    # for the deepest layers, whose kernels then would be what is transposed at length.
+    inputs, outputs = geometry.strides[0] * geometry.strides[1] * x.shape[3], g.shape[3]
+    pixels = x.shape[0] * (geometry.out[0] // TILE) * (geometry.out[1] // TILE)
+    swapped = outputs < inputs and pixels > inputs
+    total = None
+    for x_piece, g_piece in _pieces(geometry, x.shape[3], x, g):
+        factors = _of_input(x_piece, geometry), _of_output(g_piece, geometry)
+        products = _pairs(
+            lambda a, b: lax.dot_general(a, b, (((0, 1, 2), (0, 1, 2)), ((), ()))),
+            *(reversed(factors) if swapped else factors),
+        )
+        total = products if total is None else _pairs(jnp.add, total, products)
+    taps = _transformed(2, total, geometry, transpose=True)
+    kernel = jnp.stack([jnp.stack(row) for row in taps])
+    if swapped:
+        kernel = kernel.swapaxes(2, 3)
+    return blocks.unblock_kernel(kernel, geometry).astype(x.dtype)
+
+
+def _pieces(geometry, channels: int, *arrays: jax.Array) -> list[tuple[jax.Array, ...]]:
+    """The arrays, cut along their batch so that the factors of a piece fit the cache."""
+    batch = arrays[0].shape[0]
+    count = -(-factor_bytes(geometry, batch, channels) // PIECE_BYTES)
+    size = -(-batch // min(count, MOST_PIECES))
+    arrays = [a.astype(jnp.promote_types(a.dtype, jnp.float32)) for a in arrays]
+    return [tuple(a[i : i + size] for a in arrays) for i in range(0, batch, size)]
+
+
+def _of_kernel(k, geometry):
+    """(h, w, I, O) -> a grid of (s * t * I, O)."""
+    k = blocks.block_kernel(k.astype(jnp.promote_types(k.dtype, jnp.float32)), geometry)
+    return _transformed(2, [list(row) for row in k], geometry)
+
+
+def _of_input(x, geometry):
+    """(N, H, W, I) -> a grid of (N, H' / 2, W' / 2, s * t * I)."""
+    sides = [a + TILE - 1 for a in geometry.shifts]
+    return _transformed(1, _tiled(blocks.block(x, geometry), sides), geometry)
+
+
+def _of_output(g, geometry):
+    """(N, H', W', O) -> a grid of (N, H' / 2, W' / 2, O)."""
+    return _transformed(0, _tiled(g, [TILE, TILE]), geometry, transpose=True)
+
+
+def _transformed(which: int, grid, geometry, *, transpose: bool = False):
+    """A grid of arrays, a list of rows, times MATRICES[...][which] from both sides."""
+    down, across = (MATRICES[a][which] for a in geometry.shifts)
+    if transpose:
+        down, across = list(zip(*down, strict=True)), list(zip(*across, strict=True))
+    grid = [_combined(across, row) for row in grid]
+    columns = [_combined(down, column) for column in zip(*grid, strict=True)]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _combined(matrix, arrays):
+    """The sums of arrays that the rows of a matrix ask for."""
+
+    def term(factor, array):
+        return array if factor == 1 else -array if factor == -1 else factor * array
+
+    return [
+        sum(term(factor, array) for factor, array in zip(row, arrays, strict=True) if factor)
+        for row in matrix
+    ]
+
+
+def _pairs(function, these, those):
+    return [
+        [function(a, b) for a, b in zip(this, that, strict=True)]
+        for this, that in zip(these, those, strict=True)
+    ]
+
+
+def _tiled(x, sides):
+    """(N, H, W, C) -> x at each place of tiles of sides[0] x sides[1], two apart."""
+    return [
+        [
+            x[:, i : x.shape[1] - sides[0] + i + 1 : TILE, j : x.shape[2] - sides[1] + j + 1 : TILE]
+            for j in range(sides[1])
+        ]
+        for i in range(sides[0])
+    ]
+
+
+def _untiled(grid):
+    """The transpose of `_tiled`: adds up what the tiles share."""
+    return _merged([_merged(row, 2) for row in grid], 1)
+
+
+def _merged(places, axis: int):
+    """One axis of `_untiled`."""
+    steps = len(places) // TILE + len(places) % TILE - 1  # That the last place is ahead.
+
+    def padded(array, low, high):
+        widths = [(0, 0, 0)] * array.ndim
+        widths[axis] = (low, high, 0)
+        return lax.pad(array, jnp.zeros((), array.dtype), widths)
+
+    phases = [
+        sum(padded(place, i, steps - i) for i, place in enumerate(places[first::TILE]))
+        for first in range(TILE)
+    ]
+    merged = jnp.stack(phases, axis + 1)
+    shape = list(phases[0].shape)
+    shape[axis] *= TILE
+    length = shape[axis] - len(places) % TILE
+    return lax.slice_in_dim(merged.reshape(shape), 0, length, axis=axis)
