@@ -6,6 +6,7 @@
 
 Birds, the setting of the example, for a GPU or TPU:
     python -m ganjax.main --config=configs/ada.py:caltech_birds2011
+    python -m ganjax.sample --workdir=runs/ada_caltech_birds2011 --num=18 --columns=6
 
 The paper's own pipeline and controller, at 32x32 and 64x64, for a GPU or TPU:
     python -m ganjax.main --config=configs/ada.py:cifar10

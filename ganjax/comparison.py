@@ -8,7 +8,7 @@ import numpy as np
 
 from ganjax.errors import UserError
 from ganjax.image_sets import Images
-from ganjax.metrics import features, figures, parzen
+from ganjax.metrics import features, figures, parzen, swd
 from ganjax.metrics.features import rows
 from ganjax.neighbours import nearest
 from ganjax.sharding import make_layout
@@ -16,7 +16,7 @@ from ganjax.sharding import make_layout
 # Of pixels, where every pair is compared in full: fakes, and images of each set.
 MOST_NEIGHBOURS, MOST_IN_WINDOW = 256, 10_000
 # Metrics of pixels; all others are of a network's features.
-OF_PIXELS = ("pixel_neighbours", "log_likelihood")
+OF_PIXELS = ("pixel_neighbours", "log_likelihood", figures.SWD)
 METRICS = (*figures.METRICS, *OF_PIXELS)
 NEIGHBOURS = {*figures.OF_TRAINING, "pixel_neighbours"}
 
@@ -88,7 +88,11 @@ def compare(
         found, floor = _of_features(sets, seen, network, real, fake, other)
     for metric in metrics:
         if metric in OF_PIXELS:
-            measure = {"pixel_neighbours": _pixel_neighbours, "log_likelihood": _log_likelihood}
+            measure = {
+                "pixel_neighbours": _pixel_neighbours,
+                "log_likelihood": _log_likelihood,
+                figures.SWD: _swd,
+            }
             more, reference = measure[metric](sets)
             found, floor = found | more, floor | reference
     protocol = {
@@ -169,6 +173,21 @@ def _parzen(samples: np.ndarray, reals: np.ndarray) -> dict[str, float]:
     }
 
 
+def _swd(sets: Sets):
+    """Of as many images of each set."""
+    count = _swd_count(sets)
+    real = swd.describe(sets.real.firsts(count), "a")
+    found = swd.distance(real, swd.describe(sets.fake.firsts(count), "b")).figures()
+    if sets.other is None:
+        return found, {}
+    return found, swd.distance(real, swd.describe(sets.other.firsts(count), "b")).figures()
+
+
+def _swd_count(sets: Sets) -> int:
+    counts = [images.count for images in sets[:3] if images is not None]
+    return min(swd.MOST, *counts)
+
+
 def _training(sets: Sets) -> Images:
     return sets.other if sets.training == "other" else sets.real
 
@@ -196,6 +215,8 @@ def _protocol(sets: Sets, metric: str) -> dict[str, Any]:
             "reals": min(MOST_IN_WINDOW, sets.real.count),
             "fakes": min(MOST_IN_WINDOW, sets.fake.count),
         }
+    if metric == figures.SWD:
+        return swd.protocol(_swd_count(sets))
     return figures.METRICS[metric].protocol(sets.real.count, sets.fake.count)
 
 
@@ -207,7 +228,11 @@ def _floor_in_words(sets: Sets, metric: str) -> str:
     stand_in = _unseen(sets) if metric in NEIGHBOURS else sets.other
     count = min(sets.fake.count, stand_in.count)
     if metric in OF_PIXELS:
-        most = {"pixel_neighbours": _neighbours_count(sets), "log_likelihood": MOST_IN_WINDOW}
+        most = {
+            "pixel_neighbours": _neighbours_count(sets),
+            "log_likelihood": MOST_IN_WINDOW,
+            figures.SWD: _swd_count(sets),
+        }
         count = min(count, most[metric])
     return f"{count} of {stand_in.name} in place of the fakes"
 
@@ -227,7 +252,17 @@ def _check_counts(sets: Sets) -> None:
 
 def _check_shapes(sets: Sets, metrics: Sequence[str]) -> None:
     for metric in metrics:
-        others = {"pixel_neighbours": [_training(sets)], "log_likelihood": [sets.real]}
+        if metric == figures.SWD and not swd.takes(*sets.fake.shape[:2]):
+            raise UserError(
+                f"--metrics=swd: it takes square images of {swd.COARSEST} times a power of 2 "
+                f"pixels a side, or {swd.PATCH} to {swd.COARSEST}, and those of {sets.fake.name} "
+                f"are {sets.fake.shape[0]}x{sets.fake.shape[1]}; leave it out"
+            )
+        others = {
+            "pixel_neighbours": [_training(sets)],
+            "log_likelihood": [sets.real],
+            figures.SWD: [sets.real],
+        }
         for images in others.get(metric, ()):
             one, other = sets.fake.shape, images.shape
             sizes = [f"{height}x{width}" for height, width, _ in (one, other)]

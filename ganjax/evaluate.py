@@ -4,6 +4,10 @@ Its samples are compared with the run's held-out images, by the metrics that --m
   kid, kid_batch, fid, is, precision_recall, density_coverage   quality
   perceptual_distance, neighbours                               collapse and memorisation
   pixel_neighbours, log_likelihood                              the same, of pixels
+  swd                                                           textures, scale by scale
+
+Of a growing run, at the end of every resolution, each against reals of that size:
+  python -m ganjax.evaluate --workdir=runs/progan --resolutions=all --metrics=kid,swd
 
 Any two sets of images, such as another framework's samples:
   python -m ganjax.evaluate --real=embedded:mnist5k --fake=samples.npz
@@ -15,6 +19,7 @@ the generated ones give, for which a run and a data source lend their other spli
 
 import json
 import os
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
 
@@ -24,7 +29,7 @@ from ganjax import cli
 from ganjax.errors import UserError
 
 # Flags that mean something to one of the two forms alone.
-OF_RUNS, OF_SETS = ("which", "num", "seed"), ("fit",)
+OF_RUNS, OF_SETS = ("which", "num", "seed", "resolutions"), ("fit",)
 
 
 def define_flags() -> None:
@@ -51,6 +56,12 @@ def define_flags() -> None:
     )
     flags.DEFINE_enum(
         "fit", "resize", ["resize", "pad"], "How a data source's images get to the fakes' size."
+    )
+    flags.DEFINE_enum(
+        "resolutions",
+        "last",
+        ["last", "all"],
+        "Of a growing run: the checkpoint's resolution, or the ends of the lower ones too.",
     )
     flags.DEFINE_integer(
         "seed", None, "Of the latents; by default the run's.", lower_bound=0, upper_bound=2**32 - 1
@@ -82,11 +93,35 @@ def main(argv: list[str]) -> None:
     if any(metric in figures.METRICS for metric in values.metrics):
         params = features.load(values.features, values.weights)
     uses_network = params is not None
-    if values.workdir is not None:
-        sets, default = _run(values, uses_network)
+    compare = partial(comparison.compare, network=values.features, params=params)
+    if values.workdir is None:
+        default = Path("evaluation.json")
+        result = compare(_sets(values), values.metrics)
+        _print(result)
     else:
-        sets, default = _sets(values), Path("evaluation.json")
-    result = comparison.compare(sets, values.metrics, values.features, params)
+        run, default = _run(values, uses_network)
+        if values.resolutions == "last":
+            result = compare(_sets_of(run, values), values.metrics)
+            _print(result)
+        else:
+            result = {}
+            for each in _resolutions(run):
+                metrics = _possible(values.metrics, each.phase.image_size)
+                if metrics:
+                    name = f"{each.phase.image_size}x{each.phase.image_size}"
+                    print(f"{name}, step {each.step}")
+                    result[name] = compare(_sets_of(each, values), metrics)
+                    _print(result[name])
+    if out is None:
+        default.parent.mkdir(exist_ok=True)
+        out = _free(default)
+    temporary = out.with_name(f".{out.name}.tmp")
+    temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, out)
+    print(out)
+
+
+def _print(result) -> None:
     for name, value in result["figures"].items():
         floor = result["floor"].get(name)
         beside = "no floor" if floor is None else f"real against real {floor:.6g}"
@@ -96,13 +131,6 @@ def main(argv: list[str]) -> None:
         print(f"floor of {metric}: {protocol['floor']}")
     if result["images_per_second"]:
         print(f"{result['images_per_second']:.4g} images/s")
-    if out is None:
-        default.parent.mkdir(exist_ok=True)
-        out = _free(default)
-    temporary = out.with_name(f".{out.name}.tmp")
-    temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, out)
-    print(out)
 
 
 def _free(path: Path) -> Path:
@@ -124,30 +152,62 @@ def _check_form(values) -> None:
 
 
 def _run(values, uses_network: bool):
-    """(what is compared, where the JSON goes) of a run."""
+    """(the run, where the JSON goes)."""
     import jax
 
-    from ganjax.comparison import Sets
-    from ganjax.data.base import SPLITS
-    from ganjax.evaluation import MOST
-    from ganjax.image_sets import of_run, of_source
     from ganjax.trained import Trained
 
     folder = Path(values.workdir)
     run = Trained(folder, values.which, jax.local_devices())
+    seed = run.config.seed if values.seed is None else values.seed
+    num = values.num or _reals(run, values.split).count
+    file = f"step_{run.step:08d}_{values.split}_{num}_seed_{seed}"
+    file += f"_{values.features}" if uses_network else ""
+    file += "_resolutions.json" if values.resolutions == "all" else ".json"
+    return run, folder / "evaluations" / file
+
+
+def _reals(run, split: str):
+    from ganjax.evaluation import MOST
+    from ganjax.image_sets import of_source
+
+    return of_source(f"{run.config.data.source} {split}", run.images_of(split), MOST)
+
+
+def _resolutions(run):
+    """The run at the end of each of its resolutions."""
+    found = run.resolutions()
+    if len(found) == 1:
+        raise UserError(
+            f"--resolutions=all: {run.folder} at step {run.step} has one resolution, "
+            f"{run.phase.image_size}x{run.phase.image_size}; leave it out"
+        )
+    return found
+
+
+def _possible(metrics: list[str], side: int) -> list[str]:
+    """Those that images of this size have."""
+    from ganjax.metrics import figures, swd
+
+    return [name for name in metrics if name != figures.SWD or swd.takes(side, side)]
+
+
+def _sets_of(run, values):
+    """What is compared of a run."""
+    from ganjax.comparison import Sets
+    from ganjax.data.base import SPLITS
+    from ganjax.image_sets import of_run, of_source
+
     name = run.config.data.source
     split = values.split
     (other,) = (each for each in SPLITS if each != split)
     training = "real" if split == "train" else "other"
-    real = of_source(f"{name} {split}", run.images_of(split), MOST)
+    real = _reals(run, split)
     num = values.num or real.count
     most = _most_others(values, training, num)
     more = of_source(f"{name} {other}", run.images_of(other), most)
-    fake = of_run(run, f"{folder} step {run.step} ({values.which})", num, values.seed)
-    seed = run.config.seed if values.seed is None else values.seed
-    file = f"step_{run.step:08d}_{split}_{num}_seed_{seed}"
-    file += f"_{values.features}.json" if uses_network else ".json"
-    return Sets(real, fake, more, training), folder / "evaluations" / file
+    fake = of_run(run, f"{run.folder} step {run.step} ({run.which})", num, values.seed)
+    return Sets(real, fake, more, training)
 
 
 def _most_others(values, training: str, fakes: int) -> int:

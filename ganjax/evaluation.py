@@ -11,13 +11,15 @@ from ganjax.algorithms.base import Algorithm
 from ganjax.config import ConfigError, RunConfig
 from ganjax.data.base import Source
 from ganjax.keys import fold
-from ganjax.metrics import features, figures, parzen
+from ganjax.metrics import features, figures, parzen, swd
 
 # Images read at once, and bytes of them (170 images of 256x256).
 PIECE = 500
 PIECE_BYTES = 32 << 20
 # Images of which features are kept: as many as published FIDs take.
 MOST = 50_000
+# What can be measured while training.
+METRICS = (*figures.METRICS, figures.SWD)
 
 
 def check(config: RunConfig, held_out: Iterable[Source]) -> features.Params | None:
@@ -29,11 +31,16 @@ def check(config: RunConfig, held_out: Iterable[Source]) -> features.Params | No
     wanted = config.evaluation
     at = "config.evaluation"
     for metric in wanted.metrics:
-        if metric not in figures.METRICS:
+        if metric not in METRICS:
             raise ConfigError(
-                f"{at}.metrics={wanted.metrics}: there is no {metric!r}, but "
-                f"{', '.join(figures.METRICS)}"
+                f"{at}.metrics={wanted.metrics}: there is no {metric!r}, but {', '.join(METRICS)}"
             )
+    if figures.SWD in wanted.metrics and not swd.takes(config.image_size, config.image_size):
+        raise ConfigError(
+            f"{at}.metrics={wanted.metrics}: 'swd' is of images of {swd.COARSEST} times a power "
+            f"of 2 pixels a side, or {swd.PATCH} to {swd.COARSEST}, and config.image_size is "
+            f"{config.image_size}; leave it out"
+        )
     if wanted.features not in features.NETWORKS:
         raise ConfigError(
             f"{at}.features={wanted.features!r}: there are {', '.join(features.NETWORKS)}"
@@ -45,11 +52,14 @@ def check(config: RunConfig, held_out: Iterable[Source]) -> features.Params | No
                 f"{at}.num_samples={wanted.num_samples}: of as many and the held-out images "
                 f"{least} can be compared; {figures.LEAST} are needed"
             )
+    of_network = _of_network(wanted.metrics)
     measured = [
         name
-        for name in figures.names(wanted.metrics, wanted.features)
+        for name in figures.names(of_network, wanted.features)
         if figures.sign(name) is not None
     ]
+    if figures.SWD in wanted.metrics:
+        measured.append(figures.SWD)
     if wanted.log_likelihood:
         measured.append(figures.LIKELIHOOD)
     if wanted.best == figures.LIKELIHOOD and not wanted.log_likelihood:
@@ -68,7 +78,11 @@ def check(config: RunConfig, held_out: Iterable[Source]) -> features.Params | No
             f"{at}.patience={wanted.patience}: {at}.best is 'none'; name the figure that is "
             "waited for, or set patience=0"
         )
-    return features.load(wanted.features, wanted.weights or None) if wanted.metrics else None
+    return features.load(wanted.features, wanted.weights or None) if of_network else None
+
+
+def _of_network(metrics: Iterable[str]) -> list[str]:
+    return [metric for metric in metrics if metric in figures.METRICS]
 
 
 def make_evaluate(
@@ -83,8 +97,10 @@ def make_evaluate(
     """`evaluate(ema, phase, reals, held_out) -> figures`, {} if none is asked for.
 
     config.evaluation.metrics' figures are those of `ganjax.metrics.figures`, of the held-out
-    images; neighbours are looked for among the training images. Beside a KID stands its floor:
-    that of training images instead of samples. Samples have the labels of `draw_labels`.
+    images; neighbours are looked for among the training images. Beside a KID and an SWD stands
+    its floor: that of training images instead of samples. Samples have the labels of
+    `draw_labels`. swd is the mean over the levels, swd_16, swd_32, ... (`ganjax.metrics.swd`), of
+    as many samples as there are reals; images of a phase that are too small have none.
 
     val_log_likelihood is the mean log-likelihood, in nats an image, of the held-out images
     (in [0, 1]) under a Gaussian Parzen window over samples, and val_parzen_width its standard
@@ -103,7 +119,11 @@ def make_evaluate(
     if not num:
         return lambda ema, phase, reals, held_out: {}
     z = np.asarray(algorithm.latent(fold(key, "evaluation", "sample"), num))
-    measure = _make_measure(config, params, sharding) if wanted.metrics else None
+    measures = []
+    if _of_network(wanted.metrics):
+        measures.append(_make_measure(config, params, sharding))
+    if figures.SWD in wanted.metrics:
+        measures.append(_make_swd(wanted.num_samples))
 
     def evaluate(ema, phase, reals: Source, held_out: Source):
         label = draw_labels(reals, algorithm.num_classes, num)
@@ -113,9 +133,8 @@ def make_evaluate(
             return sampling.pieces(sampler, ema, *inputs, phase=phase, sharding=sharding)
 
         found = {}
-        if measure is not None:
-            pieces = samples(wanted.num_samples)
-            found |= measure(pieces, phase.image_size, reals, held_out)
+        for measure in measures:
+            found |= measure(samples, phase.image_size, reals, held_out)
         if wanted.log_likelihood:
             fakes = parzen.flat(np.concatenate(list(samples(wanted.log_likelihood))))
             real = parzen.flat(held_out.fetch(np.arange(held_out.size))["image"])
@@ -127,9 +146,12 @@ def make_evaluate(
 
 
 def _make_measure(config: RunConfig, params: features.Params, sharding: NamedSharding) -> Callable:
-    """(samples, image size, training images, held-out images) -> figures."""
+    """(samples, image size, training images, held-out images) -> figures.
+
+    `samples` is a number -> pieces of as many.
+    """
     wanted = config.evaluation
-    metrics, network = wanted.metrics, wanted.features
+    metrics, network = _of_network(wanted.metrics), wanted.features
     extract = features.Extractor(network, params, figures.outputs(metrics), sharding)
     # (of the held-out images, of training images, the floor) by the images' size: all stay
     # the same.
@@ -155,8 +177,32 @@ def _make_measure(config: RunConfig, params: features.Params, sharding: NamedSha
         if image_size not in known:
             known[image_size] = of_reals(reals, held_out)
         real, train, floor = known[image_size]
-        fake = extract(samples, wanted.num_samples, "samples")
+        fake = extract(samples(wanted.num_samples), wanted.num_samples, "samples")
         return figures.measure(metrics, network, real, fake, train) | floor
+
+    return measure
+
+
+def _make_swd(num: int) -> Callable:
+    """As `_make_measure`, of at most `num` images of each kind."""
+    known: dict[int, tuple[int, swd.Described, float]] = {}
+
+    def of_reals(reals, held_out):
+        count = min(num, held_out.size, reals.size, swd.MOST)
+        real, other = (
+            swd.describe(read(source, choose(source, count)), name)
+            for source, name in ((held_out, "a"), (reals, "b"))
+        )
+        return count, real, swd.distance(real, other).average
+
+    def measure(samples, image_size, reals, held_out):
+        if not swd.takes(image_size, image_size):
+            return {}
+        if image_size not in known:
+            known[image_size] = of_reals(reals, held_out)
+        count, real, floor = known[image_size]
+        found = swd.distance(real, swd.describe(samples(count), "b")).figures()
+        return found | {f"{figures.SWD}_floor": floor}
 
     return measure
 

@@ -43,13 +43,15 @@ class Images(NamedTuple):
 
     def first(self, count: int) -> np.ndarray:
         """uint8 (min(count, self.count), H, W, C)."""
-        kept, left = [], count
+        return np.concatenate(list(self.firsts(count)))
+
+    def firsts(self, count: int) -> Iterator[np.ndarray]:
+        """Yields the same piece by piece."""
         for piece in self.pieces():
-            kept.append(piece[:left])
-            left -= len(kept[-1])
-            if not left:
-                break
-        return np.concatenate(kept)
+            yield piece[:count]
+            count -= len(piece)
+            if count <= 0:
+                return
 
 
 def _whole(name: str, source: Source, shape: tuple[int, int, int]) -> Images:

@@ -59,7 +59,14 @@ def check_size(run: Trained, num: int, per_row: int, *, captioned: bool = False)
         )
 
 
-def grid(run: Trained, num: int, seed: int | None = None, label: Sequence[str] = ()) -> Made:
+def grid(
+    run: Trained,
+    num: int,
+    seed: int | None = None,
+    label: Sequence[str] = (),
+    *,
+    columns: int | None = None,
+) -> Made:
     """Samples; of a conditional model the classes in turn, the name over each image.
 
     Where the classes fit side by side, each is a column (or several).
@@ -69,6 +76,7 @@ def grid(run: Trained, num: int, seed: int | None = None, label: Sequence[str] =
       num: how many.
       seed: of the latents; None takes the run's.
       label: which classes, by name or index; by default all.
+      columns: images a row; by default as many as rows.
 
     Raises:
       UserError: there is no such class.
@@ -77,13 +85,13 @@ def grid(run: Trained, num: int, seed: int | None = None, label: Sequence[str] =
     z, turn = run.inputs(num, seed)
     labels = classes[np.arange(num) % len(classes)] if label else turn
     made = run.draw(z, labels)
-    columns = images.columns(num, len(classes))
+    columns = columns or images.columns(num, len(classes))
 
     def picture():
         return images.grid(images.captioned(made, above=_names(run, labels)), columns)
 
     if run.algorithm.num_classes == 1:
-        return Made({"image": made}, lambda: images.grid(made))
+        return Made({"image": made}, lambda: images.grid(made, columns))
     return Made(_arrays(run, made, labels), picture)
 
 
@@ -182,12 +190,8 @@ def resolutions(run: Trained, num: int, seed: int | None = None, label: Sequence
       CheckpointError: the run has kept no checkpoint of the end of one of them.
       UserError: there is no such class.
     """
-    side = run.phase.image_size
-    lower = [phase for phase in run.algorithm.phases if phase.image_size < side]
-    sizes = [phase.image_size for phase in lower]
-    ends = [Trained(run.folder, which=str(phase.stop)) for phase in lower]
+    side, ends = run.phase.image_size, run.resolutions()
     made = [grid(end, num, seed, label).arrays for end in ends]
-    made.append(grid(run, num, seed, label).arrays)
     shown = {f"image_{one['image'].shape[1]}": one["image"] for one in made}
 
     def picture():
@@ -195,7 +199,7 @@ def resolutions(run: Trained, num: int, seed: int | None = None, label: Sequence
             images.enlarge(each, max(side, images.CAPTIONED_SIDE)) for each in shown.values()
         ]
         cells = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
-        names = [f"{size}x{size}" for size in (*sizes, side)]
+        names = [f"{end.phase.image_size}x{end.phase.image_size}" for end in ends]
         return _headed(images.grid(cells, len(columns)), cells, names)
 
     return Made({n: a for n, a in made[-1].items() if n != "image"} | shown, picture)

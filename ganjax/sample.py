@@ -40,6 +40,7 @@ OWN = {
     "interpolation": ("interpolate",),
     "neighbours": ("neighbours",),
     "by": ("neighbours",),
+    "columns": ("grid",),
     "samples": ("arithmetic",),
 }
 
@@ -82,6 +83,9 @@ def define_flags() -> None:
         16,
         "interpolate: images between two points of the path; arithmetic: steps of a row.",
         lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "columns", None, "grid: images a row; by default as many as rows.", lower_bound=1
     )
     flags.DEFINE_integer(
         "samples", 512, "arithmetic: from how many the direction is taken.", lower_bound=2
@@ -155,7 +159,7 @@ def main(argv: list[str]) -> None:
         }[command]
         pictures.check_size(run, num, per_row, captioned=command in CAPTIONED)
     make = {
-        "grid": pictures.grid,
+        "grid": partial(pictures.grid, columns=values.columns),
         "labels": pictures.labels,
         "interpolate": partial(
             pictures.interpolate, between=values.frames, method=values.interpolation

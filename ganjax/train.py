@@ -74,12 +74,15 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
         algorithm, config, key=key, sampler=sampler, sharding=layout.batch, params=params
     )
     measure_leaks = leaks.make_measure(algorithm, key=key, sampler=sampler)
-    least_leaks = {}  # Since this process began.
     begin = jit(lambda state, *, phase: algorithm.begin(state, phase), donate_argnames="state")
     all_finite = jax.jit(_all_finite, out_shardings=layout.replicated)
     pictured = _pictured(algorithm.num_classes)
     fixed = jax.device_put(steps.sample_inputs(algorithm, key, pictured), layout.replicated)
     names = _names(algorithm.num_classes, splits[0][0])
+    # Figures of different resolutions do not compare: where there are several, they say which.
+    sizes = {phase: {"image_size": phase.image_size} for phase in algorithm.phases}
+    if len({phase.image_size for phase in algorithm.phases}) == 1:
+        sizes = {}
 
     with (
         workdir.lock(folder) if primary else contextlib.nullcontext(),
@@ -114,6 +117,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
         for phase, (reals, held_out) in zip(algorithm.phases, splits, strict=True):
             if done >= phase.stop:
                 continue
+            least_leaks = {}  # Since this process or this phase began: each has probes of its own.
             if 0 < done == phase.start:
                 state = begin(state, phase=phase)
                 _settle(behind)
@@ -147,7 +151,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
                         eval_step(state, each, np.int32(i), key, phase=phase)
                         for i, each in enumerate(held)
                     ]
-                    figures = evaluate(state.ema, phase, reals, held_out)
+                    figures = sizes.get(phase, {}) | evaluate(state.ema, phase, reals, held_out)
                     leaked = measure_leaks(state.ema, phase, reals)
                     behind.append(partial(report.evaluation, done, values, figures | leaked))
                     for line in leaks.warnings(leaked, least_leaks):

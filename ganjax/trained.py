@@ -28,6 +28,7 @@ class Trained:
 
     Attributes:
       folder: the run's.
+      which: checkpoint was asked for.
       config: the run's.
       algorithm: the run's.
       step: of the checkpoint.
@@ -38,8 +39,9 @@ class Trained:
     """
 
     def __init__(self, folder: Path, which: str = "best", devices: list[jax.Device] | None = None):
-        layout = make_layout(devices or jax.local_devices()[:1])
-        self.folder = folder
+        self._devices = devices or jax.local_devices()[:1]
+        layout = make_layout(self._devices)
+        self.folder, self.which = folder, which
         self.config, module = workdir.read(folder)
         self.algorithm = module.build(self.config)
         if not checkpoint.exist(folder):
@@ -60,6 +62,25 @@ class Trained:
         self._ema = state.ema
         self._layout = layout
         self._sampler = jax.jit(steps.make_sampler(self.algorithm), static_argnames="phase")
+
+    def resolutions(self) -> list["Trained"]:
+        """What a growing run had made at the end of each lower resolution, and this one.
+
+        Raises:
+          CheckpointError: the run has kept no checkpoint of such an end.
+        """
+        side = self.phase.image_size
+        with checkpoint.open_checkpoints(self.folder) as checkpoints:
+            kept = {each.step for each in checkpoints.checkpoints}
+        lower = [phase for phase in self.algorithm.phases if phase.image_size < side]
+        for phase in lower:
+            if phase.stop not in kept:
+                raise checkpoint.CheckpointError(
+                    f"{self.folder / checkpoint.FOLDER}: step {phase.stop}, the end of "
+                    f"{phase.image_size}x{phase.image_size}, is not there, only "
+                    f"{', '.join(map(str, sorted(kept)))}; put it back, or look at one resolution"
+                )
+        return [*(Trained(self.folder, str(each.stop), self._devices) for each in lower), self]
 
     def inputs(self, num: int, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """(z, label) of `num` samples, labels in turn.

@@ -16,13 +16,13 @@ from ganjax import config as configs
 from ganjax import step as steps
 from ganjax.data import sources
 from ganjax.errors import UserError
-from ganjax.metrics import features, fid, figures, kid, pairs, parzen
+from ganjax.metrics import features, fid, figures, kid, pairs, parzen, swd
 from ganjax.sharding import make_layout
 from ganjax.train import train
 from ganjax.trained import Trained
 from ganjax.writer import read_metrics
 
-ALL = (*figures.METRICS, "pixel_neighbours", "log_likelihood")
+ALL = (*figures.METRICS, "pixel_neighbours", "log_likelihood", "swd")
 SIDE = 8
 
 
@@ -104,6 +104,8 @@ def test_figures_of_a_run(run_folder, command, capsys):
         "log_likelihood",
         "log_likelihood_standard_error",
         "parzen_width",
+        "swd",
+        "swd_8",
     }
     run = Trained(run_folder)
     fakes = run.draw(*run.inputs(40))
@@ -120,6 +122,8 @@ def test_figures_of_a_run(run_folder, command, capsys):
     flat = [z.reshape(len(z), -1).astype(np.float32) / 255 for z in (fakes, held)]
     width = parzen.choose_width(flat[0], flat[1][:250])
     assert found["parzen_width"] == width
+    close(found["swd"], swd.swd(held[:40], fakes).average)
+    close(floor["swd_8"], swd.swd(held[:40], train[:40]).levels[8])
     each = parzen.log_likelihood(flat[0], flat[1][250:], width)
     close(found["log_likelihood"], np.mean(each))
     assert protocol["network"] == "efflite0"
@@ -138,6 +142,7 @@ def test_figures_of_a_run(run_folder, command, capsys):
         "fakes": 40,
         "floor": "40 of embedded:mnist5k validation in place of the fakes",
     }
+    assert protocol["metrics"]["swd"]["images"] == 40
     assert protocol["fake"] == {
         "seed": 0,
         "labels": "none",
@@ -148,6 +153,37 @@ def test_figures_of_a_run(run_folder, command, capsys):
     assert protocol["real"]["images"] == "embedded:mnist5k validation"
     assert protocol["neighbours_among"]["count"] == 4500
     assert set(protocol["metrics"]) == set(ALL)
+
+
+def test_figures_at_every_resolution(tmp_path, command):
+    """Each against reals of its size, resized as in training; 4x4 has no texture to compare."""
+    raw, folder = shrink(shipped("progan")), tmp_path / "run"
+    raw.total_steps = 5
+    config, module = configs.load(raw)
+    workdir.claim(folder, config)
+    algorithm = module.build(config)
+    with checkpoint.open_checkpoints(folder, 9) as checkpoints:
+        for step in (2, 5):
+            state = jax.jit(lambda key: steps.init_state(algorithm, key))(jax.random.key(step))
+            checkpoint.save(checkpoints, step, state.replace(step=jax.numpy.asarray(step)), {})
+    command(f"--workdir={folder}", "--num=30", "--metrics=kid,swd", "--resolutions=all")
+    name = "step_00000005_validation_30_seed_0_efflite0_resolutions.json"
+    found = json.loads((folder / "evaluations" / name).read_text())
+    assert list(found) == ["4x4", "8x8"]
+    for step, (side, result) in zip((2, 5), found.items(), strict=True):
+        run = Trained(folder, str(step))
+        fakes, held = run.draw(*run.inputs(30)), of_split(run, "validation", 500)
+        assert f"{held.shape[1]}x{held.shape[2]}" == side
+        expected = kid.kid(extracted(held), extracted(fakes))[0]
+        np.testing.assert_allclose(result["figures"]["kid_efflite0"], expected, rtol=1e-3)
+        assert result["protocol"]["fake"]["shape"] == [*held.shape[1:3], 1]
+        assert ("swd" in result["figures"]) == (side == "8x8")
+        assert set(result["floor"]) == set(result["figures"])
+
+
+def test_one_resolution_is_not_all(run_folder, command):
+    with pytest.raises(UserError, match=r"--resolutions=all: .* has one resolution, 8x8"):
+        command(f"--workdir={run_folder}", "--resolutions=all")
 
 
 def test_which(run_folder, command):
@@ -286,6 +322,8 @@ def save(name, **arrays):
             "the fakes have 3 channels and a.npz has 1",
         ),
         (("--real=embedded:mnist5k", "--fake=wide.npz"), "wide.npz has images of 8x16"),
+        (("--real=a.npz", "--fake=wide.npz", "--metrics=swd"), "those of wide.npz are 8x16"),
+        (("--real=a.npz", "--fake=b.npz", "--resolutions=all"), "--resolutions goes with"),
         (("--real=a.npz", "--fake=cut.npz"), "cut.npz cannot be read as an .npz"),
         (("--real=a.npz", "--fake=crc.npz"), "crc.npz cannot be read as an .npz"),
         (("--real=a.npz", "--fake=deflated.npz"), "deflated.npz cannot be read as an .npz"),

@@ -173,4 +173,5 @@ def test_a_deviation_is_of_several_subsets_and_the_record_says_of_how_many():
 def test_signs():
     assert figures.sign("kid_efflite0") == figures.sign("fid_inception_clean") == -1
     assert figures.sign("recall_inception") == figures.sign("val_log_likelihood") == 1
+    assert figures.sign("swd") == -1
     assert figures.sign("kid_efflite0_std") is figures.sign("kid") is None

@@ -215,7 +215,8 @@ def test_resumed_within_a_fade_it_ends_the_same(tmp_path):
     pictures = [path.name for path in sorted((tmp_path / "whole" / "samples").iterdir())]
     assert pictures == [f"step_0000000{step}.png" for step in (2, 3, 5)]
     rows = read_metrics(tmp_path / "whole" / "metrics.jsonl")
-    assert [row["step"] for row in rows if "val_d_loss" in row] == [2, 3, 5]
+    measured = [(row["step"], row["image_size"]) for row in rows if "val_d_loss" in row]
+    assert measured == [(2, 4), (3, 8), (5, 8)]
 
 
 def test_the_end_of_every_resolution_is_kept(tmp_path):
@@ -301,6 +302,8 @@ def test_1024_is_lowered_for_its_shapes():
         ({"growth.learning_rates": (1e-3,)}, r"growth.learning_rates=\(0.001,\): .* 2 resolutions"),
         ({"growth.stabilise_reals": 0}, r"config.growth.stabilise_reals=0: should be greater"),
         ({"conditioning.generator": "batch_norm"}, r"conditioning.generator='batch_norm'"),
+        ({"discriminator.widths": (4, 4)}, r"image_size=16: 2 widths in config.discriminator"),
+        ({"evaluation.best": "kid_efflite0"}, r"best='kid_efflite0': .* do not compare"),
     ],
 )
 def test_what_cannot_grow_is_refused(small, change, message):

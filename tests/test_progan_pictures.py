@@ -1,6 +1,7 @@
 """Pictures of growing runs: every resolution, attributes, films."""
 
 import re
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -67,6 +68,14 @@ def test_a_strip_of_every_resolution(run, command):
         shown = np.asarray(picture)[-98 * 3 + 2 :]
     np.testing.assert_array_equal(shown[98 : 98 + 96 : 24, :96:24], arrays["image_4"][1, ..., 0])
     np.testing.assert_array_equal(shown[98 : 98 + 96 : 12, 98::12], arrays["image_8"][1, ..., 0])
+
+
+def test_a_resolution_whose_end_is_gone(run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(folder / "checkpoints" / "2")
+    with pytest.raises(UserError, match="step 2, the end of 4x4, is not there, only 5; ") as caught:
+        Trained(folder).resolutions()
+    assert "\n" not in str(caught.value)
 
 
 def test_arithmetic_follows_the_labels_of_neighbours(run, monkeypatch):

@@ -145,6 +145,10 @@ def test_unconditional_grid(unconditional, command):
     arrays = command(f"--workdir={unconditional}", "--num=5", "--out=a.png", "--raw=a.npz")
     assert list(arrays) == ["image"]
     np.testing.assert_array_equal(read("a.png"), images.grid(arrays["image"]))
+    arrays = command(
+        f"--workdir={unconditional}", "--num=6", "--columns=3", "--out=b.png", "--raw=a.npz"
+    )
+    np.testing.assert_array_equal(read("b.png"), images.grid(arrays["image"], 3))
     other = command(f"--workdir={unconditional}", "--num=5", "--seed=7", "--raw=a.npz")
     np.testing.assert_array_equal(sample.sample(unconditional, 5, 7), other["image"])
     assert not np.array_equal(arrays["image"], other["image"])

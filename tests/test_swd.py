@@ -4,10 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import shipped
 from scipy import ndimage, stats
 
+from ganjax import config as configs
+from ganjax import evaluation
+from ganjax.data.sources import Source
 from ganjax.keys import fold
 from ganjax.metrics import swd
+from ganjax.sharding import make_layout
 
 
 def pictures(n, side, channels=3, seed=0):
@@ -135,3 +140,42 @@ def test_a_collapsed_generator_has_a_distance():
 def test_shapes_that_have_none(a, b, message):
     with pytest.raises(ValueError, match=message):
         swd.swd(np.zeros(a, np.uint8), np.zeros(b, np.uint8))
+
+
+def test_while_training():
+    """A resolution that is too small has none; else that of held-out images, and its floor."""
+    raw = shipped("progan")
+    raw.evaluation.update({"metrics": ("swd",), "num_samples": 12})
+    config, module = configs.load(raw)
+    algorithm = module.build(config)
+    measure = evaluation.make_evaluate(
+        algorithm,
+        config,
+        key=jax.random.key(0),
+        sampler=lambda fakes, z, label, phase: fakes[: len(z)],
+        sharding=make_layout().batch,
+        params=evaluation.check(config, [Source(20, None, ())]),
+    )
+    train, held_out, fakes = (pictures(20, 16, 1, seed) for seed in range(3))
+    reals, held = (
+        Source(20, lambda i, images=images: {"image": images[i]}, ())
+        for images in (train, held_out)
+    )
+    assert measure(fakes[:, :4, :4], algorithm.phases[0], reals, held) == {}
+    phase = next(phase for phase in algorithm.phases if phase.image_size == 16)
+    found = measure(np.concatenate([fakes] * 13), phase, reals, held)
+    chosen = evaluation.choose(held, 12)
+    expected = swd.swd(held_out[chosen], fakes[:12])
+    np.testing.assert_allclose(found["swd"], expected.average)
+    np.testing.assert_allclose(found["swd_16"], expected.levels[16])
+    floor = swd.swd(held_out[chosen], train[chosen]).average
+    np.testing.assert_allclose(found["swd_floor"], floor)
+    assert set(found) == {"swd", "swd_16", "swd_floor"}
+
+
+def test_images_of_other_sizes_are_refused_before_training():
+    raw = shipped("cgan")
+    raw.evaluation.update({"metrics": ("swd",), "num_samples": 12})
+    config, _ = configs.load(raw)
+    with pytest.raises(configs.ConfigError, match=r"and config.image_size is 28; leave it out"):
+        evaluation.check(config, [Source(20, None, ())])

@@ -17,6 +17,7 @@ from ganjax.algorithms import gan
 from ganjax.algorithms.base import Algorithm
 from ganjax.algorithms.networks import networks
 from ganjax.config import ConfigError, Fields
+from ganjax.metrics.figures import NO_FIGURE
 from ganjax.models import progan
 from ganjax.phases import Phase
 
@@ -30,7 +31,8 @@ class GrowthConfig(Fields):
     Attributes:
       batch_sizes: reals of one update at each of them, the lowest first. () trains at
         image_size from the start.
-      learning_rates: of both players at each of them.
+      learning_rates: of both players at each of them. Optimisers start anew at each, so that a
+        linear decay ends at 0 with each.
       fade_reals: that D sees while the layers of a resolution are faded in, alpha going
         linearly from 0 to 1; 0 has them at once. The paper's is 800_000.
       stabilise_reals: that D sees after that, before the next. The paper's is 800_000; the
@@ -202,20 +204,20 @@ def _check(config: Config) -> None:
                 f"config.{name}.network={player.network!r}: it does not grow; set 'progan', or "
                 "config.algorithm='gan'"
             )
-        made = progan.image_size(player.widths)
-        if made != config.image_size:
-            raise ConfigError(
-                f"config.image_size={config.image_size}: {len(player.widths)} widths in "
-                f"config.{name}.widths={player.widths} make {made} pixels; set image_size={made} "
-                "or add or take away widths (one for each size from 4, doubling)"
-            )
-        if len(sizes) >= len(player.widths):
-            raise ConfigError(
-                f"config.growth.batch_sizes={sizes}: below image_size={config.image_size} there "
-                f"are {len(player.widths) - 1} resolutions, from 4x4; set as many or fewer"
-            )
+    networks(config)  # Which refuses what does not go together at full size.
+    levels = len(config.generator.widths)  # As many as the discriminator's.
+    if len(sizes) >= levels:
+        raise ConfigError(
+            f"config.growth.batch_sizes={sizes}: below image_size={config.image_size} there are "
+            f"{levels - 1} resolutions, from 4x4; set as many or fewer"
+        )
     if len(rates) != len(sizes):
         raise ConfigError(
             f"config.growth.learning_rates={rates}: config.growth.batch_sizes has {len(sizes)} "
             "resolutions; set one rate for each"
+        )
+    if sizes and config.evaluation.best != NO_FIGURE:
+        raise ConfigError(
+            f"config.evaluation.best={config.evaluation.best!r}: figures of different resolutions "
+            f"do not compare, and 4x4 may be best; set {NO_FIGURE!r}, and sample the last"
         )

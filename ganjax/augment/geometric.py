@@ -70,18 +70,22 @@ def apply(images: jax.Array, inverse: jax.Array) -> jax.Array:
         return jnp.moveaxis(x, 1, -1)
 
     doubled = filtered(images, wavelets.upsampling(height), wavelets.upsampling(width))
-
-    def grid(size):
-        return jnp.arange(-wavelets.REACH, 2 * size + wavelets.REACH, dtype=jnp.float32)
-
-    # The doubled grid's pixel m lies at (m - first) / 2 - size / 2 from the centre.
+    # From the pixels of the moved, doubled grid to the centre, in pixels of the images; there
+    # mapped; and from the centre to the doubled images' pixels.
     first = wavelets.SHIFT - 0.5
-    x, y = ((grid(size) - first - size) / 2 for size in (width, height))
-    shape = (n, len(y), len(x), channels)
-    x, y = (axis.reshape(-1) for axis in jnp.meshgrid(x, y))
-    x, y = affine.transform(inverse, x, y)
-    moved = affine.bilinear(
-        doubled, 2 * x + (width + first), 2 * y + (height + first), affine.periodic
-    ).reshape(shape)
+    half, corner = jnp.array([0.5]), -wavelets.REACH - first
+    there = affine.compose(
+        affine.translate(jnp.array([width + first]), jnp.array([height + first])),
+        affine.scale(2 * jnp.ones(1), 2 * jnp.ones(1)),
+        inverse,
+        affine.scale(half, half),
+        affine.translate(jnp.array([corner - width]), jnp.array([corner - height])),
+    )
+    across, down = (2 * (size + wavelets.REACH) for size in (width, height))
+    x, y = affine.positions(there, across, down)
+    x, y = (
+        affine.periodic(at, size - 1) for at, size in ((x, doubled.shape[2]), (y, doubled.shape[1]))
+    )
+    moved = affine.bilinear(doubled, x, y).reshape(n, down, across, channels)
     moved = filtered(moved, wavelets.downsampling(height), wavelets.downsampling(width))
     return only_where(differs(inverse, jnp.eye(3)), moved, images)

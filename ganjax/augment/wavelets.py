@@ -46,11 +46,11 @@ def mirrored(index: np.ndarray, size: int) -> np.ndarray:
 
 @cache
 def upsampling(size: int) -> np.ndarray:
-    """(L, size): an axis, mirrored without end, on the grid of twice the pixels, with sym6.
+    """(L + 1, size): an axis, mirrored without end, on the grid of twice the pixels, with sym6.
 
     The mirrored axis is periodic, so that L = 4 (size - 1) pixels, one period of the doubled
-    grid from pixel 0 on, hold all of it: no margin can be too small. Pixel k covers the
-    pixels 2k and 2k + 1 of the doubled grid.
+    grid from pixel 0 on, hold all of it: no margin can be too small. The first of them stands
+    at the end once more. Pixel k covers the pixels 2k and 2k + 1 of the doubled grid.
     """
     taps = 2**0.5 * SYM6[::-1]  # H(1/z): the other way round as when downsampling.
     length = max(4 * (size - 1), 2)
@@ -59,7 +59,7 @@ def upsampling(size: int) -> np.ndarray:
         for k in range((m - REACH) // 2 - 1, (m + REACH) // 2 + 2):
             if 0 <= m - 2 * k + REACH < len(taps):
                 out[m, mirrored(np.array(k), size)] += taps[m - 2 * k + REACH]
-    return out
+    return np.concatenate([out, out[:1]])
 
 
 @cache

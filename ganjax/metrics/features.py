@@ -163,7 +163,7 @@ class Extractor:
         whole: dict[str, np.ndarray] = {}
         done, waiting, since = 0, None, None
         with tqdm(total=count, desc=label, unit="image", disable=None, leave=False) as bar:
-            for batch in chain(_rebatched(pieces, self._batch), [None]):
+            for batch in chain(rebatched(pieces, self._batch), [None]):
                 # The next one is begun before the last one is waited for.
                 begun = None if batch is None else self._begin(batch)
                 if waiting is not None:
@@ -190,7 +190,7 @@ class Extractor:
         return self._run(self._params, images), len(batch)
 
 
-def _rebatched(pieces: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+def rebatched(pieces: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
     """The same images in arrays of `size`, the last of which may be smaller."""
     held = []
     for piece in pieces:

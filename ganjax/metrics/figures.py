@@ -146,7 +146,11 @@ SIGNS = {
     "density": 1,
     "coverage": 1,
 }
+# The metric that looks at pixels and not at a network's features (`ganjax.metrics.swd`).
+SWD = "swd"
 LIKELIHOOD = "val_log_likelihood"
+# Of those that no network's name goes with.
+SIGNS_OF_PIXELS = {SWD: -1, LIKELIHOOD: 1}
 # In place of a figure's name: none marks the best checkpoint.
 NO_FIGURE = "none"
 # The least images that each metric can be had of, for an error before anything is computed.
@@ -196,7 +200,5 @@ def full_name(figure: str, network: str) -> str:
 
 def sign(figure: str) -> int | None:
     """1 if more of a figure is better, -1 if less is, None if neither or there is none such."""
-    if figure == LIKELIHOOD:
-        return 1
     names = {full_name(name, network): s for name, s in SIGNS.items() for network in NETWORKS}
-    return names.get(figure)
+    return (names | SIGNS_OF_PIXELS).get(figure)

@@ -5,6 +5,7 @@ pyramid say whether two sets of images have the same textures at that scale; low
 levels and high at the fine ones is a generator whose layout is right and whose details are not.
 """
 
+from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganjax.keys import fold
+from ganjax.metrics.features import rebatched
 
 # The binomial filter of Burt & Adelson 1983, and where the pyramid ends.
 TAPS = np.array([1, 4, 6, 4, 1], np.float32) / 16
@@ -24,6 +26,9 @@ DIRECTIONS = 128
 REPEATS = 4
 # Of one image's pyramid at a time this many, so that memory is bounded.
 PIECE = 256
+# Images of a set that `ganjax.evaluate` compares at most: their patches take 75 kB each (of
+# three channels) at every level. The paper takes 16,384.
+MOST = 4_096
 
 
 class Swd(NamedTuple):
@@ -36,6 +41,20 @@ class Swd(NamedTuple):
 
     levels: dict[int, float]
     average: float
+
+    def figures(self) -> dict[str, float]:
+        """ "swd", the average, and of each level "swd_16", "swd_32", ..."""
+        return {"swd": self.average} | {f"swd_{size}": d for size, d in self.levels.items()}
+
+
+def protocol(count: int) -> dict[str, object]:
+    """How `distance` measures `count` images of each set, for the record."""
+    return {
+        "images": count,
+        "patches": f"{PER_IMAGE} of {PATCH}x{PATCH} from each image and level",
+        "directions": REPEATS * DIRECTIONS,
+        "scale": 1e3,
+    }
 
 
 def swd(reals: np.ndarray, fakes: np.ndarray, *, seed: int = 0) -> Swd:
@@ -55,12 +74,47 @@ def swd(reals: np.ndarray, fakes: np.ndarray, *, seed: int = 0) -> Swd:
     """
     if reals.shape != fakes.shape or reals.ndim != 4:
         raise ValueError(f"swd: as many images of one shape each, not {reals.shape}, {fakes.shape}")
-    key = jax.random.key(seed)
-    of_both = [_described(x, fold(key, name)) for name, x in (("a", reals), ("b", fakes))]
-    distances = {}
-    for size, a, b in zip(_sizes(reals.shape), *of_both, strict=True):
+    return distance(describe([reals], "a", seed=seed), describe([fakes], "b", seed=seed), seed=seed)
+
+
+Described = dict[int, np.ndarray]
+
+
+def describe(pieces: Iterable[np.ndarray], name: str, *, seed: int = 0) -> Described:
+    """What `distance` compares of a set of images, which are never all held at once.
+
+    Args:
+      pieces: uint8 (n, S, S, C) arrays, of any n; S as in `swd`.
+      name: of the set: two sets that are compared should have two, for places of their own.
+      seed: of the patches' places.
+
+    Returns:
+      Of each level, the finest first, its normalised patches, (128 images, 49 C).
+
+    Raises:
+      ValueError: S is no such size.
+    """
+    key, found, done = fold(jax.random.key(seed), name), [], 0
+    for piece in rebatched(pieces, PIECE):
+        sizes = level_sizes(*piece.shape[1:3])
+        found.append(_describe(jnp.asarray(piece), fold(key, done)))
+        done += len(piece)
+    levels = [np.concatenate(level) for level in zip(*found, strict=True)]
+    return {size: normalise(level) for size, level in zip(sizes, levels, strict=True)}
+
+
+def distance(a: Described, b: Described, *, seed: int = 0) -> Swd:
+    """The distance of two sets of as many images, as `describe` gives them.
+
+    Args:
+      a: of one set.
+      b: of the other.
+      seed: of the directions.
+    """
+    key, distances = jax.random.key(seed), {}
+    for size, one in a.items():
         at = fold(key, "directions", size)
-        distances[size] = 1e3 * float(sliced_wasserstein(normalise(a), normalise(b), at))
+        distances[size] = 1e3 * sliced_wasserstein(one, b[size], at)
     return Swd(distances, float(np.mean(list(distances.values()))))
 
 
@@ -70,7 +124,7 @@ def laplacian_pyramid(images: jax.Array) -> list[jax.Array]:
     Burt & Adelson 1983, of mirrored borders: their sum, each enlarged, is the images.
     """
     levels = []
-    for _ in _sizes(images.shape)[1:]:
+    for _ in level_sizes(*images.shape[1:3])[1:]:
         coarser = reduce(images)
         levels.append(images - expand(coarser))
         images = coarser
@@ -106,8 +160,10 @@ def normalise(patches: np.ndarray) -> np.ndarray:
     mean = patches.mean((0, 1, 2), dtype=np.float64)
     stddev = patches.std((0, 1, 2), dtype=np.float64)
     # A channel of one level only, as a collapsed generator's may be, stays at 0.
-    scaled = (patches - mean) / np.where(stddev > 0, stddev, 1)
-    return scaled.reshape(len(patches), -1).astype(np.float32)
+    stddev = np.where(stddev > 0, stddev, 1)
+    # In float32, since there are many.
+    scaled = (patches - mean.astype(np.float32)) / stddev.astype(np.float32)
+    return scaled.reshape(len(patches), -1)
 
 
 def sliced_wasserstein(
@@ -140,15 +196,6 @@ def _sliced(a, b, key, *, directions):
     return jnp.mean(jnp.abs(jnp.sort(a @ to, axis=0) - jnp.sort(b @ to, axis=0)))
 
 
-def _described(images: np.ndarray, key: jax.Array) -> list[np.ndarray]:
-    """Of each level the patches of all images, (M, 7, 7, C)."""
-    pieces = [
-        _describe(jnp.asarray(images[first : first + PIECE]), fold(key, first))
-        for first in range(0, len(images), PIECE)
-    ]
-    return [np.concatenate(level) for level in zip(*pieces, strict=True)]
-
-
 @jax.jit
 def _describe(images, key):
     levels = laplacian_pyramid(images.astype(jnp.float32))
@@ -156,17 +203,29 @@ def _describe(images, key):
     return [each.reshape(-1, *each.shape[2:]) for each in found]
 
 
-def _sizes(shape) -> list[int]:
-    """Pixels a side of each level, the finest first."""
-    side = shape[1]
-    count = max(0, (side // COARSEST).bit_length() - 1)
-    coarsest = side >> count
-    if shape[2] != side or coarsest << count != side or not PATCH <= coarsest <= COARSEST:
+def level_sizes(height: int, width: int) -> list[int]:
+    """Pixels a side of each level of images of this size, the finest first.
+
+    Raises:
+      ValueError: images of this size have no such pyramid.
+    """
+    count = max(0, (width // COARSEST).bit_length() - 1)
+    coarsest = width >> count
+    if height != width or coarsest << count != width or not PATCH <= coarsest <= COARSEST:
         raise ValueError(
-            f"swd: images of {shape[1]}x{shape[2]} pixels; {COARSEST} times a power of 2 a side "
+            f"swd: images of {height}x{width} pixels; {COARSEST} times a power of 2 a side "
             f"are taken, or {PATCH} to {COARSEST}"
         )
-    return [side >> i for i in range(count + 1)]
+    return [width >> i for i in range(count + 1)]
+
+
+def takes(height: int, width: int) -> bool:
+    """Whether images of this size have a distance."""
+    try:
+        level_sizes(height, width)
+    except ValueError:
+        return False
+    return True
 
 
 def _filter(images: jax.Array) -> jax.Array:

@@ -1,0 +1,187 @@
+"""Seconds a train step of configs/ada.py takes: ganjax beside Keras over TensorFlow, on CPU.
+
+TensorFlow gets an environment of its own:
+    python -m venv keras_venv && keras_venv/bin/pip install tensorflow-cpu
+    python -m experiments.benchmarks.keras_step --python=keras_venv/bin/python --rounds=8
+
+Keras' example's step without augmentation (64x64, width 128), as a tf.function with and without
+jit_compile. Before the clock starts two steps from the same weights and noise are shown to give
+the same losses, in float64 and without dropout. Then the processes take turns in runs of a few
+steps; who does not run waits for input.
+"""
+
+import argparse
+import json
+import os
+import runpy
+import subprocess
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import jax
+import numpy as np
+
+import ganjax.config
+from experiments.benchmarks.step import OURS, RUN, Ours, report, seconds
+from experiments.benchmarks.torch_noise import noise_of
+from ganjax.state import GanState
+
+HERE = Path(__file__).parent
+CONTENDERS = {"keras tf.function": False, "keras jit_compile": True}
+
+
+def load(batch_size: int, dropout: float | None = None) -> ganjax.config.Loaded:
+    raw = runpy.run_path(str(HERE.parents[1] / "configs" / "ada.py"))["get_config"]("emoji64")
+    raw = raw.to_dict() | {"batch_size": batch_size, "augment": {"policy": "none"}}
+    if dropout is not None:
+        raw["discriminator"]["final_dropout"] = dropout
+    return ganjax.config.load(raw)
+
+
+def weights(state: GanState) -> dict[str, np.ndarray]:
+    """Those of both players in the order of Keras' `weights`, "g_0", ..., "d_0", ..."""
+
+    def norm(player, i):
+        name = f"BatchNorm_{i}"
+        averages = player.vars["batch_stats"][name]
+        return [player.params[name]["bias"], averages["mean"], averages["var"]]
+
+    g, d = state.g.params, state.d.params
+    first = np.asarray(g["ConvTranspose_0"]["kernel"])
+    # A dense layer in Keras: (4, 4, O, Z) -> (Z, 16 O).
+    found = {"g": [first.transpose(3, 0, 1, 2).reshape(first.shape[3], -1), *norm(state.g, 0)]}
+    last = len(g) // 2
+    for i in range(1, last):
+        found["g"] += [g[f"ConvTranspose_{i}"]["kernel"], *norm(state.g, i)]
+    found["g"] += [g[f"ConvTranspose_{last}"]["kernel"], g[f"ConvTranspose_{last}"]["bias"]]
+    last, found["d"] = len(d) // 2, []
+    for i in range(last):
+        found["d"] += [d[f"Conv_{i}"]["kernel"], *norm(state.d, i)]
+    kernel = np.asarray(d[f"Conv_{last}"]["kernel"])
+    found["d"] += [kernel.reshape(-1, kernel.shape[-1]), d[f"Conv_{last}"]["bias"]]
+    return {
+        f"{name}_{i}": np.asarray(array)
+        for name, arrays in found.items()
+        for i, array in enumerate(arrays)
+    }
+
+
+class Peer:
+    """Keras in a process of its own, at the weights of a state.
+
+    Args:
+      python: of the environment with TensorFlow.
+      ours: whose config and weights it takes.
+      folder: for files.
+      jit_compile: of tf.function.
+      dtype: of the parameters.
+    """
+
+    def __init__(self, python: str, ours: Ours, folder: Path, jit_compile: bool, dtype: str):
+        config, path = ours.config, folder / "weights.npz"
+        np.savez(path, **weights(ours.state))
+        adam = config.g_optimiser
+        if adam != config.d_optimiser:
+            raise ValueError("the peer has one set of Adam's fields for both players")
+        options = {
+            "threads": len(os.sched_getaffinity(0)),
+            "dtype": dtype,
+            "weights": str(path),
+            "jit_compile": jit_compile,
+            "latent_dim": config.latent_dim,
+            "image_size": config.image_size,
+            "batch_size": config.batch_size,
+            "generator_widths": config.generator.widths,
+            "discriminator_widths": config.discriminator.widths,
+            "slope": config.discriminator.slope,
+            "dropout": config.discriminator.final_dropout,
+            "batch_norm": config.batch_norm.model_dump(),
+            "adam": adam.model_dump(),
+            "ema": config.ema.decay,
+        }
+        environment = {name: v for name, v in os.environ.items() if name != "PYTHONPATH"}
+        self._process = subprocess.Popen(
+            [python, "-P", str(HERE / "keras_peer.py"), json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self.hello = self._read()
+
+    def ask(self, **request):
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _read(self):
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the peer has ended with {self._process.wait()}; see above")
+        return json.loads(line)
+
+
+def check_equal(python: str, folder: Path) -> None:
+    """Asserts that two steps from the same weights and noise have the same losses, in float64.
+
+    The second ones are of moved weights: rounding within the first moves Adam's first updates,
+    which are of the rate whatever the gradient, and Keras adds eps before it corrects the bias.
+    """
+    with jax.enable_x64(True):
+        ours = Ours(load(8, dropout=0.0), "float64")
+        peer = Peer(python, ours, folder, False, "float64")
+        counts = [
+            sum(leaf.size for leaf in jax.tree.leaves((player.params, player.vars)))
+            for player in (ours.state.g, ours.state.d)
+        ]
+        assert peer.hello["parameters"] == counts, (peer.hello, counts)
+        print(f"{peer.hello['versions']}; parameters {counts}")
+        for step, tolerance in enumerate((1e-6, 1e-3)):
+            (noise,) = noise_of(ours.config, ours.algorithm, ours.key, step, 8)
+            np.savez(folder / "noise.npz", image=ours.batch["image"][0], z=noise["z"])
+            expected, got = ours.step(), peer.ask(check=str(folder / "noise.npz"))
+            errors = {
+                name: abs(value - expected[name]) / (abs(expected[name]) or 1)
+                for name, value in got.items()
+            }
+            metric = max(errors, key=errors.get)
+            print(f"step {step + 1}: equal to {errors[metric]:.1e} ({metric})")
+            assert errors[metric] < tolerance, (expected, got)
+        peer.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--python", required=True, help="of an environment with TensorFlow")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--batch_size", type=int, default=32)
+    args = parser.parse_args()
+    print(f"jax {jax.__version__} on {jax.default_backend()}, batch size {args.batch_size}")
+    print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        check_equal(args.python, folder)
+        ours = Ours(load(args.batch_size))
+        peers = {
+            name: Peer(args.python, ours, folder, jit_compile, "float32")
+            for name, jit_compile in CONTENDERS.items()
+        }
+        times = {name: [] for name in (OURS, *peers)}
+        for i in range(args.rounds + 1):
+            found = {OURS: [seconds(ours.step) for _ in range(RUN)]}
+            found |= {name: peer.ask(steps=RUN) for name, peer in peers.items()}
+            if i:  # The first round warms up.
+                for name, values in found.items():
+                    times[name].append(median(values))
+        report(times)
+        for peer in peers.values():
+            peer.close()
+
+
+if __name__ == "__main__":
+    main()
