@@ -7,7 +7,7 @@
 `configs/ada.py` on nested subsets of the embedded emoji ("all" are the 1,441 that are not held
 out), without augmentation, with a fixed probability, and with ADA: KID on the held-out images,
 and D's accuracy on training images over that on held-out ones, which grows as D learns its images
-by heart (Karras et al. 2020, arXiv:2006.06676, figure 1). The preset `long` is three times as long.
+by heart (Karras et al. 2020, arXiv:2006.06676, figure 1). The preset `short` is a third as long.
 """
 
 from configs.ada import KERAS
@@ -31,7 +31,7 @@ def fixed(steps: int) -> dict:
 SWEEP = Sweep(
     question="From how many training images on does augmenting the discriminator's images help?",
     base="configs/ada.py",
-    fixed=fixed(1_000),
+    fixed=fixed(3_000),
     cells=product(
         axis("images", {name: {"data.num_examples": n} for name, n in SIZES.items()}),
         axis(
@@ -53,4 +53,4 @@ SWEEP = Sweep(
     baseline={"policy": "none"},
     also=("d_real_gap", "aug_p"),
 )
-PRESETS = {"long": SWEEP._replace(fixed=fixed(3_000))}
+PRESETS = {"short": SWEEP._replace(fixed=fixed(1_000))}

@@ -163,7 +163,7 @@ def override(config: dict, overrides: Mapping[str, Any], of: str) -> None:
 
 
 def base_config(sweep: Sweep) -> dict:
-    """The base config with what is fixed in it.
+    """The base config with what is fixed in it before the cells.
 
     Raises:
       UserError: there is no such file or field.

@@ -93,7 +93,9 @@ def read(sweep: Sweep, planned: Sequence[Run]) -> list[Result]:
     """The results of all runs, those that have not begun among them."""
     results = []
     for run in planned:
-        rows = runs.metrics(run.folder)
+        # One that was trained further counts as it was here.
+        until = run.checked.total_steps
+        rows = [row for row in runs.metrics(run.folder) if row["step"] <= until]
         found = runs.progress(run)
         lines = attempts.read(run.folder)
         results.append(
@@ -103,7 +105,7 @@ def read(sweep: Sweep, planned: Sequence[Run]) -> list[Result]:
                 curves={
                     name: curve(rows, name, run.algorithm) for name in (sweep.metric, *sweep.also)
                 },
-                images=images_seen(run.algorithm, found.step),
+                images=images_seen(run.algorithm, min(found.step, until)),
                 wall_time=attempts.wall_time(run.folder),
                 attempts=[line for line in lines if line["event"] == "begin"],
             )
@@ -171,6 +173,10 @@ def table(sweep: Sweep, results: Sequence[Result]) -> list[Row]:
     for i, cell in enumerate(sweep.cells):
         own = [each for each in results if each.run.cell == cell]
         finished = [each for each in own if each.progress.state == runs.FINISHED]
+        also = {
+            name: [last_value(each, name) for each in finished if len(each.curves[name].values)]
+            for name in sweep.also
+        }
         rows.append(
             Row(
                 cell=cell,
@@ -180,16 +186,7 @@ def table(sweep: Sweep, results: Sequence[Result]) -> list[Row]:
                 last=spread(list(values["last"].get(cell.label, {}).values())),
                 best_difference=differences["best"][i],
                 last_difference=differences["last"][i],
-                also={
-                    name: spread(
-                        [
-                            last_value(each, name)
-                            for each in finished
-                            if len(each.curves[name].values)
-                        ]
-                    )
-                    for name in sweep.also
-                },
+                also={name: spread(found) for name, found in also.items()},
             )
         )
     return rows
@@ -211,8 +208,9 @@ def best_runs(sweep: Sweep, results: Sequence[Result]) -> list[Result]:
 
 
 def changed_fields(sweep: Sweep) -> list[str]:
-    """The dotted names of the fields that cells set, in order."""
-    return list(dict.fromkeys(name for cell in sweep.cells for name in cell.overrides))
+    """The dotted names of the fields that cells set, in order, but for those that are axes."""
+    names = dict.fromkeys(name for cell in sweep.cells for name in cell.overrides)
+    return [name for name in names if name not in sweep.cells[0].levels]
 
 
 def field(sweep: Sweep, cell: Cell, name: str):
