@@ -3,8 +3,9 @@
     python -m experiments.sweep --sweep=experiments/ema_decay.py
     python -m experiments.sweep --sweep=experiments/ema_decay.py:cgan    # minutes
 
-DCGAN on the embedded digits, or the dense conditional GAN for 1,000 steps. The training itself is the same in all cells of a seed: only what
-is sampled differs (decay 0 samples the generator as it is; Karras et al. 2017, Yazici et al. 2018).
+DCGAN on the embedded digits, or the dense conditional GAN for 500 steps. The training itself is
+the same in all cells of a seed: only what is sampled differs, and with decay 0 that is the
+generator as it is (averages: Karras et al. 2017; Yazici et al. 2018, arXiv:1806.04498).
 """
 
 from experiments.tools.design import Sweep, axis
@@ -23,10 +24,10 @@ SWEEP = Sweep(
     baseline={"ema.decay": "0.0"},
 )
 SHORT = {
-    "total_steps": 1_000,
-    "eval_every": 200,
-    "sample_every": 1_000,
-    "checkpoint_every": 200,
-    "evaluation.num_samples": 300,
+    "total_steps": 500,
+    "eval_every": 100,
+    "sample_every": 500,
+    "checkpoint_every": 100,
+    "evaluation.num_samples": 200,
 }
 PRESETS = {"cgan": SWEEP._replace(base="configs/cgan.py", fixed={**SWEEP.fixed, **SHORT})}

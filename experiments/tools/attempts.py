@@ -32,7 +32,7 @@ def recorded(folder: Path, total_steps: int) -> Iterator[None]:
     from ganjax.report import NonFiniteError
 
     folder.mkdir(parents=True, exist_ok=True)
-    _append(folder, {"event": "begin", "time": time.time(), **environment()})
+    _append(folder, {"event": "begin", "time": time.time(), "pid": os.getpid(), **environment()})
     error, outcome = "", "finished"
     try:
         yield

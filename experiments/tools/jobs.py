@@ -45,9 +45,11 @@ class Train:
         # Before JAX is there: a signal ends the process; while it trains, it saves first.
         signals.quit_at_once("it had not begun")
         if place is not None:
-            # The terminal's Ctrl-C is for the sweep alone, which tells each job once.
+            # What is sent to the whole group is for the sweep, which tells each job once: a
+            # second signal would not let it save.
             with contextlib.suppress(OSError):
                 os.setsid()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.NUMBERS)
             if hasattr(os, "sched_setaffinity"):
                 os.sched_setaffinity(0, place.cores)
         from ganjax import cli
@@ -112,35 +114,66 @@ def run_locally(
     free, queue, busy = deque(at), deque(waiting), []
     with _stopping() as stop, _importable():
         while (queue and not stop.asked) or busy:
-            for run, job, place in [each for each in busy if each[1].done()]:
-                busy.remove((run, job, place))
-                free.append(place)
-                say(_outcome(run, job.paths.stdout))
+            for each in [each for each in busy if each.job.done()]:
+                busy.remove(each)
+                free.append(each.place)
+                say(_outcome(each.run, each.job.paths.stdout))
             for _ in range(min(len(free), len(queue)) if not stop.asked else 0):
                 run = queue.popleft()
                 if is_locked(run.folder):
                     queue.append(run)
                     continue
-                place = free.popleft()
-                device = () if place.device is None else (place.device,)
-                executor.update_parameters(
-                    timeout_min=A_YEAR,
-                    stderr_to_stdout=True,
-                    gpus_per_node=len(device),
-                    visible_gpus=device,
-                )
-                total = run.checked.total_steps
-                with _ignoring_interrupts():
-                    job = executor.submit(Train(), run.config, run.folder, total, place)
-                busy.append((run, job, place))
-                say(f"{run.label}: begins, {job.paths.stdout}")
-            if stop.take():
+                busy.append(_start(executor, run, free.popleft()))
+                say(f"{run.label}: begins, {busy[-1].job.paths.stdout}")
+            if stop.is_new():
                 say(f"stopping: {len(busy)} runs save what they have; again to wait no longer")
-                for _, job, _ in busy:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(int(job.job_id), signal.SIGTERM)  # submitit passes it on.
+            for i, each in enumerate(busy):
+                if each.told < stop.asked and _tell(each):
+                    busy[i] = each._replace(told=stop.asked)
             look()
             time.sleep(SECONDS)
+
+
+class _Job(NamedTuple):
+    """A job of submitit that trains a run at a place, since a time.
+
+    Attributes:
+      told: how often it was told to stop.
+    """
+
+    run: Run
+    job: Any
+    place: Place
+    since: float
+    told: int = 0
+
+
+def _start(executor, run: Run, place: Place) -> _Job:
+    device = () if place.device is None else (place.device,)
+    executor.update_parameters(
+        timeout_min=A_YEAR,
+        stderr_to_stdout=True,
+        gpus_per_node=len(device),
+        visible_gpus=device,
+    )
+    since = time.time()
+    # submitit's own process, which inherits this, would pass a group's signal on.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.NUMBERS)
+    try:
+        job = executor.submit(Train(), run.config, run.folder, run.checked.total_steps, place)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return _Job(run, job, place, since)
+
+
+def _tell(job: _Job) -> bool:
+    """Tells the process that trains to stop; False where it is not that far yet."""
+    line = attempts.last(job.run.folder)
+    if line.get("event") != "begin" or line["time"] < job.since:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(line["pid"], signal.SIGTERM)
+    return True
 
 
 def submit_to_slurm(
@@ -229,20 +262,18 @@ def _gpus() -> Iterator[int]:
 
 
 class _Stop:
-    """Whether a signal asked to stop, and whether it was yet passed on."""
+    """How often a signal asked to stop."""
 
     def __init__(self):
-        self.asked = False
-        self._pending = 0
+        self.asked = self._seen = 0
 
     def ask(self, *_) -> None:
-        self.asked = True
-        self._pending += 1
+        self.asked += 1
 
-    def take(self) -> bool:
-        """Whether there is a signal to pass on; there is one less then."""
-        pending, self._pending = self._pending > 0, max(0, self._pending - 1)
-        return pending
+    def is_new(self) -> bool:
+        """Whether it was asked since the last call."""
+        seen, self._seen = self._seen, self.asked
+        return seen < self.asked
 
 
 @contextlib.contextmanager
@@ -254,16 +285,6 @@ def _stopping() -> Iterator[_Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """What is started within ignores the terminal's Ctrl-C: submitit would kill the training."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
