@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
 
     # Accelerators, and their memory, may be the runs'.
     jax.config.update("jax_platforms", "cpu")
-    name, sweep = design.load(values.sweep)
+    name, sweep, _ = design.load(values.sweep)
     out = Path(values.out or Path("runs") / name)
     if not out.is_dir():
         raise UserError(

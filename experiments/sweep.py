@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
     # This process only plans: accelerators, and their memory, are for the jobs.
     jax.config.update("jax_platforms", "cpu")
 
-    name, sweep = design.load(values.sweep)
+    name, sweep, _ = design.load(values.sweep)
     out = Path(values.out or Path("runs") / name)
     planned = runs.plan(sweep, out)
     board = Board(sweep, planned)

@@ -48,40 +48,68 @@ def main(argv: list[str]) -> None:
         raise UserError("name two runs or more: python -m ganjax.compare runs/a runs/b")
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
+    from ganjax import curves
+
+    plot, lines = compare(folders, values.metrics, values.num, values.seed, values.which)
+    curves.save(out, plot)
+    for line in (*lines, out):
+        print(line)
+
+
+def compare(
+    folders: Sequence[Path],
+    metrics: Sequence[str] = (),
+    num: int = 36,
+    seed: int = 0,
+    which: str = "best",
+):
+    """Curves of several runs above, a panel a metric; samples of each below.
+
+    Args:
+      folders: the runs'.
+      metrics: names in metrics.jsonl, or of `ganjax.curves.DERIVED`; by default the figures that
+        all runs have, or their losses.
+      num: samples of each run, their classes in turn; 0 leaves them out.
+      seed: of their latents.
+      which: checkpoint: "best", "last" or a step.
+
+    Returns:
+      (a matplotlib Figure, a line for each field in which their configs differ).
+
+    Raises:
+      UserError: a folder holds no run, or one without such a metric, or no checkpoint yet;
+        or matplotlib is not installed.
+    """
     from ganjax import curves, workdir
     from ganjax.config import differences
 
     loaded = [workdir.read(folder) for folder in folders]
     rows = [_rows(folder) for folder in folders]
-    metrics = _metrics(values.metrics, rows, folders)
-    configs = [config.model_dump(mode="json") for config, _ in loaded]
+    metrics = _metrics(metrics, rows, folders)
     names = _names(folders)
-    changed = sorted({n for one in configs for other in configs for n in differences(one, other)})
-    for field in changed:
-        print(f"{field}: " + ", ".join(f"{_field(each, field)}" for each in configs))
-
-    count = len(folders)
-    plot = curves.figure(max(4.2 * len(metrics), 2.6 * count), 3.4 + (3.0 if values.num else 0.0))
-    parts = plot.subfigures(2 if values.num else 1, 1, squeeze=False)[:, 0]
-    for axes, metric in zip(
-        parts[0].subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True
-    ):
+    plot = curves.figure(max(4.2 * len(metrics), 2.6 * len(folders)), 6.4 if num else 3.4)
+    parts = plot.subfigures(2 if num else 1, 1, squeeze=False)[:, 0]
+    panels = parts[0].subplots(1, len(metrics), squeeze=False)[0]
+    for axes, metric in zip(panels, metrics, strict=True):
         for name, (config, module), lines in zip(names, loaded, rows, strict=True):
             found = curves.curve(lines, metric, module.build(config))
             curves.draw(axes, [found], label=name)
         axes.set_title(metric)
         axes.set_xlabel("images seen")
         axes.grid(alpha=0.3)
-    plot.axes[0].legend(fontsize="small")
-    if values.num:
-        panels = parts[1].subplots(1, count, squeeze=False)[0]
-        for axes, name, folder in zip(panels, names, folders, strict=True):
-            picture, step = samples(folder, values.num, values.seed, values.which)
+    panels[0].legend(fontsize="small")
+    if num:
+        for axes, name, folder in zip(
+            parts[1].subplots(1, len(folders), squeeze=False)[0], names, folders, strict=True
+        ):
+            picture, step = samples(folder, num, seed, which)
             axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set_title(f"{name}, step {step}", fontsize="small")
             axes.axis("off")
-    curves.save(out, plot)
-    print(out)
+    configs = [config.model_dump(mode="json") for config, _ in loaded]
+    changed = sorted({n for one in configs for other in configs for n in differences(one, other)})
+    lines = [f"{n}: " + ", ".join(str(_field(each, n)) for each in configs) for n in changed]
+    return plot, lines
 
 
 def samples(folder: Path, num: int, seed: int, which: str):
@@ -105,7 +133,9 @@ def _rows(folder: Path) -> list[dict]:
     return rows
 
 
-def _metrics(wanted: list[str], rows: Sequence[list[dict]], folders: Sequence[Path]) -> list[str]:
+def _metrics(
+    wanted: Sequence[str], rows: Sequence[list[dict]], folders: Sequence[Path]
+) -> list[str]:
     """The names of what is drawn."""
     from ganjax.curves import DERIVED
     from ganjax.metrics import figures
@@ -120,7 +150,7 @@ def _metrics(wanted: list[str], rows: Sequence[list[dict]], folders: Sequence[Pa
                     f"{', '.join(sorted(shared))}"
                 )
     measured = sorted(name for name in shared if figures.sign(name) is not None)
-    return wanted or measured or ["d_loss", "g_loss"]
+    return list(wanted) or measured or ["d_loss", "g_loss"]
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

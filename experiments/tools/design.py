@@ -215,8 +215,8 @@ def smoke(sweep: Sweep) -> Sweep:
     )
 
 
-def load(named: str) -> tuple[str, Sweep]:
-    """The sweep that a file describes: (its name, the sweep).
+def load(named: str) -> tuple[str, Sweep, tuple[str, ...]]:
+    """The sweep that a file describes: (its name, the sweep, the file's own presets).
 
     Args:
       named: "experiments/<name>.py", or any such file, with :<preset> behind it: "smoke", or
@@ -231,18 +231,17 @@ def load(named: str) -> tuple[str, Sweep]:
     found = runpy.run_path(path)
     if not isinstance(found.get("SWEEP"), Sweep):
         raise UserError(f"--sweep={named}: {path} has no SWEEP; there are {_shipped()}")
-    presets = {"": found["SWEEP"], **found.get("PRESETS", {})}
+    own = found.get("PRESETS", {})
+    presets = {"": found["SWEEP"], **own}
     if preset == SMOKE:
         sweep = smoke(found["SWEEP"])
     elif preset in presets:
         sweep = presets[preset]
     else:
         raise UserError(
-            f"--sweep={named}: there is no preset {preset!r}, but "
-            f"{', '.join([*filter(None, presets), SMOKE])}"
+            f"--sweep={named}: there is no preset {preset!r}, but {', '.join([*own, SMOKE])}"
         )
-    name = "_".join(filter(None, (Path(path).stem, preset)))
-    return name, sweep
+    return "_".join(filter(None, (Path(path).stem, preset))), sweep, tuple(own)
 
 
 def shipped() -> list[Path]:

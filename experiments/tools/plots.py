@@ -62,9 +62,9 @@ def draw_curves(sweep: Sweep, results: Sequence[Result], metric: str):
     plot = curves.figure(max(6.0, 3.2 * columns), 0.8 + (3.6 if len(drawn) == 1 else 2.6) * rows)
     grid = plot.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes, (title, lines) in zip(grid.flat, drawn.items(), strict=False):
-        for label, cell, colour in lines:
-            style = {"color": colour} if colour else {"color": axes._get_lines.get_next_color()}
-            curves.draw(axes, by_cell.get(cell.label, []), label=label, **style)
+        for i, (label, cell, colour) in enumerate(lines):
+            own = by_cell.get(cell.label, [])
+            curves.draw(axes, own, label=label, color=colour or f"C{i}")
         axes.set_title(title, fontsize="medium")
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
