@@ -11,27 +11,16 @@ by heart (Karras et al. 2020, arXiv:2006.06676, figure 1). The preset `short` is
 """
 
 from configs.ada import KERAS
-from experiments.tools.design import Sweep, axis, product
+from experiments.tools.design import Sweep, axis, length, product
 
 # Where ADA's own p ends on a few hundred images is not known beforehand; a choice.
 FIXED_P = 0.2
 SIZES = {"100": 100, "200": 200, "400": 400, "800": 800, "all": 0}
 
-
-def fixed(steps: int) -> dict:
-    every = steps // 10
-    return {
-        "total_steps": steps,
-        "eval_every": every,
-        "sample_every": every,
-        "checkpoint_every": every,
-    }
-
-
 SWEEP = Sweep(
     question="From how many training images on does augmenting the discriminator's images help?",
     base="configs/ada.py",
-    fixed=fixed(3_000),
+    fixed=length(3_000, evaluations=10),
     cells=product(
         axis("images", {name: {"data.num_examples": n} for name, n in SIZES.items()}),
         axis(
@@ -53,4 +42,4 @@ SWEEP = Sweep(
     baseline={"policy": "none"},
     also=("d_real_gap", "aug_p"),
 )
-PRESETS = {"short": SWEEP._replace(fixed=fixed(1_000))}
+PRESETS = {"short": SWEEP._replace(fixed=length(1_000, evaluations=10))}

@@ -6,17 +6,12 @@ DCGAN on the embedded digits. Where there is BatchNorm, reals and fakes go throu
 with their own statistics, or in one batch (Radford et al. 2015 leave it out of the first stage).
 """
 
-from experiments.tools.design import Sweep, axis, chain, product
+from experiments.tools.design import KID, Sweep, axis, chain, product
 
 SWEEP = Sweep(
     question="Should the discriminator have BatchNorm, and over which images?",
     base="configs/dcgan.py",
-    fixed={
-        "log_every": 10,
-        "evaluation.metrics": ("kid",),
-        "evaluation.best": "kid_efflite0",
-        "evaluation.num_samples": 500,
-    },
+    fixed={**KID, "log_every": 10},
     cells=chain(
         product(axis("discriminator.batch_norm", ["none"]), axis("d_batches", ["separate"])),
         product(

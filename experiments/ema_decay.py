@@ -8,26 +8,19 @@ the same in all cells of a seed: only what is sampled differs, and with decay 0 
 generator as it is (averages: Karras et al. 2017; Yazici et al. 2018, arXiv:1806.04498).
 """
 
-from experiments.tools.design import Sweep, axis
+from experiments.tools.design import KID, Sweep, axis, length
 
 SWEEP = Sweep(
     question="Does averaging the generator's parameters help, and over how many steps?",
     base="configs/dcgan.py",
-    fixed={
-        "log_every": 10,
-        "evaluation.metrics": ("kid",),
-        "evaluation.best": "kid_efflite0",
-        "evaluation.num_samples": 500,
-    },
+    fixed={**KID, "log_every": 10},
     cells=axis("ema.decay", [0.0, 0.9, 0.99, 0.999]),
     metric="kid_efflite0",
     baseline={"ema.decay": "0.0"},
 )
 SHORT = {
-    "total_steps": 500,
-    "eval_every": 100,
+    **length(500, evaluations=5),
     "sample_every": 500,
-    "checkpoint_every": 100,
     "evaluation.num_samples": 200,
 }
 PRESETS = {"cgan": SWEEP._replace(base="configs/cgan.py", fixed={**SWEEP.fixed, **SHORT})}

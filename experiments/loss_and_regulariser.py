@@ -8,7 +8,7 @@ who found that the loss matters less than the regulariser and the tuning of both
 tuned: what a cell shows is the loss at the defaults of DCGAN.)
 """
 
-from experiments.tools.design import Sweep, axis, product
+from experiments.tools.design import KID, Sweep, axis, product
 from ganjax.losses import LOSSES
 
 SWEEP = Sweep(
@@ -17,9 +17,7 @@ SWEEP = Sweep(
     fixed={
         "discriminator.batch_norm": "none",
         "log_every": 10,
-        "evaluation.metrics": ("kid",),
-        "evaluation.best": "kid_efflite0",
-        "evaluation.num_samples": 500,
+        **KID,
     },
     cells=product(
         axis("loss", list(LOSSES)),

@@ -6,33 +6,20 @@ WGAN-GP on the embedded digits. All cells update the critic as often, and so see
 and take about as long: the more updates of the critic a step, the fewer steps.
 """
 
-from experiments.tools.design import Sweep, axis, product
+from experiments.tools.design import KID, Sweep, axis, length, product
 
 CRITIC_UPDATES = 4_500
-EVALUATIONS = 15
 
 
 def n_critic(n: int) -> dict:
-    steps = CRITIC_UPDATES // n
-    every = steps // EVALUATIONS
-    return {
-        "n_critic": n,
-        "total_steps": steps,
-        "eval_every": every,
-        "sample_every": every,
-        "checkpoint_every": every,
-    }
+    return {"n_critic": n, **length(CRITIC_UPDATES // n, evaluations=15)}
 
 
 SWEEP = Sweep(
     question="For as many images, how should critic and generator share the updates, and how "
     "strongly should the critic's gradient be held?",
     base="configs/wgan_gp.py",
-    fixed={
-        "evaluation.metrics": ("kid",),
-        "evaluation.best": "kid_efflite0",
-        "evaluation.num_samples": 500,
-    },
+    fixed=KID,
     cells=product(
         axis("n_critic", {str(n): n_critic(n) for n in (1, 3, 5)}),
         axis("penalty.weight", [0.1, 1.0, 10.0, 100.0]),

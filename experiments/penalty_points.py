@@ -6,16 +6,12 @@ WGAN-GP on the embedded digits. The paper (Gulrajani et al. 2017) draws alpha ~ 
 interpolates; alpha ~ N(0, 1), of widespread tutorials, extrapolates half of the time.
 """
 
-from experiments.tools.design import Sweep, axis
+from experiments.tools.design import KID, Sweep, axis
 
 SWEEP = Sweep(
     question="Does it matter that the penalty's points lie between reals and fakes?",
     base="configs/wgan_gp.py",
-    fixed={
-        "evaluation.metrics": ("kid",),
-        "evaluation.best": "kid_efflite0",
-        "evaluation.num_samples": 500,
-    },
+    fixed=KID,
     cells=axis("penalty.points", ["uniform", "normal"]),
     metric="kid_efflite0",
     baseline={"penalty.points": "uniform"},

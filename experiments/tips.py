@@ -8,7 +8,7 @@ loss a bound on D and no controller that watches D's signs.
 """
 
 from configs.ada import KERAS
-from experiments.tools.design import Sweep, axis
+from experiments.tools.design import Sweep, axis, length
 
 ADA = {**KERAS, "measure_leaks": False}
 PLAIN = {"policy": "none"}
@@ -84,13 +84,7 @@ SWITCHES = {
 SWEEP = Sweep(
     question="Which of the usual tips help, each alone, a small GAN on few images?",
     base="configs/ada.py",
-    fixed={
-        "augment": ADA,
-        "total_steps": 1_000,
-        "eval_every": 100,
-        "sample_every": 100,
-        "checkpoint_every": 100,
-    },
+    fixed={"augment": ADA, **length(1_000, evaluations=10)},
     cells=axis("switch", SWITCHES),
     metric="kid_efflite0",
     baseline={"switch": "default"},

@@ -6,17 +6,12 @@ DCGAN on the embedded digits; the checkerboards of the former are what Odena et 
 (distill.pub/2016/deconv-checkerboard) found.
 """
 
-from experiments.tools.design import Sweep, axis
+from experiments.tools.design import KID, Sweep, axis
 
 SWEEP = Sweep(
     question="Does the generator do better by transposed convolutions, or by upsampling first?",
     base="configs/dcgan.py",
-    fixed={
-        "log_every": 10,
-        "evaluation.metrics": ("kid",),
-        "evaluation.best": "kid_efflite0",
-        "evaluation.num_samples": 500,
-    },
+    fixed={**KID, "log_every": 10},
     cells=axis("generator.upsample", ["transpose", "nearest"]),
     metric="kid_efflite0",
     baseline={"generator.upsample": "transpose"},

@@ -25,6 +25,12 @@ SMALL = {
     "checkpoint_every": 1,
     "evaluation.num_samples": 8,
 }
+# Overrides of a config that measures nothing by itself.
+KID = {
+    "evaluation.metrics": ("kid",),
+    "evaluation.best": "kid_efflite0",
+    "evaluation.num_samples": 500,
+}
 
 
 class Cell(NamedTuple):
@@ -135,6 +141,13 @@ def _merge(cells: Sequence[Cell]) -> Cell:
                     raise UserError(f"{other} and {field} are both set in a cell; set one")
         merged = Cell(merged.levels | cell.levels, merged.overrides | cell.overrides)
     return merged
+
+
+def length(steps: int, evaluations: int) -> dict[str, int]:
+    """Overrides: a run of as many steps, evaluated, pictured and saved as often."""
+    every = steps // evaluations
+    names = ("eval_every", "sample_every", "checkpoint_every")
+    return {"total_steps": steps} | dict.fromkeys(names, every)
 
 
 def override(config: dict, overrides: Mapping[str, Any], of: str) -> None:
