@@ -38,7 +38,7 @@ def train(sweep, out):
 )
 def test_a_shipped_sweep_is_trained_and_reported(path, tmp_path):
     name, sweep, _ = design.load(f"{path}:smoke")
-    with tfds.testing.mock_data(num_examples=40):
+    with tfds.testing.mock_data(num_examples=200):
         train(sweep, tmp_path)
     table = report(name, sweep, tmp_path, command="the command")
     rows = results.table(sweep, results.read(sweep, runs.plan(sweep, tmp_path)))
@@ -170,14 +170,14 @@ SWEEP = Sweep(
     question="Does it go on?",
     base="configs/cgan.py",
     fixed={
-        "total_steps": 400,
+        "total_steps": 1_500,
         "batch_size": 16,
         "generator.widths": (8, 8),
         "discriminator.widths": (8, 8),
         "log_every": 1,
-        "eval_every": 100,
-        "sample_every": 400,
-        "checkpoint_every": 20,
+        "eval_every": 500,
+        "sample_every": 1_500,
+        "checkpoint_every": 50,
         "evaluation.log_likelihood": 20,
         "evaluation.best": "val_log_likelihood",
     },
@@ -235,7 +235,7 @@ def test_a_sweep_that_is_stopped_goes_on(tmp_path):
     assert "cell diverges, seed 0: diverged at step" in output
     assert "cell fails, seed 0: failed at step 0: config.data.source" in output
     steps = [row["step"] for row in runs.metrics(plain.folder) if "g_loss" in row]
-    assert steps == list(range(1, 401))
+    assert steps == list(range(1, 1_501))
     first, ended, second, last = attempts.read(plain.folder)
     assert [first["event"], ended["outcome"]] == ["begin", "stopped"]
     assert [second["event"], last["outcome"]] == ["begin", "finished"]
@@ -249,6 +249,6 @@ def test_a_sweep_that_is_stopped_goes_on(tmp_path):
     assert len(attempts.read(plain.folder)) == 4
     dry = subprocess.run([*command, "--executor=dry"], cwd=ROOT, capture_output=True, text=True)
     assert dry.returncode == 0
-    assert json.loads((plain.folder / "config.json").read_text())["total_steps"] == 400
+    assert json.loads((plain.folder / "config.json").read_text())["total_steps"] == 1_500
     for run in runs.plan(sweep, out):
         assert f"{run.hash}  {runs.progress(run).state}" in dry.stdout
