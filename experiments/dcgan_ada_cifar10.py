@@ -11,7 +11,7 @@ FIDs are of 50,000 against the training images and are not comparable.
 """
 
 from configs.ada import ADA
-from experiments.tools.design import Sweep, axis, product
+from experiments.tools.design import Sweep, axis, product, smoke
 
 SWEEP = Sweep(
     question="What does ADA do for DCGAN on 100, 20 and 10 % of CIFAR-10?",
@@ -30,6 +30,14 @@ SWEEP = Sweep(
     metric="fid_inception",
     baseline={"augmentation": "none"},
     also=("kid_inception", "d_real_gap", "aug_p"),
-    # Inception's weights must be fetched; efflite0's come with ganjax.
-    smoke={"evaluation.features": "efflite0", "evaluation.best": "fid_efflite0"},
 )
+# Inception's weights must be fetched; efflite0's come with ganjax.
+SMALLEST = smoke(
+    SWEEP,
+    {
+        "evaluation.features": "efflite0",
+        "evaluation.metrics": ("kid",),
+        "evaluation.best": "kid_efflite0",
+    },
+)
+PRESETS = {"smoke": SMALLEST._replace(metric="kid_efflite0", also=("d_real_gap",))}

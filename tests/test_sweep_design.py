@@ -71,7 +71,10 @@ def test_cells_that_do_not_go_together(make, message):
             {"cells": axis("n_critik", [1, 2])},
             "configs/wgan_gp.py has no such field; did",
         ),
-        ({"cells": axis("emma.decay", [0.0])}, "configs/wgan_gp.py has no group emma"),
+        (
+            {"cells": axis("emma.decay", [0.0]), "baseline": {}},
+            "configs/wgan_gp.py has no group emma",
+        ),
         ({"cells": axis("n_critic", [3, 0])}, "cell n_critic 0: config.n_critic=0: should be"),
         (
             {"fixed": {}},
@@ -123,7 +126,7 @@ def test_a_sweep_file_that_is_not_there(tmp_path):
     (tmp_path / "empty.py").write_text("")
     with pytest.raises(UserError, match="has no SWEEP"):
         design.load(str(tmp_path / "empty.py"))
-    with pytest.raises(UserError, match="no preset 'long', but short, smoke"):
+    with pytest.raises(UserError, match="no preset 'long', but smoke, short"):
         design.load(str(ROOT / "experiments" / "ada_by_data_size.py:long"))
 
 

@@ -64,7 +64,6 @@ class Sweep(NamedTuple):
       seeds: how many; they are 0, 1, ...
       also: other metrics to be shown: any of metrics.jsonl, or one of
         `ganjax.curves.DERIVED`.
-      smoke: overrides, beyond `SMALL`, of its smallest form.
       last: overrides of all cells, after their own.
     """
 
@@ -76,7 +75,6 @@ class Sweep(NamedTuple):
     fixed: Mapping[str, Any] = {}
     seeds: int = 3
     also: Sequence[str] = ()
-    smoke: Mapping[str, Any] = {}
     last: Mapping[str, Any] = {}
 
 
@@ -217,14 +215,19 @@ def baseline_of(sweep: Sweep, cell: Cell) -> Cell | None:
     raise UserError(f"sweep.baseline={dict(sweep.baseline)}: no cell has {levels}")
 
 
-def smoke(sweep: Sweep) -> Sweep:
-    """The same with its last cell that has a baseline, and that, tiny; one seed."""
+def smoke(sweep: Sweep, overrides: Mapping[str, Any] | None = None) -> Sweep:
+    """The same with its last cell that has a baseline, and that; one seed, two steps at 8x8.
+
+    Args:
+      sweep: whose smallest form.
+      overrides: of all cells, beyond what makes them small.
+    """
     last = [cell for cell in sweep.cells if baseline_of(sweep, cell) is not None][-1]
     chosen = [last, baseline_of(sweep, last)]
     return sweep._replace(
         cells=[cell for cell in sweep.cells if cell in chosen],
         seeds=1,
-        last={**SMALL, **sweep.smoke},
+        last={**SMALL, **(overrides or {})},
     )
 
 
@@ -232,8 +235,8 @@ def load(named: str) -> tuple[str, Sweep, tuple[str, ...]]:
     """The sweep that a file describes: (its name, the sweep, the file's own presets).
 
     Args:
-      named: "experiments/<name>.py", or any such file, with :<preset> behind it: "smoke", or
-        one of the file's PRESETS.
+      named: "experiments/<name>.py", or any such file, with :<preset> behind it: one of the
+        file's PRESETS, or "smoke".
 
     Raises:
       UserError: there is no such file or preset, or it describes no sweep.
@@ -245,16 +248,14 @@ def load(named: str) -> tuple[str, Sweep, tuple[str, ...]]:
     if not isinstance(found.get("SWEEP"), Sweep):
         raise UserError(f"--sweep={named}: {path} has no SWEEP; there are {_shipped()}")
     own = found.get("PRESETS", {})
-    presets = {"": found["SWEEP"], **own}
-    if preset == SMOKE:
-        sweep = smoke(found["SWEEP"])
-    elif preset in presets:
-        sweep = presets[preset]
-    else:
+    presets = {"": found["SWEEP"], SMOKE: smoke(found["SWEEP"]), **own}
+    if preset not in presets:
         raise UserError(
-            f"--sweep={named}: there is no preset {preset!r}, but {', '.join([*own, SMOKE])}"
+            f"--sweep={named}: there is no preset {preset!r}, but "
+            f"{', '.join(filter(None, presets))}"
         )
-    return "_".join(filter(None, (Path(path).stem, preset))), sweep, tuple(own)
+    name = "_".join(filter(None, (Path(path).stem, preset)))
+    return name, presets[preset], tuple(own)
 
 
 def shipped() -> list[Path]:
