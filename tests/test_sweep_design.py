@@ -68,7 +68,7 @@ def test_cells_that_do_not_go_together(make, message):
     ("own", "message"),
     [
         (
-            {"cells": axis("n_critik", [1, 2])},
+            {"cells": axis("n_critik", [1, 2]), "baseline": {}},
             "configs/wgan_gp.py has no such field; did",
         ),
         (
