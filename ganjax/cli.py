@@ -1,5 +1,6 @@
 """What the command-line tools share: flags, and errors as one line."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ def run(
     required: str | None = None,
     check: Callable[[list[str]], None] = lambda argv: None,
     commands: Sequence[str] = (),
+    positional: bool = False,
 ) -> None:
     """`absl.app.run`, but what a user did wrong ends in one line and exit code 2.
 
@@ -34,6 +36,7 @@ def run(
       required: the flag that must be given, if there is one.
       check: looks at the arguments before they are parsed; may raise UserError.
       commands: words of which one may be given, and comes to `main` behind its name.
+      positional: whether any other words may be, and come there too.
     """
 
     def parse(argv):
@@ -53,7 +56,7 @@ def run(
             if words[0] not in commands:
                 _fail(f"{words[0]!r} is no command: there are {', '.join(commands)}")
             words = words[1:]
-        if words:
+        if words and not positional:
             _fail(f"{words[0]!r} is no flag; flags begin with --")
         if missing:
             _fail(f"--{required} is missing")
@@ -71,6 +74,15 @@ def run(
     signals.quit_at_once("it had not begun")
     define_flags()
     app.run(guarded, flags_parser=parse)
+
+
+def cache_compilations() -> None:
+    """A resumed or repeated run need not compile again."""
+    import jax
+    import platformdirs
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", platformdirs.user_cache_dir("ganjax"))
 
 
 def define_config() -> None:

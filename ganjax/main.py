@@ -1,6 +1,5 @@
 """`python -m ganjax.main --config=configs/<name>.py[:<preset>]`: trains, or goes on training."""
 
-import os
 from pathlib import Path
 
 from absl import flags
@@ -26,14 +25,9 @@ def main(argv: list[str]) -> None:
     """Trains what the flags name."""
     del argv
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
-    import jax
-    import platformdirs
-
     from ganjax.train import train
 
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        # A resumed or repeated run need not compile again.
-        jax.config.update("jax_compilation_cache_dir", platformdirs.user_cache_dir("ganjax"))
+    cli.cache_compilations()
     named = config_flags.get_config_filename(flags.FLAGS["config"])
     folder = flags.FLAGS.workdir
     if folder == "":

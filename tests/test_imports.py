@@ -16,12 +16,12 @@ LAYERS = [
     ["state", "algorithms"],
     ["step", "sampling", "data", "sharding", "checkpoint", "writer"],
     ["workdir", "neighbours", "evaluation", "leaks", "report"],
-    ["train", "trained"],
+    ["train", "trained", "curves"],
     ["pictures", "image_sets"],
     ["comparison"],
     ["sample", "evaluate"],
     ["cli"],
-    ["main", "data.prepare", "data.show"],
+    ["main", "compare", "data.prepare", "data.show"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Run as commands and imported as functions.

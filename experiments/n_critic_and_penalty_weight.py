@@ -1,0 +1,30 @@
+"""How often the critic is updated for each update of the generator, and how strong its penalty is.
+
+    python -m experiments.sweep --sweep=experiments/n_critic_and_penalty_weight.py
+
+WGAN-GP on the embedded digits. All cells update the critic as often, and so see as many images
+and take about as long: the more updates of the critic a step, the fewer steps.
+"""
+
+from experiments.tools.design import KID, Sweep, axis, length, product
+
+CRITIC_UPDATES = 4_500
+
+
+def n_critic(n: int) -> dict:
+    return {"n_critic": n, **length(CRITIC_UPDATES // n, evaluations=15)}
+
+
+SWEEP = Sweep(
+    question="For as many images, how should critic and generator share the updates, and how "
+    "strongly should the critic's gradient be held?",
+    base="configs/wgan_gp.py",
+    fixed=KID,
+    cells=product(
+        axis("n_critic", {str(n): n_critic(n) for n in (1, 3, 5)}),
+        axis("penalty.weight", [0.1, 1.0, 10.0, 100.0]),
+    ),
+    metric="kid_efflite0",
+    baseline={"n_critic": "5", "penalty.weight": "10.0"},
+    also=("c_wass_loss",),
+)

@@ -1,0 +1,130 @@
+"""`python -m experiments.report --sweep=experiments/<name>.py[:<preset>]`: what came of a sweep.
+
+    python -m experiments.report --sweep=experiments/ema_decay.py
+    python -m experiments.report --sweep=experiments/ada_by_data_size.py --out=runs/elsewhere
+
+Writes <out>/report/: index.html, a page that needs nothing but itself; curves_<metric>.png and
+.svg; samples.png; table.md. While runs are still going it shows what there is.
+(pip install 'ganjax[experiments]')
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from absl import flags
+
+from ganjax import cli
+from ganjax.errors import UserError
+
+FOLDER = "report"
+# Pixels that a grid of samples is shown wide, at least.
+WIDE = 320
+
+
+def define_flags() -> None:
+    """Defines this command's flags."""
+    flags.DEFINE_string(
+        "sweep", None, "A file of experiments/, with :smoke or another preset behind it if wanted."
+    )
+    flags.DEFINE_string("out", None, "The folder of its runs; by default runs/<sweep>.")
+
+
+def main(argv: list[str]) -> None:
+    """Writes the report of the sweep that the flags name."""
+    del argv
+    values = flags.FLAGS
+    try:
+        import jinja2  # noqa: F401
+    except ImportError:
+        raise UserError("jinja2 is missing: pip install 'ganjax[experiments]'") from None
+    import jax
+
+    from experiments.tools import design
+
+    # Accelerators, and their memory, may be the runs'.
+    jax.config.update("jax_platforms", "cpu")
+    name, sweep, _ = design.load(values.sweep)
+    out = Path(values.out or Path("runs") / name)
+    if not out.is_dir():
+        raise UserError(
+            f"{out}: there is no such folder; set --out to that of the runs, or train them: "
+            f"python -m experiments.sweep --sweep={values.sweep}"
+        )
+    text = report(name, sweep, out, command=f"python -m experiments.sweep --sweep={values.sweep}")
+    print(text)
+    print(out / FOLDER / "index.html")
+
+
+def report(name: str, sweep, out: Path, command: str) -> str:
+    """Writes a sweep's report, and returns its table as Markdown.
+
+    Args:
+      name: of the sweep.
+      sweep: a `design.Sweep`.
+      out: the folder of its runs.
+      command: that trains it.
+
+    Raises:
+      UserError: a cell's config cannot be run, or matplotlib is not installed.
+    """
+    from experiments.tools import design, page, plots, results, runs
+    from ganjax import curves, images
+    from ganjax.metrics import figures
+
+    found = results.read(sweep, runs.plan(sweep, out))
+    folder = out / FOLDER
+    (folder / "samples").mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for metric in (sweep.metric, *sweep.also):
+        plot = plots.draw_curves(sweep, found, metric)
+        if plot is not None:
+            for suffix in (".png", ".svg"):
+                curves.save(folder / f"curves_{metric}{suffix}", plot)
+            drawn.append(page.picture(folder / f"curves_{metric}.svg", metric))
+    shown, sheet = [], []
+    for best in results.best_runs(sweep, found):
+        made = plots.sample(best, folder / "samples")
+        if made is not None:
+            path, step = made
+            value = results.best_value(best, sweep.metric)
+            label, width = best.run.cell.label, plots.size(path)[0]
+            caption = f"{sweep.metric} {value:.4g}, seed {best.run.seed}, step {step}"
+            shown.append(page.picture(path, label, caption, width * -(-WIDE // width)))
+            sheet.append((path, label))
+    if sheet:
+        images.save_png(folder / "samples.png", plots.sheet(*zip(*sheet, strict=True)))
+    cells = page.cells_table(sweep, results.table(sweep, found))
+    counts = {}
+    for each in found:
+        counts[each.progress.state] = counts.get(each.progress.state, 0) + 1
+    better = "more" if figures.sign(sweep.metric) > 0 else "less"
+    html = page.html(
+        name=name,
+        question=sweep.question,
+        state=", ".join(f"{n} runs {state}" for state, n in counts.items()),
+        better=f"Compared by {sweep.metric}: {better} is better",
+        written=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        metric=sweep.metric,
+        baseline=", ".join(f"{axis} {level}" for axis, level in sweep.baseline.items()),
+        cells=cells,
+        curves=drawn,
+        samples=shown,
+        base=sweep.base,
+        fields=page.fields_table(sweep),
+        config=json.dumps(design.base_config(sweep), indent=1),
+        runs=page.runs_table(sweep, found),
+        environments=page.environments_table(found),
+        command=command,
+    )
+    text = page.markdown(cells)
+    for path, content in ((folder / "index.html", html), (folder / "table.md", text)):
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text(content, encoding="utf-8")
+        os.replace(temporary, path)
+    return text
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags, required="sweep")

@@ -1,0 +1,117 @@
+"""`python -m experiments.sweep --sweep=experiments/<name>.py[:<preset>]`: trains what it describes.
+
+    python -m experiments.sweep --sweep=experiments/ema_decay.py --executor=dry
+    python -m experiments.sweep --sweep=experiments/ema_decay.py
+    python -m experiments.sweep --sweep=experiments/ema_decay.py:smoke     # minutes
+    python -m experiments.sweep --sweep=experiments/dcgan_ada_cifar10.py --executor=slurm \\
+        --slurm=partition=gpu,gpus_per_node=1,cpus_per_task=8,time=1440,array_parallelism=16
+
+The same command goes on with what was stopped or killed, tries again what failed, and leaves
+what is finished or has diverged: a run is known by a hash of its config. `experiments.report`
+shows what came of it, also while it runs. (pip install 'ganjax[experiments]')
+"""
+
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from ganjax import cli
+from ganjax.errors import UserError
+
+
+def define_flags() -> None:
+    """Defines this command's flags."""
+    flags.DEFINE_string(
+        "sweep", None, "A file of experiments/, with :smoke or another preset behind it if wanted."
+    )
+    flags.DEFINE_enum(
+        "executor",
+        "local",
+        ["local", "slurm", "dry"],
+        "local: on this machine, until all is done; slurm: queued, not waited for; dry: every "
+        "config is checked, and nothing trained.",
+    )
+    flags.DEFINE_string("out", None, "The folder of its runs; by default runs/<sweep>.")
+    flags.DEFINE_integer(
+        "jobs",
+        None,
+        "local: runs at once; by default one a GPU, or without any one a core.",
+        lower_bound=1,
+    )
+    flags.DEFINE_list(
+        "slurm", [], "slurm: parameters of submitit's executor, name=value with commas between."
+    )
+
+
+def main(argv: list[str]) -> None:
+    """Trains what the flags name."""
+    del argv
+    values = flags.FLAGS
+    for flag, owner in (("jobs", "local"), ("slurm", "slurm")):
+        if values[flag].present and values.executor != owner:
+            raise UserError(f"--{flag} is a flag of --executor={owner}; leave it out")
+    parameters = dict(_parameter(each) for each in values.slurm)
+    try:
+        import submitit  # noqa: F401
+        from rich.console import Console
+        from rich.live import Live
+    except ImportError as error:
+        raise UserError(f"{error.name} is missing: pip install 'ganjax[experiments]'") from None
+
+    import jax
+
+    from experiments.tools import design, jobs, runs
+    from experiments.tools.board import Board
+
+    # This process only plans: accelerators, and their memory, are for the jobs.
+    jax.config.update("jax_platforms", "cpu")
+
+    name, sweep, _ = design.load(values.sweep)
+    out = Path(values.out or Path("runs") / name)
+    planned = runs.plan(sweep, out)
+    board = Board(sweep, planned)
+    # What is no terminal, such as a file, takes lines of any length.
+    console = Console() if Console().is_terminal else Console(width=200)
+    console.print(f"{sweep.question}\n", highlight=False)
+    waiting = [run for run in planned if board.progress(run).state not in runs.OVER]
+    if values.executor == "slurm":
+        waiting = [run for run in waiting if not jobs.is_queued(run)]
+        for run, job in jobs.submit_to_slurm(out, waiting, parameters) if waiting else []:
+            console.print(f"{run.label}: job {job}", highlight=False)
+    elif values.executor == "local":
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+
+            def look():
+                if console.is_terminal and board.is_due():
+                    live.update(board.table(), refresh=True)
+
+            def say(line):
+                console.print(line, highlight=False, soft_wrap=True)
+
+            jobs.run_locally(out, waiting, jobs.places(values.jobs), say, look)
+    else:
+        for run in planned:
+            console.print(
+                f"{run.hash}  {board.progress(run).state:9} {run.label}: {run.folder}",
+                highlight=False,
+                soft_wrap=True,
+            )
+    console.print(board.table())
+    for line in board.failures():
+        console.print(line, highlight=False, soft_wrap=True)
+    if values.executor == "local":
+        left = [run for run in planned if board.progress(run).state not in runs.OVER]
+        if left:
+            raise SystemExit(1)
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--slurm={text}: write name=value, such as partition=gpu")
+    return name, int(value) if value.isdecimal() else value
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags, required="sweep")

@@ -1,0 +1,1 @@
+"""What the sweeps of experiments/ share: their design, their runs, their reports."""

@@ -1,0 +1,119 @@
+"""attempts.jsonl of a run's folder: when, where and of which revision it was trained.
+
+A run may take several attempts, each of which is a line as it begins and, unless it was
+killed, a line as it ends.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from experiments.tools.design import ROOT
+
+FILE = "attempts.jsonl"
+PACKAGES = ("ganjax", "jax", "jaxlib", "flax", "optax", "numpy")
+
+
+@contextlib.contextmanager
+def recorded(folder: Path, total_steps: int) -> Iterator[None]:
+    """Writes down an attempt: its environment, and how it ended.
+
+    Args:
+      folder: the run's; made if it does not exist.
+      total_steps: that the attempt aims at.
+    """
+    from ganjax.report import NonFiniteError
+
+    folder.mkdir(parents=True, exist_ok=True)
+    _append(folder, {"event": "begin", "time": time.time(), "pid": os.getpid(), **environment()})
+    error, outcome = "", "finished"
+    try:
+        yield
+    except BaseException as raised:
+        # Interrupted, and what submitit raises at Slurm's time limit, are SystemExit.
+        stopped = isinstance(raised, SystemExit | KeyboardInterrupt)
+        diverged = isinstance(raised, NonFiniteError)
+        outcome = "stopped" if stopped else "diverged" if diverged else "failed"
+        error = (str(raised).strip() or type(raised).__name__).splitlines()[-1]
+        raise
+    finally:
+        end = {"outcome": outcome, "error": error, "total_steps": total_steps}
+        _append(folder, {"event": "end", "time": time.time(), **end})
+
+
+def read(folder: Path) -> list[dict]:
+    """The lines of a run's attempts, in order; what a kill cut short is passed over."""
+    path, found = folder / FILE, []
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                found.append(json.loads(line))
+    return found
+
+
+def last(folder: Path) -> dict:
+    """The last line, {} without any."""
+    return next(reversed(read(folder)), {})
+
+
+def wall_time(folder: Path) -> float | None:
+    """Seconds from the first to the last that each attempt wrote, summed; None before any.
+
+    Of TensorBoard's files, since a killed attempt wrote no end: there is one of each attempt,
+    which has its beginning in its name.
+    """
+    spans = []
+    for path in (folder / "tensorboard").glob("events.out.tfevents.*"):
+        begun = path.name.split(".")[3]
+        if begun.isdigit():
+            spans.append(max(0.0, path.stat().st_mtime - int(begun)))
+    return sum(spans) if spans else None
+
+
+def environment() -> dict[str, object]:
+    """Machine, devices, versions and git revision of this process."""
+    import jax
+
+    device = jax.devices()[0]
+    return {
+        "revision": revision(),
+        "host": socket.gethostname(),
+        "devices": f"{jax.device_count()} x {device.device_kind}",
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "versions": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def revision() -> str:
+    """The git revision of the code, with "+" behind it where files differ; "" outside git."""
+    try:
+        head = _git("rev-parse", "--short=12", "HEAD")
+        return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _append(folder: Path, line: dict) -> None:
+    with (folder / FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")

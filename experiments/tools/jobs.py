@@ -1,0 +1,301 @@
+"""Runs as jobs of submitit: on this machine, as many at once as it has places, or on Slurm."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.tools import attempts, runs
+from experiments.tools.design import ROOT
+from experiments.tools.runs import Run
+from ganjax import signals, workdir
+from ganjax.config import ConfigError
+from ganjax.errors import UserError
+
+# Within the folder of a sweep's runs: what submitit writes, logs among it.
+FOLDER = "jobs"
+SECONDS = 1.0  # Between two looks at the jobs.
+A_YEAR = 60 * 24 * 365  # In minutes: a local job is never stopped for its length.
+
+
+class Place(NamedTuple):
+    """Where a local job runs.
+
+    Attributes:
+      cores: of the CPU that it keeps to.
+      device: the index of its GPU, None without one.
+    """
+
+    cores: tuple[int, ...]
+    device: int | None
+
+
+class Train:
+    """Trains one run. Slurm may stop it at its time limit and queue it again: it goes on."""
+
+    def __call__(
+        self, config: dict[str, Any], folder: Path, total_steps: int, place: Place | None
+    ) -> None:
+        # Before JAX is there: a signal ends the process; while it trains, it saves first.
+        signals.quit_at_once("it had not begun")
+        if place is not None:
+            # What is sent to the whole group is for the sweep, which tells each job once: a
+            # second signal would not let it save.
+            with contextlib.suppress(OSError):
+                os.setsid()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.NUMBERS)
+            if hasattr(os, "sched_setaffinity"):
+                os.sched_setaffinity(0, place.cores)
+        from ganjax import cli
+
+        cli.cache_compilations()
+        train(config, folder, total_steps)
+
+    def checkpoint(self, *arguments):
+        """What submitit queues instead of a job that ran out of time: the same job."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, *arguments)
+
+
+def train(config: dict[str, Any], folder: Path, total_steps: int) -> None:
+    """Trains one run in this process, and writes down the attempt."""
+    from ganjax.train import train
+
+    with attempts.recorded(folder, total_steps):
+        train(config, folder)
+
+
+def places(most: int | None = None) -> list[Place]:
+    """A place for each GPU, or without any for each core that this process may use.
+
+    A process of JAX takes all the cores that it is given, and several on the same ones wait
+    for each other: each place has its own. (A TPU's chips belong to one process: `most` = 1.)
+
+    Args:
+      most: at most so many; cores are shared among them.
+    """
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+    devices: list[int | None] = list(_gpus())
+    count = len(devices) or len(cores)
+    count = min(most or count, count)
+    shares = [tuple(cores[i::count]) or tuple(cores) for i in range(count)]
+    return [Place(share, devices[i] if devices else None) for i, share in enumerate(shares)]
+
+
+def run_locally(
+    out: Path,
+    waiting: Sequence[Run],
+    at: Sequence[Place],
+    say: Callable[[str], None],
+    look: Callable[[], None] = lambda: None,
+) -> None:
+    """Trains runs, one at each place at a time; returns when none is left.
+
+    Ctrl-C or SIGTERM lets what runs save its state, and returns; a second one does not wait.
+
+    Args:
+      out: the folder of the sweep's runs.
+      waiting: what is to be trained, in order. One that another process is training is waited
+        for.
+      at: the places.
+      say: called, with a line, whenever a run begins or ends.
+      look: called between.
+    """
+    import submitit
+
+    executor = submitit.LocalExecutor(out / FOLDER)
+    free, queue, busy = deque(at), deque(waiting), []
+    with _stopping() as stop, _importable():
+        while (queue and not stop.asked) or busy:
+            for each in [each for each in busy if each.job.done()]:
+                busy.remove(each)
+                free.append(each.place)
+                say(_outcome(each.run, each.job.paths.stdout))
+            for _ in range(min(len(free), len(queue)) if not stop.asked else 0):
+                run = queue.popleft()
+                if is_locked(run.folder):
+                    queue.append(run)
+                    continue
+                busy.append(_start(executor, run, free.popleft()))
+                say(f"{run.label}: begins, {busy[-1].job.paths.stdout}")
+            if stop.is_new():
+                say(f"stopping: {len(busy)} runs save what they have; again to wait no longer")
+            for i, each in enumerate(busy):
+                if each.told < stop.asked and _tell(each):
+                    busy[i] = each._replace(told=stop.asked)
+            look()
+            time.sleep(SECONDS)
+
+
+class _Job(NamedTuple):
+    """A job of submitit that trains a run at a place, since a time.
+
+    Attributes:
+      told: how often it was told to stop.
+    """
+
+    run: Run
+    job: Any
+    place: Place
+    since: float
+    told: int = 0
+
+
+def _start(executor, run: Run, place: Place) -> _Job:
+    device = () if place.device is None else (place.device,)
+    executor.update_parameters(
+        timeout_min=A_YEAR,
+        stderr_to_stdout=True,
+        gpus_per_node=len(device),
+        visible_gpus=device,
+    )
+    since = time.time()
+    # submitit's own process, which inherits this, would pass a group's signal on.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.NUMBERS)
+    try:
+        job = executor.submit(Train(), run.config, run.folder, run.checked.total_steps, place)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return _Job(run, job, place, since)
+
+
+def _tell(job: _Job) -> bool:
+    """Tells the process that trains to stop; False where it is not that far yet."""
+    line = attempts.last(job.run.folder)
+    if line.get("event") != "begin" or line["time"] < job.since:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(line["pid"], signal.SIGTERM)
+    return True
+
+
+def submit_to_slurm(
+    out: Path, waiting: Sequence[Run], parameters: dict[str, Any]
+) -> list[tuple[Run, str]]:
+    """Queues runs as one array, without waiting for them: (run, job's number) of each.
+
+    Args:
+      out: the folder of the sweep's runs, on a file system that the nodes share.
+      waiting: what is to be trained.
+      parameters: of `submitit.SlurmExecutor`, such as partition, time, gpus_per_node and
+        array_parallelism.
+
+    Raises:
+      UserError: there is no Slurm here, or no such parameter.
+    """
+    import submitit
+
+    if shutil.which("sbatch") is None:
+        raise UserError("--executor=slurm: there is no sbatch here; run it on a login node")
+    executor = submitit.SlurmExecutor(out / FOLDER, max_num_timeout=100)
+    try:
+        executor.update_parameters(**{"job_name": out.name, "stderr_to_stdout": True} | parameters)
+    except ValueError as error:
+        raise UserError(f"--slurm: {' '.join(str(error).split())}") from None
+    with _importable(), executor.batch():
+        jobs = [
+            executor.submit(Train(), run.config, run.folder, run.checked.total_steps, None)
+            for run in waiting
+        ]
+    queued = [(run, job.job_id) for run, job in zip(waiting, jobs, strict=True)]
+    for run, job in queued:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        (run.folder / JOB).write_text(job + "\n", encoding="utf-8")
+    return queued
+
+
+# Of a run's folder: the number of the job of Slurm that trains it.
+JOB = "slurm_job"
+
+
+def is_queued(run: Run) -> bool:
+    """Whether Slurm has the run's last job still waiting or running."""
+    path = run.folder / JOB
+    if not path.is_file() or shutil.which("squeue") is None:
+        return False
+    command = ["squeue", "--noheader", "--format=%T", f"--jobs={path.read_text().strip()}"]
+    # Of a job that is long gone it knows nothing, which is an error.
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return bool(found.stdout.strip())
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process is training in a folder."""
+    if not folder.is_dir():
+        return False
+    try:
+        with workdir.lock(folder):
+            return False
+    except ConfigError:
+        return True
+
+
+def _outcome(run: Run, log: Path) -> str:
+    """The line that is said of a run whose job has ended."""
+    found = runs.progress(run)
+    if found.state == runs.FINISHED:
+        return f"{run.label}: finished"
+    if found.error:
+        return f"{run.label}: {found.state}: {found.error}"
+    # Killed, or stopped before it could say why.
+    lines = log.read_text(errors="replace").split("\n") if log.is_file() else []
+    last = next((line for line in reversed(lines) if line.strip()), "it wrote nothing")
+    return f"{run.label}: stopped at step {found.step}: {last.strip()}"
+
+
+def _gpus() -> Iterator[int]:
+    """The indices of the GPUs that this process may use, without taking them as JAX would."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        yield from (int(index) for index in visible.split(",") if index.strip().isdigit())
+    elif shutil.which("nvidia-smi") is not None:
+        command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        yield from (int(line) for line in found.stdout.split() if line.isdigit())
+
+
+class _Stop:
+    """How often a signal asked to stop."""
+
+    def __init__(self):
+        self.asked = self._seen = 0
+
+    def ask(self, *_) -> None:
+        self.asked += 1
+
+    def is_new(self) -> bool:
+        """Whether it was asked since the last call."""
+        seen, self._seen = self._seen, self.asked
+        return seen < self.asked
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[_Stop]:
+    stop = _Stop()
+    before = {number: signal.signal(number, stop.ask) for number in signals.NUMBERS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _importable() -> Iterator[None]:
+    """Jobs can import `experiments`, wherever they are started."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), before)))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before

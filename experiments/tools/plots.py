@@ -1,0 +1,110 @@
+"""The curves of a sweep, and the samples of its cells."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from experiments.tools import design
+from experiments.tools.design import Cell, Sweep
+from experiments.tools.results import Result
+from ganjax import curves, images
+from ganjax.checkpoint import exist
+from ganjax.trained import Trained
+
+# Lines that can still be told apart in one panel.
+MOST_LINES = 8
+SAMPLES = 25
+GREY = "0.6"
+
+
+def panels(sweep: Sweep) -> dict[str, list[tuple[str, Cell, str | None]]]:
+    """What is drawn where: by title, the lines as (label, cell, colour or None for the next).
+
+    Of two axes or more, a panel each level of the first. Of one with many levels, a panel each,
+    beside the baseline.
+    """
+    axes = list(sweep.cells[0].levels)
+    if len(axes) > 1:
+        found = {}
+        for cell in sweep.cells:
+            first, *rest = cell.levels.items()
+            label = ", ".join(level for _, level in rest)
+            found.setdefault(f"{first[0]} {first[1]}", []).append((label, cell, None))
+        return found
+    if len(sweep.cells) <= MOST_LINES:
+        return {axes[0]: [(cell.levels[axes[0]], cell, None) for cell in sweep.cells]}
+    found = {}
+    for cell in sweep.cells:
+        baseline = design.baseline_of(sweep, cell)
+        if baseline is not None:
+            level = cell.levels[axes[0]]
+            found[level] = [
+                (baseline.levels[axes[0]], baseline, GREY),
+                (level, cell, "tab:blue"),
+            ]
+    return found
+
+
+def draw_curves(sweep: Sweep, results: Sequence[Result], metric: str):
+    """A metric against images seen: a matplotlib Figure, None where no run has it yet."""
+    by_cell = {}
+    for each in results:
+        if len(each.curves[metric].images):
+            by_cell.setdefault(each.run.cell.label, []).append(each.curves[metric])
+    if not by_cell:
+        return None
+    drawn = panels(sweep)
+    columns = min(len(drawn), 5)
+    rows = math.ceil(len(drawn) / columns)
+    plot = curves.figure(max(6.0, 3.2 * columns), 0.8 + (3.6 if len(drawn) == 1 else 2.6) * rows)
+    grid = plot.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes, (title, lines) in zip(grid.flat, drawn.items(), strict=False):
+        for i, (label, cell, colour) in enumerate(lines):
+            own = by_cell.get(cell.label, [])
+            curves.draw(axes, own, label=label, color=colour or f"C{i}")
+        axes.set_title(title, fontsize="medium")
+        axes.grid(alpha=0.3)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize="small")
+    for axes in list(grid.flat)[len(drawn) :]:
+        axes.set_visible(False)
+    for axes in grid[-1]:
+        axes.set_xlabel("images seen")
+    for axes in grid[:, 0]:
+        axes.set_ylabel(metric)
+    return plot
+
+
+def sample(result: Result, folder: Path) -> tuple[Path, int] | None:
+    """(a PNG of samples of a run's best checkpoint, its step); None before there is any.
+
+    Of the same latents in every run, and drawn once: what `folder` holds already is taken.
+    """
+    if not exist(result.run.folder):
+        return None
+    run = Trained(result.run.folder, "best")
+    path = folder / f"{result.run.hash}_step_{run.step}.png"
+    if not path.exists():
+        made = run.draw(*run.inputs(SAMPLES, seed=0))
+        images.save_png(path, images.grid(made, images.columns(SAMPLES, run.algorithm.num_classes)))
+    return path, run.step
+
+
+def size(path: Path) -> tuple[int, int]:
+    """Width and height of a picture."""
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def sheet(paths: Sequence[Path], labels: Sequence[str]) -> np.ndarray:
+    """Pictures side by side, a label above each: uint8 (H, W, 3)."""
+    opened = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+    height = max(each.shape[0] for each in opened)
+    width = max(each.shape[1] for each in opened)
+    cells = np.zeros((len(opened), height, width, 3), np.uint8)
+    for cell, each in zip(cells, opened, strict=True):
+        cell[: each.shape[0], : each.shape[1]] = each
+    return images.grid(images.captioned(cells, above=labels), min(5, len(cells)), gap=6)

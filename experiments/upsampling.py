@@ -1,0 +1,18 @@
+"""Transposed convolutions against nearest-neighbour upsampling and a convolution.
+
+    python -m experiments.sweep --sweep=experiments/upsampling.py
+
+DCGAN on the embedded digits; the checkerboards of the former are what Odena et al. 2016
+(distill.pub/2016/deconv-checkerboard) found.
+"""
+
+from experiments.tools.design import KID, Sweep, axis
+
+SWEEP = Sweep(
+    question="Does the generator do better by transposed convolutions, or by upsampling first?",
+    base="configs/dcgan.py",
+    fixed={**KID, "log_every": 10},
+    cells=axis("generator.upsample", ["transpose", "nearest"]),
+    metric="kid_efflite0",
+    baseline={"generator.upsample": "transpose"},
+)
