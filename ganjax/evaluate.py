@@ -24,13 +24,14 @@ from ganjax import cli
 from ganjax.errors import UserError
 
 # Flags that mean something to one of the two forms alone.
-OF_RUNS, OF_SETS = ("which", "num", "seed"), ("fit",)
+OF_RUNS, OF_SETS = ("which", "seed_index", "num", "seed"), ("fit",)
 
 
 def define_flags() -> None:
     """Defines this command's flags."""
     flags.DEFINE_string("workdir", None, "The run's folder.")
     flags.DEFINE_string("which", "best", cli.WHICH)
+    cli.define_seed_index()
     flags.DEFINE_string(
         "real", None, "Instead of a run: an .npz, a folder of images, or a data source."
     )
@@ -134,7 +135,7 @@ def _run(values, uses_network: bool):
     from ganjax.trained import Trained
 
     folder = Path(values.workdir)
-    run = Trained(folder, values.which, jax.local_devices())
+    run = Trained(folder, values.which, jax.local_devices(), values.seed_index)
     name = run.config.data.source
     split = values.split
     (other,) = (each for each in SPLITS if each != split)
@@ -143,9 +144,12 @@ def _run(values, uses_network: bool):
     num = values.num or real.count
     most = _most_others(values, training, num)
     more = of_source(f"{name} {other}", run.images_of(other), most)
-    fake = of_run(run, f"{folder} step {run.step} ({values.which})", num, values.seed)
-    seed = run.config.seed if values.seed is None else values.seed
+    several = run.config.num_seeds > 1
+    of = f" seed {run.seed}" if several else ""
+    fake = of_run(run, f"{folder} step {run.step} ({values.which}){of}", num, values.seed)
+    seed = run.seed if values.seed is None else values.seed
     file = f"step_{run.step:08d}_{split}_{num}_seed_{seed}"
+    file += f"_of_{run.seed}" if several else ""
     file += f"_{values.features}.json" if uses_network else ".json"
     return Sets(real, fake, more, training), folder / "evaluations" / file
 

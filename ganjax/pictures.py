@@ -185,7 +185,7 @@ def resolutions(run: Trained, num: int, seed: int | None = None, label: Sequence
     side = run.phase.image_size
     lower = [phase for phase in run.algorithm.phases if phase.image_size < side]
     sizes = [phase.image_size for phase in lower]
-    ends = [Trained(run.folder, which=str(phase.stop)) for phase in lower]
+    ends = [Trained(run.folder, str(phase.stop), seed_index=run.seed_index) for phase in lower]
     made = [grid(end, num, seed, label).arrays for end in ends]
     made.append(grid(run, num, seed, label).arrays)
     shown = {f"image_{one['image'].shape[1]}": one["image"] for one in made}
