@@ -76,6 +76,7 @@ def test_dispatches_end_where_something_is_due(done, size, cadences, expected):
 
 def test_a_run_in_dispatches_is_the_run_in_steps(tiny, tmp_path):
     """To the bit, with what is due between, and resumed from a step within a dispatch."""
+    tiny.n_critic = 1
     tiny.total_steps, tiny.sample_every, tiny.eval_every = 8, 5, 5
     tiny.checkpoint_every = 5
     one = train(tiny, tmp_path / "one")
