@@ -6,6 +6,9 @@ Whole runs of `python -m ganjax.main`, each in its own process: imports, compila
 evaluation and checkpoints included. The processes of single seeds share a compilation cache, as
 they do by default, so that only the first compiles; every ensemble begins with an empty one.
 Beside the time of all stand the images a second of the steps alone, as the runs log them.
+
+Four seeds of cgan, 100 steps, two busy cores: 92 s one after another, 41 s at once. What is saved
+is three starts (imports, data, programs read from the cache): on a CPU the steps take as long.
 """
 
 import argparse
