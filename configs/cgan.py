@@ -87,9 +87,14 @@ def get_config(preset: str = "") -> ConfigDict:
         {
             "algorithm": "gan",
             "seed": 0,
+            "num_seeds": 1,
             "total_steps": 7_500,
             "batch_size": 64,
             "image_size": 28,
+            "precision": "float32",
+            "accumulate": 1,
+            "remat": False,
+            "steps_per_dispatch": 1,
             "data": {
                 "source": "embedded:mnist5k",
                 "label": "label",

@@ -116,9 +116,14 @@ def get_config(preset: str = "") -> ConfigDict:
         {
             "algorithm": "progan",
             "seed": 0,
+            "num_seeds": 1,
             "total_steps": 4_200,
             "batch_size": 16,
             "image_size": 32,
+            "precision": "float32",
+            "accumulate": 1,
+            "remat": False,
+            "steps_per_dispatch": 1,
             "data": {
                 "source": "embedded:mnist5k",
                 # The networks take none: for `ganjax.sample arithmetic`.

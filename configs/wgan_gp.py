@@ -50,9 +50,14 @@ def get_config(preset: str = "") -> ConfigDict:
         {
             "algorithm": "gan",
             "seed": 0,
+            "num_seeds": 1,
             "total_steps": 1_900,
             "batch_size": 64,
             "image_size": 32,
+            "precision": "float32",
+            "accumulate": 1,
+            "remat": False,
+            "steps_per_dispatch": 1,
             "data": {
                 "source": "embedded:mnist5k",
                 "label": "",

@@ -92,6 +92,13 @@ def define_config() -> None:
     )
 
 
+def define_seed_index() -> None:
+    """Defines --seed_index, of runs of several seeds."""
+    flags.DEFINE_integer(
+        "seed_index", 0, "Which of the run's config.num_seeds seeds, from 0.", lower_bound=0
+    )
+
+
 def check_config(argv: list[str]) -> None:
     """Raises UserError if --config names no file (ml_collections answers with a page)."""
     for argument, following in zip(argv, [*argv[1:], ""], strict=True):

@@ -109,9 +109,20 @@ class RunConfig(Fields):
     Attributes:
       algorithm: a file of ganjax/algorithms, or the dotted name of a module of your own.
       seed: of everything: initialisation, data order, latents, noise.
+      num_seeds: runs that are trained at once, of the seeds seed, seed + 1, ...; each is the
+        run that its seed alone makes.
       total_steps: train steps of the run.
       batch_size: reals of one update, over all devices.
       image_size: pixels a side.
+      precision: what the networks compute in: "float32", "bfloat16", or "float16" with dynamic
+        loss scaling (`ganjax.algorithms.loss_scaling`). Parameters, their averages, BatchNorm's
+        statistics, minibatch standard deviations, penalties and losses are float32 always.
+      accumulate: micro-batches that a batch is taken in, for memory's sake: each player's
+        gradient is the mean of theirs. BatchNorm sees each as a batch of its own.
+      remat: whether the backward pass computes the insides of convolutional networks' blocks
+        anew instead of keeping them: the same gradients, of less memory and more time.
+      steps_per_dispatch: train steps in one program, where launching them singly costs; it
+        ends earlier where something is due. The results are the same.
       data: which images.
       log_every: steps between lines of metrics.
       sample_every: steps between pictures.
@@ -123,9 +134,14 @@ class RunConfig(Fields):
 
     algorithm: str
     seed: Seed
+    num_seeds: PositiveInt
     total_steps: PositiveInt
     batch_size: PositiveInt
     image_size: PositiveInt
+    precision: Literal["float32", "bfloat16", "float16"]
+    accumulate: PositiveInt
+    remat: bool
+    steps_per_dispatch: PositiveInt
     data: DataConfig
     log_every: PositiveInt
     sample_every: PositiveInt
@@ -149,6 +165,8 @@ CONTINUABLE = frozenset(
         "eval_every",
         "checkpoint_every",
         "keep_checkpoints",
+        "remat",
+        "steps_per_dispatch",
         "data.on_device",
         "evaluation.weights",
     )

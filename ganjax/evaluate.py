@@ -29,13 +29,14 @@ from ganjax import cli
 from ganjax.errors import UserError
 
 # Flags that mean something to one of the two forms alone.
-OF_RUNS, OF_SETS = ("which", "num", "seed", "resolutions"), ("fit",)
+OF_RUNS, OF_SETS = ("which", "seed_index", "num", "seed", "resolutions"), ("fit",)
 
 
 def define_flags() -> None:
     """Defines this command's flags."""
     flags.DEFINE_string("workdir", None, "The run's folder.")
     flags.DEFINE_string("which", "best", cli.WHICH)
+    cli.define_seed_index()
     flags.DEFINE_string(
         "real", None, "Instead of a run: an .npz, a folder of images, or a data source."
     )
@@ -158,10 +159,11 @@ def _run(values, uses_network: bool):
     from ganjax.trained import Trained
 
     folder = Path(values.workdir)
-    run = Trained(folder, values.which, jax.local_devices())
-    seed = run.config.seed if values.seed is None else values.seed
+    run = Trained(folder, values.which, jax.local_devices(), values.seed_index)
+    seed = run.seed if values.seed is None else values.seed
     num = values.num or _reals(run, values.split).count
     file = f"step_{run.step:08d}_{values.split}_{num}_seed_{seed}"
+    file += f"_of_{run.seed}" if run.config.num_seeds > 1 else ""
     file += f"_{values.features}" if uses_network else ""
     file += "_resolutions.json" if values.resolutions == "all" else ".json"
     return run, folder / "evaluations" / file
@@ -206,7 +208,8 @@ def _sets_of(run, values):
     num = values.num or real.count
     most = _most_others(values, training, num)
     more = of_source(f"{name} {other}", run.images_of(other), most)
-    fake = of_run(run, f"{run.folder} step {run.step} ({run.which})", num, values.seed)
+    of = f" seed {run.seed}" if run.config.num_seeds > 1 else ""
+    fake = of_run(run, f"{run.folder} step {run.step} ({run.which}){of}", num, values.seed)
     return Sets(real, fake, more, training)
 
 

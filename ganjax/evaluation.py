@@ -89,12 +89,13 @@ def make_evaluate(
     algorithm: Algorithm,
     config: RunConfig,
     *,
-    key: jax.Array,
     sampler: Callable,
     sharding: NamedSharding,
     params: features.Params | None,
 ) -> Callable:
-    """`evaluate(ema, phase, reals, held_out) -> figures`, {} if none is asked for.
+    """`evaluate(ema, phase, reals, held_out, key) -> figures`, {} if none is asked for.
+
+    `key` is the run's root key, with which the same latents are used each time.
 
     config.evaluation.metrics' figures are those of `ganjax.metrics.figures`, of the held-out
     images; neighbours are looked for among the training images. Beside a KID and an SWD stands
@@ -109,7 +110,6 @@ def make_evaluate(
     Args:
       algorithm: whose generator.
       config: its `evaluation` says what is measured.
-      key: the run's root key; the same latents are used each time.
       sampler: `ganjax.step.make_sampler`'s, compiled.
       sharding: of a batch.
       params: `check`'s.
@@ -117,15 +117,15 @@ def make_evaluate(
     wanted = config.evaluation
     num = max(wanted.log_likelihood, wanted.num_samples if wanted.metrics else 0)
     if not num:
-        return lambda ema, phase, reals, held_out: {}
-    z = np.asarray(algorithm.latent(fold(key, "evaluation", "sample"), num))
+        return lambda ema, phase, reals, held_out, key: {}
     measures = []
     if _of_network(wanted.metrics):
         measures.append(_make_measure(config, params, sharding))
     if figures.SWD in wanted.metrics:
         measures.append(_make_swd(wanted.num_samples))
 
-    def evaluate(ema, phase, reals: Source, held_out: Source):
+    def evaluate(ema, phase, reals: Source, held_out: Source, key: jax.Array):
+        z = np.asarray(algorithm.latent(fold(key, "evaluation", "sample"), num))
         label = draw_labels(reals, algorithm.num_classes, num)
 
         def samples(count: int) -> Iterator[np.ndarray]:

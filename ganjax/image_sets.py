@@ -72,7 +72,7 @@ def of_run(run: Trained, name: str, num: int, seed: int | None = None) -> Images
     side = run.phase.image_size
     shape = (side, side, run.config.data.channels)
     record = {
-        "seed": run.config.seed if seed is None else seed,
+        "seed": run.seed if seed is None else seed,
         "labels": "none"
         if run.algorithm.num_classes == 1
         else "of training images in a random order, which is fixed",

@@ -49,6 +49,7 @@ def define_flags() -> None:
     """Defines this command's flags."""
     flags.DEFINE_string("workdir", None, "The run's folder.")
     flags.DEFINE_string("which", "best", cli.WHICH)
+    cli.define_seed_index()
     flags.DEFINE_integer(
         "num",
         None,
@@ -104,7 +105,9 @@ def define_flags() -> None:
     )
 
 
-def sample(folder: Path, num: int, seed: int | None = None, which: str = "best") -> np.ndarray:
+def sample(
+    folder: Path, num: int, seed: int | None = None, which: str = "best", seed_index: int = 0
+) -> np.ndarray:
     """Samples a checkpoint of a run, its classes in turn.
 
     Args:
@@ -112,6 +115,7 @@ def sample(folder: Path, num: int, seed: int | None = None, which: str = "best")
       num: how many.
       seed: of the latents; None takes the run's.
       which: checkpoint: "best", "last" or a step.
+      seed_index: which of the run's config.num_seeds seeds, from 0.
 
     Returns:
       uint8 (num, H, W, C).
@@ -121,7 +125,7 @@ def sample(folder: Path, num: int, seed: int | None = None, which: str = "best")
     """
     from ganjax.trained import Trained
 
-    run = Trained(folder, which)
+    run = Trained(folder, which, seed_index=seed_index)
     return run.draw(*run.inputs(num, seed))
 
 
@@ -146,7 +150,7 @@ def main(argv: list[str]) -> None:
     from ganjax import images, pictures
     from ganjax.trained import Trained
 
-    run = Trained(Path(values.workdir), values.which)
+    run = Trained(Path(values.workdir), values.which, seed_index=values.seed_index)
     num = COMMANDS[command] if values.num is None else values.num
     if out is not None and not film:
         per_row = {

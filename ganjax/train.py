@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 from clu import parameter_overview
 
-from ganjax import checkpoint, evaluation, leaks, workdir
+from ganjax import checkpoint, dispatch, ensemble, evaluation, leaks, workdir
 from ganjax import config as configs
 from ganjax import step as steps
 from ganjax.data import pipeline, sources
@@ -32,7 +32,7 @@ class Interrupted(SystemExit):
     """SIGTERM or Ctrl-C came and the state was saved. The code is 128 + the signal's number."""
 
 
-def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
+def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ensemble.Members:
     """Runs a config to its end, from the latest checkpoint if the folder holds one.
 
     The folder gets config.json, metrics.jsonl, tensorboard/, samples/ and checkpoints/.
@@ -42,7 +42,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
       folder: the run's; made if it does not exist.
 
     Returns:
-      The state at total_steps.
+      The state at total_steps; of several seeds (config.num_seeds) the tuple of theirs.
 
     Raises:
       ConfigError, DataError, CheckpointError: before anything is compiled.
@@ -51,9 +51,10 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
     """
     config, module = configs.load(raw)
     algorithm = module.build(config)
-    layout = make_layout()
+    seeds = ensemble.seeds(config)
+    layout = make_layout(num_seeds=config.num_seeds)
     for phase in algorithm.phases:
-        check_batch(phase.batch_size, layout)
+        check_batch(phase.batch_size, layout, config.accumulate)
     folder = Path(folder)
     splits = [_open(config, phase) for phase in algorithm.phases]
     params = evaluation.check(config, [held_out for _, held_out in splits])
@@ -61,23 +62,25 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
     if primary:
         workdir.claim(folder, config, splits[0][0].fingerprint)
 
-    key = jax.device_put(jax.random.key(config.seed), layout.replicated)
+    keys = tuple(jax.device_put(jax.random.key(seed), layout.replicated) for seed in seeds)
     jit = partial(jax.jit, static_argnames="phase", out_shardings=layout.replicated)
     unroll = jax.default_backend() == "cpu"
-    train_step = jit(
-        steps.make_train_step(algorithm, unroll=unroll, sharding=layout.batch),
-        donate_argnames=steps.donated(),
-    )
+    train_step = steps.make_train_step(algorithm, unroll=unroll, sharding=layout.batch)
+    train_steps = dispatch.make_train_steps(train_step, unroll=unroll)
+    runs = ensemble.make_ensemble(train_steps, len(seeds), layout, steps.donated())
     eval_step = jit(steps.make_eval_step(algorithm, sharding=layout.batch))
     sampler = jit(steps.make_sampler(algorithm))
     evaluate = evaluation.make_evaluate(
-        algorithm, config, key=key, sampler=sampler, sharding=layout.batch, params=params
+        algorithm, config, sampler=sampler, sharding=layout.everywhere, params=params
     )
-    measure_leaks = leaks.make_measure(algorithm, key=key, sampler=sampler)
+    measure_leaks = [leaks.make_measure(algorithm, key=key, sampler=sampler) for key in keys]
     begin = jit(lambda state, *, phase: algorithm.begin(state, phase), donate_argnames="state")
     all_finite = jax.jit(_all_finite, out_shardings=layout.replicated)
     pictured = _pictured(algorithm.num_classes)
-    fixed = jax.device_put(steps.sample_inputs(algorithm, key, pictured), layout.replicated)
+    fixed = [
+        jax.device_put(steps.sample_inputs(algorithm, key, pictured), layout.replicated)
+        for key in keys
+    ]
     names = _names(algorithm.num_classes, splits[0][0])
     # Figures of different resolutions do not compare: where there are several, they say which.
     sizes = {phase: {"image_size": phase.image_size} for phase in algorithm.phases}
@@ -95,10 +98,10 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
         Writer(folder, checkpoint.latest_step(checkpoints), config.total_steps, primary) as writer,
         Signals() as signals,
     ):
-        state = checkpoint.restore_or_init(
-            checkpoints, partial(steps.init_state, algorithm), key, layout.replicated
+        members = ensemble.restore_or_init(
+            checkpoints, partial(steps.init_state, algorithm), keys, layout.replicated
         )
-        done = int(state.step)
+        done = int(members[0].step)
         if done >= config.total_steps:
             on = f"To train on: --config.total_steps={2 * done}"
             if "config.total_steps" not in config.continuable:
@@ -106,75 +109,100 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
             writer.say(
                 f"{folder} is finished at step {done}. {on}; to begin anew: another --workdir"
             )
-            return state
+            return ensemble.saved(members)
         if _is_past_its_best(checkpoints, config, done):
             writer.say(_stopped_early(checkpoints, config, folder, done))
-            return state
-        _announce(writer, folder, config, state)
+            return ensemble.saved(members)
+        _announce(writer, folder, config, members[0])
         report = Report(writer, folder, config, checkpoints)
         # What a step leaves to be written waits here until the next one is under way.
         behind: list[Callable[[], None]] = []
+        state, members = runs.pack(members), ()
         for phase, (reals, held_out) in zip(algorithm.phases, splits, strict=True):
             if done >= phase.stop:
                 continue
-            least_leaks = {}  # Since this process or this phase began: each has probes of its own.
+            # Since this process or this phase began: each has probes of its own.
+            least_leaks = [{} for _ in seeds]
             if 0 < done == phase.start:
-                state = begin(state, phase=phase)
+                state = runs.pack(tuple(begin(m, phase=phase) for m in runs.members(state)))
                 _settle(behind)
                 report.begin(phase)
-            batches = pipeline.train_batches(
-                reals,
-                phase,
-                seed=config.seed,
-                reals=algorithm.reals_per_step,
-                start=done,
-                sharding=layout.batches,
-                on_device=config.data.on_device,
-                mirror=config.data.mirror,
-            )
-            seen = phase.batch_size * algorithm.n_critic
-            for batch in batches:
+            on_device = config.data.on_device and pipeline.put_all(reals, layout.batches)
+            batches = [
+                pipeline.train_batches(
+                    reals,
+                    phase,
+                    seed=seed,
+                    reals=algorithm.reals_per_step,
+                    start=done,
+                    sharding=layout.batches,
+                    on_device=on_device,
+                    mirror=config.data.mirror,
+                )
+                for seed in seeds
+            ]
+            seen = phase.batch_size * algorithm.n_critic * len(seeds)
+            cadences = config.sample_every, config.eval_every, config.checkpoint_every
+            every = zip(*batches, strict=True)
+            for group in dispatch.groups(every, done, config.steps_per_dispatch, cadences):
                 with jax.transfer_guard("disallow"):  # Implicit ones would stall the device.
-                    state, metrics = train_step(state, batch, key, phase=phase)
-                done += 1
+                    of_each = tuple(zip(*group, strict=True))
+                    state, metrics = runs.advance(state, of_each, keys, phase)
+                done += len(group)
                 _settle(behind)
-                behind.append(partial(report.metrics, done, seen, metrics))
+                behind.append(partial(report.metrics, done, len(group), seen, metrics))
                 finished, ended = done == config.total_steps, done == phase.stop
                 if done % config.sample_every == 0 or ended:
-                    pictures = sampler(state.ema, *fixed, phase=phase)
+                    members = runs.members(state)
+                    pictures = [
+                        sampler(member.ema, *inputs, phase=phase)
+                        for member, inputs in zip(members, fixed, strict=True)
+                    ]
                     behind.append(partial(report.samples, done, pictures, names))
                 if done % config.eval_every == 0 or ended:
+                    members = members or runs.members(state)
+                    # As large as what a training step holds at once, but as many images.
                     held = pipeline.eval_batches(
-                        held_out, phase.batch_size, limit=EVAL_BATCHES, sharding=layout.batches
+                        held_out,
+                        phase.batch_size // config.accumulate,
+                        limit=EVAL_BATCHES * config.accumulate,
+                        sharding=layout.batches,
                     )
-                    values = [
-                        eval_step(state, each, np.int32(i), key, phase=phase)
-                        for i, each in enumerate(held)
-                    ]
-                    figures = sizes.get(phase, {}) | evaluate(state.ema, phase, reals, held_out)
-                    leaked = measure_leaks(state.ema, phase, reals)
-                    behind.append(partial(report.evaluation, done, values, figures | leaked))
-                    for line in leaks.warnings(leaked, least_leaks):
-                        behind.append(partial(writer.say, f"step {done}: {line}"))
-                if _is_due(config, done) or ended or signals.received:
+                    values = [[] for _ in seeds]
+                    for i, each in enumerate(held):
+                        for of_one, member, key in zip(values, members, keys, strict=True):
+                            of_one.append(eval_step(member, each, np.int32(i), key, phase=phase))
+                    figures = []
+                    for i, (member, key) in enumerate(zip(members, keys, strict=True)):
+                        found = evaluate(member.ema, phase, reals, held_out, key)
+                        leaked = measure_leaks[i](member.ema, phase, reals)
+                        figures.append(sizes.get(phase, {}) | found | leaked)
+                        for line in leaks.warnings(leaked, least_leaks[i]):
+                            of = f" of seed {seeds[i]}" if len(seeds) > 1 else ""
+                            behind.append(partial(writer.say, f"step {done}{of}: {line}"))
+                    behind.append(partial(report.evaluation, done, values, figures))
+                stopped = signals.received
+                if _is_due(config, done) or ended or stopped:
                     # A state that is not finite is never saved.
                     behind.append(partial(report.state, done, all_finite(state)))
                     _settle(behind)
-                    checkpoint.save(checkpoints, done, state, report.figures(done))
+                    whole = ensemble.saved(members or runs.members(state))
+                    checkpoint.save(checkpoints, done, whole, report.figures(done))
                     if not finished and _is_past_its_best(checkpoints, config, done):
                         checkpoints.wait()
                         writer.say(_stopped_early(checkpoints, config, folder, done))
-                        return state
-                if signals.received and not finished:
+                        return whole
+                members = whole = ()  # Perhaps copies, for which a device has no room to spare.
+                if stopped and not finished:
                     checkpoints.wait()
                     writer.say(
-                        f"stopped by {signals.received.name} at step {done} of "
+                        f"stopped by {stopped.name} at step {done} of "
                         f"{config.total_steps}: saved; the same command goes on from there"
                     )
-                    raise Interrupted(128 + signals.received)
+                    raise Interrupted(128 + stopped)
         checkpoints.wait()
         writer.say(f"finished at step {done}: samples in {folder / 'samples'}")
-        return state
+        return ensemble.saved(runs.members(state))
 
 
 def _open(config: configs.RunConfig, phase: Phase) -> list[sources.Source]:
@@ -231,8 +259,9 @@ def _announce(writer: Writer, folder: Path, config: configs.RunConfig, state: Ga
     for name, player in (("generator", state.g), ("discriminator", state.d)):
         overview = parameter_overview.get_parameter_overview(player.params, include_stats=False)
         writer.say(f"{name}\n{overview}")
+    several = f" of {config.num_seeds} seeds" if config.num_seeds > 1 else ""
     writer.say(
-        f"{config.algorithm} on {config.data.source}, steps {int(state.step)} to "
+        f"{config.algorithm} on {config.data.source}{several}, steps {int(state.step)} to "
         f"{config.total_steps}, {jax.device_count()} x {jax.devices()[0].device_kind}, "
         f"{folder}; compiling"
     )

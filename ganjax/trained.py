@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from ganjax import checkpoint, sampling, workdir
+from ganjax import checkpoint, ensemble, sampling, workdir
 from ganjax import step as steps
 from ganjax.config import ConfigError
 from ganjax.data import sources
@@ -25,20 +25,30 @@ class Trained:
       which: "best": by config.evaluation.best, or the last where that names none; "last"; or
         a step.
       devices: that share the work, by default the first one.
+      seed_index: which of the run's config.num_seeds seeds, from 0.
 
     Attributes:
       folder: the run's.
       which: checkpoint was asked for.
       config: the run's.
+      seed_index: as given.
+      seed: the one that was trained with.
       algorithm: the run's.
       step: of the checkpoint.
       phase: the one that made it.
 
     Raises:
       ConfigError, CheckpointError: there is no run, or it has no checkpoint yet.
+      UserError: it has no such seed.
     """
 
-    def __init__(self, folder: Path, which: str = "best", devices: list[jax.Device] | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        which: str = "best",
+        devices: list[jax.Device] | None = None,
+        seed_index: int = 0,
+    ):
         self._devices = devices or jax.local_devices()[:1]
         layout = make_layout(self._devices)
         self.folder, self.which = folder, which
@@ -49,14 +59,21 @@ class Trained:
                 f"--workdir={folder}: the run has no checkpoint yet; one comes every "
                 f"{self.config.checkpoint_every} steps"
             )
+        seeds = ensemble.seeds(self.config)
+        if seed_index >= len(seeds):
+            raise UserError(
+                f"--seed_index={seed_index}: the run has {len(seeds)} seeds; take one from 0 to "
+                f"{len(seeds) - 1}"
+            )
+        self.seed_index, self.seed = seed_index, seeds[seed_index]
         with checkpoint.open_checkpoints(folder) as checkpoints:
-            state = checkpoint.restore_or_init(
+            state = ensemble.restore_or_init(
                 checkpoints,
                 lambda key: steps.init_state(self.algorithm, key),
-                jax.random.key(self.config.seed),
+                [jax.random.key(seed) for seed in seeds],
                 layout.replicated,
                 step=checkpoint.choose_step(checkpoints, which, self.config.evaluation.best),
-            )
+            )[seed_index]
         self.step = int(state.step)
         self.phase = phase_of(self.algorithm.phases, self.step)
         self._ema = state.ema
@@ -80,7 +97,8 @@ class Trained:
                     f"{phase.image_size}x{phase.image_size}, is not there, only "
                     f"{', '.join(map(str, sorted(kept)))}; put it back, or look at one resolution"
                 )
-        return [*(Trained(self.folder, str(each.stop), self._devices) for each in lower), self]
+        ends = [str(phase.stop) for phase in lower]
+        return [*(Trained(self.folder, end, self._devices, self.seed_index) for end in ends), self]
 
     def inputs(self, num: int, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """(z, label) of `num` samples, labels in turn.
@@ -89,7 +107,7 @@ class Trained:
           num: how many.
           seed: None takes the run's, which gives the latents of its own pictures.
         """
-        key = jax.random.key(self.config.seed if seed is None else seed)
+        key = jax.random.key(self.seed if seed is None else seed)
         z, label = jax.device_get(steps.sample_inputs(self.algorithm, key, num))
         return z, label
 

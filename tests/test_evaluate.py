@@ -382,16 +382,16 @@ def test_figures_while_training(command, tmp_path):
     made = evaluation.make_evaluate(
         algorithm,
         config,
-        key=jax.random.key(0),
         sampler=lambda fakes, z, label, phase: fakes,
         sharding=make_layout().batch,
         params=evaluation.check(config, [held_out]),
     )
-    found = made(fakes, run.phase, reals, held_out)
+    key = jax.random.key(0)
+    found = made(fakes, run.phase, reals, held_out, key)
     assert sum(n for split, n in read if split == "validation") == 30
     assert sum(n for split, n in read if split == "train") == 4500
     read.clear()
-    again = made(fakes[::-1], run.phase, reals, held_out)
+    again = made(fakes[::-1], run.phase, reals, held_out, key)
     assert not read
     y, t, x = (
         extracted(images)
@@ -440,17 +440,17 @@ def test_a_model_of_classes_is_asked_for_those_of_its_training_images():
     made = evaluation.make_evaluate(
         algorithm,
         config,
-        key=jax.random.key(0),
         sampler=sampler,
         sharding=make_layout().batch,
         params=evaluation.check(config, [held_out]),
     )
-    made(None, algorithm.phases[0], reals, held_out)
+    made(None, algorithm.phases[0], reals, held_out, jax.random.key(0))
     np.testing.assert_array_equal(asked[0][:40], expected)
 
     run = types.SimpleNamespace(
         algorithm=algorithm,
         config=config,
+        seed=config.seed,
         phase=algorithm.phases[0],
         inputs=lambda num, seed: (np.zeros((num, 2)), None),
         images_of=lambda split: {"train": reals}[split],

@@ -14,7 +14,9 @@ LAYERS = [
     ["images", "interpolation", "ops", "losses", "penalties", "metrics", "augment", "controllers"],
     ["models"],
     ["state", "algorithms"],
+    ["orders"],
     ["step", "sampling", "data", "sharding", "checkpoint", "writer"],
+    ["dispatch", "ensemble"],
     ["workdir", "neighbours", "evaluation", "leaks", "report"],
     ["train", "trained", "curves"],
     ["pictures", "image_sets"],
@@ -61,7 +63,18 @@ def test_imports_go_down(path):
 
 @pytest.mark.parametrize(
     "name",
-    ["step", "train", "trained", "pictures", "sample", "main", "checkpoint", "writer", "evaluate"],
+    [
+        "step",
+        "orders",
+        "train",
+        "trained",
+        "pictures",
+        "sample",
+        "main",
+        "checkpoint",
+        "writer",
+        "evaluate",
+    ],
 )
 def test_the_engine_names_no_algorithm(name):
     concrete = {p.stem for p in (ROOT / "ganjax" / "algorithms").glob("*.py")}

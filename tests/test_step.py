@@ -10,6 +10,7 @@ import pytest
 
 from ganjax import config as configs
 from ganjax import step as steps
+from ganjax.algorithms.base import Context
 from ganjax.keys import fold
 from ganjax.sharding import make_layout
 
@@ -56,7 +57,7 @@ def close(one, other, rtol=1e-5, atol=1e-6):
 def context(algorithm, count=8):
     """Of a first step, without images; labels are 0."""
     label = {"label": jnp.zeros(count, jnp.int32)}
-    return steps.Context(label, jax.random.key(7), jnp.zeros((), int), algorithm.phases[0], ())
+    return Context(label, jax.random.key(7), jnp.zeros((), int), algorithm.phases[0], ())
 
 
 def differs(one, other):

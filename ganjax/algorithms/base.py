@@ -33,6 +33,20 @@ class Context(NamedTuple):
     aug: PyTree
 
 
+class LossScaling(NamedTuple):
+    """Loss scaling: what a loss is multiplied by for the gradient's sake (see `loss_scaling`).
+
+    Attributes:
+      scale: (loss, opt_state of its player) -> what is differentiated.
+      unscale: (the gradient of that, opt_state) -> the loss's own.
+      metrics: (name of the player, opt_state) -> metrics.
+    """
+
+    scale: Callable = lambda loss, opt_state: loss
+    unscale: Callable = lambda gradient, opt_state: gradient
+    metrics: Callable = lambda player, opt_state: {}
+
+
 def no_penalty(params, vars, fake, context) -> tuple[jax.Array, Metrics]:
     """The penalty of an algorithm that has none."""
     return jnp.zeros(()), {}
@@ -65,11 +79,14 @@ class Algorithm(NamedTuple):
       value_range: black and white, as the networks see them.
       n_critic: updates of D in a train step.
       reals_per_step: batches of reals in a train step: n_critic, or 1 that all updates share.
-      order: a name in `ganjax.step.ORDERS`.
+      order: a name in `ganjax.orders.ORDERS`.
       num_classes: labels are 0 .. num_classes - 1; 1 where it is unconditional.
       ema_decay: step -> decay of the generator's moving average.
       aug_init: () -> the augmentation controller's state.
       aug_update: (state, metrics of D's update) -> state.
+      loss_scaling: of both players' losses; by default none.
+      accumulate: micro-batches of an update. The gradient is the mean of theirs; each is a
+        batch of its own to BatchNorm, whose averages move with every one.
       leaks: name -> (images, key) -> images, of transforms that D sees and whose share among
         samples is measured (`ganjax.leaks`).
       at: phase -> the algorithm of that phase, where they differ: its functions, optimisers and
@@ -99,6 +116,8 @@ class Algorithm(NamedTuple):
     ema_decay: Callable = lambda step: 0.999
     aug_init: Callable = lambda: ()
     aug_update: Callable = lambda aug, metrics: aug
+    loss_scaling: LossScaling = LossScaling()
+    accumulate: int = 1
     leaks: Mapping[str, Callable] = MappingProxyType({})
     at: Callable | None = None
     begin: Callable = lambda state, phase: state

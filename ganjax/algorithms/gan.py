@@ -20,6 +20,7 @@ from ganjax.algorithms.augmentation import (
     with_r_t,
 )
 from ganjax.algorithms.base import Algorithm
+from ganjax.algorithms.loss_scaling import scaled
 from ganjax.algorithms.networks import (
     BatchNormConfig,
     ConditioningConfig,
@@ -39,6 +40,7 @@ from ganjax.algorithms.penalty import PenaltyConfig, check_penalty, penalty
 from ganjax.config import ConfigError, Fields, Fraction, RunConfig
 from ganjax.keys import fold
 from ganjax.losses import LOSSES, Loss
+from ganjax.models import progan
 from ganjax.phases import Phase
 
 
@@ -160,6 +162,7 @@ def build(config: Config, nets: Networks | None = None) -> Algorithm:
         phases=(Phase(0, config.total_steps, config.batch_size, config.image_size),),
         penalty=penalty(config, nets, augment),
         penalty_interval=config.penalty.interval,
+        accumulate=config.accumulate,
         value_range=nets.value_range,
         n_critic=config.n_critic,
         reals_per_step={"fresh": config.n_critic, "shared": 1}[config.critic_reals],
@@ -167,6 +170,8 @@ def build(config: Config, nets: Networks | None = None) -> Algorithm:
         num_classes=1 if config.conditioning.generator == "none" else config.data.num_classes,
         ema_decay=ema_decay(config.ema, config.n_critic * config.batch_size),
     )
+    if config.precision == "float16":
+        algorithm = scaled(algorithm)
     if augment is None:
         return algorithm
     return algorithm._replace(
@@ -261,3 +266,21 @@ def _check(config: Config) -> None:
             "config.conditioning.generator and discriminator"
         )
     check_penalty(config)
+    _check_accumulate(config)
+
+
+def _check_accumulate(config: Config) -> None:
+    if config.accumulate == 1:
+        return
+    if config.loss == "relativistic":
+        raise ConfigError(
+            f"config.accumulate={config.accumulate}: the loss 'relativistic' compares with the "
+            "mean of the whole batch; set 1, or another config.loss"
+        )
+    of_groups = progan.GROUP_SIZE * config.accumulate
+    if config.discriminator.network == "progan" and config.batch_size % of_groups:
+        raise ConfigError(
+            f"config.accumulate={config.accumulate}: minibatch standard deviations are of groups "
+            f"of {progan.GROUP_SIZE}, into which micro-batches of batches of {config.batch_size} "
+            f"do not fall; set it such that {progan.GROUP_SIZE} divides the micro-batches"
+        )

@@ -13,6 +13,9 @@ from ganjax.keys import fold
 from ganjax.models import dcgan, maxout, mlp, progan, resnet, spectral
 from ganjax.models.layers import VALUE_RANGES, Conditioning, Norm
 
+# What the networks compute in: None is the parameters' own, float32.
+DTYPES = {"float32": None, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
+
 Pair = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
 
 
@@ -250,10 +253,12 @@ def networks(config: RunConfig, *, fades: bool = False) -> Networks:
 def _generator(config: RunConfig, fades: bool) -> nn.Module:
     fields = config.generator.model_dump(exclude={"network", "batch_norm", "spectral_norm"})
     network, size = config.generator.network, {"size": config.image_size}
-    fields["channels"] = config.data.channels
+    fields |= {"channels": config.data.channels, "dtype": DTYPES[config.precision]}
     if network == "maxout":
         return maxout.Generator(num_classes=config.data.num_classes, **size, **fields)
     fields["conditioning"] = _conditioning(config, "generator")
+    if network != "mlp":
+        fields["remat"] = config.remat
     if network == "progan":
         return progan.Generator(fades=fades, **fields)
     fields["norm"] = _norm(config, config.generator) if config.generator.batch_norm else None
@@ -267,9 +272,12 @@ def _generator(config: RunConfig, fades: bool) -> nn.Module:
 def _discriminator(config: RunConfig, fades: bool) -> nn.Module:
     d = config.discriminator
     fields = d.model_dump(exclude={"network", "dropout_after", "final_size", "spectral_norm"})
+    fields["dtype"] = DTYPES[config.precision]
     if d.network == "maxout":
         return maxout.Discriminator(num_classes=config.data.num_classes, **fields)
     fields["conditioning"] = _conditioning(config, "discriminator")
+    if d.network != "mlp":
+        fields["remat"] = config.remat
     if d.network == "progan":
         return progan.Discriminator(fades=fades, **fields)
     rest = len(d.widths) - 1
@@ -330,6 +338,11 @@ def _check(config: RunConfig) -> None:
         if fields.network == "progan":
             _check_size(fields.widths, size, player, progan.image_size(fields.widths))
         _check_label(config, player)
+        if config.remat and fields.network in ("mlp", "maxout"):
+            raise ConfigError(
+                f"config.remat=True: config.{player}.network={fields.network!r} has no "
+                "convolutional blocks to compute anew; set it to False"
+            )
     d, g = config.discriminator, config.generator
     if getattr(g, "first_norm", "channel") == "unit" and not (
         g.network == "dcgan" and g.batch_norm

@@ -40,6 +40,7 @@ class Generator(nn.Module):
       first_norm: what the norm at 4x4 is of: each "channel", as of a convolution's output, or
         each "unit" of the 16 * widths[0], as of a dense layer's, which the first layer is too.
       output_bias: whether the last layer has a bias.
+      remat: whether the backward pass computes each layer but the last anew.
       dtype: of the computation.
     """
 
@@ -53,39 +54,42 @@ class Generator(nn.Module):
     output: str = "tanh"
     first_norm: str = "channel"
     output_bias: bool = False
+    remat: bool = False
     dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(self, z: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
-        activate = layers.leaky_relu(self.slope)
-        options = {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
-        dense = options | {"kernel_init": layers.kernel_init(self.init_stddev, dense="outputs")}
-
-        def transpose(x, features, **more):
-            return ConvTranspose(features, (4, 4), 2, "SAME", **options, **more)(x)
-
-        def nearest(x, features, **more):
-            return Conv(features, (4, 4), 1, "SAME", **options, **more)(layers.repeat(x))
-
-        double = {"transpose": transpose, "nearest": nearest}[self.upsample]
         beside = layers.label_vector(label, self.conditioning)
         x = z.reshape(z.shape[0], 1, 1, -1)
+        run = layers.BLOCKS[self.remat]
+        for i in range(len(self.widths)):
+            x = run(self, type(self)._stage, x, label, beside, i=i, train=train)
+        return layers.OUTPUTS[self.output](self._double(x, self.channels, self.output_bias))
+
+    def _stage(self, x, label, beside, *, i: int, train: bool):
+        """The i-th layer, its norm and activation."""
         use_bias = self.norm is None
-        for i, width in enumerate(self.widths):
-            if i == 0:  # 1x1 -> 4x4
-                first = ConvTranspose(width, (4, 4), 1, "VALID", use_bias=use_bias, **dense)
-                x = first(x, beside)
-            else:
-                x = double(x, width, use_bias=use_bias)
-            if self.norm is not None:
-                shape = x.shape
-                if i == 0 and self.first_norm == "unit":
-                    x = x.reshape(shape[0], -1)
-                x = self.norm(
-                    x, label, train=train, conditioning=self.conditioning, dtype=self.dtype
-                ).reshape(shape)
-            x = activate(x)
-        return layers.OUTPUTS[self.output](double(x, self.channels, use_bias=self.output_bias))
+        if i == 0:  # 1x1 -> 4x4
+            kernel_init = layers.kernel_init(self.init_stddev, dense="outputs")
+            options = {"use_bias": use_bias, "dtype": self.dtype, "kernel_init": kernel_init}
+            x = ConvTranspose(self.widths[i], (4, 4), 1, "VALID", **options)(x, beside)
+        else:
+            x = self._double(x, self.widths[i], use_bias)
+        if self.norm is not None:
+            shape = x.shape
+            if i == 0 and self.first_norm == "unit":
+                x = x.reshape(shape[0], -1)
+            x = self.norm(
+                x, label, train=train, conditioning=self.conditioning, dtype=self.dtype
+            ).reshape(shape)
+        return nn.leaky_relu(x, self.slope)
+
+    def _double(self, x, features: int, use_bias: bool):
+        kernel_init = layers.kernel_init(self.init_stddev)
+        options = {"use_bias": use_bias, "dtype": self.dtype, "kernel_init": kernel_init}
+        if self.upsample == "transpose":
+            return ConvTranspose(features, (4, 4), 2, "SAME", **options)(x)
+        return Conv(features, (4, 4), 1, "SAME", **options)(layers.repeat(x))
 
 
 class Discriminator(nn.Module):
@@ -102,6 +106,7 @@ class Discriminator(nn.Module):
       init_stddev: as in `Generator`.
       norm: BatchNorm's settings.
       conditioning: how the label enters.
+      remat: as in `Generator`.
       dtype: of the computation.
     """
 
@@ -113,20 +118,28 @@ class Discriminator(nn.Module):
     init_stddev: float = 0.02
     norm: Norm = Norm(stddev=0.02)
     conditioning: Conditioning = Conditioning()
+    remat: bool = False
     dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
-        activate = layers.leaky_relu(self.slope)
-        options = {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
         beside = layers.label_vector(label, self.conditioning)
-        for width, norm, rate in zip(self.widths, self.batch_norm, self.dropout, strict=True):
-            x = Conv(width, (4, 4), 2, 1, use_bias=not norm, **options)(x, beside)
+        run = layers.BLOCKS[self.remat]
+        for i in range(len(self.widths)):
+            x = run(self, type(self)._stage, x, label, beside, i=i, train=train)
             beside = None  # The first layer alone takes the label.
-            if norm:
-                x = self.norm(x, label, train=train, dtype=self.dtype)
-            x = nn.Dropout(rate, deterministic=not train)(activate(x))
         x = nn.Dropout(self.final_dropout, deterministic=not train)(x)
-        options["kernel_init"] = layers.kernel_init(self.init_stddev, dense="inputs")
-        output = Conv(1, (4, 4), 1, "VALID", **options)(x).reshape(x.shape[0])
+        x = layers.wide(x)  # The last layer computes in float32: see `layers.wide`.
+        kernel_init = layers.kernel_init(self.init_stddev, dense="inputs")
+        output = Conv(1, (4, 4), 1, "VALID", kernel_init=kernel_init)(x).reshape(x.shape[0])
         return layers.add_projection(output, x.sum((1, 2)), label, self.conditioning)
+
+    def _stage(self, x, label, beside, *, i: int, train: bool):
+        """The i-th layer, its norm, activation and dropout."""
+        norm, kernel_init = self.batch_norm[i], layers.kernel_init(self.init_stddev)
+        options = {"use_bias": not norm, "dtype": self.dtype, "kernel_init": kernel_init}
+        x = Conv(self.widths[i], (4, 4), 2, 1, **options)(x, beside)
+        if norm:
+            x = self.norm(x, label, train=train, dtype=self.dtype)
+        x = nn.leaky_relu(x, self.slope)
+        return nn.Dropout(self.dropout[i], deterministic=not train)(x)

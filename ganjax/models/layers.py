@@ -279,6 +279,28 @@ def leaky_relu(slope: float) -> Callable[[jax.Array], jax.Array]:
     return lambda x: nn.leaky_relu(x, slope)
 
 
+def kept(module: nn.Module, method: Callable, *arrays, **options):
+    """method(module, *arrays, **options), as it is."""
+    return method(module, *arrays, **options)
+
+
+def rematerialised(module: nn.Module, method: Callable, *arrays, **options):
+    """The same, but the backward pass is given the arrays alone and computes the method anew.
+
+    Chen et al. 2016 (arXiv:1604.06174). Parameters, variables and random numbers are as without.
+    """
+
+    def again(module, *arrays):
+        return method(module, *arrays, **options)
+
+    return nn.remat(again)(module, *arrays)
+
+
+def wide(x: jax.Array) -> jax.Array:
+    """x in float32, or as it is where it is wider."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def repeat(x: jax.Array) -> jax.Array:
     """(N, H, W, C) -> (N, 2H, 2W, C), every pixel four times."""
     return x.repeat(2, axis=1).repeat(2, axis=2)
@@ -290,6 +312,9 @@ def mean_pool(x: jax.Array) -> jax.Array:
     return x.reshape(n, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 
 
-# From the last layer to pixels, and the values of black and white there.
-OUTPUTS = {"tanh": jnp.tanh, "sigmoid": nn.sigmoid}
+# How a network runs its blocks, by its attribute `remat`.
+BLOCKS = {False: kept, True: rematerialised}
+# From the last layer to pixels (float32 whatever the layer computes in), and the values of black
+# and white there.
+OUTPUTS = {"tanh": lambda x: jnp.tanh(wide(x)), "sigmoid": lambda x: nn.sigmoid(wide(x))}
 VALUE_RANGES = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "linear": (-1.0, 1.0)}

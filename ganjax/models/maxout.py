@@ -55,7 +55,7 @@ class Generator(nn.Module):
         y = jax.nn.one_hot(label, self.num_classes, dtype=z.dtype)
         x = jnp.concatenate([hidden(z, self.latent_width), hidden(y, self.label_width)], -1)
         x = nn.Dense(self.size**2 * self.channels, **options)(hidden(x, self.joint_width))
-        return nn.sigmoid(x).reshape(-1, self.size, self.size, self.channels)
+        return nn.sigmoid(layers.wide(x)).reshape(-1, self.size, self.size, self.channels)
 
 
 class Discriminator(nn.Module):
@@ -89,4 +89,5 @@ class Discriminator(nn.Module):
         y = jax.nn.one_hot(label, self.num_classes, dtype=x.dtype)
         x = x.reshape(x.shape[0], -1)
         x = jnp.concatenate([hidden(x, self.image_maxout), hidden(y, self.label_maxout)], -1)
-        return nn.Dense(1, **options)(hidden(x, self.joint_maxout)).reshape(-1)
+        x = layers.wide(hidden(x, self.joint_maxout))  # The last layer computes in float32.
+        return nn.Dense(1, **options | {"dtype": None})(x).reshape(-1)

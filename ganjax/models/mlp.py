@@ -87,5 +87,6 @@ class Discriminator(nn.Module):
                 x = self.norm(x, label, train=train, dtype=self.dtype)
             x = nn.Dropout(rate, deterministic=not train)(nn.leaky_relu(x, self.slope))
         x = nn.Dropout(self.final_dropout, deterministic=not train)(x)
-        output = Dense(1, **options)(x).reshape(-1)
+        x = layers.wide(x)  # The last layer computes in float32.
+        output = Dense(1, **options | {"dtype": None})(x).reshape(-1)
         return layers.add_projection(output, x, label, self.conditioning)

@@ -52,9 +52,12 @@ def fade_reals(image: jax.Array, alpha: jax.Array) -> jax.Array:
 def pixel_norm(x: jax.Array) -> jax.Array:
     """x (..., C) / sqrt(mean over C of x^2 + 1e-8): vectors of length sqrt(C).
 
-    Karras et al. 2017, section 4.2.
+    In float32: half precision has no 1e-8, nor the squares of what it has. Karras et al. 2017,
+    section 4.2.
     """
-    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + EPSILON)
+    y = layers.wide(x)
+    y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + EPSILON)
+    return y.astype(x.dtype)
 
 
 def minibatch_stddev(x: jax.Array, group_size: int = GROUP_SIZE) -> jax.Array:
@@ -91,6 +94,7 @@ class _Growing(nn.Module):
       fades: whether the layers of the highest resolution are faded in over those of the one
         below, by the variable `alpha_name(size)` of the collection "fade".
       conditioning: how the label enters.
+      remat: whether the backward pass computes the two layers of each resolution anew.
       dtype: of the computation.
     """
 
@@ -98,6 +102,7 @@ class _Growing(nn.Module):
     slope: float = 0.2
     fades: bool = False
     conditioning: Conditioning = Conditioning()
+    remat: bool = False
     dtype: jnp.dtype | None = None
 
     def _options(self, name: str, gain: float = math.sqrt(2)) -> dict[str, Any]:
@@ -123,30 +128,36 @@ class Generator(_Growing):
     @nn.compact
     def __call__(self, z: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
         del train  # It has no layer that learns from the batch.
-
-        def activate(x):
-            return pixel_norm(nn.leaky_relu(x, self.slope))
-
-        def conv(x, width, name):
-            return activate(Conv(width, (3, 3), **self._options(name))(x))
+        run = layers.BLOCKS[self.remat]
 
         def to_rgb(x, size):
-            return Conv(self.channels, (1, 1), **self._options(f"to_rgb_{size}", 1.0))(x)
+            layer = Conv(self.channels, (1, 1), **self._options(f"to_rgb_{size}", 1.0))
+            return layers.wide(layer(x))
 
         beside = layers.label_vector(label, self.conditioning)
         x = pixel_norm(z).reshape(z.shape[0], 1, 1, -1)
         x = ConvTranspose(self.widths[0], (4, 4), 1, "VALID", **self._options("dense_4"))(x, beside)
-        x = conv(activate(x), self.widths[0], "conv_4")
+        x = self._conv(self._activate(x), self.widths[0], "conv_4")
         size = 4
         below = x
         for width in self.widths[1:]:
             below, size = x, 2 * size
-            x = conv(layers.repeat(x), width, f"conv0_{size}")
-            x = conv(x, width, f"conv1_{size}")
+            x = run(self, type(self)._doubled, x, width=width, size=size)
         image = to_rgb(x, size)
         if not self.fades:
             return image
         return lerp(layers.repeat(to_rgb(below, size // 2)), image, self._alpha())
+
+    def _activate(self, x):
+        return pixel_norm(nn.leaky_relu(x, self.slope))
+
+    def _conv(self, x, width: int, name: str):
+        return self._activate(Conv(width, (3, 3), **self._options(name))(x))
+
+    def _doubled(self, x, *, width: int, size: int):
+        """The layers of a resolution."""
+        x = self._conv(layers.repeat(x), width, f"conv0_{size}")
+        return self._conv(x, width, f"conv1_{size}")
 
 
 class Discriminator(_Growing):
@@ -159,30 +170,32 @@ class Discriminator(_Growing):
     @nn.compact
     def __call__(self, x: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
         del train
-
-        def activate(x):
-            return nn.leaky_relu(x, self.slope)
-
-        def conv(x, width, name, **more):
-            return activate(Conv(width, **{"kernel_size": (3, 3)} | more, **self._options(name))(x))
-
+        run = layers.BLOCKS[self.remat]
         beside = layers.label_vector(label, self.conditioning)
 
         def from_rgb(x, width, size):
             layer = Conv(width, (1, 1), **self._options(f"from_rgb_{size}"))
-            return activate(layer(x, beside))
+            return nn.leaky_relu(layer(x, beside), self.slope)
 
         size = image_size(self.widths)
         image, x = x, from_rgb(x, self.widths[-1], size)
         for i in range(len(self.widths) - 1, 0, -1):
-            x = conv(x, self.widths[i], f"conv0_{size}")
-            x = layers.mean_pool(conv(x, self.widths[i - 1], f"conv1_{size}"))
+            x = run(self, type(self)._halved, x, widths=self.widths[i - 1 : i + 1], size=size)
             size //= 2
             if self.fades and i == len(self.widths) - 1:
                 below = from_rgb(layers.mean_pool(image), self.widths[i - 1], size)
                 x = lerp(below, x, self._alpha())
-        x = conv(minibatch_stddev(x), self.widths[0], "conv_4")
-        x = conv(x, self.widths[0], "dense_4", kernel_size=(4, 4), padding="VALID")
-        x = x.reshape(x.shape[0], -1)
-        output = Dense(1, **self._options("dense", 1.0))(x).reshape(-1)
+        x = self._conv(minibatch_stddev(x), self.widths[0], "conv_4")
+        x = self._conv(x, self.widths[0], "dense_4", kernel_size=(4, 4), padding="VALID")
+        x = layers.wide(x.reshape(x.shape[0], -1))  # The last layer computes in float32.
+        output = Dense(1, **self._options("dense", 1.0) | {"dtype": None})(x).reshape(-1)
         return layers.add_projection(output, x, label, self.conditioning)
+
+    def _conv(self, x, width: int, name: str, **more):
+        layer = Conv(width, **{"kernel_size": (3, 3)} | more, **self._options(name))
+        return nn.leaky_relu(layer(x), self.slope)
+
+    def _halved(self, x, *, widths: tuple[int, int], size: int):
+        """The layers of a resolution, and the means of their pixels."""
+        x = self._conv(x, widths[1], f"conv0_{size}")
+        return layers.mean_pool(self._conv(x, widths[0], f"conv1_{size}"))

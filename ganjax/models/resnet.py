@@ -34,33 +34,37 @@ class Generator(nn.Module):
     conditioning: Conditioning = Conditioning()
     output: str = "tanh"
     output_bias: bool = True
+    remat: bool = False
     dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(self, z: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
-        options = {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
-
-        def activate(x):
-            if self.norm is not None:
-                x = self.norm(
-                    x, label, train=train, conditioning=self.conditioning, dtype=self.dtype
-                )
-            return nn.leaky_relu(x, self.slope)
-
-        def double(x, width):
-            if self.upsample == "transpose":
-                return ConvTranspose(width, (4, 4), 2, "SAME", **options)(x)
-            return Conv(width, (3, 3), **options)(layers.repeat(x))
-
+        options, run = self._options(), layers.BLOCKS[self.remat]
         beside = layers.label_vector(label, self.conditioning)
         x = Dense(16 * self.widths[0], **options)(z, beside).reshape(-1, 4, 4, self.widths[0])
         for width in self.widths:
-            h = double(activate(x), width)
-            h = Conv(width, (3, 3), **options)(activate(h))
-            # 1x1 before the pixels are repeated: the same, at a quarter of the work.
-            x = h + layers.repeat(Conv(width, (1, 1), **options)(x))
-        x = Conv(self.channels, (3, 3), use_bias=self.output_bias, **options)(activate(x))
+            x = run(self, type(self)._block, x, label, width=width, train=train)
+        x = self._activate(x, label, train)
+        x = Conv(self.channels, (3, 3), use_bias=self.output_bias, **options)(x)
         return layers.OUTPUTS[self.output](x)
+
+    def _options(self):
+        return {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
+
+    def _activate(self, x, label, train: bool):
+        if self.norm is not None:
+            x = self.norm(x, label, train=train, conditioning=self.conditioning, dtype=self.dtype)
+        return nn.leaky_relu(x, self.slope)
+
+    def _block(self, x, label, *, width: int, train: bool):
+        options, h = self._options(), self._activate(x, label, train)
+        if self.upsample == "transpose":
+            h = ConvTranspose(width, (4, 4), 2, "SAME", **options)(h)
+        else:
+            h = Conv(width, (3, 3), **options)(layers.repeat(h))
+        h = Conv(width, (3, 3), **options)(self._activate(h, label, train))
+        # 1x1 before the pixels are repeated: the same, at a quarter of the work.
+        return h + layers.repeat(Conv(width, (1, 1), **options)(x))
 
 
 class Discriminator(nn.Module):
@@ -87,32 +91,40 @@ class Discriminator(nn.Module):
     init_stddev: float = 0.0
     norm: Norm = Norm()
     conditioning: Conditioning = Conditioning()
+    remat: bool = False
     dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
-        options = {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
+        options, run = self._options(), layers.BLOCKS[self.remat]
         beside = layers.label_vector(label, self.conditioning)
-        stages = zip(self.widths, self.batch_norm, self.dropout, strict=True)
-        for i, (width, norm, rate) in enumerate(stages):
-
-            def activate(x, norm=norm):
-                x = self.norm(x, label, train=train, dtype=self.dtype) if norm else x
-                return nn.leaky_relu(x, self.slope)
-
-            halve = x.shape[1] > self.final_size
-            # The first block sees pixels: nothing to activate.
-            h = x if i == 0 else activate(x)
-            h = Conv(width if i == 0 else x.shape[-1], (3, 3), **options)(h, beside)
-            h = Conv(width, (3, 3), **options)(activate(h))
-            if halve:
-                x, h = layers.mean_pool(x), layers.mean_pool(h)
-            if halve or x.shape[-1] != width:
-                # After the means: the same as before them, at a quarter of the work.
-                x = Conv(width, (1, 1), **options)(x, beside)
+        for i in range(len(self.widths)):
+            x = run(self, type(self)._block, x, label, beside, i=i, train=train)
             beside = None  # The first block alone takes the label.
-            x = nn.Dropout(rate, deterministic=not train)(x + h)
-        x = nn.leaky_relu(x, self.slope).sum((1, 2))
+        x = layers.wide(nn.leaky_relu(x, self.slope)).sum((1, 2))
         x = nn.Dropout(self.final_dropout, deterministic=not train)(x)
-        output = Dense(1, **options)(x).reshape(-1)
+        # In float32, as the sum.
+        output = Dense(1, **options | {"dtype": None})(x).reshape(-1)
         return layers.add_projection(output, x, label, self.conditioning)
+
+    def _options(self):
+        return {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
+
+    def _block(self, x, label, beside, *, i: int, train: bool):
+        options, width = self._options(), self.widths[i]
+
+        def activate(x):
+            x = self.norm(x, label, train=train, dtype=self.dtype) if self.batch_norm[i] else x
+            return nn.leaky_relu(x, self.slope)
+
+        halve = x.shape[1] > self.final_size
+        # The first block sees pixels: nothing to activate.
+        h = x if i == 0 else activate(x)
+        h = Conv(width if i == 0 else x.shape[-1], (3, 3), **options)(h, beside)
+        h = Conv(width, (3, 3), **options)(activate(h))
+        if halve:
+            x, h = layers.mean_pool(x), layers.mean_pool(h)
+        if halve or x.shape[-1] != width:
+            # After the means: the same as before them, at a quarter of the work.
+            x = Conv(width, (1, 1), **options)(x, beside)
+        return nn.Dropout(self.dropout[i], deterministic=not train)(x + h)

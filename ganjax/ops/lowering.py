@@ -19,6 +19,7 @@ gradients at half the speed of a matrix product or less, so on CPUs:
 
 from functools import partial
 
+import jax.numpy as jnp
 from jax import lax
 
 from ganjax.ops import blocks, fold, native, split, winograd
@@ -72,7 +73,22 @@ def lower(name: str, x, y, geometry, channels: tuple[int, int]):
         partial(getattr(module, name), geometry=geometry)
         for module in (choose(name, geometry, x.shape[0], channels), native)
     )
-    if cpu.func is default.func:
+    if x.dtype.itemsize < 4:
+        cpu = _in_float32(cpu)
+    elif cpu.func is default.func:
         return default(x, y)
     # GPUs and TPUs have convolution units: there the native forms stay.
     return lax.platform_dependent(x, y, cpu=cpu, default=default)
+
+
+def _in_float32(function):
+    """Half precision on CPUs, which have no units for it: rounded once, at the end.
+
+    Products and sums of half-precision numbers in float32 are also what the units of GPUs and
+    TPUs compute.
+    """
+
+    def computed(x, y):
+        return function(x.astype(jnp.float32), y.astype(jnp.float32)).astype(x.dtype)
+
+    return computed
