@@ -90,6 +90,7 @@ def get_config(preset: str = "") -> ConfigDict:
             "total_steps": 7_500,
             "batch_size": 64,
             "image_size": 28,
+            "sharding": "replicated",
             "data": {
                 "source": "embedded:mnist5k",
                 "label": "label",

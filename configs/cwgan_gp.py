@@ -61,6 +61,7 @@ def get_config(preset: str = "") -> ConfigDict:
             "total_steps": 10_000,
             "batch_size": 32,
             "image_size": 32,
+            "sharding": "replicated",
             "data": {
                 "source": "embedded:mnist5k",
                 "label": "label",

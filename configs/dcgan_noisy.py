@@ -53,6 +53,7 @@ def get_config(preset: str = "") -> ConfigDict:
             "total_steps": 3_000,
             "batch_size": 64,
             "image_size": 32,
+            "sharding": "replicated",
             "data": {
                 "source": "embedded:emoji64",
                 "label": "",

@@ -119,6 +119,7 @@ def get_config(preset: str = "") -> ConfigDict:
             "total_steps": 4_200,
             "batch_size": 16,
             "image_size": 32,
+            "sharding": "replicated",
             "data": {
                 "source": "embedded:mnist5k",
                 # The networks take none: for `ganjax.sample arithmetic`.

@@ -48,6 +48,7 @@ def get_config(preset: str = "") -> ConfigDict:
             "total_steps": 2_000,
             "batch_size": 64,
             "image_size": 32,
+            "sharding": "replicated",
             "data": {
                 "source": "embedded:mnist5k",
                 "label": "",

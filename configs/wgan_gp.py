@@ -53,6 +53,7 @@ def get_config(preset: str = "") -> ConfigDict:
             "total_steps": 1_900,
             "batch_size": 64,
             "image_size": 32,
+            "sharding": "replicated",
             "data": {
                 "source": "embedded:mnist5k",
                 "label": "",

@@ -112,6 +112,9 @@ class RunConfig(Fields):
       total_steps: train steps of the run.
       batch_size: reals of one update, over all devices.
       image_size: pixels a side.
+      sharding: of parameters, moments and averages over the devices: "replicated" keeps all on
+        each, "fully_sharded" a part on each, for models too large for that (`ganjax.sharding`).
+        The results are the same.
       data: which images.
       log_every: steps between lines of metrics.
       sample_every: steps between pictures.
@@ -126,6 +129,7 @@ class RunConfig(Fields):
     total_steps: PositiveInt
     batch_size: PositiveInt
     image_size: PositiveInt
+    sharding: Literal["replicated", "fully_sharded"]
     data: DataConfig
     log_every: PositiveInt
     sample_every: PositiveInt
@@ -149,6 +153,7 @@ CONTINUABLE = frozenset(
         "eval_every",
         "checkpoint_every",
         "keep_checkpoints",
+        "sharding",
         "data.on_device",
         "evaluation.weights",
     )

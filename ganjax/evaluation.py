@@ -93,7 +93,7 @@ def make_evaluate(
     Args:
       algorithm: whose generator.
       config: its `evaluation` says what is measured.
-      key: the run's root key; the same latents are used each time.
+      key: the run's root key, on this process's own device; the same latents are used each time.
       sampler: `ganjax.step.make_sampler`'s, compiled.
       sharding: of a batch.
       params: `check`'s.

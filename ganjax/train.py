@@ -1,6 +1,6 @@
 """The loop: build, restore, step, write, evaluate, save. It knows no algorithm."""
 
-import contextlib
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,14 +11,14 @@ import ml_collections
 import numpy as np
 from clu import parameter_overview
 
-from ganjax import checkpoint, evaluation, leaks, workdir
+from ganjax import checkpoint, distributed, evaluation, leaks, workdir
 from ganjax import config as configs
 from ganjax import step as steps
 from ganjax.data import pipeline, sources
 from ganjax.metrics.figures import NO_FIGURE
 from ganjax.phases import Phase
 from ganjax.report import Report
-from ganjax.sharding import check_batch, make_layout
+from ganjax.sharding import check_batch, gathered, make_layout, state_sharding
 from ganjax.signals import Signals
 from ganjax.state import GanState
 from ganjax.writer import Writer
@@ -35,6 +35,10 @@ class Interrupted(SystemExit):
 def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
     """Runs a config to its end, from the latest checkpoint if the folder holds one.
 
+    Of several processes that were joined (`ganjax.distributed`) all call this alike, with a folder
+    that all can reach. Each reads its own part of the batches and saves its own part of the
+    state; process 0 alone writes all else. A signal to any of them stops all at the same step.
+
     The folder gets config.json, metrics.jsonl, tensorboard/, samples/ and checkpoints/.
 
     Args:
@@ -49,40 +53,52 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
       NonFiniteError: training diverged.
       Interrupted: SIGTERM or Ctrl-C.
     """
-    config, module = configs.load(raw)
-    algorithm = module.build(config)
-    layout = make_layout()
-    for phase in algorithm.phases:
-        check_batch(phase.batch_size, layout)
-    folder = Path(folder)
-    splits = [_open(config, phase) for phase in algorithm.phases]
-    params = evaluation.check(config, [held_out for _, held_out in splits])
-    primary = jax.process_index() == 0
-    if primary:
-        workdir.claim(folder, config, splits[0][0].fingerprint)
+    folder, primary = Path(folder), jax.process_index() == 0
+    with distributed.together():
+        config, module = configs.load(raw)
+        algorithm = module.build(config)
+        layout = make_layout()
+        for phase in algorithm.phases:
+            check_batch(phase.batch_size, layout)
+        splits = [_open(config, phase) for phase in algorithm.phases]
+        params = evaluation.check(config, [held_out for _, held_out in splits])
+        if primary:
+            workdir.claim(folder, config, splits[0][0].fingerprint)
 
-    key = jax.device_put(jax.random.key(config.seed), layout.replicated)
+    root = jax.random.key(config.seed)
+    key = jax.jit(lambda: root, out_shardings=layout.replicated)()
+    state_shapes = jax.eval_shape(partial(steps.init_state, algorithm), root)
+    placed = state_sharding(layout, state_shapes, config.sharding)
+    algorithm = gathered(algorithm, layout, config.sharding)
     jit = partial(jax.jit, static_argnames="phase", out_shardings=layout.replicated)
     unroll = jax.default_backend() == "cpu"
     train_step = jit(
         steps.make_train_step(algorithm, unroll=unroll, sharding=layout.batch),
+        out_shardings=(placed, layout.replicated),
         donate_argnames=steps.donated(),
     )
     eval_step = jit(steps.make_eval_step(algorithm, sharding=layout.batch))
     sampler = jit(steps.make_sampler(algorithm))
     evaluate = evaluation.make_evaluate(
-        algorithm, config, key=key, sampler=sampler, sharding=layout.batch, params=params
+        algorithm, config, key=root, sampler=sampler, sharding=layout.batch, params=params
     )
-    measure_leaks = leaks.make_measure(algorithm, key=key, sampler=sampler)
+    measure_leaks = leaks.make_measure(algorithm, key=root, sampler=sampler)
     least_leaks = {}  # Since this process began.
-    begin = jit(lambda state, *, phase: algorithm.begin(state, phase), donate_argnames="state")
+    begin = jit(
+        lambda state, *, phase: algorithm.begin(state, phase),
+        out_shardings=placed,
+        donate_argnames="state",
+    )
     all_finite = jax.jit(_all_finite, out_shardings=layout.replicated)
     pictured = _pictured(algorithm.num_classes)
-    fixed = jax.device_put(steps.sample_inputs(algorithm, key, pictured), layout.replicated)
+    fixed = distributed.put(
+        jax.device_get(steps.sample_inputs(algorithm, root, pictured)), layout.replicated
+    )
     names = _names(algorithm.num_classes, splits[0][0])
+    agree = distributed.Consensus(layout.mesh)
 
     with (
-        workdir.lock(folder) if primary else contextlib.nullcontext(),
+        distributed.on_primary(workdir.lock(folder)),
         checkpoint.open_checkpoints(
             folder,
             config.keep_checkpoints,
@@ -93,7 +109,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
         Signals() as signals,
     ):
         state = checkpoint.restore_or_init(
-            checkpoints, partial(steps.init_state, algorithm), key, layout.replicated
+            checkpoints, partial(steps.init_state, algorithm), key, placed
         )
         done = int(state.step)
         if done >= config.total_steps:
@@ -133,6 +149,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
                 with jax.transfer_guard("disallow"):  # Implicit ones would stall the device.
                     state, metrics = train_step(state, batch, key, phase=phase)
                 done += 1
+                stop = agree(signals.received or 0)
                 _settle(behind)
                 behind.append(partial(report.metrics, done, seen, metrics))
                 finished, ended = done == config.total_steps, done == phase.stop
@@ -147,12 +164,12 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
                         eval_step(state, each, np.int32(i), key, phase=phase)
                         for i, each in enumerate(held)
                     ]
-                    figures = evaluate(state.ema, phase, reals, held_out)
+                    figures = distributed.of_primary(evaluate(state.ema, phase, reals, held_out))
                     leaked = measure_leaks(state.ema, phase, reals)
                     behind.append(partial(report.evaluation, done, values, figures | leaked))
                     for line in leaks.warnings(leaked, least_leaks):
                         behind.append(partial(writer.say, f"step {done}: {line}"))
-                if _is_due(config, done) or ended or signals.received:
+                if _is_due(config, done) or ended or stop:
                     # A state that is not finite is never saved.
                     behind.append(partial(report.state, done, all_finite(state)))
                     _settle(behind)
@@ -161,13 +178,13 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
                         checkpoints.wait()
                         writer.say(_stopped_early(checkpoints, config, folder, done))
                         return state
-                if signals.received and not finished:
+                if stop and not finished:
                     checkpoints.wait()
                     writer.say(
-                        f"stopped by {signals.received.name} at step {done} of "
+                        f"stopped by {signal.Signals(stop).name} at step {done} of "
                         f"{config.total_steps}: saved; the same command goes on from there"
                     )
-                    raise Interrupted(128 + signals.received)
+                    raise Interrupted(128 + stop)
         checkpoints.wait()
         writer.say(f"finished at step {done}: samples in {folder / 'samples'}")
         return state

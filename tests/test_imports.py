@@ -10,13 +10,14 @@ from conftest import ROOT
 # A module may import from the lines before its own.
 LAYERS = [
     ["errors"],
-    ["keys", "phases", "config", "signals"],
+    ["keys", "phases", "config", "signals", "distributed", "accelerators"],
+    ["program"],
     ["images", "interpolation", "ops", "losses", "penalties", "metrics", "augment", "controllers"],
     ["models"],
     ["state", "algorithms"],
     ["step", "sampling", "data", "sharding", "checkpoint", "writer"],
     ["workdir", "neighbours", "evaluation", "leaks", "report"],
-    ["train", "trained"],
+    ["train", "trained", "dry_run"],
     ["pictures", "image_sets"],
     ["comparison"],
     ["sample", "evaluate"],

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
+from ganjax import distributed
 from ganjax.data.base import DataError, Source
 from ganjax.phases import Phase
 
@@ -218,7 +219,7 @@ def _put(batch: Batch, sharding: NamedSharding, batch_size: int) -> Batch:
 def _gather(source: Source, sharding: NamedSharding) -> Callable[[Batch], Batch]:
     """Index batches -> image batches, from arrays that stay on every device."""
     replicated = NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
-    arrays = jax.device_put(read_all(source), replicated)
+    arrays = distributed.put(read_all(source), replicated)
 
     def take(arrays, batch):
         taken = {n: jnp.take(a, batch["index"], axis=0) for n, a in arrays.items()}
