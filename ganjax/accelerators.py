@@ -74,8 +74,8 @@ _TPU = {"usable": 0.97, "link_latency": 1e-6, "network_latency": 1e-5}
 _GPU = {"usable": 0.75, "link_latency": 2e-6, "network_latency": 5e-6, "topologies": {}, "node": 8}
 
 # TPU links: published all-reduce bandwidth of a pod, by its chips (v5p: half of the bidirectional
-# bandwidth). GPU links: one direction of NVLink; their network: one network card for each GPU of
-# NVIDIA's own DGX.
+# bandwidth); their network: that of a pod by its chips (v4's is not published: v5e's stands for it).
+# GPU links: one direction of NVLink; their network: one card for each GPU, as in NVIDIA's DGX.
 ACCELERATORS = {
     "v4": Accelerator(
         memory=32 * GIB,
@@ -84,7 +84,7 @@ ACCELERATORS = {
         bandwidth=1200 * GB,
         node=4096,
         link=1.1e15 / 4096,
-        network=50 * GB / 8 / 4,
+        network=6.4e12 / 8 / 256,
         topologies=_TORUS_3D,
         source="cloud.google.com/tpu/docs/v4",
         **_TPU,
@@ -181,10 +181,12 @@ class Collective(NamedTuple):
     bytes: int
 
 
-def compute_seconds(accelerator: Accelerator, flops: float, precision: str = "float32") -> float:
-    """Seconds of `flops` on one device, at UTILISATION of its peak."""
+def compute_seconds(
+    accelerator: Accelerator, flops: float, moved: float = 0, precision: str = "float32"
+) -> float:
+    """Seconds of `flops` at UTILISATION of a device's peak, or of `moved` bytes of its memory."""
     peak = accelerator.float32 if precision == "float32" else accelerator.bfloat16
-    return flops / (UTILISATION * peak)
+    return max(flops / (UTILISATION * peak), moved / accelerator.bandwidth)
 
 
 def collective_seconds(

@@ -47,6 +47,7 @@ class PhaseCost(NamedTuple):
       flops: of a step, of all devices together, as XLA counts them.
       held_bytes: on one device before the step: its part of the state and the batch.
       peak_bytes: on one device while it runs.
+      moved_bytes: from and to one device's memory, 0 where no accelerator's compiler counted.
       collectives: by kind, as one device takes part in them.
     """
 
@@ -55,6 +56,7 @@ class PhaseCost(NamedTuple):
     flops: float
     held_bytes: int
     peak_bytes: int
+    moved_bytes: float
     collectives: dict[str, Collective]
 
 
@@ -173,13 +175,16 @@ def _cost(config: RunConfig, algorithm: Algorithm, layout: Layout, phase: Phase)
     counted = lowered.cost_analysis()
     # XLA's CPU counts no product that it hands to a library: before that it does. Its compiler
     # for TPUs counts only the program of one device.
-    each = compiled.cost_analysis()["flops"] * layout.mesh.size
+    made = compiled.cost_analysis()
+    each = made["flops"] * layout.mesh.size
+    moved = 0 if layout.mesh.devices.flat[0].platform == "cpu" else made["bytes accessed"]
     return PhaseCost(
         phase,
         phase.batch_size * algorithm.n_critic,
         counted["flops"] if counted else each,
         compiled.memory_analysis().argument_size_in_bytes,
         program.peak_bytes(compiled),
+        moved,
         program.collectives(compiled.as_text()),
     )
 
@@ -211,7 +216,7 @@ def _tpus(name: str, topology: str) -> tuple[list[jax.Device], str]:
     # Else libtpu looks for the TPU that it runs on.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", f"{name}-8")
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", {"v5e": "v5litepod"}.get(name, name) + "-8")
     found = topologies.get_topology_desc(platform="tpu", topology_name=f"{name}:{topology}").devices
     return list(found), f"compiled by XLA's own compiler for {len(found)} x {found[0].device_kind}"
 
@@ -287,9 +292,8 @@ def _row(planned: Plan, name: str, accelerator: Accelerator) -> str:
 
 def step_seconds(cost: PhaseCost, accelerator: Accelerator, devices: int, precision: str) -> float:
     """Of a step on paper: computation, then collectives."""
-    return compute_seconds(accelerator, cost.flops / devices, precision) + collective_seconds(
-        accelerator, cost.collectives, devices
-    )
+    computing = compute_seconds(accelerator, cost.flops / devices, cost.moved_bytes, precision)
+    return computing + collective_seconds(accelerator, cost.collectives, devices)
 
 
 def precision(config: RunConfig) -> str:

@@ -47,8 +47,6 @@ def main(argv: list[str]) -> None:
     import platformdirs
 
     from ganjax import distributed
-    from ganjax.dry_run import dry_run
-    from ganjax.train import train
 
     values = flags.FLAGS
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -57,6 +55,8 @@ def main(argv: list[str]) -> None:
     if values.workdir == "":
         raise UserError("--workdir= is empty: name a folder or leave the flag out")
     if values.dry_run:
+        from ganjax.dry_run import dry_run
+
         print(dry_run(values.config, devices=values.devices, accelerator=values.accelerator))
         return
     for name in ("devices", "accelerator"):
@@ -71,6 +71,9 @@ def main(argv: list[str]) -> None:
         values.process_id,
         values.join_timeout,
     )
+    # After the join, which nothing may use JAX before.
+    from ganjax.train import train
+
     named = config_flags.get_config_filename(values["config"])
     with distributed.or_leave():
         train(values.config, values.workdir or default_workdir(named))

@@ -137,7 +137,10 @@ def test_step_time_by_hand():
     gathers = {"all-gather": Collective(2, 8 * 10**9)}
     np.testing.assert_allclose(collective_seconds(h100, gathers, 8), 7 * (1 / 450 + 2 * 2e-6))
     np.testing.assert_allclose(compute_seconds(h100, 494.7e12), 1 / UTILISATION)
-    np.testing.assert_allclose(compute_seconds(h100, 989.4e12, "bfloat16"), 1 / UTILISATION)
+    np.testing.assert_allclose(
+        compute_seconds(h100, 989.4e12, precision="bfloat16"), 1 / UTILISATION
+    )
+    np.testing.assert_allclose(compute_seconds(h100, 1e9, 3.35e12), 1)
 
 
 def test_where_scaling_ends():
@@ -145,7 +148,7 @@ def test_where_scaling_ends():
     v5e = ACCELERATORS["v5e"]
     phase = dry_run.Phase(0, 1, 512, 64)
     flops = 8e-3 * UTILISATION * 197e12
-    cost = dry_run.PhaseCost(phase, 512, flops, 0, 0, {"all-reduce": Collective(10, 10**6)})
+    cost = dry_run.PhaseCost(phase, 512, flops, 0, 0, 0, {"all-reduce": Collective(10, 10**6)})
 
     def sends(n):
         return 2 * (n - 1) * (1e6 / n / 2e11 + 10 * 1e-6)

@@ -23,14 +23,14 @@ from ganjax.sharding import make_layout
 from ganjax.train import train
 from ganjax.writer import read_metrics
 
-STEPS = 60
+STEPS = 24
 # The smallest WGAN-GP, with all that a run does beside its steps.
 TINY = [
     "--config=configs/wgan_gp.py",
-    "--config.checkpoint_every=10",
+    "--config.checkpoint_every=5",
     "--config.log_every=1",
-    "--config.sample_every=30",
-    "--config.eval_every=30",
+    "--config.sample_every=12",
+    "--config.eval_every=12",
     "--config.evaluation.log_likelihood=20",
     "--config.image_size=16",
     "--config.data.fit=resize",
@@ -158,22 +158,22 @@ def test_two_processes_stopped_and_killed_end_as_one(tmp_path):
     processes[1].send_signal(signal.SIGTERM)
     outputs, codes = ends(processes)
     assert codes == [128 + signal.SIGTERM] * 2, outputs
-    step = int(re.search(r"stopped by SIGTERM at step (\d+) of 60: saved", outputs[0])[1])
+    step = int(re.search(r"stopped by SIGTERM at step (\d+) of 24: saved", outputs[0])[1])
     assert (together / "checkpoints" / str(step)).is_dir()
     assert "stopped" not in outputs[1]
     # One is killed: the other ends too, and not after a long wait.
     processes = start(together, 2)
-    wait_for_step(processes[0], step + 12)
+    wait_for_step(processes[0], step + 6)
     processes[1].kill()
     outputs, codes = ends(processes, timeout=60)
     assert codes[0] not in (0, None)
     assert codes[1] == -signal.SIGKILL
-    assert f"steps {step} to 60" not in outputs[1]
+    assert f"steps {step} to 24" not in outputs[1]
     # All are started again, and end as a run of one process.
     processes = start(together, 2)
     outputs, codes = ends(processes)
     assert codes == [0, 0], outputs
-    assert "finished at step 60" in outputs[0]
+    assert "finished at step 24" in outputs[0]
     assert outputs[1].replace("[Gloo]", "").count("step ") == 0, "process 1 writes nothing"
     alone(single, 2, [])
     assert all(np.array_equal(a, b) for a, b in zip(final(together), final(single), strict=True))
