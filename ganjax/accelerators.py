@@ -74,7 +74,7 @@ _TPU = {"usable": 0.97, "link_latency": 1e-6, "network_latency": 1e-5}
 _GPU = {"usable": 0.75, "link_latency": 2e-6, "network_latency": 5e-6, "topologies": {}, "node": 8}
 
 # TPU links: published all-reduce bandwidth of a pod, by its chips (v5p: half of the bidirectional
-# bandwidth); their network: that of a pod by its chips (v4's is not published: v5e's stands for it).
+# bandwidth); their network: that of a pod by its chips (of v4, not published, v5e's).
 # GPU links: one direction of NVLink; their network: one card for each GPU, as in NVIDIA's DGX.
 ACCELERATORS = {
     "v4": Accelerator(
