@@ -67,9 +67,6 @@ def test_parameters_flops_and_memory(planned):
     batch = 2 * (16 * 16 + 4)
     assert 0 <= cost.held_bytes - bytes_of(state) - batch <= 64
     assert cost.peak_bytes > cost.held_bytes
-    alone = dry_run.plan(planned.config.model_dump(), devices=1).phases[0]
-    np.testing.assert_allclose(alone.flops, cost.flops, rtol=0.01)
-    assert alone.collectives == {}
 
 
 def test_flops_of_a_product_are_two_a_multiplication(planned):

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from functools import partial
 
 import jax
@@ -150,31 +151,23 @@ def final(folder):
 
 
 @pytest.mark.slow
-def test_two_processes_stopped_and_killed_end_as_one(tmp_path):
+def test_two_processes_one_of_them_killed_end_as_one(tmp_path):
     together, single = tmp_path / "together", tmp_path / "single"
-    # A signal to the one that writes nothing stops both, at one step, saved.
     processes = start(together, 2)
-    wait_for_step(processes[0], 3)
-    processes[1].send_signal(signal.SIGTERM)
-    outputs, codes = ends(processes)
-    assert codes == [128 + signal.SIGTERM] * 2, outputs
-    step = int(re.search(r"stopped by SIGTERM at step (\d+) of 24: saved", outputs[0])[1])
-    assert (together / "checkpoints" / str(step)).is_dir()
-    assert "stopped" not in outputs[1]
-    # One is killed: the other ends too, and not after a long wait.
-    processes = start(together, 2)
-    wait_for_step(processes[0], step + 6)
+    wait_for_step(processes[0], 5)
+    deadline = time.monotonic() + 60
+    while not (together / "checkpoints" / "5").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
     processes[1].kill()
     outputs, codes = ends(processes, timeout=60)
-    assert codes[0] not in (0, None)
+    assert codes[0] not in (0, None), "the other ends too, and not after a long wait"
     assert codes[1] == -signal.SIGKILL
-    assert f"steps {step} to 24" not in outputs[1]
-    # All are started again, and end as a run of one process.
-    processes = start(together, 2)
-    outputs, codes = ends(processes)
+    # All are started again, go on, and end as a run of one process.
+    outputs, codes = ends(start(together, 2))
     assert codes == [0, 0], outputs
-    assert "finished at step 24" in outputs[0]
-    assert outputs[1].replace("[Gloo]", "").count("step ") == 0, "process 1 writes nothing"
+    assert 5 <= int(re.search(rf"steps (\d+) to {STEPS}", outputs[0])[1]) < STEPS
+    assert f"finished at step {STEPS}" in outputs[0]
+    assert "step" not in outputs[1], "process 1 writes nothing"
     alone(single, 2, [])
     assert all(np.array_equal(a, b) for a, b in zip(final(together), final(single), strict=True))
 
@@ -182,39 +175,39 @@ def test_two_processes_stopped_and_killed_end_as_one(tmp_path):
         every = read_metrics(folder / "metrics.jsonl")
         return [{k: v for k, v in row.items() if k != "images_per_second"} for row in every]
 
-    ours, theirs = rows(together), rows(single)
-    assert [row.keys() for row in ours] == [row.keys() for row in theirs]
-    for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(list(one.values()), list(other.values()), rtol=1e-4, atol=1e-5)
+    assert rows(together) == rows(single)
     pictures = [sorted(path.name for path in (f / "samples").iterdir()) for f in (together, single)]
     assert pictures[0] == pictures[1]
 
 
 @pytest.mark.slow
-def test_four_processes_fully_sharded_and_taken_up_by_one(tmp_path):
-    """By the launcher of a process for each GPU; then the rest of the run on one device."""
+def test_four_processes_stopped_at_one_step_and_taken_up_by_one(tmp_path):
+    """By the launcher of a process for each GPU, fully sharded; then the rest on one device."""
     together, single = tmp_path / "together", tmp_path / "single"
-    few = ["--config.total_steps=4", "--config.checkpoint_every=2"]
-    launched = subprocess.run(
+    few = ["--config.total_steps=9", "--config.checkpoint_every=50", "--config.eval_every=9"]
+    launcher = subprocess.Popen(
         [
             *["experiments/launch/per_gpu.sh", "4", f"--workdir={together}", *TINY, *few],
-            "--config.sharding=fully_sharded",
+            *["--config.sample_every=9", "--config.sharding=fully_sharded"],
         ],
         cwd=ROOT,
         env=os.environ
         | {"PYTHON": sys.executable, "PORT": str(free_port()), "JAX_NUM_CPU_DEVICES": "1"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=200,
     )
-    assert launched.returncode == 0, launched.stderr
-    assert "4 x cpu" in launched.stdout
-    assert launched.stdout.count("finished at step 4") == 1
+    wait_for_step(launcher, 2)
+    launcher.send_signal(signal.SIGTERM)  # It tells one of the four.
+    output, _ = launcher.communicate(timeout=100)
+    assert launcher.returncode == 128 + signal.SIGTERM, output
+    (step,) = re.findall(r"stopped by SIGTERM at step (\d+) of 9: saved", output)
+    assert [path.name for path in (together / "checkpoints").iterdir()] == [step]
     for folder in (together, single):
-        alone(folder, 1, [*few, "--config.total_steps=6"])
+        alone(folder, 1, few)
     for a, b in zip(final(together), final(single), strict=True):
-        # Adam's first steps are of full size, whatever their gradient's rounding.
-        np.testing.assert_allclose(a, b, 1e-2, 1e-3)
+        # Adam's first steps are of full size (1e-4), whatever their gradient's rounding.
+        np.testing.assert_allclose(a, b, 1e-2, 5e-4)
 
 
 @pytest.mark.slow
