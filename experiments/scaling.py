@@ -63,8 +63,7 @@ def load(name: str):
 def row(name: str, accelerator_name: str) -> str:
     accelerator = ACCELERATORS[accelerator_name]
     planned = plan(load(name), devices=COMPILED, accelerator=accelerator_name)
-    # The traffic of memory, counted for 8 devices, is not that of another count.
-    kind, cost = precision(planned.config), planned.phases[-1]._replace(moved_bytes=0)
+    kind, cost = precision(planned.config), planned.phases[-1]
     batch = cost.phase.batch_size
     sent = sum(each.bytes for each in cost.collectives.values())
     count = sum(each.count for each in cost.collectives.values())

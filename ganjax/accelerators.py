@@ -181,12 +181,10 @@ class Collective(NamedTuple):
     bytes: int
 
 
-def compute_seconds(
-    accelerator: Accelerator, flops: float, moved: float = 0, precision: str = "float32"
-) -> float:
-    """Seconds of `flops` at UTILISATION of a device's peak, or of `moved` bytes of its memory."""
+def compute_seconds(accelerator: Accelerator, flops: float, precision: str = "float32") -> float:
+    """Seconds of `flops` on one device, at UTILISATION of its peak."""
     peak = accelerator.float32 if precision == "float32" else accelerator.bfloat16
-    return max(flops / (UTILISATION * peak), moved / accelerator.bandwidth)
+    return flops / (UTILISATION * peak)
 
 
 def collective_seconds(

@@ -47,7 +47,6 @@ class PhaseCost(NamedTuple):
       flops: of a step, of all devices together, as XLA counts them.
       held_bytes: on one device before the step: its part of the state and the batch.
       peak_bytes: on one device while it runs.
-      moved_bytes: from and to one device's memory, 0 where no accelerator's compiler counted.
       collectives: by kind, as one device takes part in them.
     """
 
@@ -56,7 +55,6 @@ class PhaseCost(NamedTuple):
     flops: float
     held_bytes: int
     peak_bytes: int
-    moved_bytes: float
     collectives: dict[str, Collective]
 
 
@@ -139,10 +137,12 @@ def batch_shapes(config: RunConfig, algorithm: Algorithm, phase: Phase) -> dict:
     }
 
 
-def lower(config: RunConfig, algorithm: Algorithm, layout: Layout, phase: Phase):
+def lower(
+    config: RunConfig, algorithm: Algorithm, layout: Layout, phase: Phase, *, unroll: bool = False
+):
     """The train step of a phase, lowered for the devices of a layout.
 
-    Updates of D are unrolled, so that each is counted.
+    The updates of D are a loop, as on accelerators, or unrolled.
     """
 
     def placed(shapes, sharding):
@@ -156,7 +156,9 @@ def lower(config: RunConfig, algorithm: Algorithm, layout: Layout, phase: Phase)
     state = state_shapes(algorithm)
     sharding = state_sharding(layout, state, how)
     step = jax.jit(
-        steps.make_train_step(gathered(algorithm, layout, how), unroll=True, sharding=layout.batch),
+        steps.make_train_step(
+            gathered(algorithm, layout, how), unroll=unroll, sharding=layout.batch
+        ),
         static_argnames="phase",
         out_shardings=(sharding, layout.replicated),
         donate_argnames="state",
@@ -170,21 +172,17 @@ def lower(config: RunConfig, algorithm: Algorithm, layout: Layout, phase: Phase)
 
 
 def _cost(config: RunConfig, algorithm: Algorithm, layout: Layout, phase: Phase) -> PhaseCost:
-    lowered = lower(config, algorithm, layout, phase)
-    compiled = lowered.compile()
-    counted = lowered.cost_analysis()
-    # XLA's CPU counts no product that it hands to a library: before that it does. Its compiler
-    # for TPUs counts only the program of one device.
-    made = compiled.cost_analysis()
-    each = made["flops"] * layout.mesh.size
-    moved = 0 if layout.mesh.devices.flat[0].platform == "cpu" else made["bytes accessed"]
+    compiled = lower(config, algorithm, layout, phase).compile()
+    # A loop's body is counted once, and of a compiled program no product that XLA's CPU hands to
+    # a library: so FLOPs are those of the whole step, unrolled, before it is compiled.
+    alone = make_layout(jax.devices("cpu")[:1])
+    counted = lower(config, algorithm, alone, phase, unroll=True).cost_analysis()
     return PhaseCost(
         phase,
         phase.batch_size * algorithm.n_critic,
-        counted["flops"] if counted else each,
+        counted["flops"],
         compiled.memory_analysis().argument_size_in_bytes,
         program.peak_bytes(compiled),
-        moved,
         program.collectives(compiled.as_text()),
     )
 
@@ -292,7 +290,7 @@ def _row(planned: Plan, name: str, accelerator: Accelerator) -> str:
 
 def step_seconds(cost: PhaseCost, accelerator: Accelerator, devices: int, precision: str) -> float:
     """Of a step on paper: computation, then collectives."""
-    computing = compute_seconds(accelerator, cost.flops / devices, cost.moved_bytes, precision)
+    computing = compute_seconds(accelerator, cost.flops / devices, precision)
     return computing + collective_seconds(accelerator, cost.collectives, devices)
 
 

@@ -19,32 +19,68 @@ KINDS = (
 BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16, "c64": 64, "c128": 128}
 _ARRAY = re.compile(r"\b([a-z]+[0-9a-z]*)\[([0-9,]*)\]")
 # "%name = <shape> all-reduce(", or a tuple of shapes; layouts stand in braces behind each.
-_LINE = re.compile(rf"^\s*(?:ROOT )?%?[\w.-]+ = (.+?) ({'|'.join(KINDS)})(-start)?\(", re.MULTILINE)
+_LINE = re.compile(rf"^(?:ROOT )?%?[\w.-]+ = (.+?) ({'|'.join(KINDS)})(-start)?\(")
 _GROUPS = re.compile(r"replica_groups=(?:\{\{([0-9,]*)\}|\[(\d+),(\d+)\])")
+# A computation begins so; what it calls stands behind these words, the turns of a loop there.
+_HEAD = re.compile(r"^(ENTRY )?%?([\w.-]+) (?:\(.*)?\{$")
+_CALLED = re.compile(
+    r"(?:calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.-]+)"
+    r"|(?:branch_computations|called_computations)=\{([^}]*)\}"
+)
+_TURNS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
 
 def collectives(hlo: str) -> dict[str, Collective]:
-    """The collectives of an optimised HLO module, by kind.
+    """The collectives of an optimised HLO module, by kind, as often as a run of it has them.
 
-    Each instruction is counted once: also those of a branch that is not taken in every step
-    (a lazy penalty), and of a loop's body.
+    Those in a loop count as often as it turns (once where XLA does not know), those of a branch
+    as if it were always taken: a lazy penalty's, too.
 
     Args:
       hlo: its text, `Compiled.as_text()`.
     """
+    computations, entry = _computations(hlo)
     found: dict[str, Collective] = {}
-    for match in _LINE.finditer(hlo):
-        shape, kind, begun = match.groups()
-        arrays = [_bytes(*array) for array in _ARRAY.findall(shape)]
-        if begun and kind in ("all-gather", "collective-permute"):
-            # A tuple of what goes in and what comes out (and contexts).
-            arrays = arrays[len(arrays) // 2 :] if kind == "all-gather" else arrays[:1]
-        size = sum(arrays)
-        if kind == "reduce-scatter":  # Its result is one part of what goes in.
-            size *= _group(hlo[match.end() : hlo.find("\n", match.end())])
-        before = found.get(kind, Collective(0, 0))
-        found[kind] = Collective(before.count + 1, before.bytes + size)
+
+    def count(name: str, times: int) -> None:
+        for line in computations.get(name, ()):
+            match = _LINE.match(line)
+            if match:
+                kind, size = match[2], _size(match, line)
+                before = found.get(kind, Collective(0, 0))
+                found[kind] = Collective(before.count + times, before.bytes + times * size)
+                continue  # What it applies is a sum.
+            turns = _TURNS.search(line) if " while(" in line else None
+            for one, several in _CALLED.findall(line):
+                for called in (one, *several.replace("%", "").split(", ")):
+                    count(called, times * (int(turns[1]) if turns else 1))
+
+    count(entry, 1)
     return found
+
+
+def _computations(hlo: str) -> tuple[dict[str, list[str]], str]:
+    """The lines of every computation, and the name of the first to run."""
+    lines: dict[str, list[str]] = {}
+    name = entry = ""
+    for line in map(str.strip, hlo.splitlines()):
+        head = _HEAD.match(line)
+        if head:
+            name = head[2]
+            entry = name if head[1] else entry
+        lines.setdefault(name, []).append(line)
+    return lines, entry
+
+
+def _size(match: re.Match, line: str) -> int:
+    """Bytes of a collective's whole arrays."""
+    shape, kind, begun = match.groups()
+    arrays = [_bytes(*array) for array in _ARRAY.findall(shape)]
+    if begun and kind in ("all-gather", "collective-permute"):
+        # A tuple of what goes in and what comes out (and contexts).
+        arrays = arrays[len(arrays) // 2 :] if kind == "all-gather" else arrays[:1]
+    # The result of a reduce-scatter is one part of what goes in.
+    return sum(arrays) * (_group(line) if kind == "reduce-scatter" else 1)
 
 
 def _bytes(kind: str, shape: str) -> int:
