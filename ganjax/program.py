@@ -21,6 +21,7 @@ _ARRAY = re.compile(r"\b([a-z]+[0-9a-z]*)\[([0-9,]*)\]")
 # "%name = <shape> all-reduce(", or a tuple of shapes; layouts stand in braces behind each.
 _LINE = re.compile(rf"^(?:ROOT )?%?[\w.-]+ = (.+?) ({'|'.join(KINDS)})(-start)?\(")
 _GROUPS = re.compile(r"replica_groups=(?:\{\{([0-9,]*)\}|\[(\d+),(\d+)\])")
+_AXES = re.compile(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}")
 # A computation begins so; what it calls stands behind these words, the turns of a loop there.
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.-]+) (?:\(.*)?\{$")
 _CALLED = re.compile(
@@ -90,7 +91,10 @@ def _bytes(kind: str, shape: str) -> int:
 
 def _group(rest: str) -> int:
     """Devices of a group, from what stands behind an instruction's operands."""
-    match = _GROUPS.search(rest)
+    match, axes = _GROUPS.search(rest), _AXES.search(rest)
+    if axes is not None:
+        sizes = dict(axis.split("=") for axis in axes[1].split(","))
+        return math.prod(int(sizes[axis.strip()]) for axis in axes[2].split(","))
     if match is None:
         return 1
     listed, _, size = match.groups()
