@@ -107,6 +107,8 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState:
         ) as checkpoints,
         Writer(folder, checkpoint.latest_step(checkpoints), config.total_steps, primary) as writer,
         Signals() as signals,
+        # Innermost: what is above would wait for the others on its way out.
+        distributed.or_leave(),
     ):
         state = checkpoint.restore_or_init(
             checkpoints, partial(steps.init_state, algorithm), key, placed
