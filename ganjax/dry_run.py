@@ -4,7 +4,8 @@ Every phase's train step is compiled for its shapes and nothing is computed or r
 for more devices than there are. Of TPUs the program is the real one, made by their own compiler,
 where `libtpu` is installed (`pip install 'ganjax[tpu]'`; it needs no TPU). Else XLA compiles for
 what this machine has, virtual CPU devices as a rule, with convolutions left whole as on an
-accelerator: FLOPs and collectives are as there, memory is an estimate.
+accelerator: FLOPs are as there, memory is an estimate, and collectives are an upper bound (XLA's
+CPU does not add up a gradient's parts, of reals, of fakes and of the penalty, before it sums them).
 """
 
 import contextlib
@@ -204,7 +205,9 @@ def _devices(count: int | None, accelerator: str | None) -> tuple[list[jax.Devic
             )
         found = found[:count]
     kind = found[0].device_kind
-    stands_in = " in an accelerator's place: memory is an estimate" if kind == "cpu" else ""
+    stands_in = (
+        " for an accelerator: memory is an estimate, collectives a bound" if kind == "cpu" else ""
+    )
     return found, f"compiled by XLA for {len(found)} x {kind}{stands_in}"
 
 
