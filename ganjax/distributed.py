@@ -44,6 +44,9 @@ COUNTS = {
 LINE = 1024
 # Seconds that a process that ends waits for the others.
 SHUTDOWN = 60
+# And without a sign of life after which a process counts as lost: the others end then, where no
+# collective has told them before.
+HEARTBEAT = 30
 
 
 class JoinError(UserError):
@@ -124,6 +127,7 @@ def join(
                 # Its own deadline would abort the process with a stack trace.
                 initialization_timeout=timeout + 60,
                 shutdown_timeout_seconds=SHUTDOWN,
+                heartbeat_timeout_seconds=HEARTBEAT,
             )
         except (ValueError, RuntimeError, KeyError, OSError, ImportError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]

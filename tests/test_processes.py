@@ -159,7 +159,7 @@ def test_two_processes_one_of_them_killed_end_as_one(tmp_path):
     while not (together / "checkpoints" / "5").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     processes[1].kill()
-    outputs, codes = ends(processes, timeout=60)
+    outputs, codes = ends(processes, timeout=90)
     assert codes[0] not in (0, None), "the other ends too, and not after a long wait"
     assert codes[1] == -signal.SIGKILL
     # All are started again, go on, and end as a run of one process.
