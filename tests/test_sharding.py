@@ -16,8 +16,8 @@ from ganjax.ops.lowering import whole_convolutions
 from ganjax.sharding import gathered, make_layout, state_sharding
 from ganjax.train import train
 
-# Fully sharded where that differs: variables of spectral normalisation, phases, several updates.
-FULLY_SHARDED = {"sngan", "progan", "cwgan_gp"}
+# Fully sharded where that differs: variables of spectral normalisation, and phases.
+FULLY_SHARDED = {"sngan", "progan"}
 # A config of every kind: DCGAN is as its noisy form is, WGAN-GP as its conditional one (and in
 # test_step.py).
 SYSTEMS = ["ada", "cgan", "cwgan_gp", "dcgan_noisy", "progan", "sngan", "wgan"]
