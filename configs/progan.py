@@ -124,6 +124,7 @@ def get_config(preset: str = "") -> ConfigDict:
             "accumulate": 1,
             "remat": False,
             "steps_per_dispatch": 1,
+            "sharding": "replicated",
             "data": {
                 "source": "embedded:mnist5k",
                 # The networks take none: for `ganjax.sample arithmetic`.

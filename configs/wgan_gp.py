@@ -58,6 +58,7 @@ def get_config(preset: str = "") -> ConfigDict:
             "accumulate": 1,
             "remat": False,
             "steps_per_dispatch": 1,
+            "sharding": "replicated",
             "data": {
                 "source": "embedded:mnist5k",
                 "label": "",

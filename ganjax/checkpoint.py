@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
-from jax.sharding import NamedSharding
 from orbax.checkpoint import v1 as ocp
 
 from ganjax.errors import UserError
@@ -114,7 +114,7 @@ def restore_or_init(
     checkpoints: ocp.training.Checkpointer,
     init: Callable[[jax.Array], GanState],
     key: jax.Array,
-    sharding: NamedSharding,
+    sharding: Any,
     step: int | None = None,
 ) -> GanState:
     """The latest state, or without one a new one.
@@ -123,7 +123,8 @@ def restore_or_init(
       checkpoints: the run's.
       init: key -> the state at step 0.
       key: for `init`.
-      sharding: how the state lies on the devices, whatever it was saved from.
+      sharding: how the state lies on the devices, whatever it was saved from: of all of it, or
+        a tree of them.
       step: of the checkpoint; None takes the latest.
 
     Raises:
@@ -131,9 +132,11 @@ def restore_or_init(
     """
     if checkpoints.latest is None:
         return jax.jit(init, out_shardings=sharding)(key)
+    shapes = jax.eval_shape(init, key)
     target = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        jax.eval_shape(init, key),
+        lambda leaf, each: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=each),
+        shapes,
+        jax.tree.broadcast(sharding, shapes),
     )
     step = checkpoints.latest.step if step is None else step
     path = checkpoints.directory / str(step)

@@ -123,6 +123,9 @@ class RunConfig(Fields):
         anew instead of keeping them: the same gradients, of less memory and more time.
       steps_per_dispatch: train steps in one program, where launching them singly costs; it
         ends earlier where something is due. The results are the same.
+      sharding: of parameters, moments and averages over the devices: "replicated" keeps all on
+        each, "fully_sharded" a part on each, for models too large for that (`ganjax.sharding`).
+        The results are the same.
       data: which images.
       log_every: steps between lines of metrics.
       sample_every: steps between pictures.
@@ -142,6 +145,7 @@ class RunConfig(Fields):
     accumulate: PositiveInt
     remat: bool
     steps_per_dispatch: PositiveInt
+    sharding: Literal["replicated", "fully_sharded"]
     data: DataConfig
     log_every: PositiveInt
     sample_every: PositiveInt
@@ -167,6 +171,7 @@ CONTINUABLE = frozenset(
         "keep_checkpoints",
         "remat",
         "steps_per_dispatch",
+        "sharding",
         "data.on_device",
         "evaluation.weights",
     )

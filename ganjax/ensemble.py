@@ -21,7 +21,7 @@ from jax.sharding import PartitionSpec
 
 from ganjax import checkpoint
 from ganjax.config import ConfigError, RunConfig
-from ganjax.sharding import Layout
+from ganjax.sharding import REPLICATED, Layout
 from ganjax.state import GanState
 
 Members = tuple[GanState, ...]
@@ -59,27 +59,49 @@ def seeds(config: RunConfig) -> tuple[int, ...]:
     return tuple(range(config.seed, config.seed + config.num_seeds))
 
 
-def make_ensemble(train_steps: Callable, num: int, layout: Layout, donate: tuple[str, ...]):
+def check(config: RunConfig) -> None:
+    """Raises ConfigError where several seeds cannot train at once."""
+    if config.num_seeds == 1:
+        return
+    one = f"config.num_seeds={config.num_seeds}"
+    if config.sharding != REPLICATED:
+        raise ConfigError(
+            f"{one} with config.sharding={config.sharding!r}: a model too large for one device "
+            "leaves no room for several; set one of them back"
+        )
+    if jax.process_count() > 1:
+        raise ConfigError(
+            f"{one}: {jax.process_count()} processes train one run together; start an ensemble "
+            "on one host, or set num_seeds=1"
+        )
+
+
+def make_ensemble(
+    train_steps: Callable, num: int, layout: Layout, placed: Any, donate: tuple[str, ...]
+) -> Ensemble:
     """The ensemble as it is fastest on the devices of a layout.
 
     Args:
       train_steps: `ganjax.dispatch.make_train_steps`'s, not compiled.
       num: members.
       layout: of the run.
+      placed: how the state of a single run lies (`ganjax.sharding.state_sharding`).
       donate: the arguments that may be donated.
     """
     on_one_cpu = layout.mesh.size == 1 and jax.default_backend() == "cpu"
     if num == 1 or on_one_cpu:
-        return one_by_one(train_steps, layout, donate)
+        return one_by_one(train_steps, layout, placed, donate)
     return together(train_steps, num, layout, donate)
 
 
-def one_by_one(train_steps: Callable, layout: Layout, donate: tuple[str, ...] = ()) -> Ensemble:
+def one_by_one(
+    train_steps: Callable, layout: Layout, placed: Any, donate: tuple[str, ...] = ()
+) -> Ensemble:
     """One program of a single run, launched for each member in turn."""
     step = jax.jit(
         train_steps,
         static_argnames="phase",
-        out_shardings=layout.replicated,
+        out_shardings=(placed, layout.replicated),
         donate_argnames=donate,
     )
 

@@ -95,7 +95,7 @@ def make_evaluate(
 ) -> Callable:
     """`evaluate(ema, phase, reals, held_out, key) -> figures`, {} if none is asked for.
 
-    `key` is the run's root key, with which the same latents are used each time.
+    `key` is the run's root key, on this process's own device; it gives the same latents each time.
 
     config.evaluation.metrics' figures are those of `ganjax.metrics.figures`, of the held-out
     images; neighbours are looked for among the training images. Beside a KID and an SWD stands

@@ -108,14 +108,14 @@ def make_measure(algorithm: Algorithm, *, key: jax.Array, sampler: Callable) -> 
 
     Args:
       algorithm: whose generator.
-      key: the run's root key.
+      key: the run's root key, on this process's own device.
       sampler: `ganjax.step.make_sampler`'s, compiled.
     """
     if not algorithm.leaks:
         return lambda ema, phase, reals: {}
     key = fold(key, "leaks")
     low, high = algorithm.value_range
-    z, label = steps.sample_inputs(algorithm, key, SAMPLES)
+    z, label = jax.device_get(steps.sample_inputs(algorithm, key, SAMPLES))
     probes = {}
 
     @partial(jax.jit, static_argnums=2)

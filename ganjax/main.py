@@ -13,6 +13,23 @@ def define_flags() -> None:
     """Defines this command's flags; not on import, where another command's would clash."""
     cli.define_config()
     flags.DEFINE_string("workdir", None, "The run's folder; by default runs/<config name>.")
+    flags.DEFINE_string(
+        "distributed",
+        None,
+        "Joins the processes of a run as this says who they are: tpu, slurm, ompi, mpi4py, k8s or "
+        "auto (the first that is found); none runs alone whatever the environment says.",
+    )
+    flags.DEFINE_string("coordinator", None, "Or by hand: host:port of process 0.")
+    flags.DEFINE_integer("num_processes", None, "And how many processes there are.")
+    flags.DEFINE_integer("process_id", None, "And which of them this is, from 0.")
+    flags.DEFINE_integer("join_timeout", 300, "Seconds to wait for the others.", lower_bound=1)
+    flags.DEFINE_bool("dry_run", False, "Compiles all, trains nothing, says what it would take.")
+    flags.DEFINE_integer(
+        "devices", None, "--dry_run: for so many, whatever this machine has.", lower_bound=1
+    )
+    flags.DEFINE_string(
+        "accelerator", None, "--dry_run: which one; refuses what its memory does not hold."
+    )
 
 
 def default_workdir(config_path: str) -> Path:
@@ -25,14 +42,35 @@ def main(argv: list[str]) -> None:
     """Trains what the flags name."""
     del argv
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
+    from ganjax import distributed
+
+    values = flags.FLAGS
+    cli.cache_compilations()
+    if values.workdir == "":
+        raise UserError("--workdir= is empty: name a folder or leave the flag out")
+    if values.dry_run:
+        from ganjax.dry_run import dry_run
+
+        print(dry_run(values.config, devices=values.devices, accelerator=values.accelerator))
+        return
+    for name in ("devices", "accelerator"):
+        if values[name].present:
+            raise UserError(
+                f"--{name}={values[name].value} is of --dry_run; add that, or take it away"
+            )
+    distributed.join(
+        values.distributed,
+        values.coordinator,
+        values.num_processes,
+        values.process_id,
+        values.join_timeout,
+    )
+    # After the join, which nothing may use JAX before.
     from ganjax.train import train
 
-    cli.cache_compilations()
-    named = config_flags.get_config_filename(flags.FLAGS["config"])
-    folder = flags.FLAGS.workdir
-    if folder == "":
-        raise UserError("--workdir= is empty: name a folder or leave the flag out")
-    train(flags.FLAGS.config, folder or default_workdir(named))
+    named = config_flags.get_config_filename(values["config"])
+    with distributed.or_leave():
+        train(values.config, values.workdir or default_workdir(named))
 
 
 if __name__ == "__main__":

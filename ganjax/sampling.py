@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 
-import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
+from ganjax import distributed
 from ganjax.phases import Phase
 from ganjax.state import Ema
 
@@ -41,5 +41,5 @@ def pieces(
         # The last one again and again fills the last piece: another shape would be another
         # compilation.
         rows = np.minimum(np.arange(first, first + piece), num - 1)
-        inputs = jax.device_put((z[rows], label[rows]), sharding)
+        inputs = distributed.put((z[rows], label[rows]), sharding)
         yield np.asarray(sampler(ema, *inputs, phase=phase))[: num - first]

@@ -1,6 +1,6 @@
 """The loop: build, restore, step, write, evaluate, save. It knows no algorithm."""
 
-import contextlib
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,14 +11,14 @@ import ml_collections
 import numpy as np
 from clu import parameter_overview
 
-from ganjax import checkpoint, dispatch, ensemble, evaluation, leaks, workdir
+from ganjax import checkpoint, dispatch, distributed, ensemble, evaluation, leaks, workdir
 from ganjax import config as configs
 from ganjax import step as steps
 from ganjax.data import pipeline, sources
 from ganjax.metrics.figures import NO_FIGURE
 from ganjax.phases import Phase
 from ganjax.report import Report
-from ganjax.sharding import check_batch, make_layout
+from ganjax.sharding import check_batch, gathered, make_layout, state_sharding
 from ganjax.signals import Signals
 from ganjax.state import GanState
 from ganjax.writer import Writer
@@ -35,6 +35,10 @@ class Interrupted(SystemExit):
 def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ensemble.Members:
     """Runs a config to its end, from the latest checkpoint if the folder holds one.
 
+    Of several processes that were joined (`ganjax.distributed`) all call this alike, with a folder
+    that all can reach. Each reads its own part of the batches and saves its own part of the
+    state; process 0 alone writes all else. A signal to any of them stops all at the same step.
+
     The folder gets config.json, metrics.jsonl, tensorboard/, samples/ and checkpoints/.
 
     Args:
@@ -49,46 +53,60 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
       NonFiniteError: training diverged.
       Interrupted: SIGTERM or Ctrl-C.
     """
-    config, module = configs.load(raw)
-    algorithm = module.build(config)
-    seeds = ensemble.seeds(config)
-    layout = make_layout(num_seeds=config.num_seeds)
-    for phase in algorithm.phases:
-        check_batch(phase.batch_size, layout, config.accumulate)
-    folder = Path(folder)
-    splits = [_open(config, phase) for phase in algorithm.phases]
-    params = evaluation.check(config, [held_out for _, held_out in splits])
-    primary = jax.process_index() == 0
-    if primary:
-        workdir.claim(folder, config, splits[0][0].fingerprint)
+    folder, primary = Path(folder), jax.process_index() == 0
+    with distributed.together():
+        config, module = configs.load(raw)
+        algorithm = module.build(config)
+        seeds = ensemble.seeds(config)
+        ensemble.check(config)
+        layout = make_layout(num_seeds=config.num_seeds)
+        for phase in algorithm.phases:
+            check_batch(phase.batch_size, layout, config.accumulate)
+        splits = [_open(config, phase) for phase in algorithm.phases]
+        params = evaluation.check(config, [held_out for _, held_out in splits])
+        if primary:
+            workdir.claim(folder, config, splits[0][0].fingerprint)
 
-    keys = tuple(jax.device_put(jax.random.key(seed), layout.replicated) for seed in seeds)
+    roots = [jax.random.key(seed) for seed in seeds]
+    keys = tuple(
+        jax.jit(lambda root=root: root, out_shardings=layout.replicated)() for root in roots
+    )
+    state_shapes = jax.eval_shape(partial(steps.init_state, algorithm), roots[0])
+    placed = state_sharding(layout, state_shapes, config.sharding)
+    algorithm = gathered(algorithm, layout, config.sharding)
     jit = partial(jax.jit, static_argnames="phase", out_shardings=layout.replicated)
     unroll = jax.default_backend() == "cpu"
     train_step = steps.make_train_step(algorithm, unroll=unroll, sharding=layout.batch)
     train_steps = dispatch.make_train_steps(train_step, unroll=unroll)
-    runs = ensemble.make_ensemble(train_steps, len(seeds), layout, steps.donated())
+    runs = ensemble.make_ensemble(train_steps, len(seeds), layout, placed, steps.donated())
     eval_step = jit(steps.make_eval_step(algorithm, sharding=layout.batch))
     sampler = jit(steps.make_sampler(algorithm))
     evaluate = evaluation.make_evaluate(
         algorithm, config, sampler=sampler, sharding=layout.everywhere, params=params
     )
-    measure_leaks = [leaks.make_measure(algorithm, key=key, sampler=sampler) for key in keys]
-    begin = jit(lambda state, *, phase: algorithm.begin(state, phase), donate_argnames="state")
+    measure_leaks = [leaks.make_measure(algorithm, key=root, sampler=sampler) for root in roots]
+    begin = jit(
+        lambda state, *, phase: algorithm.begin(state, phase),
+        out_shardings=placed,
+        donate_argnames="state",
+    )
     all_finite = jax.jit(_all_finite, out_shardings=layout.replicated)
     pictured = _pictured(algorithm.num_classes)
     fixed = [
-        jax.device_put(steps.sample_inputs(algorithm, key, pictured), layout.replicated)
-        for key in keys
+        distributed.put(
+            jax.device_get(steps.sample_inputs(algorithm, root, pictured)), layout.replicated
+        )
+        for root in roots
     ]
     names = _names(algorithm.num_classes, splits[0][0])
     # Figures of different resolutions do not compare: where there are several, they say which.
     sizes = {phase: {"image_size": phase.image_size} for phase in algorithm.phases}
     if len({phase.image_size for phase in algorithm.phases}) == 1:
         sizes = {}
+    agree = distributed.Consensus(layout.mesh)
 
     with (
-        workdir.lock(folder) if primary else contextlib.nullcontext(),
+        distributed.on_primary(workdir.lock(folder)),
         checkpoint.open_checkpoints(
             folder,
             config.keep_checkpoints,
@@ -97,9 +115,11 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
         ) as checkpoints,
         Writer(folder, checkpoint.latest_step(checkpoints), config.total_steps, primary) as writer,
         Signals() as signals,
+        # Innermost: what is above would wait for the others on its way out.
+        distributed.or_leave(),
     ):
         members = ensemble.restore_or_init(
-            checkpoints, partial(steps.init_state, algorithm), keys, layout.replicated
+            checkpoints, partial(steps.init_state, algorithm), keys, placed
         )
         done = int(members[0].step)
         if done >= config.total_steps:
@@ -149,6 +169,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
                     of_each = tuple(zip(*group, strict=True))
                     state, metrics = runs.advance(state, of_each, keys, phase)
                 done += len(group)
+                stop = agree(signals.received or 0)
                 _settle(behind)
                 behind.append(partial(report.metrics, done, len(group), seen, metrics))
                 finished, ended = done == config.total_steps, done == phase.stop
@@ -173,16 +194,16 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
                         for of_one, member, key in zip(values, members, keys, strict=True):
                             of_one.append(eval_step(member, each, np.int32(i), key, phase=phase))
                     figures = []
-                    for i, (member, key) in enumerate(zip(members, keys, strict=True)):
-                        found = evaluate(member.ema, phase, reals, held_out, key)
+                    for i, (member, root) in enumerate(zip(members, roots, strict=True)):
+                        found = evaluate(member.ema, phase, reals, held_out, root)
+                        found = sizes.get(phase, {}) | distributed.of_primary(found)
                         leaked = measure_leaks[i](member.ema, phase, reals)
-                        figures.append(sizes.get(phase, {}) | found | leaked)
+                        figures.append(found | leaked)
                         for line in leaks.warnings(leaked, least_leaks[i]):
                             of = f" of seed {seeds[i]}" if len(seeds) > 1 else ""
                             behind.append(partial(writer.say, f"step {done}{of}: {line}"))
                     behind.append(partial(report.evaluation, done, values, figures))
-                stopped = signals.received
-                if _is_due(config, done) or ended or stopped:
+                if _is_due(config, done) or ended or stop:
                     # A state that is not finite is never saved.
                     behind.append(partial(report.state, done, all_finite(state)))
                     _settle(behind)
@@ -193,13 +214,13 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
                         writer.say(_stopped_early(checkpoints, config, folder, done))
                         return whole
                 members = whole = ()  # Perhaps copies, for which a device has no room to spare.
-                if stopped and not finished:
+                if stop and not finished:
                     checkpoints.wait()
                     writer.say(
-                        f"stopped by {stopped.name} at step {done} of "
+                        f"stopped by {signal.Signals(stop).name} at step {done} of "
                         f"{config.total_steps}: saved; the same command goes on from there"
                     )
-                    raise Interrupted(128 + stopped)
+                    raise Interrupted(128 + stop)
         checkpoints.wait()
         writer.say(f"finished at step {done}: samples in {folder / 'samples'}")
         return ensemble.saved(runs.members(state))

@@ -19,6 +19,8 @@ DATA = "data.json"
 def claim(workdir: Path, config: RunConfig, fingerprint: str = "") -> None:
     """Makes the folder and writes config.json, which later tools read the run from.
 
+    Of several processes, process 0 alone.
+
     Args:
       workdir: the folder.
       config: the run's.

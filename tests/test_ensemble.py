@@ -124,7 +124,9 @@ def test_together_is_one_by_one(small, name, num, places):
         config, lambda step, layout: ensemble.together(step, num, layout), layout
     )
     one_device = make_layout(jax.devices()[:1], num)
-    others, expected = outcome(config, ensemble.one_by_one, one_device)
+    others, expected = outcome(
+        config, lambda step, on: ensemble.one_by_one(step, on, on.replicated), one_device
+    )
     assert len(members) == len(others) == num
     for member, other in zip(members, others, strict=True):
         close(member.g, other.g, rtol=1e-2, atol=2e-3)

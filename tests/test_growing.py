@@ -10,10 +10,11 @@ import optax
 import pytest
 from conftest import shipped, shrink
 
-from ganjax import checkpoint
+from ganjax import checkpoint, dry_run
 from ganjax import config as configs
 from ganjax import step as steps
 from ganjax.models import layers
+from ganjax.sharding import make_layout
 from ganjax.train import train
 from ganjax.writer import read_metrics
 
@@ -277,20 +278,14 @@ def test_augmented(small):
 
 def test_1024_is_lowered_for_its_shapes():
     """Nothing is computed: CelebA-HQ's step at full size, as shapes."""
-    algorithm = build(shipped("progan", "celeb_a_hq_1024"))
-    key = jax.random.key(0)
-    state = jax.eval_shape(partial(steps.init_state, algorithm), key)
+    loaded, module = configs.load(shipped("progan", "celeb_a_hq_1024"))
+    algorithm = module.build(loaded)
+    state = dry_run.state_shapes(algorithm)
     for player in (state.g, state.d):
         count = sum(leaf.size for leaf in jax.tree.leaves(player.params))
         assert round(count / 1e6, 1) == 23.1
-    phase = algorithm.phases[-1]
-    shape = (1, phase.batch_size, 1024, 1024, 3)
-    batch = {
-        "image": jax.ShapeDtypeStruct(shape, jnp.uint8),
-        "label": jax.ShapeDtypeStruct(shape[:2], jnp.int32),
-    }
-    step = jax.jit(steps.make_train_step(algorithm, unroll=True), static_argnames="phase")
-    lowered = step.lower(state, batch, key, phase=phase)
+    layout = make_layout(jax.devices()[:1])
+    lowered = dry_run.lower(loaded, algorithm, layout, algorithm.phases[-1])
     assert jax.tree.structure(lowered.out_info[0]) == jax.tree.structure(state)
 
 

@@ -10,7 +10,8 @@ from conftest import ROOT
 # A module may import from the lines before its own.
 LAYERS = [
     ["errors"],
-    ["keys", "phases", "config", "signals"],
+    ["keys", "phases", "config", "signals", "distributed", "accelerators"],
+    ["program"],
     ["images", "interpolation", "ops", "losses", "penalties", "metrics", "augment", "controllers"],
     ["models"],
     ["state", "algorithms"],
@@ -18,7 +19,7 @@ LAYERS = [
     ["step", "sampling", "data", "sharding", "checkpoint", "writer"],
     ["dispatch", "ensemble"],
     ["workdir", "neighbours", "evaluation", "leaks", "report"],
-    ["train", "trained", "curves"],
+    ["train", "trained", "curves", "dry_run"],
     ["pictures", "image_sets"],
     ["comparison"],
     ["sample", "evaluate"],

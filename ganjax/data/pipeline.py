@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
+from ganjax import distributed
 from ganjax.data.base import DataError, Source
 from ganjax.phases import Phase
 
@@ -222,7 +223,7 @@ def _put(batch: Batch, sharding: NamedSharding, batch_size: int) -> Batch:
 def put_all(source: Source, sharding: NamedSharding) -> Batch:
     """The whole set on each of the devices of a sharding."""
     replicated = NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
-    return jax.device_put(read_all(source), replicated)
+    return distributed.put(read_all(source), replicated)
 
 
 def _gather(arrays: Batch, sharding: NamedSharding) -> Callable[[Batch], Batch]:

@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from tqdm import tqdm
 
+from ganjax import distributed
 from ganjax.errors import UserError
 from ganjax.metrics import efflite0, inception, perceptual, weights
 from ganjax.metrics.layers import Activations, Params
@@ -128,7 +129,7 @@ class Extractor:
         each = BATCH.get(devices.flat[0].platform, ACCELERATOR_BATCH)
         self._batch = each * devices.size
         self._sharding = sharding
-        self._params = jax.device_put(params, replicated)
+        self._params = distributed.put(params, replicated)
         self._outputs = tuple(outputs)
         self.images_per_second = 0.0
         network = NETWORKS[name]
@@ -186,7 +187,7 @@ class Extractor:
     def _begin(self, batch: np.ndarray):
         """(its outputs, its size); the last image fills a batch that is not full."""
         rows = np.minimum(np.arange(self._batch), len(batch) - 1)
-        images = jax.device_put(batch[rows], self._sharding)
+        images = distributed.put(batch[rows], self._sharding)
         return self._run(self._params, images), len(batch)
 
 

@@ -17,6 +17,9 @@ gradients at half the speed of a matrix product or less, so on CPUs:
   gradient is so of few images (`split`), but for RGB, which goes over patches.
 """
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import partial
 
 import jax.numpy as jnp
@@ -67,8 +70,23 @@ def choose(name: str, geometry, batch: int, channels: tuple[int, int]):
     return fold if fold.patch_bytes(geometry, batch, inputs) <= MOST_BYTES[name] else native
 
 
+_WHOLE = ContextVar("whole", default=False)
+
+
+@contextlib.contextmanager
+def whole_convolutions() -> Iterator[None]:
+    """What is traced within is as on GPUs and TPUs, also for CPUs: to plan for those on these."""
+    before = _WHOLE.set(True)
+    try:
+        yield
+    finally:
+        _WHOLE.reset(before)
+
+
 def lower(name: str, x, y, geometry, channels: tuple[int, int]):
     """A map of its two arguments, in the form that suits its shape and the platform."""
+    if _WHOLE.get():
+        return getattr(native, name)(x, y, geometry=geometry)
     cpu, default = (
         partial(getattr(module, name), geometry=geometry)
         for module in (choose(name, geometry, x.shape[0], channels), native)

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Trains on this node with one process for each GPU. (One process for all needs no launcher:
+# python -m ganjax.main --config=... drives all GPUs, and is as fast; one for each GPU helps where
+# the host's Python, not the GPUs, sets the pace: each process reads its own part of the data.)
+#
+#   experiments/launch/per_gpu.sh 8 --config=configs/wgan_gp.py:celeb_a
+#
+# PORT is the coordinator's (7777). Ctrl-C or SIGTERM stops all at the same step, saved. Where one
+# process dies the others end too; the same command goes on from the last checkpoint.
+set -euo pipefail
+
+if [[ $# -lt 2 || ! $1 =~ ^[1-9][0-9]*$ ]]; then
+  echo "usage: per_gpu.sh PROCESSES --config=FILE [flags of ganjax.main]" >&2
+  exit 2
+fi
+count=$1
+shift
+
+children=()
+# One suffices: its process tells the others, and a second signal would quit unsaved.
+trap 'kill -TERM "${children[0]}" 2>/dev/null || true' TERM INT
+
+for ((i = 0; i < count; i++)); do
+  # In its own process group: Ctrl-C at the terminal is for this script alone.
+  CUDA_VISIBLE_DEVICES=$i setsid "${PYTHON:-python}" -m ganjax.main "$@" \
+    --coordinator="localhost:${PORT:-7777}" --num_processes="$count" --process_id="$i" &
+  children+=("$!")
+done
+
+status=0
+for child in "${children[@]}"; do
+  code=0
+  wait "$child" || code=$?
+  # A trapped signal ends the wait before the child has ended.
+  while kill -0 "$child" 2>/dev/null; do
+    code=0
+    wait "$child" || code=$?
+  done
+  ((status)) || status=$code
+done
+exit "$status"

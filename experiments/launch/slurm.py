@@ -1,0 +1,122 @@
+"""Trains on nodes of a Slurm cluster, through submitit: a process a node, for all of its GPUs.
+
+    pip install -e '.[cuda,launch]'
+    python -m experiments.launch.slurm --nodes=2 --gpus_per_node=8 --hours=24 --partition=gpu \\
+        --config=configs/wgan_gp.py:celeb_a --workdir=/shared/runs/wgan_gp_celeb_a
+
+What is no flag of the launcher is one of ganjax.main. The job's outputs come to --logs. Shortly
+before its time is over, or when it is preempted, the job saves and puts itself back into the
+queue. `--cluster=local` runs the same here, without Slurm.
+
+By hand, with a process a GPU, as JAX reads it from Slurm:
+
+    srun --nodes=2 --ntasks-per-node=8 --gpus-per-node=8 python -m ganjax.main \\
+        --distributed=slurm --config=configs/wgan_gp.py:celeb_a --workdir=/shared/runs/a
+"""
+
+import argparse
+import signal
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import submitit
+from submitit.helpers import DelayedSubmission
+
+# The private range, where no service listens.
+FIRST_PORT, LAST_PORT = 49_152, 65_535
+
+
+def join_flags(environment) -> list[str]:
+    """The flags by which a task of a job joins the others.
+
+    Args:
+      environment: submitit's, of the task: job_id, hostnames, num_nodes, num_tasks, global_rank.
+    """
+    if environment.num_tasks == 1:
+        return ["--distributed=none"]
+    host = "localhost" if environment.num_nodes == 1 else environment.hostnames[0]
+    port = FIRST_PORT + zlib.crc32(environment.job_id.encode()) % (LAST_PORT - FIRST_PORT + 1)
+    return [
+        f"--coordinator={host}:{port}",
+        f"--num_processes={environment.num_tasks}",
+        f"--process_id={environment.global_rank}",
+    ]
+
+
+class Train:
+    """What each task of a job runs: ganjax.main, in a process of its own.
+
+    Args:
+      flags: of ganjax.main.
+    """
+
+    def __init__(self, flags: list[str]):
+        self.flags = flags
+        self._child = None
+
+    def __call__(self) -> None:
+        """Trains to the end; raises CalledProcessError where that fails."""
+        command = [sys.executable, "-m", "ganjax.main", *self.flags]
+        command += join_flags(submitit.JobEnvironment())
+        self._child = subprocess.Popen(command)
+        code = self._child.wait()
+        if code:
+            raise subprocess.CalledProcessError(code, command)
+
+    def checkpoint(self) -> DelayedSubmission:
+        """Called by submitit before a job is ended from outside: saves, and asks for another.
+
+        One task is told, and stops all at the same step.
+        """
+        if self._child is not None:
+            self._child.send_signal(signal.SIGTERM)
+            self._child.wait()
+        return DelayedSubmission(Train(self.flags))
+
+
+def submit(args: argparse.Namespace, flags: list[str]) -> submitit.Job:
+    """Puts the job into the queue."""
+    executor = submitit.AutoExecutor(folder=args.logs, cluster=args.cluster)
+    executor.update_parameters(
+        name="ganjax",
+        nodes=args.nodes,
+        tasks_per_node=args.tasks_per_node,
+        gpus_per_node=args.gpus_per_node,
+        cpus_per_task=args.cpus_per_task,
+        timeout_min=round(60 * args.hours),
+    )
+    if args.partition:
+        executor.update_parameters(slurm_partition=args.partition)
+    return executor.submit(Train(flags))
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The launcher's flags, and those of ganjax.main."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cluster", default="slurm", choices=("slurm", "local"))
+    parser.add_argument("--nodes", type=int, default=1)
+    parser.add_argument("--tasks_per_node", type=int, default=1, help="processes; more share GPUs")
+    parser.add_argument("--gpus_per_node", type=int, default=0)
+    parser.add_argument("--cpus_per_task", type=int, default=8)
+    parser.add_argument("--hours", type=float, default=24.0)
+    parser.add_argument("--partition", default="")
+    parser.add_argument("--logs", type=Path, default=Path("runs/slurm"))
+    args, flags = parser.parse_known_args(argv)
+    if not any(flag.startswith("--config") for flag in flags):
+        parser.error("--config is missing: name a file of configs/")
+    return args, flags
+
+
+def main() -> None:
+    args, flags = parse(sys.argv[1:])
+    job = submit(args, flags)
+    print(f"job {job.job_id}: {job.paths.stdout}")
+    if args.cluster == "local":  # It ends with its parent.
+        job.wait()
+        print(job.stdout())
+
+
+if __name__ == "__main__":
+    main()

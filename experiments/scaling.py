@@ -1,0 +1,97 @@
+"""Where each system stops scaling, on paper: a step's seconds against the count of devices.
+
+    python -m experiments.scaling --accelerator=v5e
+    python -m experiments.scaling --accelerator=h100 --config dcgan:celeb_a wgan_gp:celeb_a
+
+Each config's step is compiled for 8 devices, which gives its FLOPs and its collectives: gradients,
+BatchNorm's statistics and means of metrics, of as many bytes for any count of devices. From these
+and the accelerator's peak figures (`ganjax.accelerators`, with all assumptions) follow a step's
+seconds on n devices: computation, and every collective in a ring of them.
+
+Efficiency is the share of n devices' computation that n devices give: at the config's batch shared
+by all ("fixed batch"), and with the config's batch on each ("a batch each").
+"""
+
+import argparse
+import runpy
+from pathlib import Path
+
+from ganjax.accelerators import ACCELERATORS, Accelerator
+from ganjax.dry_run import PhaseCost, plan, precision, step_seconds
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+SYSTEMS = (
+    "cgan:mnist",
+    "dcgan:celeb_a",
+    "wgan:celeb_a",
+    "wgan_gp:celeb_a",
+    "sngan:cifar10",
+    "progan:celeb_a_64",
+)
+COMPILED, MOST, LEAST_EFFICIENCY = 8, 4096, 0.5
+COUNTS = [2**i for i in range(MOST.bit_length())]
+
+
+def fixed_batch(cost: PhaseCost, accelerator: Accelerator, n: int, kind: str = "float32") -> float:
+    """Efficiency of n devices that share one batch."""
+    alone = step_seconds(cost, accelerator, 1, kind)
+    return alone / (n * step_seconds(cost, accelerator, n, kind))
+
+
+def batch_each(cost: PhaseCost, accelerator: Accelerator, n: int, kind: str = "float32") -> float:
+    """Efficiency of n devices with a batch on each: n times the FLOPs, the same collectives."""
+    alone = step_seconds(cost, accelerator, 1, kind)
+    larger = cost._replace(flops=n * cost.flops)
+    return alone / step_seconds(larger, accelerator, n, kind)
+
+
+def limit(efficiency, cost: PhaseCost, accelerator: Accelerator, most: int, kind: str) -> str:
+    """The first count (of powers of 2) that is less than half efficient."""
+    for n in COUNTS:
+        if n > most:
+            return f"none to {most}"
+        if efficiency(cost, accelerator, n, kind) < LEAST_EFFICIENCY:
+            return str(n)
+    return f"none to {MOST}"
+
+
+def load(name: str):
+    name, _, preset = name.partition(":")
+    return runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](preset)
+
+
+def row(name: str, accelerator_name: str) -> str:
+    accelerator = ACCELERATORS[accelerator_name]
+    planned = plan(load(name), devices=COMPILED, accelerator=accelerator_name)
+    kind, cost = precision(planned.config), planned.phases[-1]
+    batch = cost.phase.batch_size
+    sent = sum(each.bytes for each in cost.collectives.values())
+    count = sum(each.count for each in cost.collectives.values())
+    shares = [f"{fixed_batch(cost, accelerator, n, kind):.0%}" for n in (8, 32)]
+    shares.append(limit(fixed_batch, cost, accelerator, batch, kind))
+    shares += [f"{batch_each(cost, accelerator, n, kind):.0%}" for n in (8, 256)]
+    shares.append(limit(batch_each, cost, accelerator, MOST, kind))
+    milliseconds = 1e3 * step_seconds(cost, accelerator, 1, kind)
+    return (
+        f"| {name} | {batch} | {cost.flops / cost.images / 1e9:.2g} | {milliseconds:.3g} | "
+        f"{sent / 1e6:.3g} in {count} | {' | '.join(shares)} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--accelerator", default="v5e", choices=tuple(ACCELERATORS))
+    parser.add_argument("--config", nargs="+", default=list(SYSTEMS), help="files of configs/")
+    args = parser.parse_args()
+    print(f"{args.accelerator}, on paper; efficiency of n devices")
+    print(
+        "| system | batch | GFLOP an image | ms a step on one | MB sent | fixed batch: 8 | 32 | "
+        "below half at | a batch each: 8 | 256 | below half at |"
+    )
+    print("|" + "---|" * 11)
+    for name in args.config:
+        print(row(name, args.accelerator), flush=True)
+
+
+if __name__ == "__main__":
+    main()

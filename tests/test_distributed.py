@@ -1,0 +1,91 @@
+"""Who the processes of a run are, by flags and by environments; and what they agree on."""
+
+import jax
+import numpy as np
+import pytest
+
+from ganjax import distributed
+from ganjax.distributed import JoinError, started_together
+from ganjax.errors import UserError
+from ganjax.sharding import make_layout
+
+SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "1"}
+OMPI = {"OMPI_COMM_WORLD_SIZE": "16", "OMPI_COMM_WORLD_RANK": "3"}
+TPU = {"TPU_WORKER_HOSTNAMES": "10.0.0.1,10.0.0.2", "TPU_WORKER_ID": "0"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "found"),
+    [
+        ({}, None),
+        (SLURM, ("SLURM_STEP_NUM_TASKS", 4, "slurm")),
+        (SLURM | {"SLURM_STEP_NUM_TASKS": "1"}, None),
+        # A shell within an allocation of many tasks is one process.
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, None),
+        (OMPI, ("OMPI_COMM_WORLD_SIZE", 16, "ompi")),
+        ({"PMI_SIZE": "2"}, ("PMI_SIZE", 2, "mpi4py")),
+        (TPU, ("TPU_WORKER_HOSTNAMES", 2, "tpu")),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, None),
+        ({"TPU_WORKER_HOSTNAMES": ""}, None),
+    ],
+)
+def test_who_a_launcher_started(environ, found):
+    assert started_together(environ) == found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "message"),
+    [
+        ((None,), SLURM, "SLURM_STEP_NUM_TASKS=4: this is one of 4 .* add --distributed=slurm"),
+        ((None, "h:1"), {}, "--num_processes is missing: --coordinator, .* go together"),
+        ((None, None, 2, 0), {}, "--coordinator is missing"),
+        ((None, "host", 2, 0), {}, "--coordinator=host: write host:port"),
+        ((None, "h:1", 2, 2), {}, "--process_id=2: of --num_processes=2 there are 0 to 1"),
+        (("auto", "h:1", 2, 0), {}, "--coordinator and --distributed=auto exclude each other"),
+        (("mpi",), {}, "--distributed=mpi: there are auto, tpu, slurm, ompi, mpi4py, k8s, none"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(arguments, environ, message):
+    with pytest.raises(JoinError, match=message) as caught:
+        distributed.join(*arguments, environ=environ)
+    assert "\n" not in str(caught.value)
+
+
+def test_alone_where_that_is_said_or_clear():
+    distributed.join("none", environ=SLURM)
+    distributed.join(None, environ={})
+    assert jax.process_count() == 1
+
+
+def test_jax_is_asked_for_what_was_named(monkeypatch):
+    asked = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: asked.append((a, k)))
+    distributed.join(None, "host:7777", 2, 1, timeout=30)
+    distributed.join("slurm", environ=SLURM)
+    distributed.join("tpu")
+    (explicit, options), (_, slurm), (_, tpu) = asked
+    assert explicit == ("host:7777", 2, 1)
+    assert options["cluster_detection_method"] == "deactivate"
+    assert options["initialization_timeout"] > 30
+    assert slurm["cluster_detection_method"] == "slurm"
+    assert tpu["cluster_detection_method"] is None
+
+
+def test_an_environment_that_says_nothing(monkeypatch):
+    def initialize(*arguments, **options):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    with pytest.raises(JoinError, match=r"--distributed=slurm: .* variables are not set"):
+        distributed.join("slurm", environ={})
+
+
+def test_a_process_alone_needs_no_consensus():
+    agree = distributed.Consensus(make_layout().mesh)
+    assert [agree(vote) for vote in (0, 15, 0)] == [0, 15, 0]
+    assert distributed.of_primary({"b": 1.0, "a": 0.1}) == {"b": 1.0, "a": 0.1}
+    with pytest.raises(UserError, match="mine"), distributed.together():
+        raise UserError("mine")
+    values = {"x": np.arange(16.0, dtype=np.float32)}
+    layout = make_layout()
+    assert distributed.put(values, layout.batch)["x"].sharding == layout.batch
