@@ -46,8 +46,7 @@ def alone(config, folder, seed):
 
 def test_on_one_cpu_members_are_the_runs_alone(small, tmp_path, monkeypatch):
     """To the bit: parameters, samples, metrics; and resumed."""
-    one_device = partial(make_layout, jax.devices()[:1])
-    monkeypatch.setattr(loop, "make_layout", lambda num_seeds=1: one_device(num_seeds))
+    monkeypatch.setattr(loop, "make_layout", partial(make_layout, jax.devices()[:1]))
     small.seed, small.num_seeds, small.total_steps = 5, 2, 2
     small.steps_per_dispatch = small.eval_every = small.sample_every = 2
     train(small, tmp_path / "both")

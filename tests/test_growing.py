@@ -13,6 +13,7 @@ from conftest import shipped, shrink
 from ganjax import checkpoint, dry_run
 from ganjax import config as configs
 from ganjax import step as steps
+from ganjax.algorithms.base import Context
 from ganjax.models import layers
 from ganjax.sharding import make_layout
 from ganjax.train import train
@@ -70,7 +71,7 @@ def reals(phase, channels=1):
 def context(algorithm, step, phase, image):
     label = jnp.zeros(len(image), jnp.int32)
     batch = {"image": image, "label": label}
-    return steps.Context(batch, jax.random.key(1), jnp.asarray(step), phase, ())
+    return Context(batch, jax.random.key(1), jnp.asarray(step), phase, ())
 
 
 def test_phases(algorithm):

@@ -135,8 +135,7 @@ def alone(folder, devices, flags):
         value = value if name == "data.fit" else ast.literal_eval(value)
         raw.update_from_flattened_dict({name: value})
     with pytest.MonkeyPatch.context() as patch:
-        layout = make_layout(jax.devices()[:devices])
-        patch.setattr("ganjax.train.make_layout", lambda: layout)
+        patch.setattr("ganjax.train.make_layout", partial(make_layout, jax.devices()[:devices]))
         train(raw, folder)
 
 

@@ -112,8 +112,7 @@ def test_resumed_on_other_devices(tiny, tmp_path, monkeypatch):
 
     def train_on(folder, until, count, how):
         tiny.total_steps, tiny.sharding = until, how
-        layout = make_layout(jax.devices()[:count])
-        monkeypatch.setattr("ganjax.train.make_layout", lambda: layout)
+        monkeypatch.setattr("ganjax.train.make_layout", partial(make_layout, jax.devices()[:count]))
         state = train(tiny, tmp_path / folder)
         assert len(state.step.sharding.device_set) == count
         return jax.device_get(state)

@@ -151,19 +151,19 @@ def test_while_training():
     measure = evaluation.make_evaluate(
         algorithm,
         config,
-        key=jax.random.key(0),
         sampler=lambda fakes, z, label, phase: fakes[: len(z)],
         sharding=make_layout().batch,
         params=evaluation.check(config, [Source(20, None, ())]),
     )
+    key = jax.random.key(0)
     train, held_out, fakes = (pictures(20, 16, 1, seed) for seed in range(3))
     reals, held = (
         Source(20, lambda i, images=images: {"image": images[i]}, ())
         for images in (train, held_out)
     )
-    assert measure(fakes[:, :4, :4], algorithm.phases[0], reals, held) == {}
+    assert measure(fakes[:, :4, :4], algorithm.phases[0], reals, held, key) == {}
     phase = next(phase for phase in algorithm.phases if phase.image_size == 16)
-    found = measure(np.concatenate([fakes] * 13), phase, reals, held)
+    found = measure(np.concatenate([fakes] * 13), phase, reals, held, key)
     chosen = evaluation.choose(held, 12)
     expected = swd.swd(held_out[chosen], fakes[:12])
     np.testing.assert_allclose(found["swd"], expected.average)
