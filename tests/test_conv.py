@@ -12,7 +12,7 @@ from jax import lax
 
 from ganjax.models import layers
 from ganjax.ops import blocks, fold, lowering, native, split, winograd
-from ganjax.ops.conv import conv, conv_transpose
+from ganjax.ops.conv import conv, conv_downsample, conv_transpose, upsample_conv
 from ganjax.ops.geometry import Geometry
 
 with np.load(Path(__file__).parent / "golden" / "conv_torch.npz") as arrays:
@@ -326,6 +326,38 @@ def test_lax_leaves_the_three_forms(function):
     """The test above can fail: lax dilates the left side of a kernel gradient ("CHWN")."""
     bad = penalty_forms(PEERS[function]) - FORMS
     assert any("lhs_dilation" in names and layout.lhs_spec == (3, 0, 1, 2) for names, layout in bad)
+
+
+@pytest.mark.parametrize("window", [(3, 3), (4, 2), (1, 5)], ids=str)
+@pytest.mark.parametrize("function", [upsample_conv, conv_downsample], ids=lambda f: f.__name__)
+def test_resampling_is_part_of_the_convolution(function, window):
+    """The values and derivatives of lax on repeated pixels, or of the means of its outputs."""
+    lax_conv = PEERS[conv]
+
+    def apart(x, k, strides, padding):
+        if function is upsample_conv:
+            return lax_conv(layers.repeat(x), k, strides, padding)
+        return layers.mean_pool(lax_conv(x, k, strides, padding))
+
+    x, k = inputs(conv, (6, 8), window)
+    c = normal(*jax.eval_shape(lambda: apart(x, k, (1, 1), "SAME")).shape, seed=2)
+    ours = derivatives(lambda x, k, strides, padding: function(x, k), x, k, c, (1, 1), "SAME")
+    assert_near(ours, derivatives(apart, x, k, c, (1, 1), "SAME"))
+
+
+def test_odd_images_have_no_2x2_pixels_throughout():
+    x, k = inputs(conv, (7, 5), (3, 3))
+    with pytest.raises(ValueError, match=r"an image of \(7, 5\) has no 2x2 pixels"):
+        conv_downsample(x, k)
+
+
+@pytest.mark.parametrize("resample", ["up", "down"])
+def test_a_layer_that_resamples_takes_a_vector_beside_its_input(resample):
+    x, beside = normal(2, 4, 4, 3), normal(2, 5, seed=1)
+    layer = layers.Conv(2, (3, 3), resample=resample)
+    params = layer.init(jax.random.key(0), x, beside)
+    wide = jnp.concatenate([x, jnp.broadcast_to(beside[:, None, None], (2, 4, 4, 5))], -1)
+    np.testing.assert_allclose(layer.apply(params, x, beside), layer.apply(params, wide), 0, 1e-5)
 
 
 @both

@@ -89,7 +89,7 @@ class Generator(nn.Module):
         options = {"use_bias": use_bias, "dtype": self.dtype, "kernel_init": kernel_init}
         if self.upsample == "transpose":
             return ConvTranspose(features, (4, 4), 2, "SAME", **options)(x)
-        return Conv(features, (4, 4), 1, "SAME", **options)(layers.repeat(x))
+        return Conv(features, (4, 4), resample="up", **options)(x)
 
 
 class Discriminator(nn.Module):

@@ -33,6 +33,8 @@ class Conv(nn.Module):
         an initialisation of N(0, 1) an optimiser like Adam, whose steps do not know a kernel's
         scale, moves all layers at one speed (equalised learning rate, Karras et al. 2017,
         arXiv:1710.10196, section 4.1). None uses it as it is.
+      resample: "up" repeats every pixel of the input to 2x2 before, "down" takes the means of 2x2
+        pixels after (stride 1, "SAME"); as one convolution of fewer products.
     """
 
     features: int
@@ -43,9 +45,14 @@ class Conv(nn.Module):
     dtype: jnp.dtype | None = None
     kernel_init: Initializer = nn.initializers.lecun_normal()
     gain: float | None = None
+    resample: str = ""
 
-    function = staticmethod(ops.conv)
     inputs_axis = 2  # Of the kernel.
+
+    def _function(self, x, kernel):
+        if self.resample:
+            return RESAMPLED[self.resample](x, kernel)
+        return ops.conv(x, kernel, self.strides, self.padding)
 
     @nn.compact
     def __call__(self, x: jax.Array, beside: jax.Array | None = None) -> jax.Array:
@@ -58,14 +65,14 @@ class Conv(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, width) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         kernel, rest = jnp.split(kernel, [channels], axis=self.inputs_axis)
-        y = self.function(x, kernel, self.strides, self.padding)
+        y = self._function(x, kernel)
         if beside is not None:
             # Of one image of ones for all samples: no gradient is taken of channels that are
             # nobody's pixels.
             shape = [*self.kernel_size, -1, -1]
             shape[self.inputs_axis] = 1
             ones = jnp.ones_like(x[:1, :, :, :1])
-            maps = self.function(ones, rest.reshape(shape), self.strides, self.padding)
+            maps = self._function(ones, rest.reshape(shape))
             maps = maps.reshape(*maps.shape[1:3], *rest.shape[2:])
             y = y + jnp.tensordot(beside.astype(y.dtype), maps, axes=((1,), (self.inputs_axis,)))
         return y if bias is None else y + bias.reshape(1, 1, 1, -1)
@@ -74,12 +81,14 @@ class Conv(nn.Module):
 class ConvTranspose(Conv):
     """`flax.linen.ConvTranspose(transpose_kernel=True)` in two dimensions, likewise closed.
 
-    Attributes as `Conv`, and `kernel` is (h, w, O, I); "SAME" gives H' = H * stride. See
-    `ganjax.ops.conv.conv_transpose` for numeric padding.
+    Attributes as `Conv`, without `resample`, and `kernel` is (h, w, O, I); "SAME" gives
+    H' = H * stride. See `ganjax.ops.conv.conv_transpose` for numeric padding.
     """
 
-    function = staticmethod(ops.conv_transpose)
     inputs_axis = 3
+
+    def _function(self, x, kernel):
+        return ops.conv_transpose(x, kernel, self.strides, self.padding)
 
 
 class Dense(nn.Module):
@@ -312,6 +321,7 @@ def mean_pool(x: jax.Array) -> jax.Array:
     return x.reshape(n, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 
 
+RESAMPLED = {"up": ops.upsample_conv, "down": ops.conv_downsample}
 # How a network runs its blocks, by its attribute `remat`.
 BLOCKS = {False: kept, True: rematerialised}
 # From the last layer to pixels (float32 whatever the layer computes in), and the values of black

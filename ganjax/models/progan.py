@@ -151,12 +151,13 @@ class Generator(_Growing):
     def _activate(self, x):
         return pixel_norm(nn.leaky_relu(x, self.slope))
 
-    def _conv(self, x, width: int, name: str):
-        return self._activate(Conv(width, (3, 3), **self._options(name))(x))
+    def _conv(self, x, width: int, name: str, resample: str = ""):
+        layer = Conv(width, (3, 3), resample=resample, **self._options(name))
+        return self._activate(layer(x))
 
     def _doubled(self, x, *, width: int, size: int):
         """The layers of a resolution."""
-        x = self._conv(layers.repeat(x), width, f"conv0_{size}")
+        x = self._conv(x, width, f"conv0_{size}", "up")
         return self._conv(x, width, f"conv1_{size}")
 
 

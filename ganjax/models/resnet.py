@@ -61,7 +61,7 @@ class Generator(nn.Module):
         if self.upsample == "transpose":
             h = ConvTranspose(width, (4, 4), 2, "SAME", **options)(h)
         else:
-            h = Conv(width, (3, 3), **options)(layers.repeat(h))
+            h = Conv(width, (3, 3), resample="up", **options)(h)
         h = Conv(width, (3, 3), **options)(self._activate(h, label, train))
         # 1x1 before the pixels are repeated: the same, at a quarter of the work.
         return h + layers.repeat(Conv(width, (1, 1), **options)(x))
@@ -121,9 +121,9 @@ class Discriminator(nn.Module):
         # The first block sees pixels: nothing to activate.
         h = x if i == 0 else activate(x)
         h = Conv(width if i == 0 else x.shape[-1], (3, 3), **options)(h, beside)
-        h = Conv(width, (3, 3), **options)(activate(h))
+        h = Conv(width, (3, 3), resample="down" if halve else "", **options)(activate(h))
         if halve:
-            x, h = layers.mean_pool(x), layers.mean_pool(h)
+            x = layers.mean_pool(x)
         if halve or x.shape[-1] != width:
             # After the means: the same as before them, at a quarter of the work.
             x = Conv(width, (1, 1), **options)(x, beside)
