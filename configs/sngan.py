@@ -70,7 +70,7 @@ def get_config(preset: str = "") -> ConfigDict:
             "algorithm": "gan",
             "seed": 0,
             "num_seeds": 1,
-            "total_steps": 1_500,
+            "total_steps": 1_250,
             "batch_size": 64,
             "image_size": 32,
             "precision": "float32",

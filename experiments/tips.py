@@ -50,9 +50,9 @@ SWITCHES = {
     "joint BatchNorm of reals and fakes": {"d_batches": "joint"},
     "no EMA": {"ema.decay": 0.0},
     "EMA .999": {"ema.decay": 0.999},
-    # Heusel et al. 2017; the rates of Zhang et al. 2019 (SAGAN).
-    "rates 1e-4 (G) and 4e-4 (D)": rates(1e-4, 4e-4),
-    "rates 4e-4 (G) and 1e-4 (D)": rates(4e-4, 1e-4),
+    # Heusel et al. 2017; four times, as in Zhang et al. 2019 (SAGAN).
+    "D's rate 4 times G's": rates(1e-3, 4e-3),
+    "G's rate 4 times D's": rates(4e-3, 1e-3),
     "alternating updates": {"order": "alternating"},
     "two updates of D": {"order": "alternating", "n_critic": 2},
     "one-sided label smoothing .1": {"targets.smoothing": 0.1},
