@@ -115,7 +115,8 @@ def compare(config: str, fields: dict, rounds: int) -> dict:
       rounds: in which each has a turn.
 
     Returns:
-      `experiments.benchmarks.clock.summary`, with `difference`, as `check_equal` returns it.
+      `experiments.benchmarks.clock.summary`, with `batch_size` and the `difference` that
+      `check_equal` returns.
 
     Raises:
       Unequal: they do not make the same parameters.
@@ -126,7 +127,8 @@ def compare(config: str, fields: dict, rounds: int) -> dict:
         peer = Ours(loaded)
     print(f"compiled in {ours.compile_seconds:.2f} s, {FLAX}: {peer.compile_seconds:.2f} s")
     runs = {OURS: steps_of(ours.step), FLAX: steps_of(peer.step)}
-    return {"difference": {FLAX: difference}} | summary(take_turns(runs, rounds, RUN))
+    found = {"difference": {FLAX: difference}, "batch_size": loaded.config.batch_size}
+    return found | summary(take_turns(runs, rounds, RUN))
 
 
 def main() -> None:

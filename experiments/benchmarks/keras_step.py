@@ -169,8 +169,8 @@ def compare(python: str, batch_size: int, rounds: int) -> dict:
       rounds: in which each has a turn.
 
     Returns:
-      `experiments.benchmarks.clock.summary`, with what `check_equal` returns and `peak_mib` of
-      each peer's process after a few steps.
+      `experiments.benchmarks.clock.summary`, with `batch_size`, what `check_equal` returns and
+      `peak_mib` of each peer's process after a few steps.
 
     Raises:
       Unequal: they do not compute the same.
@@ -184,7 +184,7 @@ def compare(python: str, batch_size: int, rounds: int) -> dict:
             for name, jit_compile in CONTENDERS.items()
         }
         runs = {OURS: steps_of(ours.step)}
-        found["peak_mib"] = {}
+        found |= {"batch_size": batch_size, "peak_mib": {}}
         for name, peer in peers.items():
             runs[name] = lambda count, peer=peer: peer.ask(steps=count)
             peer.ask(steps=STEPS)

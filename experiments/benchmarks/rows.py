@@ -69,9 +69,9 @@ def make(name: str, rounds: int, keras_python: str | None) -> dict:
     """Measures one row, every side in processes of its own.
 
     Returns:
-      `config`, `fields`, `load_before`, and as far as it got: what the row's `compare` returns;
-      `compile_seconds` with a `cold` and a `warm` compilation cache; `peak_mib` by contender, of
-      ganjax of both kinds; and `error`, the last line of what failed.
+      `config`, `fields`, `rounds`, `load_before`, and as far as it got: what the row's `compare`
+      returns; `compile_seconds` with a `cold` and a `warm` compilation cache; `peak_mib` by
+      contender, ganjax's for both; and `error`, the last line of what failed.
     """
     found = {"load_before": os.getloadavg()[0], "rounds": rounds}
     try:
@@ -89,9 +89,6 @@ def make(name: str, rounds: int, keras_python: str | None) -> dict:
             asked = which
         found |= job.run(f"{row.by}.compare", rounds=rounds, **asked)
         peaks = found.setdefault("peak_mib", {})
-        for contender in row.contenders:
-            alone = job.run("torch_alone.alone", **which, contender=contender)
-            peaks[contender] = alone["peak_mib"]
         if row.alone:
             seconds = found["compile_seconds"] = {}
             with tempfile.TemporaryDirectory() as cache:
@@ -99,6 +96,9 @@ def make(name: str, rounds: int, keras_python: str | None) -> dict:
                     alone = job.run("ours.alone", **which, cache=cache)
                     peaks[f"{OURS}, {kind}"] = alone["peak_mib"]
                     seconds[kind] = alone["compile_seconds"]
+        for contender in row.contenders:
+            alone = job.run("torch_alone.alone", **which, contender=contender)
+            peaks[contender] = alone["peak_mib"]
     except job.Failed as error:
         found["error"] = str(error)
     return found

@@ -145,8 +145,8 @@ def compare(
       checked: whether both are shown to compute the same before.
 
     Returns:
-      `experiments.benchmarks.clock.summary`; with `checked` also `difference`, as `check_equal`
-      returns it.
+      `experiments.benchmarks.clock.summary`, with `batch_size` and, if `checked`, the
+      `difference` that `check_equal` returns.
 
     Raises:
       Unequal: they do not compute the same.
@@ -160,7 +160,8 @@ def compare(
     runs = {OURS: steps_of(ours.step)}
     for name, peer in peers(ours, only=only).items():
         runs[name] = steps_of(lambda peer=peer: peer.step(ours.batch))
-    return found | summary(take_turns(runs, rounds))
+    times = take_turns(runs, rounds)
+    return found | {"batch_size": ours.config.batch_size} | summary(times)
 
 
 def assignment(text: str) -> tuple[str, object]:

@@ -36,7 +36,7 @@ def markdown(results: dict) -> str:
 
 
 def _step(name: str, row: dict) -> str:
-    cells = [name, f"`{row['config']}`", str(row["fields"].get("batch_size", "its own"))]
+    cells = [name, f"`{row['config']}`", str(row.get("batch_size", ""))]
     seconds, peaks = row.get("seconds"), dict(row.get("peak_mib", {}))
     compiled = row.get("compile_seconds", {})
     peers = []
