@@ -20,10 +20,6 @@ TINY = {
 DENSE = {"batch_size": 4, "generator.widths": [8], "discriminator.widths": [8]}
 
 
-def summary(**seconds):
-    return clock.summary({name.replace("_", " "): values for name, values in seconds.items()})
-
-
 def test_contenders_take_turns():
     calls = []
 
@@ -40,7 +36,7 @@ def test_contenders_take_turns():
 
 
 def test_summary():
-    found = summary(ganjax=[1.0, 2.0, 6.0], peer=[4.0, 2.0, 8.0])
+    found = clock.summary({"ganjax": [1.0, 2.0, 6.0], "peer": [4.0, 2.0, 8.0]})
     assert found["seconds"]["peer"] == {
         "median": 4.0,
         "least": 2.0,
@@ -140,7 +136,9 @@ def jobs(monkeypatch):
                 return {"peak_mib": 900.0}
             if function == "ours.alone":
                 return {"compile_seconds": 5.0, "peak_mib": 1200.0}
-            found = summary(ganjax=[0.5], torch_eager=[1.0], torch_channels_last=[2.0])
+            found = clock.summary(
+                {"ganjax": [0.5], "torch eager": [1.0], "torch channels_last": [2.0]}
+            )
             found["batch_size"] = 32
             if function == "keras_step.compare":
                 found |= {"versions": "TensorFlow 2.0, Keras 3.0", "peak_mib": {"keras": 700.0}}

@@ -50,8 +50,6 @@ def machine() -> dict:
 def write(results: dict, out: Path) -> None:
     (out / "benchmarks.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / "benchmarks.md").write_text(table.markdown(results))
-    if results["growth"]:
-        table.plot(results["growth"], out / "growth.svg")
 
 
 def selection(text: str) -> list[str]:
@@ -92,6 +90,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f"growth {point} ...", file=sys.stderr, flush=True)
         results["growth"].append(rows.grow(point, args.rounds))
         write(results, args.out)
+    if args.growth:
+        table.plot(results["growth"], args.out / "growth.svg")
     print(table.markdown(results), end="")
 
 

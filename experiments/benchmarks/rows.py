@@ -136,4 +136,4 @@ def grow(point: dict[str, int], rounds: int) -> dict:
         )
     except job.Failed as error:
         found = {"error": str(error)}
-    return point | found
+    return found | point

@@ -96,15 +96,15 @@ def plot(points: list[dict], path: Path) -> None:
     panels = figure.subplots(1, len(GROWTH), sharey=True)
     for axis, panel in zip(GROWTH, panels, strict=True):
         others = {name: value for name, value in BASE.items() if name != axis}
-        line = sorted(
-            (point[axis], point["seconds"])
-            for point in points
+        line = [
+            point
+            for point in sorted(points, key=lambda point: point[axis])
             if "seconds" in point and others.items() <= point.items()
-        )
+        ]
         for name in (OURS, EAGER):
             panel.loglog(
-                [value for value, _ in line],
-                [seconds[name]["median"] for _, seconds in line],
+                [point[axis] for point in line],
+                [point["seconds"][name]["median"] for point in line],
                 "o-",
                 base=2,
                 label=name,
