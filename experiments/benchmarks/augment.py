@@ -8,16 +8,14 @@ share is of the step with augmentation.
 """
 
 import argparse
-import runpy
-from pathlib import Path
 from statistics import median
 
 import jax
 
 import ganjax.config
-from experiments.benchmarks.step import Ours, seconds
+from experiments.benchmarks import ours
+from experiments.benchmarks.clock import seconds
 
-CONFIG = Path(__file__).parents[2] / "configs" / "ada.py"
 FIXED = {"name": "fixed", "p": 0.5}
 POLICIES = {
     "none": {"policy": "none"},
@@ -35,11 +33,10 @@ POLICIES = {
 
 
 def load(policy: str, batch_size: int) -> ganjax.config.Loaded:
-    raw = runpy.run_path(str(CONFIG))["get_config"]("emoji64").to_dict()
-    raw["batch_size"], raw["augment"] = batch_size, POLICIES[policy]
+    augment = POLICIES[policy]
     if policy != "none":
-        raw["augment"] = {**raw["augment"], "measure_leaks": False, "controller": FIXED}
-    return ganjax.config.load(raw)
+        augment = {**augment, "measure_leaks": False, "controller": FIXED}
+    return ours.load("ada:emoji64", batch_size=batch_size, augment=augment)
 
 
 def main() -> None:
@@ -50,7 +47,7 @@ def main() -> None:
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}, batch size {args.batch_size}")
     names = ["none", *(name for name in args.policies if name != "none")]
-    contenders = {name: Ours(load(name, args.batch_size)) for name in names}
+    contenders = {name: ours.Ours(load(name, args.batch_size)) for name in names}
     times = {name: [] for name in names}
     for i in range(args.rounds + 1):
         for name, one in contenders.items():

@@ -2,16 +2,21 @@
 
     python -m experiments.benchmarks.conv
     python -m experiments.benchmarks.conv --layers=64 --batch_size=128
+    python -m experiments.benchmarks.conv --share
 
 What `ganjax.ops.lowering` chooses is starred. The lowerings take turns. GFLOP/s are of the
 products that the convolution needs, by the fastest run and, in brackets, by the least
 processor time that all cores together took: beside busy neighbours only that can be compared.
+
+`--share` times only what is chosen, for every layer of DCGAN at 64x64, F = 64, and prints the rate
+over all of them as a share of the matrix product's in the same run.
 """
 
 import argparse
 import os
 import time
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -49,17 +54,46 @@ class Timer:
         end = np.array([time.perf_counter(), time.process_time()])
         self.least = np.minimum(self.least, end - start)
 
-    def rate(self, flop: float) -> str:
-        """GFLOP/s by the clock and, in brackets, by processor time on all cores."""
-        wall, processor = flop / 1e9 / self.least
-        return f"{wall:.0f} ({processor * CORES:.0f})"
+    def rate(self, flop: float) -> np.ndarray:
+        """GFLOP/s by the clock, and by processor time on all cores."""
+        return flop / 1e9 / self.least * (1, CORES)
 
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def measure(name: str, layer: tuple[int, int, int], stride: int, batch: int, rounds: int) -> str:
-    """A row of the table: one map of one layer in every lowering."""
+class Map(NamedTuple):
+    """One of the three maps of one layer.
+
+    Attributes:
+      name: of MAPS.
+      geometry: of the convolution.
+      channels: (of the input, of the output).
+      args: its two arrays.
+    """
+
+    name: str
+    geometry: Geometry
+    channels: tuple[int, int]
+    args: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def flop(self) -> float:
+        """Of the products that the convolution needs."""
+        pixels = np.prod(self.geometry.out + self.geometry.window)
+        return 2.0 * self.args[0].shape[0] * pixels * np.prod(self.channels)
+
+    @property
+    def chosen(self):
+        """The module that `ganjax.ops.lowering` takes."""
+        return lowering.choose(self.name, self.geometry, self.args[0].shape[0], self.channels)
+
+    def timer(self, module) -> Timer:
+        return Timer(partial(getattr(module, self.name), geometry=self.geometry), *self.args)
+
+
+def map_of(name: str, layer: tuple[int, int, int], stride: int, batch: int) -> Map:
+    """A map on random arrays; `layer` as in LAYERS."""
     size, inputs, outputs = layer
     window = (2 + stride, 2 + stride)
     geometry = Geometry((stride, stride), ((1, 1), (1, 1)), (size, size), window)
@@ -73,23 +107,85 @@ def measure(name: str, layer: tuple[int, int, int], stride: int, batch: int, rou
         )
     )
     args = {"conv": (x, k), "input_grad": (g, k), "kernel_grad": (x, g)}[name]
-    square = random.randn(SQUARE, SQUARE).astype(np.float32)
-    timers = {"matmul": Timer(lambda a, b: a @ b, square, square)}
-    for module in LOWERINGS:
-        if hasattr(module, name) and (module is not winograd or winograd.fits(geometry)):
-            timers[module] = Timer(partial(getattr(module, name), geometry=geometry), *args)
+    return Map(name, geometry, (inputs, outputs), args)
+
+
+def matmul() -> Timer:
+    """The yardstick, of 2 * SQUARE**3 FLOP."""
+    square = np.random.RandomState(0).randn(SQUARE, SQUARE).astype(np.float32)
+    return Timer(lambda a, b: a @ b, square, square)
+
+
+def run_in_turns(timers: list[Timer], rounds: int) -> None:
     for _ in range(rounds):
-        for timer in timers.values():
+        for timer in timers:
             # Twice: whoever went before has left the cache to others.
             timer.run()
             timer.run()
-    flop = 2 * batch * np.prod(geometry.out + window) * inputs * outputs
-    chosen = lowering.choose(name, geometry, batch, (inputs, outputs))
-    cells = [timers["matmul"].rate(2 * SQUARE**3)]
+
+
+def measure(name: str, layer: tuple[int, int, int], stride: int, batch: int, rounds: int) -> str:
+    """A row of the table: one map of one layer in every lowering."""
+    each = map_of(name, layer, stride, batch)
+    timers = {"matmul": matmul()}
     for module in LOWERINGS:
-        rate = timers[module].rate(flop) if module in timers else "-"
-        cells.append(rate + ("*" if module is chosen else " "))
+        if hasattr(module, name) and (module is not winograd or winograd.fits(each.geometry)):
+            timers[module] = each.timer(module)
+    run_in_turns(list(timers.values()), rounds)
+    cells = [cell(timers["matmul"].rate(2 * SQUARE**3))]
+    for module in LOWERINGS:
+        rate = cell(timers[module].rate(each.flop)) if module in timers else "-"
+        cells.append(rate + ("*" if module is each.chosen else " "))
     return "".join(f"{cell:>14}" for cell in cells)
+
+
+def cell(rate: np.ndarray) -> str:
+    return f"{rate[0]:.0f} ({rate[1]:.0f})"
+
+
+def share(rounds: int, layers: str = "64") -> dict:
+    """The rate of a network's convolutions beside that of a matrix product in the same run.
+
+    Every map of every layer once, each weighted by its FLOPs: all of these over the sum of the
+    least seconds of each. The 4x4 layers from and to 1x1 are matrix products and left out.
+
+    Args:
+      rounds: in which the maps and the matrix product take turns.
+      layers: a name of LAYERS.
+
+    Returns:
+      `maps`: label -> GFLOP/s and the lowering; `gflops`, `matmul_gflops` and their `share`; and
+      `share_of_processor_time`, the same by the least processor seconds.
+    """
+    stride, batch, sizes = LAYERS[layers]
+    yardstick, timed = matmul(), []
+    for layer in sizes:
+        for name in MAPS:
+            each = map_of(name, layer, stride, batch)
+            timer = each.timer(each.chosen)
+            run_in_turns([yardstick, timer], rounds)
+            timed.append((label(name, layer, batch), each, timer))
+    flop = sum(each.flop for _, each, _ in timed)
+    rate = flop / 1e9 / sum(timer.least for _, _, timer in timed) * (1, CORES)
+    most = yardstick.rate(2 * SQUARE**3)
+    return {
+        "maps": {
+            name: {
+                "gflops": timer.rate(each.flop)[0],
+                "lowering": each.chosen.__name__.rpartition(".")[2],
+            }
+            for name, each, timer in timed
+        },
+        "gflops": rate[0],
+        "matmul_gflops": most[0],
+        "share": rate[0] / most[0],
+        "share_of_processor_time": rate[1] / most[1],
+    }
+
+
+def label(name: str, layer: tuple[int, int, int], batch: int) -> str:
+    size, inputs, outputs = layer
+    return f"{size}x{size} {inputs}->{outputs}, {batch}, {name}"
 
 
 def main() -> None:
@@ -97,9 +193,19 @@ def main() -> None:
     parser.add_argument("--layers", choices=LAYERS, nargs="+", default=list(LAYERS))
     parser.add_argument("--batch_size", type=int, help="instead of the usual one")
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--share", action="store_true", help="of the matrix product's rate alone")
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}, {CORES} cores")
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
+    if args.share:
+        found = share(args.rounds)
+        for name, each in found["maps"].items():
+            print(f"{name}: {each['gflops']:.0f} GFLOP/s ({each['lowering']})")
+        print(
+            f"all {found['gflops']:.0f}, matrix product {found['matmul_gflops']:.0f} GFLOP/s: "
+            f"{found['share']:.2f}, by processor time {found['share_of_processor_time']:.2f}"
+        )
+        return
     names = ("matmul", *(module.__name__.rpartition(".")[2] + " " for module in LOWERINGS))
     print(f"{'layer, batch, map':<34}" + "".join(f"{name:>14}" for name in names))
     for image in args.layers:
@@ -107,9 +213,8 @@ def main() -> None:
         batch = args.batch_size or batch
         for layer in layers:
             for name in MAPS:
-                size, inputs, outputs = layer
-                label = f"{size}x{size} {inputs}->{outputs}, {batch}, {name}"
-                print(f"{label:<34}{measure(name, layer, stride, batch, args.rounds)}", flush=True)
+                row = measure(name, layer, stride, batch, args.rounds)
+                print(f"{label(name, layer, batch):<34}{row}", flush=True)
 
 
 if __name__ == "__main__":

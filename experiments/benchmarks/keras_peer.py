@@ -4,6 +4,7 @@ It runs in an environment of its own, with TensorFlow and without ganjax. Each l
 is a request in JSON, each line that it writes the answer:
     {"check": "arrays.npz"}   one train step on the file's `image` and `z`: its losses
     {"steps": 5}              the seconds that each of so many steps takes, on random z
+    {"peak": true}            the most memory, in MiB, that the process has had resident
 """
 
 import json
@@ -119,6 +120,10 @@ def main():
             with np.load(request["check"]) as arrays:
                 found = step(tf.constant(arrays["image"]), tf.constant(arrays["z"]))
             answer = {name: float(value) for name, value in found.items()}
+        elif "peak" in request:
+            # Not getrusage's figure, which starts at the peak of the process that began this.
+            with open("/proc/self/status") as status:
+                answer = next(int(x.split()[1]) for x in status if x.startswith("VmHWM:")) / 2**10
         else:
             answer = []
             for _ in range(request["steps"]):

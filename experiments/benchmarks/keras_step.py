@@ -13,30 +13,23 @@ steps; who does not run waits for input.
 import argparse
 import json
 import os
-import runpy
 import subprocess
 import tempfile
 from pathlib import Path
-from statistics import median
 
 import jax
 import numpy as np
 
-import ganjax.config
-from experiments.benchmarks.step import OURS, RUN, Ours, report, seconds
+from experiments.benchmarks.clock import OURS, Unequal, report, steps_of, summary, take_turns
+from experiments.benchmarks.ours import STEPS, Ours, load
 from experiments.benchmarks.torch_noise import noise_of
 from ganjax.state import GanState
 
 HERE = Path(__file__).parent
 CONTENDERS = {"keras tf.function": False, "keras jit_compile": True}
-
-
-def load(batch_size: int, dropout: float | None = None) -> ganjax.config.Loaded:
-    raw = runpy.run_path(str(HERE.parents[1] / "configs" / "ada.py"))["get_config"]("emoji64")
-    raw = raw.to_dict() | {"batch_size": batch_size, "augment": {"policy": "none"}}
-    if dropout is not None:
-        raw["discriminator"]["final_dropout"] = dropout
-    return ganjax.config.load(raw)
+CONFIG, FIELDS = "ada:emoji64", {"augment": {"policy": "none"}}
+# Of the losses of the first step and of the second, relative.
+TOLERANCES = (1e-6, 1e-3)
 
 
 def weights(state: GanState) -> dict[str, np.ndarray]:
@@ -126,22 +119,31 @@ class Peer:
         return json.loads(line)
 
 
-def check_equal(python: str, folder: Path) -> None:
-    """Asserts that two steps from the same weights and noise have the same losses, in float64.
+def check_equal(python: str, folder: Path) -> dict:
+    """Checks that two steps from the same weights and noise have the same losses, in float64.
 
     The second ones are of moved weights: rounding within the first moves Adam's first updates,
     which are of the rate whatever the gradient, and Keras adds eps before it corrects the bias.
+
+    Returns:
+      `versions` of the peer; `difference`, the largest relative one of each step.
+
+    Raises:
+      Unequal: a difference is above the tolerance, or the counts of parameters differ.
     """
     with jax.enable_x64(True):
-        ours = Ours(load(8, dropout=0.0), "float64")
+        fields = FIELDS | {"batch_size": 8, "discriminator.final_dropout": 0.0}
+        ours = Ours(load(CONFIG, **fields), "float64")
         peer = Peer(python, ours, folder, False, "float64")
         counts = [
             sum(leaf.size for leaf in jax.tree.leaves((player.params, player.vars)))
             for player in (ours.state.g, ours.state.d)
         ]
-        assert peer.hello["parameters"] == counts, (peer.hello, counts)
+        if peer.hello["parameters"] != counts:
+            raise Unequal(f"the peer has {peer.hello['parameters']} parameters, ours is {counts}")
         print(f"{peer.hello['versions']}; parameters {counts}")
-        for step, tolerance in enumerate((1e-6, 1e-3)):
+        differences = []
+        for step, tolerance in enumerate(TOLERANCES):
             (noise,) = noise_of(ours.config, ours.algorithm, ours.key, step, 8)
             np.savez(folder / "noise.npz", image=ours.batch["image"][0], z=noise["z"])
             expected, got = ours.step(), peer.ask(check=str(folder / "noise.npz"))
@@ -150,9 +152,47 @@ def check_equal(python: str, folder: Path) -> None:
                 for name, value in got.items()
             }
             metric = max(errors, key=errors.get)
-            print(f"step {step + 1}: equal to {errors[metric]:.1e} ({metric})")
-            assert errors[metric] < tolerance, (expected, got)
+            print(f"step {step + 1}: equal to {errors[metric]:.1e} ({metric})", flush=True)
+            if not errors[metric] < tolerance:
+                raise Unequal(f"keras: {metric} is {got[metric]}, ours is {expected[metric]}")
+            differences.append(errors[metric])
         peer.close()
+    return {"versions": peer.hello["versions"], "difference": differences}
+
+
+def compare(python: str, batch_size: int, rounds: int) -> dict:
+    """Seconds a step of ganjax and of Keras.
+
+    Args:
+      python: of the environment with TensorFlow.
+      batch_size: of the step.
+      rounds: in which each has a turn.
+
+    Returns:
+      `experiments.benchmarks.clock.summary`, with `batch_size`, what `check_equal` returns and
+      `peak_mib` of each peer's process after a few steps.
+
+    Raises:
+      Unequal: they do not compute the same.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        found = check_equal(python, folder)
+        ours = Ours(load(CONFIG, **FIELDS, batch_size=batch_size))
+        peers = {
+            name: Peer(python, ours, folder, jit_compile, "float32")
+            for name, jit_compile in CONTENDERS.items()
+        }
+        runs = {OURS: steps_of(ours.step)}
+        found |= {"batch_size": batch_size, "peak_mib": {}}
+        for name, peer in peers.items():
+            runs[name] = lambda count, peer=peer: peer.ask(steps=count)
+            peer.ask(steps=STEPS)
+            found["peak_mib"][name] = peer.ask(peak=True)
+        found |= summary(take_turns(runs, rounds))
+        for peer in peers.values():
+            peer.close()
+    return found
 
 
 def main() -> None:
@@ -163,24 +203,7 @@ def main() -> None:
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}, batch size {args.batch_size}")
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        check_equal(args.python, folder)
-        ours = Ours(load(args.batch_size))
-        peers = {
-            name: Peer(args.python, ours, folder, jit_compile, "float32")
-            for name, jit_compile in CONTENDERS.items()
-        }
-        times = {name: [] for name in (OURS, *peers)}
-        for i in range(args.rounds + 1):
-            found = {OURS: [seconds(ours.step) for _ in range(RUN)]}
-            found |= {name: peer.ask(steps=RUN) for name, peer in peers.items()}
-            if i:  # The first round warms up.
-                for name, values in found.items():
-                    times[name].append(median(values))
-        report(times)
-        for peer in peers.values():
-            peer.close()
+    report(compare(args.python, args.batch_size, args.rounds))
 
 
 if __name__ == "__main__":

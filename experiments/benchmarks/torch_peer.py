@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import nn
+from torch._functorch import config as functorch
 
 from experiments.benchmarks.torch_networks import (
     batch_norms,
@@ -145,7 +146,7 @@ class Peer:
         self.ema = copy.deepcopy(self.generator).requires_grad_(False)
         if compiled:
             # The graph of D(fake) is gone through twice.
-            torch._functorch.config.donated_buffer = False
+            functorch.donated_buffer = False
             self.generator.compile()
             self.discriminator.compile()
         self.g = _player("g", self.generator, config.g_optimiser)

@@ -1,0 +1,99 @@
+"""Every comparison of a train step's speed and memory with its peers, by one command.
+
+    python -m experiments.benchmarks --keras_python=keras_venv/bin/python --growth
+    python -m experiments.benchmarks --rows=S1_32,S5 --rounds=4
+
+On an idle machine, on CPU; `pip install -e '.[bench,experiments]'` brings PyTorch and matplotlib.
+TensorFlow gets an environment of its own (keras_step.py says how); without `--keras_python` its
+rows say so. The rows stand in rows.py. Every side runs in processes of its own, one after another.
+A row that fails, or whose sides do not compute the same, says why, and the next one goes on.
+
+Writes benchmarks.json and benchmarks.md into `--out` after every row, with `--growth` also
+growth.svg, S1's cost against batch, width and resolution; prints the Markdown.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from experiments.benchmarks import rows, table
+
+PACKAGES = ("jax", "jaxlib", "flax", "torch", "numpy")
+
+
+def machine() -> dict:
+    """What figures depend on: date, processor, threads, load, versions."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    versions = {"Python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "missing"
+    affinity = hasattr(os, "sched_getaffinity")
+    return {
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
+        "processor": models[0] if models else platform.processor(),
+        "threads": len(os.sched_getaffinity(0)) if affinity else os.cpu_count(),
+        "load_before": os.getloadavg()[0],
+        "versions": versions,
+    }
+
+
+def write(results: dict, out: Path) -> None:
+    (out / "benchmarks.json").write_text(json.dumps(results, indent=1) + "\n")
+    (out / "benchmarks.md").write_text(table.markdown(results))
+
+
+def selection(text: str) -> list[str]:
+    """Text "a,b" -> the names of rows; "" is none."""
+    names = [name for name in text.split(",") if name]
+    for name in names:
+        if name not in rows.NAMES:
+            raise argparse.ArgumentTypeError(f"{name!r}: there are {', '.join(rows.NAMES)}")
+    return names
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="a folder")
+    parser.add_argument(
+        "--rows",
+        type=selection,
+        default=list(rows.NAMES),
+        metavar="NAME,...",
+        help=f"of {', '.join(rows.NAMES)}; all if not given",
+    )
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--keras_python", help="of an environment with TensorFlow")
+    parser.add_argument("--growth", action="store_true", help="also S1's cost by its size")
+    args = parser.parse_args(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    results = {**machine(), "rows": {}, "growth": []}
+    for name in args.rows:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        row = rows.make(name, args.rounds, args.keras_python)
+        results["rows"][name] = row
+        if "versions" in row:
+            # "TensorFlow 2.19, Keras 3.9"
+            of_peer = (each.split() for each in row["versions"].split(", "))
+            results["versions"] |= dict(of_peer)
+        write(results, args.out)
+    for point in rows.points() if args.growth else ():
+        print(f"growth {point} ...", file=sys.stderr, flush=True)
+        results["growth"].append(rows.grow(point, args.rounds))
+        write(results, args.out)
+    if args.growth:
+        table.plot(results["growth"], args.out / "growth.svg")
+    print(table.markdown(results), end="")
+
+
+if __name__ == "__main__":
+    main()

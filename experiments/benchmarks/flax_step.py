@@ -1,0 +1,147 @@
+"""Seconds a train step takes: ganjax beside itself with the convolutions of flax.linen, on CPU.
+
+    python -m experiments.benchmarks.flax_step --config=dcgan:celeb_a --batch_size=32
+
+The same networks and the same step, but the layers call the operations that `flax.linen.Conv` and
+`flax.linen.ConvTranspose(transpose_kernel=True)` call, and JAX differentiates those. Before the
+clock starts both are shown to make the same parameters of a step, in float64.
+"""
+
+import argparse
+import contextlib
+import os
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+from jax import lax
+
+from experiments.benchmarks.clock import (
+    OURS,
+    Unequal,
+    report,
+    steps_of,
+    summary,
+    take_turns,
+)
+from experiments.benchmarks.ours import Ours, load
+from ganjax.ops import conv as ops
+
+FLAX = "flax.linen's convolutions"
+# Of the way that all parameters go in a step. A gradient penalty is float32 even in float64, and
+# Adam's first update magnifies its rounding where a gradient is near 0.
+TOLERANCE = 1e-3
+# Steps in a row: Flax's take long enough that no thread still spins after them.
+RUN = 2
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+@contextlib.contextmanager
+def flax_convolutions() -> Iterator[None]:
+    """What is traced within convolves as flax.linen does; networks that resample are not."""
+    ours = ops.conv, ops.conv_transpose
+    ops.conv, ops.conv_transpose = _conv, _conv_transpose
+    try:
+        yield
+    finally:
+        ops.conv, ops.conv_transpose = ours
+
+
+def _conv(x, kernel, strides=(1, 1), padding: ops.Padding = "SAME"):
+    return lax.conv_general_dilated(
+        x, kernel, _pair(strides), _pads(padding), dimension_numbers=LAYOUT
+    )
+
+
+def _conv_transpose(x, kernel, strides=(1, 1), padding: ops.Padding = "SAME"):
+    return lax.conv_transpose(
+        x,
+        kernel,
+        _pair(strides),
+        _pads(padding),
+        dimension_numbers=LAYOUT,
+        transpose_kernel=True,
+    )
+
+
+def _pair(value):
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def _pads(padding):
+    return padding if isinstance(padding, str) else [_pair(each) for each in _pair(padding)]
+
+
+def check_equal(config: str, fields: dict) -> float:
+    """Checks that one step from the same state makes the same parameters, in float64.
+
+    Returns:
+      The norm of the difference over the norm of what the step changed, of both players.
+
+    Raises:
+      Unequal: that is above the tolerance.
+    """
+
+    def parameters(ours: Ours) -> list[np.ndarray]:
+        # Copies: a step takes the state's own memory.
+        return [np.array(leaf) for leaf in jax.tree.leaves((ours.state.g, ours.state.d))]
+
+    with jax.enable_x64(True):
+        loaded = load(config, **fields | {"batch_size": 8})
+        ours = Ours(loaded, "float64")
+        with flax_convolutions():
+            peer = Ours(loaded, "float64")
+        before = parameters(ours)
+        ours.step()
+        peer.step()
+        after, got = parameters(ours), parameters(peer)
+
+    def distance(these, those):
+        return np.sqrt(sum(((a - b) ** 2).sum() for a, b in zip(these, those, strict=True)))
+
+    difference = float(distance(got, after) / distance(after, before))
+    print(f"one step: the same parameters to {difference:.1e} of the way they went", flush=True)
+    if not difference < TOLERANCE:
+        raise Unequal(f"{FLAX}: the parameters differ by {difference:.1e} of the way they went")
+    return difference
+
+
+def compare(config: str, fields: dict, rounds: int) -> dict:
+    """Seconds a step with our convolutions and with Flax's.
+
+    Args:
+      config: as in `experiments.benchmarks.ours.load`.
+      fields: likewise.
+      rounds: in which each has a turn.
+
+    Returns:
+      `experiments.benchmarks.clock.summary`, with `batch_size` and the `difference` that
+      `check_equal` returns.
+
+    Raises:
+      Unequal: they do not make the same parameters.
+    """
+    difference, loaded = check_equal(config, fields), load(config, **fields)
+    ours = Ours(loaded)
+    with flax_convolutions():
+        peer = Ours(loaded)
+    print(f"compiled in {ours.compile_seconds:.2f} s, {FLAX}: {peer.compile_seconds:.2f} s")
+    runs = {OURS: steps_of(ours.step), FLAX: steps_of(peer.step)}
+    found = {"difference": {FLAX: difference}, "batch_size": loaded.config.batch_size}
+    return found | summary(take_turns(runs, rounds, RUN))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default="dcgan:celeb_a", help="a file of configs/[:preset]")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--batch_size", type=int, help="instead of the config's")
+    args = parser.parse_args()
+    print(f"jax {jax.__version__} on {jax.default_backend()}")
+    print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
+    fields = {"batch_size": args.batch_size} if args.batch_size else {}
+    report(compare(args.config, fields, args.rounds))
+
+
+if __name__ == "__main__":
+    main()

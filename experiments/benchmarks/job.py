@@ -1,0 +1,58 @@
+"""A function of a benchmark in a process of its own, so that its memory and compiler are too.
+
+    python -m experiments.benchmarks.job step.compare FIELDS OUT
+
+FIELDS are the function's arguments in JSON; what it returns is written to OUT, in JSON.
+"""
+
+import importlib
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+class Failed(Exception):
+    """A job that has ended without a result, and the last line that it wrote."""
+
+
+def run(function: str, **fields):
+    """Runs a job in a new process and waits for it.
+
+    Args:
+      function: module.name within this package.
+      **fields: its arguments, of JSON's types.
+
+    Returns:
+      What it returns, of JSON's types.
+
+    Raises:
+      Failed: it did not.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out, errors = Path(folder) / "result.json", Path(folder) / "stderr"
+        command = [sys.executable, "-m", __spec__.name, function, json.dumps(fields), str(out)]
+        with errors.open("wb") as stderr:
+            # What it prints is progress: the standard output is the table's alone.
+            status = subprocess.run(command, cwd=ROOT, stdout=sys.__stderr__, stderr=stderr)
+        text = errors.read_text(errors="replace")
+        if status.returncode or not out.exists():
+            print(text, file=sys.stderr, flush=True)
+            lines = text.strip().splitlines() or ["nothing was written"]
+            raise Failed(f"{lines[-1].strip()} (exit status {status.returncode})")
+        return json.loads(out.read_text())
+
+
+def main() -> None:
+    function, fields, out = sys.argv[1:]
+    module, _, name = function.rpartition(".")
+    module = importlib.import_module(f"{__package__}.{module}")
+    found = getattr(module, name)(**json.loads(fields))
+    Path(out).write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""ganjax's side of a comparison: the train step of a shipped config, compiled, on random images.
+
+No peer is imported here, so that a process of this alone shows ganjax's own memory.
+"""
+
+import runpy
+import time
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import ganjax.config
+from experiments.benchmarks.clock import peak_mib
+from ganjax.step import donated, init_state, make_train_step
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+# Steps after which a process' memory has been at its peak.
+STEPS = 3
+
+
+def load(config: str, **fields) -> ganjax.config.Loaded:
+    """A shipped config with some fields of one's own.
+
+    Args:
+      config: a file of configs/[:preset].
+      **fields: by dotted names; a group of fields is replaced as a whole.
+    """
+    name, _, preset = config.partition(":")
+    raw = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](preset).to_dict()
+    for field, value in fields.items():
+        *groups, last = field.split(".")
+        group = raw
+        for each in groups:
+            group = group[each]
+        group[last] = value
+    return ganjax.config.load(raw)
+
+
+def random_batch(config: ganjax.config.RunConfig, reals_per_step: int) -> dict[str, np.ndarray]:
+    """Random "image" uint8 (reals_per_step, N, H, W, C) and "label" int32 (reals_per_step, N)."""
+    size, random = config.image_size, np.random.RandomState(0)
+    shape = (reals_per_step, config.batch_size, size, size)
+    return {
+        "image": random.randint(0, 256, (*shape, config.data.channels), np.uint8),
+        "label": random.randint(0, config.data.num_classes, shape[:2], np.int32),
+    }
+
+
+class Ours:
+    """ganjax's train step, compiled ahead so that compiling is timed alone.
+
+    Args:
+      loaded: the config.
+      dtype: of the parameters.
+    """
+
+    def __init__(self, loaded: ganjax.config.Loaded, dtype: str = "float32"):
+        self.config = loaded.config
+        self.algorithm = loaded.module.build(loaded.config)
+        self.key = jax.random.key(loaded.config.seed)
+        self.state = jax.tree.map(
+            lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
+            jax.jit(partial(init_state, self.algorithm))(self.key),
+        )
+        self.batch = random_batch(self.config, self.algorithm.reals_per_step)
+        self._on_device = jax.device_put(self.batch)
+        start = time.perf_counter()
+        step = make_train_step(self.algorithm, unroll=jax.default_backend() == "cpu")
+        step = jax.jit(step, static_argnames="phase", donate_argnames=donated())
+        phase = self.algorithm.phases[0]
+        self.compiled = step.lower(self.state, self._on_device, self.key, phase=phase).compile()
+        self.compile_seconds = time.perf_counter() - start
+
+    def step(self) -> dict[str, float]:
+        self.state, metrics = self.compiled(self.state, self._on_device, self.key)
+        jax.block_until_ready(self.state)
+        return {name: value.item() for name, value in metrics.items()}
+
+
+def alone(config: str, fields: dict, cache: str) -> dict[str, float]:
+    """A process of ganjax alone: seconds until the step is compiled, and its peak memory.
+
+    Args:
+      config: as in `load`.
+      fields: likewise.
+      cache: the folder of the persistent compilation cache, used as `ganjax.main` uses it.
+
+    Returns:
+      `compile_seconds`, tracing and lowering included; `peak_mib`, imports and compiler included.
+    """
+    jax.config.update("jax_compilation_cache_dir", cache)
+    ours = Ours(load(config, **fields))
+    for _ in range(STEPS):
+        ours.step()
+    return {"compile_seconds": ours.compile_seconds, "peak_mib": peak_mib()}

@@ -1,0 +1,120 @@
+"""The benchmarks' results as Markdown and as a plot."""
+
+from pathlib import Path
+
+from experiments.benchmarks.clock import OURS, RUN
+from experiments.benchmarks.rows import BASE, EAGER, GROWTH, NAMES, SHARE
+
+AXES = {"batch_size": "batch", "width": "F", "image_size": "height and width, pixels"}
+HEADER = (
+    "| row | config | batch | ganjax, s | peers, s (ganjax / peer) | compile, s: cold, warm cache "
+    "| peak MiB: ganjax cold, warm | peak MiB: peers |"
+)
+
+
+def markdown(results: dict) -> str:
+    """The report of what `python -m experiments.benchmarks` has measured so far."""
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    rows = results["rows"]
+    found = [
+        f"{results['date']}: {results['processor']}, {results['threads']} threads each side, load "
+        f"{results['load_before']:.2f} before; {versions}.",
+        "",
+        f"Medians over rounds of {RUN} steps in a row (2 beside Flax), the contenders taking "
+        "turns, float32; ratios are of these medians, below 1 where ganjax is faster. Before the "
+        "clock both sides are shown to compute the same in float64. Memory is the peak resident, "
+        "of processes of one side alone.",
+    ]
+    steps = [name for name in NAMES if name != SHARE and name in rows]
+    if steps:
+        found += ["", HEADER, "|---" * 8 + "|", *(_step(name, rows[name]) for name in steps)]
+    if SHARE in rows:
+        found += ["", _share(rows[SHARE])]
+    if results.get("growth"):
+        found += ["", *_growth(results["growth"])]
+    return "\n".join(found) + "\n"
+
+
+def _step(name: str, row: dict) -> str:
+    cells = [name, f"`{row['config']}`", str(row.get("batch_size", ""))]
+    seconds, peaks = row.get("seconds"), dict(row.get("peak_mib", {}))
+    compiled = row.get("compile_seconds", {})
+    peers = []
+    for peer, ratio in row.get("ratios", {}).items():
+        peers.append(f"{peer} {_short(seconds[peer]['median'])} ({ratio['of_medians']:.2f})")
+    if "error" in row:
+        peers.append(row["error"].replace("|", r"\|"))
+    ours = [peaks.pop(f"{OURS}, {kind}", None) for kind in ("cold", "warm")]
+    cells += [
+        _short(seconds[OURS]["median"]) if seconds else "",
+        "; ".join(peers),
+        ", ".join(f"{value:.1f}" for value in compiled.values()),
+        ", ".join(f"{value:,.0f}" for value in ours if value is not None),
+        "; ".join(f"{peer} {value:,.0f}" for peer, value in peaks.items()),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _share(row: dict) -> str:
+    if "error" in row:
+        return f"Convolutions: {row['error']}"
+    return (
+        f"Convolutions of `dcgan:celeb_a`, batch 32, all maps of all layers: {row['gflops']:.0f} "
+        f"GFLOP/s, {row['share']:.2f} of the matrix product's {row['matmul_gflops']:.0f} in the "
+        f"same run ({row['share_of_processor_time']:.2f} by processor time)."
+    )
+
+
+def _growth(points: list[dict]) -> list[str]:
+    found = [
+        f"`dcgan:celeb_a` by size ({EAGER}; not shown to be equal at each):",
+        "",
+        f"| batch | F | pixels | ganjax, s | {EAGER}, s | ratio |",
+        "|---" * 6 + "|",
+    ]
+    for point in points:
+        cells = [str(point[axis]) for axis in BASE]
+        if "error" in point:
+            cells += [point["error"].replace("|", r"\|"), "", ""]
+        else:
+            cells += [_short(point["seconds"][name]["median"]) for name in (OURS, EAGER)]
+            cells.append(f"{point['ratios'][EAGER]['of_medians']:.2f}")
+        found.append("| " + " | ".join(cells) + " |")
+    return found
+
+
+def _short(seconds: float) -> str:
+    """Three significant digits, never in powers of ten."""
+    return f"{seconds:#.3g}" if seconds < 100 else f"{seconds:.0f}"
+
+
+def plot(points: list[dict], path: Path) -> None:
+    """Seconds a step against each axis, both logarithmic, as an SVG or PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    panels = figure.subplots(1, len(GROWTH), sharey=True)
+    for axis, panel in zip(GROWTH, panels, strict=True):
+        others = {name: value for name, value in BASE.items() if name != axis}
+        line = [
+            point
+            for point in sorted(points, key=lambda point: point[axis])
+            if "seconds" in point and others.items() <= point.items()
+        ]
+        for name in (OURS, EAGER):
+            panel.loglog(
+                [point[axis] for point in line],
+                [point["seconds"][name]["median"] for point in line],
+                "o-",
+                base=2,
+                label=name,
+            )
+        panel.set_xlabel(AXES[axis])
+        panel.set_title(
+            ", ".join(f"{AXES[name]} {value}" for name, value in others.items()), size=8
+        )
+        panel.set_xticks(GROWTH[axis], map(str, GROWTH[axis]))
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("seconds a step")
+    panels[0].legend()
+    figure.savefig(path)

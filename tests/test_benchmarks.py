@@ -1,0 +1,241 @@
+"""The benchmarks: what they compare, what they refuse, and what is left of a failure."""
+
+import json
+
+import jax
+import pytest
+
+from experiments.benchmarks import __main__ as benchmarks
+from experiments.benchmarks import clock, conv, flax_step, job, ours, rows, table
+from ganjax.config import ConfigError
+from ganjax.ops import conv as ops
+
+TINY = {
+    "batch_size": 2,
+    "image_size": 16,
+    "generator.widths": [4, 4],
+    "discriminator.widths": [4, 4],
+    "n_critic": 1,
+}
+DENSE = {"batch_size": 4, "generator.widths": [8], "discriminator.widths": [8]}
+
+
+def test_contenders_take_turns():
+    calls = []
+
+    def steps(name, each):
+        def run(count):
+            calls.append((name, count))
+            return [each] * count
+
+        return run
+
+    times = clock.take_turns({"ganjax": steps("a", 1.0), "peer": steps("b", 2.0)}, 2, run=3)
+    assert calls == [("a", 3), ("b", 3)] * 3  # The first round only warms up.
+    assert times == {"ganjax": [1.0, 1.0], "peer": [2.0, 2.0]}
+
+
+def test_summary():
+    found = clock.summary({"ganjax": [1.0, 2.0, 6.0], "peer": [4.0, 2.0, 8.0]})
+    assert found["seconds"]["peer"] == {
+        "median": 4.0,
+        "least": 2.0,
+        "most": 8.0,
+        "rounds": [4.0, 2.0, 8.0],
+    }
+    assert found["ratios"] == {"peer": {"of_medians": 0.5, "of_rounds": 0.75, "of_fastest": 0.5}}
+
+
+def test_load_sets_fields_by_dotted_names():
+    fields = {"n_critic": 2, "penalty.weight": 3.0, "augment": {"policy": "none"}}
+    config = ours.load("wgan_gp", **fields).config
+    assert (config.n_critic, config.penalty.weight) == (2, 3.0)
+    # A group is replaced as a whole: this one's policy has other fields.
+    assert ours.load("ada:emoji64", augment={"policy": "none"}).config.augment.policy == "none"
+    with pytest.raises(ConfigError, match="n_critics"):
+        ours.load("wgan_gp", n_critics=2)
+
+
+@pytest.mark.parametrize("name", rows.ROWS)
+def test_every_row_is_a_config(name):
+    row = rows.ROWS[name]
+    # As the job's process gets it.
+    config = ours.load(row.config, **json.loads(json.dumps(row.fields))).config
+    assert config.batch_size == row.fields.get("batch_size", 64)
+
+
+def test_every_point_of_growth_is_a_config():
+    for point in rows.points():
+        config = ours.load(rows.S1, **rows.fields_of(**point)).config
+        assert (config.batch_size, config.image_size) == (point["batch_size"], point["image_size"])
+        assert config.generator.widths[-1] == config.discriminator.widths[0] == point["width"]
+    base = ours.load(rows.S1, **rows.fields_of(**rows.BASE)).config
+    assert base == ours.load(rows.S1, batch_size=32).config
+
+
+def test_flax_convolutions_make_the_same_parameters(monkeypatch):
+    before = ops.conv, ops.conv_transpose
+    assert flax_step.check_equal("wgan_gp", TINY) < 1e-6
+    assert (ops.conv, ops.conv_transpose) == before
+
+    lax_conv = flax_step._conv
+    monkeypatch.setattr(flax_step, "_conv", lambda x, k, *args: lax_conv(x, 1.01 * k, *args))
+    with pytest.raises(clock.Unequal, match=r"flax.linen's convolutions: the parameters differ"):
+        flax_step.check_equal("wgan_gp", TINY)
+
+
+def test_share_of_the_matrix_product(monkeypatch):
+    monkeypatch.setitem(conv.LAYERS, "64", (2, 2, [(8, 3, 4), (4, 4, 8)]))
+    monkeypatch.setattr(conv, "SQUARE", 8)
+    found = json.loads(json.dumps(conv.share(1)))
+    assert list(found["maps"])[:3] == [f"8x8 3->4, 2, {name}" for name in conv.MAPS]
+    assert found["share"] == pytest.approx(found["gflops"] / found["matmul_gflops"])
+    rates = [each["gflops"] for each in found["maps"].values()]
+    assert min(rates) <= found["gflops"] <= max(rates)
+
+
+def test_flop_of_a_map():
+    # 4x4 outputs of 2 images, each of 4x4 taps of 3 channels into 5.
+    (flop,) = {conv.map_of(name, (8, 3, 5), 2, 2).flop for name in conv.MAPS}
+    assert flop == 2 * 2 * 4 * 4 * 4 * 4 * 3 * 5
+
+
+def test_a_process_of_ganjax_alone(tmp_path):
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        found = ours.alone("cgan", DENSE, str(tmp_path))
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    assert found["compile_seconds"] > 0
+    assert found["peak_mib"] > 50
+
+
+def test_a_job_is_a_process(capfd):
+    fields = job.run("rows.fields_of", batch_size=2, width=8, image_size=16)
+    assert fields["generator.widths"] == [16, 8]
+    with pytest.raises(job.Failed, match=r"^TypeError: .*'width'.* \(exit status 1\)$"):
+        job.run("rows.fields_of", batch_size=2, image_size=16)
+
+
+@pytest.fixture
+def jobs(monkeypatch):
+    """Jobs that are noted instead of run; those in `failing` fail."""
+
+    class Jobs:
+        def __init__(self):
+            self.ran, self.failing = [], set()
+
+        def run(self, function, **fields):
+            self.ran.append((function, fields))
+            if function in self.failing:
+                raise job.Failed("Unequal: g_loss is 1, ours is 2 (exit status 1)")
+            if function == "conv.share":
+                rate = {"gflops": 60.0, "matmul_gflops": 80.0}
+                return rate | {"maps": {}, "share": 0.75, "share_of_processor_time": 0.7}
+            if function == "torch_alone.alone":
+                return {"peak_mib": 900.0}
+            if function == "ours.alone":
+                return {"compile_seconds": 5.0, "peak_mib": 1200.0}
+            found = clock.summary(
+                {"ganjax": [0.5], "torch eager": [1.0], "torch channels_last": [2.0]}
+            )
+            found["batch_size"] = 32
+            if function == "keras_step.compare":
+                found |= {"versions": "TensorFlow 2.0, Keras 3.0", "peak_mib": {"keras": 700.0}}
+            return found
+
+    jobs = Jobs()
+    monkeypatch.setattr(job, "run", jobs.run)
+    return jobs
+
+
+def test_a_row_measures_each_side_alone(jobs):
+    row = rows.make("S1_32", 3, None)
+    which = {"config": "dcgan:celeb_a", "fields": {"batch_size": 32}}
+    (compare, asked), *alone = jobs.ran
+    assert (compare, asked) == ("step.compare", {**which, "rounds": 3})
+    cold, warm, *peers = alone
+    # The second finds what the first has compiled.
+    assert cold == warm
+    assert cold[0] == "ours.alone"
+    assert [fields["contender"] for _, fields in peers] == list(rows.CONVOLUTIONAL)
+    assert row["compile_seconds"] == {"cold": 5.0, "warm": 5.0}
+    assert row["peak_mib"] == {
+        "ganjax, cold": 1200.0,
+        "ganjax, warm": 1200.0,
+        "torch eager": 900.0,
+        "torch channels_last": 900.0,
+    }
+
+
+def test_a_row_of_keras_needs_its_python(jobs):
+    assert rows.make("S8_32", 1, None)["error"] == "not measured: no --keras_python"
+    assert not jobs.ran
+    row = rows.make("S8_32", 1, "venv/bin/python")
+    asked = {"python": "venv/bin/python", "batch_size": 32, "rounds": 1}
+    assert jobs.ran[0] == ("keras_step.compare", asked)
+    assert row["peak_mib"].keys() == {"keras", "ganjax, cold", "ganjax, warm"}
+
+
+def test_a_failure_is_in_its_row_and_the_next_goes_on(jobs, tmp_path, capsys):
+    jobs.failing.add("flax_step.compare")
+    benchmarks.main([f"--out={tmp_path}", "--rows=S1_flax,S8_32,S3,convolutions", "--rounds=1"])
+    printed = capsys.readouterr().out
+    assert printed == (tmp_path / "benchmarks.md").read_text()
+    found = {line.split("|")[1].strip(): line for line in printed.splitlines() if "|" in line}
+    error = "Unequal: g_loss is 1, ours is 2 (exit status 1)"
+    assert f"| {error} |" in found["S1_flax"]
+    assert "| not measured: no --keras_python |" in found["S8_32"]
+    assert found["S3"] == (
+        "| S3 | `wgan_gp` | 32 | 0.500 | torch eager 1.00 (0.50); torch channels_last 2.00 (0.25) "
+        "| 5.0, 5.0 | 1,200, 1,200 | torch eager 900; torch channels_last 900 |"
+    )
+    assert "60 GFLOP/s, 0.75 of the matrix product's 80 in the same run" in printed
+    results = json.loads((tmp_path / "benchmarks.json").read_text())
+    assert results["rows"]["S1_flax"]["error"] == error
+    assert results["versions"]["jax"] == jax.__version__
+    assert results.keys() >= {"date", "processor", "threads", "load_before"}
+
+
+def test_growth_is_a_table_and_a_plot(jobs, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    benchmarks.main([f"--out={tmp_path}", "--rows=", "--growth", "--rounds=1"])
+    assert "| 128 | 64 | 64 | 0.500 | 1.00 | 0.50 |" in capsys.readouterr().out
+    assert (tmp_path / "growth.svg").read_text().count("<path") > 10
+    (function,) = {function for function, _ in jobs.ran}
+    assert function == "step.compare"
+    axes = [len(values) - 1 for values in rows.GROWTH.values()]
+    assert len(jobs.ran) == 1 + sum(axes)
+
+
+def test_points_that_failed_are_not_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    points = [{**rows.BASE, "error": "killed"}]
+    assert "| 32 | 64 | 64 | killed |" in "\n".join(table._growth(points))
+    table.plot(points, tmp_path / "growth.png")
+
+
+def test_an_unknown_row_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        benchmarks.main(["--rows=S1"])
+    assert "'S1': there are S1_32, S1_128" in capsys.readouterr().err
+
+
+@pytest.mark.torch
+def test_beside_pytorch(monkeypatch):
+    pytest.importorskip("torch")
+    from experiments.benchmarks import step
+
+    found = step.compare("cgan", DENSE, 1, only=["torch eager"])
+    assert found["difference"]["torch eager"] < 1e-12
+    assert found["ratios"].keys() == {"torch eager"}
+    monkeypatch.setattr(step, "TOLERANCE", 0.0)
+    with pytest.raises(clock.Unequal, match=r"torch eager: \w+ is .*, ours is"):
+        step.check_equal("cgan", DENSE, ["torch eager"])
+
+
+@pytest.mark.torch
+def test_a_process_of_pytorch_alone():
+    pytest.importorskip("torch")
+    found = job.run("torch_alone.alone", config="cgan", fields=DENSE, contender="torch eager")
+    assert found["peak_mib"] > 50
