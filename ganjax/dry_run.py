@@ -107,17 +107,26 @@ def plan(
     *,
     devices: int | None = None,
     accelerator: str | None = None,
+    phases: slice = slice(None),
 ) -> Plan:
-    """Compiles every phase of a run. Arguments and errors are those of `dry_run`."""
+    """Compiles the phases of a run, or some of them.
+
+    Arguments and errors are else those of `dry_run`.
+    """
     config, module = configs.load(raw)
     algorithm = module.build(config)
+    if config.num_seeds > 1:
+        raise ConfigError(
+            f"config.num_seeds={config.num_seeds}: a dry run is of one seed; set num_seeds=1: as "
+            "many on one device take as many times its FLOPs and memory"
+        )
     found, compiler = _devices(devices, accelerator)
     layout = make_layout(found)
     for phase in algorithm.phases:
-        check_batch(phase.batch_size, layout)
+        check_batch(phase, layout, config.accumulate)
     state = state_shapes(algorithm)
     with whole_convolutions():
-        costs = [_cost(config, algorithm, layout, phase) for phase in algorithm.phases]
+        costs = [_cost(config, algorithm, layout, phase) for phase in algorithm.phases[phases]]
     params = tuple(
         sum(leaf.size for leaf in jax.tree.leaves(player.params)) for player in (state.g, state.d)
     )
@@ -218,7 +227,14 @@ def _tpus(name: str, topology: str) -> tuple[list[jax.Device], str]:
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", {"v5e": "v5litepod"}.get(name, name) + "-8")
-    found = topologies.get_topology_desc(platform="tpu", topology_name=f"{name}:{topology}").devices
+    more: dict[str, object] = {}
+    if topology == "1x1":
+        more["chips_per_host_bounds"] = [1, 1, 1]  # Less than a host, of which it asks else.
+    if name == "v4":
+        more["chip_config_name"] = "megacore"  # Both cores of a chip are one device, as on a v4.
+    found = topologies.get_topology_desc(
+        platform="tpu", topology_name=f"{name}:{topology}", **more
+    ).devices
     return list(found), f"compiled by XLA's own compiler for {len(found)} x {found[0].device_kind}"
 
 
@@ -234,7 +250,7 @@ def check_memory(planned: Plan, name: str) -> None:
         most = math.floor(max(0, usable - cost.held_bytes) / an_image) * planned.devices
         mend = f"about {most} would fit; " if most else "the state alone leaves no room; "
         raise ConfigError(
-            f"config.batch_size={batch} at {size}x{size} on {planned.devices} devices needs "
+            f"{cost.phase.batch_field}={batch} at {size}x{size} on {planned.devices} devices needs "
             f"{cost.peak_bytes / GIB:.1f} GiB on each, and of {name}'s "
             f"{accelerator.memory / GIB:.1f} GiB a program gets {usable / GIB:.1f}: {mend}set a "
             "smaller batch, take more devices, or config.sharding='fully_sharded'"
