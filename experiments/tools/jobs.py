@@ -188,9 +188,10 @@ def submit_to_slurm(
         array_parallelism.
 
     Raises:
-      UserError: there is no Slurm here, or no such parameter.
+      UserError: there is no Slurm here, or no such parameter, or it refused the jobs.
     """
     import submitit
+    from submitit.core.utils import FailedJobError
 
     if shutil.which("sbatch") is None:
         raise UserError("--executor=slurm: there is no sbatch here; run it on a login node")
@@ -199,11 +200,14 @@ def submit_to_slurm(
         executor.update_parameters(**{"job_name": out.name, "stderr_to_stdout": True} | parameters)
     except ValueError as error:
         raise UserError(f"--slurm: {' '.join(str(error).split())}") from None
-    with _importable(), executor.batch():
-        jobs = [
-            executor.submit(Train(), run.config, run.folder, run.checked.total_steps, None)
-            for run in waiting
-        ]
+    try:
+        with _importable(), executor.batch():
+            jobs = [
+                executor.submit(Train(), run.config, run.folder, run.checked.total_steps, None)
+                for run in waiting
+            ]
+    except FailedJobError as error:
+        raise UserError(f"Slurm refused the jobs: {str(error).strip().splitlines()[-1]}") from None
     queued = [(run, job.job_id) for run, job in zip(waiting, jobs, strict=True)]
     for run, job in queued:
         run.folder.mkdir(parents=True, exist_ok=True)
