@@ -8,10 +8,7 @@ accelerator: FLOPs are as there, memory is an estimate, and collectives are an u
 CPU does not add up a gradient's parts, of reals, of fakes and of the penalty, before it sums them).
 """
 
-import contextlib
-import importlib.util
 import math
-import os
 from functools import partial
 from typing import NamedTuple
 
@@ -20,7 +17,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from ganjax import config as configs
-from ganjax import program
+from ganjax import program, targets
 from ganjax import step as steps
 from ganjax.accelerators import (
     ACCELERATORS,
@@ -120,7 +117,7 @@ def plan(
             f"config.num_seeds={config.num_seeds}: a dry run is of one seed; set num_seeds=1: as "
             "many on one device take as many times its FLOPs and memory"
         )
-    found, compiler = _devices(devices, accelerator)
+    found, compiler = targets.devices(devices, accelerator)
     layout = make_layout(found)
     for phase in algorithm.phases:
         check_batch(phase, layout, config.accumulate)
@@ -195,47 +192,6 @@ def _cost(config: RunConfig, algorithm: Algorithm, layout: Layout, phase: Phase)
         program.peak_bytes(compiled),
         program.collectives(compiled.as_text()),
     )
-
-
-def _devices(count: int | None, accelerator: str | None) -> tuple[list[jax.Device], str]:
-    """Devices to compile for, and the compiler in words."""
-    topologies = ACCELERATORS[accelerator].topologies if accelerator else {}
-    if (count or 1) in topologies and importlib.util.find_spec("libtpu"):
-        return _tpus(accelerator, topologies[count or 1])
-    if count is None:
-        found = jax.devices()
-    else:
-        with contextlib.suppress(RuntimeError):  # JAX has begun: with enough of them, perhaps.
-            jax.config.update("jax_num_cpu_devices", count)
-        found = jax.devices("cpu")
-        if len(found) < count:
-            raise UserError(
-                f"--devices={count}: JAX has begun with {len(found)}; ask before its first use"
-            )
-        found = found[:count]
-    kind = found[0].device_kind
-    stands_in = (
-        " for an accelerator: memory is an estimate, collectives a bound" if kind == "cpu" else ""
-    )
-    return found, f"compiled by XLA for {len(found)} x {kind}{stands_in}"
-
-
-def _tpus(name: str, topology: str) -> tuple[list[jax.Device], str]:
-    from jax.experimental import topologies
-
-    # Else libtpu looks for the TPU that it runs on.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", {"v5e": "v5litepod"}.get(name, name) + "-8")
-    more: dict[str, object] = {}
-    if topology == "1x1":
-        more["chips_per_host_bounds"] = [1, 1, 1]  # Less than a host, of which it asks else.
-    if name == "v4":
-        more["chip_config_name"] = "megacore"  # Both cores of a chip are one device, as on a v4.
-    found = topologies.get_topology_desc(
-        platform="tpu", topology_name=f"{name}:{topology}", **more
-    ).devices
-    return list(found), f"compiled by XLA's own compiler for {len(found)} x {found[0].device_kind}"
 
 
 def check_memory(planned: Plan, name: str) -> None:
