@@ -192,6 +192,12 @@ def test_places(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
     assert jobs.places() == [((2, 5), 0), ((3, 7), 3)]
     assert jobs.places(1) == [((2, 3, 5, 7), 0)]
+    # Taken for none they would be shared by as many jobs as there are cores.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,GPU-5ebe9c5f")
+    with pytest.raises(UserError, match="GPU-5ebe9c5f is no number; name GPUs by those"):
+        jobs.places()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert len(jobs.places()) == 4
 
 
 def test_slurm_that_is_not_here(monkeypatch, tmp_path):

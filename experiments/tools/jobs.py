@@ -80,6 +80,9 @@ def places(most: int | None = None) -> list[Place]:
 
     Args:
       most: at most so many; cores are shared among them.
+
+    Raises:
+      UserError: GPUs are named otherwise than by numbers.
     """
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     devices: list[int | None] = list(_gpus())
@@ -258,7 +261,15 @@ def _gpus() -> Iterator[int]:
     """The indices of the GPUs that this process may use, without taking them as JAX would."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        yield from (int(index) for index in visible.split(",") if index.strip().isdigit())
+        for index in filter(None, map(str.strip, visible.split(","))):
+            if index == "-1":  # CUDA hides it, and those behind it.
+                return
+            if not index.isdigit():  # submitit takes numbers only.
+                raise UserError(
+                    f"CUDA_VISIBLE_DEVICES={visible}: {index} is no number; name GPUs by those "
+                    "that nvidia-smi gives them, such as 0,1"
+                )
+            yield int(index)
     elif shutil.which("nvidia-smi") is not None:
         command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
         found = subprocess.run(command, capture_output=True, text=True, check=False)
