@@ -12,22 +12,21 @@ step on this machine, where a CPU gains nothing from half precision: it has no u
 
 import argparse
 import math
-import runpy
 from pathlib import Path
 from statistics import median
 
+from experiments.tools.configs import named
+from ganjax.errors import UserError
 from ganjax.train import train
 from ganjax.writer import read_metrics
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 FIGURE = "kid_efflite0"
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 def config_of(name: str, precision: str, seeds: int, steps: int | None):
     """A shipped config, measured by KID."""
-    file, _, preset = name.partition(":")
-    config = runpy.run_path(str(CONFIGS / f"{file}.py"))["get_config"](preset)
+    config = named(name)
     config.precision, config.num_seeds = precision, seeds
     if steps is not None:
         config.total_steps = steps
@@ -80,8 +79,21 @@ def main() -> None:
         values.config, values.seeds, values.steps = "cgan", 2, 20
         values.out = values.out.with_name(values.out.name + "_smoke")
     precisions = values.precisions.split(",")
-    if values.seeds < 2 or not set(precisions) <= set(PRECISIONS):
-        parser.error(f"take two seeds or more, and precisions of {', '.join(PRECISIONS)}")
+    if values.seeds < 2:
+        parser.error(f"--seeds={values.seeds}: one has no spread; take 2 or more")
+    if precisions[0] != PRECISIONS[0] or not set(precisions) <= set(PRECISIONS):
+        parser.error(
+            f"--precisions={values.precisions}: name {PRECISIONS[0]}, which the others are "
+            f"compared with, and then any of {', '.join(PRECISIONS[1:])}"
+        )
+    try:
+        print(compare(values, precisions))
+    except UserError as error:
+        parser.error(str(error))
+
+
+def compare(values: argparse.Namespace, precisions: list[str]) -> str:
+    """Trains each precision, and writes and returns the table."""
     results = {}
     for precision in precisions:
         folder = values.out / f"{values.config.replace(':', '_')}_{precision}_{values.seeds}"
@@ -92,7 +104,7 @@ def main() -> None:
         results[precision] = result(folder)
         text = table(results, values.seeds)
         (values.out / "table.md").write_text(text + "\n")
-    print(text)
+    return text
 
 
 if __name__ == "__main__":

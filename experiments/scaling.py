@@ -3,23 +3,23 @@
     python -m experiments.scaling --accelerator=v5e
     python -m experiments.scaling --accelerator=h100 --config dcgan:celeb_a wgan_gp:celeb_a
 
-Each config's step is compiled for 8 devices, which gives its FLOPs and its collectives: gradients,
-BatchNorm's statistics and means of metrics, of as many bytes for any count of devices. From these
-and the accelerator's peak figures (`ganjax.accelerators`, with all assumptions) follow a step's
-seconds on n devices: computation, and every collective in a ring of them.
+Each config's step (of a growing run, that of its last resolution) is compiled for 8 devices, which
+gives its FLOPs and its collectives: gradients, BatchNorm's statistics and means of metrics, of as
+many bytes for any count of devices. From these and the accelerator's peak figures
+(`ganjax.accelerators`, with all assumptions) follow a step's seconds on n devices: computation, and
+every collective in a ring of them.
 
 Efficiency is the share of n devices' computation that n devices give: at the config's batch shared
 by all ("fixed batch"), and with the config's batch on each ("a batch each").
 """
 
 import argparse
-import runpy
-from pathlib import Path
 
+from experiments.tools.configs import named
 from ganjax.accelerators import ACCELERATORS, Accelerator
 from ganjax.dry_run import PhaseCost, plan, precision, step_seconds
+from ganjax.errors import UserError
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 SYSTEMS = (
     "cgan:mnist",
     "dcgan:celeb_a",
@@ -55,15 +55,11 @@ def limit(efficiency, cost: PhaseCost, accelerator: Accelerator, most: int, kind
     return f"none to {MOST}"
 
 
-def load(name: str):
-    name, _, preset = name.partition(":")
-    return runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](preset)
-
-
 def row(name: str, accelerator_name: str) -> str:
     accelerator = ACCELERATORS[accelerator_name]
-    planned = plan(load(name), devices=COMPILED, accelerator=accelerator_name)
-    kind, cost = precision(planned.config), planned.phases[-1]
+    last = slice(-1, None)  # Of a growing run, where nearly all of its time goes.
+    planned = plan(named(name), devices=COMPILED, accelerator=accelerator_name, phases=last)
+    kind, (cost,) = precision(planned.config), planned.phases
     batch = cost.phase.batch_size
     sent = sum(each.bytes for each in cost.collectives.values())
     count = sum(each.count for each in cost.collectives.values())
@@ -73,7 +69,7 @@ def row(name: str, accelerator_name: str) -> str:
     shares.append(limit(batch_each, cost, accelerator, MOST, kind))
     milliseconds = 1e3 * step_seconds(cost, accelerator, 1, kind)
     return (
-        f"| {name} | {batch} | {cost.flops / cost.images / 1e9:.2g} | {milliseconds:.3g} | "
+        f"| {name} | {batch} | {cost.flops / cost.images / 1e9:.3g} | {milliseconds:.3g} | "
         f"{sent / 1e6:.3g} in {count} | {' | '.join(shares)} |"
     )
 
@@ -89,8 +85,11 @@ def main() -> None:
         "below half at | a batch each: 8 | 256 | below half at |"
     )
     print("|" + "---|" * 11)
-    for name in args.config:
-        print(row(name, args.accelerator), flush=True)
+    try:
+        for name in args.config:
+            print(row(name, args.accelerator), flush=True)
+    except UserError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

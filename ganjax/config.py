@@ -118,11 +118,13 @@ class RunConfig(Fields):
         loss scaling (`ganjax.algorithms.loss_scaling`). Parameters, their averages, BatchNorm's
         statistics, minibatch standard deviations, penalties and losses are float32 always.
       accumulate: micro-batches that a batch is taken in, for memory's sake: each player's
-        gradient is the mean of theirs. BatchNorm sees each as a batch of its own.
+        gradient is the mean of theirs. BatchNorm sees each as a batch of its own. They are of the
+        same images on any number of devices.
       remat: whether the backward pass computes the insides of convolutional networks' blocks
         anew instead of keeping them: the same gradients, of less memory and more time.
-      steps_per_dispatch: train steps in one program, where launching them singly costs; it
-        ends earlier where something is due. The results are the same.
+      steps_per_dispatch: train steps in one program, where launching them singly costs (not on
+        CPU); one at a time where so many would run over something that is due. The results are
+        the same.
       sharding: of parameters, moments and averages over the devices: "replicated" keeps all on
         each, "fully_sharded" a part on each, for models too large for that (`ganjax.sharding`).
         The results are the same.

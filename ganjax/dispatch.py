@@ -56,7 +56,8 @@ def _scanned(train_step):
 def groups(batches: Iterable, done: int, size: int, cadences: Sequence[int]) -> Iterator[tuple]:
     """The batches in tuples of `size`; of 1 where so many would run over something that is due.
 
-    So there are two programs to compile, not one for each remainder.
+    So there are two programs to compile, not one for each remainder. Where `size` is more than
+    any cadence leaves room for, the tuples are of the shortest cadence.
 
     Args:
       batches: of the steps from `done` on.
@@ -64,7 +65,7 @@ def groups(batches: Iterable, done: int, size: int, cadences: Sequence[int]) -> 
       size: steps of a dispatch.
       cadences: a group may end, but not go on, at a multiple of any of these.
     """
-    batches = iter(batches)
+    batches, size = iter(batches), min(size, *cadences)
     while True:
         ahead = min(cadence - done % cadence for cadence in cadences)
         group = tuple(islice(batches, size if size <= ahead else 1))

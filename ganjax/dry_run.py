@@ -8,10 +8,7 @@ accelerator: FLOPs are as there, memory is an estimate, and collectives are an u
 CPU does not add up a gradient's parts, of reals, of fakes and of the penalty, before it sums them).
 """
 
-import contextlib
-import importlib.util
 import math
-import os
 from functools import partial
 from typing import NamedTuple
 
@@ -20,7 +17,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from ganjax import config as configs
-from ganjax import program
+from ganjax import program, targets
 from ganjax import step as steps
 from ganjax.accelerators import (
     ACCELERATORS,
@@ -107,17 +104,26 @@ def plan(
     *,
     devices: int | None = None,
     accelerator: str | None = None,
+    phases: slice = slice(None),
 ) -> Plan:
-    """Compiles every phase of a run. Arguments and errors are those of `dry_run`."""
+    """Compiles the phases of a run, or some of them.
+
+    Arguments and errors are else those of `dry_run`.
+    """
     config, module = configs.load(raw)
     algorithm = module.build(config)
-    found, compiler = _devices(devices, accelerator)
+    if config.num_seeds > 1:
+        raise ConfigError(
+            f"config.num_seeds={config.num_seeds}: a dry run is of one seed; set num_seeds=1: as "
+            "many on one device take as many times its FLOPs and memory"
+        )
+    found, compiler = targets.devices(devices, accelerator)
     layout = make_layout(found)
     for phase in algorithm.phases:
-        check_batch(phase.batch_size, layout)
+        check_batch(phase, layout, config.accumulate)
     state = state_shapes(algorithm)
     with whole_convolutions():
-        costs = [_cost(config, algorithm, layout, phase) for phase in algorithm.phases]
+        costs = [_cost(config, algorithm, layout, phase) for phase in algorithm.phases[phases]]
     params = tuple(
         sum(leaf.size for leaf in jax.tree.leaves(player.params)) for player in (state.g, state.d)
     )
@@ -188,40 +194,6 @@ def _cost(config: RunConfig, algorithm: Algorithm, layout: Layout, phase: Phase)
     )
 
 
-def _devices(count: int | None, accelerator: str | None) -> tuple[list[jax.Device], str]:
-    """Devices to compile for, and the compiler in words."""
-    topologies = ACCELERATORS[accelerator].topologies if accelerator else {}
-    if (count or 1) in topologies and importlib.util.find_spec("libtpu"):
-        return _tpus(accelerator, topologies[count or 1])
-    if count is None:
-        found = jax.devices()
-    else:
-        with contextlib.suppress(RuntimeError):  # JAX has begun: with enough of them, perhaps.
-            jax.config.update("jax_num_cpu_devices", count)
-        found = jax.devices("cpu")
-        if len(found) < count:
-            raise UserError(
-                f"--devices={count}: JAX has begun with {len(found)}; ask before its first use"
-            )
-        found = found[:count]
-    kind = found[0].device_kind
-    stands_in = (
-        " for an accelerator: memory is an estimate, collectives a bound" if kind == "cpu" else ""
-    )
-    return found, f"compiled by XLA for {len(found)} x {kind}{stands_in}"
-
-
-def _tpus(name: str, topology: str) -> tuple[list[jax.Device], str]:
-    from jax.experimental import topologies
-
-    # Else libtpu looks for the TPU that it runs on.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", {"v5e": "v5litepod"}.get(name, name) + "-8")
-    found = topologies.get_topology_desc(platform="tpu", topology_name=f"{name}:{topology}").devices
-    return list(found), f"compiled by XLA's own compiler for {len(found)} x {found[0].device_kind}"
-
-
 def check_memory(planned: Plan, name: str) -> None:
     """Raises ConfigError if an accelerator's memory does not hold every phase."""
     accelerator = ACCELERATORS[name]
@@ -234,7 +206,7 @@ def check_memory(planned: Plan, name: str) -> None:
         most = math.floor(max(0, usable - cost.held_bytes) / an_image) * planned.devices
         mend = f"about {most} would fit; " if most else "the state alone leaves no room; "
         raise ConfigError(
-            f"config.batch_size={batch} at {size}x{size} on {planned.devices} devices needs "
+            f"{cost.phase.batch_field}={batch} at {size}x{size} on {planned.devices} devices needs "
             f"{cost.peak_bytes / GIB:.1f} GiB on each, and of {name}'s "
             f"{accelerator.memory / GIB:.1f} GiB a program gets {usable / GIB:.1f}: {mend}set a "
             "smaller batch, take more devices, or config.sharding='fully_sharded'"

@@ -91,14 +91,15 @@ def _whole(reals, key, micro):
 
 
 def _micro(algorithm, sharding, reals, key, micro):
-    """The reals and the key of a micro-batch: of each device's rows its share."""
+    """The reals and the key of a micro-batch: of the rows every `accumulate`-th.
+
+    So a micro-batch is of the same rows on any number of devices, each of which has its part
+    of them already.
+    """
 
     def rows(leaf):
-        size = leaf.shape[0]
-        devices = 1 if sharding is None else size // sharding.shard_shape((size,))[0]
-        leaf = leaf.reshape(devices, algorithm.accumulate, -1, *leaf.shape[1:])
+        leaf = leaf.reshape(-1, algorithm.accumulate, *leaf.shape[1:])
         leaf = jax.lax.dynamic_index_in_dim(leaf, micro, axis=1, keepdims=False)
-        leaf = leaf.reshape(-1, *leaf.shape[2:])
         return leaf if sharding is None else jax.lax.with_sharding_constraint(leaf, sharding)
 
     return {name: rows(leaf) for name, leaf in reals.items()}, fold(key, "micro", micro)

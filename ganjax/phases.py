@@ -11,12 +11,14 @@ class Phase(NamedTuple):
       stop: the step after its last.
       batch_size: reals of one update, over all devices.
       image_size: pixels a side.
+      batch_field: where batch_size stands in the config, for errors.
     """
 
     start: int
     stop: int
     batch_size: int
     image_size: int
+    batch_field: str = "config.batch_size"
 
 
 def phase_of(phases: tuple[Phase, ...], step: int) -> Phase:

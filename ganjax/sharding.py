@@ -19,6 +19,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ganjax.algorithms.base import Algorithm
 from ganjax.config import ConfigError
+from ganjax.phases import Phase
 from ganjax.state import Ema, GanState
 
 REPLICATED, FULLY_SHARDED = "replicated", "fully_sharded"
@@ -73,22 +74,22 @@ def make_layout(devices: list[jax.Device] | None = None, num_seeds: int = 1) -> 
     )
 
 
-def check_batch(batch_size: int, layout: Layout, accumulate: int = 1) -> None:
+def check_batch(phase: Phase, layout: Layout, accumulate: int = 1) -> None:
     """Raises ConfigError unless the devices share the batch, or each micro-batch, evenly.
 
     Args:
-      batch_size: of a phase.
+      phase: whose batches.
       layout: of the run.
       accumulate: micro-batches of a batch.
     """
-    devices = layout.mesh.shape["data"]
+    batch_size, devices = phase.batch_size, layout.mesh.shape["data"]
     count = devices * accumulate
     if batch_size % count:
         lower = batch_size // count * count
         nearest = f"{lower} or {lower + count}" if lower else f"{count}"
-        who = f"{devices} devices cannot share "
+        who = f"{devices} devices cannot share " if devices > 1 else "one device cannot take "
         who += "it" if accumulate == 1 else f"config.accumulate={accumulate} micro-batches of it"
-        raise ConfigError(f"config.batch_size={batch_size}: {who} evenly; set {nearest}")
+        raise ConfigError(f"{phase.batch_field}={batch_size}: {who} evenly; set {nearest}")
 
 
 def state_sharding(layout: Layout, state: GanState, how: str) -> Any:

@@ -61,7 +61,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
         ensemble.check(config)
         layout = make_layout(num_seeds=config.num_seeds)
         for phase in algorithm.phases:
-            check_batch(phase.batch_size, layout, config.accumulate)
+            check_batch(phase, layout, config.accumulate)
         splits = [_open(config, phase) for phase in algorithm.phases]
         params = evaluation.check(config, [held_out for _, held_out in splits])
         if primary:

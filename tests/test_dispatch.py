@@ -63,6 +63,9 @@ def equal(one, other):
         (3, 4, (5, 100), [1, 1, 4, 1, 1, 1, 1]),
         (0, 4, (6, 4), [4, 1, 1, 1, 1, 1, 1]),
         (7, 3, (8, 9), [1, 1, 3, 3, 1, 1]),
+        # More than ever fit between two things that are due: as many as do.
+        (0, 1000, (4, 8), [4, 4, 1, 1]),
+        (5, 9, (5, 100), [5, 5]),
     ],
 )
 def test_dispatches_end_where_something_is_due(done, size, cadences, expected):
@@ -139,11 +142,15 @@ def test_micro_batches_have_the_gradient_of_their_batch(tiny, order, unroll):
 
 
 def test_micro_batches_on_eight_devices(tiny):
-    """Each device cuts its own rows."""
+    """Of the same rows as on one device, which BatchNorm and each row's own z show."""
+    tiny.discriminator.batch_norm = "all"
     algorithm = deterministic(tiny, accumulate=2)
+    shape = (tiny.latent_dim,)
+    algorithm = algorithm._replace(latent=lambda key, n: jax.random.normal(key, (n, *shape)))
     _, one, _ = one_step(algorithm)
     _, eight, _ = one_step(algorithm, layout=make_layout())
     close(one.d.params, eight.d.params, rtol=1e-3, atol=1e-5)
+    close(one.d.vars, eight.d.vars, rtol=1e-3, atol=1e-5)
 
 
 def test_batch_norm_sees_micro_batches_in_turn(tiny):
@@ -154,7 +161,7 @@ def test_batch_norm_sees_micro_batches_in_turn(tiny):
     image = batch["image"][0] / np.float32(127.5) - 1
     vars = before.d.vars
     z = algorithm.latent(None, 8)
-    for rows in (slice(0, 8), slice(8, 16)):
+    for rows in (slice(0, None, 2), slice(1, None, 2)):
         real = {"image": image[rows], "label": batch["label"][0][rows]}
         now = Context(real, jax.random.key(3), before.step, algorithm.phases[0], before.aug)
         fake, _ = algorithm.generate(before.g.params, before.g.vars, z, now)
@@ -182,6 +189,14 @@ def test_a_batch_that_micro_batches_do_not_share_is_refused(tiny, tmp_path):
     message = r"config.batch_size=8: 8 devices cannot share config.accumulate=2 micro-.*; set 16$"
     with pytest.raises(configs.ConfigError, match=message):
         train(tiny, tmp_path)
+
+
+def test_a_batch_of_a_lower_resolution_is_refused_by_its_own_field(tmp_path):
+    config = shrink(shipped("progan"))
+    config.growth.batch_sizes = (12,)
+    message = r"config.growth.batch_sizes\[0\]=12: 8 devices cannot share it evenly; set 8 or 16$"
+    with pytest.raises(configs.ConfigError, match=message):
+        train(config, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["sngan", "progan"])

@@ -1,6 +1,8 @@
 """What a run would take: FLOPs, memory and collectives, against numbers by hand."""
 
+import importlib.util
 import re
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from experiments import scaling
-from ganjax import dry_run, program
+from ganjax import dry_run, program, targets
 from ganjax.accelerators import (
     ACCELERATORS,
     UTILISATION,
@@ -192,6 +194,7 @@ def test_a_batch_that_does_not_fit_is_refused(planned):
 
 
 def test_what_is_asked_wrongly():
+    assert jax.device_count() == 8  # So JAX has begun, alone or after other tests.
     config = shrink(shipped("wgan_gp"))
     with pytest.raises(UserError, match=r"--accelerator=h900: there are v4, v5e"):
         dry_run.dry_run(config, accelerator="h900")
@@ -199,3 +202,44 @@ def test_what_is_asked_wrongly():
         dry_run.dry_run(config, devices=64)
     with pytest.raises(ConfigError, match=r"config.batch_size=8: 5 devices cannot share it"):
         dry_run.dry_run(config, devices=5)
+
+
+def test_what_a_run_would_refuse():
+    """And what a dry run would count too little of."""
+    assert jax.device_count() == 8
+    config = shrink(shipped("wgan_gp"))
+    config.accumulate = 2
+    with pytest.raises(ConfigError, match=r"8 devices cannot share config.accumulate=2 micro-"):
+        dry_run.dry_run(config, devices=8)
+    config.accumulate, config.num_seeds = 1, 4
+    with pytest.raises(ConfigError, match=r"config.num_seeds=4: a dry run is of one seed"):
+        dry_run.dry_run(config, devices=8)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        (name, count)
+        for name, accelerator in ACCELERATORS.items()
+        for count in accelerator.topologies
+        if count <= 16
+    ],
+)
+def test_slices_of_tpus_have_as_many_devices(name, count, monkeypatch):
+    """One a chip, and a single one where that is asked for; by libtpu where it is installed."""
+    if importlib.util.find_spec("libtpu"):
+        monkeypatch.delenv("TPU_ACCELERATOR_TYPE", raising=False)  # The last one's.
+        found, _ = targets.devices(count, name)
+        assert len(found) == count
+        return
+    asked = {}
+
+    def describe(platform, topology_name, **more):
+        asked.update(more, name=topology_name)
+        return SimpleNamespace(devices=jax.devices()[:1])
+
+    monkeypatch.setattr("jax.experimental.topologies.get_topology_desc", describe)
+    targets._tpus(name, ACCELERATORS[name].topologies[count])
+    assert asked["name"].startswith(f"{name}:")
+    assert (asked.get("chips_per_host_bounds") == [1, 1, 1]) == (count == 1)
+    assert (asked.get("chip_config_name") == "megacore") == (name == "v4")

@@ -13,6 +13,7 @@ from ganjax import dispatch, ensemble
 from ganjax import step as steps
 from ganjax import train as loop
 from ganjax.errors import UserError
+from ganjax.phases import Phase
 from ganjax.report import mean_and_spread
 from ganjax.sample import sample
 from ganjax.sharding import check_batch, make_layout
@@ -144,9 +145,9 @@ def test_mean_and_spread():
 
 def test_what_members_share_is_checked(small):
     """Of eight devices and two members each batch is shared by four."""
-    check_batch(12, make_layout(num_seeds=2))
+    check_batch(Phase(0, 1, 12, 8), make_layout(num_seeds=2))
     with pytest.raises(configs.ConfigError, match=r"config.batch_size=6: 4 devices"):
-        check_batch(6, make_layout(num_seeds=2))
+        check_batch(Phase(0, 1, 6, 8), make_layout(num_seeds=2))
     small.seed, small.num_seeds = 2**32 - 2, 3
     with pytest.raises(configs.ConfigError, match=r"config.num_seeds=3: the last of them"):
         ensemble.seeds(configs.load(small).config)

@@ -11,7 +11,7 @@ from conftest import ROOT
 LAYERS = [
     ["errors"],
     ["keys", "phases", "config", "signals", "distributed", "accelerators"],
-    ["program"],
+    ["program", "targets"],
     ["images", "interpolation", "ops", "losses", "penalties", "metrics", "augment", "controllers"],
     ["models"],
     ["state", "algorithms"],

@@ -11,6 +11,8 @@ from conftest import ROOT
 
 submitit = pytest.importorskip("submitit")
 from experiments.launch import slurm  # noqa: E402
+from experiments.tools import design, jobs, runs  # noqa: E402
+from ganjax.errors import UserError  # noqa: E402
 
 LAUNCH = ROOT / "experiments" / "launch"
 
@@ -43,7 +45,12 @@ def test_all_workers_of_a_pod_are_told_to_join():
     # As the shell of a worker reads it.
     quoted = told.removeprefix(start).rsplit(" --zone", 1)[0]
     command = subprocess.run(["bash", "-c", f"echo {quoted}"], capture_output=True, text=True)
-    assert "ganjax.main --distributed=tpu --config=a\\ b.py" in command.stdout
+    train = "cd ganjax && .venv/bin/python -m ganjax.main --distributed=tpu --config=a\\ b.py"
+    assert train in command.stdout
+    install = tpu_pod("install", "https://host/it.git", **named).stdout
+    assert install.count("\n") == 1
+    # With a Python of its own: that of the VMs' image is 3.10.
+    assert "venv\\ --python\\ 3.12\\ ganjax/.venv" in install
     assert tpu_pod("train", "--config=a.py").returncode == 2
     assert tpu_pod("fly", **named).returncode == 2
 
@@ -91,3 +98,77 @@ def test_submitit_really_runs_a_job(tmp_path):
     assert job.result() is None
     assert "finished at step 1" in job.stdout()
     assert (tmp_path / "run" / "checkpoints" / "1").is_dir()
+
+
+def test_a_run_that_fails_fails_its_launcher(monkeypatch, capsys, tmp_path):
+    """And says why in one line."""
+    job = SimpleNamespace(
+        job_id="7",
+        paths=SimpleNamespace(stdout="7.out", stderr="7.err"),
+        wait=lambda: None,
+        stdout=lambda: "submitit ERROR",
+        stderr=lambda: "ganjax: config.batch_size=0: should be greater than 0\nTraceback\n  Error",
+        exception=lambda: RuntimeError(),
+    )
+    monkeypatch.setattr(slurm, "submit", lambda *_: job)
+    monkeypatch.setattr(sys, "argv", ["slurm", "--cluster=local", "--config=a.py"])
+    with pytest.raises(SystemExit) as caught:
+        slurm.main()
+    assert caught.value.code == 1
+    error = "ganjax: config.batch_size=0: should be greater than 0\n"
+    assert capsys.readouterr().err == error
+    job.exception = lambda: None
+    slurm.main()
+
+
+def test_without_slurm_nothing_is_submitted(monkeypatch):
+    monkeypatch.setattr(slurm.shutil, "which", lambda _: None)
+    monkeypatch.setattr(sys, "argv", ["slurm", "--config=a.py"])
+    with pytest.raises(SystemExit, match="there is no sbatch here"):
+        slurm.main()
+
+
+@pytest.fixture
+def refusing(tmp_path, monkeypatch):
+    """A Slurm that takes no job."""
+    for name in ("sbatch", "srun"):
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(
+            "#!/bin/sh\necho 'sbatch: error: first' >&2\n"
+            "echo 'sbatch: error: invalid partition' >&2\nexit 1\n"
+        )
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_what_slurm_refuses_is_said_in_one_line(refusing, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["slurm", f"--logs={tmp_path}", "--config=a.py"])
+    with pytest.raises(SystemExit, match=r"^Slurm refused the job: .*: invalid partition$"):
+        slurm.main()
+
+
+def test_what_slurm_refuses_of_a_sweep_too(refusing, tmp_path):
+    _, sweep, _ = design.load(str(ROOT / "experiments" / "ema_decay.py:smoke"))
+    planned = runs.plan(sweep, tmp_path)
+    with pytest.raises(UserError, match=r"^Slurm refused the jobs: .*: invalid partition$"):
+        jobs.submit_to_slurm(tmp_path, planned, {"partition": "none"})
+
+
+def test_a_job_comes_back_more_often_than_thrice(monkeypatch, tmp_path):
+    """submitit's own limit, after which a run of many times the job's length would end."""
+    given = {}
+
+    class Executor:
+        def __init__(self, **kwargs):
+            given.update(kwargs)
+
+        def update_parameters(self, **kwargs):
+            pass
+
+        def submit(self, function):
+            pass
+
+    monkeypatch.setattr(slurm.submitit, "AutoExecutor", Executor)
+    slurm.submit(*slurm.parse([f"--logs={tmp_path}", "--config=a.py"]))
+    assert given["slurm_max_num_timeout"] >= 100

@@ -10,6 +10,7 @@ import optax
 import pytest
 from conftest import shipped, shrink
 
+from experiments.precision import main
 from ganjax import config as configs
 from ganjax import step as steps
 from ganjax.algorithms import loss_scaling
@@ -256,3 +257,22 @@ def test_an_unknown_precision_is_refused(tiny):
     tiny.precision = "half"
     with pytest.raises(configs.ConfigError, match=r"config.precision='half': should be 'float32'"):
         build(tiny)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--config=dcgam"], "configs/ has no dcgam.py, but ada, cgan"),
+        (["--config=dcgan:celeb"], "--config=dcgan:celeb: preset 'celeb': there are"),
+        (
+            ["--precisions=bfloat16,float32"],
+            "--precisions=bfloat16,float32: name float32",
+        ),
+        (["--seeds=1"], "--seeds=1: one has no spread"),
+    ],
+)
+def test_the_experiment_answers_wrong_flags(monkeypatch, capsys, flags, message):
+    monkeypatch.setattr("sys.argv", ["precision", *flags])
+    with pytest.raises(SystemExit):
+        main()
+    assert message in capsys.readouterr().err

@@ -167,6 +167,22 @@ def test_a_run_is_found_by_its_config_whatever_its_folder(tmp_path):
     assert found.count("elsewhere_named") == 1
 
 
+def test_a_run_of_an_older_version_is_that_of_one_cell_at_most(tmp_path):
+    """Where cells differ in the field that it lacks, it may be of either."""
+    folder = tmp_path / "a_of_an_older_version"
+    workdir.claim(folder, runs.plan(sweep(), tmp_path)[0].checked)
+    config = json.loads((folder / workdir.CONFIG).read_text())
+    del config["n_critic"]
+    (folder / workdir.CONFIG).write_text(json.dumps(config))
+    planned = runs.plan(sweep(), tmp_path)
+    assert len({run.folder for run in planned}) == len(planned) == 4
+    # Nor does it come before the folder that has a run's own hash.
+    own = planned[1].folder
+    workdir.claim(own, planned[1].checked)
+    found = runs.plan(sweep(cells=axis("n_critic", [3])), tmp_path)
+    assert found[0].folder == own
+
+
 def test_places(monkeypatch):
     monkeypatch.setattr(jobs.os, "sched_getaffinity", lambda _: {2, 3, 5, 7})
     monkeypatch.setattr(jobs.shutil, "which", lambda _: None)
@@ -176,6 +192,12 @@ def test_places(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
     assert jobs.places() == [((2, 5), 0), ((3, 7), 3)]
     assert jobs.places(1) == [((2, 3, 5, 7), 0)]
+    # Taken for none they would be shared by as many jobs as there are cores.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,GPU-5ebe9c5f")
+    with pytest.raises(UserError, match="GPU-5ebe9c5f is no number; name GPUs by those"):
+        jobs.places()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert len(jobs.places()) == 4
 
 
 def test_slurm_that_is_not_here(monkeypatch, tmp_path):

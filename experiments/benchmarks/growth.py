@@ -8,27 +8,23 @@ takes in FLOPs and memory, computing nothing: `python -m ganjax.main --dry_run`.
 """
 
 import argparse
-import runpy
 import time
 from functools import partial
-from pathlib import Path
 from statistics import median
 
 import jax
 import numpy as np
 
 import ganjax.config
+from experiments.tools.configs import named
 from ganjax.algorithms.base import Algorithm
 from ganjax.dry_run import batch_shapes
 from ganjax.phases import Phase
 from ganjax.step import donated, init_state, make_train_step
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-
 
 def load(name: str, **fields) -> tuple[ganjax.config.RunConfig, Algorithm]:
-    name, _, preset = name.partition(":")
-    raw = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](preset)
+    raw = named(name)
     raw.update_from_flattened_dict(fields)
     config, module = ganjax.config.load(raw)
     return config, module.build(config)

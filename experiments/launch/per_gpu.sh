@@ -18,7 +18,7 @@ shift
 
 children=()
 # One suffices: its process tells the others, and a second signal would quit unsaved.
-trap 'kill -TERM "${children[0]}" 2>/dev/null || true' TERM INT
+trap 'kill -TERM "${children[0]-}" 2>/dev/null || true' TERM INT
 
 for ((i = 0; i < count; i++)); do
   # In its own process group: Ctrl-C at the terminal is for this script alone.

@@ -15,6 +15,7 @@ By hand, with a process a GPU, as JAX reads it from Slurm:
 """
 
 import argparse
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,10 +23,13 @@ import zlib
 from pathlib import Path
 
 import submitit
+from submitit.core.utils import FailedJobError
 from submitit.helpers import DelayedSubmission
 
 # The private range, where no service listens.
 FIRST_PORT, LAST_PORT = 49_152, 65_535
+# How often a job that ran out of time comes back into the queue.
+MOST_REQUEUES = 100
 
 
 def join_flags(environment) -> list[str]:
@@ -78,7 +82,9 @@ class Train:
 
 def submit(args: argparse.Namespace, flags: list[str]) -> submitit.Job:
     """Puts the job into the queue."""
-    executor = submitit.AutoExecutor(folder=args.logs, cluster=args.cluster)
+    executor = submitit.AutoExecutor(
+        folder=args.logs, cluster=args.cluster, slurm_max_num_timeout=MOST_REQUEUES
+    )
     executor.update_parameters(
         name="ganjax",
         nodes=args.nodes,
@@ -111,11 +117,25 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def main() -> None:
     args, flags = parse(sys.argv[1:])
-    job = submit(args, flags)
-    print(f"job {job.job_id}: {job.paths.stdout}")
+    if args.cluster == "slurm" and shutil.which("sbatch") is None:
+        sys.exit("there is no sbatch here: run it on a login node, or add --cluster=local")
+    try:
+        job = submit(args, flags)
+    except FailedJobError as error:
+        sys.exit(f"Slurm refused the job: {str(error).strip().splitlines()[-1]}")
+    print(f"job {job.job_id}: {job.paths.stdout}", flush=True)
     if args.cluster == "local":  # It ends with its parent.
         job.wait()
         print(job.stdout())
+        if job.exception() is not None:
+            print(_last_line(job), file=sys.stderr)
+            sys.exit(1)
+
+
+def _last_line(job: submitit.Job) -> str:
+    """Of what the run that failed had to say, where it said so itself."""
+    said = [line for line in (job.stderr() or "").splitlines() if line.startswith("ganjax: ")]
+    return said[-1] if said else f"job {job.job_id} failed: {job.paths.stderr}"
 
 
 if __name__ == "__main__":

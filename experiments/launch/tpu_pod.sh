@@ -42,11 +42,14 @@ case $action in
     ;;
   install)
     [[ $# -eq 1 ]] || usage
-    on_all_workers "git clone $(printf '%q' "$1") ganjax && pip install -e './ganjax[tpu]'"
+    # The images of TPU VMs are of Ubuntu 22.04, whose Python is older than ganjax takes.
+    on_all_workers "git clone $(printf '%q' "$1") ganjax && python3 -m pip install --user uv && \
+python3 -m uv venv --python 3.12 ganjax/.venv && \
+python3 -m uv pip install --python ganjax/.venv/bin/python -e './ganjax[tpu]'"
     ;;
   train)
     [[ $# -ge 1 ]] || usage
-    on_all_workers "cd ganjax && python3 -m ganjax.main --distributed=tpu $(printf '%q ' "$@")"
+    on_all_workers "cd ganjax && .venv/bin/python -m ganjax.main --distributed=tpu $(printf '%q ' "$@")"
     ;;
   delete)
     [[ $# -eq 0 ]] || usage

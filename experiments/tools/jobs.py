@@ -80,6 +80,9 @@ def places(most: int | None = None) -> list[Place]:
 
     Args:
       most: at most so many; cores are shared among them.
+
+    Raises:
+      UserError: GPUs are named otherwise than by numbers.
     """
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     devices: list[int | None] = list(_gpus())
@@ -188,9 +191,10 @@ def submit_to_slurm(
         array_parallelism.
 
     Raises:
-      UserError: there is no Slurm here, or no such parameter.
+      UserError: there is no Slurm here, or no such parameter, or it refused the jobs.
     """
     import submitit
+    from submitit.core.utils import FailedJobError
 
     if shutil.which("sbatch") is None:
         raise UserError("--executor=slurm: there is no sbatch here; run it on a login node")
@@ -199,11 +203,14 @@ def submit_to_slurm(
         executor.update_parameters(**{"job_name": out.name, "stderr_to_stdout": True} | parameters)
     except ValueError as error:
         raise UserError(f"--slurm: {' '.join(str(error).split())}") from None
-    with _importable(), executor.batch():
-        jobs = [
-            executor.submit(Train(), run.config, run.folder, run.checked.total_steps, None)
-            for run in waiting
-        ]
+    try:
+        with _importable(), executor.batch():
+            jobs = [
+                executor.submit(Train(), run.config, run.folder, run.checked.total_steps, None)
+                for run in waiting
+            ]
+    except FailedJobError as error:
+        raise UserError(f"Slurm refused the jobs: {str(error).strip().splitlines()[-1]}") from None
     queued = [(run, job.job_id) for run, job in zip(waiting, jobs, strict=True)]
     for run, job in queued:
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -254,7 +261,15 @@ def _gpus() -> Iterator[int]:
     """The indices of the GPUs that this process may use, without taking them as JAX would."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        yield from (int(index) for index in visible.split(",") if index.strip().isdigit())
+        for index in filter(None, map(str.strip, visible.split(","))):
+            if index == "-1":  # CUDA hides it, and those behind it.
+                return
+            if not index.isdigit():  # submitit takes numbers only.
+                raise UserError(
+                    f"CUDA_VISIBLE_DEVICES={visible}: {index} is no number; name GPUs by those "
+                    "that nvidia-smi gives them, such as 0,1"
+                )
+            yield int(index)
     elif shutil.which("nvidia-smi") is not None:
         command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
         found = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -94,8 +94,7 @@ def plan(sweep: Sweep, out: Path) -> list[Run]:
             raise UserError(f"cell {cell.label}: {error}") from None
         _check_metric(sweep, cell, checked)
         configured[cell.label] = (raw, checked, algorithm)
-    known = _known(out)
-    runs, seen = [], {}
+    planned, seen = [], {}
     for seed in range(sweep.seeds):
         for cell in sweep.cells:
             raw, checked, algorithm = configured[cell.label]
@@ -104,9 +103,10 @@ def plan(sweep: Sweep, out: Path) -> list[Run]:
             if key in seen:
                 raise UserError(f"cells {seen[key]} and {cell.label} have the same config")
             seen[key] = cell.label
-            folder = _find(known, checked, key) or out / _folder_name(cell, seed, key)
-            runs.append(Run(cell, seed, raw, checked, algorithm, key, folder))
-    return runs
+            folder = out / _folder_name(cell, seed, key)
+            planned.append(Run(cell, seed, raw, checked, algorithm, key, folder))
+    folders = _folders(_known(out), planned)
+    return [run._replace(folder=folders.get(run.hash, run.folder)) for run in planned]
 
 
 def config_hash(config: configs.RunConfig) -> str:
@@ -181,19 +181,30 @@ def _known(out: Path) -> dict[Path, dict]:
     return found
 
 
-def _find(known: dict[Path, dict], config: configs.RunConfig, key: str) -> Path | None:
-    """The folder of a run, whatever it is called.
+def _folders(known: dict[Path, dict], planned: list[Run]) -> dict[str, Path]:
+    """The folders of runs that there are, by their hash, whatever they are called.
 
-    One of an older version, whose config lacks fields that have come since, is found too.
+    One of an older version, whose config lacks fields that have come since, is found too, but
+    where it may be of several runs, which differ in such a field, it is of none.
     """
+    found = {
+        run.hash: folder
+        for folder in known
+        for run in planned
+        if folder.name.endswith(f"_{run.hash}")
+    }
+    for folder in sorted(known.keys() - found.values()):
+        alike = [run for run in planned if _continues(run.checked, known[folder])]
+        if len(alike) == 1:
+            found.setdefault(alike[0].hash, folder)
+    return found
+
+
+def _continues(config: configs.RunConfig, theirs: dict) -> bool:
+    """Whether a config is that of another run, as far as that one's goes."""
     ours = config.model_dump(mode="json")
-    for folder, theirs in known.items():
-        if folder.name.endswith(f"_{key}"):
-            return folder
-        changed = configs.differences(_shared(ours, theirs), theirs)
-        if theirs and not [name for name in changed if name not in config.continuable]:
-            return folder
-    return None
+    changed = configs.differences(_shared(ours, theirs), theirs)
+    return bool(theirs) and not [name for name in changed if name not in config.continuable]
 
 
 def _shared(ours: dict, theirs: dict) -> dict:

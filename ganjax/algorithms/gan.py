@@ -21,14 +21,13 @@ from ganjax.algorithms.augmentation import (
 )
 from ganjax.algorithms.base import Algorithm
 from ganjax.algorithms.loss_scaling import scaled
-from ganjax.algorithms.networks import (
+from ganjax.algorithms.network_fields import (
     BatchNormConfig,
     ConditioningConfig,
     DiscriminatorConfig,
     GeneratorConfig,
-    Networks,
-    networks,
 )
+from ganjax.algorithms.networks import Networks, networks
 from ganjax.algorithms.optimisers import (
     EmaConfig,
     OptimiserConfig,

@@ -113,7 +113,8 @@ def _phases(config: Config) -> tuple[Phase, ...]:
         last = i == len(batch_sizes) - 1
         stop = max(config.total_steps, start + 1) if last else start + of_fade + of_rest
         size = config.image_size >> (len(batch_sizes) - 1 - i)
-        phases.append(Phase(start, stop, batch_size, size))
+        field = "config.batch_size" if last else f"config.growth.batch_sizes[{i}]"
+        phases.append(Phase(start, stop, batch_size, size, field))
         start = stop
     return tuple(phases)
 
