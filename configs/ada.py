@@ -39,7 +39,7 @@ ADA = {
     },
 }
 
-# The example's rates, of which there is no time for minutes on two cores.
+# The example's rates. The default's few minutes on two cores need ten times those.
 RATES = {"g_optimiser": {"learning_rate": 2e-4}, "d_optimiser": {"learning_rate": 2e-4}}
 AT_64 = {
     **RATES,
