@@ -238,7 +238,7 @@ def kept(module, x):
         ("d", progan.Discriminator, {}, 0.6),
         ("g", dcgan.Generator, {}, 0.6),
         ("d", dcgan.Discriminator, {"batch_norm": (True,) * 4, "dropout": (0.0,) * 4}, 0.6),
-        ("g", resnet.Generator, {}, 0.4),
+        ("g", resnet.Generator, {}, 0.5),
         ("d", resnet.Discriminator, {"batch_norm": (True,) * 4, "dropout": (0.0,) * 4}, 0.4),
     ],
 )
