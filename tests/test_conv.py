@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax import lax
 
 from ganjax.models import layers
-from ganjax.ops import blocks, fold, lowering, native, split, winograd
+from ganjax.ops import blocks, fold, lowering, native, pieces, split, winograd
 from ganjax.ops.conv import conv, conv_downsample, conv_transpose, upsample_conv
 from ganjax.ops.geometry import Geometry
 
@@ -158,7 +158,7 @@ modules = pytest.mark.parametrize(
 @modules
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_each_lowering_matches_native(module, dtype, monkeypatch):
-    # Uneven pieces: three images, two at a time or one.
+    # Pieces: three images, one at a time, or two and one (`split`).
     monkeypatch.setattr(
         module, "PIECE" if module is split else "PIECE_BYTES", 2 if module is split else 5000
     )
@@ -222,11 +222,12 @@ def test_second_order_through_each_lowering(module, case, monkeypatch):
         # (size, inputs, outputs) of 4x4 windows of stride 2 -> conv, input_grad, kernel_grad.
         ((64, 3, 64), 32, (fold, fold, fold)),
         ((32, 64, 128), 32, (winograd,) * 3),
-        ((32, 16, 32), 32, (fold, blocks, blocks)),
-        ((16, 16, 32), 64, (fold, fold, fold)),
+        ((32, 16, 32), 32, (winograd, blocks, winograd)),
+        ((16, 16, 32), 64, (winograd, fold, winograd)),
+        ((16, 8, 32), 64, (fold, fold, fold)),
         ((8, 256, 512), 32, (winograd,) * 3),
-        ((32, 64, 128), 128, (native, blocks, blocks)),
-        ((256, 3, 64), 64, (native, native, native)),
+        ((32, 64, 128), 128, (winograd,) * 3),
+        ((256, 3, 64), 64, (native, fold, fold)),
     ],
 )
 def test_choice(layer, batch, chosen):
@@ -239,12 +240,12 @@ def test_choice(layer, batch, chosen):
 @pytest.mark.parametrize(
     ("size", "channels", "window", "chosen"),
     [
-        (32, (64, 64), 3, (native, native, split)),
+        (32, (64, 64), 3, (winograd,) * 3),
         (32, (3, 64), 3, (native, native, fold)),
-        (16, (32, 64), 3, (winograd, winograd, winograd)),
+        (16, (32, 64), 3, (winograd,) * 3),
         (32, (16, 16), 3, (native, native, split)),
         (32, (64, 64), 1, (native, native, split)),
-        (64, (64, 128), 3, (native, native, split)),
+        (64, (64, 128), 3, (winograd,) * 3),
     ],
 )
 def test_choice_at_stride_1(size, channels, window, chosen):
@@ -252,6 +253,18 @@ def test_choice_at_stride_1(size, channels, window, chosen):
     geometry = Geometry((1, 1), ((pad, pad), (pad, pad)), (size, size), (window, window))
     names = ("conv", "input_grad", "kernel_grad")
     assert tuple(lowering.choose(name, geometry, 64, channels) for name in names) == chosen
+
+
+@pytest.mark.parametrize(
+    ("batch", "total", "most", "count"),
+    [(32, 100, 100, 1), (32, 101, 100, 2), (32, 300, 100, 4), (6, 600, 140, 6), (7, 2, 1, 7)],
+)
+def test_pieces_are_equal_and_within_the_bytes_they_may_take(batch, total, most, count):
+    assert pieces.count(batch, total, most) == count
+
+
+def test_an_image_beyond_the_bytes_is_a_piece():
+    assert pieces.count(3, 900, 100) == 3
 
 
 @pytest.mark.parametrize("case", sorted({name.split("/")[0] for name in GOLDEN}))

@@ -6,50 +6,48 @@ that a piece stays in the cache. As many columns as the horizontal stride are ta
 pixel of as many times the channels: fewer and longer copies.
 """
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ganjax.ops import pieces
+
 # Patches of one piece. Between 2 and 8 MiB all is alike; larger falls out of the cache.
 PIECE_BYTES = 4 << 20
-# Each is compiled apart, so that there are no more: above, pieces grow.
-MOST_PIECES = 8
 
 
 def conv(x, k, geometry):
     """The forward map: (N, H, W, I), (h, w, I, O) -> (N, H', W', O)."""
     kernel = _fold_kernel(k, geometry)
-    return jnp.concatenate(
-        [
-            lax.dot_general(_patches(piece, geometry), kernel, (((3,), (0,)), ((), ())))
-            for piece in _pieces(geometry, x.shape[3], x)[0]
-        ]
-    )
+
+    def piece(x):
+        return lax.dot_general(_patches(x, geometry), kernel, (((3,), (0,)), ((), ())))
+
+    return pieces.mapped(piece, x, _count(geometry, *x.shape[::3]))
 
 
 def input_grad(g, k, geometry):
     """The input gradient: (N, H', W', O), (h, w, I, O) -> (N, H, W, I)."""
     kernel = _fold_kernel(k, geometry)
-    return jnp.concatenate(
-        [
-            _unpatch(lax.dot_general(piece, kernel, (((3,), (1,)), ((), ()))), geometry)
-            for piece in _pieces(geometry, k.shape[2], g)[0]
-        ]
-    )
+
+    def piece(g):
+        return _unpatch(lax.dot_general(g, kernel, (((3,), (1,)), ((), ()))), geometry)
+
+    return pieces.mapped(piece, g, _count(geometry, g.shape[0], k.shape[2]))
 
 
 def kernel_grad(x, g, geometry):
     """The kernel gradient: (N, H, W, I), (N, H', W', O) -> (h, w, I, O)."""
-    kernel = sum(
-        lax.dot_general(
-            _patches(a, geometry),
-            b,
+
+    def piece(x, g):
+        return lax.dot_general(
+            _patches(x, geometry),
+            g,
             (((0, 1, 2), (0, 1, 2)), ((), ())),
             # Pieces are summed, which half precision should not do.
             preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
         )
-        for a, b in zip(*_pieces(geometry, x.shape[3], x, g), strict=True)
-    )
+
+    kernel = pieces.summed(piece, x, g, _count(geometry, *x.shape[::3]))
     h, w = geometry.window
     kernel = kernel.astype(x.dtype).reshape(h, -1, x.shape[3], g.shape[3])
     return kernel[:, :w]
@@ -61,12 +59,8 @@ def patch_bytes(geometry, batch: int, channels: int) -> int:
     return 4 * batch * h * w * rows * columns * geometry.strides[1] * channels
 
 
-def _pieces(geometry, channels: int, *arrays: jax.Array) -> list[list[jax.Array]]:
-    """Each array cut along its batch so that a piece's patches fit the cache."""
-    batch = arrays[0].shape[0]
-    count = -(-patch_bytes(geometry, batch, channels) // PIECE_BYTES)
-    size = -(-batch // min(count, MOST_PIECES))
-    return [[array[i : i + size] for i in range(0, batch, size)] for array in arrays]
+def _count(geometry, batch: int, channels: int) -> int:
+    return pieces.count(batch, patch_bytes(geometry, batch, channels), PIECE_BYTES)
 
 
 def _fold_kernel(k, geometry):

@@ -4,15 +4,13 @@ The rule is data, float32 on two cores of an AMD EPYC (Zen 3) beside jax 0.10;
 `python -m experiments.benchmarks.conv` measures it anew. XLA's own forms make strided
 gradients at half the speed of a matrix product or less, so on CPUs:
 
-- `winograd` wherever it fits and there are channels enough to pay for its sums: 1.2 to 2 times
-  the next best, often above the rate of a matrix product. Its factors in excess of the cache
-  several times over lose that again.
+- `winograd` wherever it fits and there are channels enough to pay for its sums: 1.2 to 4 times
+  the next best, often above the rate of a matrix product.
 - Of the rest, strided gradients go over blocks, where the blocks at the border are few (large
   images) and the input has channels enough that it pays to shift the cotangent instead of it.
   Else they go over patches, which nothing beats for images of few pixels and for RGB.
 - The strided forward map goes over patches as long as all of them nearly fit the cache; above
   that XLA's own is as fast or faster.
-- Patches in excess of the cache several times over are left to XLA.
 - Of stride 1, XLA's own forward map and input gradient are as fast as can be. Its kernel
   gradient is so of few images (`split`), but for RGB, which goes over patches.
 """
@@ -30,17 +28,15 @@ from ganjax.ops import blocks, fold, native, split, winograd
 # Products that blocks may take, over those that are needed: 1.13 at 16x16 outputs of a 4x4
 # window of stride 2, where blocks win, 1.27 at 8x8, where they lose.
 MOST_WORK = 1.2
-# Of input and output: at 16 winograd's sums cost more than the products that they save.
+# Of input and output, for winograd's sums to cost less than the products that they save.
 LEAST_CHANNELS = 32
-# Of all factors of winograd. At 32x32, 64 channels, 3x3 windows it wins at 17 MB, loses at 67.
-MOST_FACTORS = 64_000_000
-# Pixels of an image above which winograd's kernel gradient of stride 1 loses to pieces.
-MOST_PIXELS = 16 * 16
+# The same of strided forward maps and kernel gradients: what they have instead is slower.
+LEAST_CHANNELS_STRIDED = 16
 # At most so many channels make an image of colours, whose patches are narrow.
 COLOURS = 4
-# Bytes of all patches up to which maps go over patches. The step of WGAN-GP at 32x32 takes
-# 5 % longer with XLA's own forward maps, although some of them alone are faster.
-MOST_BYTES = {"conv": 24 << 20, "input_grad": 64 << 20, "kernel_grad": 64 << 20}
+# Bytes of all patches up to which strided forward maps go over them. The step of WGAN-GP at 32x32
+# takes 5 % longer with XLA's own, although some of these alone are faster.
+MOST_BYTES = 24 << 20
 
 
 def choose(name: str, geometry, batch: int, channels: tuple[int, int]):
@@ -53,21 +49,19 @@ def choose(name: str, geometry, batch: int, channels: tuple[int, int]):
       channels: (of the input, of the output).
     """
     inputs, outputs = channels
-    (h, w), (a, b), (h_out, w_out) = geometry.window, geometry.shifts, geometry.out
-    fits = winograd.fits(geometry) and min(channels) >= LEAST_CHANNELS
-    if fits and winograd.factor_bytes(geometry, batch, inputs) <= MOST_FACTORS:
-        strided = min(geometry.strides) > 1
-        if name != "kernel_grad" or strided or h_out * w_out <= MOST_PIXELS:
-            return winograd
-    if min(geometry.strides) == 1:
+    (h, w), (a, b) = geometry.window, geometry.shifts
+    strided = min(geometry.strides) > 1
+    least = LEAST_CHANNELS_STRIDED if strided and name != "input_grad" else LEAST_CHANNELS
+    if winograd.fits(geometry) and min(channels) >= least:
+        return winograd
+    if not strided:
         if name != "kernel_grad":
             return native
-        small = fold.patch_bytes(geometry, batch, inputs) <= MOST_BYTES[name]
-        return fold if inputs <= COLOURS and small else split
+        return fold if inputs <= COLOURS else split
+    if name == "conv":
+        return fold if fold.patch_bytes(geometry, batch, inputs) <= MOST_BYTES else native
     shifts_cotangent = a * b * outputs <= h * w * inputs
-    if name != "conv" and shifts_cotangent and blocks.work(geometry) <= MOST_WORK:
-        return blocks
-    return fold if fold.patch_bytes(geometry, batch, inputs) <= MOST_BYTES[name] else native
+    return blocks if shifts_cotangent and blocks.work(geometry) <= MOST_WORK else fold
 
 
 _WHOLE = ContextVar("whole", default=False)

@@ -18,11 +18,11 @@ over tiles of two outputs a side. The coefficients are 0, 1, -1 and 1/2: errors 
 roundings (larger tiles would save more and lose that).
 """
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ganjax.ops import blocks
+from ganjax.ops import blocks, pieces
+from ganjax.ops.geometry import Geometry
 
 # Taps a side -> (A', B', G): outputs from products, inputs and taps into factors.
 # Lavin & Gray 2016, section 4.1, for 3 taps; for 2 it is Karatsuba's product.
@@ -42,8 +42,6 @@ MATRICES = {
 TILE = 2
 # Of the factors of one piece of the batch: so that they stay in the cache.
 PIECE_BYTES = 8 << 20
-# Each is compiled apart, so that there are no more: above, pieces grow.
-MOST_PIECES = 4
 
 
 def fits(geometry) -> bool:
@@ -61,31 +59,39 @@ def factor_bytes(geometry, batch: int, channels: int) -> int:
 def conv(x, k, geometry):
     """The forward map: (N, H, W, I), (h, w, I, O) -> (N, H', W', O)."""
     kernel = _of_kernel(k, geometry)
-    pieces = []
-    for (piece,) in _pieces(geometry, x.shape[3], x):
+
+    def piece(x):
         products = _pairs(
             lambda a, b: lax.dot_general(a, b, (((3,), (0,)), ((), ()))),
-            _of_input(piece, geometry),
+            _of_input(x, geometry),
             kernel,
         )
-        pieces.append(_untiled(_transformed(0, products, geometry)))
-    return jnp.concatenate(pieces).astype(x.dtype)
+        return _untiled(_transformed(0, products, geometry))
+
+    y = pieces.mapped(piece, _wide(x), _count(geometry, x.shape[0], x.shape[3]))
+    return y.astype(x.dtype)
 
 
 def input_grad(g, k, geometry):
     """The input gradient: (N, H', W', O), (h, w, I, O) -> (N, H, W, I)."""
+    if geometry.strides == (1, 1):
+        # A forward map too, and that one's sums are the cheaper ones: no two tiles share outputs.
+        back = Geometry((1, 1), geometry.input_grad_padding(), geometry.out, geometry.window)
+        if fits(back):
+            return conv(g, k[::-1, ::-1].swapaxes(2, 3), back)
     kernel = _of_kernel(k, geometry)
-    pieces = []
-    for (piece,) in _pieces(geometry, k.shape[2], g):
+
+    def piece(g):
         products = _pairs(
             lambda a, b: lax.dot_general(a, b, (((3,), (1,)), ((), ()))),
-            _of_output(piece, geometry),
+            _of_output(g, geometry),
             kernel,
         )
-        pieces.append(
-            blocks.unblock(_untiled(_transformed(1, products, geometry, transpose=True)), geometry)
-        )
-    return jnp.concatenate(pieces).astype(g.dtype)
+        tiles = _transformed(1, products, geometry, transpose=True)
+        return blocks.unblock(_untiled(tiles), geometry)
+
+    x = pieces.mapped(piece, _wide(g), _count(geometry, g.shape[0], k.shape[2]))
+    return x.astype(g.dtype)
 
 
 def kernel_grad(x, g, geometry):
@@ -95,14 +101,15 @@ def kernel_grad(x, g, geometry):
     inputs, outputs = geometry.strides[0] * geometry.strides[1] * x.shape[3], g.shape[3]
     pixels = x.shape[0] * (geometry.out[0] // TILE) * (geometry.out[1] // TILE)
     swapped = outputs < inputs and pixels > inputs
-    total = None
-    for x_piece, g_piece in _pieces(geometry, x.shape[3], x, g):
-        factors = _of_input(x_piece, geometry), _of_output(g_piece, geometry)
-        products = _pairs(
+
+    def piece(x, g):
+        factors = _of_input(x, geometry), _of_output(g, geometry)
+        return _pairs(
             lambda a, b: lax.dot_general(a, b, (((0, 1, 2), (0, 1, 2)), ((), ()))),
             *(reversed(factors) if swapped else factors),
         )
-        total = products if total is None else _pairs(jnp.add, total, products)
+
+    total = pieces.summed(piece, _wide(x), _wide(g), _count(geometry, *x.shape[::3]))
     taps = _transformed(2, total, geometry, transpose=True)
     kernel = jnp.stack([jnp.stack(row) for row in taps])
     if swapped:
@@ -110,18 +117,17 @@ def kernel_grad(x, g, geometry):
     return blocks.unblock_kernel(kernel, geometry).astype(x.dtype)
 
 
-def _pieces(geometry, channels: int, *arrays: jax.Array) -> list[tuple[jax.Array, ...]]:
-    """The arrays, cut along their batch so that the factors of a piece fit the cache."""
-    batch = arrays[0].shape[0]
-    count = -(-factor_bytes(geometry, batch, channels) // PIECE_BYTES)
-    size = -(-batch // min(count, MOST_PIECES))
-    arrays = [a.astype(jnp.promote_types(a.dtype, jnp.float32)) for a in arrays]
-    return [tuple(a[i : i + size] for a in arrays) for i in range(0, batch, size)]
+def _count(geometry, batch: int, channels: int) -> int:
+    return pieces.count(batch, factor_bytes(geometry, batch, channels), PIECE_BYTES)
+
+
+def _wide(x):
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _of_kernel(k, geometry):
     """(h, w, I, O) -> a grid of (s * t * I, O)."""
-    k = blocks.block_kernel(k.astype(jnp.promote_types(k.dtype, jnp.float32)), geometry)
+    k = blocks.block_kernel(_wide(k), geometry)
     return _transformed(2, [list(row) for row in k], geometry)
 
 

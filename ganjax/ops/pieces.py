@@ -1,0 +1,51 @@
+"""A map of a batch in pieces that stay in the cache, for CPUs.
+
+A loop, so that the pieces are compiled once and share their memory, and what follows is not
+computed into them: XLA takes a reader that repeats pixels together with the sums that they are
+made of, and makes these sums for every repetition. No convolution may be in such a loop: XLA's
+own are many times slower there than outside.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+def count(batch: int, total: int, most: int) -> int:
+    """Into how many equal pieces a batch of images is cut so that each takes at most `most`.
+
+    Args:
+      batch: images.
+      total: bytes that all of them take.
+      most: bytes of a piece, if it has more than one image.
+    """
+    needed = min(-(-total // most), batch)
+    return next(n for n in range(needed, batch + 1) if batch % n == 0)
+
+
+def mapped(function: Callable, x: jax.Array, n: int) -> jax.Array:
+    """function(x), computed by n pieces of the batch, the first axis of both."""
+    if n == 1:
+        return function(x)
+    y = lax.map(function, _cut(x, n))
+    return y.reshape(-1, *y.shape[2:])
+
+
+def summed(function: Callable, x: jax.Array, g: jax.Array, n: int):
+    """function(x, g), a tree of arrays that are sums over the batch, from n pieces of it."""
+    if n == 1:
+        return function(x, g)
+    pieces = _cut(x, n), _cut(g, n)
+    made = jax.eval_shape(function, *(a[0] for a in pieces))
+    start = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), made)
+
+    def add(total, piece):
+        return jax.tree.map(jnp.add, total, function(*piece)), None
+
+    return lax.scan(add, start, pieces)[0]
+
+
+def _cut(x: jax.Array, n: int) -> jax.Array:
+    return x.reshape(n, x.shape[0] // n, *x.shape[1:])
