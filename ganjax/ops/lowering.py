@@ -32,8 +32,9 @@ from ganjax.ops import blocks, fold, native, split, winograd
 MOST_WORK = 1.2
 # Of input and output: at 16 winograd's sums cost more than the products that they save.
 LEAST_CHANNELS = 32
-# Of all factors of winograd. At 32x32, 64 channels, 3x3 windows it wins at 17 MB, loses at 67.
-MOST_FACTORS = 64_000_000
+# Bytes of all factors of winograd. At 32x32, 64 channels, 3x3 windows, it wins at 17 MB and loses
+# at 67.
+MOST_FACTOR_BYTES = 64_000_000
 # Pixels of an image above which winograd's kernel gradient of stride 1 loses to pieces.
 MOST_PIXELS = 16 * 16
 # At most so many channels make an image of colours, whose patches are narrow.
@@ -55,7 +56,7 @@ def choose(name: str, geometry, batch: int, channels: tuple[int, int]):
     inputs, outputs = channels
     (h, w), (a, b), (h_out, w_out) = geometry.window, geometry.shifts, geometry.out
     fits = winograd.fits(geometry) and min(channels) >= LEAST_CHANNELS
-    if fits and winograd.factor_bytes(geometry, batch, inputs) <= MOST_FACTORS:
+    if fits and winograd.factor_bytes(geometry, batch, inputs) <= MOST_FACTOR_BYTES:
         strided = min(geometry.strides) > 1
         if name != "kernel_grad" or strided or h_out * w_out <= MOST_PIXELS:
             return winograd
