@@ -40,7 +40,7 @@ PRESETS = {
             "stabilise_reals": 48_000,
         },
     },
-    # Growth of 600,000 + 600,000 reals a resolution, batches as in the paper's appendix A.
+    # Growth of 600,000 + 600,000 reals a resolution, batches as in the authors' code for one GPU.
     "celeb_a_64": {
         "total_steps": 79_690,
         "evaluation": {"metrics": ("kid",), "num_samples": 5_000},
@@ -68,7 +68,7 @@ PRESETS = {
         },
         "ema": {"decay": 0.999, "half_life": 0, "ramp_up": 0.0},
     },
-    # The paper's: 800,000 + 800,000 reals a resolution, 12 million in all.
+    # The paper's: 800,000 + 800,000 reals a resolution, 13.6 million in all.
     "celeb_a_hq_1024": {
         "total_steps": 1_206_250,
         "evaluation": {"metrics": ("kid",), "num_samples": 5_000},

@@ -53,7 +53,7 @@ def accuracy_target(p: float, target: float, speed: float, p_max: float) -> Cont
 def r_t_target(p: float, target: float, interval: int, step: float, p_max: float) -> Controller:
     """After every `interval` updates p <- clip(p + sign(r_t - target) step, 0, p_max).
 
-    r_t is pooled over those updates. Karras et al. 2020, section 3.1. The paper takes steps such
+    r_t is pooled over those updates. Karras et al. 2020, section 3. The paper takes steps such
     that p could rise from 0 to 1 over 500,000 reals, and none of its own bounds p from above:
     images of p near 1 leak (section 2.2), hence p_max.
 

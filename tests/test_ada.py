@@ -5,8 +5,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from conftest import shipped, shrink
-from test_gan import ACCURACY, FIXED, KERAS, build, tiny_dcgan
+from test_gan import ACCURACY, ADA, FIXED, KERAS, build, tiny_dcgan
 
 from ganjax import config as configs
 from ganjax import leaks
@@ -101,6 +102,7 @@ def test_resuming_keeps_p(tmp_path):
     rows = {row["step"]: row for row in read_metrics(tmp_path / "metrics.jsonl") if "r_t" in row}
     np.testing.assert_allclose(rows[3]["aug_p"], half.aug["p"], rtol=1e-6)
     evaluated = [row for row in read_metrics(tmp_path / "metrics.jsonl") if "val_d_loss" in row]
+    assert evaluated
     assert all(0 <= row["leak_rotation"] <= 1 for row in evaluated)
     p = 0.5
     for step in range(1, 5):
@@ -128,6 +130,29 @@ def test_the_probe_finds_the_share_of_rotated_images():
         mixed = np.concatenate([rotated[800 : 800 + count], plain[800 + count :]])
         assert abs(probe.share(mixed) - share) < 0.15
     assert leaks.fit(plain[:400], plain[400:800]) is None
+
+
+@pytest.mark.parametrize(
+    ("families", "names"),
+    [
+        (("blit",), {"rotation"}),
+        (("geometric",), {"rotation"}),
+        (("blit", "geometric", "colour"), {"rotation", "colour"}),
+        (("filter", "corrupt"), set()),
+    ],
+)
+def test_what_leaks_is_measured_of(families, names):
+    """The transforms among a policy's that can be seen; each changes every image."""
+    raw = tiny_dcgan()
+    raw.update(
+        {"augment": {**ADA, "families": families, "measure_leaks": True, "controller": FIXED}}
+    )
+    found = build(raw).leaks
+    assert set(found) == names
+    x = np.random.RandomState(0).rand(16, 8, 8, 1).astype(np.float32)
+    for transform in found.values():
+        seen = np.asarray(transform(x, jax.random.key(0)))
+        assert (seen != x).any((1, 2, 3)).all()
 
 
 def test_growing_leaks_are_warned_of():

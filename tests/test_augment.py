@@ -252,6 +252,10 @@ def is_normal(values, sigma):
     assert stats.kstest(np.asarray(values), "norm", (0, sigma)).pvalue > 1e-4
 
 
+def is_uniform(values, low, high):
+    assert stats.kstest(np.asarray(values), "uniform", (low, high - low)).pvalue > 1e-4
+
+
 def test_statistics_of_blitting():
     """A flip in p / 2 of all, a turn by each of three angles in p / 4."""
     inverse = np.asarray(blit.inverse(jax.random.key(0), N, P, (64, 64)), np.float64)
@@ -276,6 +280,8 @@ def test_statistics_of_the_geometric_family():
     share(stretched, P)
     straight = np.abs(linear[:, 0, 1]) + np.abs(linear[:, 1, 0]) < 1e-6
     share(straight, 1 - P)
+    turned = ~straight & ~scaled & ~stretched
+    is_uniform(np.arctan2(linear[turned, 1, 0], linear[turned, 0, 0]), -np.pi, np.pi)
     forward = np.linalg.inv(inverse)
     alone = straight & ~scaled & ~stretched
     shifts = forward[alone, :2, 2]
@@ -330,6 +336,69 @@ def test_keras_draws_one_gate_for_all():
     same = (y == x).all((1, 2, 3))
     assert abs(np.mean(~same) - 0.3) < 0.06
     assert len(np.unique(y[~same].reshape((~same).sum(), -1)[:, 0])) > 0.9 * (~same).sum()
+
+
+def test_statistics_of_the_keras_form(monkeypatch):
+    """A flip, whole shifts, a rotation and a zoom in, of the ranges that are asked for."""
+    drawn = []
+    monkeypatch.setattr(affine, "resample", lambda x, inverse: drawn.append(inverse) or x)
+    keras.keras(0.125, 0.125, 0.25)(jnp.zeros((N, 16, 16, 1)), P, jax.random.key(0))
+    inverse = np.asarray(drawn[0], np.float64)
+    moved = (inverse != np.eye(3)).any((1, 2))
+    share(moved, P)
+    flips = np.linalg.det(inverse) < 0
+    share(flips, P / 2)
+    inverse[flips, 0] *= -1  # Without the flip.
+    inverse = inverse[moved]
+    zoom = np.linalg.norm(inverse[:, :2, :2], axis=1)
+    is_uniform(zoom[:, 0], 0.75, 1)
+    is_uniform(zoom[:, 1], 0.75, 1)
+    is_uniform(np.arctan2(inverse[:, 1, 0], inverse[:, 0, 0]), -np.pi / 4, np.pi / 4)
+    for shift in inverse[:, 0, 2], inverse[:, 1, 2]:
+        # round(U[-2, 2)): the outermost are half as frequent as the others.
+        assert set(np.unique(np.abs(shift))) == {0, 1, 2}
+        assert abs(np.mean(np.abs(shift) == 2) - 1 / 4) < 0.03
+
+
+def test_statistics_of_diffaugments_colours():
+    """What was drawn, read off the images: they are what these three make of them."""
+    x = images(4_000, 4).astype(np.float64)
+    y = np.asarray(
+        diff.colour(jnp.asarray(x, jnp.float32), 1.0, jax.random.key(0), (-1.0, 1.0)), np.float64
+    )
+
+    def parts(x):
+        mean, grey = x.mean((1, 2, 3), keepdims=True), x.mean(-1, keepdims=True)
+        return mean, grey - mean, x - grey
+
+    def factor(new, old):
+        return (new * old).sum((1, 2, 3), keepdims=True) / (old**2).sum((1, 2, 3), keepdims=True)
+
+    (mean, light, colours), (new_mean, new_light, new_colours) = parts(x), parts(y)
+    contrast, both = factor(new_light, light), factor(new_colours, colours)
+    np.testing.assert_allclose(y, new_mean + contrast * light + both * colours, atol=1e-5)
+    is_uniform((new_mean - mean).ravel(), -0.5, 0.5)
+    is_uniform(contrast.ravel(), 0.5, 1.5)
+    is_uniform((both / contrast).ravel(), 0, 2)
+
+
+def test_statistics_of_diffaugments_places(monkeypatch):
+    """Shifts of up to an eighth, all as frequent; squares of half the size, anywhere."""
+    drawn = {}
+    monkeypatch.setattr(diff, "shifted", lambda x, shift, value: drawn.update(shift=shift))
+    monkeypatch.setattr(
+        corrupt, "cut", lambda x, centre, size, value: drawn.update(centre=centre, size=size)
+    )
+    x = jnp.zeros((N, 16, 16, 1))
+    for transform in diff.translation, diff.cutout:
+        transform(x, 1.0, jax.random.key(0), (-1.0, 1.0))
+    for shift in np.asarray(drawn["shift"]).T:
+        for pixels in range(-2, 3):
+            share(shift == pixels, 1 / 5)
+        assert np.abs(shift).max() == 2
+    assert drawn["size"] == 0.5
+    for centre in np.asarray(drawn["centre"], np.float64).T:
+        is_uniform(centre, 0, 1)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,8 +6,9 @@ import jax
 import pytest
 
 from experiments.benchmarks import __main__ as benchmarks
-from experiments.benchmarks import clock, conv, flax_step, job, ours, rows, table
-from ganjax.config import ConfigError
+from experiments.benchmarks import clock, conv, flax_step, growth, job, ours, rows, table
+from ganjax.errors import UserError
+from ganjax.models import layers
 from ganjax.ops import conv as ops
 
 TINY = {
@@ -17,6 +18,7 @@ TINY = {
     "discriminator.widths": [4, 4],
     "n_critic": 1,
 }
+RESIDUAL = TINY | {"image_size": 8, "generator.widths": [4], "discriminator.final_size": 4}
 DENSE = {"batch_size": 4, "generator.widths": [8], "discriminator.widths": [8]}
 
 
@@ -52,8 +54,12 @@ def test_load_sets_fields_by_dotted_names():
     assert (config.n_critic, config.penalty.weight) == (2, 3.0)
     # A group is replaced as a whole: this one's policy has other fields.
     assert ours.load("ada:emoji64", augment={"policy": "none"}).config.augment.policy == "none"
-    with pytest.raises(ConfigError, match="n_critics"):
-        ours.load("wgan_gp", n_critics=2)
+    for field, message in (
+        ("n_critics", "n_critics=2: --config=wgan_gp has no such field; did you mean n_critic"),
+        ("growth.batch_sizes", "--config=wgan_gp has no group growth"),
+    ):
+        with pytest.raises(UserError, match=message):
+            ours.load("wgan_gp", **{field: 2})
 
 
 @pytest.mark.parametrize("name", rows.ROWS)
@@ -74,9 +80,10 @@ def test_every_point_of_growth_is_a_config():
 
 
 def test_flax_convolutions_make_the_same_parameters(monkeypatch):
-    before = ops.conv, ops.conv_transpose
+    before = ops.conv, ops.conv_transpose, dict(layers.RESAMPLED)
     assert flax_step.check_equal("wgan_gp", TINY) < 1e-6
-    assert (ops.conv, ops.conv_transpose) == before
+    assert flax_step.check_equal("sngan", RESIDUAL) < 1e-6
+    assert (ops.conv, ops.conv_transpose, layers.RESAMPLED) == before
 
     lax_conv = flax_step._conv
     monkeypatch.setattr(flax_step, "_conv", lambda x, k, *args: lax_conv(x, 1.01 * k, *args))
@@ -239,3 +246,57 @@ def test_a_process_of_pytorch_alone():
     pytest.importorskip("torch")
     found = job.run("torch_alone.alone", config="cgan", fields=DENSE, contender="torch eager")
     assert found["peak_mib"] > 50
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--config=sngan"], "config.loss='hinge' with config.discriminator.network='resnet': PyT"),
+        (["--config=dcgan", "--set", "targets.noise=0.1"], "config.targets.noise=0.1: PyTorch's"),
+        (["--config=dcgam"], "--config=dcgam: configs/ has no dcgam.py, but ada, cgan"),
+    ],
+)
+def test_what_has_no_peer_is_refused_in_one_line(flags, message, monkeypatch, capsys):
+    pytest.importorskip("torch")
+    from experiments.benchmarks import step
+
+    monkeypatch.setattr("sys.argv", ["step", *flags])
+    with pytest.raises(SystemExit):
+        step.main()
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_config_that_does_not_grow_is_refused_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["growth", "--config=wgan_gp"])
+    with pytest.raises(SystemExit):
+        growth.main()
+    assert "--config=wgan_gp has no group growth" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_growth_of_a_run(monkeypatch, capsys):
+    """Each resolution's share, and all of them beside the last one from the start."""
+    seconds = {4: 1.0, 8: 2.0, 16: 4.0, 32: 8.0}
+
+    def fake(loaded, count):
+        phases = loaded.module.build(loaded.config).phases
+        return {phase: seconds[phase.image_size] for phase in phases}
+
+    monkeypatch.setattr(growth, "seconds_a_step", fake)
+    growth.timed("progan", 1)
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[2:]]
+    cells = [[cell.strip().replace(",", "") for cell in row] for row in rows]
+    *grown, every, whole = cells
+    assert [row[0] for row in grown] == ["4x4", "8x8", "16x16", "32x32"]
+    reals = sum(int(row[3]) for row in grown)
+    assert int(every[3]) == int(whole[3]) == reals
+    assert int(every[4]) == sum(int(row[4]) for row in grown)
+    # At 32x32 a batch of 16 in 8 seconds.
+    assert float(whole[4]) == pytest.approx(reals / 2, abs=1)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two"])
+def test_rounds_are_1_or_more(value, capsys):
+    with pytest.raises(SystemExit):
+        benchmarks.main([f"--rounds={value}"])
+    assert f"--rounds: {value!r} is no number of 1 or more" in capsys.readouterr().err

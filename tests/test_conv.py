@@ -364,6 +364,19 @@ def test_odd_images_have_no_2x2_pixels_throughout():
         conv_downsample(x, k)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"resample": "upwards"}, "resample='upwards', .* there are up, down"),
+        ({"resample": "up", "strides": 2}, "resample='up', strides=2"),
+        ({"resample": "down", "padding": "VALID"}, "padding='VALID': .* of stride 1 and 'SAME'"),
+    ],
+)
+def test_a_layer_resamples_at_stride_1_alone(settings, message):
+    with pytest.raises(ValueError, match=message):
+        layers.Conv(2, (3, 3), **settings).init(jax.random.key(0), normal(2, 4, 4, 3))
+
+
 @pytest.mark.parametrize("resample", ["up", "down"])
 def test_a_layer_that_resamples_takes_a_vector_beside_its_input(resample):
     x, beside = normal(2, 4, 4, 3), normal(2, 5, seed=1)

@@ -84,7 +84,7 @@ def test_phases(algorithm):
 
 
 def test_phases_of_the_paper():
-    """800,000 reals a fade and as many after it; 12 million and more in all."""
+    """800,000 reals a fade and as many after it; 13.6 million in all."""
     phases = build(shipped("progan", "celeb_a_hq_1024")).phases
     assert [phase.image_size for phase in phases] == [2**i for i in range(2, 11)]
     assert [phase.batch_size for phase in phases] == [128, 128, 128, 64, 32, 16, 8, 4, 4]

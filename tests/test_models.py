@@ -1,4 +1,4 @@
-"""Shapes, counts and initialisation of the networks, against the spec."""
+"""Shapes, counts and initialisation of the networks, against the papers."""
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ def shapes_of(module, x):
 
 
 def test_generator_at_64():
-    """S1's activations; 4x4 kernels without bias, scale and bias for each BatchNorm."""
+    """Activations at 64x64, F = 64; 4x4 kernels without bias, scale and bias for each BatchNorm."""
     g = dcgan.Generator((512, 256, 128, 64), 3)
     z = jnp.zeros((2, 100))
     assert shapes_of(g, z) == [
@@ -139,7 +139,7 @@ def test_sngan_at_32():
 
 
 def test_cgan_at_28():
-    """S5's tutorial form: 784 pixels, embeddings 10 -> 10, no bias before BatchNorm."""
+    """That of tutorials: 784 pixels, embeddings 10 -> 10, no bias before BatchNorm."""
     conditioning = layers.Conditioning("embedding", 10, 10)
     g = mlp.Generator((128, 256, 512, 1024), 28, 1, conditioning=conditioning)
     kernels = 110 * 128 + 128 * 256 + 256 * 512 + 512 * 1024 + 1024 * 784
@@ -151,7 +151,7 @@ def test_cgan_at_28():
 
 
 def test_maxout_cgan():
-    """S5's form of the paper."""
+    """That of the paper."""
     g = maxout.Generator(28, 1, 10)
     expected = 100 * 200 + 200 + 10 * 1000 + 1000 + 1200 * 1200 + 1200 + 1200 * 784 + 784
     assert count_of(g, jnp.zeros((2, 100))) == expected

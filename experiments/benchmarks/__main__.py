@@ -21,7 +21,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from experiments.benchmarks import rows, table
+from experiments.benchmarks import clock, rows, table
 
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "numpy")
 
@@ -37,11 +37,10 @@ def machine() -> dict:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = "missing"
-    affinity = hasattr(os, "sched_getaffinity")
     return {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
         "processor": models[0] if models else platform.processor(),
-        "threads": len(os.sched_getaffinity(0)) if affinity else os.cpu_count(),
+        "threads": clock.threads(),
         "load_before": os.getloadavg()[0],
         "versions": versions,
     }
@@ -71,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
         metavar="NAME,...",
         help=f"of {', '.join(rows.NAMES)}; all if not given",
     )
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--rounds", type=clock.positive, default=8)
     parser.add_argument("--keras_python", help="of an environment with TensorFlow")
     parser.add_argument("--growth", action="store_true", help="also S1's cost by its size")
     args = parser.parse_args(argv)

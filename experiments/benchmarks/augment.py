@@ -14,7 +14,7 @@ import jax
 
 import ganjax.config
 from experiments.benchmarks import ours
-from experiments.benchmarks.clock import seconds
+from experiments.benchmarks.clock import positive, steps_of, take_turns
 
 FIXED = {"name": "fixed", "p": 0.5}
 POLICIES = {
@@ -41,19 +41,14 @@ def load(policy: str, batch_size: int) -> ganjax.config.Loaded:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--batch_size", type=positive, default=32)
+    parser.add_argument("--rounds", type=positive, default=8)
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}, batch size {args.batch_size}")
     names = ["none", *(name for name in args.policies if name != "none")]
     contenders = {name: ours.Ours(load(name, args.batch_size)) for name in names}
-    times = {name: [] for name in names}
-    for i in range(args.rounds + 1):
-        for name, one in contenders.items():
-            taken = min(seconds(one.step) for _ in range(2))
-            if i:  # The first round warms up.
-                times[name].append(taken)
+    times = take_turns({name: steps_of(one.step) for name, one in contenders.items()}, args.rounds)
     for name, values in times.items():
         share = median(1 - plain / own for plain, own in zip(times["none"], values, strict=True))
         least = 1 - min(times["none"]) / min(values)

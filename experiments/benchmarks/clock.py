@@ -1,5 +1,7 @@
-"""Contenders that take turns under one clock, and what a process takes of memory."""
+"""What benchmarks share: contenders that take turns under one clock, memory, threads, flags."""
 
+import argparse
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -99,3 +101,15 @@ def peak_mib() -> float:
         return int(line.split()[1]) / 2**10
     # macOS counts in bytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def threads() -> int:
+    """As many as XLA takes: one for each core that the process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def positive(text: str) -> int:
+    """A flag's value as a number of 1 or more."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)

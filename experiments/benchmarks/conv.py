@@ -21,6 +21,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from experiments.benchmarks.clock import positive, threads
 from ganjax.ops import blocks, fold, lowering, native, split, winograd
 from ganjax.ops.geometry import Geometry
 
@@ -56,10 +57,7 @@ class Timer:
 
     def rate(self, flop: float) -> np.ndarray:
         """GFLOP/s by the clock, and by processor time on all cores."""
-        return flop / 1e9 / self.least * (1, CORES)
-
-
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return flop / 1e9 / self.least * (1, threads())
 
 
 class Map(NamedTuple):
@@ -166,7 +164,7 @@ def share(rounds: int, layers: str = "64") -> dict:
             run_in_turns([yardstick, timer], rounds)
             timed.append((label(name, layer, batch), each, timer))
     flop = sum(each.flop for _, each, _ in timed)
-    rate = flop / 1e9 / sum(timer.least for _, _, timer in timed) * (1, CORES)
+    rate = flop / 1e9 / sum(timer.least for _, _, timer in timed) * (1, threads())
     most = yardstick.rate(2 * SQUARE**3)
     return {
         "maps": {
@@ -191,11 +189,11 @@ def label(name: str, layer: tuple[int, int, int], batch: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", choices=LAYERS, nargs="+", default=list(LAYERS))
-    parser.add_argument("--batch_size", type=int, help="instead of the usual one")
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--batch_size", type=positive, help="instead of the usual one")
+    parser.add_argument("--rounds", type=positive, default=10)
     parser.add_argument("--share", action="store_true", help="of the matrix product's rate alone")
     args = parser.parse_args()
-    print(f"jax {jax.__version__} on {jax.default_backend()}, {CORES} cores")
+    print(f"jax {jax.__version__} on {jax.default_backend()}, {threads()} cores")
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
     if args.share:
         found = share(args.rounds)

@@ -19,12 +19,15 @@ from jax import lax
 from experiments.benchmarks.clock import (
     OURS,
     Unequal,
+    positive,
     report,
     steps_of,
     summary,
     take_turns,
 )
 from experiments.benchmarks.ours import Ours, load
+from ganjax.errors import UserError
+from ganjax.models import layers
 from ganjax.ops import conv as ops
 
 FLAX = "flax.linen's convolutions"
@@ -38,13 +41,16 @@ LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 @contextlib.contextmanager
 def flax_convolutions() -> Iterator[None]:
-    """What is traced within convolves as flax.linen does; networks that resample are not."""
-    ours = ops.conv, ops.conv_transpose
+    """What is traced within convolves as flax.linen does, and resamples apart from it."""
+    ours = ops.conv, ops.conv_transpose, dict(layers.RESAMPLED)
     ops.conv, ops.conv_transpose = _conv, _conv_transpose
+    layers.RESAMPLED["up"] = lambda x, kernel: _conv(layers.repeat(x), kernel)
+    layers.RESAMPLED["down"] = lambda x, kernel: layers.mean_pool(_conv(x, kernel))
     try:
         yield
     finally:
-        ops.conv, ops.conv_transpose = ours
+        ops.conv, ops.conv_transpose, resampled = ours
+        layers.RESAMPLED.update(resampled)
 
 
 def _conv(x, kernel, strides=(1, 1), padding: ops.Padding = "SAME"):
@@ -119,6 +125,7 @@ def compare(config: str, fields: dict, rounds: int) -> dict:
       `check_equal` returns.
 
     Raises:
+      UserError: there is no such config.
       Unequal: they do not make the same parameters.
     """
     difference, loaded = check_equal(config, fields), load(config, **fields)
@@ -134,13 +141,16 @@ def compare(config: str, fields: dict, rounds: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="dcgan:celeb_a", help="a file of configs/[:preset]")
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--batch_size", type=int, help="instead of the config's")
+    parser.add_argument("--rounds", type=positive, default=4)
+    parser.add_argument("--batch_size", type=positive, help="instead of the config's")
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}")
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
     fields = {"batch_size": args.batch_size} if args.batch_size else {}
-    report(compare(args.config, fields, args.rounds))
+    try:
+        report(compare(args.config, fields, args.rounds))
+    except UserError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

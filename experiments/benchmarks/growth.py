@@ -15,35 +15,25 @@ from statistics import median
 import jax
 import numpy as np
 
-import ganjax.config
-from experiments.tools.configs import named
-from ganjax.algorithms.base import Algorithm
+from experiments.benchmarks.clock import positive
+from experiments.benchmarks.ours import load, train_step
+from ganjax.config import Loaded
 from ganjax.dry_run import batch_shapes
+from ganjax.errors import UserError
 from ganjax.phases import Phase
-from ganjax.step import donated, init_state, make_train_step
+from ganjax.step import init_state
 
 
-def load(name: str, **fields) -> tuple[ganjax.config.RunConfig, Algorithm]:
-    raw = named(name)
-    raw.update_from_flattened_dict(fields)
-    config, module = ganjax.config.load(raw)
-    return config, module.build(config)
-
-
-def step_of(algorithm: Algorithm):
-    step = make_train_step(algorithm, unroll=jax.default_backend() == "cpu")
-    return jax.jit(step, static_argnames="phase", donate_argnames=donated())
-
-
-def seconds_a_step(config, algorithm: Algorithm, count: int) -> dict[Phase, float]:
+def seconds_a_step(loaded: Loaded, count: int) -> dict[Phase, float]:
     """The median of `count` steps of each phase, compiled before."""
-    key, step, random = jax.random.key(0), step_of(algorithm), np.random.RandomState(0)
+    algorithm = loaded.module.build(loaded.config)
+    key, step, random = jax.random.key(0), train_step(algorithm), np.random.RandomState(0)
     state = jax.jit(partial(init_state, algorithm))(key)
     found = {}
     for phase in algorithm.phases:
         batch = {
             name: jax.device_put(random.randint(0, 2, leaf.shape).astype(leaf.dtype))
-            for name, leaf in batch_shapes(config, algorithm, phase).items()
+            for name, leaf in batch_shapes(loaded.config, algorithm, phase).items()
         }
         times = []
         for _ in range(count + 1):
@@ -56,23 +46,24 @@ def seconds_a_step(config, algorithm: Algorithm, count: int) -> dict[Phase, floa
 
 
 def timed(name: str, count: int) -> None:
-    config, algorithm = load(name)
-    grown = seconds_a_step(config, algorithm, count)
     whole = {"growth.batch_sizes": (), "growth.learning_rates": ()}
-    (phase, at_full), *_ = seconds_a_step(*load(name, **whole), count).items()
+    growing, whole = load(name), load(name, **whole)
+    n_critic = growing.config.n_critic
+    grown = seconds_a_step(growing, count)
+    ((phase, at_full),) = seconds_a_step(whole, count).items()
     spent = {phase: (phase.stop - phase.start) * a_step for phase, a_step in grown.items()}
     total, reals = sum(spent.values()), 0
     print("| resolution | batch | images/s | reals | seconds | share of time |")
     print("|---|---|---|---|---|---|")
     for each, a_step in grown.items():
-        seen = (each.stop - each.start) * each.batch_size * algorithm.n_critic
+        seen = (each.stop - each.start) * each.batch_size * n_critic
         reals += seen
         print(
             f"| {each.image_size}x{each.image_size} | {each.batch_size} | "
-            f"{each.batch_size * algorithm.n_critic / a_step:,.0f} | {seen:,} | "
+            f"{each.batch_size * n_critic / a_step:,.0f} | {seen:,} | "
             f"{spent[each]:,.0f} | {spent[each] / total:.0%} |"
         )
-    rate = phase.batch_size * algorithm.n_critic / at_full
+    rate = phase.batch_size * n_critic / at_full
     print(f"| grown | | {reals / total:,.0f} | {reals:,} | {total:,.0f} | 100% |")
     print(
         f"| {phase.image_size}x{phase.image_size} from the start | {phase.batch_size} | "
@@ -83,10 +74,13 @@ def timed(name: str, count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="progan", help="a file of configs/[:preset] that grows")
-    parser.add_argument("--steps", type=int, default=10, help="timed at each resolution")
+    parser.add_argument("--steps", type=positive, default=10, help="timed at each resolution")
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}, {args.config}")
-    timed(args.config, args.steps)
+    try:
+        timed(args.config, args.steps)
+    except UserError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

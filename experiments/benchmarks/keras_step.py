@@ -20,7 +20,16 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.benchmarks.clock import OURS, Unequal, report, steps_of, summary, take_turns
+from experiments.benchmarks.clock import (
+    OURS,
+    Unequal,
+    positive,
+    report,
+    steps_of,
+    summary,
+    take_turns,
+    threads,
+)
 from experiments.benchmarks.ours import STEPS, Ours, load
 from experiments.benchmarks.torch_noise import noise_of
 from ganjax.state import GanState
@@ -78,7 +87,7 @@ class Peer:
         if adam != config.d_optimiser:
             raise ValueError("the peer has one set of Adam's fields for both players")
         options = {
-            "threads": len(os.sched_getaffinity(0)),
+            "threads": threads(),
             "dtype": dtype,
             "weights": str(path),
             "jit_compile": jit_compile,
@@ -198,8 +207,8 @@ def compare(python: str, batch_size: int, rounds: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python", required=True, help="of an environment with TensorFlow")
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--rounds", type=positive, default=8)
+    parser.add_argument("--batch_size", type=positive, default=32)
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}, batch size {args.batch_size}")
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")

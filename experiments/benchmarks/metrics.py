@@ -11,7 +11,6 @@ The contenders take turns; images per second are of the median round, ratios our
 
 import argparse
 import os
-import time
 from statistics import median
 
 import jax
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from experiments.benchmarks.clock import positive, seconds
 from experiments.benchmarks.step import set_threads
 from experiments.benchmarks.torch_efflite0 import EffLite0
 from ganjax.metrics import efflite0, features, fid, kid, prdc
@@ -34,12 +34,6 @@ def by_pillow(images):
             channel = Image.fromarray(image[..., c].astype(np.float32))
             resized[i, c] = channel.resize(size, Image.Resampling.BICUBIC)
     return (np.clip(resized, 0, 255) - 127) / 128
-
-
-def seconds(function):
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
 
 
 def of_features(batch, rounds):
@@ -93,8 +87,8 @@ def of_figures(rounds, num=1000):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch_size", type=int, default=features.BATCH["cpu"])
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--batch_size", type=positive, default=features.BATCH["cpu"])
+    parser.add_argument("--rounds", type=positive, default=12)
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}, torch {torch.__version__}")
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")

@@ -3,10 +3,8 @@
 No peer is imported here, so that a process of this alone shows ganjax's own memory.
 """
 
-import runpy
 import time
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +12,11 @@ import numpy as np
 
 import ganjax.config
 from experiments.benchmarks.clock import peak_mib
+from experiments.tools.configs import named
+from experiments.tools.design import override
+from ganjax.algorithms.base import Algorithm
 from ganjax.step import donated, init_state, make_train_step
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 # Steps after which a process' memory has been at its peak.
 STEPS = 3
 
@@ -27,16 +27,26 @@ def load(config: str, **fields) -> ganjax.config.Loaded:
     Args:
       config: a file of configs/[:preset].
       **fields: by dotted names; a group of fields is replaced as a whole.
+
+    Raises:
+      UserError: there is no such file, preset or field, or the fields do not go together.
     """
-    name, _, preset = config.partition(":")
-    raw = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](preset).to_dict()
-    for field, value in fields.items():
-        *groups, last = field.split(".")
-        group = raw
-        for each in groups:
-            group = group[each]
-        group[last] = value
+    raw = named(config).to_dict()
+    override(raw, fields, f"--config={config}")
     return ganjax.config.load(raw)
+
+
+def train_step(algorithm: Algorithm, sharding=None, **options):
+    """The train step as a run compiles it.
+
+    Args:
+      algorithm: whose.
+      sharding: as in `ganjax.step.make_train_step`.
+      **options: of `jax.jit`.
+    """
+    unroll = jax.default_backend() == "cpu"
+    step = make_train_step(algorithm, unroll=unroll, sharding=sharding)
+    return jax.jit(step, static_argnames="phase", donate_argnames=donated(), **options)
 
 
 def random_batch(config: ganjax.config.RunConfig, reals_per_step: int) -> dict[str, np.ndarray]:
@@ -68,16 +78,21 @@ class Ours:
         self.batch = random_batch(self.config, self.algorithm.reals_per_step)
         self._on_device = jax.device_put(self.batch)
         start = time.perf_counter()
-        step = make_train_step(self.algorithm, unroll=jax.default_backend() == "cpu")
-        step = jax.jit(step, static_argnames="phase", donate_argnames=donated())
-        phase = self.algorithm.phases[0]
+        step, phase = train_step(self.algorithm), self.algorithm.phases[0]
         self.compiled = step.lower(self.state, self._on_device, self.key, phase=phase).compile()
         self.compile_seconds = time.perf_counter() - start
 
     def step(self) -> dict[str, float]:
-        self.state, metrics = self.compiled(self.state, self._on_device, self.key)
-        jax.block_until_ready(self.state)
+        """One step, waited for; its metrics."""
+        metrics = self.advance(1)
         return {name: value.item() for name, value in metrics.items()}
+
+    def advance(self, count: int) -> dict[str, jax.Array]:
+        """Steps in a row, of which only the last is waited for; its metrics."""
+        for _ in range(count):
+            self.state, metrics = self.compiled(self.state, self._on_device, self.key)
+        jax.block_until_ready(self.state)
+        return metrics
 
 
 def alone(config: str, fields: dict, cache: str) -> dict[str, float]:

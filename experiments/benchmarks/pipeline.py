@@ -15,7 +15,6 @@ constant batch it takes turns, in blocks of --steps.
 import argparse
 import os
 import resource
-import runpy
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,8 @@ from statistics import median
 import jax
 import numpy as np
 
-import ganjax.config
+from experiments.benchmarks.clock import peak_mib, positive
+from experiments.benchmarks.ours import load, train_step
 from ganjax.data.base import SPLITS, Labels, Source
 from ganjax.data.pipeline import read_all, train_batches
 from ganjax.data.record_writer import write
@@ -35,12 +35,11 @@ from ganjax.data.records import FORMAT
 from ganjax.data.sources import open_source
 from ganjax.phases import Phase
 from ganjax.sharding import make_layout
-from ganjax.step import donated, init_state, make_train_step
+from ganjax.step import init_state
 
-CONFIG = Path(__file__).parents[2] / "configs" / "dcgan.py"
 # Images of the training split and pixels a side.
 SCALES = {"cifar": (50_000, 32), "celeb_a": (200_000, 64)}
-PRESETS = {"cifar": "cifar10", "celeb_a": "celeb_a"}
+CONFIGS = {"cifar": "dcgan:cifar10", "celeb_a": "dcgan:celeb_a"}
 # Different images made; the set repeats them.
 NOISE = 4_096
 
@@ -81,9 +80,7 @@ def open_scale(scale: str, config, folder: Path) -> Source:
 
 
 def measure(scale: str, args: argparse.Namespace, folder: Path) -> None:
-    raw = runpy.run_path(str(CONFIG))["get_config"](PRESETS[scale])
-    raw.batch_size = args.batch_size
-    config, module = ganjax.config.load(raw)
+    config, module = load(CONFIGS[scale], batch_size=args.batch_size)
     algorithm = module.build(config)
     reals = algorithm.reals_per_step
     layout = make_layout()
@@ -115,12 +112,7 @@ def measure(scale: str, args: argparse.Namespace, folder: Path) -> None:
 
     key = jax.random.key(0)
     state = jax.jit(partial(init_state, algorithm), out_shardings=layout.replicated)(key)
-    step = jax.jit(
-        make_train_step(algorithm, unroll=jax.default_backend() == "cpu", sharding=layout.batch),
-        static_argnames="phase",
-        donate_argnames=donated(),
-        out_shardings=layout.replicated,
-    )
+    step = train_step(algorithm, layout.batch, out_shardings=layout.replicated)
 
     def block(fed: bool) -> float:
         """Seconds a step."""
@@ -144,8 +136,7 @@ def measure(scale: str, args: argparse.Namespace, folder: Path) -> None:
         f"that over a constant batch ({min(ratios):.3f} .. {max(ratios):.3f}); the step takes "
         f"{wanted:,.0f} images/s"
     )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{scale}: {before:.0f} MiB resident before the pipeline, {peak:.0f} MiB at most")
+    print(f"{scale}: {before:.0f} MiB resident before the pipeline, {peak_mib():.0f} MiB at most")
 
 
 def resident() -> float:
@@ -157,9 +148,9 @@ def resident() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", choices=SCALES, help="one of them; by default both")
-    parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=8, help="steps of a block")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch_size", type=positive, default=32)
+    parser.add_argument("--steps", type=positive, default=8, help="steps of a block")
+    parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--folder", help="where the shards lie for a while; by default /tmp's")
     args = parser.parse_args()
     if args.scale is None:

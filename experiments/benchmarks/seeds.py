@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from statistics import median
 
+from experiments.benchmarks.clock import positive
 from ganjax.writer import read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -48,8 +49,8 @@ def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="cgan", help="a file of configs/[:preset]")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[4, 8])
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--seeds", type=positive, nargs="+", default=[4, 8])
+    parser.add_argument("--steps", type=positive, default=200)
     args = parser.parse_args()
     file, _, preset = args.config.partition(":")
     config = f"{file}.py" + (f":{preset}" if preset else "")

@@ -28,21 +28,24 @@ from experiments.benchmarks.clock import (
     OURS,
     RUN,
     Unequal,
+    positive,
     report,
     seconds,
     steps_of,
     summary,
     take_turns,
+    threads,
 )
 from experiments.benchmarks.ours import Ours, load
 from experiments.benchmarks.torch_cgan import TorchCgan
 from experiments.benchmarks.torch_dcgan import TorchDcgan
 from experiments.benchmarks.torch_noise import noise_of
-from experiments.benchmarks.torch_peer import Peer
+from experiments.benchmarks.torch_peer import Peer, require
 from experiments.benchmarks.torch_progan import TorchProgan
 from experiments.benchmarks.torch_wgan_gp import TorchWganGp
+from ganjax.errors import UserError
 
-# By loss and network; each refuses what else it does not implement.
+# By loss and network.
 PEERS = {
     ("wasserstein", "dcgan"): TorchWganGp,
     ("non_saturating", "dcgan"): TorchDcgan,
@@ -61,8 +64,20 @@ TOLERANCE = 1e-4
 
 
 def kind(config: ganjax.config.RunConfig) -> type[Peer]:
-    """PyTorch's form of a config."""
-    return PEERS[config.loss, config.discriminator.network]
+    """PyTorch's form of a config.
+
+    Raises:
+      UserError: there is none, or it lacks what the config asks for.
+    """
+    found = PEERS.get((config.loss, config.discriminator.network))
+    if found is None:
+        known = "; ".join(" with ".join(pair) for pair in PEERS)
+        raise UserError(
+            f"config.loss={config.loss!r} with config.discriminator.network="
+            f"{config.discriminator.network!r}: PyTorch has no peer for it, but for {known}"
+        )
+    require(config, found.IMPLEMENTS)
+    return found
 
 
 def peers(
@@ -115,11 +130,6 @@ def check_equal(config: str, fields: dict, only: list[str] | None = None) -> dic
     return found
 
 
-def threads() -> int:
-    """As many as XLA takes: one for each core that the process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
 def set_threads() -> None:
     """Gives PyTorch as many threads as XLA takes, and prints what both have."""
     torch.set_num_threads(threads())
@@ -149,8 +159,10 @@ def compare(
       `difference` that `check_equal` returns.
 
     Raises:
+      UserError: there is no such config, or PyTorch has no peer of it.
       Unequal: they do not compute the same.
     """
+    kind(load(config, **fields).config)  # Else refused before anything is compiled.
     set_threads()
     found = {"difference": check_equal(config, fields, only)} if checked else {}
     ours = Ours(load(config, **fields))
@@ -178,8 +190,8 @@ def assignment(text: str) -> tuple[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="wgan_gp", help="a file of configs/[:preset]")
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--batch_size", type=int, help="instead of the config's")
+    parser.add_argument("--rounds", type=positive, default=12)
+    parser.add_argument("--batch_size", type=positive, help="instead of the config's")
     parser.add_argument(
         "--set", type=assignment, nargs="+", default=[], metavar="field=value", help="dotted names"
     )
@@ -187,7 +199,10 @@ def main() -> None:
     print(f"jax {jax.__version__} on {jax.default_backend()}, torch {torch.__version__}")
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
     fields = dict(args.set) | ({"batch_size": args.batch_size} if args.batch_size else {})
-    report(compare(args.config, fields, args.rounds))
+    try:
+        report(compare(args.config, fields, args.rounds))
+    except UserError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

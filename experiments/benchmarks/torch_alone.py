@@ -2,7 +2,7 @@
 
 import torch
 
-from experiments.benchmarks.clock import peak_mib
+from experiments.benchmarks.clock import peak_mib, threads
 
 _TORCH = peak_mib()
 
@@ -24,7 +24,7 @@ def alone(config: str, fields: dict, contender: str) -> dict[str, float]:
       contender: a name of `experiments.benchmarks.step.CONTENDERS`.
     """
     loaded = load(config, **fields)
-    torch.set_num_threads(step.threads())
+    torch.set_num_threads(threads())
     options = step.CONTENDERS[loaded.config.discriminator.network][contender]
     peer = step.kind(loaded.config)(loaded.config, **options)
     batch = random_batch(loaded.config, loaded.module.build(loaded.config).reals_per_step)

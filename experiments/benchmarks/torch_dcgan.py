@@ -4,9 +4,10 @@ from experiments.benchmarks.torch_logistic import LogisticPeer
 
 
 class TorchDcgan(LogisticPeer):
-    """`configs/dcgan.py`: convolutions, alternating order."""
+    """`configs/dcgan.py` and, without its augmentation, `configs/ada.py`: convolutions."""
 
     IMPLEMENTS = LogisticPeer.IMPLEMENTS | {
         "generator.network": ("dcgan",),
         "discriminator.network": ("dcgan",),
+        "order": ("alternating", "simultaneous"),
     }

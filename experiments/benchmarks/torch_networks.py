@@ -13,6 +13,9 @@ from torch.nn import functional
 from experiments.benchmarks import torch_growing
 from ganjax.config import RunConfig
 
+# By the name in `ganjax.models.layers.OUTPUTS`.
+OUTPUTS = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
+
 
 class Network(nn.Module):
     """Layers on an input and its label: (x (N, F, ...), label (N,)) -> layers of both.
@@ -63,7 +66,7 @@ def discriminator(config: RunConfig) -> Network:
     if config.discriminator.network == "mlp":
         features *= config.image_size**2
     features += _label_features(config, "discriminator")
-    return Network(_discriminator(config.discriminator, features), config, "discriminator")
+    return Network(_discriminator(config, features), config, "discriminator")
 
 
 def _label_features(config: RunConfig, player: str) -> int:
@@ -77,17 +80,21 @@ def _label_features(config: RunConfig, player: str) -> int:
 
 def _conv_generator(config: RunConfig, features: int) -> list[nn.Module]:
     """`ganjax.models.dcgan.Generator`."""
-    layers = [nn.Unflatten(1, (features, 1, 1))]
-    for i, width in enumerate(config.generator.widths):
+    fields, layers = config.generator, [nn.Unflatten(1, (features, 1, 1))]
+    for i, width in enumerate(fields.widths):
         stride, padding = (1, 0) if i == 0 else (2, 1)
+        if i == 0 and fields.first_norm == "unit":
+            norm = UnitNorm(_batch_norm(nn.BatchNorm1d, 16 * width, config))
+        else:
+            norm = _batch_norm(nn.BatchNorm2d, width, config)
         layers += [
             nn.ConvTranspose2d(features, width, 4, stride, padding, bias=False),
-            _batch_norm(nn.BatchNorm2d, width),
-            nn.LeakyReLU(config.generator.slope, inplace=True),
+            norm,
+            nn.LeakyReLU(fields.slope, inplace=True),
         ]
         features = width
-    last = nn.ConvTranspose2d(features, config.data.channels, 4, 2, 1, bias=False)
-    return [*layers, last, nn.Tanh()]
+    last = nn.ConvTranspose2d(features, config.data.channels, 4, 2, 1, bias=fields.output_bias)
+    return [*layers, last, OUTPUTS[fields.output]()]
 
 
 def _dense_generator(config: RunConfig, features: int) -> list[nn.Module]:
@@ -96,15 +103,17 @@ def _dense_generator(config: RunConfig, features: int) -> list[nn.Module]:
     for i, width in enumerate(config.generator.widths):
         layers += [
             nn.Linear(features, width, bias=i == 0),
-            *([_batch_norm(nn.BatchNorm1d, width)] if i else []),
+            *([_batch_norm(nn.BatchNorm1d, width, config)] if i else []),
             nn.LeakyReLU(config.generator.slope, inplace=True),
         ]
         features = width
-    return [*layers, nn.Linear(features, config.image_size**2 * config.data.channels), nn.Tanh()]
+    last = nn.Linear(features, config.image_size**2 * config.data.channels)
+    return [*layers, last, OUTPUTS[config.generator.output]()]
 
 
-def _discriminator(fields, features: int) -> list[nn.Module]:
+def _discriminator(config: RunConfig, features: int) -> list[nn.Module]:
     """`Discriminator` of `ganjax.models.dcgan` or of `ganjax.models.mlp`."""
+    fields = config.discriminator
     dense, layers = fields.network == "mlp", []
     for i, width in enumerate(fields.widths):
         norm = fields.batch_norm == "all" or (fields.batch_norm == "all_but_first" and i > 0)
@@ -114,7 +123,7 @@ def _discriminator(fields, features: int) -> list[nn.Module]:
         else:
             layers.append(nn.Conv2d(features, width, 4, 2, 1, bias=not norm))
         if norm:
-            layers.append(_batch_norm(nn.BatchNorm1d if dense else nn.BatchNorm2d, width))
+            layers.append(_batch_norm(nn.BatchNorm1d if dense else nn.BatchNorm2d, width, config))
         layers.append(nn.LeakyReLU(fields.slope, inplace=True))
         layers += _dropout(rate)
         features = width
@@ -122,8 +131,24 @@ def _discriminator(fields, features: int) -> list[nn.Module]:
     return [*layers, *_dropout(fields.final_dropout), last, nn.Flatten(0)]
 
 
-def _batch_norm(kind: type, features: int) -> nn.Module:
-    return kind(features, eps=1e-5, momentum=0.1)  # Flax's momentum is 1 - 0.1.
+def _batch_norm(kind: type, features: int, config: RunConfig) -> nn.Module:
+    fields = config.batch_norm
+    norm = kind(features, eps=fields.epsilon, momentum=1 - fields.momentum)
+    if not fields.scale:
+        norm.weight = None
+    return norm
+
+
+class UnitNorm(nn.Module):
+    """A norm of each unit of images (N, C, H, W), in the order (H, W, C) of ganjax's units."""
+
+    def __init__(self, norm: nn.BatchNorm1d):
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.permute(0, 2, 3, 1)
+        return self.norm(x.flatten(1)).reshape(x.shape).permute(0, 3, 1, 2)
 
 
 def _dropout(rate: float) -> list[nn.Module]:
@@ -158,7 +183,8 @@ def load_variables(network: Network, params, vars) -> None:
         kind, weight, turned = FLAX[type(layer)]
         # Flax numbers the layers of each kind.
         name, seen[kind] = f"{kind}_{seen[kind]}", seen[kind] + 1
-        _copy(layer.weight, turned(np.asarray(params[name][weight])))
+        if layer.weight is not None:
+            _copy(layer.weight, turned(np.asarray(params[name][weight])))
         if getattr(layer, "bias", None) is not None:
             _copy(layer.bias, params[name]["bias"])
         if kind == "BatchNorm":

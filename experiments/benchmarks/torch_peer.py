@@ -16,6 +16,8 @@ from experiments.benchmarks.torch_networks import (
 )
 from experiments.benchmarks.torch_noise import Noise, draw
 from ganjax.config import RunConfig
+from ganjax.errors import UserError
+from ganjax.models.layers import VALUE_RANGES
 from ganjax.state import GanState
 
 Metrics = dict[str, torch.Tensor]
@@ -69,9 +71,9 @@ class Peer:
         "generator.batch_norm": (True,),
         "generator.spectral_norm": (False,),
         "generator.init_stddev": ANY,
-        "generator.output": ("tanh",),
-        "generator.first_norm": ("channel",),
-        "generator.output_bias": (False,),
+        "generator.output": ("tanh", "sigmoid"),
+        "generator.first_norm": ("channel", "unit"),
+        "generator.output_bias": ANY,
         "discriminator.widths": ANY,
         "discriminator.final_size": (4,),
         "discriminator.slope": ANY,
@@ -81,9 +83,9 @@ class Peer:
         "discriminator.batch_norm": ("all", "all_but_first", "none"),
         "discriminator.spectral_norm": (False,),
         "discriminator.init_stddev": ANY,
-        "batch_norm.scale": (True,),
-        "batch_norm.momentum": (0.9,),
-        "batch_norm.epsilon": (1e-5,),
+        "batch_norm.scale": ANY,
+        "batch_norm.momentum": ANY,
+        "batch_norm.epsilon": ANY,
         "augment.policy": ("none",),
         "d_halves": ("sum", "mean"),
         "d_batches": ("separate",),
@@ -135,7 +137,7 @@ class Peer:
           dtype: of the parameters and the computation.
 
         Raises:
-          ValueError: a field has a value that is not written down here.
+          UserError: a field has a value that is not written down here.
         """
         require(config, self.IMPLEMENTS)
         self.config, self.dtype = config, dtype
@@ -252,7 +254,8 @@ class Peer:
             real = real.flatten(1).to(self.dtype)
         else:
             real = real.permute(0, 3, 1, 2).to(self.dtype, memory_format=self.layout)
-        return real.mul_(2 / 255).sub_(1)
+        low, high = VALUE_RANGES[self.config.generator.output]
+        return real.mul_((high - low) / 255).add_(low)
 
     def _move_averages_of(self, *movers: nn.Module) -> None:
         # As in ganjax, a player's BatchNorm averages move in its own update alone, though
@@ -269,7 +272,7 @@ class Peer:
 
 
 def require(config: RunConfig, implemented: dict[str, tuple | None]) -> None:
-    """Raises ValueError for a field of config that is not named, or whose value is not.
+    """Raises UserError for a field of config that is not named, or whose value is not.
 
     Args:
       config: of an algorithm; the fields that every config has are free.
@@ -277,10 +280,10 @@ def require(config: RunConfig, implemented: dict[str, tuple | None]) -> None:
     """
     for name, value in _leaves(config.model_dump(exclude=set(RunConfig.model_fields))):
         if name not in implemented:
-            raise ValueError(f"config.{name}={value!r}: PyTorch's peer does not know the field")
+            raise UserError(f"config.{name}={value!r}: PyTorch's peer does not know the field")
         values = implemented[name]
         if values is not ANY and value not in values:
-            raise ValueError(f"config.{name}={value!r}: PyTorch's peer has only {values}")
+            raise UserError(f"config.{name}={value!r}: PyTorch's peer has only {values}")
 
 
 def _leaves(fields: dict[str, Any], prefix: str = ""):

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Annotated, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from ganjax import controllers
-from ganjax.augment import affine, colour, diffaugment, geometric, keras, pipeline
+from ganjax.augment import affine, blit, colour, diffaugment, geometric, keras, pipeline
 from ganjax.augment.gate import uniform
 from ganjax.config import ConfigError, Fields, Fraction, RunConfig
 from ganjax.controllers import Controller
@@ -210,6 +211,10 @@ def _leaks(fields, value_range) -> dict[str, Callable]:
     elif fields.policy == "ada" and "geometric" in fields.families:
         found["rotation"] = lambda images, key: geometric.apply(
             images, _rotations(images, key, jnp.pi)
+        )
+    elif fields.policy == "ada" and "blit" in fields.families:
+        found["rotation"] = lambda images, key: geometric.apply(
+            images, blit.quarter_turns(jax.random.randint(key, (len(images),), 1, 4))
         )
     if fields.policy == "ada" and "colour" in fields.families:
         found["colour"] = lambda images, key: colour.apply(

@@ -156,7 +156,7 @@ def bounding_box(image: np.ndarray, size: int, box: Box | None = None) -> np.nda
 
 
 def box_crop(height: int, width: int, box: Box) -> tuple[int, int, int, int]:
-    """The crop of the Keras form of adaptive discriminator augmentation (spec S8).
+    """The crop of the Keras form of adaptive discriminator augmentation.
 
     A square of 1.25 times the longer side of the box around its centre c; each axis is cut
     down by itself, to min(side, 2c, 2(extent - c)), so that the crop stays both centred and

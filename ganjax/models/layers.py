@@ -51,6 +51,11 @@ class Conv(nn.Module):
 
     def _function(self, x, kernel):
         if self.resample:
+            if self.resample not in RESAMPLED or (self.strides, self.padding) != (1, "SAME"):
+                raise ValueError(
+                    f"Conv: resample={self.resample!r}, strides={self.strides}, padding="
+                    f"{self.padding!r}: there are {', '.join(RESAMPLED)}, of stride 1 and 'SAME'"
+                )
             return RESAMPLED[self.resample](x, kernel)
         return ops.conv(x, kernel, self.strides, self.padding)
 
@@ -281,11 +286,6 @@ def scale_init(stddev: float) -> Initializer:
         return 1.0 + stddev * jax.random.normal(key, shape, dtype)
 
     return init
-
-
-def leaky_relu(slope: float) -> Callable[[jax.Array], jax.Array]:
-    """x -> max(x, slope * x); a slope of 0 is ReLU."""
-    return lambda x: nn.leaky_relu(x, slope)
 
 
 def kept(module: nn.Module, method: Callable, *arrays, **options):
