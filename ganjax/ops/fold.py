@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ganjax.ops import pieces
+from ganjax.ops.products import transposed_first
 
 # Patches of one piece. Between 2 and 8 MiB all is alike; larger falls out of the cache.
 PIECE_BYTES = 4 << 20
@@ -39,13 +40,7 @@ def kernel_grad(x, g, geometry):
     """The kernel gradient: (N, H, W, I), (N, H', W', O) -> (h, w, I, O)."""
 
     def piece(x, g):
-        return lax.dot_general(
-            _patches(x, geometry),
-            g,
-            (((0, 1, 2), (0, 1, 2)), ((), ())),
-            # Pieces are summed, which half precision should not do.
-            preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
-        )
+        return transposed_first(_patches(x, geometry), g)
 
     kernel = pieces.summed(piece, x, g, _count(geometry, *x.shape[::3]))
     h, w = geometry.window

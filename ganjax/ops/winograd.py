@@ -23,6 +23,7 @@ from jax import lax
 
 from ganjax.ops import blocks, pieces
 from ganjax.ops.geometry import Geometry
+from ganjax.ops.products import read_in_columns, transposed_first
 
 # Taps a side -> (A', B', G): outputs from products, inputs and taps into factors.
 # Lavin & Gray 2016, section 4.1, for 3 taps; for 2 it is Karatsuba's product.
@@ -42,6 +43,10 @@ MATRICES = {
 TILE = 2
 # Of the factors of one piece of the batch: so that they stay in the cache.
 PIECE_BYTES = 8 << 20
+# Of the kernel gradient's products, measured: tiles over input channels from which on the
+# factors are swapped, and input over output channels from which on the first is transposed.
+LEAST_TILES = 2
+LEAST_RATIO = 4
 
 
 def fits(geometry) -> bool:
@@ -96,18 +101,18 @@ def input_grad(g, k, geometry):
 
 def kernel_grad(x, g, geometry):
     """The kernel gradient: (N, H, W, I), (N, H', W', O) -> (h, w, I, O)."""
-    # XLA transposes the first factor of such a product. So the narrower one is the first, but
-    # for the deepest layers, whose kernels then would be what is transposed at length.
     inputs, outputs = geometry.strides[0] * geometry.strides[1] * x.shape[3], g.shape[3]
-    pixels = x.shape[0] * (geometry.out[0] // TILE) * (geometry.out[1] // TILE)
-    swapped = outputs < inputs and pixels > inputs
+    tiles = x.shape[0] * (geometry.out[0] // TILE) * (geometry.out[1] // TILE)
+    # The first factor costs more, so it is the narrower one, but for the deepest layers, whose
+    # kernels then would be what is transposed at length.
+    swapped = outputs < inputs and tiles > LEAST_TILES * inputs
+    product = read_in_columns
+    if swapped and inputs >= LEAST_RATIO * outputs:
+        product = transposed_first
 
     def piece(x, g):
         factors = _of_input(x, geometry), _of_output(g, geometry)
-        return _pairs(
-            lambda a, b: lax.dot_general(a, b, (((0, 1, 2), (0, 1, 2)), ((), ()))),
-            *(reversed(factors) if swapped else factors),
-        )
+        return _pairs(product, *(reversed(factors) if swapped else factors))
 
     total = pieces.summed(piece, _wide(x), _wide(g), _count(geometry, *x.shape[::3]))
     taps = _transformed(2, total, geometry, transpose=True)
