@@ -158,10 +158,10 @@ modules = pytest.mark.parametrize(
 @modules
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_each_lowering_matches_native(module, dtype, monkeypatch):
-    # Pieces: three images, one at a time, or two and one (`split`).
-    monkeypatch.setattr(
-        module, "PIECE" if module is split else "PIECE_BYTES", 2 if module is split else 5000
-    )
+    # Pieces: three images, one at a time, or two and one, and three outputs and one (`split`).
+    for name, size in {"PIECE": 2, "OUTPUTS": 3, "PIECE_BYTES": 5000}.items():
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, size)
     cases = TILED if module is winograd else STRIDED
     assert module is not winograd or all(winograd.fits(Geometry(*case)) for case in cases)
 
@@ -190,6 +190,17 @@ def test_each_lowering_matches_native(module, dtype, monkeypatch):
     got = run(module, dtype)
     assert {a.dtype for a in got.values()} == {jnp.dtype(dtype)}
     assert_near(got, run(native, "float32"), 1e-5 if dtype == "float32" else 3e-2)
+
+
+# Channels of which winograd's kernel gradient takes the input's factor first, the output's, and
+# the output's transposed.
+@pytest.mark.parametrize("channels", [(2, 8), (2, 3), (3, 1)], ids=str)
+def test_winograd_kernel_gradient_of_any_widths(channels):
+    geometry = Geometry((2, 2), ((1, 1), (1, 1)), (16, 16), (4, 4))
+    x, g = normal(2, 16, 16, channels[0]), normal(2, 8, 8, channels[1], seed=1)
+    with jax.default_matmul_precision("highest"):
+        got, wanted = (module.kernel_grad(x, g, geometry) for module in (winograd, native))
+    assert_near({"kernel_grad": got}, {"kernel_grad": wanted}, 1e-5)
 
 
 # (function, (H, W), (h, w), strides, padding); blocks leave the forward map to XLA.

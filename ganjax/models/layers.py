@@ -124,10 +124,11 @@ class Dense(nn.Module):
         kernel = equalised(kernel, self.gain, self.features)
         bias = self.param("bias", nn.initializers.zeros, shape[-1:]) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = x @ kernel[:width]
+        # Apart: the gradient by a label must not drag along that by all pixels.
+        kernel, rest = jnp.split(kernel, [width])
+        y = x @ kernel
         if beside is not None:
-            # Apart: the gradient by a label must not drag along that by all pixels.
-            y = y + beside.astype(y.dtype) @ kernel[width:]
+            y = y + beside.astype(y.dtype) @ rest
         return y if bias is None else y + bias.reshape(1, -1)
 
 

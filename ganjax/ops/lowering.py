@@ -12,7 +12,7 @@ gradients at half the speed of a matrix product or less, so on CPUs:
 - The strided forward map goes over patches as long as all of them nearly fit the cache; above
   that XLA's own is as fast or faster.
 - Of stride 1, XLA's own forward map and input gradient are as fast as can be. Its kernel
-  gradient is so of few images (`split`), but for RGB, which goes over patches.
+  gradient is so of few images and outputs (`split`), but for RGB, which goes over patches.
 """
 
 import contextlib
