@@ -110,15 +110,18 @@ class RunConfig(Fields):
       algorithm: a file of ganjax/algorithms, or the dotted name of a module of your own.
       seed: of everything: initialisation, data order, latents, noise.
       num_seeds: runs that are trained at once, of the seeds seed, seed + 1, ...; each is the
-        run that its seed alone makes.
+        run that its seed alone makes, but that they end together: where one of them is not
+        finite, and where evaluation.patience ends. That and evaluation.best go by their means.
       total_steps: train steps of the run.
       batch_size: reals of one update, over all devices.
       image_size: pixels a side.
       precision: what the networks compute in: "float32", "bfloat16", or "float16" with dynamic
         loss scaling (`ganjax.algorithms.loss_scaling`). Parameters, their averages, BatchNorm's
-        statistics, minibatch standard deviations, penalties and losses are float32 always.
+        statistics, minibatch standard deviations, and the norms, squares and means of penalties
+        and losses are float32 always; the gradients that are penalised are the networks' own.
       accumulate: micro-batches that a batch is taken in, for memory's sake: each player's
-        gradient is the mean of theirs. BatchNorm sees each as a batch of its own. They are of the
+        gradient is the mean of theirs. BatchNorm and DRAGAN's deviation see each as a batch of
+        its own, and spectral normalisation iterates once for each. They are of the
         same images on any number of devices.
       remat: whether the backward pass computes the insides of convolutional networks' blocks
         anew instead of keeping them: the same gradients, of less memory and more time.

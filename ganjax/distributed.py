@@ -6,6 +6,7 @@ In a run of one process these functions do nothing.
 """
 
 import contextlib
+import hashlib
 import logging
 import os
 import re
@@ -20,6 +21,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ganjax.data.base import DataError
 from ganjax.errors import UserError
 
 # --distributed -> JAX's name of the environment that it reads the processes from; None takes the
@@ -224,6 +226,28 @@ def together() -> Iterator[None]:
             raise UserError(f"process {process}: {each.decode(errors='replace')}")
 
 
+def same(facts: Mapping[str, Any]) -> None:
+    """Makes sure that all processes know the same; every process must come by.
+
+    Args:
+      facts: name -> what is to be alike, by its repr.
+
+    Raises:
+      UserError: on all of them, where one knows otherwise than process 0.
+    """
+    if jax.process_count() == 1:
+        return
+    digests = [hashlib.sha256(repr(fact).encode()).digest() for fact in facts.values()]
+    told = multihost_utils.process_allgather(np.array([[*each] for each in digests], np.uint8))
+    for process, theirs in enumerate(told):
+        for name, each, first in zip(facts, theirs, told[0], strict=True):
+            if (each != first).any():
+                raise UserError(
+                    f"process {process} has another {name} than process 0; start all with the "
+                    "same --config, the same data and one --workdir that all reach"
+                )
+
+
 @contextlib.contextmanager
 def on_primary(manager: contextlib.AbstractContextManager) -> Iterator[None]:
     """A context of process 0 alone. What it raises on entering, all raise."""
@@ -297,12 +321,15 @@ def or_leave() -> Iterator[None]:
     """Ends a process of several at once where it fails alone.
 
     Python's own end would first wait for the others, who wait for this one's part of a
-    collective. UserError and SystemExit, which all raise alike, pass.
+    collective. UserError and SystemExit, which all raise alike, pass, but for the DataError of
+    images that this process alone reads.
     """
     try:
         yield
-    except (UserError, SystemExit):
-        raise
+    except (UserError, SystemExit) as error:
+        if jax.process_count() == 1 or not isinstance(error, DataError):
+            raise
+        _leave(error)
     except BaseException as error:
         if jax.process_count() == 1:
             raise
@@ -310,14 +337,23 @@ def or_leave() -> Iterator[None]:
 
 
 def _leave(error: BaseException) -> NoReturn:
-    if isinstance(error, jax.errors.JaxRuntimeError):
-        first = str(error).strip().splitlines()[0]
+    who = f"ganjax: process {jax.process_index()} of {jax.process_count()}"
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, DataError):
+        print(f"{who}: {first}", file=sys.stderr)
+    elif not isinstance(error, jax.errors.JaxRuntimeError):
+        traceback.print_exception(error)
+    elif first.startswith("RESOURCE_EXHAUSTED"):
         print(
-            f"ganjax: process {jax.process_index()} of {jax.process_count()} lost the others "
-            f"({first}); start all again: the run goes on from its last checkpoint",
+            f"{who}: its devices' memory does not hold the run ({first}); take a smaller "
+            "config.batch_size, config.accumulate or config.remat",
             file=sys.stderr,
         )
     else:
-        traceback.print_exception(error)
+        print(
+            f"{who} lost the others ({first}); start all again: the run goes on from its last "
+            "checkpoint",
+            file=sys.stderr,
+        )
     sys.stderr.flush()
     os._exit(1)

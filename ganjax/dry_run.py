@@ -88,14 +88,15 @@ def dry_run(
       accelerator: a name in ACCELERATORS; None tells of all of them.
 
     Raises:
-      ConfigError: the config cannot be run, or the accelerator's memory does not hold it.
+      ConfigError: the config cannot be run, or the accelerator's memory does not hold it; that
+        of none, where none is named.
       UserError: there is no such accelerator, or JAX has begun with fewer devices.
     """
     if accelerator is not None and accelerator not in ACCELERATORS:
         raise UserError(f"--accelerator={accelerator}: there are {', '.join(ACCELERATORS)}")
     planned = plan(raw, devices=devices, accelerator=accelerator)
-    if accelerator is not None:
-        check_memory(planned, accelerator)
+    roomiest = max(ACCELERATORS, key=lambda name: ACCELERATORS[name].memory)
+    check_memory(planned, accelerator or roomiest)
     return report(planned, [accelerator] if accelerator else list(ACCELERATORS))
 
 
@@ -280,5 +281,7 @@ def assumptions(kind: str) -> list[str]:
         f"On paper, not measured: {UTILISATION:.0%} of the peak for {kind}, small layers reach",
         "less; collectives in a ring over all devices, none hidden behind computation, over the",
         "slow network where there are more devices than a node has; no time for data, pictures or",
-        "evaluation. An image is a real that D sees. The peaks: ganjax/accelerators.py.",
+        "evaluation. An image is a real that D sees. Memory is of one train step: what",
+        "data.on_device keeps, further batches of steps_per_dispatch, and evaluation come on top.",
+        "The peaks: ganjax/accelerators.py.",
     ]

@@ -64,8 +64,11 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
             check_batch(phase, layout, config.accumulate)
         splits = [_open(config, phase) for phase in algorithm.phases]
         params = evaluation.check(config, [held_out for _, held_out in splits])
+    fingerprint = splits[0][0].fingerprint
+    distributed.same({"config": config.model_dump(mode="json"), "set of images": fingerprint})
+    with distributed.together():
         if primary:
-            workdir.claim(folder, config, splits[0][0].fingerprint)
+            workdir.claim(folder, config, fingerprint)
 
     roots = [jax.random.key(seed) for seed in seeds]
     keys = tuple(
@@ -118,6 +121,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
         # Innermost: what is above would wait for the others on its way out.
         distributed.or_leave(),
     ):
+        distributed.same({"last checkpoint": checkpoint.latest_step(checkpoints)})
         members = ensemble.restore_or_init(
             checkpoints, partial(steps.init_state, algorithm), keys, placed
         )

@@ -1,10 +1,13 @@
 """Who the processes of a run are, by flags and by environments; and what they agree on."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
 
 from ganjax import distributed
+from ganjax.data.base import DataError
 from ganjax.distributed import JoinError, started_together
 from ganjax.errors import UserError
 from ganjax.sharding import make_layout
@@ -89,3 +92,52 @@ def test_a_process_alone_needs_no_consensus():
     values = {"x": np.arange(16.0, dtype=np.float32)}
     layout = make_layout()
     assert distributed.put(values, layout.batch)["x"].sharding == layout.batch
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (DataError("a.png: is no image"), "process 0 of 2: a.png: is no image"),
+        (
+            jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nmore"),
+            "process 0 of 2: its devices' memory does not hold the run .RESOURCE_EXHAUSTED: Out of",
+        ),
+        (
+            jax.errors.JaxRuntimeError("UNAVAILABLE: Connection reset"),
+            "process 0 of 2 lost the others .UNAVAILABLE: Connection reset.; start all again",
+        ),
+    ],
+)
+def test_who_fails_alone_leaves_at_once_and_says_why(error, line, monkeypatch, capsys):
+    class Left(BaseException):
+        pass
+
+    def leave(code):
+        raise Left(code)
+
+    monkeypatch.setattr(distributed.os, "_exit", leave)
+    with pytest.raises(type(error)), distributed.or_leave():
+        raise error  # One process alone ends as Python does.
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(Left, match="1"), distributed.or_leave():
+        raise error
+    assert re.match(f"ganjax: {line}", capsys.readouterr().err)
+    with pytest.raises(UserError), distributed.or_leave():
+        raise UserError("what all find")
+
+
+def test_all_must_know_the_same(monkeypatch):
+    distributed.same({"config": 1})  # One process.
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+
+    def gather(ours):
+        theirs = ours.copy()
+        theirs[1, 0] += 1
+        return np.stack([ours, ours, theirs])
+
+    monkeypatch.setattr(distributed.multihost_utils, "process_allgather", gather)
+    message = "^process 2 has another set of images than process 0; start all with the same"
+    with pytest.raises(UserError, match=message):
+        distributed.same({"config": 1, "set of images": "a"})
+    monkeypatch.setattr(distributed.multihost_utils, "process_allgather", lambda x: np.stack([x]))
+    distributed.same({"config": 1})

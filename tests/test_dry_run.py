@@ -80,8 +80,25 @@ def test_parameters_flops_and_memory(planned):
     assert cost.peak_bytes > cost.held_bytes
 
 
-def test_flops_of_a_product_are_two_a_multiplication(planned):
-    """And of convolutions left whole, as they are on an accelerator."""
+def test_flops_are_those_of_the_products_counted_by_hand():
+    """Of a dense GAN without dropout, whose players share one pass of the fakes through D."""
+    config = shipped("cgan")
+    config.batch_size, config.discriminator.dropout = 512, 0.0
+    (cost,) = dry_run.plan(config, devices=1).phases
+
+    def products(layers):
+        return 2 * 512 * sum(inputs * outputs for inputs, outputs in layers)
+
+    d = [(784 + 10, 512), (512, 512), (512, 512), (512, 1)]
+    g = [(100 + 10, 128), (128, 256), (256, 512), (512, 1024), (1024, 784)]
+    # Of reals and of fakes: forward, by kernels, by inputs but the first layer's; for G also by
+    # that one's.
+    expected = 6 * products(d) - 2 * products(d[:1]) + products(d)
+    expected += 3 * products(g) - products(g[:1])
+    assert 1 < cost.flops / expected < 1.03  # The rest is all that is no product.
+
+
+def test_report_is_of_an_image(planned):
     text = dry_run.report(planned, ["h100"])
     an_image = float(re.search(r"\| 16x16 \| 8 \| ([\d.e-]+) \|", text)[1])
     np.testing.assert_allclose(an_image, planned.phases[0].flops / 16 / 1e9, rtol=0.01)
@@ -191,6 +208,16 @@ def test_a_batch_that_does_not_fit_is_refused(planned):
     with pytest.raises(ConfigError, match="about 48 would fit"):
         dry_run.check_memory(planned._replace(phases=(sixteen,)), "a100-40gb")
     dry_run.check_memory(planned, "a100-40gb")
+
+
+def test_what_no_accelerator_holds_is_refused(planned, monkeypatch):
+    (cost,) = planned.phases
+    monkeypatch.setattr(dry_run, "plan", lambda *_, **__: planned)
+    assert "| h100 |" in dry_run.dry_run(None)
+    huge = planned._replace(phases=(cost._replace(peak_bytes=10**13),))
+    monkeypatch.setattr(dry_run, "plan", lambda *_, **__: huge)
+    with pytest.raises(ConfigError, match=r"config.batch_size=8 .* needs 9313.2 GiB on each"):
+        dry_run.dry_run(None)
 
 
 def test_what_is_asked_wrongly():

@@ -80,6 +80,13 @@ def test_over_devices_members_are_the_runs_alone(small, tmp_path):
     small.num_seeds = 2
     members = train(small, tmp_path / "both")
     close(members[1], alone(small, tmp_path / "one", 1), rtol=1e-2, atol=1e-3)
+    # Adam's few small steps say little of the parameters; the losses say which batches they saw.
+    both, one = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("both", "one"))
+    for row, other in zip(both, one, strict=True):
+        for name in {"d_loss", "d_grad_norm"} & other.keys():
+            off = row[f"{name}_seed_std"] / np.sqrt(2)  # Of two, each from their mean.
+            np.testing.assert_allclose(abs(row[name] - other[name]), off, 2e-2, 1e-5)
+            assert name == "d_loss" or off > 1e-3
 
 
 def outcome(config, make, layout, count=3):

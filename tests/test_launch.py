@@ -1,8 +1,10 @@
 """The launchers, as far as they go without their hardware."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -79,12 +81,57 @@ def test_flags_are_told_apart():
         slurm.parse(["--nodes=2"])
 
 
-def test_a_job_that_is_ended_from_outside_saves_and_asks_for_another():
-    train = slurm.Train(["--config=a.py"])
-    train._child = subprocess.Popen(["sleep", "60"])
-    again = train.checkpoint()
-    assert train._child.returncode == -15
+def test_a_job_that_is_ended_from_outside_saves_and_asks_for_another(monkeypatch):
+    """From a signal's handler, as submitit does, while the job waits for its child."""
+    stopped = f"trap 'exit {128 + signal.SIGTERM}' TERM; echo; while true; do sleep 0.01; done"
+    child = subprocess.Popen(["bash", "-c", stopped], stdout=subprocess.PIPE)
+    child.stdout.readline()  # It listens.
+    monkeypatch.setattr(slurm, "join_flags", lambda environment: [])
+    monkeypatch.setattr(slurm.submitit, "JobEnvironment", lambda: None)
+    monkeypatch.setattr(slurm.subprocess, "Popen", lambda command: child)
+    train, asked = slurm.Train(["--config=a.py"]), []
+
+    def hangs(*_):
+        raise TimeoutError
+
+    before = {
+        signal.SIGUSR1: signal.signal(signal.SIGUSR1, lambda *_: asked.append(train.checkpoint())),
+        signal.SIGALRM: signal.signal(signal.SIGALRM, hangs),
+    }
+    try:
+        signal.alarm(20)
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        train()  # No failure: the other tasks of the job end so too.
+    finally:
+        signal.alarm(0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        child.kill()
+        child.stdout.close()
+    (again,) = asked
     assert again.function.flags == train.flags
+    train.checkpoint()  # One that has ended.
+
+
+def test_gpus_that_each_process_would_take_are_refused():
+    with pytest.raises(SystemExit):
+        slurm.parse(["--tasks_per_node=2", "--gpus_per_node=2", "--config=a.py"])
+
+
+def test_processes_keep_to_the_gpus_that_are_theirs(tmp_path):
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "GPU $CUDA_VISIBLE_DEVICES"\n')
+    python.chmod(0o755)
+
+    def told(count, **environ):
+        command = ["bash", LAUNCH / "per_gpu.sh", count, "--config=a.py"]
+        environ = {"PATH": os.environ["PATH"], "PYTHON": str(python)} | environ
+        return subprocess.run(command, env=environ, capture_output=True, text=True)
+
+    assert sorted(told("2").stdout.split("\n")) == ["", "GPU 0", "GPU 1"]
+    theirs = told("2", CUDA_VISIBLE_DEVICES="4,6").stdout
+    assert sorted(theirs.split("\n")) == ["", "GPU 4", "GPU 6"]
+    assert told("3", CUDA_VISIBLE_DEVICES="4,6").returncode == 2
 
 
 @pytest.mark.slow

@@ -81,8 +81,12 @@ def test_the_union_of_two_processes_is_one_epoch(tmp_path):
         np.testing.assert_array_equal(part["images"], expected)
 
 
-def start(folder, count, flags=()):
-    """`count` processes of one run, as a user starts them, with a device each."""
+def start(folder, count, flags=(), own=lambda i: ()):
+    """`count` processes of one run, as a user starts them, with a device each.
+
+    Args:
+      own: the flags that a process has besides, by its number.
+    """
     port = free_port()
     environment = os.environ | {
         "JAX_NUM_CPU_DEVICES": "1",
@@ -92,7 +96,7 @@ def start(folder, count, flags=()):
         subprocess.Popen(
             [
                 *[sys.executable, "-m", "ganjax.main", f"--workdir={folder}", *TINY],
-                *[f"--config.total_steps={STEPS}", *flags],
+                *[f"--config.total_steps={STEPS}", *flags, *own(i)],
                 *[f"--coordinator=localhost:{port}", f"--num_processes={count}"],
                 f"--process_id={i}",
             ],
@@ -220,4 +224,14 @@ def test_who_is_not_joined_ends_with_one_line(tmp_path):
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert "process 1 of 2 was not joined by all others within --join_timeout=1" in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_processes_of_different_configs_are_refused(tmp_path):
+    """Not averaged: each would begin from another initialisation."""
+    outputs, codes = ends(start(tmp_path / "run", 2, own=lambda i: [f"--config.seed={i}"]))
+    assert codes == [2, 2], outputs
+    for output in outputs:
+        assert "ganjax: process 1 has another config than process 0; start all with" in output
     assert not (tmp_path / "run").exists()

@@ -16,13 +16,20 @@ fi
 count=$1
 shift
 
+# GPUs that are assigned to this job keep to it.
+IFS=, read -ra gpus <<< "${CUDA_VISIBLE_DEVICES:-$(seq -s, 0 $((count - 1)))}"
+if [[ ${#gpus[@]} -lt $count ]]; then
+  echo "per_gpu.sh: $count processes, but CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES" >&2
+  exit 2
+fi
+
 children=()
 # One suffices: its process tells the others, and a second signal would quit unsaved.
 trap 'kill -TERM "${children[0]-}" 2>/dev/null || true' TERM INT
 
 for ((i = 0; i < count; i++)); do
   # In its own process group: Ctrl-C at the terminal is for this script alone.
-  CUDA_VISIBLE_DEVICES=$i setsid "${PYTHON:-python}" -m ganjax.main "$@" \
+  CUDA_VISIBLE_DEVICES=${gpus[i]} setsid "${PYTHON:-python}" -m ganjax.main "$@" \
     --coordinator="localhost:${PORT:-7777}" --num_processes="$count" --process_id="$i" &
   children+=("$!")
 done

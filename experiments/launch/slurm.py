@@ -15,6 +15,8 @@ By hand, with a process a GPU, as JAX reads it from Slurm:
 """
 
 import argparse
+import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -61,22 +63,25 @@ class Train:
         self._child = None
 
     def __call__(self) -> None:
-        """Trains to the end; raises CalledProcessError where that fails."""
+        """Trains to the end, or until told to stop; raises CalledProcessError where that fails."""
         command = [sys.executable, "-m", "ganjax.main", *self.flags]
         command += join_flags(submitit.JobEnvironment())
         self._child = subprocess.Popen(command)
         code = self._child.wait()
-        if code:
+        # Stopped with the task that was told, which asks for another job: no failure.
+        if code not in (0, 128 + signal.SIGTERM):
             raise subprocess.CalledProcessError(code, command)
 
     def checkpoint(self) -> DelayedSubmission:
         """Called by submitit before a job is ended from outside: saves, and asks for another.
 
-        One task is told, and stops all at the same step.
+        One task is told, and stops all at the same step. From the handler of a signal, which
+        interrupts `__call__` as it waits: a second Popen.wait() would wait for the first's lock.
         """
         if self._child is not None:
-            self._child.send_signal(signal.SIGTERM)
-            self._child.wait()
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):  # It has ended.
+                os.kill(self._child.pid, signal.SIGTERM)
+                os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
         return DelayedSubmission(Train(self.flags))
 
 
@@ -103,13 +108,18 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cluster", default="slurm", choices=("slurm", "local"))
     parser.add_argument("--nodes", type=int, default=1)
-    parser.add_argument("--tasks_per_node", type=int, default=1, help="processes; more share GPUs")
+    parser.add_argument("--tasks_per_node", type=int, default=1, help="processes")
     parser.add_argument("--gpus_per_node", type=int, default=0)
     parser.add_argument("--cpus_per_task", type=int, default=8)
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--partition", default="")
     parser.add_argument("--logs", type=Path, default=Path("runs/slurm"))
     args, flags = parser.parse_known_args(argv)
+    if args.tasks_per_node > 1 and args.gpus_per_node:
+        parser.error(
+            f"--tasks_per_node={args.tasks_per_node} with --gpus_per_node: each process takes all "
+            "GPUs of its node; leave it at 1, or use srun with --distributed=slurm"
+        )
     if not any(flag.startswith("--config") for flag in flags):
         parser.error("--config is missing: name a file of configs/")
     return args, flags
