@@ -23,10 +23,13 @@ from ganjax.errors import UserError
 SYSTEMS = (
     "cgan:mnist",
     "dcgan:celeb_a",
+    "dcgan_noisy:emoji64",
     "wgan:celeb_a",
     "wgan_gp:celeb_a",
+    "cwgan_gp:celeb_a",
     "sngan:cifar10",
     "progan:celeb_a_64",
+    "ada:celeb_a",
 )
 COMPILED, MOST, LEAST_EFFICIENCY = 8, 4096, 0.5
 COUNTS = [2**i for i in range(MOST.bit_length())]
