@@ -21,8 +21,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ganjax.data.base import DataError
-from ganjax.errors import UserError
+from ganjax.errors import DataError, UserError
 
 # --distributed -> JAX's name of the environment that it reads the processes from; None takes the
 # first of TPU, Slurm, Open MPI and Kubernetes that it finds.

@@ -3,3 +3,7 @@
 
 class UserError(Exception):
     """Its message is one line that names what is wrong, its value and the mend."""
+
+
+class DataError(UserError):
+    """Data that cannot be had or used."""

@@ -10,12 +10,12 @@ import numpy as np
 
 from ganjax import evaluation
 from ganjax.config import DataConfig
-from ganjax.data.base import DataError, Source, take
+from ganjax.data.base import Source, take
 from ganjax.data.decode import SUFFIXES, decode
 from ganjax.data.fit import to_channels
 from ganjax.data.records import read_manifest
 from ganjax.data.sources import open_source
-from ganjax.errors import UserError
+from ganjax.errors import DataError, UserError
 from ganjax.trained import Trained
 
 # Names of the array of images in an .npz: ours, and others'.

@@ -12,7 +12,7 @@ from ganjax import checkpoint, ensemble, sampling, workdir
 from ganjax import step as steps
 from ganjax.config import ConfigError
 from ganjax.data import sources
-from ganjax.errors import UserError
+from ganjax.errors import DataError, UserError
 from ganjax.phases import phase_of
 from ganjax.sharding import make_layout
 
@@ -161,7 +161,7 @@ class Trained:
             return ()
         try:
             names = self.training_images().label_names
-        except sources.DataError:  # Moved away; sampling needs no data.
+        except DataError:  # Moved away; sampling needs no data.
             names = ()
         return names if len(names) == classes else tuple(str(i) for i in range(classes))
 

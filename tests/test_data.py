@@ -9,7 +9,8 @@ from PIL import Image
 
 from ganjax.config import DataConfig
 from ganjax.data import fit, pipeline, splits
-from ganjax.data.sources import DataError, open_source
+from ganjax.data.sources import open_source
+from ganjax.errors import DataError
 from ganjax.phases import Phase
 from ganjax.sharding import make_layout
 

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from ganjax import distributed
-from ganjax.data.base import DataError
 from ganjax.distributed import JoinError, started_together
-from ganjax.errors import UserError
+from ganjax.errors import DataError, UserError
 from ganjax.sharding import make_layout
 
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "1"}

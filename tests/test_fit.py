@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganjax.data.base import DataError
 from ganjax.data.fit import Box, area, bounding_box, box_crop, resize, to_channels
+from ganjax.errors import DataError
 
 RANDOM = np.random.RandomState(0)
 

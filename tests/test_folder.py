@@ -19,10 +19,10 @@ from PIL import Image, ImageOps
 
 from ganjax.config import DataConfig
 from ganjax.data import folder, pipeline, scan
-from ganjax.data.base import DataError
 from ganjax.data.decode import decode
 from ganjax.data.fit import area
 from ganjax.data.sources import open_source
+from ganjax.errors import DataError
 from ganjax.phases import Phase
 from ganjax.sharding import make_layout
 

@@ -21,9 +21,8 @@ from PIL import Image
 from ganjax import image_sets
 from ganjax.config import DataConfig
 from ganjax.data import prepare, record_writer, records
-from ganjax.data.base import DataError
 from ganjax.data.sources import open_source
-from ganjax.errors import UserError
+from ganjax.errors import DataError, UserError
 
 SPLITS = ("train", "validation")
 

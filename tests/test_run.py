@@ -19,7 +19,7 @@ from ganjax import config as configs
 from ganjax import evaluation, workdir
 from ganjax import step as steps
 from ganjax.data import sources
-from ganjax.data.sources import DataError
+from ganjax.errors import DataError
 from ganjax.keys import fold
 from ganjax.report import NonFiniteError
 from ganjax.sample import sample

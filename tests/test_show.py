@@ -10,9 +10,8 @@ from PIL import Image
 
 from ganjax import config as configs
 from ganjax.data import pipeline, show
-from ganjax.data.base import DataError
 from ganjax.data.sources import open_source
-from ganjax.errors import UserError
+from ganjax.errors import DataError, UserError
 from ganjax.phases import Phase
 from ganjax.sharding import make_layout
 

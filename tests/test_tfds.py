@@ -14,10 +14,9 @@ from tensorflow_datasets.core.utils import py_utils
 
 from ganjax.config import DataConfig
 from ganjax.data import prepare
-from ganjax.data.base import DataError
 from ganjax.data.fit import area
 from ganjax.data.sources import open_source
-from ganjax.errors import UserError
+from ganjax.errors import DataError, UserError
 
 # Images and boxes (ymin, xmin, ymax, xmax in pixels) with caltech_birds2011's features.
 EXTENT = (40, 50)

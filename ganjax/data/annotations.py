@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ganjax.data.base import DataError, Labels
+from ganjax.data.base import Labels
 from ganjax.data.fit import Box
+from ganjax.errors import DataError
 
 BOX_COLUMNS = ("ymin", "xmin", "ymax", "xmax")
 Value = str | int | float | bool

@@ -5,13 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ganjax.errors import UserError
+from ganjax.errors import DataError
 
 SPLITS = ("train", "validation")
-
-
-class DataError(UserError):
-    """Data that cannot be had or used."""
 
 
 class Labels(NamedTuple):

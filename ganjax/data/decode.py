@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from ganjax.data.base import DataError
+from ganjax.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 # Of these alone: what a file's content says counts, not its name, and Pillow's rarer plugins

@@ -5,7 +5,8 @@ from importlib import resources
 
 import numpy as np
 
-from ganjax.data.base import DataError, Labels, Source, chosen_labels
+from ganjax.data.base import Labels, Source, chosen_labels
+from ganjax.errors import DataError
 
 NAMES = ("mnist5k", "emoji64")
 

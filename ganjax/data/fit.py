@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ganjax.data.base import DataError
+from ganjax.errors import DataError
 
 # The side of a bounding box's crop over the longer side of the box (spec of the Keras form of
 # adaptive discriminator augmentation: a quarter more).

@@ -10,10 +10,11 @@ from absl import logging
 
 from ganjax.config import DataConfig
 from ganjax.data import annotations
-from ganjax.data.base import DataError, Labels, Source, chosen_labels, take
+from ganjax.data.base import Labels, Source, chosen_labels, take
 from ganjax.data.decode import decode
 from ganjax.data.fit import Box
 from ganjax.data.scan import Listing, Scan, listing, scanned
+from ganjax.errors import DataError
 
 # Folders that split a tree, as other tools name them.
 TRAIN, HELD_OUT = "train", ("validation", "val", "valid", "test")

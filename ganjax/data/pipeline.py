@@ -17,7 +17,8 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from ganjax import distributed
-from ganjax.data.base import DataError, Source
+from ganjax.data.base import Source
+from ganjax.errors import DataError
 from ganjax.phases import Phase
 
 Batch = dict[str, Any]

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from ganjax.config import DataConfig
-from ganjax.data.base import DataError, Labels, Source, chosen_labels
+from ganjax.data.base import Labels, Source, chosen_labels
 from ganjax.data.fit import area, to_channels
+from ganjax.errors import DataError
 
 MANIFEST, LABELS = "manifest.json", "labels.npz"
 FORMAT = 1

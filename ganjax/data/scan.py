@@ -14,8 +14,8 @@ import platformdirs
 from absl import logging
 from tqdm import tqdm
 
-from ganjax.data.base import DataError
 from ganjax.data.decode import SUFFIXES, TransientError, decode
+from ganjax.errors import DataError
 
 
 class Listing(NamedTuple):

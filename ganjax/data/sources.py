@@ -7,15 +7,16 @@ import numpy as np
 
 from ganjax.config import DataConfig
 from ganjax.data import splits
-from ganjax.data.base import SPLITS, DataError, Labels, Source, take
+from ganjax.data.base import SPLITS, Labels, Source, take
 from ganjax.data.embedded import NAMES, open_embedded
 from ganjax.data.fit import FITS, Box, to_channels
 from ganjax.data.fit import check as check_fit
 from ganjax.data.folder import open_folder
 from ganjax.data.records import open_records
 from ganjax.data.tfds import open_tfds
+from ganjax.errors import DataError
 
-__all__ = ["SPLITS", "DataError", "Labels", "Source", "open_source"]
+__all__ = ["SPLITS", "Labels", "Source", "open_source"]
 
 KINDS = ("embedded", "tfds", "folder", "records")
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ganjax.config import DataConfig
-from ganjax.data.base import DataError
+from ganjax.errors import DataError
 
 # Of every class, one in so many is held out where a set has no split of its own.
 HELD_OUT = 10

@@ -8,8 +8,9 @@ from operator import getitem
 
 import numpy as np
 
-from ganjax.data.base import DataError, Labels, Source
+from ganjax.data.base import Labels, Source
 from ganjax.data.fit import Box
+from ganjax.errors import DataError
 
 
 def open_tfds(name: str, split: str, feature: str, prepare: Callable) -> tuple[Source, bool]:
