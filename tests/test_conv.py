@@ -192,6 +192,15 @@ def test_each_lowering_matches_native(module, dtype, monkeypatch):
     assert_near(got, run(native, "float32"), 1e-5 if dtype == "float32" else 3e-2)
 
 
+def test_the_largest_cache_is_what_linux_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(pieces, "CACHES", tmp_path)
+    assert pieces.cache_bytes.__wrapped__() == pieces.USUAL_CACHE
+    for i, size in enumerate(("48K", "2048K", "491520K")):
+        (tmp_path / f"index{i}").mkdir()
+        (tmp_path / f"index{i}" / "size").write_text(f"{size}\n")
+    assert pieces.cache_bytes.__wrapped__() == 480 << 20
+
+
 # Channels of which winograd's kernel gradient takes the input's factor first, the output's, and
 # the output's transposed.
 @pytest.mark.parametrize("channels", [(2, 8), (2, 3), (3, 1)], ids=str)
