@@ -144,6 +144,7 @@ def get_config(preset: str = "") -> ConfigDict:
             },
             "log_every": 10,
             "sample_every": 250,
+            "sample_grid": (3, 6),
             "eval_every": 250,
             "checkpoint_every": 250,
             "keep_checkpoints": 2,

@@ -85,6 +85,7 @@ def get_config(preset: str = "") -> ConfigDict:
             },
             "log_every": 10,
             "sample_every": 500,
+            "sample_grid": (8, 8),
             "eval_every": 500,
             "checkpoint_every": 500,
             "keep_checkpoints": 2,

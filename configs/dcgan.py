@@ -83,6 +83,7 @@ def get_config(preset: str = "") -> ConfigDict:
             },
             "log_every": 1,
             "sample_every": 250,
+            "sample_grid": (8, 8),
             "eval_every": 250,
             "checkpoint_every": 250,
             "keep_checkpoints": 2,

@@ -134,6 +134,8 @@ class RunConfig(Fields):
       data: which images.
       log_every: steps between lines of metrics.
       sample_every: steps between pictures.
+      sample_grid: (rows, columns) of images in one; of a conditional model as many images at
+        most, each class as often and in columns of its own.
       eval_every: steps between evaluations on held-out data.
       checkpoint_every: steps between checkpoints.
       keep_checkpoints: how many of the latest are kept.
@@ -154,6 +156,7 @@ class RunConfig(Fields):
     data: DataConfig
     log_every: PositiveInt
     sample_every: PositiveInt
+    sample_grid: Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
     eval_every: PositiveInt
     checkpoint_every: PositiveInt
     keep_checkpoints: PositiveInt
@@ -171,6 +174,7 @@ CONTINUABLE = frozenset(
         "total_steps",
         "log_every",
         "sample_every",
+        "sample_grid",
         "eval_every",
         "checkpoint_every",
         "keep_checkpoints",

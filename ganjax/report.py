@@ -113,9 +113,11 @@ class Report:
             self._samples(step, np.asarray(jax.device_get(cells)), names, where)
 
     def _samples(self, step, cells, names, where):
+        columns = self._config.sample_grid[1]
         if names:
             cells = images.captioned(cells, above=names)
-        picture = images.grid(cells, images.columns(len(cells), len(set(names)) or 1))
+            columns = images.columns(len(cells), len(set(names)))
+        picture = images.grid(cells, columns)
         if self._writer.primary:
             (self._folder / where).mkdir(exist_ok=True)
             images.save_png(self._folder / where / f"step_{step:08d}.png", picture)

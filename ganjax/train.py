@@ -25,7 +25,6 @@ from ganjax.writer import Writer
 
 # Enough for a stable mean: a held-out split of 20,000 need not be read at every evaluation.
 EVAL_BATCHES = 16
-GRID_IMAGES = 64
 
 
 class Interrupted(SystemExit):
@@ -94,14 +93,14 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
         donate_argnames="state",
     )
     all_finite = jax.jit(_all_finite, out_shardings=layout.replicated)
-    pictured = _pictured(algorithm.num_classes)
+    pictured = _pictured(config, algorithm.num_classes)
     fixed = [
         distributed.put(
             jax.device_get(steps.sample_inputs(algorithm, root, pictured)), layout.replicated
         )
         for root in roots
     ]
-    names = _names(algorithm.num_classes, splits[0][0])
+    names = _names(pictured, algorithm.num_classes, splits[0][0])
     # Figures of different resolutions do not compare: where there are several, they say which.
     sizes = {phase: {"image_size": phase.image_size} for phase in algorithm.phases}
     if len({phase.image_size for phase in algorithm.phases}) == 1:
@@ -241,17 +240,18 @@ def _open(config: configs.RunConfig, phase: Phase) -> list[sources.Source]:
     return splits
 
 
-def _names(num_classes: int, source: sources.Source) -> list[str]:
-    """Of the classes of the samples, [] without any."""
+def _names(num: int, num_classes: int, source: sources.Source) -> list[str]:
+    """Of the classes of `num` samples, [] without any."""
     if num_classes == 1:
         return []
     names = source.label_names or [str(i) for i in range(num_classes)]
-    return [names[i % num_classes] for i in range(_pictured(num_classes))]
+    return [names[i % num_classes] for i in range(num)]
 
 
-def _pictured(num_classes: int) -> int:
+def _pictured(config: configs.RunConfig, num_classes: int) -> int:
     """Images of a grid: each class as often, where there is room for all."""
-    return GRID_IMAGES // num_classes * num_classes or GRID_IMAGES
+    rows, columns = config.sample_grid
+    return rows * columns // num_classes * num_classes or rows * columns
 
 
 def _is_due(config: configs.RunConfig, done: int) -> bool:

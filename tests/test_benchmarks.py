@@ -67,7 +67,8 @@ def test_every_row_is_a_config(name):
     row = rows.ROWS[name]
     # As the job's process gets it.
     config = ours.load(row.config, **json.loads(json.dumps(row.fields))).config
-    assert config.batch_size == row.fields.get("batch_size", 64)
+    for field in row.fields.keys() & {"batch_size", "n_critic"}:
+        assert getattr(config, field) == row.fields[field]
 
 
 def test_every_point_of_growth_is_a_config():
@@ -115,6 +116,8 @@ def test_a_process_of_ganjax_alone(tmp_path):
         jax.config.update("jax_compilation_cache_dir", before)
     assert found["compile_seconds"] > 0
     assert found["peak_mib"] > 50
+    assert found["step_seconds"] > 0
+    assert found["batch_size"] == DENSE["batch_size"]
 
 
 def test_a_job_is_a_process(capfd):
@@ -142,7 +145,8 @@ def jobs(monkeypatch):
             if function == "torch_alone.alone":
                 return {"peak_mib": 900.0}
             if function == "ours.alone":
-                return {"compile_seconds": 5.0, "peak_mib": 1200.0}
+                alone = {"compile_seconds": 5.0, "peak_mib": 1200.0}
+                return alone | {"step_seconds": 0.25, "batch_size": 32}
             found = clock.summary(
                 {"ganjax": [0.5], "torch eager": [1.0], "torch channels_last": [2.0]}
             )
@@ -173,6 +177,15 @@ def test_a_row_measures_each_side_alone(jobs):
         "torch eager": 900.0,
         "torch channels_last": 900.0,
     }
+
+
+def test_a_row_without_a_peer_is_ganjax_alone(jobs):
+    row = rows.make("SNGAN", 3, None)
+    assert {function for function, _ in jobs.ran} == {"ours.alone"}
+    assert "error" not in row
+    assert table._step("SNGAN", row) == (
+        "| SNGAN | `sngan` | 32 | 0.250 |  | 5.0, 5.0 | 1,200, 1,200 |  |"
+    )
 
 
 def test_a_row_of_keras_needs_its_python(jobs):

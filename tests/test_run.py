@@ -106,6 +106,14 @@ def test_what_a_run_leaves_behind(tiny, tmp_path, capsys):
     assert "finished at step 4" in said
 
 
+def test_a_picture_of_the_grid_that_is_asked_for(tiny, tmp_path):
+    assert shipped("ada").sample_grid == (3, 6)
+    tiny.total_steps, tiny.sample_grid = 1, (2, 3)
+    train(tiny, tmp_path)
+    with Image.open(tmp_path / "samples" / "step_00000001.png") as picture:
+        assert picture.size == (3 * 16 + 2 * 2, 2 * 16 + 2)
+
+
 def test_only_the_latest_checkpoints_are_kept(tiny, tmp_path):
     tiny.checkpoint_every, tiny.keep_checkpoints = 1, 2
     train(tiny, tmp_path)

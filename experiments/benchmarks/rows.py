@@ -25,7 +25,7 @@ class Row(NamedTuple):
     Attributes:
       config: a file of configs/[:preset].
       fields: of the config, by dotted names, instead of its own.
-      by: module of this package whose `compare` times it.
+      by: module of this package whose `compare` times it; "" where there is no peer.
       contenders: in PyTorch, whose memory is measured.
       alone: whether ganjax's memory and compile time are measured.
     """
@@ -49,6 +49,10 @@ ROWS = {
     "S7": Row("progan", FULL_SIZE | {"batch_size": 32}, contenders=CONVOLUTIONAL),
     "S8_32": Row("ada:emoji64", NO_AUGMENTATION | {"batch_size": 32}, "keras_step"),
     "S8_128": Row("ada:emoji64", NO_AUGMENTATION | {"batch_size": 128}, "keras_step"),
+    "S2": Row("dcgan_noisy", {}, ""),
+    "S4": Row("cwgan_gp", {}, ""),
+    "WGAN": Row("wgan", {}, ""),
+    "SNGAN": Row("sngan", {}, ""),
     "S1_flax": Row(S1, {"batch_size": 32}, "flax_step", alone=False),
     "S3_flax": Row("wgan_gp:celeb_a", S3, "flax_step", alone=False),
 }
@@ -87,7 +91,8 @@ def make(name: str, rounds: int, keras_python: str | None) -> dict:
             asked = {"python": keras_python, "batch_size": batch_size}
         else:
             asked = which
-        found |= job.run(f"{row.by}.compare", rounds=rounds, **asked)
+        if row.by:
+            found |= job.run(f"{row.by}.compare", rounds=rounds, **asked)
         peaks = found.setdefault("peak_mib", {})
         if row.alone:
             seconds = found["compile_seconds"] = {}
@@ -96,6 +101,9 @@ def make(name: str, rounds: int, keras_python: str | None) -> dict:
                     alone = job.run("ours.alone", **which, cache=cache)
                     peaks[f"{OURS}, {kind}"] = alone["peak_mib"]
                     seconds[kind] = alone["compile_seconds"]
+            if not row.by:
+                found["batch_size"] = alone["batch_size"]
+                found["seconds"] = {OURS: {"median": alone["step_seconds"]}}
         for contender in row.contenders:
             alone = job.run("torch_alone.alone", **which, contender=contender)
             peaks[contender] = alone["peak_mib"]
