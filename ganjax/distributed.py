@@ -160,6 +160,8 @@ def _check(explicit: dict[str, Any]) -> None:
     coordinator, count, number = explicit.values()
     if not re.fullmatch(r".+:\d+", coordinator):
         raise JoinError(f"--coordinator={coordinator}: write host:port, such as 10.0.0.1:7777")
+    if count < 1:
+        raise JoinError(f"--num_processes={count}: set 1 or more")
     if not 0 <= number < count:
         raise JoinError(
             f"--process_id={number}: of --num_processes={count} there are 0 to {count - 1}"

@@ -69,9 +69,11 @@ def features(images: jax.Array) -> jax.Array:
         shape = (n, MOST_PIXELS, MOST_PIXELS, channels)
         images = jax.image.resize(images, shape, "linear", antialias=True)
     kernel = np.random.RandomState(0).randn(SIDE, SIDE, channels, FILTERS).astype(np.float32)
+    # A growing run's first images are smaller than the window.
+    padding = "VALID" if images.shape[1] >= SIDE else "SAME"
     kernel -= kernel.mean((0, 1), keepdims=True)  # Edges; colours come apart.
     edges = jax.lax.conv_general_dilated(
-        images, kernel / SIDE, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        images, kernel / SIDE, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     parts = [jax.nn.relu(edges), jax.nn.relu(-edges), images, images**2]
     if channels == 3:

@@ -111,6 +111,12 @@ def test_resuming_keeps_p(tmp_path):
     np.testing.assert_allclose(whole.aug["p"], p, rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [4, 8, 64])
+def test_the_probe_looks_at_images_of_any_size(size):
+    found = jax.jit(leaks.features)(np.ones((2, size, size, 3), np.float32))
+    assert np.isfinite(found).all()
+
+
 def test_the_probe_finds_the_share_of_rotated_images():
     """Of emoji that it has not seen; and does not see what is not there."""
     source = sources.open_source(

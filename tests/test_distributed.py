@@ -43,6 +43,7 @@ def test_who_a_launcher_started(environ, found):
         ((None, None, 2, 0), {}, "--coordinator is missing"),
         ((None, "host", 2, 0), {}, "--coordinator=host: write host:port"),
         ((None, "h:1", 2, 2), {}, "--process_id=2: of --num_processes=2 there are 0 to 1"),
+        ((None, "h:1", 0, 0), {}, "--num_processes=0: set 1 or more"),
         (("auto", "h:1", 2, 0), {}, "--coordinator and --distributed=auto exclude each other"),
         (("mpi",), {}, "--distributed=mpi: there are auto, tpu, slurm, ompi, mpi4py, k8s, none"),
     ],

@@ -150,7 +150,7 @@ def test_mean_and_spread():
     assert mean_and_spread({"kid": np.array([2.0])}) == {"kid": 2.0}
 
 
-def test_what_members_share_is_checked(small):
+def test_what_members_share_is_checked(small, monkeypatch):
     """Of eight devices and two members each batch is shared by four."""
     check_batch(Phase(0, 1, 12, 8), make_layout(num_seeds=2))
     with pytest.raises(configs.ConfigError, match=r"config.batch_size=6: 4 devices"):
@@ -158,6 +158,16 @@ def test_what_members_share_is_checked(small):
     small.seed, small.num_seeds = 2**32 - 2, 3
     with pytest.raises(configs.ConfigError, match=r"config.num_seeds=3: the last of them"):
         ensemble.seeds(configs.load(small).config)
+    small.seed, small.num_seeds = 0, 2
+    ensemble.check(configs.load(small).config)
+    with monkeypatch.context() as two, pytest.raises(
+        configs.ConfigError, match=r"config.num_seeds=2: 2 processes train one run together"
+    ):
+        two.setattr(jax, "process_count", lambda: 2)
+        ensemble.check(configs.load(small).config)
+    small.sharding = "fully_sharded"
+    with pytest.raises(configs.ConfigError, match=r"config.num_seeds=2 with config.sharding='ful"):
+        ensemble.check(configs.load(small).config)
     small.num_seeds = 0
     with pytest.raises(configs.ConfigError, match=r"config.num_seeds=0: should be greater than 0"):
         configs.load(small)

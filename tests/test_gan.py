@@ -483,6 +483,8 @@ IMPOSSIBLE = [
         r"config.penalty.weight=10.0: .*discriminator.batch_norm='all' ties the samples",
     ),
     ({"penalty.r1": 1.0}, r"config.penalty.r1=1.0: .* ties the samples"),
+    ({"penalty.points": "dragan"}, r"config.penalty.points='dragan': it does nothing where"),
+    ({"penalty.side": "one"}, r"config.penalty.side='one': it does nothing .*; set a weight"),
     ({"penalty.interval": 4}, r"config.penalty.interval=4: there is no penalty"),
     ({"loss": "hinge", "targets.flip": 0.1}, r"config.targets.flip=0.1: the loss 'hinge' has no"),
     ({"loss": "wasserstein", "targets.smoothing": 0.1}, r"config.targets.smoothing=0.1: the loss"),

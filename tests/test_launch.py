@@ -118,6 +118,27 @@ def test_gpus_that_each_process_would_take_are_refused():
         slurm.parse(["--tasks_per_node=2", "--gpus_per_node=2", "--config=a.py"])
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--cluster=local", "--nodes=2"], "--nodes=2 with --cluster=local: there is one node"),
+        (["--hours=0"], "--hours=0.0: a job takes a minute"),
+        (["--hours=nan"], "--hours=nan: a job takes a minute"),
+        (["--tasks_per_node=0"], "--tasks_per_node: '0' is no number of 1 or more"),
+    ],
+)
+def test_jobs_that_cannot_be_are_refused_in_one_line(flags, message, capsys):
+    with pytest.raises(SystemExit):
+        slurm.parse([*flags, "--config=a.py"])
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_field_is_no_config(capsys):
+    with pytest.raises(SystemExit):
+        slurm.parse(["--config.seed=3"])
+    assert "--config is missing" in capsys.readouterr().err
+
+
 def test_processes_keep_to_the_gpus_that_are_theirs(tmp_path):
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\necho "GPU $CUDA_VISIBLE_DEVICES"\n')

@@ -103,24 +103,37 @@ def submit(args: argparse.Namespace, flags: list[str]) -> submitit.Job:
     return executor.submit(Train(flags))
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
+
+
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The launcher's flags, and those of ganjax.main."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cluster", default="slurm", choices=("slurm", "local"))
-    parser.add_argument("--nodes", type=int, default=1)
-    parser.add_argument("--tasks_per_node", type=int, default=1, help="processes")
+    parser.add_argument("--nodes", type=_positive, default=1)
+    parser.add_argument("--tasks_per_node", type=_positive, default=1, help="processes")
     parser.add_argument("--gpus_per_node", type=int, default=0)
-    parser.add_argument("--cpus_per_task", type=int, default=8)
+    parser.add_argument("--cpus_per_task", type=_positive, default=8)
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--partition", default="")
     parser.add_argument("--logs", type=Path, default=Path("runs/slurm"))
     args, flags = parser.parse_known_args(argv)
+    if not args.hours >= 1 / 60:
+        parser.error(f"--hours={args.hours}: a job takes a minute, 0.017, at least")
+    if args.cluster == "local" and args.nodes > 1:
+        parser.error(
+            f"--nodes={args.nodes} with --cluster=local: there is one node; leave it at 1, or use "
+            "--tasks_per_node"
+        )
     if args.tasks_per_node > 1 and args.gpus_per_node:
         parser.error(
             f"--tasks_per_node={args.tasks_per_node} with --gpus_per_node: each process takes all "
             "GPUs of its node; leave it at 1, or use srun with --distributed=slurm"
         )
-    if not any(flag.startswith("--config") for flag in flags):
+    if not any(flag == "--config" or flag.startswith("--config=") for flag in flags):
         parser.error("--config is missing: name a file of configs/")
     return args, flags
 

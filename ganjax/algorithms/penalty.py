@@ -107,6 +107,13 @@ def check_penalty(config: RunConfig) -> None:
                 f"config.discriminator.batch_norm={config.discriminator.batch_norm!r} ties the "
                 "samples of a batch together; set batch_norm='none' or the penalty to 0"
             )
+    for name, plain in (("points", "uniform"), ("side", "two"), ("target", 1.0)):
+        value = getattr(config.penalty, name)
+        if value != plain and not config.penalty.weight:
+            raise ConfigError(
+                f"config.penalty.{name}={value!r}: it does nothing where config.penalty.weight is "
+                f"0; set a weight, such as 10, or {name}={plain!r}"
+            )
     conditioning = config.conditioning
     if (
         config.penalty.weight
