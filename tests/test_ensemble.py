@@ -159,12 +159,12 @@ def test_what_members_share_is_checked(small, monkeypatch):
     with pytest.raises(configs.ConfigError, match=r"config.num_seeds=3: the last of them"):
         ensemble.seeds(configs.load(small).config)
     small.seed, small.num_seeds = 0, 2
-    ensemble.check(configs.load(small).config)
-    with monkeypatch.context() as two, pytest.raises(
-        configs.ConfigError, match=r"config.num_seeds=2: 2 processes train one run together"
-    ):
-        two.setattr(jax, "process_count", lambda: 2)
-        ensemble.check(configs.load(small).config)
+    two = configs.load(small).config
+    ensemble.check(two)
+    with monkeypatch.context() as patch:
+        patch.setattr(jax, "process_count", lambda: 2)
+        with pytest.raises(configs.ConfigError, match=r"config.num_seeds=2: 2 processes train one"):
+            ensemble.check(two)
     small.sharding = "fully_sharded"
     with pytest.raises(configs.ConfigError, match=r"config.num_seeds=2 with config.sharding='ful"):
         ensemble.check(configs.load(small).config)
