@@ -12,8 +12,10 @@ import os
 import re
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
@@ -48,6 +50,8 @@ SHUTDOWN = 60
 # And without a sign of life after which a process counts as lost: the others end then, where no
 # collective has told them before.
 HEARTBEAT = 30
+# Seconds until what one process has written is there for all, on a slow network.
+VISIBLE = 15
 
 
 class JoinError(UserError):
@@ -247,6 +251,39 @@ def same(facts: Mapping[str, Any]) -> None:
                     f"process {process} has another {name} than process 0; start all with the "
                     "same --config, the same data and one --workdir that all reach"
                 )
+
+
+def reached(folder: Path) -> None:
+    """Makes sure that all processes reach the folder of process 0, which has made it.
+
+    Else each saves its part of a checkpoint where the others do not look, and all wait for ever.
+
+    Args:
+      folder: the run's.
+
+    Raises:
+      UserError: on all of them, where one does not.
+    """
+    if jax.process_count() == 1:
+        return
+    token = multihost_utils.broadcast_one_to_all(np.frombuffer(os.urandom(16), np.uint8))
+    name = folder / f".reached_{bytes(token).hex()}"
+    with together():
+        if jax.process_index() == 0:
+            name.touch()
+    try:
+        with together():
+            deadline = time.monotonic() + VISIBLE
+            while not name.exists():
+                if time.monotonic() > deadline:
+                    raise UserError(
+                        f"--workdir={folder}: what process 0 has made there, process "
+                        f"{jax.process_index()} does not find; name a folder that all reach"
+                    )
+                time.sleep(0.1)
+    finally:
+        if jax.process_index() == 0:
+            name.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -68,6 +68,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
     with distributed.together():
         if primary:
             workdir.claim(folder, config, fingerprint)
+    distributed.reached(folder)
 
     roots = [jax.random.key(seed) for seed in seeds]
     keys = tuple(

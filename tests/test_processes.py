@@ -154,6 +154,17 @@ def final(folder):
 
 
 @pytest.mark.slow
+def test_folders_that_are_not_one_are_refused(tmp_path):
+    processes = start(tmp_path / "a", 2, own=lambda i: [f"--workdir={tmp_path / 'ab'[i]}"])
+    outputs, codes = ends(processes)
+    assert codes == [2, 2], outputs
+    line = r"--workdir=\S+b: what process 0 has made there, process 1 does not find; name a folder "
+    assert all(re.search(line, output.splitlines()[-1]) for output in outputs), outputs
+    assert not (tmp_path / "a" / "checkpoints").exists()
+    assert not list(tmp_path.glob("*/.reached_*"))
+
+
+@pytest.mark.slow
 def test_two_processes_one_of_them_killed_end_as_one(tmp_path):
     together, single = tmp_path / "together", tmp_path / "single"
     processes = start(together, 2)
