@@ -46,6 +46,4 @@ SWEEP = Sweep(
     baseline={"policy": "none"},
     also=("d_real_gap", "aug_p"),
 )
-PRESETS = {
-    "short": SWEEP._replace(fixed=length(2_000, evaluations=10), cells=cells("100", "400", "all"))
-}
+PRESETS = {"short": SWEEP._replace(fixed=length(2_000, evaluations=10), cells=cells(*SIZES))}

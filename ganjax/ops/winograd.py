@@ -46,9 +46,11 @@ TILE = 2
 # more costs a turn of a loop. Less than 8 is slower than what falls out of a smaller cache.
 PIECE_BYTES = max(8 << 20, pieces.cache_bytes() // 4)
 # Of the kernel gradient's products, measured: tiles over input channels from which on the
-# factors are swapped, and input over output channels from which on the first is transposed.
+# factors are swapped, and input over output channels from which on the first is transposed, if
+# a piece has few enough tiles to be written across quickly: of 2,048 that took ADA's step a sixth.
 LEAST_TILES = 2
 LEAST_RATIO = 4
+MOST_TRANSPOSED = 1024
 
 
 def fits(geometry) -> bool:
@@ -108,15 +110,16 @@ def kernel_grad(x, g, geometry):
     # The first factor costs more, so it is the narrower one, but for the deepest layers, whose
     # kernels then would be what is transposed at length.
     swapped = outputs < inputs and tiles > LEAST_TILES * inputs
+    count = _count(geometry, *x.shape[::3])
     product = read_in_columns
-    if swapped and inputs >= LEAST_RATIO * outputs:
+    if swapped and inputs >= LEAST_RATIO * outputs and tiles <= MOST_TRANSPOSED * count:
         product = transposed_first
 
     def piece(x, g):
         factors = _of_input(x, geometry), _of_output(g, geometry)
         return _pairs(product, *(reversed(factors) if swapped else factors))
 
-    total = pieces.summed(piece, _wide(x), _wide(g), _count(geometry, *x.shape[::3]))
+    total = pieces.summed(piece, _wide(x), _wide(g), count)
     taps = _transformed(2, total, geometry, transpose=True)
     kernel = jnp.stack([jnp.stack(row) for row in taps])
     if swapped:
