@@ -228,20 +228,31 @@ def load(raw: ml_collections.ConfigDict | dict) -> Loaded:
 def _line(error: dict, schema: type[Fields]) -> str:
     """One pydantic error as "config.<field>=<value>: <what is wrong and the mend>"."""
     names, parts = ["config"], [str(part) for part in error["loc"]]
-    group = schema  # The one that the last name is of.
+    group, kind = schema, ""  # The one that the last name is of, and which of several it is.
     while parts:
         names.append(parts.pop(0))
         info = getattr(schema, "model_fields", {}).get(names[-1])
         group, schema = schema, info and info.annotation
+        if info:
+            kind = ""
         if info and info.discriminator and parts:
             # Of several schemas, pydantic names the one that it took by its tag.
             tag = parts.pop(0)
+            kind = f"{info.discriminator}={tag!r}"
             schema = next(s for s in get_args(schema) if tag in _tags(s, info.discriminator))
     field = ".".join(names)
     if error["type"] == "extra_forbidden":
         known = list(group.model_fields)
         close = difflib.get_close_matches(names[-1], known, 1)
-        mend = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+        if close:
+            mend = f"did you mean {close[0]}?"
+        elif kind:
+            mend = (
+                f"with {kind} there are only {', '.join(known)}. A flag takes no field away: give "
+                f"{names[-2]} whole in a copy of the config file"
+            )
+        else:
+            mend = f"there are {', '.join(known)}"
         return f"{field}={error['input']!r}: no such field; {mend}"
     if error["type"] == "missing":
         return f"{field} is missing: the config file must set it"

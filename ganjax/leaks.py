@@ -10,7 +10,7 @@ It errs by some hundredths, and samples unlike any image, early in training, can
 transformed: what tells is a share that grows late.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -156,6 +156,18 @@ def make_measure(algorithm: Algorithm, *, key: jax.Array, sampler: Callable) -> 
     return measure
 
 
+def least_of(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """What `warnings` begins with where a run goes on: the smallest share of each name.
+
+    Args:
+      rows: of metrics, some with shares.
+    """
+    least = {}
+    for row in rows:
+        warnings(row, least)
+    return least
+
+
 def warnings(figures: dict[str, float], least: dict[str, float]) -> list[str]:
     """A line for each share that has grown; `least` is brought up to date.
 
@@ -170,6 +182,6 @@ def warnings(figures: dict[str, float], least: dict[str, float]) -> list[str]:
             if share - least[name] >= GROWTH:
                 lines.append(
                     f"{name}={share:.2f}, up from {least[name]:.2f}: the generator makes "
-                    "augmented images; a lower config.augment.controller.p_max holds it back"
+                    "augmented images; another run with a lower p, or p_max, holds it back"
                 )
     return lines

@@ -21,7 +21,7 @@ from ganjax.report import Report
 from ganjax.sharding import check_batch, gathered, make_layout, state_sharding
 from ganjax.signals import Signals
 from ganjax.state import GanState
-from ganjax.writer import Writer
+from ganjax.writer import METRICS, Writer, read_metrics
 
 # Enough for a stable mean: a held-out split of 20,000 need not be read at every evaluation.
 EVAL_BATCHES = 16
@@ -145,8 +145,11 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
         for phase, (reals, held_out) in zip(algorithm.phases, splits, strict=True):
             if done >= phase.stop:
                 continue
-            # Since this process or this phase began: each has probes of its own.
-            least_leaks = [{} for _ in seeds]
+            # Since this phase began: each has probes of its own.
+            known = [
+                row for row in read_metrics(folder / METRICS) if phase.start < row["step"] <= done
+            ]
+            least_leaks = [leaks.least_of(known) for _ in seeds]
             if 0 < done == phase.start:
                 state = runs.pack(tuple(begin(m, phase=phase) for m in runs.members(state)))
                 _settle(behind)

@@ -12,6 +12,8 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+METRICS = "metrics.jsonl"
+
 
 class Writer:
     """Writes the metrics and pictures of one run.
@@ -30,7 +32,7 @@ class Writer:
         self._bar = None
         if not primary:
             return
-        path = workdir / "metrics.jsonl"
+        path = workdir / METRICS
         _keep_until(path, step)
         self._lines = path.open("a", encoding="utf-8")
         # Events of later steps, like later lines, are void.

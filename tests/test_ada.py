@@ -167,3 +167,6 @@ def test_growing_leaks_are_warned_of():
     assert leaks.warnings({"leak_colour": 0.1}, least) == []
     (line,) = leaks.warnings({"leak_colour": 0.35}, least)
     assert line.startswith("leak_colour=0.35, up from 0.10: ")
+    # A run that goes on knows what it had.
+    rows = [{"leak_colour": 0.3}, {"d_loss": 1.0}, {"leak_colour": 0.1}, {"leak_colour": 0.35}]
+    assert leaks.least_of(rows) == {"leak_colour": 0.1}

@@ -12,6 +12,7 @@ from scipy import ndimage, signal, stats
 from ganjax.augment import affine, blit, colour, corrupt, filter, geometric, keras, wavelets
 from ganjax.augment import diffaugment as diff
 from ganjax.augment import pipeline as ada
+from ganjax.keys import fold
 from ganjax.sharding import make_layout
 
 SIZE = 16
@@ -430,3 +431,20 @@ def test_one_device_and_eight_agree(name):
     one = function(x)
     eight = function(jax.device_put(x, make_layout().batch))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), one, eight)
+
+
+def test_families_act_in_the_order_of_the_paper():
+    """Whatever order they are named in."""
+    n, size, key, whole = 6, (8, 8), jax.random.key(3), (-1.0, 1.0)
+    x = jax.random.uniform(jax.random.key(4), (n, *size, 3), minval=-1.0)
+    got = jax.jit(ada.pipeline(ada.FAMILIES[::-1], whole))(x, 1.0, key)
+    blitted, moved = (
+        each.inverse(fold(key, name), n, 1.0, size)
+        for name, each in (("blit", blit), ("geometric", geometric))
+    )
+    x = geometric.apply(x, affine.compose(blitted, moved))
+    x = colour.apply(x, colour.matrix(fold(key, "colour"), n, 1.0), whole)
+    x = filter.apply(x, filter.gains(fold(key, "filter"), n, 1.0), whole)
+    key = fold(key, "corrupt")
+    x = corrupt.cutout(corrupt.noise(x, key, 1.0, whole), key, 1.0, whole)
+    np.testing.assert_allclose(got, x, rtol=1e-4, atol=1e-4)

@@ -391,6 +391,12 @@ COMBINATIONS = [
         "generator.output": "sigmoid",
         "latent": "uniform",
     },
+    {
+        "augment": {**ADA, "controller": FIXED},
+        "loss": "wasserstein",
+        "penalty.weight": 10.0,
+        "discriminator.batch_norm": "none",
+    },
 ]
 
 

@@ -305,6 +305,10 @@ def test_interrupted_run_saves_and_goes_on(tiny, tmp_path, capsys, monkeypatch):
         ({"order": "simultaneous"}, r"config.n_critic=2: config.order='simultaneous'"),
         ({"order": "both"}, r"config.order='both': should be 'alternating' or 'simultaneous'"),
         ({"penalty.wieght": 1.0}, r"config.penalty.wieght=1.0: no such field; did you mean weight"),
+        (
+            {"augment": {"policy": "none", "translation": 0.1}},
+            r"config.augment.translation=0.1: no such field; with policy='none' there are only pol",
+        ),
         ({"zebra": 1}, r"config.zebra=1: no such field; there are algorithm, seed"),
         ({"algorithm": "gna"}, r"config.algorithm='gna': there is no module"),
         ({"algorithm": None}, r"config.algorithm=None: name a file"),
