@@ -28,6 +28,7 @@ KERAS = {
 ADA = {
     "policy": "ada",
     "families": ("blit", "geometric", "colour"),
+    "multipliers": (),
     "measure_leaks": True,
     "controller": {
         "name": "r_t",

@@ -8,7 +8,9 @@ All of MNIST, for the same 100 epochs:
     python -m ganjax.main --config=configs/cgan.py:mnist
 
 The form of the paper (maxout, dropout, gradient descent with its schedules, stopped at the best
-log-likelihood of held-out images), on MNIST or on the embedded digits:
+log-likelihood of held-out images), on MNIST or on the embedded digits. TFDS's MNIST has no
+validation split, so that the stop is chosen on its test images: a log-likelihood of these is then
+no test figure.
     python -m ganjax.main --config=configs/cgan.py:paper
     python -m ganjax.main --config=configs/cgan.py:paper --config.data.source=embedded:mnist5k
 """

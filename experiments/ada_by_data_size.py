@@ -8,8 +8,8 @@
 `configs/ada.py` on nested subsets of the embedded emoji ("all" are the 1,441 that are not held
 out), without augmentation, with a fixed probability, and with ADA: KID on the held-out images,
 and D's accuracy on training images over that on held-out ones, which grows as D learns its images
-by heart (Karras et al. 2020, arXiv:2006.06676, figure 1). The preset `short` has three sizes and
-less than half of the steps.
+by heart (Karras et al. 2020, arXiv:2006.06676, figure 1). The preset `short` has 2,000 of the
+5,000 steps.
 """
 
 from configs.ada import KERAS

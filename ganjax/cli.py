@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from ganjax import signals
+from ganjax import huge_pages, signals
 from ganjax.errors import UserError
 
 # What parsers of flags and config files raise.
@@ -30,6 +30,8 @@ def run(
 ) -> None:
     """`absl.app.run`, but what a user did wrong ends in one line and exit code 2.
 
+    The process first starts anew with huge pages (`huge_pages.restart`).
+
     Args:
       main: takes the arguments that are no flags.
       define_flags: defines the command's flags.
@@ -38,6 +40,7 @@ def run(
       commands: words of which one may be given, and comes to `main` behind its name.
       positional: whether any other words may be, and come there too.
     """
+    huge_pages.restart()
 
     def parse(argv):
         try:

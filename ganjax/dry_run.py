@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from ganjax import config as configs
-from ganjax import program, targets
+from ganjax import evaluation, program, targets
 from ganjax import step as steps
 from ganjax.accelerators import (
     ACCELERATORS,
@@ -118,6 +118,7 @@ def plan(
             f"config.num_seeds={config.num_seeds}: a dry run is of one seed; set num_seeds=1: as "
             "many on one device take as many times its FLOPs and memory"
         )
+    evaluation.check(config)
     found, compiler = targets.devices(devices, accelerator)
     layout = make_layout(found)
     for phase in algorithm.phases:
@@ -205,12 +206,17 @@ def check_memory(planned: Plan, name: str) -> None:
         batch, size = cost.phase.batch_size, cost.phase.image_size
         an_image = (cost.peak_bytes - cost.held_bytes) * planned.devices / batch
         most = math.floor(max(0, usable - cost.held_bytes) / an_image) * planned.devices
-        mend = f"about {most} would fit; " if most else "the state alone leaves no room; "
+        room = f"about {most} would fit" if most else "the state alone leaves no room"
+        mends = ["set a smaller batch", "take more devices"]
+        if planned.config.accumulate == 1:
+            mends.append("take it in parts by config.accumulate=2")
+        if planned.config.sharding == "replicated":
+            mends.append("set config.sharding='fully_sharded'")
         raise ConfigError(
             f"{cost.phase.batch_field}={batch} at {size}x{size} on {planned.devices} devices needs "
             f"{cost.peak_bytes / GIB:.1f} GiB on each, and of {name}'s "
-            f"{accelerator.memory / GIB:.1f} GiB a program gets {usable / GIB:.1f}: {mend}set a "
-            "smaller batch, take more devices, or config.sharding='fully_sharded'"
+            f"{accelerator.memory / GIB:.1f} GiB a program gets {usable / GIB:.1f}: {room}; "
+            f"{', '.join(mends[:-1])} or {mends[-1]}"
         )
 
 

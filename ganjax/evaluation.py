@@ -22,11 +22,16 @@ MOST = 50_000
 METRICS = (*figures.METRICS, figures.SWD)
 
 
-def check(config: RunConfig, held_out: Iterable[Source]) -> features.Params | None:
-    """The feature network's parameters, None where none is asked for.
+def check(config: RunConfig, held_out: Iterable[Source] = ()) -> None:
+    """Refuses what cannot be measured.
+
+    Args:
+      config: whose `evaluation`.
+      held_out: the images that are held out, for each phase; without them their number is not
+        looked at.
 
     Raises:
-      UserError: something cannot be measured, or the best is wanted by what is not.
+      ConfigError: something cannot be measured, or the best is wanted by what is not.
     """
     wanted = config.evaluation
     at = "config.evaluation"
@@ -52,10 +57,9 @@ def check(config: RunConfig, held_out: Iterable[Source]) -> features.Params | No
                 f"{at}.num_samples={wanted.num_samples}: of as many and the held-out images "
                 f"{least} can be compared; {figures.LEAST} are needed"
             )
-    of_network = _of_network(wanted.metrics)
     measured = [
         name
-        for name in figures.names(of_network, wanted.features)
+        for name in figures.names(_of_network(wanted.metrics), wanted.features)
         if figures.sign(name) is not None
     ]
     if figures.SWD in wanted.metrics:
@@ -78,7 +82,18 @@ def check(config: RunConfig, held_out: Iterable[Source]) -> features.Params | No
             f"{at}.patience={wanted.patience}: {at}.best is 'none'; name the figure that is "
             "waited for, or set patience=0"
         )
-    return features.load(wanted.features, wanted.weights or None) if of_network else None
+
+
+def load(config: RunConfig) -> features.Params | None:
+    """The feature network's parameters, None where no metric asks for it.
+
+    Raises:
+      UserError: its weights cannot be had.
+    """
+    wanted = config.evaluation
+    if not _of_network(wanted.metrics):
+        return None
+    return features.load(wanted.features, wanted.weights or None)
 
 
 def _of_network(metrics: Iterable[str]) -> list[str]:
@@ -112,7 +127,7 @@ def make_evaluate(
       config: its `evaluation` says what is measured.
       sampler: `ganjax.step.make_sampler`'s, compiled.
       sharding: of a batch.
-      params: `check`'s.
+      params: `load`'s.
     """
     wanted = config.evaluation
     num = max(wanted.log_likelihood, wanted.num_samples if wanted.metrics else 0)

@@ -49,6 +49,12 @@ def main(argv: list[str]) -> None:
     if values.workdir == "":
         raise UserError("--workdir= is empty: name a folder or leave the flag out")
     if values.dry_run:
+        for name in ("distributed", "coordinator", "num_processes", "process_id"):
+            if values[name].present:
+                raise UserError(
+                    f"--{name}={values[name].value}: --dry_run is one process; take it away, and "
+                    "say how many devices there are by --devices"
+                )
         from ganjax.dry_run import dry_run
 
         print(dry_run(values.config, devices=values.devices, accelerator=values.accelerator))

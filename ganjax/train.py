@@ -62,7 +62,8 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
         for phase in algorithm.phases:
             check_batch(phase, layout, config.accumulate)
         splits = [_open(config, phase) for phase in algorithm.phases]
-        params = evaluation.check(config, [held_out for _, held_out in splits])
+        evaluation.check(config, [held_out for _, held_out in splits])
+        params = evaluation.load(config)
     fingerprint = splits[0][0].fingerprint
     distributed.same({"config": config.model_dump(mode="json"), "set of images": fingerprint})
     with distributed.together():

@@ -139,19 +139,31 @@ def test_the_probe_finds_the_share_of_rotated_images():
 
 
 @pytest.mark.parametrize(
-    ("families", "names"),
+    ("families", "multipliers", "names"),
     [
-        (("blit",), {"rotation"}),
-        (("geometric",), {"rotation"}),
-        (("blit", "geometric", "colour"), {"rotation", "colour"}),
-        (("filter", "corrupt"), set()),
+        (("blit",), (), {"rotation"}),
+        (("blit",), (("rotate_90", 0.0),), set()),
+        (("geometric",), (), {"rotation"}),
+        (("geometric",), (("rotation", 0.0),), set()),
+        (("blit", "geometric", "colour"), (), {"rotation", "colour"}),
+        (("blit", "geometric"), (("rotation", 0.0),), {"rotation"}),
+        (("colour",), (("brightness", 0.0), ("contrast", 0.5)), {"colour"}),
+        (("filter", "corrupt"), (), set()),
     ],
 )
-def test_what_leaks_is_measured_of(families, names):
+def test_what_leaks_is_measured_of(families, multipliers, names):
     """The transforms among a policy's that can be seen; each changes every image."""
     raw = tiny_dcgan()
     raw.update(
-        {"augment": {**ADA, "families": families, "measure_leaks": True, "controller": FIXED}}
+        {
+            "augment": {
+                **ADA,
+                "families": families,
+                "multipliers": multipliers,
+                "measure_leaks": True,
+                "controller": FIXED,
+            }
+        }
     )
     found = build(raw).leaks
     assert set(found) == names

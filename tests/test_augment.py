@@ -30,7 +30,7 @@ def images(n=4, size=SIZE, value_range=(-1.0, 1.0), smooth=0.0, channels=3):
 def policies(value_range):
     return {
         "keras": keras.keras(0.125, 0.125, 0.25),
-        "ada": ada.pipeline(ada.FAMILIES, value_range),
+        "ada": ada.pipeline(tuple(ada.FAMILIES), value_range),
         "diffaugment": diff.diffaugment(tuple(diff.FAMILIES), value_range),
     }
 
@@ -433,11 +433,42 @@ def test_one_device_and_eight_agree(name):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), one, eight)
 
 
+@pytest.mark.parametrize("name", ada.TRANSFORMS)
+def test_a_multiplier_is_of_its_transform_alone(name):
+    """At 0 for all but one, images are as of that one alone; and at half of p half are changed."""
+    n, key = 400, jax.random.key(7)
+    x = np.asarray(jax.random.uniform(jax.random.key(8), (n, 8, 8, 3), minval=-1.0))
+    families = tuple(ada.FAMILIES)
+
+    def changed(multipliers, p):
+        augment = jax.jit(ada.pipeline(families, (-1.0, 1.0), multipliers))
+        return (np.asarray(augment(x, p, key)) != x).any((1, 2, 3))
+
+    others = dict.fromkeys(ada.TRANSFORMS, 0.0)
+    del others[name]
+    one = changed(others, 0.5)
+    # Of flips and of 0 to 3 quarter turns some change nothing, filtering has four draws.
+    share = {"x_flip": 1 / 2, "luma_flip": 1 / 2, "rotate_90": 3 / 4}.get(name, 1.0)
+    most = 1 - (1 - 0.5) ** 4 if name == "filter" else 0.5 * share
+    assert abs(one.mean() - most) < 0.09
+    half = changed(others | {name: 0.5}, 0.5).mean()
+    least = 1 - (1 - 0.25) ** 4 if name == "filter" else 0.25 * share
+    assert abs(half - least) < 0.09
+    # Never more than always.
+    assert (changed(others | {name: 9.0}, 0.5) == changed(others | {name: 2.0}, 0.5)).all()
+    assert not changed(dict.fromkeys(ada.TRANSFORMS, 0.0), 1.0).any()
+
+
+def test_multipliers_of_nothing():
+    with pytest.raises(ValueError, match=r"multipliers=\['hue'\]: there are x_flip, rotate_90"):
+        ada.pipeline(("blit",), (-1.0, 1.0), {"hue": 0.5})
+
+
 def test_families_act_in_the_order_of_the_paper():
     """Whatever order they are named in."""
     n, size, key, whole = 6, (8, 8), jax.random.key(3), (-1.0, 1.0)
     x = jax.random.uniform(jax.random.key(4), (n, *size, 3), minval=-1.0)
-    got = jax.jit(ada.pipeline(ada.FAMILIES[::-1], whole))(x, 1.0, key)
+    got = jax.jit(ada.pipeline(tuple(ada.FAMILIES)[::-1], whole))(x, 1.0, key)
     blitted, moved = (
         each.inverse(fold(key, name), n, 1.0, size)
         for name, each in (("blit", blit), ("geometric", geometric))

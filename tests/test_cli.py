@@ -40,6 +40,10 @@ def command(module, *arguments):
         (["--config=configs/wgan_gp.py", "--wrkdir=3"], "Did you mean: workdir"),
         (["--config=configs/wgan_gp.py", "--devices=4"], "--devices=4 is of --dry_run"),
         (["--config=configs/wgan_gp.py", "--process_id=0"], "--coordinator is missing"),
+        (
+            ["--config=configs/wgan_gp.py", "--dry_run", "--num_processes=4"],
+            "--num_processes=4: --dry_run is one process",
+        ),
         (["--config=configs/wgan_gp.py", "more"], "'more' is no flag"),
         ([], "--config is missing"),
     ],

@@ -210,6 +210,37 @@ def test_a_batch_that_does_not_fit_is_refused(planned):
     dry_run.check_memory(planned, "a100-40gb")
 
 
+@pytest.mark.parametrize(
+    ("fields", "mend"),
+    [
+        (
+            {},
+            "set a smaller batch, take more devices, take it in parts by config.accumulate=2 or "
+            "set config.sharding='fully_sharded'",
+        ),
+        (
+            {"accumulate": 2, "sharding": "fully_sharded"},
+            "set a smaller batch or take more devices",
+        ),
+    ],
+)
+def test_what_is_offered_is_not_set_yet(planned, fields, mend):
+    (cost,) = planned.phases
+    config = planned.config.model_copy(update=fields)
+    large = planned._replace(config=config, phases=(cost._replace(peak_bytes=10**13),))
+    with pytest.raises(ConfigError) as caught:
+        dry_run.check_memory(large, "a100-40gb")
+    assert str(caught.value).endswith(mend)
+
+
+def test_what_a_run_could_not_measure_is_refused():
+    config = shrink(shipped("wgan_gp"))
+    config.evaluation.best = "kid_efflite0"
+    config.evaluation.metrics = ()
+    with pytest.raises(ConfigError, match=r"config\.evaluation\.best='kid_efflite0'"):
+        dry_run.dry_run(config)
+
+
 def test_what_no_accelerator_holds_is_refused(planned, monkeypatch):
     (cost,) = planned.phases
     monkeypatch.setattr(dry_run, "plan", lambda *_, **__: planned)

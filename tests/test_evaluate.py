@@ -384,7 +384,7 @@ def test_figures_while_training(command, tmp_path):
         config,
         sampler=lambda fakes, z, label, phase: fakes,
         sharding=make_layout().batch,
-        params=evaluation.check(config, [held_out]),
+        params=evaluation.load(config),
     )
     key = jax.random.key(0)
     found = made(fakes, run.phase, reals, held_out, key)
@@ -442,7 +442,7 @@ def test_a_model_of_classes_is_asked_for_those_of_its_training_images():
         config,
         sampler=sampler,
         sharding=make_layout().batch,
-        params=evaluation.check(config, [held_out]),
+        params=evaluation.load(config),
     )
     made(None, algorithm.phases[0], reals, held_out, jax.random.key(0))
     np.testing.assert_array_equal(asked[0][:40], expected)

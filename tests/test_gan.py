@@ -284,6 +284,7 @@ KERAS = {
 ADA = {
     "policy": "ada",
     "families": ("blit", "geometric", "colour", "filter", "corrupt"),
+    "multipliers": (),
     "measure_leaks": False,
 }
 DIFFAUGMENT = {
@@ -298,6 +299,7 @@ SWITCHES = [
     {"augment": {**ADA, "controller": FIXED}},
     {"augment": {**ADA, "controller": R_T}},
     {"augment": {**ADA, "families": ("blit",), "controller": R_T}},
+    {"augment": {**ADA, "multipliers": (("hue", 0.0), ("noise", 0.5)), "controller": R_T}},
     {"augment": {**DIFFAUGMENT, "controller": FIXED}},
     {"augment": {**DIFFAUGMENT, "families": ("cutout",), "controller": FIXED}},
     {"batch_norm.scale": False},
@@ -477,6 +479,25 @@ IMPOSSIBLE = [
     (
         {"augment": {**ADA, "families": ("color",), "controller": FIXED}},
         r"config.augment.families.0='color': should be 'blit', 'geometric', 'colour'",
+    ),
+    (
+        {"augment": {**ADA, "multipliers": (("hues", 0.5),), "controller": FIXED}},
+        r"config.augment.multipliers.0.0='hues': should be 'x_flip', 'rotate_90'",
+    ),
+    (
+        {
+            "augment": {
+                **ADA,
+                "families": ("blit",),
+                "multipliers": (("hue", 0.5),),
+                "controller": FIXED,
+            }
+        },
+        r"config.augment.multipliers=.*'hue': families=\('blit',\) have none; each of x_flip, ro",
+    ),
+    (
+        {"augment": {**ADA, "multipliers": (("hue", 0.5), ("hue", 1.0)), "controller": FIXED}},
+        r"config.augment.multipliers=.*: 'hue': it stands twice",
     ),
     ({"augment": {**ADA, "controller": {"name": "fxd"}}}, r"config.augment.controller.name='fxd'"),
     ({"augment": {**KERAS, "controller": FIXED, "zom": 1}}, r"config.augment.zom=1: no such field"),

@@ -254,6 +254,7 @@ def test_augmented(small):
     small.augment = {
         "policy": "ada",
         "families": ("blit",),
+        "multipliers": (),
         "measure_leaks": False,
         "controller": {
             "name": "r_t",

@@ -124,6 +124,7 @@ def test_gpus_that_each_process_would_take_are_refused():
         (["--cluster=local", "--nodes=2"], "--nodes=2 with --cluster=local: there is one node"),
         (["--hours=0"], "--hours=0.0: a job takes a minute"),
         (["--hours=nan"], "--hours=nan: a job takes a minute"),
+        (["--gpus_per_node=-1"], "--gpus_per_node=-1: 0 is none"),
         (["--tasks_per_node=0"], "--tasks_per_node: '0' is no number of 1 or more"),
     ],
 )
@@ -156,15 +157,18 @@ def test_processes_keep_to_the_gpus_that_are_theirs(tmp_path):
 
 
 @pytest.mark.slow
-def test_submitit_really_runs_a_job(tmp_path):
-    """Through its local executor."""
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_submitit_really_runs_a_job(tasks, tmp_path, monkeypatch):
+    """Through its local executor: of one task, and of two that join."""
     from test_processes import TINY
 
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
     flags = [f"--workdir={tmp_path / 'run'}", *TINY, "--config.total_steps=1"]
-    options = ["--cluster=local", f"--logs={tmp_path / 'logs'}"]
+    options = ["--cluster=local", f"--logs={tmp_path / 'logs'}", f"--tasks_per_node={tasks}"]
     job = slurm.submit(*slurm.parse([*options, *flags]))
-    assert job.result() is None
+    assert job.results() == [None] * tasks
     assert "finished at step 1" in job.stdout()
+    assert f", {tasks} x cpu, " in job.stdout()
     assert (tmp_path / "run" / "checkpoints" / "1").is_dir()
 
 
@@ -179,6 +183,7 @@ def test_a_run_that_fails_fails_its_launcher(monkeypatch, capsys, tmp_path):
         exception=lambda: RuntimeError(),
     )
     monkeypatch.setattr(slurm, "submit", lambda *_: job)
+    monkeypatch.setattr(slurm, "check", lambda flags: None)
     monkeypatch.setattr(sys, "argv", ["slurm", "--cluster=local", "--config=a.py"])
     with pytest.raises(SystemExit) as caught:
         slurm.main()
@@ -211,9 +216,34 @@ def refusing(tmp_path, monkeypatch):
 
 
 def test_what_slurm_refuses_is_said_in_one_line(refusing, monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["slurm", f"--logs={tmp_path}", "--config=a.py"])
+    config = f"--config={ROOT / 'configs' / 'wgan_gp.py'}"
+    monkeypatch.setattr(sys, "argv", ["slurm", f"--logs={tmp_path}", config])
     with pytest.raises(SystemExit, match=r"^Slurm refused the job: .*: invalid partition$"):
         slurm.main()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--config=configs/nope.py"], "--config=configs/nope.py: there is no such file"),
+        (["--config=configs/wgan_gp.py", "--config.n_critic=0"], "config.n_critic=0: should be"),
+        (["--config=configs/wgan_gp.py", "--hosts=2"], "Unknown command line flag 'hosts'"),
+        (
+            ["--config=configs/wgan_gp.py", "--config.evaluation.best=fid"],
+            "config.evaluation.best='fid'",
+        ),
+    ],
+)
+def test_a_run_that_would_not_begin_is_not_queued(flags, message, monkeypatch, capfd):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(slurm, "submit", lambda *_: pytest.fail("it is queued"))
+    monkeypatch.setattr(sys, "argv", ["slurm", "--cluster=local", *flags])
+    with pytest.raises(SystemExit) as caught:
+        slurm.main()
+    assert caught.value.code == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("ganjax: ")
+    assert message in line
 
 
 def test_what_slurm_refuses_of_a_sweep_too(refusing, tmp_path):

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import shipped
 from flax import linen as nn
 
+from ganjax import config as configs
 from ganjax.models import dcgan, layers, maxout, mlp, resnet
 
 
@@ -289,3 +291,49 @@ def test_resizing_layers():
     x = np.arange(16.0).reshape(1, 4, 4, 1)
     np.testing.assert_array_equal(layers.mean_pool(jnp.asarray(layers.repeat(x))), x)
     np.testing.assert_array_equal(layers.mean_pool(x)[0, :, :, 0], [[2.5, 4.5], [10.5, 12.5]])
+
+
+# Kernels of S1 from and to 64x64 (F = 64), without G's first and D's first and last layers.
+INNER = 16 * (512 * 256 + 256 * 128 + 128 * 64)
+# Scale and bias of each BatchNorm, or a bias of each convolution without one.
+G_NORMS, D_NORMS, D_BIASES = 2 * (512 + 256 + 128 + 64), 2 * (128 + 256 + 512), 128 + 256 + 512
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "g", "d"),
+    [
+        # S1: no BatchNorm in D's first layer, which has a bias then, as has its logit.
+        (
+            "dcgan",
+            "celeb_a",
+            16 * (100 * 512 + 64 * 3) + INNER + G_NORMS,
+            16 * (3 * 64 + 512) + INNER + 64 + D_NORMS + 1,
+        ),
+        # S2: the same in grey.
+        (
+            "dcgan_noisy",
+            "folder",
+            16 * (100 * 512 + 64 * 1) + INNER + G_NORMS,
+            16 * (1 * 64 + 512) + INNER + 64 + D_NORMS + 1,
+        ),
+        # S3: no BatchNorm in the critic; the tutorial's z of 128 numbers.
+        (
+            "wgan_gp",
+            "celeb_a",
+            16 * (128 * 512 + 64 * 3) + INNER + G_NORMS,
+            16 * (3 * 64 + 512) + INNER + 64 + D_BIASES + 1,
+        ),
+        # S4: G takes 32 + 2 numbers, the critic 3 + 2 channels.
+        (
+            "cwgan_gp",
+            "celeb_a",
+            16 * (34 * 512 + 64 * 3) + INNER + G_NORMS,
+            16 * (5 * 64 + 512) + INNER + 64 + D_BIASES + 1,
+        ),
+    ],
+)
+def test_counts_of_whole_configs(name, preset, g, d):
+    """Of the parameters of both players, from their specified layers."""
+    loaded, module = configs.load(shipped(name, preset))
+    (g_params, _), (d_params, _) = jax.eval_shape(module.build(loaded).init, jax.random.key(0))
+    assert (count(g_params), count(d_params)) == (g, d)

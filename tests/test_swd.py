@@ -153,7 +153,7 @@ def test_while_training():
         config,
         sampler=lambda fakes, z, label, phase: fakes[: len(z)],
         sharding=make_layout().batch,
-        params=evaluation.check(config, [Source(20, None, ())]),
+        params=evaluation.load(config),
     )
     key = jax.random.key(0)
     train, held_out, fakes = (pictures(20, 16, 1, seed) for seed in range(3))

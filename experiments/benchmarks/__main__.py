@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 
 from experiments.benchmarks import clock, rows, table
+from ganjax import huge_pages
 
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "numpy")
 
@@ -95,4 +96,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    huge_pages.restart()
     main()

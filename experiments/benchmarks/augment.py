@@ -15,6 +15,7 @@ import jax
 import ganjax.config
 from experiments.benchmarks import ours
 from experiments.benchmarks.clock import positive, steps_of, take_turns
+from ganjax import huge_pages
 
 FIXED = {"name": "fixed", "p": 0.5}
 POLICIES = {
@@ -23,10 +24,12 @@ POLICIES = {
     "ada, blit + geometric + colour": {
         "policy": "ada",
         "families": ("blit", "geometric", "colour"),
+        "multipliers": (),
     },
     "ada, all families": {
         "policy": "ada",
         "families": ("blit", "geometric", "colour", "filter", "corrupt"),
+        "multipliers": (),
     },
     "diffaugment": {"policy": "diffaugment", "families": ("colour", "translation", "cutout")},
 }
@@ -59,4 +62,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    huge_pages.restart()
     main()

@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 from experiments.benchmarks.clock import positive, threads
+from ganjax import huge_pages
 from ganjax.ops import blocks, fold, lowering, native, split, winograd
 from ganjax.ops.geometry import Geometry
 
@@ -216,4 +217,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    huge_pages.restart()
     main()

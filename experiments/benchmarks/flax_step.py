@@ -26,6 +26,7 @@ from experiments.benchmarks.clock import (
     take_turns,
 )
 from experiments.benchmarks.ours import Ours, load
+from ganjax import huge_pages
 from ganjax.errors import UserError
 from ganjax.models import layers
 from ganjax.ops import conv as ops
@@ -154,4 +155,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    huge_pages.restart()
     main()

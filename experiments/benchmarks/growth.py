@@ -17,6 +17,7 @@ import numpy as np
 
 from experiments.benchmarks.clock import positive
 from experiments.benchmarks.ours import load, train_step
+from ganjax import huge_pages
 from ganjax.config import Loaded
 from ganjax.dry_run import batch_shapes
 from ganjax.errors import UserError
@@ -84,4 +85,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    huge_pages.restart()
     main()

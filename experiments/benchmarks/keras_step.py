@@ -32,6 +32,7 @@ from experiments.benchmarks.clock import (
 )
 from experiments.benchmarks.ours import STEPS, Ours, load
 from experiments.benchmarks.torch_noise import noise_of
+from ganjax import huge_pages
 from ganjax.state import GanState
 
 HERE = Path(__file__).parent
@@ -216,4 +217,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    huge_pages.restart()
     main()

@@ -19,6 +19,7 @@ import jax
 from experiments.benchmarks.clock import positive, seconds
 from experiments.benchmarks.ours import Ours, load
 from experiments.tools.configs import named
+from ganjax import huge_pages
 from ganjax.train import train
 
 CONFIG = "wgan_gp"
@@ -59,4 +60,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    huge_pages.restart()
     main()

@@ -21,6 +21,7 @@ from PIL import Image
 from experiments.benchmarks.clock import positive, seconds
 from experiments.benchmarks.step import set_threads
 from experiments.benchmarks.torch_efflite0 import EffLite0
+from ganjax import huge_pages
 from ganjax.metrics import efflite0, features, fid, kid, prdc
 
 SIDE = 64
@@ -104,4 +105,5 @@ def main():
 
 
 if __name__ == "__main__":
+    huge_pages.restart()
     main()

@@ -28,6 +28,7 @@ import numpy as np
 
 from experiments.benchmarks.clock import peak_mib, positive
 from experiments.benchmarks.ours import load, train_step
+from ganjax import huge_pages
 from ganjax.data.base import SPLITS, Labels, Source
 from ganjax.data.pipeline import read_all, train_batches
 from ganjax.data.record_writer import write
@@ -169,4 +170,5 @@ def scale_line(scale: str) -> str:
 
 
 if __name__ == "__main__":
+    huge_pages.restart()
     main()

@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 
 from experiments.benchmarks.clock import positive
+from ganjax import huge_pages
 from ganjax.writer import read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -76,4 +77,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    huge_pages.restart()
     main()

@@ -43,6 +43,7 @@ from experiments.benchmarks.torch_noise import noise_of
 from experiments.benchmarks.torch_peer import Peer, require
 from experiments.benchmarks.torch_progan import TorchProgan
 from experiments.benchmarks.torch_wgan_gp import TorchWganGp
+from ganjax import huge_pages
 from ganjax.errors import UserError
 
 # By loss and network.
@@ -206,4 +207,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    huge_pages.restart()
     main()

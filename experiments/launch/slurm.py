@@ -4,9 +4,10 @@
     python -m experiments.launch.slurm --nodes=2 --gpus_per_node=8 --hours=24 --partition=gpu \\
         --config=configs/wgan_gp.py:celeb_a --workdir=/shared/runs/wgan_gp_celeb_a
 
-What is no flag of the launcher is one of ganjax.main. The job's outputs come to --logs. Shortly
-before its time is over, or when it is preempted, the job saves and puts itself back into the
-queue. `--cluster=local` runs the same here, without Slurm.
+What is no flag of the launcher is one of ganjax.main, looked at before the job is queued
+(check.py). The job's outputs come to --logs. Shortly before its time is over, or when it is
+preempted, the job saves and puts itself back into the queue. `--cluster=local` runs the same
+here, without Slurm.
 
 By hand, with a process a GPU, as JAX reads it from Slurm:
 
@@ -111,7 +112,8 @@ def _positive(text: str) -> int:
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The launcher's flags, and those of ganjax.main."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    # What is no flag of its own must not be taken for the beginning of one.
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--cluster", default="slurm", choices=("slurm", "local"))
     parser.add_argument("--nodes", type=_positive, default=1)
     parser.add_argument("--tasks_per_node", type=_positive, default=1, help="processes")
@@ -133,15 +135,25 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
             f"--tasks_per_node={args.tasks_per_node} with --gpus_per_node: each process takes all "
             "GPUs of its node; leave it at 1, or use srun with --distributed=slurm"
         )
+    if args.gpus_per_node < 0:
+        parser.error(f"--gpus_per_node={args.gpus_per_node}: 0 is none")
     if not any(flag == "--config" or flag.startswith("--config=") for flag in flags):
         parser.error("--config is missing: name a file of configs/")
     return args, flags
+
+
+def check(flags: list[str]) -> None:
+    """Exits where ganjax.main would not begin; it has said why."""
+    command = [sys.executable, "-m", "experiments.launch.check", *flags]
+    if code := subprocess.run(command).returncode:
+        sys.exit(code)
 
 
 def main() -> None:
     args, flags = parse(sys.argv[1:])
     if args.cluster == "slurm" and shutil.which("sbatch") is None:
         sys.exit("there is no sbatch here: run it on a login node, or add --cluster=local")
+    check(flags)
     try:
         job = submit(args, flags)
     except FailedJobError as error:

@@ -18,6 +18,14 @@ from ganjax.losses import LOSSES
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
+# By family of `ganjax.augment.pipeline`, the transforms by which samples show a leak.
+SHOWN = {
+    "blit": ("rotate_90",),
+    "geometric": ("rotation",),
+    "colour": pipeline.FAMILIES["colour"],
+}
+
+
 class FixedP(Fields):
     """The probability of augmentation stays `p`."""
 
@@ -92,15 +100,25 @@ class KerasAugment(_Augment):
     zoom: Fraction
 
 
+Multiplier = Annotated[
+    tuple[Literal[pipeline.TRANSFORMS], Annotated[float, Field(ge=0)]], Field(strict=False)
+]
+
+
 class AdaAugment(_Augment):
     """See `ganjax.augment.pipeline`.
 
     Attributes:
       families: "blit", "geometric", "colour", "filter", "corrupt".
+      multipliers: of the probability of single transforms, as pairs: (("hue", 0.5), ...); those
+        that are not named have 1.
     """
 
     policy: Literal["ada"]
-    families: Annotated[tuple[Literal[pipeline.FAMILIES], ...], Field(min_length=1, strict=False)]
+    families: Annotated[
+        tuple[Literal[tuple(pipeline.FAMILIES)], ...], Field(min_length=1, strict=False)
+    ]
+    multipliers: Annotated[tuple[Multiplier, ...], Field(strict=False)]
 
 
 class DiffAugment(_Augment):
@@ -153,7 +171,7 @@ def augmentation(config: RunConfig, value_range: tuple[float, float]) -> Augment
     if fields.policy == "keras":
         function = keras.keras(fields.translation, fields.rotation, fields.zoom)
     elif fields.policy == "ada":
-        function = pipeline.pipeline(fields.families, value_range)
+        function = pipeline.pipeline(fields.families, value_range, dict(fields.multipliers))
     else:
         function = diffaugment.diffaugment(fields.families, value_range)
 
@@ -203,22 +221,29 @@ def _controller(fields, batch_size: int) -> Controller:
 
 def _leaks(fields, value_range) -> dict[str, Callable]:
     """The rotation and the colours of a policy, each alone and always."""
-    found = {}
+    found, multipliers = {}, dict(getattr(fields, "multipliers", ()))
+
+    def happens(family: str) -> bool:
+        """Whether it is among the policy's, and one of the transforms that show is too."""
+        shown = SHOWN[family]
+        return family in fields.families and any(multipliers.get(name, 1.0) for name in shown)
+
     if fields.policy == "keras" and fields.rotation:
         found["rotation"] = lambda images, key: affine.resample(
             images, _rotations(images, key, 2 * jnp.pi * fields.rotation)
         )
-    elif fields.policy == "ada" and "geometric" in fields.families:
+    elif fields.policy == "ada" and happens("geometric"):
         found["rotation"] = lambda images, key: geometric.apply(
             images, _rotations(images, key, jnp.pi)
         )
-    elif fields.policy == "ada" and "blit" in fields.families:
+    elif fields.policy == "ada" and happens("blit"):
         found["rotation"] = lambda images, key: geometric.apply(
             images, blit.quarter_turns(jax.random.randint(key, (len(images),), 1, 4))
         )
-    if fields.policy == "ada" and "colour" in fields.families:
+    if fields.policy == "ada" and happens("colour"):
+        always = {name: float(multipliers.get(name, 1.0) > 0) for name in SHOWN["colour"]}
         found["colour"] = lambda images, key: colour.apply(
-            images, colour.matrix(key, len(images), 1.0), value_range
+            images, colour.matrix(key, len(images), always), value_range
         )
     elif fields.policy == "diffaugment" and "colour" in fields.families:
         found["colour"] = lambda images, key: diffaugment.colour(images, 1.0, key, value_range)
@@ -230,6 +255,8 @@ def _rotations(images, key, most: float):
 
 
 def _check(config: RunConfig) -> None:
+    if config.augment.policy == "ada":
+        _check_multipliers(config.augment)
     controller = config.augment.controller
     if controller.name == "fixed":
         return
@@ -243,3 +270,15 @@ def _check(config: RunConfig) -> None:
             f"config.augment.controller.p={controller.p}: it is above p_max={controller.p_max}; "
             "set it lower, or p_max higher"
         )
+
+
+def _check_multipliers(fields: AdaAugment) -> None:
+    named = [name for name, _ in fields.multipliers]
+    ours = [name for family in fields.families for name in pipeline.FAMILIES[family]]
+    for name in named:
+        if named.count(name) > 1 or name not in ours:
+            wrong = "it stands twice" if name in ours else f"families={fields.families} have none"
+            raise ConfigError(
+                f"config.augment.multipliers={fields.multipliers}: {name!r}: {wrong}; each of "
+                f"{', '.join(ours)} can have one"
+            )

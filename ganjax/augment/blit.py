@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from ganjax.augment import affine
-from ganjax.augment.gate import gated, uniform
+from ganjax.augment.gate import Probabilities, gated, of, uniform
 from ganjax.keys import fold
 
 # Of the image's size.
 TRANSLATION = 0.125
+TRANSFORMS = ("x_flip", "rotate_90", "integer_translation")
 
 
-def inverse(key: jax.Array, n: int, p: jax.Array | float, size: tuple[int, int]) -> jax.Array:
+def inverse(key: jax.Array, n: int, p: Probabilities, size: tuple[int, int]) -> jax.Array:
     """x-flip, rotation by quarter turns, integer translation, in turn -> (n, 3, 3), inverted.
 
     Each of each sample with probability p, the flip being one in half of those and the turns
@@ -23,7 +24,7 @@ def inverse(key: jax.Array, n: int, p: jax.Array | float, size: tuple[int, int])
     Args:
       key: of this family.
       n: samples.
-      p: probability of each transform.
+      p: probability of each of TRANSFORMS.
       size: (height, width) of the image.
     """
     height, width = size
@@ -31,12 +32,12 @@ def inverse(key: jax.Array, n: int, p: jax.Array | float, size: tuple[int, int])
         fold(key, name) for name in ("x_flip", "rotate_90", "translate")
     )
     flips = jax.random.randint(fold(flip_key, "value"), (n,), 0, 2).astype(jnp.float32)
-    flips = gated(flip_key, p, flips, 0.0)
+    flips = gated(flip_key, of(p, "x_flip"), flips, 0.0)
     turns = jax.random.randint(fold(turn_key, "value"), (n,), 0, 4)
-    turns = gated(turn_key, p, turns, 0)
+    turns = gated(turn_key, of(p, "rotate_90"), turns, 0)
     x = jnp.round(width * uniform(fold(shift_key, "x"), n, -TRANSLATION, TRANSLATION))
     y = jnp.round(height * uniform(fold(shift_key, "y"), n, -TRANSLATION, TRANSLATION))
-    shift = gated(shift_key, p, jnp.stack([x, y], -1), [0, 0])
+    shift = gated(shift_key, of(p, "integer_translation"), jnp.stack([x, y], -1), [0, 0])
     return affine.compose(
         affine.scale(1 - 2 * flips, jnp.ones(n)),
         quarter_turns(turns),

@@ -9,11 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganjax.augment.affine import compose
-from ganjax.augment.gate import differs, gated, lognormal, only_where, uniform
+from ganjax.augment.gate import (
+    Probabilities,
+    differs,
+    gated,
+    lognormal,
+    of,
+    only_where,
+    uniform,
+)
 from ganjax.keys import fold
 
 # Standard deviations: of a shift, and of log2 of factors.
 BRIGHTNESS, CONTRAST, SATURATION = 0.2, 0.5, 1.0
+TRANSFORMS = ("brightness", "contrast", "luma_flip", "hue", "saturation")
 # The axis of greys, and the projection onto it.
 LUMA = np.array([1.0, 1.0, 1.0, 0.0], np.float32) / np.float32(3**0.5)
 ONTO_LUMA = np.outer(LUMA, LUMA)
@@ -23,7 +32,7 @@ AROUND_LUMA = np.zeros((4, 4), np.float32)
 AROUND_LUMA[:3, :3] = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 3**0.5
 
 
-def matrix(key: jax.Array, n: int, p: jax.Array | float) -> jax.Array:
+def matrix(key: jax.Array, n: int, p: Probabilities) -> jax.Array:
     """Brightness, contrast, luma flip, hue, saturation, in turn -> (n, 4, 4).
 
     Each of each sample with probability p, the luma flip being one in half of those.
@@ -34,12 +43,15 @@ def matrix(key: jax.Array, n: int, p: jax.Array | float) -> jax.Array:
     draws = {name: fold(one, "value") for name, one in keys.items()}
     shift = BRIGHTNESS * jax.random.normal(draws["brightness"], (n,), jnp.float32)
     flips = jax.random.randint(draws["luma_flip"], (n,), 0, 2).astype(jnp.float32)
+    factors = lognormal(draws["contrast"], n, CONTRAST)
+    around = uniform(draws["hue"], n, -jnp.pi, jnp.pi)
+    away = lognormal(draws["saturate"], n, SATURATION)
     return compose(
-        saturation(gated(keys["saturate"], p, lognormal(draws["saturate"], n, SATURATION), 1.0)),
-        hue(gated(keys["hue"], p, uniform(draws["hue"], n, -jnp.pi, jnp.pi), 0.0)),
-        luma_flip(gated(keys["luma_flip"], p, flips, 0.0)),
-        contrast(gated(keys["contrast"], p, lognormal(draws["contrast"], n, CONTRAST), 1.0)),
-        brightness(gated(keys["brightness"], p, shift, 0.0)),
+        saturation(gated(keys["saturate"], of(p, "saturation"), away, 1.0)),
+        hue(gated(keys["hue"], of(p, "hue"), around, 0.0)),
+        luma_flip(gated(keys["luma_flip"], of(p, "luma_flip"), flips, 0.0)),
+        contrast(gated(keys["contrast"], of(p, "contrast"), factors, 1.0)),
+        brightness(gated(keys["brightness"], of(p, "brightness"), shift, 0.0)),
     )
 
 

@@ -6,17 +6,18 @@ Karras et al. 2020 (arXiv:2006.06676), appendix B, "additional corruptions".
 import jax
 import jax.numpy as jnp
 
-from ganjax.augment.gate import differs, gated, only_where
+from ganjax.augment.gate import Probabilities, differs, gated, of, only_where
 from ganjax.keys import fold
 
 # Standard deviation of the noise's standard deviation, of values in [-1, 1].
 NOISE = 0.1
 # Of the image's size.
 CUTOUT = 0.5
+TRANSFORMS = ("noise", "cutout")
 
 
 def noise(
-    images: jax.Array, key: jax.Array, p: jax.Array | float, value_range: tuple[float, float]
+    images: jax.Array, key: jax.Array, p: Probabilities, value_range: tuple[float, float]
 ) -> jax.Array:
     """images (N, H, W, C) + N(0, sigma^2) in each value, sigma = |N(0, 0.1)| for a sample.
 
@@ -24,14 +25,14 @@ def noise(
     """
     key, half = fold(key, "noise"), (value_range[1] - value_range[0]) / 2
     sigma = jnp.abs(NOISE * jax.random.normal(fold(key, "sigma"), images.shape[:1], jnp.float32))
-    sigma = gated(key, p, sigma, 0.0)
+    sigma = gated(key, of(p, "noise"), sigma, 0.0)
     values = jax.random.normal(fold(key, "value"), images.shape, images.dtype)
     noisy = images + half * sigma[:, None, None, None].astype(images.dtype) * values
     return only_where(differs(sigma, 0.0), noisy, images)
 
 
 def cutout(
-    images: jax.Array, key: jax.Array, p: jax.Array | float, value_range: tuple[float, float]
+    images: jax.Array, key: jax.Array, p: Probabilities, value_range: tuple[float, float]
 ) -> jax.Array:
     """images (N, H, W, C) with a rectangle of half their size in mid-grey.
 
@@ -40,7 +41,7 @@ def cutout(
     key = fold(key, "cutout")
     centre = jax.random.uniform(fold(key, "centre"), (images.shape[0], 2), jnp.float32)
     # Far away is nowhere.
-    centre = gated(key, p, centre, [-9.0, -9.0])
+    centre = gated(key, of(p, "cutout"), centre, [-9.0, -9.0])
     return cut(images, centre, CUTOUT, sum(value_range) / 2)
 
 

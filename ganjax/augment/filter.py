@@ -7,16 +7,17 @@ import jax
 import jax.numpy as jnp
 
 from ganjax.augment import wavelets
-from ganjax.augment.gate import differs, gated, lognormal, only_where
+from ganjax.augment.gate import Probabilities, differs, gated, lognormal, of, only_where
 from ganjax.keys import fold
 
 # log2 of a gain.
 GAIN = 1.0
 # The power expected in each octave, from the lowest: natural images fall as 1 / f.
 POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)
+TRANSFORMS = ("filter",)
 
 
-def gains(key: jax.Array, n: int, p: jax.Array | float) -> jax.Array:
+def gains(key: jax.Array, n: int, p: Probabilities) -> jax.Array:
     """(n, 4): the factor of each octave; each is drawn in turn with probability p.
 
     After each draw all four are scaled so that the expected power stays what it was.
@@ -26,7 +27,7 @@ def gains(key: jax.Array, n: int, p: jax.Array | float) -> jax.Array:
         here = fold(key, band)
         drawn = jnp.ones((n, 4)).at[:, band].set(lognormal(fold(here, "value"), n, GAIN))
         drawn = drawn / jnp.sqrt(jnp.sum(power * drawn**2, axis=-1, keepdims=True))
-        total = total * gated(here, p, drawn, jnp.ones(4))
+        total = total * gated(here, of(p, "filter"), drawn, jnp.ones(4))
     return total
 
 

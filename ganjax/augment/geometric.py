@@ -7,16 +7,25 @@ import jax
 import jax.numpy as jnp
 
 from ganjax.augment import affine, wavelets
-from ganjax.augment.gate import differs, gated, lognormal, only_where, uniform
+from ganjax.augment.gate import (
+    Probabilities,
+    differs,
+    gated,
+    lognormal,
+    of,
+    only_where,
+    uniform,
+)
 from ganjax.keys import fold
 
 # log2 of both scalings.
 SCALE = 0.2
 # Of the image's size.
 TRANSLATION = 0.125
+TRANSFORMS = ("isotropic_scaling", "rotation", "anisotropic_scaling", "fractional_translation")
 
 
-def inverse(key: jax.Array, n: int, p: jax.Array | float, size: tuple[int, int]) -> jax.Array:
+def inverse(key: jax.Array, n: int, p: Probabilities, size: tuple[int, int]) -> jax.Array:
     """Isotropic scaling, rotation, anisotropic scaling, rotation, translation -> (n, 3, 3),
     inverted.
 
@@ -26,7 +35,7 @@ def inverse(key: jax.Array, n: int, p: jax.Array | float, size: tuple[int, int])
     Args:
       key: of this family.
       n: samples.
-      p: probability of each transform.
+      p: probability of each of TRANSFORMS.
       size: (height, width) of the image.
     """
     height, width = size
@@ -34,10 +43,11 @@ def inverse(key: jax.Array, n: int, p: jax.Array | float, size: tuple[int, int])
         name: fold(key, name)
         for name in ("isotropic", "pre_rotate", "anisotropic", "post_rotate", "translate")
     }
-    p_rotate = 1 - jnp.sqrt(1 - jnp.asarray(p, jnp.float32))
+    p_rotate = 1 - jnp.sqrt(1 - jnp.asarray(of(p, "rotation"), jnp.float32))
 
     def scaling(name):
-        return gated(keys[name], p, lognormal(fold(keys[name], "value"), n, SCALE), 1.0)
+        chance = of(p, f"{name}_scaling")
+        return gated(keys[name], chance, lognormal(fold(keys[name], "value"), n, SCALE), 1.0)
 
     def angle(name):
         value = uniform(fold(keys[name], "value"), n, -jnp.pi, jnp.pi)
@@ -45,7 +55,8 @@ def inverse(key: jax.Array, n: int, p: jax.Array | float, size: tuple[int, int])
 
     isotropic, anisotropic = scaling("isotropic"), scaling("anisotropic")
     shift = TRANSLATION * jax.random.normal(fold(keys["translate"], "value"), (n, 2), jnp.float32)
-    shift = gated(keys["translate"], p, shift * jnp.array([[width, height]], jnp.float32), [0, 0])
+    shift = shift * jnp.array([[width, height]], jnp.float32)
+    shift = gated(keys["translate"], of(p, "fractional_translation"), shift, [0, 0])
     return affine.compose(
         affine.scale(1 / isotropic, 1 / isotropic),
         affine.rotate(angle("pre_rotate")),

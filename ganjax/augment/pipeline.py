@@ -4,34 +4,55 @@ Families are applied in the paper's order whichever are chosen; blitting and the
 transforms share one resampling.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 
 import jax
+import jax.numpy as jnp
 
 from ganjax.augment import affine, blit, colour, corrupt, filter, geometric
 from ganjax.keys import fold
 
-FAMILIES = ("blit", "geometric", "colour", "filter", "corrupt")
+# With the transforms of each.
+FAMILIES = {
+    "blit": blit.TRANSFORMS,
+    "geometric": geometric.TRANSFORMS,
+    "colour": colour.TRANSFORMS,
+    "filter": filter.TRANSFORMS,
+    "corrupt": corrupt.TRANSFORMS,
+}
+TRANSFORMS = tuple(chain(*FAMILIES.values()))
 
 
 def pipeline(
-    families: Sequence[str], value_range: tuple[float, float]
+    families: Sequence[str],
+    value_range: tuple[float, float],
+    multipliers: Mapping[str, float] | None = None,
 ) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
     """`augment(images, p, key) -> images`.
 
-    Every transform of every sample is drawn, and gated with probability p, on its own.
+    Every transform of every sample is drawn, and gated with probability p times its multiplier
+    (at most 1), on its own.
 
     Args:
       families: of FAMILIES.
       value_range: black and white in the images.
+      multipliers: of p, by names of TRANSFORMS; those that are not named have 1. Filtering draws
+        each of its four octaves with that probability, and a rotation is before or after the
+        anisotropic scaling or both with it.
 
     Raises:
-      ValueError: there is no such family.
+      ValueError: there is no such family, or no such transform among them.
     """
     unknown = sorted(set(families) - set(FAMILIES))
     if unknown:
         raise ValueError(f"families={unknown}: there are {', '.join(FAMILIES)}")
+    multipliers = dict(multipliers or {})
+    ours = [name for family in families for name in FAMILIES[family]]
+    unknown = sorted(set(multipliers) - set(ours))
+    if unknown:
+        raise ValueError(f"multipliers={unknown}: there are {', '.join(ours)}")
     stages = []
     maps = {"blit": blit.inverse, "geometric": geometric.inverse}
     maps = {name: inverse for name, inverse in maps.items() if name in families}
@@ -45,8 +66,12 @@ def pipeline(
         stages.append(partial(_corrupt, value_range=value_range))
 
     def augment(images, p, key):
+        each = {
+            name: jnp.minimum(multipliers[name] * p, 1.0) if name in multipliers else p
+            for name in ours
+        }
         for stage in stages:
-            images = stage(images, p, key)
+            images = stage(images, each, key)
         return images
 
     return augment

@@ -28,6 +28,10 @@ def init(params: dict, key: jax.Array) -> dict[str, jax.Array]:
 def normalise(params: dict, vectors: dict[str, jax.Array]) -> tuple[dict, dict[str, jax.Array]]:
     """One power iteration, then every kernel over its estimated largest singular value.
 
+    A kernel (..., O) is the matrix (..., O) of its last axis. That of a transposed convolution is
+    (H, W, out, in), so its matrix is that of the convolution whose gradient it is, (H W out, in);
+    torch takes (H W in, out) instead, of which sigma is another number.
+
     The gradient flows through the kernel, in the quotient and in sigma = v^T W u, but not
     through the vectors (section 2.1 and appendix A), as in `torch.nn.utils.spectral_norm`.
 
