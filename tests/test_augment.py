@@ -433,30 +433,45 @@ def test_one_device_and_eight_agree(name):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), one, eight)
 
 
+def changed(p, n):
+    """Family -> bool (n,): which samples something happens to, given each transform's p."""
+    key, size, x = jax.random.key(7), (64, 64), jnp.full((n, 2, 2, 1), 0.5)
+    noise = corrupt.noise(x, key, p, (-1.0, 1.0))
+    cut = corrupt.cutout(x, key, p, (-1.0, 1.0))
+    found = {
+        "blit": (blit.inverse(key, n, p, size), np.eye(3)),
+        "geometric": (geometric.inverse(key, n, p, size), np.eye(3)),
+        "colour": (colour.matrix(key, n, p), np.eye(4)),
+        "filter": (filter.gains(key, n, p), np.ones(4)),
+        "corrupt": (jnp.concatenate([noise, cut], 1), np.full((4, 2, 1), 0.5)),
+    }
+    return {
+        family: (np.asarray(drawn) != nothing).reshape(n, -1).any(1)
+        for family, (drawn, nothing) in found.items()
+    }
+
+
 @pytest.mark.parametrize("name", ada.TRANSFORMS)
-def test_a_multiplier_is_of_its_transform_alone(name):
-    """At 0 for all but one, images are as of that one alone; and at half of p half are changed."""
-    n, key = 400, jax.random.key(7)
-    x = np.asarray(jax.random.uniform(jax.random.key(8), (n, 8, 8, 3), minval=-1.0))
-    families = tuple(ada.FAMILIES)
+def test_each_transform_has_a_probability_of_its_own(name):
+    none = dict.fromkeys(ada.TRANSFORMS, 0.0)
+    for family, samples in changed(none | {name: 0.5}, 400).items():
+        # Of flips and of 0 to 3 quarter turns some change nothing, filtering has four draws, and
+        # a cut rectangle may lie between the centres of so few pixels.
+        share = {"x_flip": 1 / 2, "luma_flip": 1 / 2, "rotate_90": 3 / 4}.get(name, 1.0)
+        most = 1 - (1 - 0.5) ** 4 if name == "filter" else 0.5 * share
+        assert abs(samples.mean() - most * (name in ada.FAMILIES[family])) < 0.09
 
-    def changed(multipliers, p):
-        augment = jax.jit(ada.pipeline(families, (-1.0, 1.0), multipliers))
-        return (np.asarray(augment(x, p, key)) != x).any((1, 2, 3))
 
-    others = dict.fromkeys(ada.TRANSFORMS, 0.0)
-    del others[name]
-    one = changed(others, 0.5)
-    # Of flips and of 0 to 3 quarter turns some change nothing, filtering has four draws.
-    share = {"x_flip": 1 / 2, "luma_flip": 1 / 2, "rotate_90": 3 / 4}.get(name, 1.0)
-    most = 1 - (1 - 0.5) ** 4 if name == "filter" else 0.5 * share
-    assert abs(one.mean() - most) < 0.09
-    half = changed(others | {name: 0.5}, 0.5).mean()
-    least = 1 - (1 - 0.25) ** 4 if name == "filter" else 0.25 * share
-    assert abs(half - least) < 0.09
-    # Never more than always.
-    assert (changed(others | {name: 9.0}, 0.5) == changed(others | {name: 2.0}, 0.5)).all()
-    assert not changed(dict.fromkeys(ada.TRANSFORMS, 0.0), 1.0).any()
+def test_multipliers():
+    """Of p, at most 1; what has none is left alone."""
+    x, key = images(6, 8), jax.random.key(3)
+    others = dict.fromkeys(ada.FAMILIES["colour"], 0.0) | {"luma_flip": 9.0, "hue": 0.5}
+    augment = jax.jit(ada.pipeline(("colour",), (-1.0, 1.0), others))
+    p = dict.fromkeys(ada.FAMILIES["colour"], 0.0) | {"luma_flip": 1.0, "hue": 0.4}
+    wanted = colour.apply(x, colour.matrix(fold(key, "colour"), 6, p), (-1.0, 1.0))
+    np.testing.assert_allclose(augment(x, 0.8, key), wanted, rtol=1e-5, atol=1e-6)
+    del others["hue"]
+    assert (np.asarray(ada.pipeline(("colour",), (-1.0, 1.0), others)(x, 0.8, key)) != wanted).any()
 
 
 def test_multipliers_of_nothing():
