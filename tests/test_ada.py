@@ -14,7 +14,7 @@ from ganjax import leaks
 from ganjax.algorithms.augmentation import augmentation
 from ganjax.algorithms.base import Context
 from ganjax.algorithms.networks import networks
-from ganjax.augment import affine
+from ganjax.augment import affine, colour
 from ganjax.data import sources
 from ganjax.sharding import make_layout
 from ganjax.step import init_state, make_train_step
@@ -117,23 +117,32 @@ def test_the_probe_looks_at_images_of_any_size(size):
     assert np.isfinite(found).all()
 
 
-def test_the_probe_finds_the_share_of_rotated_images():
+def rotated_by_45_degrees(x):
+    angles = jax.random.uniform(jax.random.key(0), (len(x),), minval=-1.0, maxval=1.0) * np.pi / 4
+    return affine.resample(x, affine.rotate(angles))
+
+
+def recoloured(x):
+    return colour.apply(x, colour.matrix(jax.random.key(0), len(x), 1.0), (-1.0, 1.0))
+
+
+@pytest.mark.parametrize("transform", [rotated_by_45_degrees, recoloured])
+def test_the_probe_finds_the_share_of_altered_images(transform):
     """Of emoji that it has not seen; and does not see what is not there."""
     source = sources.open_source(
         configs.load(shipped("ada", "emoji64")).config.data, "train", image_size=32
     )
     order = np.random.RandomState(1).permutation(source.size)[:1_000]
     x = source.fetch(order)["image"].astype(np.float32) / 127.5 - 1
-    angles = jax.random.uniform(jax.random.key(0), (len(x),), minval=-1.0, maxval=1.0) * np.pi / 4
     describe = jax.jit(leaks.features)
-    plain, rotated = (
+    plain, altered = (
         np.concatenate([describe(images[i : i + 100]) for i in range(0, len(x), 100)])
-        for images in (x, np.asarray(jax.jit(affine.resample)(x, affine.rotate(angles))))
+        for images in (x, np.asarray(jax.jit(transform)(x)))
     )
-    probe = leaks.fit(plain[:800], rotated[:800])
+    probe = leaks.fit(plain[:800], altered[:800])
     for share in (0.0, 0.5, 1.0):
         count = int(200 * share)
-        mixed = np.concatenate([rotated[800 : 800 + count], plain[800 + count :]])
+        mixed = np.concatenate([altered[800 : 800 + count], plain[800 + count :]])
         assert abs(probe.share(mixed) - share) < 0.15
     assert leaks.fit(plain[:400], plain[400:800]) is None
 

@@ -139,7 +139,7 @@ def test_a_step_of_every_phase(small):
     small.growth.batch_sizes, small.growth.learning_rates = (8,), (2e-3,)
     small.image_size, small.total_steps = 8, 5
     algorithm = build(small)
-    state = random_state(algorithm)
+    state = random_state(algorithm).replace(aug=algorithm.aug_init())
     step = jax.jit(steps.make_train_step(algorithm, unroll=True), static_argnames="phase")
     key, layers_of = jax.random.key(0), {4: "_4", 8: "_8"}
     for phase, rate in zip(algorithm.phases, (2e-3, 1e-3), strict=True):
@@ -267,15 +267,17 @@ def test_augmented(small):
     }
     small.loss, small.penalty.weight = "non_saturating", 0.0
     algorithm = build(small)
-    state = random_state(algorithm)
-    assert "p" in state.aug
-    step = steps.make_train_step(algorithm, unroll=True)
+    state = random_state(algorithm).replace(aug=algorithm.aug_init())
+    step = jax.jit(steps.make_train_step(algorithm, unroll=True), static_argnames="phase")
+    p = 0.5
     for phase in algorithm.phases[:2]:
-        after, metrics = jax.eval_shape(
-            partial(step, phase=phase), state, reals(phase), jax.random.key(0)
-        )
-        assert "aug_p" in metrics
-        assert jax.tree.structure(after) == jax.tree.structure(state)
+        state = algorithm.begin(state, phase)
+        assert state.aug["p"] == np.float32(p)
+        state, metrics = step(state, reals(phase), jax.random.key(0), phase=phase)
+        assert metrics["aug_p"] == np.float32(p)
+        # By one batch of 8, of the 500 reals in which p may go from 0 to 1.
+        p += 8 / 500 * np.sign(metrics["r_t"] - 0.6)
+        np.testing.assert_allclose(state.aug["p"], p, rtol=1e-6)
 
 
 def test_1024_is_lowered_for_its_shapes():
