@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +23,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ganjax import meeting
 from ganjax.errors import DataError, UserError
 
 # --distributed -> JAX's name of the environment that it reads the processes from; None takes the
@@ -118,12 +119,24 @@ def join(
         raise JoinError(f"--distributed={method}: there are {', '.join((*METHODS, NONE))}")
     # Its handler of SIGTERM would take the place of ours.
     jax.config.update("jax_enable_preemption_service", False)
-    late = (
-        f"{who} was not joined by all others within --join_timeout={timeout} seconds; start all, "
-        "each with its own number, and let them reach the coordinator's port"
-    )
+    trouble: list[str] = []
+    here: set[int] = set()
+
+    def late():
+        found = trouble
+        if process_id == 0 and len(here) < num_processes - 1:
+            missing = sorted(set(range(1, num_processes)) - here)
+            found = [f"missing: {', '.join(map(str, missing))}"]
+        why = f" ({found[0]})" if found else ""
+        return (
+            f"{who} was not joined by all others within --join_timeout={timeout} seconds{why}; "
+            "start all, each with its own number, and let them reach the coordinator's port"
+        )
+
     with _deadline(timeout, late), _quiet("jax"):
         try:
+            if method is None:
+                _meet(coordinator, num_processes, process_id, here, trouble)
             jax.distributed.initialize(
                 coordinator,
                 num_processes,
@@ -134,14 +147,25 @@ def join(
                 shutdown_timeout_seconds=SHUTDOWN,
                 heartbeat_timeout_seconds=HEARTBEAT,
             )
+        except meeting.Refused as error:
+            raise JoinError(f"{who}: {error}") from None
         except (ValueError, RuntimeError, KeyError, OSError, ImportError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            if method is not None and "should be defined" in reason:
+            unset = isinstance(error, KeyError) or "should be defined" in reason
+            if method is not None and unset:
                 reason = "its environment variables are not set, so nothing is known of the others"
             raise JoinError(
                 f"{who} could not be joined to the others ({reason}); start all by that "
                 "launcher, or name them by --coordinator, --num_processes and --process_id"
             ) from None
+
+
+def _meet(coordinator: str, count: int, number: int, here: set[int], trouble: list[str]) -> None:
+    address, _, port = coordinator.rpartition(":")
+    if number == 0:
+        meeting.host(int(port), count, here)
+    else:
+        meeting.call(address.strip("[]"), int(port), number, count, trouble)
 
 
 def _refuse_alone(environ: Mapping[str, str]) -> None:
@@ -162,8 +186,11 @@ def _check(explicit: dict[str, Any]) -> None:
             f"{missing[0]} is missing: {', '.join(explicit)} go together; set all three"
         )
     coordinator, count, number = explicit.values()
-    if not re.fullmatch(r".+:\d+", coordinator):
+    found = re.fullmatch(r".+:(\d+)", coordinator)
+    if found is None:
         raise JoinError(f"--coordinator={coordinator}: write host:port, such as 10.0.0.1:7777")
+    if not 1 <= int(found[1]) <= 65_535:
+        raise JoinError(f"--coordinator={coordinator}: ports are from 1 to 65535")
     if count < 1:
         raise JoinError(f"--num_processes={count}: set 1 or more")
     if not 0 <= number < count:
@@ -173,11 +200,11 @@ def _check(explicit: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _deadline(seconds: float, line: str) -> Iterator[None]:
-    """Ends the process with `line` where the body takes longer, which cannot be interrupted."""
+def _deadline(seconds: float, line: Callable[[], str]) -> Iterator[None]:
+    """Ends the process with a line where the body takes longer, which cannot be interrupted."""
 
     def give_up():
-        print(f"ganjax: {line}", file=sys.stderr, flush=True)
+        print(f"ganjax: {line()}", file=sys.stderr, flush=True)
         os._exit(2)
 
     timer = threading.Timer(seconds, give_up)

@@ -44,6 +44,7 @@ def test_who_a_launcher_started(environ, found):
         ((None, "host", 2, 0), {}, "--coordinator=host: write host:port"),
         ((None, "h:1", 2, 2), {}, "--process_id=2: of --num_processes=2 there are 0 to 1"),
         ((None, "h:1", 0, 0), {}, "--num_processes=0: set 1 or more"),
+        ((None, "h:99999", 2, 0), {}, "--coordinator=h:99999: ports are from 1 to 65535"),
         (("auto", "h:1", 2, 0), {}, "--coordinator and --distributed=auto exclude each other"),
         (("mpi",), {}, "--distributed=mpi: there are auto, tpu, slurm, ompi, mpi4py, k8s, none"),
     ],
@@ -62,6 +63,7 @@ def test_alone_where_that_is_said_or_clear():
 
 def test_jax_is_asked_for_what_was_named(monkeypatch):
     asked = []
+    monkeypatch.setattr(distributed.meeting, "call", lambda *_: None)
     monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: asked.append((a, k)))
     distributed.join(None, "host:7777", 2, 1, timeout=30)
     distributed.join("slurm", environ=SLURM)
@@ -74,9 +76,12 @@ def test_jax_is_asked_for_what_was_named(monkeypatch):
     assert tpu["cluster_detection_method"] is None
 
 
-def test_an_environment_that_says_nothing(monkeypatch):
+@pytest.mark.parametrize(
+    "error", [ValueError("coordinator_address should be defined."), KeyError("SLURM_JOB_ID")]
+)
+def test_an_environment_that_says_nothing(error, monkeypatch):
     def initialize(*arguments, **options):
-        raise ValueError("coordinator_address should be defined.")
+        raise error
 
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
     with pytest.raises(JoinError, match=r"--distributed=slurm: .* variables are not set"):

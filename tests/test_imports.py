@@ -9,7 +9,7 @@ from conftest import ROOT
 
 # A module may import from the lines before its own.
 LAYERS = [
-    ["errors", "huge_pages"],
+    ["errors", "huge_pages", "meeting"],
     ["keys", "phases", "config", "signals", "distributed", "accelerators"],
     ["program", "targets"],
     ["images", "interpolation", "ops", "losses", "penalties", "metrics", "augment", "controllers"],

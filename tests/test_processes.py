@@ -81,13 +81,15 @@ def test_the_union_of_two_processes_is_one_epoch(tmp_path):
         np.testing.assert_array_equal(part["images"], expected)
 
 
-def start(folder, count, flags=(), own=lambda i: ()):
+def start(folder, count, flags=(), own=lambda i: (), port=None, numbers=None):
     """`count` processes of one run, as a user starts them, with a device each.
 
     Args:
       own: the flags that a process has besides, by its number.
+      port: of their coordinator; by default a free one.
+      numbers: which of them; by default all.
     """
-    port = free_port()
+    port = port or free_port()
     environment = os.environ | {
         "JAX_NUM_CPU_DEVICES": "1",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -106,7 +108,7 @@ def start(folder, count, flags=(), own=lambda i: ()):
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for i in range(count)
+        for i in (range(count) if numbers is None else numbers)
     ]
 
 
@@ -237,6 +239,31 @@ def test_who_is_not_joined_ends_with_one_line(tmp_path):
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert "process 1 of 2 was not joined by all others within --join_timeout=1" in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_run_is_left_alone_by_others_at_its_port(tmp_path):
+    """By the same command once more, and by a process that has gone astray."""
+    port = free_port()
+    first = start(tmp_path / "first", 2, port=port)
+    wait_for_step(first[0], 1)
+    outputs, codes = ends(start(tmp_path / "second", 2, ["--join_timeout=60"], port=port))
+    assert codes == [2, 2], outputs
+    lines = [output.splitlines()[-1] for output in outputs]
+    assert f"port {port} is not free on this host" in lines[0]
+    assert f"no process 0 that waits for others is at port {port}" in lines[1]
+    assert not (tmp_path / "second").exists()
+    outputs, codes = ends(first)
+    assert codes == [0, 0], outputs
+
+
+@pytest.mark.slow
+def test_two_processes_of_one_number_are_refused(tmp_path):
+    outputs, codes = ends(start(tmp_path / "run", 3, numbers=[0, 1, 1]))
+    assert codes == [2, 2, 2], outputs
+    line = "two processes have --process_id=1; give each its own"
+    assert all(line in output.splitlines()[-1] for output in outputs), outputs
     assert not (tmp_path / "run").exists()
 
 

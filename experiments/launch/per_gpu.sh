@@ -5,8 +5,9 @@
 #
 #   experiments/launch/per_gpu.sh 8 --config=configs/wgan_gp.py:celeb_a
 #
-# PORT is the coordinator's (7777). Ctrl-C or SIGTERM stops all at the same step, saved. Where one
-# process dies the others end too; the same command goes on from the last checkpoint.
+# PORT is the coordinator's; by default one that is free. Ctrl-C or SIGTERM stops all at the same
+# step, saved. Where one process dies the others end too; the same command goes on from the last
+# checkpoint.
 set -euo pipefail
 
 if [[ $# -lt 2 || ! $1 =~ ^[1-9][0-9]*$ ]]; then
@@ -23,14 +24,18 @@ if [[ ${#gpus[@]} -lt $count ]]; then
   exit 2
 fi
 
+python=${PYTHON:-python}
+free='import socket; s = socket.create_server(("", 0)); print(s.getsockname()[1])'
+port=${PORT:-$("$python" -c "$free")}
+
 children=()
 # One suffices: its process tells the others, and a second signal would quit unsaved.
 trap 'kill -TERM "${children[0]-}" 2>/dev/null || true' TERM INT
 
 for ((i = 0; i < count; i++)); do
   # In its own process group: Ctrl-C at the terminal is for this script alone.
-  CUDA_VISIBLE_DEVICES=${gpus[i]} setsid "${PYTHON:-python}" -m ganjax.main "$@" \
-    --coordinator="localhost:${PORT:-7777}" --num_processes="$count" --process_id="$i" &
+  CUDA_VISIBLE_DEVICES=${gpus[i]} setsid "$python" -m ganjax.main "$@" \
+    --coordinator="localhost:$port" --num_processes="$count" --process_id="$i" &
   children+=("$!")
 done
 
