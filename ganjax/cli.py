@@ -50,7 +50,7 @@ def run(
         except (UserError, *PARSING) as error:
             text = str(error)
             if "Traceback" in text:  # A config file's own error comes wrapped in all of it.
-                text = text.strip().splitlines()[-1]
+                text = text.strip().splitlines()[-1].removeprefix("ValueError: ")
             elif isinstance(error, AttributeError | KeyError):
                 text = _no_field(error, argv)
             _fail(text)

@@ -127,7 +127,7 @@ class RunConfig(Fields):
         anew instead of keeping them: the same gradients, of less memory and more time.
       steps_per_dispatch: train steps in one program, where launching them singly costs (not on
         CPU); one at a time where so many would run over something that is due. The results are
-        the same.
+        the same to rounding.
       sharding: of parameters, moments and averages over the devices: "replicated" keeps all on
         each, "fully_sharded" a part on each, for models too large for that (`ganjax.sharding`).
         The results are the same.
@@ -222,10 +222,10 @@ def load(raw: ml_collections.ConfigDict | dict) -> Loaded:
     try:
         return Loaded(module.Config.model_validate(raw), module)
     except pydantic.ValidationError as error:
-        raise ConfigError(_line(error.errors()[0], module.Config)) from None
+        raise ConfigError(_line(error.errors()[0], module.Config, raw)) from None
 
 
-def _line(error: dict, schema: type[Fields]) -> str:
+def _line(error: dict, schema: type[Fields], raw: dict) -> str:
     """One pydantic error as "config.<field>=<value>: <what is wrong and the mend>"."""
     names, parts = ["config"], [str(part) for part in error["loc"]]
     group, kind = schema, ""  # The one that the last name is of, and which of several it is.
@@ -233,28 +233,32 @@ def _line(error: dict, schema: type[Fields]) -> str:
         names.append(parts.pop(0))
         info = getattr(schema, "model_fields", {}).get(names[-1])
         group, schema = schema, info and info.annotation
-        if info:
-            kind = ""
+        if info and parts:
+            kind, raw = "", raw.get(names[-1], {})
         if info and info.discriminator and parts:
             # Of several schemas, pydantic names the one that it took by its tag.
             tag = parts.pop(0)
             kind = f"{info.discriminator}={tag!r}"
             schema = next(s for s in get_args(schema) if tag in _tags(s, info.discriminator))
     field = ".".join(names)
+    whole = f"give {names[-2]} whole in a copy of the config file"
     if error["type"] == "extra_forbidden":
         known = list(group.model_fields)
         close = difflib.get_close_matches(names[-1], known, 1)
-        if close:
+        # Of another kind rather than a typo where what it is like is there too.
+        if close and not (kind and close[0] in raw):
             mend = f"did you mean {close[0]}?"
         elif kind:
             mend = (
-                f"with {kind} there are only {', '.join(known)}. A flag takes no field away: give "
-                f"{names[-2]} whole in a copy of the config file"
+                f"with {kind} there are only {', '.join(known)}. A flag takes no field away: "
+                f"{whole}"
             )
         else:
             mend = f"there are {', '.join(known)}"
         return f"{field}={error['input']!r}: no such field; {mend}"
     if error["type"] == "missing":
+        if kind:
+            return f"{field} is missing: {kind} needs it. A flag adds no field: {whole}"
         return f"{field} is missing: the config file must set it"
     if error["type"].startswith("union_tag"):
         name = error["ctx"]["discriminator"].strip("'")

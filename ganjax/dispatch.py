@@ -34,7 +34,8 @@ def _unrolled(train_step):
     def train_steps(state, batches, key, *, phase):
         every = []
         for batch in batches:
-            # The compiler does not mix two steps, so each is what it is alone, to the bit.
+            # The compiler does not mix two steps: each is what it is alone, but for rounding where
+            # a fusion is vectorised otherwise in the larger program.
             state, batch = jax.lax.optimization_barrier((state, batch))
             state, metrics = train_step(state, batch, key, phase=phase)
             every.append(metrics)

@@ -210,11 +210,14 @@ def check_memory(planned: Plan, name: str) -> None:
         mends = ["set a smaller batch", "take more devices"]
         if planned.config.accumulate == 1:
             mends.append("take it in parts by config.accumulate=2")
-        if planned.config.sharding == "replicated":
+        if not planned.config.remat:
+            mends.append("keep less for the backward pass by config.remat=True")
+        # Where the state matters.
+        if planned.config.sharding == "replicated" and cost.held_bytes > usable / 4:
             mends.append("set config.sharding='fully_sharded'")
         raise ConfigError(
-            f"{cost.phase.batch_field}={batch} at {size}x{size} on {planned.devices} devices needs "
-            f"{cost.peak_bytes / GIB:.1f} GiB on each, and of {name}'s "
+            f"{cost.phase.batch_field}={batch} at {size}x{size} on {planned.devices} device(s) "
+            f"needs {cost.peak_bytes / GIB:.1f} GiB on each, and of {name}'s "
             f"{accelerator.memory / GIB:.1f} GiB a program gets {usable / GIB:.1f}: {room}; "
             f"{', '.join(mends[:-1])} or {mends[-1]}"
         )
@@ -225,7 +228,7 @@ def report(planned: Plan, names: list[str]) -> str:
     config = planned.config
     g, d = planned.params
     lines = [
-        f"{config.algorithm} on {config.data.source}, {planned.devices} devices, "
+        f"{config.algorithm} on {config.data.source}, {planned.devices} device(s), "
         f"sharding {config.sharding}; {planned.compiler}",
         f"generator {g:,} parameters, discriminator {d:,}",
         "",

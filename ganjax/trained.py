@@ -62,7 +62,7 @@ class Trained:
         seeds = ensemble.seeds(self.config)
         if seed_index >= len(seeds):
             raise UserError(
-                f"--seed_index={seed_index}: the run has {len(seeds)} seeds; take one from 0 to "
+                f"--seed_index={seed_index}: the run has {len(seeds)} seed(s); the last is "
                 f"{len(seeds) - 1}"
             )
         self.seed_index, self.seed = seed_index, seeds[seed_index]

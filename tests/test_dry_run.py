@@ -199,7 +199,9 @@ def test_a_batch_that_does_not_fit_is_refused(planned):
     (cost,) = planned.phases
     usable = 0.75 * 40e9
     large = cost._replace(peak_bytes=int(2 * usable), held_bytes=int(usable / 2))
-    with pytest.raises(ConfigError, match=r"config.batch_size=8 at 16x16 on 8 devices") as caught:
+    with pytest.raises(
+        ConfigError, match=r"config.batch_size=8 at 16x16 on 8 device\(s\)"
+    ) as caught:
         dry_run.check_memory(planned._replace(phases=(large,)), "a100-40gb")
     assert "\n" not in str(caught.value)
     # 0.5 of usable is for images, of which 1 takes 1.5: less than one a device.
@@ -215,19 +217,27 @@ def test_a_batch_that_does_not_fit_is_refused(planned):
     [
         (
             {},
-            "set a smaller batch, take more devices, take it in parts by config.accumulate=2 or "
-            "set config.sharding='fully_sharded'",
+            "set a smaller batch, take more devices, take it in parts by config.accumulate=2, keep "
+            "less for the backward pass by config.remat=True or set "
+            "config.sharding='fully_sharded'",
         ),
         (
-            {"accumulate": 2, "sharding": "fully_sharded"},
+            {"held_bytes": 10**9},
+            "take it in parts by config.accumulate=2 or keep less for the backward pass by "
+            "config.remat=True",
+        ),
+        (
+            {"accumulate": 2, "sharding": "fully_sharded", "remat": True},
             "set a smaller batch or take more devices",
         ),
     ],
 )
 def test_what_is_offered_is_not_set_yet(planned, fields, mend):
     (cost,) = planned.phases
+    held = fields.pop("held_bytes", 2 * 10**10)
     config = planned.config.model_copy(update=fields)
-    large = planned._replace(config=config, phases=(cost._replace(peak_bytes=10**13),))
+    cost = cost._replace(held_bytes=held, peak_bytes=10**13)
+    large = planned._replace(config=config, phases=(cost,))
     with pytest.raises(ConfigError) as caught:
         dry_run.check_memory(large, "a100-40gb")
     assert str(caught.value).endswith(mend)

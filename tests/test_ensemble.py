@@ -71,7 +71,7 @@ def test_on_one_cpu_members_are_the_runs_alone(small, tmp_path, monkeypatch):
         made = sample(tmp_path / "both", 3, seed_index=index)
         np.testing.assert_array_equal(made, sample(tmp_path / str(seed), 3))
     assert Trained(tmp_path / "both", seed_index=1).seed == 6
-    with pytest.raises(UserError, match=r"--seed_index=2: the run has 2 seeds; .* from 0 to 1"):
+    with pytest.raises(UserError, match=r"--seed_index=2: the run has 2 seed\(s\); the last is 1"):
         Trained(tmp_path / "both", seed_index=2)
 
 

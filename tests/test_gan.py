@@ -509,6 +509,10 @@ IMPOSSIBLE = [
         {"penalty.weight": 10.0, "d_batches": "joint", "order": "simultaneous"},
         r"config.penalty.weight=10.0: .*discriminator.batch_norm='all' ties the samples",
     ),
+    (
+        {"weight_clip": 0.01, "discriminator.spectral_norm": True},
+        r"config.weight_clip=0.01: it bounds no kernel that .*spectral_norm divides",
+    ),
     ({"penalty.r1": 1.0}, r"config.penalty.r1=1.0: .* ties the samples"),
     ({"penalty.points": "dragan"}, r"config.penalty.points='dragan': it does nothing where"),
     ({"penalty.side": "one"}, r"config.penalty.side='one': it does nothing .*; set a weight"),
@@ -556,8 +560,19 @@ IMPOSSIBLE = [
         {"generator.network": "dcgn"},
         r"config.generator.network='dcgn': there are dcgan, resnet, mlp",
     ),
-    ({"generator.network": "mlp"}, r"config.generator.first_norm='channel': no such field"),
-    ({"g_optimiser.name": "sgd"}, r"config.g_optimiser.decay_factor is missing"),
+    (
+        {"generator.network": "mlp"},
+        r"config.generator.first_norm='channel': no such field; with network='mlp' there are only "
+        r".* A flag takes no field away: give generator whole in a copy",
+    ),
+    (
+        {"g_optimiser.name": "sgd"},
+        r"config.g_optimiser.decay_factor is missing: name='sgd' needs it. .*: give g_optimiser w",
+    ),
+    (
+        {"augment.policy": "ada"},
+        r"config.augment.measure_leaks is missing: policy='ada' needs it. .*: give augment whole",
+    ),
     (
         {"image_size": 32},
         r"config.image_size=32: 1 widths in config.generator.widths=\(4,\) make 8",

@@ -259,6 +259,12 @@ def _check(config: Config) -> None:
             f"config.d_halves='mean': the loss {config.loss!r} is a difference, not two halves; "
             "set 'sum'"
         )
+    if config.weight_clip and config.discriminator.spectral_norm:
+        raise ConfigError(
+            f"config.weight_clip={config.weight_clip}: it bounds no kernel that "
+            "config.discriminator.spectral_norm divides by its norm; set it to 0, or spectral_norm "
+            "to False"
+        )
     if config.conditioning.generator == "none" and config.conditioning.fake_labels == "uniform":
         raise ConfigError(
             "config.conditioning.fake_labels='uniform': no network takes labels; set 'reals', or "

@@ -195,10 +195,10 @@ def _check(config: RunConfig) -> None:
     if d.network == "resnet":
         ratio = size // d.final_size
         if size % d.final_size or ratio & (ratio - 1) or 2 ** len(d.widths) < ratio:
+            powers = [2**i for i in range(len(d.widths) + 1) if size % 2**i == 0]
             raise ConfigError(
                 f"config.discriminator.final_size={d.final_size}: {len(d.widths)} blocks cannot "
-                f"halve image_size={size} to it; set {size} over a power of 2, at most "
-                f"{2 ** len(d.widths)}"
+                f"halve image_size={size} to it, but to {', '.join(str(size // p) for p in powers)}"
             )
 
 
