@@ -114,8 +114,8 @@ def _checked(source: Source, data: DataConfig) -> Source:
         if bad.size:
             raise DataError(
                 f"config.data.num_classes={data.num_classes}: config.data.label={data.label!r} of "
-                f"{data.source} has the label {bad[0]}; labels are 0 .. num_classes - 1: set num_classes to one more "
-                "than the largest, and count from 0"
+                f"{data.source} has the label {bad[0]}; labels are 0 .. num_classes - 1: set it to "
+                "one more than the largest, and count from 0"
             )
         return label
 
