@@ -76,7 +76,7 @@ def grid(
       num: how many.
       seed: of the latents; None takes the run's.
       label: which classes, by name or index; by default all.
-      columns: images a row; by default as many as rows.
+      columns: images a row, of which more than `num` are `num`; by default as many as rows.
 
     Raises:
       UserError: there is no such class.
@@ -85,7 +85,7 @@ def grid(
     z, turn = run.inputs(num, seed)
     labels = classes[np.arange(num) % len(classes)] if label else turn
     made = run.draw(z, labels)
-    columns = columns or images.columns(num, len(classes))
+    columns = min(columns or images.columns(num, len(classes)), num)
 
     def picture():
         return images.grid(images.captioned(made, above=_names(run, labels)), columns)

@@ -149,6 +149,9 @@ def test_unconditional_grid(unconditional, command):
         f"--workdir={unconditional}", "--num=6", "--columns=3", "--out=b.png", "--raw=a.npz"
     )
     np.testing.assert_array_equal(read("b.png"), images.grid(arrays["image"], 3))
+    # More columns than images would be black.
+    command(f"--workdir={unconditional}", "--num=6", "--columns=900000000", "--out=b.png")
+    np.testing.assert_array_equal(read("b.png"), images.grid(arrays["image"], 6))
     other = command(f"--workdir={unconditional}", "--num=5", "--seed=7", "--raw=a.npz")
     np.testing.assert_array_equal(sample.sample(unconditional, 5, 7), other["image"])
     assert not np.array_equal(arrays["image"], other["image"])
