@@ -18,7 +18,9 @@ COUNT = 500
 
 def train(folder, steps, name="wgan_gp"):
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    command = [sys.executable, "-m", "ganjax.main", f"--config=configs/{name}.py"]
+    name, _, preset = name.partition(":")
+    config = f"--config=configs/{name}.py" + (f":{preset}" if preset else "")
+    command = [sys.executable, "-m", "ganjax.main", config]
     flags = [f"--workdir={folder}", f"--config.total_steps={steps}"]
     subprocess.run([*command, *flags], cwd=ROOT, env=environment, check=True, timeout=3_600)
 
@@ -58,7 +60,9 @@ def test_all_digits_are_made(tmp_path):
     assert classes.min() >= 0.01 * COUNT, classes
 
 
-@pytest.mark.parametrize(("name", "steps"), [("cgan", 7_500), ("cwgan_gp", 10_000)])
+@pytest.mark.parametrize(
+    ("name", "steps"), [("cgan", 7_500), ("cwgan_gp", 10_000), ("sngan:projection", 750)]
+)
 def test_conditional_samples_carry_their_label(name, steps, tmp_path):
     """And are no single image a class: within a class pixels vary as the digits' do."""
     train(tmp_path, steps, name)
