@@ -137,6 +137,7 @@ def join(
         try:
             if method is None:
                 _meet(coordinator, num_processes, process_id, here, trouble)
+                trouble[:] = ["all have met, but JAX did not join them"]
             jax.distributed.initialize(
                 coordinator,
                 num_processes,

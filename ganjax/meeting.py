@@ -12,8 +12,11 @@ or anything else, goes away. It is one line of text each way:
 """
 
 import contextlib
+import errno
 import re
+import selectors
 import socket
+import struct
 import time
 from collections.abc import Iterable
 
@@ -25,6 +28,7 @@ LINE = 1024
 AGAIN = 0.2
 # Seconds in which whoever comes to process 0 has to say who it is.
 PATIENCE = 5.0
+WAITS = "process 0 is there and waits for others"
 
 
 class Refused(Exception):
@@ -37,42 +41,65 @@ def host(port: int, count: int, here: set[int]) -> None:
     Args:
       port: of the coordinator.
       count: of the processes.
-      here: gets the numbers of those that have come, for whoever gives up waiting.
+      here: holds the numbers of those that are there, for whoever gives up waiting.
 
     Raises:
       Refused: the port is taken, or who came do not go together.
     """
-    with _listen(port) as listener, contextlib.ExitStack() as calls:
+    with contextlib.ExitStack() as opened, selectors.DefaultSelector() as selector:
+        listener = opened.enter_context(_listen(port))
+        listener.setblocking(False)
+        selector.register(listener, selectors.EVENT_READ)
+        strangers: dict[socket.socket, tuple[float, bytes]] = {}  # Until when, and what they said.
         others: dict[int, socket.socket] = {}
-        while True:
-            for number in [number for number, line in others.items() if _gone(line)]:
-                del others[number]
-                here.discard(number)
-            if len(others) == count - 1:
-                break
-            line = calls.enter_context(listener.accept()[0])
-            found = HELLO.fullmatch(_line(line, PATIENCE))
-            if found is None:
-                line.close()  # Nobody of ours.
-                continue
-            number, of = map(int, found.groups())
-            reason = ""
-            if of != count:
-                reason = (
-                    f"--num_processes={of} of process {number} is not --num_processes={count} of "
-                    "process 0; start all with the same"
-                )
-            elif number == 0 or (number in others and not _gone(others[number])):
-                reason = f"two processes have --process_id={number}; give each its own"
-            if reason:
-                _tell([*others.values(), line], reason)
-                raise Refused(reason)
-            others[number] = line
-            here.add(number)
+
+        def close(line):
+            selector.unregister(line)
+            line.close()
+
+        while len(others) < count - 1:
+            for key, _ in selector.select(1.0):
+                line = key.fileobj
+                if line is listener:
+                    with contextlib.suppress(OSError):  # It hung up again.
+                        line = opened.enter_context(listener.accept()[0])
+                        line.setblocking(False)
+                        strangers[line] = time.monotonic() + PATIENCE, b""
+                        selector.register(line, selectors.EVENT_READ)
+                    continue
+                said = _heard(line)
+                if line not in strangers:  # Who waits has nothing to say: it hung up.
+                    number = next(n for n, each in others.items() if each is line)
+                    del others[number]
+                    here.discard(number)
+                    close(line)
+                    continue
+                until, before = strangers.pop(line)
+                if said and b"\n" not in said and len(before + said) < LINE:
+                    strangers[line] = until, before + said
+                    continue
+                found = HELLO.fullmatch(before + said)
+                if found is None:  # Nobody of ours.
+                    close(line)
+                    continue
+                number, of = map(int, found.groups())
+                reason = _wrong(number, of, count, others)
+                if reason:
+                    _tell([*others.values(), line], reason)
+                    raise Refused(reason)
+                others[number] = line
+                here.add(number)
+            for line in [
+                line for line, (until, _) in strangers.items() if until < time.monotonic()
+            ]:
+                del strangers[line]
+                close(line)
         _tell(others.values(), GO)
         # They hang up first: else the port would stay taken for a while.
+        until = time.monotonic() + PATIENCE
         for line in others.values():
-            _line(line, PATIENCE)
+            line.settimeout(max(0.01, until - time.monotonic()))
+            _heard(line)
 
 
 def call(address: str, port: int, number: int, count: int, trouble: list[str]) -> None:
@@ -83,7 +110,7 @@ def call(address: str, port: int, number: int, count: int, trouble: list[str]) -
       port: of the coordinator.
       number: of this process.
       count: of the processes.
-      trouble: gets why process 0 was not reached, for whoever gives up waiting.
+      trouble: holds what it waits for, for whoever gives up waiting.
 
     Raises:
       Refused: something else is at the port, or who came do not go together.
@@ -91,68 +118,74 @@ def call(address: str, port: int, number: int, count: int, trouble: list[str]) -
     while True:
         try:
             with socket.create_connection((address, port), PATIENCE) as line:
+                if line.getsockname() == line.getpeername():
+                    # Where nobody listens the kernel may connect a socket to itself. Reset, so
+                    # that it does not keep the port from process 0.
+                    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
                 line.sendall(f"ganjax {number} of {count}\n".encode())
-                answer = _line(line, None).decode(errors="replace")
+                trouble[:] = [WAITS]
+                line.settimeout(None)
+                answer = b""
+                while b"\n" not in answer and len(answer) < LINE and (more := _heard(line)):
+                    answer += more
         except OSError as error:
             trouble[:] = [str(error)]
             time.sleep(AGAIN)
             continue
         if not answer:  # Process 0 has ended before all were there; it may come again.
-            trouble[:] = ["who was there hung up"]
+            trouble[:] = ["process 0 was there, but has ended"]
             time.sleep(AGAIN)
             continue
-        ours, _, reason = answer.rstrip("\n").partition("ganjax: ")
+        ours, _, reason = answer.decode(errors="replace").rstrip("\n").partition("ganjax: ")
         if ours or not reason:
             raise Refused(
                 f"no process 0 that waits for others is at port {port}, but something else, such "
-                "as a run that has begun; take another port"
+                "as a run that has begun, or that ended within the last minute; take another port"
             )
         if reason != GO:
             raise Refused(reason)
+        trouble.clear()
         return
 
 
 def _listen(port: int) -> socket.socket:
     """A listener of which there is only one at a port; raises Refused if there is one already."""
+    six = socket.has_dualstack_ipv6()
     try:
         return socket.create_server(
-            ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024
+            ("", port),
+            family=socket.AF_INET6 if six else socket.AF_INET,
+            dualstack_ipv6=six,
+            backlog=1024,
         )
-    except OSError:
-        pass
-    try:
-        return socket.create_server(("", port), backlog=1024)  # There may be no IPv6.
     except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise Refused(f"port {port} cannot be listened at ({error.strerror})") from None
         raise Refused(
-            f"port {port} is not free on this host, perhaps of another run ({error.strerror}); "
-            "take another"
+            f"port {port} is not free on this host: another run has it, or one that ended within "
+            "the last minute; take another"
         ) from None
 
 
-def _line(line: socket.socket, timeout: float | None) -> bytes:
-    """What is said up to the end of the line; as far as it came, where that does not."""
-    line.settimeout(timeout)
-    said = b""
+def _heard(line: socket.socket) -> bytes:
+    """What has been said; nothing where they hung up."""
     try:
-        while not said.endswith(b"\n") and len(said) < LINE:
-            more = line.recv(LINE - len(said))
-            if not more:
-                break
-            said += more
+        return line.recv(LINE)
     except OSError:
-        pass
-    return said
+        return b""
 
 
-def _gone(line: socket.socket) -> bool:
-    """Whether who waited there has hung up."""
-    line.setblocking(False)
-    try:
-        return not line.recv(1)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+def _wrong(number: int, of: int, count: int, others: Iterable[int]) -> str:
+    """Why a process does not go together with those that are there; "" where it does."""
+    if of != count:
+        return (
+            f"--num_processes={of} of process {number} is not --num_processes={count} of process "
+            "0; start all with the same"
+        )
+    if number == 0 or number in others:
+        return f"two processes have --process_id={number}; give each its own"
+    return ""
 
 
 def _tell(lines: Iterable[socket.socket], words: str) -> None:

@@ -234,6 +234,7 @@ def test_a_batch_that_does_not_fit_is_refused(planned):
 )
 def test_what_is_offered_is_not_set_yet(planned, fields, mend):
     (cost,) = planned.phases
+    fields = dict(fields)
     held = fields.pop("held_bytes", 2 * 10**10)
     config = planned.config.model_copy(update=fields)
     cost = cost._replace(held_bytes=held, peak_bytes=10**13)

@@ -29,8 +29,8 @@ import submitit
 from submitit.core.utils import FailedJobError
 from submitit.helpers import DelayedSubmission
 
-# The private range, where no service listens.
-FIRST_PORT, LAST_PORT = 49_152, 65_535
+# Below those that Linux gives to outgoing connections (from 32,768 on), above the well-known.
+FIRST_PORT, LAST_PORT = 20_000, 32_767
 # How often a job that ran out of time comes back into the queue.
 MOST_REQUEUES = 100
 
