@@ -56,6 +56,8 @@ def draw_curves(sweep: Sweep, results: Sequence[Result], metric: str):
             by_cell.setdefault(each.run.cell.label, []).append(each.curves[metric])
     if not by_cell:
         return None
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
     drawn = panels(sweep)
     columns = min(len(drawn), 5)
     rows = math.ceil(len(drawn) / columns)
@@ -73,6 +75,9 @@ def draw_curves(sweep: Sweep, results: Sequence[Result], metric: str):
         axes.set_visible(False)
     for axes in grid[-1]:
         axes.set_xlabel("images seen")
+        # Thousands as k, so that narrow panels hold them.
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     for axes in grid[:, 0]:
         axes.set_ylabel(metric)
     return plot
