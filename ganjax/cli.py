@@ -30,7 +30,8 @@ def run(
 ) -> None:
     """`absl.app.run`, but what a user did wrong ends in one line and exit code 2.
 
-    The process first starts anew with huge pages (`huge_pages.restart`).
+    Where the command is its process' own, that first starts anew with huge pages
+    (`huge_pages.restart`).
 
     Args:
       main: takes the arguments that are no flags.
@@ -40,7 +41,8 @@ def run(
       commands: words of which one may be given, and comes to `main` behind its name.
       positional: whether any other words may be, and come there too.
     """
-    huge_pages.restart()
+    if main.__globals__ is vars(sys.modules["__main__"]):
+        huge_pages.restart()
 
     def parse(argv):
         try:

@@ -222,7 +222,19 @@ def load(raw: ml_collections.ConfigDict | dict) -> Loaded:
     try:
         return Loaded(module.Config.model_validate(raw), module)
     except pydantic.ValidationError as error:
-        raise ConfigError(_line(error.errors()[0], module.Config, raw)) from None
+        raise ConfigError(_line(_first(error.errors()), module.Config, raw)) from None
+
+
+def _first(errors: list[dict]) -> dict:
+    """The one to tell: of a field that is missing since its name is misspelt, that."""
+    missing = {error["loc"] for error in errors if error["type"] == "missing"}
+    for error in errors:
+        *group, name = error["loc"]
+        if error["type"] == "extra_forbidden":
+            beside = [str(loc[-1]) for loc in missing if list(loc[:-1]) == group]
+            if difflib.get_close_matches(str(name), beside, 1):
+                return error
+    return errors[0]
 
 
 def _line(error: dict, schema: type[Fields], raw: dict) -> str:
@@ -251,7 +263,7 @@ def _line(error: dict, schema: type[Fields], raw: dict) -> str:
         elif kind:
             mend = (
                 f"with {kind} there are only {', '.join(known)}. A flag takes no field away: "
-                f"{whole}"
+                f"take it out of the file, or {whole}"
             )
         else:
             mend = f"there are {', '.join(known)}"

@@ -206,20 +206,25 @@ def check_memory(planned: Plan, name: str) -> None:
         batch, size = cost.phase.batch_size, cost.phase.image_size
         an_image = (cost.peak_bytes - cost.held_bytes) * planned.devices / batch
         most = math.floor(max(0, usable - cost.held_bytes) / an_image) * planned.devices
-        room = f"about {most} would fit" if most else "the state alone leaves no room"
-        mends = ["set a smaller batch", "take more devices"]
-        if planned.config.accumulate == 1:
+        room = "the state alone leaves no room"
+        if cost.held_bytes < usable:
+            room = f"about {most} would fit" if most else "not one image a device fits"
+        mends = ["take more devices"]
+        if most:
+            mends.insert(0, "set a smaller batch")
+        if planned.config.accumulate == 1 and batch % (2 * planned.devices) == 0:
             mends.append("take it in parts by config.accumulate=2")
         if not planned.config.remat:
             mends.append("keep less for the backward pass by config.remat=True")
         # Where the state matters.
-        if planned.config.sharding == "replicated" and cost.held_bytes > usable / 4:
+        replicated = planned.config.sharding == "replicated" and planned.devices > 1
+        if replicated and cost.held_bytes > usable / 4:
             mends.append("set config.sharding='fully_sharded'")
         raise ConfigError(
             f"{cost.phase.batch_field}={batch} at {size}x{size} on {planned.devices} device(s) "
             f"needs {cost.peak_bytes / GIB:.1f} GiB on each, and of {name}'s "
             f"{accelerator.memory / GIB:.1f} GiB a program gets {usable / GIB:.1f}: {room}; "
-            f"{', '.join(mends[:-1])} or {mends[-1]}"
+            f"{' or '.join(filter(None, (', '.join(mends[:-1]), mends[-1])))}"
         )
 
 

@@ -5,11 +5,16 @@ clears each by itself: a third of their time on an AMD EPYC (Turin). glibc asks 
 only where its tunables say so, and it reads those when a process starts.
 """
 
+import contextlib
 import os
 import sys
 
 VARIABLE = "GLIBC_TUNABLES"
 TUNABLE = "glibc.malloc.hugetlb"
+# The process that has begun anew: where the tunable is taken away on the way, it does so once.
+RESTARTED = "GANJAX_RESTARTED"
+# Whoever holds the process in hand would lose it.
+HOSTS = ("IPython", "debugpy", "pydevd")
 
 
 def tunables(given: str) -> str:
@@ -24,11 +29,19 @@ def tunables(given: str) -> str:
 def restart() -> None:
     """Starts this process anew with the tunable, if it has none yet: for commands' first moment.
 
-    The process keeps its number, files and arguments. Does nothing but on Linux. The tunable is
-    of glibc 2.35 and later; others do not know it and do nothing either.
+    The process keeps its number, files and arguments. Does nothing but on Linux, nor in a notebook
+    or a debugger, nor where the program came by the standard input, which is read only once. The
+    tunable is of glibc 2.35 and later; others do not know it and do nothing either.
     """
-    given = os.environ.get(VARIABLE, "")
-    wanted = tunables(given)
-    if sys.platform == "linux" and wanted != given and sys.executable:
-        os.environ[VARIABLE] = wanted
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    given, process = os.environ.get(VARIABLE, ""), str(os.getpid())
+    wanted, arguments = tunables(given), sys.orig_argv[1:]
+    hosted = sys.gettrace() is not None or any(name in sys.modules for name in HOSTS)
+    by_name = bool(arguments) and "-" not in arguments
+    again = os.environ.get(RESTARTED) == process
+    if sys.platform != "linux" or wanted == given or hosted or again or not by_name:
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    environment = os.environ | {VARIABLE: wanted, RESTARTED: process}
+    with contextlib.suppress(OSError):
+        os.execve(sys.executable, [sys.executable, *arguments], environment)

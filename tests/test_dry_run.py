@@ -205,7 +205,10 @@ def test_a_batch_that_does_not_fit_is_refused(planned):
         dry_run.check_memory(planned._replace(phases=(large,)), "a100-40gb")
     assert "\n" not in str(caught.value)
     # 0.5 of usable is for images, of which 1 takes 1.5: less than one a device.
-    assert "the state alone leaves no room" in str(caught.value)
+    assert "not one image a device fits" in str(caught.value)
+    full = large._replace(held_bytes=int(usable))
+    with pytest.raises(ConfigError, match="the state alone leaves no room"):
+        dry_run.check_memory(planned._replace(phases=(full,)), "a100-40gb")
     sixteen = large._replace(phase=cost.phase._replace(batch_size=160))
     with pytest.raises(ConfigError, match="about 48 would fit"):
         dry_run.check_memory(planned._replace(phases=(sixteen,)), "a100-40gb")
@@ -237,7 +240,8 @@ def test_what_is_offered_is_not_set_yet(planned, fields, mend):
     fields = dict(fields)
     held = fields.pop("held_bytes", 2 * 10**10)
     config = planned.config.model_copy(update=fields)
-    cost = cost._replace(held_bytes=held, peak_bytes=10**13)
+    phase = cost.phase._replace(batch_size=10_000 * planned.devices)
+    cost = cost._replace(held_bytes=held, peak_bytes=10**13, phase=phase)
     large = planned._replace(config=config, phases=(cost,))
     with pytest.raises(ConfigError) as caught:
         dry_run.check_memory(large, "a100-40gb")

@@ -563,7 +563,7 @@ IMPOSSIBLE = [
     (
         {"generator.network": "mlp"},
         r"config.generator.first_norm='channel': no such field; with network='mlp' there are only "
-        r".* A flag takes no field away: give generator whole in a copy",
+        r".* A flag takes no field away: take it out of the file, or give generator whole",
     ),
     (
         {"g_optimiser.name": "sgd"},

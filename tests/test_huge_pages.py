@@ -31,6 +31,36 @@ def test_what_a_user_chose_stays(given, expected):
     assert tunables(given) == expected
 
 
+def output(arguments, script=None, **environ):
+    environment = {**os.environ, VARIABLE: "", **environ}
+    process = subprocess.run(
+        [sys.executable, *arguments],
+        env=environment,
+        input=script,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout.splitlines()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
+def test_how_else_a_program_comes():
+    assert len(output(["-c", SCRIPT])) == 2
+    # Of the standard input nothing would be left.
+    assert len(output(["-"], SCRIPT)) == len(output([], SCRIPT)) == 1
+    traced = "import sys; sys.settrace(lambda *_: None)" + SCRIPT
+    hosted = "import sys; sys.modules['IPython'] = sys" + SCRIPT
+    assert [len(output(["-c", each])) for each in (traced, hosted)] == [1, 1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
+def test_it_is_no_loop_where_the_tunable_is_taken_away():
+    script = "import os; os.environ['GLIBC_TUNABLES'] = ''" + SCRIPT
+    assert len(output(["-c", script])) == 2
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
 @pytest.mark.parametrize("given", ["", f"{TUNABLE}=0"])
 def test_a_process_starts_anew_once_with_its_number_and_arguments(given, tmp_path):

@@ -2,8 +2,8 @@
 
     python -m experiments.launch.check --config=configs/wgan_gp.py:celeb_a --config.n_critic=3
 
-Takes the flags of ganjax.main, and answers what is wrong with them as that does: one line, exit
-code 2. Of the images and devices of the job nothing is known here.
+Takes the flags of ganjax.main, and answers a wrong name or value, and a config that cannot be, as
+that does: one line, exit code 2. Of the images and devices of the job nothing is known here.
 """
 
 from absl import flags
