@@ -514,4 +514,5 @@ def test_configs_that_measure_nothing_are_refused(fields, message):
     held_out = sources.Source(500, None, ())
     with pytest.raises(UserError, match=message) as error:
         evaluation.check(config, [held_out])
+        evaluation.load(config)
     assert "\n" not in str(error.value)
