@@ -512,7 +512,11 @@ def test_configs_that_measure_nothing_are_refused(fields, message):
     raw.evaluation.update(fields)
     config, _ = configs.load(raw)
     held_out = sources.Source(500, None, ())
-    with pytest.raises(UserError, match=message) as error:
+
+    def begin():
         evaluation.check(config, [held_out])
         evaluation.load(config)
+
+    with pytest.raises(UserError, match=message) as error:
+        begin()
     assert "\n" not in str(error.value)
