@@ -220,11 +220,13 @@ def check_memory(planned: Plan, name: str) -> None:
         replicated = planned.config.sharding == "replicated" and planned.devices > 1
         if replicated and cost.held_bytes > usable / 4:
             mends.append("set config.sharding='fully_sharded'")
+        *first, last = mends
+        offered = f"{', '.join(first)} or {last}" if first else last
         raise ConfigError(
             f"{cost.phase.batch_field}={batch} at {size}x{size} on {planned.devices} device(s) "
             f"needs {cost.peak_bytes / GIB:.1f} GiB on each, and of {name}'s "
             f"{accelerator.memory / GIB:.1f} GiB a program gets {usable / GIB:.1f}: {room}; "
-            f"{' or '.join(filter(None, (', '.join(mends[:-1]), mends[-1])))}"
+            f"{offered}"
         )
 
 

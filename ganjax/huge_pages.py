@@ -1,8 +1,8 @@
 """Memory of a process in huge pages: on CPUs, where XLA maps a step's temporaries anew each time.
 
 A step of `progan` at 32x32 maps 30,000 pages of 4 KiB, one of `ada:emoji64` 68,000, and the kernel
-clears each by itself: 39 and 16 % of their time on an AMD EPYC (Turin), two cores. glibc asks for pages of 2 MiB
-only where its tunables say so, and it reads those when a process starts.
+clears each by itself: 39 and 16 % of their time on two cores of an AMD EPYC (Turin). glibc asks for
+pages of 2 MiB only where its tunables say so, and it reads those when a process starts.
 """
 
 import contextlib

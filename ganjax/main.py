@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
     """Trains what the flags name."""
     del argv
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
-    from ganjax import distributed
+    from ganjax import distributed, joining
 
     values = flags.FLAGS
     cli.cache_compilations()
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> None:
             raise UserError(
                 f"--{name}={values[name].value} is of --dry_run; add that, or take it away"
             )
-    distributed.join(
+    joining.join(
         values.distributed,
         values.coordinator,
         values.num_processes,

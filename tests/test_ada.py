@@ -123,7 +123,8 @@ def rotated_by_45_degrees(x):
 
 
 def recoloured(x):
-    return colour.apply(x, colour.matrix(jax.random.key(0), len(x), 1.0), (-1.0, 1.0))
+    always = dict.fromkeys(colour.TRANSFORMS, 1.0)
+    return colour.apply(x, colour.matrix(jax.random.key(0), len(x), always), (-1.0, 1.0))
 
 
 @pytest.mark.parametrize("transform", [rotated_by_45_degrees, recoloured])
@@ -147,6 +148,9 @@ def test_the_probe_finds_the_share_of_altered_images(transform):
     assert leaks.fit(plain[:400], plain[400:800]) is None
 
 
+COLOURS = [name for name in colour.TRANSFORMS if name != "luma_flip"]
+
+
 @pytest.mark.parametrize(
     ("families", "multipliers", "names"),
     [
@@ -157,6 +161,8 @@ def test_the_probe_finds_the_share_of_altered_images(transform):
         (("blit", "geometric", "colour"), (), {"rotation", "colour"}),
         (("blit", "geometric"), (("rotation", 0.0),), {"rotation"}),
         (("colour",), (("brightness", 0.0), ("contrast", 0.5)), {"colour"}),
+        # A flip of greys alone leaves half as they are.
+        (("colour",), tuple((name, 0.0) for name in COLOURS), set()),
         (("filter", "corrupt"), (), set()),
     ],
 )

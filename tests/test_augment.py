@@ -30,9 +30,17 @@ def images(n=4, size=SIZE, value_range=(-1.0, 1.0), smooth=0.0, channels=3):
 def policies(value_range):
     return {
         "keras": keras.keras(0.125, 0.125, 0.25),
-        "ada": ada.pipeline(tuple(ada.FAMILIES), value_range),
+        "ada": ada.pipeline(tuple(ada.FAMILIES), value_range, {}),
         "diffaugment": diff.diffaugment(tuple(diff.FAMILIES), value_range),
     }
+
+
+TRANSFORMS = ada.transforms(tuple(ada.FAMILIES))
+
+
+def every(family, p):
+    """The same probability for each of a family's transforms."""
+    return dict.fromkeys(family.TRANSFORMS, p)
 
 
 NAMES = tuple(policies((0.0, 1.0)))
@@ -259,7 +267,7 @@ def is_uniform(values, low, high):
 
 def test_statistics_of_blitting():
     """A flip in p / 2 of all, a turn by each of three angles in p / 4."""
-    inverse = np.asarray(blit.inverse(jax.random.key(0), N, P, (64, 64)), np.float64)
+    inverse = np.asarray(blit.inverse(jax.random.key(0), N, every(blit, P), (64, 64)), np.float64)
     share(np.linalg.det(inverse) < 0, P / 2)
     share(np.abs(inverse[:, 0, 1]) > 0.5, P / 2)
     assert set(np.unique(np.abs(inverse[:, :2, 2]))) == set(range(9))
@@ -270,7 +278,9 @@ def test_statistics_of_blitting():
 
 def test_statistics_of_the_geometric_family():
     """Rotated in p of all (before or after the anisotropic scaling), and so on."""
-    inverse = np.asarray(geometric.inverse(jax.random.key(0), N, P, (64, 64)), np.float64)
+    inverse = np.asarray(
+        geometric.inverse(jax.random.key(0), N, every(geometric, P), (64, 64)), np.float64
+    )
     linear = inverse[:, :2, :2]
     determinant = np.linalg.det(linear)
     scaled = np.abs(determinant - 1) > 1e-5
@@ -293,7 +303,7 @@ def test_statistics_of_the_geometric_family():
 
 def test_statistics_of_colours():
     """Of p = 1: what is drawn for each, read off the composed matrix."""
-    matrix = np.asarray(colour.matrix(jax.random.key(0), N, 1.0), np.float64)
+    matrix = np.asarray(colour.matrix(jax.random.key(0), N, every(colour, 1.0)), np.float64)
     white = matrix[:, :3, :3].sum(2).mean(1)  # Greys stay grey: contrast, and the luma flip.
     share(white < 0, 0.5)
     is_normal(np.log2(np.abs(white)), 0.5)
@@ -301,15 +311,15 @@ def test_statistics_of_colours():
     np.testing.assert_allclose(matrix[:, :3, :3].sum(2), np.tile(white[:, None], 3), atol=1e-4)
     across = np.linalg.svd(matrix[:, :3, :3] - white[:, None, None] / 3, compute_uv=False)[:, 0]
     is_normal(np.log2(across / np.abs(white)), 1.0)
-    gated = np.asarray(colour.matrix(jax.random.key(0), N, P))
+    gated = np.asarray(colour.matrix(jax.random.key(0), N, every(colour, P)))
     share((gated == np.eye(4)).all((1, 2)), (1 - P) ** 4 * (1 - P / 2))
 
 
 def test_statistics_of_gains():
     """All bands untouched in (1 - p)^4 of all; the expected power is what it was."""
-    gains = np.asarray(filter.gains(jax.random.key(0), N, P), np.float64)
+    gains = np.asarray(filter.gains(jax.random.key(0), N, every(filter, P)), np.float64)
     share((gains == 1).all(-1), (1 - P) ** 4)
-    once = np.asarray(filter.gains(jax.random.key(0), 1_000, 1.0), np.float64)
+    once = np.asarray(filter.gains(jax.random.key(0), 1_000, every(filter, 1.0)), np.float64)
     assert np.isfinite(once).all()
     only = (gains != 1).any(-1) & (np.ptp(gains[:, :3], axis=-1) < 1e-6)  # The last band alone.
     power = (gains[only] ** 2) @ np.array([10, 1, 1, 1]) / 13
@@ -318,12 +328,12 @@ def test_statistics_of_gains():
 
 def test_statistics_of_corruption():
     x = jnp.zeros((2_000, 16, 16, 1))
-    noisy = np.asarray(corrupt.noise(x, jax.random.key(0), P, (-1.0, 1.0)))
+    noisy = np.asarray(corrupt.noise(x, jax.random.key(0), every(corrupt, P), (-1.0, 1.0)))
     sigma = noisy.std((1, 2, 3))
     assert abs(np.mean(sigma > 0) - P) < 0.05
     # A half-normal of scale .1 has the mean .1 sqrt(2 / pi).
     assert abs(sigma[sigma > 0].mean() - 0.1 * (2 / np.pi) ** 0.5) < 0.01
-    cut = np.asarray(corrupt.cutout(x + 1, jax.random.key(0), P, (-1.0, 1.0)))
+    cut = np.asarray(corrupt.cutout(x + 1, jax.random.key(0), every(corrupt, P), (-1.0, 1.0)))
     gone = (cut == 0).mean((1, 2, 3))
     assert abs(np.mean(gone > 0) - P) < 0.05
     # E[overlap of [c - 1/4, c + 1/4] with [0, 1]] = 7/16 on each axis.
@@ -451,9 +461,9 @@ def changed(p, n):
     }
 
 
-@pytest.mark.parametrize("name", ada.TRANSFORMS)
+@pytest.mark.parametrize("name", TRANSFORMS)
 def test_each_transform_has_a_probability_of_its_own(name):
-    none = dict.fromkeys(ada.TRANSFORMS, 0.0)
+    none = dict.fromkeys(TRANSFORMS, 0.0)
     for family, samples in changed(none | {name: 0.5}, 400).items():
         # Of flips and of 0 to 3 quarter turns some change nothing, filtering has four draws, and
         # a cut rectangle may lie between the centres of so few pixels.
@@ -483,14 +493,15 @@ def test_families_act_in_the_order_of_the_paper():
     """Whatever order they are named in."""
     n, size, key, whole = 6, (8, 8), jax.random.key(3), (-1.0, 1.0)
     x = jax.random.uniform(jax.random.key(4), (n, *size, 3), minval=-1.0)
-    got = jax.jit(ada.pipeline(tuple(ada.FAMILIES)[::-1], whole))(x, 1.0, key)
+    got = jax.jit(ada.pipeline(tuple(ada.FAMILIES)[::-1], whole, {}))(x, 1.0, key)
     blitted, moved = (
-        each.inverse(fold(key, name), n, 1.0, size)
+        each.inverse(fold(key, name), n, every(each, 1.0), size)
         for name, each in (("blit", blit), ("geometric", geometric))
     )
     x = geometric.apply(x, affine.compose(blitted, moved))
-    x = colour.apply(x, colour.matrix(fold(key, "colour"), n, 1.0), whole)
-    x = filter.apply(x, filter.gains(fold(key, "filter"), n, 1.0), whole)
+    x = colour.apply(x, colour.matrix(fold(key, "colour"), n, every(colour, 1.0)), whole)
+    x = filter.apply(x, filter.gains(fold(key, "filter"), n, every(filter, 1.0)), whole)
     key = fold(key, "corrupt")
-    x = corrupt.cutout(corrupt.noise(x, key, 1.0, whole), key, 1.0, whole)
+    p = every(corrupt, 1.0)
+    x = corrupt.cutout(corrupt.noise(x, key, p, whole), key, p, whole)
     np.testing.assert_allclose(got, x, rtol=1e-4, atol=1e-4)

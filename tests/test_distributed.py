@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from ganjax import distributed
-from ganjax.distributed import JoinError, started_together
+from ganjax import distributed, joining
 from ganjax.errors import DataError, UserError
+from ganjax.joining import JoinError, started_together
 from ganjax.sharding import make_layout
 
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "1"}
@@ -51,23 +51,23 @@ def test_who_a_launcher_started(environ, found):
 )
 def test_what_does_not_go_together_is_refused(arguments, environ, message):
     with pytest.raises(JoinError, match=message) as caught:
-        distributed.join(*arguments, environ=environ)
+        joining.join(*arguments, environ=environ)
     assert "\n" not in str(caught.value)
 
 
 def test_alone_where_that_is_said_or_clear():
-    distributed.join("none", environ=SLURM)
-    distributed.join(None, environ={})
+    joining.join("none", environ=SLURM)
+    joining.join(None, environ={})
     assert jax.process_count() == 1
 
 
 def test_jax_is_asked_for_what_was_named(monkeypatch):
     asked = []
-    monkeypatch.setattr(distributed.meeting, "call", lambda *_: None)
+    monkeypatch.setattr(joining.meeting, "call", lambda *_: None)
     monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: asked.append((a, k)))
-    distributed.join(None, "host:7777", 2, 1, timeout=30)
-    distributed.join("slurm", environ=SLURM)
-    distributed.join("tpu")
+    joining.join(None, "host:7777", 2, 1, timeout=30)
+    joining.join("slurm", environ=SLURM)
+    joining.join("tpu")
     (explicit, options), (_, slurm), (_, tpu) = asked
     assert explicit == ("host:7777", 2, 1)
     assert options["cluster_detection_method"] == "deactivate"
@@ -85,7 +85,7 @@ def test_an_environment_that_says_nothing(error, monkeypatch):
 
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
     with pytest.raises(JoinError, match=r"--distributed=slurm: .* variables are not set"):
-        distributed.join("slurm", environ={})
+        joining.join("slurm", environ={})
 
 
 def test_a_process_alone_needs_no_consensus():

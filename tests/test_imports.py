@@ -10,7 +10,7 @@ from conftest import ROOT
 # A module may import from the lines before its own.
 LAYERS = [
     ["errors", "huge_pages", "meeting"],
-    ["keys", "phases", "config", "signals", "distributed", "accelerators"],
+    ["keys", "phases", "config", "signals", "distributed", "joining", "accelerators"],
     ["program", "targets"],
     ["images", "interpolation", "ops", "losses", "penalties", "metrics", "augment", "controllers"],
     ["models"],

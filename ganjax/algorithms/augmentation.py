@@ -18,14 +18,6 @@ from ganjax.losses import LOSSES
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-# By family of `ganjax.augment.pipeline`, the transforms by which samples show a leak.
-SHOWN = {
-    "blit": ("rotate_90",),
-    "geometric": ("rotation",),
-    "colour": pipeline.FAMILIES["colour"],
-}
-
-
 class FixedP(Fields):
     """The probability of augmentation stays `p`."""
 
@@ -101,7 +93,8 @@ class KerasAugment(_Augment):
 
 
 Multiplier = Annotated[
-    tuple[Literal[pipeline.TRANSFORMS], Annotated[float, Field(ge=0)]], Field(strict=False)
+    tuple[Literal[pipeline.transforms(tuple(pipeline.FAMILIES))], Annotated[float, Field(ge=0)]],
+    Field(strict=False),
 ]
 
 
@@ -221,33 +214,61 @@ def _controller(fields, batch_size: int) -> Controller:
 
 def _leaks(fields, value_range) -> dict[str, Callable]:
     """The rotation and the colours of a policy, each alone and always."""
-    found, multipliers = {}, dict(getattr(fields, "multipliers", ()))
+    of = {"keras": _keras_leaks, "ada": _ada_leaks, "diffaugment": _diffaugment_leaks}
+    return of[fields.policy](fields, value_range)
 
-    def happens(family: str) -> bool:
-        """Whether it is among the policy's, and one of the transforms that show is too."""
-        shown = SHOWN[family]
-        return family in fields.families and any(multipliers.get(name, 1.0) for name in shown)
 
-    if fields.policy == "keras" and fields.rotation:
-        found["rotation"] = lambda images, key: affine.resample(
-            images, _rotations(images, key, 2 * jnp.pi * fields.rotation)
-        )
-    elif fields.policy == "ada" and happens("geometric"):
-        found["rotation"] = lambda images, key: geometric.apply(
-            images, _rotations(images, key, jnp.pi)
-        )
-    elif fields.policy == "ada" and happens("blit"):
-        found["rotation"] = lambda images, key: geometric.apply(
-            images, blit.quarter_turns(jax.random.randint(key, (len(images),), 1, 4))
-        )
-    if fields.policy == "ada" and happens("colour"):
-        always = {name: float(multipliers.get(name, 1.0) > 0) for name in SHOWN["colour"]}
-        found["colour"] = lambda images, key: colour.apply(
-            images, colour.matrix(key, len(images), always), value_range
-        )
-    elif fields.policy == "diffaugment" and "colour" in fields.families:
-        found["colour"] = lambda images, key: diffaugment.colour(images, 1.0, key, value_range)
+def _keras_leaks(fields: KerasAugment, value_range) -> dict[str, Callable]:
+    if not fields.rotation:
+        return {}
+
+    def rotated(images, key):
+        return affine.resample(images, _rotations(images, key, 2 * jnp.pi * fields.rotation))
+
+    return {"rotation": rotated}
+
+
+def _ada_leaks(fields: AdaAugment, value_range) -> dict[str, Callable]:
+    multipliers = dict(fields.multipliers)
+    # Half of the images whose greys are turned are as they were: of these a share says nothing.
+    shown = {
+        "blit": ("rotate_90",),
+        "geometric": ("rotation",),
+        "colour": [name for name in pipeline.FAMILIES["colour"] if name != "luma_flip"],
+    }
+    happens = {
+        family
+        for family in shown.keys() & set(fields.families)
+        if any(multipliers.get(name, 1.0) for name in shown[family])
+    }
+
+    def rotated(images, key):
+        return geometric.apply(images, _rotations(images, key, jnp.pi))
+
+    def turned(images, key):
+        turns = jax.random.randint(key, (len(images),), 1, 4)
+        return geometric.apply(images, blit.quarter_turns(turns))
+
+    def recoloured(images, key):
+        always = {
+            name: float(multipliers.get(name, 1.0) > 0) for name in pipeline.FAMILIES["colour"]
+        }
+        return colour.apply(images, colour.matrix(key, len(images), always), value_range)
+
+    found = {}
+    if "geometric" in happens:
+        found["rotation"] = rotated
+    elif "blit" in happens:
+        found["rotation"] = turned
+    if "colour" in happens:
+        found["colour"] = recoloured
     return found
+
+
+def _diffaugment_leaks(fields: DiffAugment, value_range) -> dict[str, Callable]:
+    if "colour" not in fields.families:
+        return {}
+    return {"colour": lambda images, key: diffaugment.colour(images, 1.0, key, value_range)}
 
 
 def _rotations(images, key, most: float):
@@ -274,7 +295,7 @@ def _check(config: RunConfig) -> None:
 
 def _check_multipliers(fields: AdaAugment) -> None:
     named = [name for name, _ in fields.multipliers]
-    ours = [name for family in fields.families for name in pipeline.FAMILIES[family]]
+    ours = pipeline.transforms(fields.families)
     for name in named:
         if named.count(name) > 1 or name not in ours:
             wrong = "it stands twice" if name in ours else f"families={fields.families} have none"

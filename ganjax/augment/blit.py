@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ganjax.augment import affine
-from ganjax.augment.gate import Probabilities, gated, of, uniform
+from ganjax.augment.gate import Probabilities, gated, uniform
 from ganjax.keys import fold
 
 # Of the image's size.
@@ -32,12 +32,12 @@ def inverse(key: jax.Array, n: int, p: Probabilities, size: tuple[int, int]) -> 
         fold(key, name) for name in ("x_flip", "rotate_90", "translate")
     )
     flips = jax.random.randint(fold(flip_key, "value"), (n,), 0, 2).astype(jnp.float32)
-    flips = gated(flip_key, of(p, "x_flip"), flips, 0.0)
+    flips = gated(flip_key, p["x_flip"], flips, 0.0)
     turns = jax.random.randint(fold(turn_key, "value"), (n,), 0, 4)
-    turns = gated(turn_key, of(p, "rotate_90"), turns, 0)
+    turns = gated(turn_key, p["rotate_90"], turns, 0)
     x = jnp.round(width * uniform(fold(shift_key, "x"), n, -TRANSLATION, TRANSLATION))
     y = jnp.round(height * uniform(fold(shift_key, "y"), n, -TRANSLATION, TRANSLATION))
-    shift = gated(shift_key, of(p, "integer_translation"), jnp.stack([x, y], -1), [0, 0])
+    shift = gated(shift_key, p["integer_translation"], jnp.stack([x, y], -1), [0, 0])
     return affine.compose(
         affine.scale(1 - 2 * flips, jnp.ones(n)),
         quarter_turns(turns),

@@ -14,7 +14,6 @@ from ganjax.augment.gate import (
     differs,
     gated,
     lognormal,
-    of,
     only_where,
     uniform,
 )
@@ -47,11 +46,11 @@ def matrix(key: jax.Array, n: int, p: Probabilities) -> jax.Array:
     around = uniform(draws["hue"], n, -jnp.pi, jnp.pi)
     away = lognormal(draws["saturate"], n, SATURATION)
     return compose(
-        saturation(gated(keys["saturate"], of(p, "saturation"), away, 1.0)),
-        hue(gated(keys["hue"], of(p, "hue"), around, 0.0)),
-        luma_flip(gated(keys["luma_flip"], of(p, "luma_flip"), flips, 0.0)),
-        contrast(gated(keys["contrast"], of(p, "contrast"), factors, 1.0)),
-        brightness(gated(keys["brightness"], of(p, "brightness"), shift, 0.0)),
+        saturation(gated(keys["saturate"], p["saturation"], away, 1.0)),
+        hue(gated(keys["hue"], p["hue"], around, 0.0)),
+        luma_flip(gated(keys["luma_flip"], p["luma_flip"], flips, 0.0)),
+        contrast(gated(keys["contrast"], p["contrast"], factors, 1.0)),
+        brightness(gated(keys["brightness"], p["brightness"], shift, 0.0)),
     )
 
 

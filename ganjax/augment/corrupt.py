@@ -6,7 +6,7 @@ Karras et al. 2020 (arXiv:2006.06676), appendix B, "additional corruptions".
 import jax
 import jax.numpy as jnp
 
-from ganjax.augment.gate import Probabilities, differs, gated, of, only_where
+from ganjax.augment.gate import Probabilities, differs, gated, only_where
 from ganjax.keys import fold
 
 # Standard deviation of the noise's standard deviation, of values in [-1, 1].
@@ -25,7 +25,7 @@ def noise(
     """
     key, half = fold(key, "noise"), (value_range[1] - value_range[0]) / 2
     sigma = jnp.abs(NOISE * jax.random.normal(fold(key, "sigma"), images.shape[:1], jnp.float32))
-    sigma = gated(key, of(p, "noise"), sigma, 0.0)
+    sigma = gated(key, p["noise"], sigma, 0.0)
     values = jax.random.normal(fold(key, "value"), images.shape, images.dtype)
     noisy = images + half * sigma[:, None, None, None].astype(images.dtype) * values
     return only_where(differs(sigma, 0.0), noisy, images)
@@ -41,7 +41,7 @@ def cutout(
     key = fold(key, "cutout")
     centre = jax.random.uniform(fold(key, "centre"), (images.shape[0], 2), jnp.float32)
     # Far away is nowhere.
-    centre = gated(key, of(p, "cutout"), centre, [-9.0, -9.0])
+    centre = gated(key, p["cutout"], centre, [-9.0, -9.0])
     return cut(images, centre, CUTOUT, sum(value_range) / 2)
 
 

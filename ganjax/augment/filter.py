@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ganjax.augment import wavelets
-from ganjax.augment.gate import Probabilities, differs, gated, lognormal, of, only_where
+from ganjax.augment.gate import Probabilities, differs, gated, lognormal, only_where
 from ganjax.keys import fold
 
 # log2 of a gain.
@@ -27,7 +27,7 @@ def gains(key: jax.Array, n: int, p: Probabilities) -> jax.Array:
         here = fold(key, band)
         drawn = jnp.ones((n, 4)).at[:, band].set(lognormal(fold(here, "value"), n, GAIN))
         drawn = drawn / jnp.sqrt(jnp.sum(power * drawn**2, axis=-1, keepdims=True))
-        total = total * gated(here, of(p, "filter"), drawn, jnp.ones(4))
+        total = total * gated(here, p["filter"], drawn, jnp.ones(4))
     return total
 
 

@@ -7,13 +7,8 @@ import jax.numpy as jnp
 
 from ganjax.keys import fold
 
-# Of all transforms of a family, or of each by its name.
-Probabilities = jax.Array | float | Mapping[str, jax.Array | float]
-
-
-def of(p: Probabilities, name: str) -> jax.Array | float:
-    """The probability of one transform."""
-    return p[name] if isinstance(p, Mapping) else p
+# Of each transform, by its name.
+Probabilities = Mapping[str, jax.Array | float]
 
 
 def gated(key: jax.Array, p: jax.Array | float, value: jax.Array, nothing) -> jax.Array:

@@ -12,7 +12,6 @@ from ganjax.augment.gate import (
     differs,
     gated,
     lognormal,
-    of,
     only_where,
     uniform,
 )
@@ -43,10 +42,10 @@ def inverse(key: jax.Array, n: int, p: Probabilities, size: tuple[int, int]) -> 
         name: fold(key, name)
         for name in ("isotropic", "pre_rotate", "anisotropic", "post_rotate", "translate")
     }
-    p_rotate = 1 - jnp.sqrt(1 - jnp.asarray(of(p, "rotation"), jnp.float32))
+    p_rotate = 1 - jnp.sqrt(1 - jnp.asarray(p["rotation"], jnp.float32))
 
     def scaling(name):
-        chance = of(p, f"{name}_scaling")
+        chance = p[f"{name}_scaling"]
         return gated(keys[name], chance, lognormal(fold(keys[name], "value"), n, SCALE), 1.0)
 
     def angle(name):
@@ -56,7 +55,7 @@ def inverse(key: jax.Array, n: int, p: Probabilities, size: tuple[int, int]) -> 
     isotropic, anisotropic = scaling("isotropic"), scaling("anisotropic")
     shift = TRANSLATION * jax.random.normal(fold(keys["translate"], "value"), (n, 2), jnp.float32)
     shift = shift * jnp.array([[width, height]], jnp.float32)
-    shift = gated(keys["translate"], of(p, "fractional_translation"), shift, [0, 0])
+    shift = gated(keys["translate"], p["fractional_translation"], shift, [0, 0])
     return affine.compose(
         affine.scale(1 / isotropic, 1 / isotropic),
         affine.rotate(angle("pre_rotate")),

@@ -22,13 +22,12 @@ FAMILIES = {
     "filter": filter.TRANSFORMS,
     "corrupt": corrupt.TRANSFORMS,
 }
-TRANSFORMS = tuple(chain(*FAMILIES.values()))
 
 
 def pipeline(
     families: Sequence[str],
     value_range: tuple[float, float],
-    multipliers: Mapping[str, float] | None = None,
+    multipliers: Mapping[str, float],
 ) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
     """`augment(images, p, key) -> images`.
 
@@ -38,7 +37,7 @@ def pipeline(
     Args:
       families: of FAMILIES.
       value_range: black and white in the images.
-      multipliers: of p, by names of TRANSFORMS; those that are not named have 1. Filtering draws
+      multipliers: of p, by the names in FAMILIES; those that are not named have 1. Filtering draws
         each of its four octaves with that probability, and a rotation is before or after the
         anisotropic scaling or both with it.
 
@@ -48,11 +47,11 @@ def pipeline(
     unknown = sorted(set(families) - set(FAMILIES))
     if unknown:
         raise ValueError(f"families={unknown}: there are {', '.join(FAMILIES)}")
-    multipliers = dict(multipliers or {})
-    ours = [name for family in families for name in FAMILIES[family]]
-    unknown = sorted(set(multipliers) - set(ours))
+    factors = dict.fromkeys(transforms(families), 1.0)
+    unknown = sorted(set(multipliers) - set(factors))
     if unknown:
-        raise ValueError(f"multipliers={unknown}: there are {', '.join(ours)}")
+        raise ValueError(f"multipliers={unknown}: there are {', '.join(factors)}")
+    factors |= multipliers
     stages = []
     maps = {"blit": blit.inverse, "geometric": geometric.inverse}
     maps = {name: inverse for name, inverse in maps.items() if name in families}
@@ -66,15 +65,17 @@ def pipeline(
         stages.append(partial(_corrupt, value_range=value_range))
 
     def augment(images, p, key):
-        each = {
-            name: jnp.minimum(multipliers[name] * p, 1.0) if name in multipliers else p
-            for name in ours
-        }
+        each = {name: jnp.minimum(factor * p, 1.0) for name, factor in factors.items()}
         for stage in stages:
             images = stage(images, each, key)
         return images
 
     return augment
+
+
+def transforms(families: Sequence[str]) -> tuple[str, ...]:
+    """The names of the transforms of families."""
+    return tuple(chain.from_iterable(FAMILIES[family] for family in families))
 
 
 def _resample(maps, images, p, key):
