@@ -92,10 +92,8 @@ class KerasAugment(_Augment):
     zoom: Fraction
 
 
-Multiplier = Annotated[
-    tuple[Literal[pipeline.transforms(tuple(pipeline.FAMILIES))], Annotated[float, Field(ge=0)]],
-    Field(strict=False),
-]
+Transform = Literal[pipeline.transforms(tuple(pipeline.FAMILIES))]
+Multiplier = Annotated[tuple[Transform, Annotated[float, Field(ge=0)]], Field(strict=False)]
 
 
 class AdaAugment(_Augment):
