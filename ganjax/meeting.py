@@ -12,6 +12,7 @@ or anything else, goes away. It is one line of text each way:
 """
 
 import contextlib
+import dataclasses
 import errno
 import re
 import selectors
@@ -35,6 +36,23 @@ class Refused(Exception):
     """They will not be joined, and why."""
 
 
+@dataclasses.dataclass
+class _Caller:
+    """Who has come to process 0.
+
+    Attributes:
+      line: to it.
+      until: when it has to have said who it is.
+      said: what it said so far.
+      number: who it is; None before it has said so.
+    """
+
+    line: socket.socket
+    until: float
+    said: bytes = b""
+    number: int | None = None
+
+
 def host(port: int, count: int, here: set[int]) -> None:
     """Process 0's part: waits until all others have come, and lets them go on.
 
@@ -46,60 +64,57 @@ def host(port: int, count: int, here: set[int]) -> None:
     Raises:
       Refused: the port is taken, or who came do not go together.
     """
+    others: dict[int, _Caller] = {}
     with contextlib.ExitStack() as opened, selectors.DefaultSelector() as selector:
         listener = opened.enter_context(_listen(port))
         listener.setblocking(False)
         selector.register(listener, selectors.EVENT_READ)
-        strangers: dict[socket.socket, tuple[float, bytes]] = {}  # Until when, and what they said.
-        others: dict[int, socket.socket] = {}
 
-        def close(line):
-            selector.unregister(line)
-            line.close()
+        def answer():
+            with contextlib.suppress(OSError):  # It hung up again.
+                line = opened.enter_context(listener.accept()[0])
+                line.setblocking(False)
+                caller = _Caller(line, time.monotonic() + PATIENCE)
+                selector.register(line, selectors.EVENT_READ, caller)
+
+        def drop(caller):
+            if others.pop(caller.number, None):
+                here.discard(caller.number)
+            selector.unregister(caller.line)
+            caller.line.close()
 
         while len(others) < count - 1:
             for key, _ in selector.select(1.0):
-                line = key.fileobj
-                if line is listener:
-                    with contextlib.suppress(OSError):  # It hung up again.
-                        line = opened.enter_context(listener.accept()[0])
-                        line.setblocking(False)
-                        strangers[line] = time.monotonic() + PATIENCE, b""
-                        selector.register(line, selectors.EVENT_READ)
+                caller = key.data
+                if caller is None:
+                    answer()
                     continue
-                said = _heard(line)
-                if line not in strangers:  # Who waits has nothing to say: it hung up.
-                    number = next(n for n, each in others.items() if each is line)
-                    del others[number]
-                    here.discard(number)
-                    close(line)
+                said = _heard(caller.line)
+                caller.said += said
+                if said and b"\n" not in caller.said and len(caller.said) < LINE:
                     continue
-                until, before = strangers.pop(line)
-                if said and b"\n" not in said and len(before + said) < LINE:
-                    strangers[line] = until, before + said
-                    continue
-                found = HELLO.fullmatch(before + said)
-                if found is None:  # Nobody of ours.
-                    close(line)
+                found = HELLO.fullmatch(caller.said)
+                # Who waits has nothing more to say: it hung up. Else it is nobody of ours.
+                if caller.number is not None or found is None:
+                    drop(caller)
                     continue
                 number, of = map(int, found.groups())
                 reason = _wrong(number, of, count, others)
                 if reason:
-                    _tell([*others.values(), line], reason)
+                    _tell([*others.values(), caller], reason)
                     raise Refused(reason)
-                others[number] = line
+                caller.number, others[number] = number, caller
                 here.add(number)
-            for line in [
-                line for line, (until, _) in strangers.items() if until < time.monotonic()
-            ]:
-                del strangers[line]
-                close(line)
+            for key in list(selector.get_map().values()):
+                caller = key.data
+                if caller and caller.number is None and caller.until < time.monotonic():
+                    drop(caller)
         _tell(others.values(), GO)
         # They hang up first: else the port would stay taken for a while.
         until = time.monotonic() + PATIENCE
-        for line in others.values():
-            line.settimeout(max(0.01, until - time.monotonic()))
-            _heard(line)
+        for caller in others.values():
+            caller.line.settimeout(max(0.01, until - time.monotonic()))
+            _heard(caller.line)
 
 
 def call(address: str, port: int, number: int, count: int, trouble: list[str]) -> None:
@@ -188,8 +203,8 @@ def _wrong(number: int, of: int, count: int, others: Iterable[int]) -> str:
     return ""
 
 
-def _tell(lines: Iterable[socket.socket], words: str) -> None:
-    for line in lines:
+def _tell(callers: Iterable[_Caller], words: str) -> None:
+    for caller in callers:
         with contextlib.suppress(OSError):  # One that hung up just now.
-            line.settimeout(PATIENCE)
-            line.sendall(f"ganjax: {words}\n".encode())
+            caller.line.settimeout(PATIENCE)
+            caller.line.sendall(f"ganjax: {words}\n".encode())
