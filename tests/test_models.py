@@ -18,8 +18,8 @@ def count(tree):
 LABEL = jnp.zeros(2, jnp.int32)
 
 
-def shapes_of(module, x):
-    """The output shape of every convolution, in order, without computing any."""
+def shapes_of(module, x, kind="Conv"):
+    """The output shape of every convolution (or Dense), in order, without computing any."""
     _, state = jax.eval_shape(
         lambda x: module.init_with_output(
             jax.random.key(0), x, LABEL, train=False, capture_intermediates=True, mutable=True
@@ -28,8 +28,7 @@ def shapes_of(module, x):
     )
     found = state["intermediates"]
     return [
-        found[name]["__call__"][0].shape
-        for name in sorted(n for n in found if n.startswith("Conv"))
+        found[name]["__call__"][0].shape for name in sorted(n for n in found if n.startswith(kind))
     ]
 
 
@@ -147,9 +146,13 @@ def test_cgan_at_28():
     kernels = 110 * 128 + 128 * 256 + 256 * 512 + 512 * 1024 + 1024 * 784
     expected = 100 + kernels + 128 + 2 * (256 + 512 + 1024) + 784
     assert count_of(g, jnp.zeros((2, 100))) == expected
+    widths = [128, 256, 512, 1024, 784]
+    assert shapes_of(g, jnp.zeros((2, 100)), "Dense") == [(2, width) for width in widths]
     d = mlp.Discriminator((512, 512, 512), (False,) * 3, (0.0, 0.4, 0.4), conditioning=conditioning)
     expected = 100 + 794 * 512 + 2 * 512 * 512 + 512 + 3 * 512 + 1
-    assert count_of(d, jnp.zeros((2, 28, 28, 1))) == expected
+    x = jnp.zeros((2, 28, 28, 1))
+    assert count_of(d, x) == expected
+    assert shapes_of(d, x, "Dense") == [(2, width) for width in (512, 512, 512, 1)]
 
 
 def test_maxout_cgan():
@@ -157,9 +160,16 @@ def test_maxout_cgan():
     g = maxout.Generator(28, 1, 10)
     expected = 100 * 200 + 200 + 10 * 1000 + 1000 + 1200 * 1200 + 1200 + 1200 * 784 + 784
     assert count_of(g, jnp.zeros((2, 100))) == expected
+    # By their names: the last one is made before its input.
+    widths = [200, 1000, 784, 1200]
+    assert shapes_of(g, jnp.zeros((2, 100)), "Dense") == [(2, width) for width in widths]
     d = maxout.Discriminator(10)
     expected = 784 * 1200 + 1200 + 10 * 250 + 250 + 290 * 960 + 960 + 240 + 1
-    assert count_of(d, jnp.zeros((2, 28, 28, 1))) == expected
+    x = jnp.zeros((2, 28, 28, 1))
+    assert count_of(d, x) == expected
+    # Before the largest of 5, 5 and 4 pieces is taken.
+    widths = [240 * 5, 50 * 5, 240 * 4, 1]
+    assert shapes_of(d, x, "Dense") == [(2, width) for width in widths]
 
 
 def test_maxout_is_the_largest_of_affine_maps():
