@@ -42,9 +42,8 @@ MATRICES = {
 # Outputs of a tile, a side.
 TILE = 2
 # Of the factors of one piece of the batch: so that they and what is made of them stay in the
-# cache. Of 32 MiB 8 are best, of 480 MiB all that there are of 32 images of 64x64: every piece
-# more costs a turn of a loop. Less than 8 is slower than what falls out of a smaller cache.
-PIECE_BYTES = max(8 << 20, pieces.cache_bytes() // 4)
+# cache. Every piece more costs a turn of a loop, and its products are smaller.
+PIECE_BYTES = max(8 << 20, pieces.cache_bytes() // 2)
 # Of the kernel gradient's products, measured: tiles over input channels from which on the
 # factors are swapped, and input over output channels from which on the first is transposed, if
 # a piece has few enough tiles to be written across quickly: of 2,048 that took ADA's step a sixth.
