@@ -74,7 +74,7 @@ def conv(x, k, geometry):
             _of_input(x, geometry),
             kernel,
         )
-        return _untiled(_transformed(0, products, geometry))
+        return _interleaved(_transformed(0, products, geometry))
 
     y = pieces.mapped(piece, _wide(x), _count(geometry, x.shape[0], x.shape[3]))
     return y.astype(x.dtype)
@@ -191,26 +191,30 @@ def _tiled(x, sides):
     ]
 
 
+def _interleaved(grid):
+    """A grid of the outputs at each place of tiles, (N, H, W, C) each -> (N, 2 H, 2 W, C)."""
+    rows = [jnp.stack(row, 3) for row in grid]
+    n, h, w, _, c = rows[0].shape
+    return jnp.stack(rows, 2).reshape(n, h * TILE, w * TILE, c)
+
+
 def _untiled(grid):
-    """The transpose of `_tiled`: adds up what the tiles share."""
-    return _merged([_merged(row, 2) for row in grid], 1)
+    """The transpose of `_tiled`: adds up what the tiles share.
 
-
-def _merged(places, axis: int):
-    """One axis of `_untiled`."""
-    steps = len(places) // TILE + len(places) % TILE - 1  # That the last place is ahead.
-
-    def padded(array, low, high):
-        widths = [(0, 0, 0)] * array.ndim
-        widths[axis] = (low, high, 0)
-        return lax.pad(array, jnp.zeros((), array.dtype), widths)
-
-    phases = [
-        sum(padded(place, i, steps - i) for i, place in enumerate(places[first::TILE]))
-        for first in range(TILE)
-    ]
-    merged = jnp.stack(phases, axis + 1)
-    shape = list(phases[0].shape)
-    shape[axis] *= TILE
-    length = shape[axis] - len(places) % TILE
-    return lax.slice_in_dim(merged.reshape(shape), 0, length, axis=axis)
+    Place after place is written into what there is. Of sums of padded places XLA finds out for
+    every number alone where it comes from, at a third of the speed.
+    """
+    n, h, w, c = grid[0][0].shape
+    sides = len(grid), len(grid[0])
+    lower, wider = ((side - 1) // TILE for side in sides)
+    x = jnp.zeros((n, h + lower, TILE, w + wider, TILE, c), grid[0][0].dtype)
+    for i, row in enumerate(grid):
+        for j, place in enumerate(row):
+            place = place[:, :, None, :, None]
+            start = 0, i // TILE, i % TILE, j // TILE, j % TILE, 0
+            if max(i, j) >= TILE:
+                end = [a + b for a, b in zip(start, place.shape, strict=True)]
+                place += lax.slice(x, start, end)
+            x = lax.dynamic_update_slice(x, place, start)
+    x = x.reshape(n, (h + lower) * TILE, (w + wider) * TILE, c)
+    return x[:, : h * TILE + sides[0] - TILE, : w * TILE + sides[1] - TILE]
