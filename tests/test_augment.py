@@ -127,6 +127,33 @@ def test_filtered_resampling_step_by_step(name):
     np.testing.assert_allclose(geometric.apply(x, MAPS[name]), expected, atol=5e-5)
 
 
+@pytest.mark.parametrize("period", [7, 28, 60, 126, 252])
+def test_a_whole_number_of_periods_is_the_first_pixel(period):
+    """Compiled, where XLA's quotient by a constant is a product and rounds to either side."""
+    places = np.arange(-3000.0, 3001.0, dtype=np.float32)[None]
+    pixel, part = jax.jit(partial(affine.periodic, period=period))(places)
+    np.testing.assert_array_equal(pixel, places % period)
+    np.testing.assert_array_equal(part, 0)
+
+
+def test_pieces_of_the_batch(monkeypatch):
+    """And groups: both only set the order, not even of sums."""
+    n = 6
+    x, weight = images(n), images(n, smooth=1.0)
+    moves = geometric.inverse(jax.random.key(0), n, every(geometric, 0.9), (SIZE, SIZE))
+
+    def made():
+        y, back = jax.vjp(jax.jit(partial(geometric.apply, inverse=moves)), x)
+        return y, *back(weight)
+
+    whole = made()
+    monkeypatch.setattr(geometric, "PIECE_BYTES", 2 * 4 * geometric.DOUBLED * x[0].size)
+    monkeypatch.setattr(affine, "GROUPS", 2)
+    cut = made()
+    for a, b in zip(whole, cut, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+
+
 def test_whole_pixels():
     """Whole shifts pass the filters as they are: sym6 is orthogonal. Flips and quarter turns
     exchange the slightly asymmetric filters, and leave less than a tenth of the contrast."""

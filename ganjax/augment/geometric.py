@@ -5,6 +5,7 @@ Karras et al. 2020 (arXiv:2006.06676), appendix B, algorithm 1, lines 16 to 47.
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from ganjax.augment import affine, wavelets
 from ganjax.augment.gate import (
@@ -16,11 +17,16 @@ from ganjax.augment.gate import (
     uniform,
 )
 from ganjax.keys import fold
+from ganjax.ops import pieces
 
 # log2 of both scalings.
 SCALE = 0.2
 # Of the image's size.
 TRANSLATION = 0.125
+# Pixels of the doubled images, a period of their reflections, over those of the images.
+DOUBLED = 16
+# Of doubled images, on CPUs: a piece of the batch that stays in the cache.
+PIECE_BYTES = 4 << 20
 TRANSFORMS = ("isotropic_scaling", "rotation", "anisotropic_scaling", "fractional_translation")
 
 
@@ -72,6 +78,16 @@ def apply(images: jax.Array, inverse: jax.Array) -> jax.Array:
     an image is its own reflection, d c b | a b c d | c b a, however far a map reaches.
     Images whose map is the identity come out bit for bit.
     """
+
+    def in_pieces(images, inverse):
+        n, size = len(images), 4 * images[0].size * DOUBLED
+        count = pieces.count(n, n * size, PIECE_BYTES)
+        return pieces.mapped(lambda piece: _apply(*piece), (images, inverse), count)
+
+    return lax.platform_dependent(images, inverse, cpu=in_pieces, default=_apply)
+
+
+def _apply(images, inverse):
     n, height, width, channels = images.shape
 
     def filtered(x, rows, columns):

@@ -39,11 +39,11 @@ def count(batch: int, total: int, most: int) -> int:
     return next(n for n in range(needed, batch + 1) if batch % n == 0)
 
 
-def mapped(function: Callable, x: jax.Array, n: int) -> jax.Array:
-    """function(x), computed by n pieces of the batch, the first axis of both."""
+def mapped(function: Callable, x, n: int) -> jax.Array:
+    """function(x), computed by n pieces of the batch, the first axis of x's arrays and of it."""
     if n == 1:
         return function(x)
-    y = lax.map(function, _cut(x, n))
+    y = lax.map(function, jax.tree.map(lambda array: _cut(array, n), x))
     return y.reshape(-1, *y.shape[2:])
 
 
