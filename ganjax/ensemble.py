@@ -76,33 +76,28 @@ def check(config: RunConfig) -> None:
         )
 
 
-def make_ensemble(
-    train_steps: Callable, num: int, layout: Layout, placed: Any, donate: tuple[str, ...]
-) -> Ensemble:
-    """The ensemble as it is fastest on the devices of a layout.
+def make_ensemble(train_steps: Callable, num: int, layout: Layout, placed: Any) -> Ensemble:
+    """The ensemble as it is fastest on the devices of a layout. It donates the states it advances.
 
     Args:
       train_steps: `ganjax.dispatch.make_train_steps`'s, not compiled.
       num: members.
       layout: of the run.
       placed: how the state of a single run lies (`ganjax.sharding.state_sharding`).
-      donate: the arguments that may be donated.
     """
     on_one_cpu = layout.mesh.size == 1 and jax.default_backend() == "cpu"
     if num == 1 or on_one_cpu:
-        return one_by_one(train_steps, layout, placed, donate)
-    return together(train_steps, num, layout, donate)
+        return one_by_one(train_steps, layout, placed)
+    return together(train_steps, num, layout)
 
 
-def one_by_one(
-    train_steps: Callable, layout: Layout, placed: Any, donate: tuple[str, ...] = ()
-) -> Ensemble:
+def one_by_one(train_steps: Callable, layout: Layout, placed: Any) -> Ensemble:
     """One program of a single run, launched for each member in turn."""
     step = jax.jit(
         train_steps,
         static_argnames="phase",
         out_shardings=(placed, layout.replicated),
-        donate_argnames=donate,
+        donate_argnames="state",
     )
 
     def advance(members: Members, batches, keys, phase):
@@ -112,9 +107,7 @@ def one_by_one(
     return Ensemble(lambda members: members, lambda members: members, advance)
 
 
-def together(
-    train_steps: Callable, num: int, layout: Layout, donate: tuple[str, ...] = ()
-) -> Ensemble:
+def together(train_steps: Callable, num: int, layout: Layout) -> Ensemble:
     """One program for all: apart over the mesh's axis "seed", by `jax.vmap` on each device.
 
     The devices that a member has for itself (where there are more devices than members) share
@@ -139,7 +132,7 @@ def together(
         jax.jit,
         static_argnames="phase",
         out_shardings=(packed, layout.replicated),
-        donate_argnames=donate,
+        donate_argnames="state",
     )
     def step(state, batches, keys, *, phase):
         batches = jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches)

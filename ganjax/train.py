@@ -82,7 +82,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
     unroll = jax.default_backend() == "cpu"
     train_step = steps.make_train_step(algorithm, unroll=unroll, sharding=layout.batch)
     train_steps = dispatch.make_train_steps(train_step, unroll=unroll)
-    runs = ensemble.make_ensemble(train_steps, len(seeds), layout, placed, steps.donated())
+    runs = ensemble.make_ensemble(train_steps, len(seeds), layout, placed)
     eval_step = jit(steps.make_eval_step(algorithm, sharding=layout.batch))
     sampler = jit(steps.make_sampler(algorithm))
     evaluate = evaluation.make_evaluate(

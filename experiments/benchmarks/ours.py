@@ -16,7 +16,7 @@ from experiments.benchmarks.clock import peak_mib, seconds
 from experiments.tools.configs import named
 from experiments.tools.design import override
 from ganjax.algorithms.base import Algorithm
-from ganjax.step import donated, init_state, make_train_step
+from ganjax.step import init_state, make_train_step
 
 # Steps after which a process' memory has been at its peak.
 STEPS = 5
@@ -47,7 +47,7 @@ def train_step(algorithm: Algorithm, sharding=None, **options):
     """
     unroll = jax.default_backend() == "cpu"
     step = make_train_step(algorithm, unroll=unroll, sharding=sharding)
-    return jax.jit(step, static_argnames="phase", donate_argnames=donated(), **options)
+    return jax.jit(step, static_argnames="phase", donate_argnames="state", **options)
 
 
 def random_batch(config: ganjax.config.RunConfig, reals_per_step: int) -> dict[str, np.ndarray]:
