@@ -137,19 +137,20 @@ def test_a_whole_number_of_periods_is_the_first_pixel(period):
 
 
 def test_pieces_of_the_batch(monkeypatch):
-    """And groups: both only set the order, not even of sums."""
+    """And groups: both change the order of the work alone."""
     n = 6
     x, weight = images(n), images(n, smooth=1.0)
     moves = geometric.inverse(jax.random.key(0), n, every(geometric, 0.9), (SIZE, SIZE))
 
-    def made():
-        y, back = jax.vjp(jax.jit(partial(geometric.apply, inverse=moves)), x)
+    def made(apply):
+        y, back = jax.vjp(jax.jit(partial(apply, inverse=moves)), x)
         return y, *back(weight)
 
-    whole = made()
+    monkeypatch.setattr(affine, "GROUPS", 1)
+    whole = made(geometric._apply)
     monkeypatch.setattr(geometric, "PIECE_BYTES", 2 * 4 * geometric.DOUBLED * x[0].size)
     monkeypatch.setattr(affine, "GROUPS", 2)
-    cut = made()
+    cut = made(geometric.apply)
     for a, b in zip(whole, cut, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
 

@@ -53,16 +53,13 @@ def positions(inverse: jax.Array, width: int, height: int) -> tuple[jax.Array, j
 
     The grid's first pixel is (0, 0): unlike elsewhere, not its centre.
     """
-    x, y = (jnp.arange(size, dtype=jnp.float32) for size in (width, height))
-    x, y = (axis.reshape(-1)[None] for axis in jnp.meshgrid(x, y))
-
-    def row(i):
-        a, b, c = (inverse[:, i, j, None] for j in range(3))
-        return a * x + b * y + c
-
-    # Computed once: if XLA rounded these sums here so and there so, the pixel before a place and
-    # the way from it would be of two places. Nor are they made anew for each value looked up.
-    return lax.optimization_barrier((row(0), row(1)))
+    # One product: a compiler computes it once. Of sums of products XLA's CPU may compute one reader
+    # its own, rounded otherwise, and the pixel before a place and the way from it be of two places.
+    x, y = (axis.reshape(-1) for axis in jnp.meshgrid(jnp.arange(width), jnp.arange(height)))
+    grid = jnp.stack([x, y, jnp.ones_like(x)]).astype(jnp.float32)
+    places = jnp.matmul(inverse[:, :2].reshape(-1, 3), grid, precision="highest")
+    places = places.reshape(len(inverse), 2, -1)
+    return places[:, 0], places[:, 1]
 
 
 class Places(NamedTuple):

@@ -25,7 +25,8 @@ SCALE = 0.2
 TRANSLATION = 0.125
 # Pixels of the doubled images, a period of their reflections, over those of the images.
 DOUBLED = 16
-# Of doubled images, on CPUs: a piece of the batch that stays in the cache.
+# Of doubled images, on CPUs: a piece of the batch that stays in the cache. Of 64x64 these are four
+# images; from 128x128 on a piece is one.
 PIECE_BYTES = 4 << 20
 TRANSFORMS = ("isotropic_scaling", "rotation", "anisotropic_scaling", "fractional_translation")
 
@@ -80,8 +81,7 @@ def apply(images: jax.Array, inverse: jax.Array) -> jax.Array:
     """
 
     def in_pieces(images, inverse):
-        n, size = len(images), 4 * images[0].size * DOUBLED
-        count = pieces.count(n, n * size, PIECE_BYTES)
+        count = pieces.count(len(images), 4 * images.size * DOUBLED, PIECE_BYTES)
         return pieces.mapped(lambda piece: _apply(*piece), (images, inverse), count)
 
     return lax.platform_dependent(images, inverse, cpu=in_pieces, default=_apply)

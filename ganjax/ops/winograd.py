@@ -42,7 +42,8 @@ MATRICES = {
 # Outputs of a tile, a side.
 TILE = 2
 # Of the factors of one piece of the batch: so that they and what is made of them stay in the
-# cache. Every piece more costs a turn of a loop, and its products are smaller.
+# cache. Every piece more costs a turn of a loop, and its products are smaller: of 32 MiB, pieces of
+# 16 are best (8: 7 to 9 % more of a step, 24: up to 10 %), of 480 one of 32 images of 64x64.
 PIECE_BYTES = max(8 << 20, pieces.cache_bytes() // 2)
 # Of the kernel gradient's products, measured: tiles over input channels from which on the
 # factors are swapped, and input over output channels from which on the first is transposed, if
@@ -201,8 +202,9 @@ def _interleaved(grid):
 def _untiled(grid):
     """The transpose of `_tiled`: adds up what the tiles share.
 
-    Place after place is written into what there is. Of sums of padded places XLA finds out for
-    every number alone where it comes from, at a third of the speed.
+    Place after place is written into what there is. In sums of padded places XLA finds out for
+    every number alone where it comes from: with the products' sums that this reads, 10.5 ms instead
+    of 3.8 for four pieces of 8x8 tiles of 8 images and 512 channels.
     """
     n, h, w, c = grid[0][0].shape
     sides = len(grid), len(grid[0])
