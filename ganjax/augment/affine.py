@@ -53,8 +53,8 @@ def positions(inverse: jax.Array, width: int, height: int) -> tuple[jax.Array, j
 
     The grid's first pixel is (0, 0): unlike elsewhere, not its centre.
     """
-    # One product: a compiler computes it once. Of sums of products XLA's CPU may compute one reader
-    # its own, rounded otherwise, and the pixel before a place and the way from it be of two places.
+    # A matrix product, since XLA computes one once. A sum of products it computes anew in each loop
+    # that reads it, perhaps rounded otherwise: then floor and fraction would be of two places.
     x, y = (axis.reshape(-1) for axis in jnp.meshgrid(jnp.arange(width), jnp.arange(height)))
     grid = jnp.stack([x, y, jnp.ones_like(x)]).astype(jnp.float32)
     places = jnp.matmul(inverse[:, :2].reshape(-1, 3), grid, precision="highest")
