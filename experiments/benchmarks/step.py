@@ -1,4 +1,4 @@
-"""Seconds a train step takes: ganjax beside PyTorch, on CPU.
+"""Seconds a train step takes: ganjax beside PyTorch, on CPU or on one CUDA GPU, as JAX finds it.
 
     python -m experiments.benchmarks.step --config=wgan_gp --rounds=12
     python -m experiments.benchmarks.step --config=dcgan:celeb_a --batch_size=32
@@ -8,7 +8,9 @@
         --set 'growth.batch_sizes=()' 'growth.learning_rates=()' ema.half_life=0 ema.ramp_up=0.0
 
 One process, the contenders taking turns in runs of a few steps, so that a slow spell meets all
-of them. It does not meet them alike: beside busy neighbours on its two cores PyTorch was once
+of them. Of a GPU's runs only the last step is waited for, as in training; both sides may round
+products to TF32, and cuDNN searches for the fastest algorithms for both. On shared cores a slow
+spell does not meet them alike: beside busy neighbours on its two cores PyTorch was once
 slowed sevenfold and ganjax less than twofold, so only an idle machine gives a ratio to quote.
 Before the clock starts all are shown to compute the same step, but for dropout, whose masks
 each draws its own: it is off for that check and on under the clock.
@@ -17,6 +19,8 @@ each draws its own: it is off for that check and on under the clock.
 import argparse
 import ast
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -53,13 +57,8 @@ PEERS = {
     ("non_saturating", "mlp"): TorchCgan,
     ("wasserstein", "progan"): TorchProgan,
 }
-# By network, PyTorch's contenders and their options. Dense layers have no layout to choose;
-# torch.compile cannot differentiate twice, as WGAN-GP does.
-CONTENDERS = {
-    "dcgan": {"torch eager": {}, "torch channels_last": {"channels_last": True}},
-    "progan": {"torch eager": {}, "torch channels_last": {"channels_last": True}},
-    "mlp": {"torch eager": {}, "torch compiled": {"compiled": True}},
-}
+# Steps in a row of one contender on a GPU, where they take a millisecond or so.
+GPU_RUN = 50
 # Of the metrics of a step in float64, relative.
 TOLERANCE = 1e-4
 
@@ -81,15 +80,33 @@ def kind(config: ganjax.config.RunConfig) -> type[Peer]:
     return found
 
 
+def contenders(config: ganjax.config.RunConfig) -> dict[str, dict]:
+    """PyTorch's forms of a config by name, and their options of `Peer`."""
+    found = {"torch eager": {}}
+    if config.discriminator.network == "mlp":  # Dense layers have no layout to choose.
+        return found | {"torch compiled": {"compiled": True}}
+    found["torch channels_last"] = {"channels_last": True}
+    # torch.compile cannot differentiate twice, as WGAN-GP does.
+    if device() == "cuda" and not config.penalty.weight:
+        found["torch compiled, channels_last"] = {"channels_last": True, "compiled": True}
+    return found
+
+
+def device() -> str:
+    """PyTorch's name of what JAX computes on."""
+    return {"cpu": "cpu", "gpu": "cuda"}[jax.default_backend()]
+
+
 def peers(
     ours: Ours, dtype: torch.dtype = torch.float32, only: list[str] | None = None
 ) -> dict[str, Peer]:
     """PyTorch's contenders (or `only` some) with the weights of our present state."""
     models = {}
-    for name, options in CONTENDERS[ours.config.discriminator.network].items():
+    for name, options in contenders(ours.config).items():
         if only is None or name in only:
-            models[name] = kind(ours.config)(ours.config, dtype=dtype, **options)
-            models[name].load(ours.state)
+            peer = kind(ours.config)(ours.config, dtype=dtype, device=device(), **options)
+            peer.load(ours.state)
+            models[name] = peer
     return models
 
 
@@ -131,12 +148,38 @@ def check_equal(config: str, fields: dict, only: list[str] | None = None) -> dic
     return found
 
 
-def set_threads() -> None:
-    """Gives PyTorch as many threads as XLA takes, and prints what both have."""
+def set_switches() -> None:
+    """What makes PyTorch faster: on CPU as many threads as XLA takes, which it prints; on a GPU
+    TF32, which XLA takes too, and a search for cuDNN's fastest algorithms, which XLA makes too.
+    """
+    if device() == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+        return
     torch.set_num_threads(threads())
     jax.block_until_ready(jnp.zeros(()))
     names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
     print(f"threads: torch {torch.get_num_threads()}, XLA {names.count('tf_XLAEigen')}")
+
+
+def runs_of(ours: Ours, models: dict[str, Peer]) -> dict[str, Callable[[int], list[float]]]:
+    """Each contender's runs in the form that `experiments.benchmarks.clock.take_turns` takes."""
+    if device() == "cpu":
+        runs = {OURS: ours.step}
+        runs |= {name: partial(peer.step, ours.batch) for name, peer in models.items()}
+        return {name: steps_of(step) for name, step in runs.items()}
+
+    def advance(peer: Peer, batches, count: int) -> None:
+        for _ in range(count):
+            peer.advance(batches)
+        torch.cuda.synchronize()
+
+    runs = {OURS: ours.advance}
+    runs |= {name: partial(advance, peer, peer.put(ours.batch)) for name, peer in models.items()}
+    return {
+        name: lambda count, run=run: [seconds(partial(run, count)) / count]
+        for name, run in runs.items()
+    }
 
 
 def compare(
@@ -164,16 +207,14 @@ def compare(
       Unequal: they do not compute the same.
     """
     kind(load(config, **fields).config)  # Else refused before anything is compiled.
-    set_threads()
+    set_switches()
     found = {"difference": check_equal(config, fields, only)} if checked else {}
     ours = Ours(load(config, **fields))
-    print(f"{config}, batch size {ours.config.batch_size}, {rounds} rounds of {RUN}")
+    run = {"cpu": RUN, "cuda": GPU_RUN}[device()]
+    print(f"{config}, batch size {ours.config.batch_size}, {rounds} rounds of {run}")
     print(f"{OURS}: compiled in {ours.compile_seconds:.2f} s", end=", ")
     print(f"first step after it {seconds(ours.step):.3f} s", flush=True)
-    runs = {OURS: steps_of(ours.step)}
-    for name, peer in peers(ours, only=only).items():
-        runs[name] = steps_of(lambda peer=peer: peer.step(ours.batch))
-    times = take_turns(runs, rounds)
+    times = take_turns(runs_of(ours, peers(ours, only=only)), rounds, run)
     return found | {"batch_size": ours.config.batch_size} | summary(times)
 
 

@@ -21,11 +21,11 @@ def alone(config: str, fields: dict, contender: str) -> dict[str, float]:
     Args:
       config: as in `experiments.benchmarks.ours.load`.
       fields: likewise.
-      contender: a name of `experiments.benchmarks.step.CONTENDERS`.
+      contender: a name of `experiments.benchmarks.step.contenders`.
     """
     loaded = load(config, **fields)
     torch.set_num_threads(threads())
-    options = step.CONTENDERS[loaded.config.discriminator.network][contender]
+    options = step.contenders(loaded.config)[contender]
     peer = step.kind(loaded.config)(loaded.config, **options)
     batch = random_batch(loaded.config, loaded.module.build(loaded.config).reals_per_step)
     for _ in range(STEPS):

@@ -29,12 +29,12 @@ def _names(config: RunConfig, player: str) -> list[str]:
     return ["z", *(["label"] if uniform else []), *(["alpha"] if penalised else [])]
 
 
-def draw(config: RunConfig, n: int, dtype: torch.dtype) -> Noise:
+def draw(config: RunConfig, n: int, dtype: torch.dtype, device: str) -> Noise:
     """PyTorch's own for n samples a turn."""
     draws = {
-        "z": lambda: torch.randn(n, config.latent_dim, dtype=dtype),
-        "label": lambda: torch.randint(config.data.num_classes, (n,)),
-        "alpha": lambda: torch.rand(n, 1, 1, 1, dtype=dtype),
+        "z": lambda: torch.randn(n, config.latent_dim, dtype=dtype, device=device),
+        "label": lambda: torch.randint(config.data.num_classes, (n,), device=device),
+        "alpha": lambda: torch.rand(n, 1, 1, 1, dtype=dtype, device=device),
     }
     return [{name: draws[name]() for name in _names(config, player)} for player, _ in turns(config)]
 

@@ -127,6 +127,7 @@ class Peer:
         channels_last: bool = False,
         compiled: bool = False,
         dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
     ):
         """As the config says.
 
@@ -135,16 +136,17 @@ class Peer:
           channels_last: whether images and kernels lie in memory with channels innermost.
           compiled: whether `torch.compile` takes both networks.
           dtype: of the parameters and the computation.
+          device: where all of it is, "cpu" or "cuda".
 
         Raises:
           UserError: a field has a value that is not written down here.
         """
         require(config, self.IMPLEMENTS)
-        self.config, self.dtype = config, dtype
+        self.config, self.dtype, self.device = config, dtype, device
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.generator, self.discriminator = generator(config), discriminator(config)
         for network in (self.generator, self.discriminator):
-            network.to(dtype=dtype, memory_format=self.layout)
+            network.to(device=device, dtype=dtype, memory_format=self.layout)
         self.ema = copy.deepcopy(self.generator).requires_grad_(False)
         if compiled:
             # The graph of D(fake) is gone through twice.
@@ -164,26 +166,43 @@ class Peer:
         load_variables(self.ema, state.ema.params, state.ema.vars)
 
     def step(self, batch: dict[str, np.ndarray], noise: Noise | None = None) -> dict[str, float]:
-        """A train step: both players in the config's order, then the average.
+        """A train step, waited for: both players in the config's order, then the average.
 
         Args:
-          batch: "image" uint8 (reals_per_step, N, H, W, C), "label" (reals_per_step, N).
+          batch: as `put` takes it.
           noise: of arrays; drawn where it is None.
 
         Returns:
           The metrics of `ganjax.step.make_train_step` under the same names.
         """
-        if noise is None:
-            noise = draw(self.config, batch["label"].shape[1], self.dtype)
-        noise = [{name: torch.as_tensor(a) for name, a in one.items()} for one in noise]
-        batches = [
-            {name: torch.as_tensor(a[i]) for name, a in batch.items()}
+        metrics = self.advance(self.put(batch), noise)
+        return {name: value.item() for name, value in metrics.items()}
+
+    def put(self, batch: dict[str, np.ndarray]) -> list[dict[str, torch.Tensor]]:
+        """The batches of a step on the device.
+
+        Args:
+          batch: "image" uint8 (reals_per_step, N, H, W, C), "label" (reals_per_step, N).
+        """
+        return [
+            {name: torch.as_tensor(a[i], device=self.device) for name, a in batch.items()}
             for i in range(len(batch["label"]))
+        ]
+
+    def advance(
+        self, batches: list[dict[str, torch.Tensor]], noise: Noise | None = None
+    ) -> Metrics:
+        """As `step` of what `put` returns, not waited for."""
+        if noise is None:
+            noise = draw(self.config, batches[0]["label"].shape[0], self.dtype, self.device)
+        noise = [
+            {name: torch.as_tensor(a, device=self.device) for name, a in one.items()}
+            for one in noise
         ]
         order = {"alternating": self._alternating, "simultaneous": self._simultaneous}
         metrics = order[self.config.order](batches, noise)
         self._update_ema()
-        return {name: value.item() for name, value in metrics.items()}
+        return metrics
 
     def _alternating(self, batches, noise: Noise) -> Metrics:
         """n_critic updates of D, then one of G with a fresh z against the new D."""
