@@ -86,3 +86,12 @@ def test_against_torch(shape):
         params = jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
         with torch.no_grad():
             module.weight_orig -= 0.1 * expected
+
+
+def test_products_are_in_full_precision():
+    """That of GPUs and TPUs by default would leave sigma three digits, or two."""
+    vectors = spectral.init(PARAMS, jax.random.key(0))
+    text = jax.jit(spectral.normalise).lower(PARAMS, vectors).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert len(products) == 4 * len(vectors)
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)

@@ -193,7 +193,9 @@ def sliced_wasserstein(
 def _sliced(a, b, key, *, directions):
     to = jax.random.normal(key, (a.shape[1], directions))
     to = to / jnp.linalg.norm(to, axis=0, keepdims=True)
-    return jnp.mean(jnp.abs(jnp.sort(a @ to, axis=0) - jnp.sort(b @ to, axis=0)))
+    # In full precision, which products of float32 do not have by default on GPUs and TPUs.
+    a, b = (jnp.sort(jnp.matmul(x, to, precision="highest"), axis=0) for x in (a, b))
+    return jnp.mean(jnp.abs(a - b))
 
 
 @jax.jit

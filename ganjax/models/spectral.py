@@ -5,6 +5,8 @@ so it works on any network, and once for all passes of an update. The power iter
 vectors are a Flax collection, `COLLECTION`, beside the network's own.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -46,15 +48,19 @@ def normalise(params: dict, vectors: dict[str, jax.Array]) -> tuple[dict, dict[s
     for path, kernel in _kernels(params).items():
         matrix = kernel.reshape(-1, kernel.shape[-1])
         fixed = jax.lax.stop_gradient(matrix)
-        v = _unit(fixed @ jax.lax.stop_gradient(vectors[path]))
-        moved[path] = u = _unit(v @ fixed)
-        flat[path] = kernel / (v @ (matrix @ u))
+        v = _unit(_product(fixed, jax.lax.stop_gradient(vectors[path])))
+        moved[path] = u = _unit(_product(v, fixed))
+        flat[path] = kernel / _product(v, _product(matrix, u))
     return unflatten_dict(flat, sep="/"), moved
 
 
 def _kernels(params: dict) -> dict[str, jax.Array]:
     flat = flatten_dict(params, sep="/")
     return {path: leaf for path, leaf in flat.items() if path.rsplit("/", 1)[-1] in NORMALISED}
+
+
+# GPUs and TPUs would round to TF32 and bfloat16 what D's Lipschitz bound hangs on.
+_product = partial(jnp.matmul, precision="highest")
 
 
 def _unit(x: jax.Array) -> jax.Array:
