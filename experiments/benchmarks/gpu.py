@@ -2,10 +2,12 @@
 
     python -m experiments.benchmarks.gpu --rounds=5 --out=runs/gpu
 
-Each row is a comparison of step.py: first shown to compute the same, then timed, each run waited
-for once at its end; again with `config.precision=bfloat16` beside PyTorch's autocast. Memory is
-the device's: of ganjax what the compiled step holds at once, of PyTorch the most that its
-allocator gave out beyond what stood there before.
+Each row is first shown to compute the same, as step.py does, then timed, each run waited for once
+at its end; then all rows again with `config.precision=bfloat16` beside PyTorch's autocast.
+PyTorch's contenders run as they come and as one CUDA graph of the whole step, which is its fastest
+form: without, it waits for Python. Both sides round products to TF32 and search for cuDNN's
+fastest algorithms. Memory is the device's: of ganjax what the compiled step holds at once, of
+PyTorch the most that its allocator gave out.
 
 Writes gpu.json and gpu.md into `--out` after every row; prints the Markdown.
 """
@@ -16,6 +18,7 @@ import json
 import re
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -69,27 +72,60 @@ def measure(config: str, fields: dict, rounds: int) -> dict:
     sizes = ours.compiled.memory_analysis()
     held = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
     mib = {OURS: (held - sizes.alias_size_in_bytes) / 2**20}
-    models = {}
-    half = ours.config.precision == "bfloat16"
+    runs, failed = {OURS: ours.advance}, {}
     for name in step.contenders(ours.config):
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        (peer,) = step.peers(ours, only=[name]).values()
-        if half:
-            peer.advance = torch.autocast("cuda", torch.bfloat16)(peer.advance)
-        for _ in range(2):
-            peer.step(ours.batch)
+        torch.cuda.reset_peak_memory_stats()
+        try:
+            forms = peer_runs(ours, name)
+        except Exception as error:  # One form's failure, of whatever kind, takes no other with it.
+            traceback.print_exc()
+            failed[name] = type(error).__name__
+            continue
         mib[name] = (torch.cuda.max_memory_allocated() - before) / 2**20
-        models[name] = peer
+        runs |= forms
     ours.step()
     run = round(min(max(RUN_SECONDS / seconds(partial(ours.advance, 5)) * 5, 1), LONGEST_RUN))
-    times = take_turns(step.runs_of(ours, models), rounds, run)
+    each = {
+        name: lambda count, run=run: [seconds(partial(run, count)) / count]
+        for name, run in runs.items()
+    }
+    times = take_turns(each, rounds, run)
     return summary(times) | {
         "batch_size": ours.config.batch_size,
         "compile_seconds": ours.compile_seconds,
         "mib": mib,
+        "failed": failed,
         "convolutions": convolutions(ours.compiled.as_text()),
+    }
+
+
+def peer_runs(ours: Ours, name: str) -> dict[str, Callable[[int], None]]:
+    """A contender's steps in a row, waited for at their end: as it comes, and as a CUDA graph."""
+    (peer,) = step.peers(ours, only=[name]).values()
+    batches, advance = peer.put(ours.batch), peer.advance
+    if ours.config.precision == "bfloat16":
+        advance = torch.autocast("cuda", torch.bfloat16, cache_enabled=False)(advance)
+    # What a graph holds must have run before, on a stream of its own.
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            advance(batches)
+    torch.cuda.current_stream().wait_stream(side)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        advance(batches)
+
+    def repeat(one: Callable[[], object], count: int) -> None:
+        for _ in range(count):
+            one()
+        torch.cuda.synchronize()
+
+    return {
+        name: partial(repeat, partial(advance, batches)),
+        f"{name}, CUDA graph": partial(repeat, graph.replay),
     }
 
 
@@ -105,10 +141,15 @@ def cells(config: str, precision: str, row: dict) -> str:
         precision,
         str(row["batch_size"]),
         ms[OURS],
-        "; ".join(f"{name} {ms[name]} ({ratio:.2f})" for name, ratio in ratios.items()),
+        "; ".join(
+            [
+                *(f"{name} {ms[name]} ({ratio:.2f})" for name, ratio in ratios.items()),
+                *(f"{name}: {error}" for name, error in row["failed"].items()),
+            ]
+        ),
         f"{row['compile_seconds']:.0f}",
         mib[OURS],
-        "; ".join(f"{name} {mib[name]}" for name in ratios),
+        "; ".join(f"{name} {value}" for name, value in mib.items() if name != OURS),
         ", ".join(f"{count} {name}" for name, count in row["convolutions"].items()),
     ]
     return "| " + " | ".join(found) + " |"
@@ -139,22 +180,22 @@ def main() -> None:
     machine = f"{jax.devices()[0].device_kind}, jax {jax.__version__}, torch {torch.__version__}"
     results = {"machine": machine, "rows": {}}
     step.set_switches()
-    for config in args.rows:
-        found = results["rows"][config] = {}
-        try:
-            if not args.unchecked:
-                step.check_equal(config, ROWS[config])
-            for precision in ("float32", "bfloat16"):
-                fields = ROWS[config] | {"precision": precision}
-                found[precision] = measure(config, fields, args.rounds)
-                print(cells(config, precision, found[precision]), flush=True)
-                gc.collect()
-        except Exception as error:  # One row's failure, of whatever kind, takes no other with it.
-            traceback.print_exc()
-            line = (str(error).strip() or "no message").splitlines()[-1]
-            found["error"] = {"error": f"{type(error).__name__}: {line}"}
-        (args.out / "gpu.json").write_text(json.dumps(results, indent=1) + "\n")
-        (args.out / "gpu.md").write_text(markdown(results))
+    for precision in ("float32", "bfloat16"):
+        for config in args.rows:
+            results["rows"].setdefault(config, {})[precision] = row = {}
+            try:
+                if precision == "float32" and not args.unchecked:
+                    row["difference"] = step.check_equal(config, ROWS[config])
+                row |= measure(config, ROWS[config] | {"precision": precision}, args.rounds)
+            except Exception as error:  # Nor does a row's.
+                traceback.print_exc()
+                line = (str(error).strip() or "no message").splitlines()[-1]
+                row["error"] = f"{type(error).__name__}: {line}"
+            print(cells(config, precision, row), flush=True)
+            gc.collect()
+            torch.cuda.empty_cache()
+            (args.out / "gpu.json").write_text(json.dumps(results, indent=1) + "\n")
+            (args.out / "gpu.md").write_text(markdown(results))
     print(markdown(results), end="")
 
 

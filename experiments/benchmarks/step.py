@@ -1,4 +1,4 @@
-"""Seconds a train step takes: ganjax beside PyTorch, on CPU or on one CUDA GPU, as JAX finds it.
+"""Seconds a train step takes: ganjax beside PyTorch, on CPU (gpu.py compares on a GPU).
 
     python -m experiments.benchmarks.step --config=wgan_gp --rounds=12
     python -m experiments.benchmarks.step --config=dcgan:celeb_a --batch_size=32
@@ -8,9 +8,7 @@
         --set 'growth.batch_sizes=()' 'growth.learning_rates=()' ema.half_life=0 ema.ramp_up=0.0
 
 One process, the contenders taking turns in runs of a few steps, so that a slow spell meets all
-of them. Of a GPU's runs only the last step is waited for, as in training; both sides may round
-products to TF32, and cuDNN searches for the fastest algorithms for both. On shared cores a slow
-spell does not meet them alike: beside busy neighbours on its two cores PyTorch was once
+of them. It does not meet them alike: beside busy neighbours on its two cores PyTorch was once
 slowed sevenfold and ganjax less than twofold, so only an idle machine gives a ratio to quote.
 Before the clock starts all are shown to compute the same step, but for dropout, whose masks
 each draws its own: it is off for that check and on under the clock.
@@ -19,8 +17,6 @@ each draws its own: it is off for that check and on under the clock.
 import argparse
 import ast
 import os
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -57,8 +53,6 @@ PEERS = {
     ("non_saturating", "mlp"): TorchCgan,
     ("wasserstein", "progan"): TorchProgan,
 }
-# Steps in a row of one contender on a GPU, where they take a millisecond or so.
-GPU_RUN = 50
 # Of the metrics of a step in float64, relative.
 TOLERANCE = 1e-4
 
@@ -88,13 +82,20 @@ def contenders(config: ganjax.config.RunConfig) -> dict[str, dict]:
     found["torch channels_last"] = {"channels_last": True}
     # torch.compile cannot differentiate twice, as WGAN-GP does.
     if device() == "cuda" and not config.penalty.weight:
-        found["torch compiled, channels_last"] = {"channels_last": True, "compiled": True}
+        found["torch compiled"] = {"compiled": True}
     return found
 
 
 def device() -> str:
-    """PyTorch's name of what JAX computes on."""
-    return {"cpu": "cpu", "gpu": "cuda"}[jax.default_backend()]
+    """PyTorch's name of what JAX computes on.
+
+    Raises:
+      UserError: it has none.
+    """
+    names = {"cpu": "cpu", "gpu": "cuda"}
+    if jax.default_backend() not in names:
+        raise UserError(f"JAX is on {jax.default_backend()}: PyTorch is compared on CPU or GPU")
+    return names[jax.default_backend()]
 
 
 def peers(
@@ -162,26 +163,6 @@ def set_switches() -> None:
     print(f"threads: torch {torch.get_num_threads()}, XLA {names.count('tf_XLAEigen')}")
 
 
-def runs_of(ours: Ours, models: dict[str, Peer]) -> dict[str, Callable[[int], list[float]]]:
-    """Each contender's runs in the form that `experiments.benchmarks.clock.take_turns` takes."""
-    if device() == "cpu":
-        runs = {OURS: ours.step}
-        runs |= {name: partial(peer.step, ours.batch) for name, peer in models.items()}
-        return {name: steps_of(step) for name, step in runs.items()}
-
-    def advance(peer: Peer, batches, count: int) -> None:
-        for _ in range(count):
-            peer.advance(batches)
-        torch.cuda.synchronize()
-
-    runs = {OURS: ours.advance}
-    runs |= {name: partial(advance, peer, peer.put(ours.batch)) for name, peer in models.items()}
-    return {
-        name: lambda count, run=run: [seconds(partial(run, count)) / count]
-        for name, run in runs.items()
-    }
-
-
 def compare(
     config: str,
     fields: dict,
@@ -203,18 +184,22 @@ def compare(
       `difference` that `check_equal` returns.
 
     Raises:
-      UserError: there is no such config, or PyTorch has no peer of it.
+      UserError: there is no such config, PyTorch has no peer of it, or JAX is not on CPU.
       Unequal: they do not compute the same.
     """
     kind(load(config, **fields).config)  # Else refused before anything is compiled.
+    if device() != "cpu":
+        raise UserError("JAX is on a GPU: use experiments.benchmarks.gpu, or JAX_PLATFORMS=cpu")
     set_switches()
     found = {"difference": check_equal(config, fields, only)} if checked else {}
     ours = Ours(load(config, **fields))
-    run = {"cpu": RUN, "cuda": GPU_RUN}[device()]
-    print(f"{config}, batch size {ours.config.batch_size}, {rounds} rounds of {run}")
+    print(f"{config}, batch size {ours.config.batch_size}, {rounds} rounds of {RUN}")
     print(f"{OURS}: compiled in {ours.compile_seconds:.2f} s", end=", ")
     print(f"first step after it {seconds(ours.step):.3f} s", flush=True)
-    times = take_turns(runs_of(ours, peers(ours, only=only)), rounds, run)
+    runs = {OURS: steps_of(ours.step)}
+    for name, peer in peers(ours, only=only).items():
+        runs[name] = steps_of(lambda peer=peer: peer.step(ours.batch))
+    times = take_turns(runs, rounds)
     return found | {"batch_size": ours.config.batch_size} | summary(times)
 
 

@@ -315,7 +315,11 @@ def _leaves(fields: dict[str, Any], prefix: str = ""):
 
 def _player(name: str, network: nn.Module, config) -> Player:
     params, betas = list(network.parameters()), (config.b1, config.b2)
-    tx = torch.optim.Adam(params, config.learning_rate, betas, config.eps, fused=True)
+    # Counts its steps on the device, so that a CUDA graph can hold them.
+    capturable = params[0].is_cuda
+    tx = torch.optim.Adam(
+        params, config.learning_rate, betas, config.eps, fused=True, capturable=capturable
+    )
     return Player(name, network, params, tx)
 
 

@@ -27,7 +27,8 @@ class TorchWganGp(Peer):
         fields = self.config.penalty
         if not fields.weight:
             return 0.0, {}
-        between = torch.lerp(real, fake, noise["alpha"]).requires_grad_()
+        # Under autocast fakes are of another type.
+        between = torch.lerp(real, fake.to(real.dtype), noise["alpha"]).requires_grad_()
         score = self.discriminator(between, label).sum()
         (slope,) = torch.autograd.grad(score, between, create_graph=True)
         norms = (slope.square().sum((1, 2, 3)) + 1e-12).sqrt()
