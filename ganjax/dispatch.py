@@ -10,7 +10,7 @@ from ganjax.phases import Phase
 from ganjax.state import GanState
 
 
-def make_train_steps(train_step: Callable, *, unroll: bool) -> Callable:
+def make_train_steps(train_step: Callable) -> Callable:
     """`train_steps(state, batches, key, *, phase) -> (state, metrics)`, n steps in a row.
 
     `batches` is a tuple of the n steps' batches, and metrics are (n, ...): each step's. Of one
@@ -18,34 +18,11 @@ def make_train_steps(train_step: Callable, *, unroll: bool) -> Callable:
 
     Args:
       train_step: `ganjax.step.make_train_step`'s.
-      unroll: whether the program has no loop; as there.
     """
-    several = _unrolled(train_step) if unroll else _scanned(train_step)
 
     def train_steps(state: GanState, batches, key, *, phase: Phase):
         if len(batches) == 1:
             return train_step(state, batches[0], key, phase=phase)
-        return several(state, batches, key, phase=phase)
-
-    return train_steps
-
-
-def _unrolled(train_step):
-    def train_steps(state, batches, key, *, phase):
-        every = []
-        for batch in batches:
-            # The compiler does not mix two steps: each is what it is alone, but for rounding where
-            # a fusion is vectorised otherwise in the larger program.
-            state, batch = jax.lax.optimization_barrier((state, batch))
-            state, metrics = train_step(state, batch, key, phase=phase)
-            every.append(metrics)
-        return state, jax.tree.map(lambda *values: jnp.stack(values), *every)
-
-    return train_steps
-
-
-def _scanned(train_step):
-    def train_steps(state, batches, key, *, phase):
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches)
         return jax.lax.scan(
             lambda state, batch: train_step(state, batch, key, phase=phase), state, stacked

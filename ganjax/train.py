@@ -79,9 +79,8 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
     placed = state_sharding(layout, state_shapes, config.sharding)
     algorithm = gathered(algorithm, layout, config.sharding)
     jit = partial(jax.jit, static_argnames="phase", out_shardings=layout.replicated)
-    unroll = jax.default_backend() == "cpu"
-    train_step = steps.make_train_step(algorithm, unroll=unroll, sharding=layout.batch)
-    train_steps = dispatch.make_train_steps(train_step, unroll=unroll)
+    train_step = steps.make_train_step(algorithm, sharding=layout.batch)
+    train_steps = dispatch.make_train_steps(train_step)
     runs = ensemble.make_ensemble(train_steps, len(seeds), layout, placed)
     eval_step = jit(steps.make_eval_step(algorithm, sharding=layout.batch))
     sampler = jit(steps.make_sampler(algorithm))

@@ -76,7 +76,7 @@ def test_one_device_and_eight_agree():
     spread = jax.device_put(batch, layout.batches)
     for sharding, reals in ((None, batch), (layout.batch, spread)):
         one = key if sharding is None else jax.device_put(key, layout.replicated)
-        step = make_train_step(algorithm, unroll=True, sharding=sharding)
+        step = make_train_step(algorithm, sharding=sharding)
         step = jax.jit(partial(step, phase=algorithm.phases[0]))
         state, metrics = step(jax.jit(partial(init_state, algorithm))(one), reals, one)
         found.append((state.aug, metrics, state.d.params))

@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax import lax
 
 from ganjax.models import layers
-from ganjax.ops import blocks, fold, lowering, native, pieces, split, winograd
+from ganjax.ops import blocks, canonical, fold, lowering, native, pieces, split, winograd
 from ganjax.ops.conv import conv, conv_downsample, conv_transpose, upsample_conv
 from ganjax.ops.geometry import Geometry
 
@@ -261,10 +261,10 @@ def test_choice(layer, batch, chosen):
     ("size", "channels", "window", "chosen"),
     [
         (32, (64, 64), 3, (winograd,) * 3),
-        (32, (3, 64), 3, (native, native, fold)),
+        (32, (3, 64), 3, (native, canonical, fold)),
         (16, (32, 64), 3, (winograd,) * 3),
-        (32, (16, 16), 3, (native, native, split)),
-        (32, (64, 64), 1, (native, native, split)),
+        (32, (16, 16), 3, (native, canonical, split)),
+        (32, (64, 64), 1, (native, canonical, split)),
         (64, (64, 128), 3, (winograd,) * 3),
     ],
 )

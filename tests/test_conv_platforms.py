@@ -166,6 +166,30 @@ def test_cpus_have_other_forms():
     assert lowering.choose("conv", geometry, BATCH, (INPUTS, OUTPUTS)) is winograd
 
 
+# What CPUs leave to XLA's convolutions: few channels, and the input gradient over blocks.
+OF_CPUS = {
+    "of 16 channels": (conv, (32, 32, 16), (3, 3, 16, 16)),
+    "of one pixel": (conv, (32, 32, 16), (1, 1, 16, 3)),
+    "over blocks": (partial(conv, strides=2, padding=1), (64, 64, 16), (4, 4, 16, 16)),
+    "of a stride in one direction": (partial(conv, strides=(2, 1)), (32, 32, 16), (5, 3, 16, 16)),
+}
+
+
+@pytest.mark.parametrize("name", OF_CPUS)
+@pytest.mark.parametrize("order", ORDERS)
+def test_convolutions_of_cpus_have_the_order_of_axes_that_loops_need(name, order):
+    function, image, kernel = OF_CPUS[name]
+    args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((BATCH, *image), kernel)]
+    traced = jax.jit(ORDERS[order](function)).trace(*args)
+    module = traced.lower(lowering_platforms=("cpu",)).compiler_ir("stablehlo")
+    found = {
+        str(each.attributes["dimension_numbers"]).partition("[")[2]
+        for each in inside(module.operation)
+        if each.name == "stablehlo.convolution"
+    }
+    assert found == {"b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]>"}
+
+
 @pytest.mark.parametrize("function", ["conv", "conv_transpose"])
 def test_lax_leaves_the_three_forms(function):
     """So can the patterns: JAX's own second order spreads the input of a kernel's gradient."""

@@ -94,8 +94,8 @@ def outcome(config, make, layout, count=3):
     loaded, module = configs.load(config)
     algorithm, seeds = module.build(loaded), ensemble.seeds(loaded)
     phase = algorithm.phases[0]
-    step = steps.make_train_step(algorithm, unroll=True, sharding=layout.batch)
-    runs = make(dispatch.make_train_steps(step, unroll=True), layout)
+    step = steps.make_train_step(algorithm, sharding=layout.batch)
+    runs = make(dispatch.make_train_steps(step), layout)
     keys = tuple(jax.device_put(jax.random.key(seed), layout.replicated) for seed in seeds)
     init = jax.jit(partial(steps.init_state, algorithm), out_shardings=layout.replicated)
     state = runs.pack(tuple(map(init, keys)))

@@ -247,9 +247,7 @@ def steps(algorithm, count):
         "label": random.randint(0, algorithm.num_classes, shape).astype(np.int32),
     }
     state = init_state(algorithm, key)  # Not compiled: soonest, for one run.
-    step = jax.jit(
-        make_train_step(algorithm, unroll=True), static_argnames="phase", donate_argnames="state"
-    )
+    step = jax.jit(make_train_step(algorithm), static_argnames="phase", donate_argnames="state")
     for _ in range(count):
         state, metrics = step(state, batch, key, phase=phase)
         yield jax.tree.map(np.asarray, state), {name: float(v) for name, v in metrics.items()}
@@ -416,7 +414,7 @@ def programs(config):
         "image": jax.ShapeDtypeStruct((*shape, 8, 8, 1), jnp.uint8),
         "label": jax.ShapeDtypeStruct(shape, jnp.int32),
     }
-    step = partial(make_train_step(algorithm, unroll=True), phase=phase)
+    step = partial(make_train_step(algorithm), phase=phase)
     jaxprs = (
         jax.make_jaxpr(partial(init_state, algorithm))(key),
         jax.make_jaxpr(step)(state, batch, key),

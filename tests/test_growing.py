@@ -140,7 +140,7 @@ def test_a_step_of_every_phase(small):
     small.image_size, small.total_steps = 8, 5
     algorithm = build(small)
     state = random_state(algorithm).replace(aug=algorithm.aug_init())
-    step = jax.jit(steps.make_train_step(algorithm, unroll=True), static_argnames="phase")
+    step = jax.jit(steps.make_train_step(algorithm), static_argnames="phase")
     key, layers_of = jax.random.key(0), {4: "_4", 8: "_8"}
     for phase, rate in zip(algorithm.phases, (2e-3, 1e-3), strict=True):
         if phase.start:
@@ -244,7 +244,7 @@ def test_conditional(small, generator, discriminator):
     assert np.abs(np.diff(images, axis=0)).max(axis=(1, 2, 3)).min() > 0
     names = {"one_hot": "from_rgb_8", "projection": "Embed_0"}
     assert names[discriminator] in state.d.params
-    step = steps.make_train_step(algorithm, unroll=True)
+    step = steps.make_train_step(algorithm)
     _, metrics = jax.eval_shape(partial(step, phase=phase), state, reals(phase), jax.random.key(0))
     assert "c_gp" in metrics
 
@@ -268,7 +268,7 @@ def test_augmented(small):
     small.loss, small.penalty.weight = "non_saturating", 0.0
     algorithm = build(small)
     state = random_state(algorithm).replace(aug=algorithm.aug_init())
-    step = jax.jit(steps.make_train_step(algorithm, unroll=True), static_argnames="phase")
+    step = jax.jit(steps.make_train_step(algorithm), static_argnames="phase")
     p = 0.5
     for phase in algorithm.phases[:2]:
         state = algorithm.begin(state, phase)

@@ -61,7 +61,7 @@ def lowered(config):
     """The program of a train step on an accelerator, and its abstract outcome."""
     algorithm = build(config)
     phase = algorithm.phases[-1]
-    step = jax.jit(steps.make_train_step(algorithm, unroll=True), static_argnames="phase")
+    step = jax.jit(steps.make_train_step(algorithm), static_argnames="phase")
     traced = step.trace(*arguments(algorithm, config, phase), phase=phase)
     return traced.lower(lowering_platforms=("tpu",)).as_text(), traced.out_info
 
@@ -144,7 +144,7 @@ def gradients(config, precision):
         "label": random.randint(0, algorithm.num_classes, shape).astype(np.int32),
     }
     state = jax.jit(partial(steps.init_state, algorithm))(key)
-    step = jax.jit(steps.make_train_step(algorithm, unroll=True), static_argnames="phase")
+    step = jax.jit(steps.make_train_step(algorithm), static_argnames="phase")
     after, metrics = step(state, batch, key, phase=phase)
     flat = [
         np.concatenate(

@@ -44,9 +44,7 @@ def run(config, devices, how):
         placed = state_sharding(layout, state, how)
         state = jax.device_put(state, placed)
         step = jax.jit(
-            steps.make_train_step(
-                gathered(algorithm, layout, how), unroll=False, sharding=layout.batch
-            ),
+            steps.make_train_step(gathered(algorithm, layout, how), sharding=layout.batch),
             static_argnames="phase",
             out_shardings=(placed, layout.replicated),
         )

@@ -29,7 +29,7 @@ def reals(algorithm, seed=0):
     return {"image": image.astype(np.uint8), "label": label}
 
 
-def run(algorithm, count=1, *, unroll=True, key=None, batch=None, layout=None):
+def run(algorithm, count=1, *, unroll=False, key=None, batch=None, layout=None):
     """`count` steps on one batch from a fresh state, and the last metrics."""
     key = jax.random.key(0) if key is None else key
     batch = reals(algorithm) if batch is None else batch
@@ -271,6 +271,6 @@ def test_a_lazy_penalty_acts_in_every_evaluation_once(tiny):
 def test_impossible_orders_are_refused(tiny):
     algorithm = build(tiny)
     with pytest.raises(ValueError, match="n_critic=2: the simultaneous order"):
-        steps.make_train_step(algorithm._replace(order="simultaneous"), unroll=True)
+        steps.make_train_step(algorithm._replace(order="simultaneous"))
     with pytest.raises(ValueError, match="order='both' is none of alternating"):
-        steps.make_train_step(algorithm._replace(order="both"), unroll=True)
+        steps.make_train_step(algorithm._replace(order="both"))

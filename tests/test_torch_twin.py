@@ -108,7 +108,7 @@ def ours(request):
             "image": random.randint(0, 256, shape, np.uint8),
             "label": random.randint(0, config.data.num_classes, shape[:2], np.int32),
         }
-        step = jax.jit(make_train_step(algorithm, unroll=True), static_argnames="phase")
+        step = jax.jit(make_train_step(algorithm), static_argnames="phase")
         after, metrics = step(before, batch, key, phase=algorithm.phases[0])
         noise = noise_of(config, algorithm, key, 0, BATCH)
     return Ours(case, config, before, after, metrics, batch, noise)

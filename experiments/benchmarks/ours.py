@@ -45,8 +45,7 @@ def train_step(algorithm: Algorithm, sharding=None, **options):
       sharding: as in `ganjax.step.make_train_step`.
       **options: of `jax.jit`.
     """
-    unroll = jax.default_backend() == "cpu"
-    step = make_train_step(algorithm, unroll=unroll, sharding=sharding)
+    step = make_train_step(algorithm, sharding=sharding)
     return jax.jit(step, static_argnames="phase", donate_argnames="state", **options)
 
 

@@ -12,6 +12,8 @@ The forward map is not here: XLA's own is as fast.
 import jax.numpy as jnp
 from jax import lax
 
+from ganjax.ops import canonical
+
 # Shifted cotangents of one piece of the kernel gradient; to bound memory, all sizes are alike.
 PIECE_BYTES = 16 << 20
 
@@ -20,13 +22,8 @@ def input_grad(g, k, geometry):
     """The input gradient: (N, H', W', O), (h, w, I, O) -> (N, H, W, I)."""
     # The output is higher than the input: XLA leaves those to Eigen, which is twice as fast
     # here as YNNPACK, to which it gives all others.
-    blocks = lax.conv_general_dilated(
-        g,
-        lax.rev(block_kernel(k, geometry), (0, 1)),
-        (1, 1),
-        [(a - 1, a - 1) for a in geometry.shifts],
-        dimension_numbers=("NHWC", "HWOI", "NHWC"),
-    )
+    padding = [(a - 1, a - 1) for a in geometry.shifts]
+    blocks = canonical.turned(g, block_kernel(k, geometry), padding)
     return unblock(blocks, geometry)
 
 

@@ -11,8 +11,8 @@ gradients at half the speed of a matrix product or less, so on CPUs:
   Else they go over patches, which nothing beats for images of few pixels and for RGB.
 - The strided forward map goes over patches as long as all of them nearly fit the cache; above
   that XLA's own is as fast or faster.
-- Of stride 1, XLA's own forward map and input gradient are as fast as can be. Its kernel
-  gradient is so of few images and outputs (`split`), but for RGB, which goes over patches.
+- Of stride 1, XLA's own forward map and input gradient (`canonical`) are as fast as can be. Its
+  kernel gradient is so of few images and outputs (`split`), but for RGB, which goes over patches.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from functools import partial
 import jax.numpy as jnp
 from jax import lax
 
-from ganjax.ops import blocks, fold, native, split, winograd
+from ganjax.ops import blocks, canonical, fold, native, split, winograd
 
 # Products that blocks may take, over those that are needed: 1.13 at 16x16 outputs of a 4x4
 # window of stride 2, where blocks win, 1.27 at 8x8, where they lose.
@@ -55,9 +55,9 @@ def choose(name: str, geometry, batch: int, channels: tuple[int, int]):
     if winograd.fits(geometry) and min(channels) >= least:
         return winograd
     if not strided:
-        if name != "kernel_grad":
-            return native
-        return fold if inputs <= COLOURS else split
+        if name == "kernel_grad":
+            return fold if inputs <= COLOURS else split
+        return native if name == "conv" else canonical
     if name == "conv":
         return fold if fold.patch_bytes(geometry, batch, inputs) <= MOST_BYTES else native
     shifts_cotangent = a * b * outputs <= h * w * inputs

@@ -2,6 +2,8 @@
 
 from jax import lax
 
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
 
 def conv(x, k, geometry):
     """The forward map: (N, H, W, I), (h, w, I, O) -> (N, H', W', O)."""
@@ -10,7 +12,7 @@ def conv(x, k, geometry):
         k,
         geometry.strides,
         geometry.padding,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        dimension_numbers=LAYOUT,
     )
 
 

@@ -7,7 +7,7 @@ half as fast again as YNNPACK's.
 
 import jax.numpy as jnp
 
-from ganjax.ops import native
+from ganjax.ops import canonical
 
 # Images of one piece.
 PIECE = 8
@@ -23,7 +23,7 @@ def kernel_grad(x, g, geometry):
 
     def columns(g):
         return sum(
-            native.kernel_grad(x[i : i + size], g[i : i + size], geometry)
+            canonical.kernel_grad(x[i : i + size], g[i : i + size], geometry)
             for i in range(0, x.shape[0], size)
         )
 

@@ -1,0 +1,41 @@
+"""XLA's own gradients in the one form that its CPU hands to a library in any program.
+
+XLA's CPU turns other orders of the axes into this one in a program itself but not within its loops
+(xla/service/cpu/conv_canonicalization.cc), where it leaves such a convolution to plain loops: forty
+times as slow.
+"""
+
+import jax.numpy as jnp
+from jax import lax
+
+from ganjax.ops import native
+
+
+def input_grad(g, k, geometry):
+    """The input gradient: (N, H', W', O), (h, w, I, O) -> (N, H, W, I)."""
+    return turned(g, k, geometry.input_grad_padding(), geometry.strides)
+
+
+def kernel_grad(x, g, geometry):
+    """The kernel gradient: (N, H, W, I), (N, H', W', O) -> (h, w, I, O)."""
+    kernel = lax.conv_general_dilated(
+        jnp.transpose(x, (3, 1, 2, 0)),
+        jnp.transpose(g, (1, 2, 0, 3)),
+        (1, 1),
+        geometry.kernel_grad_padding(),
+        rhs_dilation=geometry.strides,
+        dimension_numbers=native.LAYOUT,
+    )
+    return jnp.transpose(kernel, (1, 2, 0, 3))
+
+
+def turned(g, k, padding, dilation=(1, 1)):
+    """(N, H', W', O), its pixels `dilation` apart, over a kernel (h, w, I, O) by half a turn."""
+    return lax.conv_general_dilated(
+        g,
+        jnp.swapaxes(lax.rev(k, (0, 1)), 2, 3),
+        (1, 1),
+        padding,
+        lhs_dilation=dilation,
+        dimension_numbers=native.LAYOUT,
+    )
