@@ -1,6 +1,5 @@
 """What the command-line tools share: flags, and errors as one line."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -79,15 +78,6 @@ def run(
     signals.quit_at_once("it had not begun")
     define_flags()
     app.run(guarded, flags_parser=parse)
-
-
-def cache_compilations() -> None:
-    """A resumed or repeated run need not compile again."""
-    import jax
-    import platformdirs
-
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", platformdirs.user_cache_dir("ganjax"))
 
 
 def define_config() -> None:

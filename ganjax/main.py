@@ -5,7 +5,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from ganjax import cli
+from ganjax import cli, compiling
 from ganjax.errors import UserError
 
 
@@ -45,7 +45,8 @@ def main(argv: list[str]) -> None:
     from ganjax import distributed, joining
 
     values = flags.FLAGS
-    cli.cache_compilations()
+    compiling.keep_programs()
+    compiling.trim_memory()
     if values.workdir == "":
         raise UserError("--workdir= is empty: name a folder or leave the flag out")
     if values.dry_run:

@@ -9,7 +9,7 @@ from conftest import ROOT
 
 # A module may import from the lines before its own.
 LAYERS = [
-    ["errors", "huge_pages", "meeting"],
+    ["errors", "huge_pages", "meeting", "compiling"],
     ["keys", "phases", "config", "signals", "distributed", "joining", "accelerators"],
     ["program", "targets"],
     ["ops"],

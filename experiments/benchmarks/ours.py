@@ -15,6 +15,7 @@ import ganjax.config
 from experiments.benchmarks.clock import peak_mib, seconds
 from experiments.tools.configs import named
 from experiments.tools.design import override
+from ganjax import compiling
 from ganjax.algorithms.base import Algorithm
 from ganjax.step import init_state, make_train_step
 
@@ -101,13 +102,15 @@ def alone(config: str, fields: dict, cache: str) -> dict[str, float]:
     Args:
       config: as in `load`.
       fields: likewise.
-      cache: the folder of the persistent compilation cache, used as `ganjax.main` uses it.
+      cache: the folder of the persistent compilation cache, used as `ganjax.main` uses it, which
+        gives back what compiling leaves free, too.
 
     Returns:
       `compile_seconds`, tracing and lowering included; `peak_mib`, imports and compiler included;
       `step_seconds`, of the middle one of a few steps, for what has no peer; `batch_size`.
     """
     jax.config.update("jax_compilation_cache_dir", cache)
+    compiling.trim_memory()
     ours = Ours(load(config, **fields))
     ours.step()
     times = [seconds(ours.step) for _ in range(STEPS)]

@@ -52,9 +52,10 @@ class Train:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.NUMBERS)
             if hasattr(os, "sched_setaffinity"):
                 os.sched_setaffinity(0, place.cores)
-        from ganjax import cli
+        from ganjax import compiling
 
-        cli.cache_compilations()
+        compiling.keep_programs()
+        compiling.trim_memory()
         train(config, folder, total_steps)
 
     def checkpoint(self, *arguments):
