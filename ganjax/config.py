@@ -125,9 +125,9 @@ class RunConfig(Fields):
         same images on any number of devices.
       remat: whether the backward pass computes the insides of convolutional networks' blocks
         anew instead of keeping them: the same gradients, of less memory and more time.
-      steps_per_dispatch: train steps in one program, where launching them singly costs (not on
-        CPU); one at a time where so many would run over something that is due. The results are
-        the same to rounding.
+      steps_per_dispatch: train steps in one program, where launching them singly costs (little
+        on CPU); one at a time where so many would run over something that is due. The results
+        are the same to rounding.
       sharding: of parameters, moments and averages over the devices: "replicated" keeps all on
         each, "fully_sharded" a part on each, for models too large for that (`ganjax.sharding`).
         The results are the same.
