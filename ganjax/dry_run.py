@@ -151,7 +151,7 @@ def lower(
 ):
     """The train step of a phase, lowered for the devices of a layout.
 
-    The updates of D are a loop, as on accelerators, or unrolled.
+    The updates of D are a loop, as a run has them, or unrolled, to count what they compute.
     """
 
     def placed(shapes, sharding):

@@ -82,7 +82,7 @@ def train_classifier(seed: int = 0) -> Classifier:
         updates, state = optimizer.update(jax.grad(loss)(params), state, params)
         return optax.apply_updates(params, updates), state
 
-    # Not lax.scan: XLA's convolutions inside a loop are twenty times slower on CPUs.
+    # Not lax.scan: JAX's gradients of convolutions are twenty times slower in a loop on CPUs.
     for epoch in range(EPOCHS):
         # It costs half as much as an epoch's steps, so that it serves two.
         if epoch % 2 == 0:

@@ -151,7 +151,7 @@ TILED = [
     ((2, 3), ((0, 0), (0, 2)), (9, 12), (3, 4)),  # the last row is never reached
 ]
 modules = pytest.mark.parametrize(
-    "module", [fold, blocks, split, winograd], ids=lambda m: m.__name__.split(".")[-1]
+    "module", [fold, blocks, split, winograd, canonical], ids=lambda m: m.__name__.split(".")[-1]
 )
 
 

@@ -11,12 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import shipped
 from jax import lax
 from jaxlib.mlir.dialects import stablehlo
 
+from ganjax import config as configs
+from ganjax.dry_run import batch_shapes
 from ganjax.ops import lowering, native, winograd
 from ganjax.ops.conv import conv, conv_downsample, conv_transpose, upsample_conv
 from ganjax.ops.geometry import Geometry
+from ganjax.step import init_state, make_train_step
 
 BATCH, INPUTS, OUTPUTS = 32, 64, 128
 FORWARD, INPUT, KERNEL = "forward", "backward-data", "backward-filter"
@@ -175,19 +179,39 @@ OF_CPUS = {
 }
 
 
+CANONICAL = "b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]>"
+
+
+def axes(lowered):
+    """The orders of axes of all convolutions."""
+    module = lowered.compiler_ir("stablehlo")
+    return {
+        str(each.attributes["dimension_numbers"]).partition("[")[2]
+        for each in inside(module.operation)
+        if each.name == "stablehlo.convolution"
+    }
+
+
 @pytest.mark.parametrize("name", OF_CPUS)
 @pytest.mark.parametrize("order", ORDERS)
 def test_convolutions_of_cpus_have_the_order_of_axes_that_loops_need(name, order):
     function, image, kernel = OF_CPUS[name]
     args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((BATCH, *image), kernel)]
     traced = jax.jit(ORDERS[order](function)).trace(*args)
-    module = traced.lower(lowering_platforms=("cpu",)).compiler_ir("stablehlo")
-    found = {
-        str(each.attributes["dimension_numbers"]).partition("[")[2]
-        for each in inside(module.operation)
-        if each.name == "stablehlo.convolution"
+    assert axes(traced.lower(lowering_platforms=("cpu",))) == {CANONICAL}
+
+
+@pytest.mark.parametrize("name", ["ada", "dcgan_noisy", "progan", "sngan", "wgan_gp"])
+def test_so_have_those_of_a_whole_step(name):
+    """Augmentation, every part of the networks, and the penalty: all may be in a loop."""
+    config, module = configs.load(shipped(name))
+    algorithm = module.build(config)
+    phase, key = algorithm.phases[-1], jax.random.key(0)
+    step = jax.jit(make_train_step(algorithm), static_argnames="phase")
+    state = jax.eval_shape(partial(init_state, algorithm), key)
+    assert axes(step.lower(state, batch_shapes(config, algorithm, phase), key, phase=phase)) <= {
+        CANONICAL
     }
-    assert found == {"b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]>"}
 
 
 @pytest.mark.parametrize("function", ["conv", "conv_transpose"])

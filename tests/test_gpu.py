@@ -48,7 +48,7 @@ def test_convolutions_are_calls_of_cudnn(name, order):
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_steps_are_those_of_a_cpu(name):
-    """Two of every phase, in float64."""
+    """Two of every phase, in float64; of convolutions in the same form on both."""
     config = shrink(shipped(name))
     (here, _), (there, _) = (
         run(config, jax.devices(platform)[:1], "replicated") for platform in ("gpu", "cpu")

@@ -23,7 +23,7 @@ import numpy as np
 
 from experiments.benchmarks.clock import positive, threads
 from ganjax import huge_pages
-from ganjax.ops import blocks, fold, lowering, native, split, winograd
+from ganjax.ops import blocks, canonical, fold, lowering, native, split, winograd
 from ganjax.ops.geometry import Geometry
 
 # Name -> (stride, batch, layers), a layer (input size, input channels, output channels): those
@@ -35,7 +35,7 @@ LAYERS = {
     "3x3": (1, 16, [(32, 16, 16), (32, 32, 32), (32, 64, 64), (16, 64, 64), (8, 128, 128)]),
 }
 MAPS = ("conv", "input_grad", "kernel_grad")
-LOWERINGS = (native, split, fold, blocks, winograd)
+LOWERINGS = (native, canonical, split, fold, blocks, winograd)
 # Rows and columns of the matrices in the product that is the yardstick.
 SQUARE = 1024
 

@@ -3,29 +3,31 @@
     python -m experiments.benchmarks.gpu --rounds=5 --out=runs/gpu
 
 Each row is first shown to compute the same, as step.py does, then timed, each run waited for once
-at its end; then all rows again with `config.precision=bfloat16` beside PyTorch's autocast.
-PyTorch's contenders run as they come and as one CUDA graph of the whole step, which is its fastest
-form: without, it waits for Python. Both sides round products to TF32 and search for cuDNN's
-fastest algorithms. Memory is the device's: of ganjax what the compiled step holds at once, of
-PyTorch the most that its allocator gave out.
+at its end; then all rows again with `config.precision=bfloat16` beside PyTorch under one autocast
+around its step. PyTorch's contenders run as they come and as one CUDA graph of the whole step:
+without, they wait for Python. Both sides round products to TF32 and search for cuDNN's fastest
+algorithms. Memory is the device's, without what that search takes: of ganjax what XLA says that
+the compiled step holds at once, of PyTorch the most that its allocator gave out in a step. Every
+row is of a process of its own.
 
 Writes gpu.json and gpu.md into `--out` after every row; prints the Markdown.
 """
 
 import argparse
-import gc
+import contextlib
 import json
+import os
 import re
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import jax
 import torch
 
-from experiments.benchmarks import step
+from experiments.benchmarks import job, step
 from experiments.benchmarks.clock import OURS, positive, seconds, summary, take_turns
 from experiments.benchmarks.ours import Ours, load
 from experiments.benchmarks.rows import FULL_SIZE, NO_AUGMENTATION
@@ -66,24 +68,22 @@ def measure(config: str, fields: dict, rounds: int) -> dict:
 
     Returns:
       `experiments.benchmarks.clock.summary`, with `batch_size`, `compile_seconds`, `mib` of each
-      contender and the `convolutions` of ours.
+      contender, the names of contenders that `failed` and why, and the `convolutions` of ours.
     """
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
     ours = Ours(load(config, **fields))
     sizes = ours.compiled.memory_analysis()
     held = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
     mib = {OURS: (held - sizes.alias_size_in_bytes) / 2**20}
     runs, failed = {OURS: ours.advance}, {}
-    for name in step.contenders(ours.config):
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        try:
-            forms = peer_runs(ours, name)
-        except Exception as error:  # One form's failure, of whatever kind, takes no other with it.
-            traceback.print_exc()
-            failed[name] = type(error).__name__
-            continue
-        mib[name] = (torch.cuda.max_memory_allocated() - before) / 2**20
-        runs |= forms
+    for name in step.contenders(ours.config, "cuda"):
+        # One form's failure, of whatever kind, takes no other with it.
+        with noted(failed, name):
+            advance, mib[name] = peer_step(ours, name)
+            runs[name] = partial(repeat, advance)
+            with noted(failed, f"{name}, CUDA graph"):
+                runs[f"{name}, CUDA graph"] = partial(repeat, captured(advance))
     ours.step()
     run = round(min(max(RUN_SECONDS / seconds(partial(ours.advance, 5)) * 5, 1), LONGEST_RUN))
     each = {
@@ -100,33 +100,49 @@ def measure(config: str, fields: dict, rounds: int) -> dict:
     }
 
 
-def peer_runs(ours: Ours, name: str) -> dict[str, Callable[[int], None]]:
-    """A contender's steps in a row, waited for at their end: as it comes, and as a CUDA graph."""
+@contextlib.contextmanager
+def noted(failed: dict[str, str], name: str) -> Iterator[None]:
+    """Goes on after an error within, of which `failed` gets the kind."""
+    try:
+        yield
+    except Exception as error:
+        traceback.print_exc()
+        failed[name] = type(error).__name__
+
+
+def peer_step(ours: Ours, name: str) -> tuple[Callable[[], object], float]:
+    """A contender's step, not waited for, and the MiB that it holds at most."""
+    before = torch.cuda.memory_allocated()
     (peer,) = step.peers(ours, only=[name]).values()
-    batches, advance = peer.put(ours.batch), peer.advance
+    advance = partial(peer.advance, peer.put(ours.batch))
     if ours.config.precision == "bfloat16":
+        # Weights change within: casts of them must not be kept.
         advance = torch.autocast("cuda", torch.bfloat16, cache_enabled=False)(advance)
-    # What a graph holds must have run before, on a stream of its own.
+    repeat(advance, 3)
+    torch.cuda.reset_peak_memory_stats()
+    repeat(advance, 1)
+    return advance, (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def captured(advance: Callable[[], object]) -> Callable[[], None]:
+    """A step that has run before as one CUDA graph."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):
-            advance(batches)
+            advance()
     torch.cuda.current_stream().wait_stream(side)
-    torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        advance(batches)
+        advance()
+    return graph.replay
 
-    def repeat(one: Callable[[], object], count: int) -> None:
-        for _ in range(count):
-            one()
-        torch.cuda.synchronize()
 
-    return {
-        name: partial(repeat, partial(advance, batches)),
-        f"{name}, CUDA graph": partial(repeat, graph.replay),
-    }
+def repeat(advance: Callable[[], object], count: int) -> None:
+    """Steps in a row, of which only the last is waited for."""
+    for _ in range(count):
+        advance()
+    torch.cuda.synchronize()
 
 
 def cells(config: str, precision: str, row: dict) -> str:
@@ -172,28 +188,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="a folder")
     parser.add_argument("--unchecked", action="store_true", help="not shown to be equal before")
     args = parser.parse_args()
-    if jax.default_backend() != "gpu" or not torch.cuda.is_available():
-        parser.error(f"JAX is on {jax.default_backend()}, or PyTorch sees no GPU")
+    if not torch.cuda.is_available():
+        parser.error("PyTorch sees no GPU")
     if unknown := set(args.rows) - set(ROWS):
         parser.error(f"--rows={','.join(args.rows)}: no {min(unknown)!r}; there are {list(ROWS)}")
     args.out.mkdir(parents=True, exist_ok=True)
-    machine = f"{jax.devices()[0].device_kind}, jax {jax.__version__}, torch {torch.__version__}"
+    machine = f"{torch.cuda.get_device_name()}, jax {jax.__version__}, torch {torch.__version__}"
     results = {"machine": machine, "rows": {}}
-    step.set_switches()
+    # Both share the device.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     for precision in ("float32", "bfloat16"):
         for config in args.rows:
+            which = {"config": config, "fields": ROWS[config]}
             results["rows"].setdefault(config, {})[precision] = row = {}
             try:
                 if precision == "float32" and not args.unchecked:
-                    row["difference"] = step.check_equal(config, ROWS[config])
-                row |= measure(config, ROWS[config] | {"precision": precision}, args.rounds)
-            except Exception as error:  # Nor does a row's.
-                traceback.print_exc()
-                line = (str(error).strip() or "no message").splitlines()[-1]
-                row["error"] = f"{type(error).__name__}: {line}"
+                    row["difference"] = job.run("step.check_equal", **which)
+                which["fields"] = which["fields"] | {"precision": precision}
+                row |= job.run("gpu.measure", **which, rounds=args.rounds)
+            except job.Failed as error:
+                row["error"] = str(error)
             print(cells(config, precision, row), flush=True)
-            gc.collect()
-            torch.cuda.empty_cache()
             (args.out / "gpu.json").write_text(json.dumps(results, indent=1) + "\n")
             (args.out / "gpu.md").write_text(markdown(results))
     print(markdown(results), end="")

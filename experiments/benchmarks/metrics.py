@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from experiments.benchmarks.clock import positive, seconds
-from experiments.benchmarks.step import set_switches
+from experiments.benchmarks.step import set_threads
 from experiments.benchmarks.torch_efflite0 import EffLite0
 from ganjax import huge_pages
 from ganjax.metrics import efflite0, features, fid, kid, prdc
@@ -93,7 +93,7 @@ def main():
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}, torch {torch.__version__}")
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
-    set_switches()
+    set_threads()
     rates = of_features(args.batch_size, args.rounds)
     print(f"\n| efflite0, batch {args.batch_size} | images/s | ganjax / it |\n|---|---|---|")
     for name, rate in rates.items():

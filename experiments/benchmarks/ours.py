@@ -38,15 +38,16 @@ def load(config: str, **fields) -> ganjax.config.Loaded:
     return ganjax.config.load(raw)
 
 
-def train_step(algorithm: Algorithm, sharding=None, **options):
+def train_step(algorithm: Algorithm, sharding=None, unroll: bool = False, **options):
     """The train step as a run compiles it.
 
     Args:
       algorithm: whose.
       sharding: as in `ganjax.step.make_train_step`.
+      unroll: likewise.
       **options: of `jax.jit`.
     """
-    step = make_train_step(algorithm, sharding=sharding)
+    step = make_train_step(algorithm, sharding=sharding, unroll=unroll)
     return jax.jit(step, static_argnames="phase", donate_argnames="state", **options)
 
 
@@ -66,9 +67,10 @@ class Ours:
     Args:
       loaded: the config.
       dtype: of the parameters.
+      unroll: as in `ganjax.step.make_train_step`.
     """
 
-    def __init__(self, loaded: ganjax.config.Loaded, dtype: str = "float32"):
+    def __init__(self, loaded: ganjax.config.Loaded, dtype: str = "float32", unroll: bool = False):
         self.config = loaded.config
         self.algorithm = loaded.module.build(loaded.config)
         self.key = jax.random.key(loaded.config.seed)
@@ -79,7 +81,7 @@ class Ours:
         self.batch = random_batch(self.config, self.algorithm.reals_per_step)
         self._on_device = jax.device_put(self.batch)
         start = time.perf_counter()
-        step, phase = train_step(self.algorithm), self.algorithm.phases[0]
+        step, phase = train_step(self.algorithm, unroll=unroll), self.algorithm.phases[0]
         self.compiled = step.lower(self.state, self._on_device, self.key, phase=phase).compile()
         self.compile_seconds = time.perf_counter() - start
 

@@ -74,14 +74,14 @@ def kind(config: ganjax.config.RunConfig) -> type[Peer]:
     return found
 
 
-def contenders(config: ganjax.config.RunConfig) -> dict[str, dict]:
+def contenders(config: ganjax.config.RunConfig, device: str = "cpu") -> dict[str, dict]:
     """PyTorch's forms of a config by name, and their options of `Peer`."""
     found = {"torch eager": {}}
     if config.discriminator.network == "mlp":  # Dense layers have no layout to choose.
         return found | {"torch compiled": {"compiled": True}}
     found["torch channels_last"] = {"channels_last": True}
     # torch.compile cannot differentiate twice, as WGAN-GP does.
-    if device() == "cuda" and not config.penalty.weight:
+    if device == "cuda" and not config.penalty.weight:
         found["torch compiled"] = {"compiled": True}
     return found
 
@@ -102,10 +102,10 @@ def peers(
     ours: Ours, dtype: torch.dtype = torch.float32, only: list[str] | None = None
 ) -> dict[str, Peer]:
     """PyTorch's contenders (or `only` some) with the weights of our present state."""
-    models = {}
-    for name, options in contenders(ours.config).items():
+    models, place = {}, device()
+    for name, options in contenders(ours.config, place).items():
         if only is None or name in only:
-            peer = kind(ours.config)(ours.config, dtype=dtype, device=device(), **options)
+            peer = kind(ours.config)(ours.config, dtype=dtype, device=place, **options)
             peer.load(ours.state)
             models[name] = peer
     return models
@@ -149,14 +149,14 @@ def check_equal(config: str, fields: dict, only: list[str] | None = None) -> dic
     return found
 
 
-def set_switches() -> None:
-    """What makes PyTorch faster: on CPU as many threads as XLA takes, which it prints; on a GPU
-    TF32, which XLA takes too, and a search for cuDNN's fastest algorithms, which XLA makes too.
+def set_threads() -> None:
+    """Gives PyTorch as many threads as XLA takes, and prints what both have.
+
+    Raises:
+      UserError: JAX is not on CPU.
     """
-    if device() == "cuda":
-        torch.backends.cudnn.benchmark = True
-        torch.set_float32_matmul_precision("high")
-        return
+    if device() != "cpu":
+        raise UserError("JAX is on a GPU: use experiments.benchmarks.gpu, or JAX_PLATFORMS=cpu")
     torch.set_num_threads(threads())
     jax.block_until_ready(jnp.zeros(()))
     names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
@@ -188,9 +188,7 @@ def compare(
       Unequal: they do not compute the same.
     """
     kind(load(config, **fields).config)  # Else refused before anything is compiled.
-    if device() != "cpu":
-        raise UserError("JAX is on a GPU: use experiments.benchmarks.gpu, or JAX_PLATFORMS=cpu")
-    set_switches()
+    set_threads()
     found = {"difference": check_equal(config, fields, only)} if checked else {}
     ours = Ours(load(config, **fields))
     print(f"{config}, batch size {ours.config.batch_size}, {rounds} rounds of {RUN}")

@@ -151,8 +151,8 @@ class Peer:
         if compiled:
             # The graph of D(fake) is gone through twice.
             functorch.donated_buffer = False
-            self.generator.compile()
-            self.discriminator.compile()
+            self.generator.compile(dynamic=False)
+            self.discriminator.compile(dynamic=False)
         self.g = _player("g", self.generator, config.g_optimiser)
         self.d = _player("d", self.discriminator, config.d_optimiser)
 

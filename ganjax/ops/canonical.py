@@ -1,8 +1,8 @@
 """XLA's own gradients in the one form that its CPU hands to a library in any program.
 
-XLA's CPU turns other orders of the axes into this one in a program itself but not within its loops
-(xla/service/cpu/conv_canonicalization.cc), where it leaves such a convolution to plain loops: forty
-times as slow.
+XLA's CPU turns other orders of the axes into this one only in a program's entry, not within its
+loops and branches (xla/service/cpu/conv_canonicalization.cc), where it leaves such a convolution
+to plain loops: forty times as slow.
 """
 
 import jax.numpy as jnp

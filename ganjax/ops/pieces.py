@@ -2,8 +2,8 @@
 
 A loop, so that the pieces are compiled once and share their memory, and what follows is not
 computed into them: XLA takes a reader that repeats pixels together with the sums that they are
-made of, and makes these sums for every repetition. No convolution may be in such a loop: XLA's
-own are many times slower there than outside.
+made of, and makes these sums for every repetition. A convolution in such a loop must have the axes
+of `ganjax.ops.canonical`.
 """
 
 from collections.abc import Callable
