@@ -33,7 +33,7 @@ def resident() -> dict[str, float]:
 
 
 def stages(config: str, fields: dict, cache: str) -> dict[str, dict[str, float]]:
-    """Stage -> `resident` after it; "temporaries" and "state" -> their MiB.
+    """Stage -> `resident` after it; "of XLA" -> the MiB of its "state" and "temporaries".
 
     Args:
       config: as in `experiments.benchmarks.ours.load`.
