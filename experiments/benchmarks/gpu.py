@@ -41,6 +41,7 @@ ROWS = {
     "progan:celeb_a_64": FULL_SIZE | {"batch_size": 32},
     "ada:emoji64": NO_AUGMENTATION | {"batch_size": 128},
 }
+PRECISIONS = ("float32", "bfloat16")
 # What a contender's steps in a row take, about, and how many there are at most.
 RUN_SECONDS, LONGEST_RUN = 0.2, 100
 HEADER = (
@@ -186,18 +187,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--rows", type=lambda text: text.split(","), default=list(ROWS))
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="a folder")
+    parser.add_argument("--precisions", type=lambda text: text.split(","), default=list(PRECISIONS))
     parser.add_argument("--unchecked", action="store_true", help="not shown to be equal before")
     args = parser.parse_args()
     if not torch.cuda.is_available():
         parser.error("PyTorch sees no GPU")
     if unknown := set(args.rows) - set(ROWS):
         parser.error(f"--rows={','.join(args.rows)}: no {min(unknown)!r}; there are {list(ROWS)}")
+    if unknown := set(args.precisions) - set(PRECISIONS):
+        parser.error(f"--precisions: no {min(unknown)!r}; there are {', '.join(PRECISIONS)}")
     args.out.mkdir(parents=True, exist_ok=True)
     machine = f"{torch.cuda.get_device_name()}, jax {jax.__version__}, torch {torch.__version__}"
     results = {"machine": machine, "rows": {}}
     # Both share the device.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    for precision in ("float32", "bfloat16"):
+    for precision in args.precisions:
         for config in args.rows:
             which = {"config": config, "fields": ROWS[config]}
             results["rows"].setdefault(config, {})[precision] = row = {}

@@ -2,6 +2,7 @@
 
 It runs in an environment of its own, with TensorFlow and without ganjax. Each line that it reads
 is a request in JSON, each line that it writes the answer:
+    {"weights": "arrays.npz"} takes those of the file as its own
     {"check": "arrays.npz"}   one train step on the file's `image` and `z`: its losses
     {"steps": 5}              the seconds that each of so many steps takes, on random z
     {"peak": true}            the most memory, in MiB, that the process has had resident
@@ -102,10 +103,6 @@ def main():
     tf.config.threading.set_inter_op_parallelism_threads(options["threads"])
     keras.config.set_floatx(options["dtype"])
     g, d, ema = generator(options), discriminator(options), generator(options)
-    with np.load(options["weights"]) as arrays:
-        for network in (g, d, ema):
-            name = "d" if network is d else "g"
-            network.set_weights([arrays[f"{name}_{i}"] for i in range(len(network.weights))])
     step = make_step(g, d, ema, options, options["jit_compile"])
     size, batch = options["image_size"], options["batch_size"]
     images = np.random.RandomState(0).randint(0, 256, (batch, size, size, 3)).astype(np.uint8)
@@ -115,8 +112,14 @@ def main():
     counts = [g.count_params(), d.count_params()]
     print(json.dumps({"versions": versions, "parameters": counts}), file=ANSWERS)
     for line in sys.stdin:
-        request = json.loads(line)
-        if "check" in request:
+        request, answer = json.loads(line), "done"
+        if "weights" in request:
+            with np.load(request["weights"]) as arrays:
+                for network in (g, d, ema):
+                    name = "d" if network is d else "g"
+                    weights = [arrays[f"{name}_{i}"] for i in range(len(network.weights))]
+                    network.set_weights(weights)
+        elif "check" in request:
             with np.load(request["check"]) as arrays:
                 found = step(tf.constant(arrays["image"]), tf.constant(arrays["z"]))
             answer = {name: float(value) for name, value in found.items()}

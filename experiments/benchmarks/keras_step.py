@@ -11,26 +11,28 @@ steps; who does not run waits for input.
 """
 
 import argparse
+import contextlib
 import json
 import os
-import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
 
+from experiments.benchmarks import job
 from experiments.benchmarks.clock import (
     OURS,
     Unequal,
     positive,
     report,
-    steps_of,
     summary,
     take_turns,
     threads,
 )
-from experiments.benchmarks.ours import STEPS, Ours, load
+from experiments.benchmarks.contender import Contender, start
+from experiments.benchmarks.ours import STEPS, Ours, Start, load
 from experiments.benchmarks.torch_noise import noise_of
 from ganjax import huge_pages
 from ganjax.state import GanState
@@ -70,27 +72,27 @@ def weights(state: GanState) -> dict[str, np.ndarray]:
     }
 
 
-class Peer:
+class Peer(Contender):
     """Keras in a process of its own, at the weights of a state.
 
     Args:
       python: of the environment with TensorFlow.
       ours: whose config and weights it takes.
-      folder: for files.
       jit_compile: of tf.function.
       dtype: of the parameters.
+
+    Raises:
+      Unequal: the counts of parameters differ.
     """
 
-    def __init__(self, python: str, ours: Ours, folder: Path, jit_compile: bool, dtype: str):
-        config, path = ours.config, folder / "weights.npz"
-        np.savez(path, **weights(ours.state))
+    def __init__(self, python: str, ours: Start, jit_compile: bool, dtype: str):
+        config = ours.config
         adam = config.g_optimiser
         if adam != config.d_optimiser:
             raise ValueError("the peer has one set of Adam's fields for both players")
         options = {
             "threads": threads(),
             "dtype": dtype,
-            "weights": str(path),
             "jit_compile": jit_compile,
             "latent_dim": config.latent_dim,
             "image_size": config.image_size,
@@ -104,32 +106,21 @@ class Peer:
             "ema": config.ema.decay,
         }
         environment = {name: v for name, v in os.environ.items() if name != "PYTHONPATH"}
-        self._process = subprocess.Popen(
-            [python, "-P", str(HERE / "keras_peer.py"), json.dumps(options)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        self.hello = self._read()
-
-    def ask(self, **request):
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
-
-    def _read(self):
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the peer has ended with {self._process.wait()}; see above")
-        return json.loads(line)
+        command = [python, "-P", str(HERE / "keras_peer.py"), json.dumps(options)]
+        super().__init__(command, env=environment)
+        counts = [
+            sum(leaf.size for leaf in jax.tree.leaves((player.params, player.vars)))
+            for player in (ours.state.g, ours.state.d)
+        ]
+        if self.hello["parameters"] != counts:
+            raise Unequal(f"the peer has {self.hello['parameters']} parameters, ours is {counts}")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "weights.npz"
+            np.savez(path, **weights(ours.state))
+            self.ask(weights=str(path))
 
 
-def check_equal(python: str, folder: Path) -> dict:
+def check_equal(python: str) -> dict:
     """Checks that two steps from the same weights and noise have the same losses, in float64.
 
     The second ones are of moved weights: rounding within the first moves Adam's first updates,
@@ -141,33 +132,25 @@ def check_equal(python: str, folder: Path) -> dict:
     Raises:
       Unequal: a difference is above the tolerance, or the counts of parameters differ.
     """
-    with jax.enable_x64(True):
-        fields = FIELDS | {"batch_size": 8, "discriminator.final_dropout": 0.0}
-        ours = Ours(load(CONFIG, **fields), "float64")
-        peer = Peer(python, ours, folder, False, "float64")
-        counts = [
-            sum(leaf.size for leaf in jax.tree.leaves((player.params, player.vars)))
-            for player in (ours.state.g, ours.state.d)
-        ]
-        if peer.hello["parameters"] != counts:
-            raise Unequal(f"the peer has {peer.hello['parameters']} parameters, ours is {counts}")
-        print(f"{peer.hello['versions']}; parameters {counts}")
-        differences = []
-        for step, tolerance in enumerate(TOLERANCES):
-            (noise,) = noise_of(ours.config, ours.algorithm, ours.key, step, 8)
-            np.savez(folder / "noise.npz", image=ours.batch["image"][0], z=noise["z"])
-            expected, got = ours.step(), peer.ask(check=str(folder / "noise.npz"))
-            errors = {
-                name: abs(value - expected[name]) / (abs(expected[name]) or 1)
-                for name, value in got.items()
-            }
-            metric = max(errors, key=errors.get)
-            print(f"step {step + 1}: equal to {errors[metric]:.1e} ({metric})", flush=True)
-            if not errors[metric] < tolerance:
-                raise Unequal(f"keras: {metric} is {got[metric]}, ours is {expected[metric]}")
-            differences.append(errors[metric])
-        peer.close()
-    return {"versions": peer.hello["versions"], "difference": differences}
+    fields, differences = FIELDS | {"batch_size": 8, "discriminator.final_dropout": 0.0}, []
+    with jax.enable_x64(True), tempfile.TemporaryDirectory() as folder:
+        ours, arrays = Ours(load(CONFIG, **fields), "float64"), str(Path(folder) / "arrays.npz")
+        with Peer(python, ours, False, "float64") as peer:
+            print(peer.hello)
+            for step, tolerance in enumerate(TOLERANCES):
+                (noise,) = noise_of(ours.config, ours.algorithm, ours.key, step, 8)
+                np.savez(arrays, image=ours.batch["image"][0], z=noise["z"])
+                expected, got = ours.step(), peer.ask(check=arrays)
+                errors = {
+                    name: abs(value - expected[name]) / (abs(expected[name]) or 1)
+                    for name, value in got.items()
+                }
+                metric = max(errors, key=errors.get)
+                print(f"step {step + 1}: equal to {errors[metric]:.1e} ({metric})", flush=True)
+                if not errors[metric] < tolerance:
+                    raise Unequal(f"keras: {metric} is {got[metric]}, ours is {expected[metric]}")
+                differences.append(errors[metric])
+            return {"versions": peer.hello["versions"], "difference": differences}
 
 
 def compare(python: str, batch_size: int, rounds: int) -> dict:
@@ -183,26 +166,24 @@ def compare(python: str, batch_size: int, rounds: int) -> dict:
       `peak_mib` of each peer's process after a few steps.
 
     Raises:
-      Unequal: they do not compute the same.
+      job.Failed: they do not compute the same, or a process ended.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        found = check_equal(python, folder)
-        ours = Ours(load(CONFIG, **FIELDS, batch_size=batch_size))
-        peers = {
-            name: Peer(python, ours, folder, jit_compile, "float32")
-            for name, jit_compile in CONTENDERS.items()
-        }
-        runs = {OURS: steps_of(ours.step)}
-        found |= {"batch_size": batch_size, "peak_mib": {}}
-        for name, peer in peers.items():
-            runs[name] = lambda count, peer=peer: peer.ask(steps=count)
-            peer.ask(steps=STEPS)
+    found = job.run("keras_step.check_equal", python=python)
+    found |= {"batch_size": batch_size, "peak_mib": {}}
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(start("keras_step.contender", batch_size=batch_size))
+        runs, begin = {OURS: ours.steps}, Start(load(CONFIG, **FIELDS, batch_size=batch_size))
+        for name, jit_compile in CONTENDERS.items():
+            peer = stack.enter_context(Peer(python, begin, jit_compile, "float32"))
+            runs[name] = peer.steps
+            peer.steps(STEPS)
             found["peak_mib"][name] = peer.ask(peak=True)
-        found |= summary(take_turns(runs, rounds))
-        for peer in peers.values():
-            peer.close()
-    return found
+        return found | summary(take_turns(runs, rounds))
+
+
+def contender(batch_size: int) -> Callable[[], object]:
+    """Our step, in the process that is to time it."""
+    return Ours(load(CONFIG, **FIELDS, batch_size=batch_size)).step
 
 
 def main() -> None:

@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from experiments.benchmarks.clock import positive, seconds
-from experiments.benchmarks.step import set_threads
+from experiments.benchmarks.clock import positive, seconds, threads
 from experiments.benchmarks.torch_efflite0 import EffLite0
 from ganjax import huge_pages
 from ganjax.metrics import efflite0, features, fid, kid, prdc
@@ -91,9 +90,11 @@ def main():
     parser.add_argument("--batch_size", type=positive, default=features.BATCH["cpu"])
     parser.add_argument("--rounds", type=positive, default=12)
     args = parser.parse_args()
+    if jax.default_backend() != "cpu":
+        parser.error(f"JAX is on {jax.default_backend()}: set JAX_PLATFORMS=cpu")
     print(f"jax {jax.__version__} on {jax.default_backend()}, torch {torch.__version__}")
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
-    set_threads()
+    torch.set_num_threads(threads())  # As many as XLA takes.
     rates = of_features(args.batch_size, args.rounds)
     print(f"\n| efflite0, batch {args.batch_size} | images/s | ganjax / it |\n|---|---|---|")
     for name, rate in rates.items():

@@ -61,16 +61,22 @@ def random_batch(config: ganjax.config.RunConfig, reals_per_step: int) -> dict[s
     }
 
 
-class Ours:
-    """ganjax's train step, compiled ahead so that compiling is timed alone.
+class Start:
+    """What a run of steps begins with, ganjax's or a peer's.
 
     Args:
       loaded: the config.
       dtype: of the parameters.
-      unroll: as in `ganjax.step.make_train_step`.
+
+    Attributes:
+      config: the run's.
+      algorithm: that it names.
+      key: of its seed.
+      state: at step 0.
+      batch: random images, as `random_batch` makes them.
     """
 
-    def __init__(self, loaded: ganjax.config.Loaded, dtype: str = "float32", unroll: bool = False):
+    def __init__(self, loaded: ganjax.config.Loaded, dtype: str = "float32"):
         self.config = loaded.config
         self.algorithm = loaded.module.build(loaded.config)
         self.key = jax.random.key(loaded.config.seed)
@@ -79,6 +85,23 @@ class Ours:
             jax.jit(partial(init_state, self.algorithm))(self.key),
         )
         self.batch = random_batch(self.config, self.algorithm.reals_per_step)
+
+
+class Ours(Start):
+    """ganjax's train step, compiled ahead so that compiling is timed alone.
+
+    Args:
+      loaded: the config.
+      dtype: of the parameters.
+      unroll: as in `ganjax.step.make_train_step`.
+
+    Attributes:
+      compiled: the step's program.
+      compile_seconds: until it was compiled.
+    """
+
+    def __init__(self, loaded: ganjax.config.Loaded, dtype: str = "float32", unroll: bool = False):
+        super().__init__(loaded, dtype)
         self._on_device = jax.device_put(self.batch)
         start = time.perf_counter()
         step, phase = train_step(self.algorithm, unroll=unroll), self.algorithm.phases[0]

@@ -7,23 +7,25 @@
     python -m experiments.benchmarks.step --config=progan --batch_size=32 \\
         --set 'growth.batch_sizes=()' 'growth.learning_rates=()' ema.half_life=0 ema.ramp_up=0.0
 
-One process, the contenders taking turns in runs of a few steps, so that a slow spell meets all
-of them. It does not meet them alike: beside busy neighbours on its two cores PyTorch was once
-slowed sevenfold and ganjax less than twofold, so only an idle machine gives a ratio to quote.
-Before the clock starts all are shown to compute the same step, but for dropout, whose masks
-each draws its own: it is off for that check and on under the clock.
+Each contender has a process of its own (contender.py). They take turns in runs of a few steps, so
+that a slow spell meets all of them. It does not meet them alike: beside busy neighbours on its two
+cores PyTorch was once slowed sevenfold and ganjax less than twofold, so only an idle machine gives
+a ratio to quote. Before the clock starts all are shown to compute the same step, but for dropout,
+whose masks each draws its own: it is off for that check and on under the clock.
 """
 
 import argparse
 import ast
+import contextlib
 import os
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 
 import jax
-import jax.numpy as jnp
 import torch
 
 import ganjax.config
+from experiments.benchmarks import job
 from experiments.benchmarks.clock import (
     OURS,
     RUN,
@@ -31,12 +33,12 @@ from experiments.benchmarks.clock import (
     positive,
     report,
     seconds,
-    steps_of,
     summary,
     take_turns,
     threads,
 )
-from experiments.benchmarks.ours import Ours, load
+from experiments.benchmarks.contender import start
+from experiments.benchmarks.ours import Ours, Start, load
 from experiments.benchmarks.torch_cgan import TorchCgan
 from experiments.benchmarks.torch_dcgan import TorchDcgan
 from experiments.benchmarks.torch_noise import noise_of
@@ -99,9 +101,9 @@ def device() -> str:
 
 
 def peers(
-    ours: Ours, dtype: torch.dtype = torch.float32, only: list[str] | None = None
+    ours: Start, dtype: torch.dtype = torch.float32, only: list[str] | None = None
 ) -> dict[str, Peer]:
-    """PyTorch's contenders (or `only` some) with the weights of our present state."""
+    """PyTorch's contenders (or `only` some) with the weights of a state of ours."""
     models, place = {}, device()
     for name, options in contenders(ours.config, place).items():
         if only is None or name in only:
@@ -149,20 +151,6 @@ def check_equal(config: str, fields: dict, only: list[str] | None = None) -> dic
     return found
 
 
-def set_threads() -> None:
-    """Gives PyTorch as many threads as XLA takes, and prints what both have.
-
-    Raises:
-      UserError: JAX is not on CPU.
-    """
-    if device() != "cpu":
-        raise UserError("JAX is on a GPU: use experiments.benchmarks.gpu, or JAX_PLATFORMS=cpu")
-    torch.set_num_threads(threads())
-    jax.block_until_ready(jnp.zeros(()))
-    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-    print(f"threads: torch {torch.get_num_threads()}, XLA {names.count('tf_XLAEigen')}")
-
-
 def compare(
     config: str,
     fields: dict,
@@ -185,20 +173,38 @@ def compare(
 
     Raises:
       UserError: there is no such config, PyTorch has no peer of it, or JAX is not on CPU.
-      Unequal: they do not compute the same.
+      job.Failed: they do not compute the same, or a process ended.
     """
-    kind(load(config, **fields).config)  # Else refused before anything is compiled.
-    set_threads()
-    found = {"difference": check_equal(config, fields, only)} if checked else {}
-    ours = Ours(load(config, **fields))
-    print(f"{config}, batch size {ours.config.batch_size}, {rounds} rounds of {RUN}")
-    print(f"{OURS}: compiled in {ours.compile_seconds:.2f} s", end=", ")
-    print(f"first step after it {seconds(ours.step):.3f} s", flush=True)
-    runs = {OURS: steps_of(ours.step)}
-    for name, peer in peers(ours, only=only).items():
-        runs[name] = steps_of(lambda peer=peer: peer.step(ours.batch))
-    times = take_turns(runs, rounds)
-    return found | {"batch_size": ours.config.batch_size} | summary(times)
+    loaded = load(config, **fields)
+    kind(loaded.config)  # Else refused before anything is compiled.
+    if device() != "cpu":
+        raise UserError("JAX is on a GPU: use experiments.benchmarks.gpu, or JAX_PLATFORMS=cpu")
+    which = {"config": config, "fields": fields}
+    found = {"difference": job.run("step.check_equal", **which, only=only)} if checked else {}
+    names = [OURS, *(name for name in contenders(loaded.config) if only is None or name in only)]
+    print(f"{config}, batch size {loaded.config.batch_size}, {rounds} rounds of {RUN}", flush=True)
+    with contextlib.ExitStack() as stack:
+        runs = {
+            name: stack.enter_context(start("step.contender", **which, name=name)).steps
+            for name in names
+        }
+        times = take_turns(runs, rounds)
+    return found | {"batch_size": loaded.config.batch_size} | summary(times)
+
+
+def contender(config: str, fields: dict, name: str) -> Callable[[], object]:
+    """The step of `OURS` or of PyTorch's contender `name`, in the process that is to time it."""
+    loaded = load(config, **fields)
+    if name == OURS:
+        ours = Ours(loaded)
+        print(f"{OURS}: compiled in {ours.compile_seconds:.2f} s", end=", ")
+        print(f"first step after it {seconds(ours.step):.3f} s", flush=True)
+        return ours.step
+    # As many as XLA takes.
+    torch.set_num_threads(threads())
+    begin = Start(loaded)
+    (peer,) = peers(begin, only=[name]).values()
+    return partial(peer.step, begin.batch)
 
 
 def assignment(text: str) -> tuple[str, object]:
@@ -226,7 +232,7 @@ def main() -> None:
     fields = dict(args.set) | ({"batch_size": args.batch_size} if args.batch_size else {})
     try:
         report(compare(args.config, fields, args.rounds))
-    except UserError as error:
+    except (UserError, job.Failed) as error:
         parser.error(str(error))
 
 

@@ -139,6 +139,14 @@ def _batch_norm(kind: type, features: int, config: RunConfig) -> nn.Module:
     return norm
 
 
+def scale_by_one(network: nn.Module) -> None:
+    """Gives every norm without a scale one that stays 1, which CUDA's backward pass needs."""
+    for norm in batch_norms(network):
+        if norm.weight is None:
+            del norm.weight
+            norm.register_buffer("weight", torch.ones_like(norm.running_var), persistent=False)
+
+
 class UnitNorm(nn.Module):
     """A norm of each unit of images (N, C, H, W), in the order (H, W, C) of ganjax's units."""
 
@@ -183,7 +191,7 @@ def load_variables(network: Network, params, vars) -> None:
         kind, weight, turned = FLAX[type(layer)]
         # Flax numbers the layers of each kind.
         name, seen[kind] = f"{kind}_{seen[kind]}", seen[kind] + 1
-        if layer.weight is not None:
+        if isinstance(layer.weight, nn.Parameter):
             _copy(layer.weight, turned(np.asarray(params[name][weight])))
         if getattr(layer, "bias", None) is not None:
             _copy(layer.bias, params[name]["bias"])

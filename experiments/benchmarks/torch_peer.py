@@ -13,6 +13,7 @@ from experiments.benchmarks.torch_networks import (
     discriminator,
     generator,
     load_variables,
+    scale_by_one,
 )
 from experiments.benchmarks.torch_noise import Noise, draw
 from ganjax.config import RunConfig
@@ -147,6 +148,8 @@ class Peer:
         self.generator, self.discriminator = generator(config), discriminator(config)
         for network in (self.generator, self.discriminator):
             network.to(device=device, dtype=dtype, memory_format=self.layout)
+            if device == "cuda":
+                scale_by_one(network)
         self.ema = copy.deepcopy(self.generator).requires_grad_(False)
         if compiled:
             # The graph of D(fake) is gone through twice.
