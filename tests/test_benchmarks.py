@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from experiments.benchmarks import __main__ as benchmarks
-from experiments.benchmarks import clock, conv, flax_step, growth, job, ours, rows, table
+from experiments.benchmarks import clock, contender, conv, flax_step, growth, job, ours, rows, table
 from ganjax.errors import UserError
 from ganjax.models import layers
 from ganjax.ops import conv as ops
@@ -125,6 +125,16 @@ def test_a_job_is_a_process(capfd):
     assert fields["generator.widths"] == [16, 8]
     with pytest.raises(job.Failed, match=r"^TypeError: .*'width'.* \(exit status 1\)$"):
         job.run("rows.fields_of", batch_size=2, image_size=16)
+
+
+def test_a_contender_that_ends_is_a_failure():
+    with pytest.raises(job.Failed, match="a contender ended with status 1"):
+        contender.start("rows.fields_of", batch_size=2)  # An argument is missing.
+    # It begins, but what it returns is no step.
+    with contender.start("clock.steps_of", step=0) as found:
+        assert found.hello == "ready"
+        with pytest.raises(job.Failed, match="a contender ended with status 1"):
+            found.steps(2)
 
 
 @pytest.fixture
@@ -246,6 +256,8 @@ def test_beside_pytorch(monkeypatch):
     pytest.importorskip("torch")
     from experiments.benchmarks import step
 
+    with contender.start("step.contender", config="cgan", fields=DENSE, name="ganjax") as ours:
+        assert len([took for took in ours.steps(3) if took > 0]) == 3
     found = step.compare("cgan", DENSE, 1, only=["torch eager"])
     assert found["difference"]["torch eager"] < 1e-12
     assert found["ratios"].keys() == {"torch eager"}

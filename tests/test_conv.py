@@ -453,3 +453,12 @@ def test_layers_match_flax(name, padding, use_bias):
     assert jax.eval_shape(ours.init, jax.random.key(0), x) == jax.eval_shape(lambda: variables)
     with jax.default_matmul_precision("highest"):
         assert_near({"y": ours.apply(variables, x)}, {"y": flax.apply(variables, x)})
+
+
+def test_pieces_keep_nothing_of_what_their_arrays_began_with():
+    """Which is of the input, NaN here."""
+    x, g = jnp.ones((4, 2)).at[0, 0].set(jnp.nan), jnp.full((4, 2), 2.0)
+    placed = pieces.placed(jnp.nan_to_num, x, 2, g)
+    np.testing.assert_array_equal(placed, [[0, 1], [1, 1], [1, 1], [1, 1]])
+    summed = pieces.summed(lambda x, g: jnp.sum(jnp.nan_to_num(x) * g, 0), x, g, 2)
+    np.testing.assert_array_equal(summed, [6, 8])

@@ -45,7 +45,8 @@ def test_collectives_are_gradients_and_batch_norm(planned):
     Of D's gradient XLA's CPU sums over devices what reals, fakes and the penalty contribute each
     by itself (biases do not enter the penalty, nor D's last, which is constant, anything); the
     compilers of GPUs and TPUs add them up before. Of BatchNorm a mean and a mean square of each
-    channel go round wherever G is applied, and their cotangents where it is differentiated.
+    channel go round wherever G is applied. Where it is differentiated nothing more does: the
+    cotangents of both are had from the sums that are the gradients of its scale and bias.
     """
     (cost,) = planned.phases
     config = planned.config
@@ -61,11 +62,7 @@ def test_collectives_are_gradients_and_batch_norm(planned):
     scalars = 3 * config.n_critic + 1  # Terms of both losses.
     forward = (config.n_critic + 1) * statistics
     expected = config.n_critic * d_gradient + g_gradient + forward + scalars
-    backward = cost.collectives["all-reduce"].bytes // 4 - expected
-    # Some of them are the very sums that are the gradients of BatchNorm's scale and bias.
-    assert 0 < backward <= statistics
-    # A critic's update waits for two BatchNorms and for one gradient; G's also on its way back.
-    assert cost.collectives["all-reduce"].count == config.n_critic * 3 + 5
+    assert cost.collectives["all-reduce"].bytes // 4 == expected
 
 
 def test_parameters_flops_and_memory(planned):

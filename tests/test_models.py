@@ -8,7 +8,7 @@ from conftest import shipped
 from flax import linen as nn
 
 from ganjax import config as configs
-from ganjax.models import dcgan, layers, maxout, mlp, resnet
+from ganjax.models import dcgan, layers, maxout, mlp, norms, resnet
 
 
 def count(tree):
@@ -86,7 +86,7 @@ def test_initialisation():
 
 
 def test_generator_range_and_batch_statistics():
-    g = dcgan.Generator((8, 8), 1, norm=layers.Norm(momentum=0.9))
+    g = dcgan.Generator((8, 8), 1, norm=norms.Norm(momentum=0.9))
     z, label = jax.random.normal(jax.random.key(1), (16, 10)), jnp.zeros(16, jnp.int32)
     variables = g.init(jax.random.key(0), z, label, train=False)
     x, new = g.apply(variables, z, label, train=True, mutable=["batch_stats"])
@@ -276,8 +276,43 @@ def test_projection_closed_form():
     np.testing.assert_allclose(Head().apply(variables, features, label), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [None, jnp.bfloat16])
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("parts", [(True, True), (False, True), (False, False)])
+def test_batch_norm_is_flaxs(parts, train, dtype):
+    """Its parameters, variables, results and gradients, of a batch far from mean 0 too."""
+    options = dict(zip(("use_scale", "use_bias"), parts, strict=True), dtype=dtype)
+    options |= {"use_running_average": not train, "momentum": 0.8, "epsilon": 1e-3}
+    ours, flaxs = norms.BatchNorm(**options), nn.BatchNorm(**options)
+    x = 3 + 2 * jax.random.normal(jax.random.key(1), (8, 5, 6, 4), dtype or jnp.float32)
+    variables = ours.init(jax.random.key(0), x)
+    assert jax.tree.all(jax.tree.map(np.array_equal, variables, flaxs.init(jax.random.key(0), x)))
+    variables = jax.tree.map(
+        lambda leaf: leaf + jax.random.uniform(jax.random.key(leaf.size), leaf.shape), variables
+    )
+
+    def found(norm):
+        def loss(variables, x):
+            y, new = norm.apply(variables, x, mutable=["batch_stats"])
+            return jnp.sum(jnp.sin(y.astype(jnp.float32))), (y, new)
+
+        return jax.grad(loss, argnums=(0, 1), has_aux=True)(variables, x)
+
+    tree, expected = found(ours), found(flaxs)
+    assert tree[1][0].dtype == expected[1][0].dtype
+    # Rounded to bfloat16 at the end, both: now and then to neighbours.
+    tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype is None else {"rtol": 0.02, "atol": 0.02}
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(
+            np.asarray(a, np.float32), np.asarray(b, np.float32), **tolerance
+        ),
+        tree,
+        expected,
+    )
+
+
 def test_conditional_batch_norm_is_batch_norm_with_the_class_scale_and_bias():
-    norm = layers.Norm(stddev=0.5)
+    norm = norms.Norm(stddev=0.5)
 
     class Layer(nn.Module):
         @nn.compact

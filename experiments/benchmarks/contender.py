@@ -39,7 +39,11 @@ class Contender:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
         )
-        self.hello = self._read()
+        try:
+            self.hello = self._read()
+        except Failed:
+            self.__exit__()
+            raise
 
     def ask(self, **request):
         self._process.stdin.write(json.dumps(request) + "\n")

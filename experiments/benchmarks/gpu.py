@@ -18,6 +18,7 @@ import contextlib
 import json
 import os
 import re
+import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -103,12 +104,12 @@ def measure(config: str, fields: dict, rounds: int) -> dict:
 
 @contextlib.contextmanager
 def noted(failed: dict[str, str], name: str) -> Iterator[None]:
-    """Goes on after an error within, of which `failed` gets the kind."""
+    """Goes on after an error within, of which `failed` gets the first line."""
     try:
         yield
     except Exception as error:
-        traceback.print_exc()
-        failed[name] = type(error).__name__
+        traceback.print_exc(file=sys.stdout)
+        failed[name] = f"{type(error).__name__} {error}".strip().splitlines()[0]
 
 
 def peer_step(ours: Ours, name: str) -> tuple[Callable[[], object], float]:
@@ -161,7 +162,7 @@ def cells(config: str, precision: str, row: dict) -> str:
         "; ".join(
             [
                 *(f"{name} {ms[name]} ({ratio:.2f})" for name, ratio in ratios.items()),
-                *(f"{name}: {error}" for name, error in row["failed"].items()),
+                *(f"{name}: {error}".replace("|", r"\|") for name, error in row["failed"].items()),
             ]
         ),
         f"{row['compile_seconds']:.0f}",

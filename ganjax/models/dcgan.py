@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ganjax.models import layers
-from ganjax.models.layers import Conditioning, Conv, ConvTranspose, Norm
+from ganjax.models.layers import Conditioning, Conv, ConvTranspose
+from ganjax.models.norms import Norm
 
 
 def image_size(widths: Sequence[int]) -> int:

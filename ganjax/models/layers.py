@@ -195,73 +195,6 @@ def add_projection(
     return output + jnp.sum(embed(label) * features, axis=-1)
 
 
-class Norm(NamedTuple):
-    """BatchNorm's settings, and whether each class has its own. Hashable.
-
-    Under jit and sharding its statistics are of the global batch.
-
-    Attributes:
-      use_scale: whether it has a scale; not under spectral normalisation, which a scale undoes.
-      stddev: of the initial scales around 1.
-      momentum: decay of the running averages.
-      epsilon: added to the variance.
-    """
-
-    use_scale: bool = True
-    stddev: float = 0.0
-    momentum: float = 0.9
-    epsilon: float = 1e-5
-
-    def __call__(
-        self,
-        x: jax.Array,
-        label: jax.Array,
-        *,
-        train: bool,
-        conditioning: Conditioning = Conditioning(),  # noqa: B008
-        dtype: jnp.dtype | None = None,
-    ) -> jax.Array:
-        """x (..., F), normalised. Inside a module's `@nn.compact`."""
-        common = {
-            "use_running_average": not train,
-            "momentum": self.momentum,
-            "epsilon": self.epsilon,
-            "dtype": dtype,
-        }
-        if conditioning.kind != "batch_norm":
-            return nn.BatchNorm(
-                use_scale=self.use_scale, scale_init=scale_init(self.stddev), **common
-            )(x)
-        x = nn.BatchNorm(use_scale=False, use_bias=False, **common)(x)
-        return ClassAffine(conditioning.num_classes, self.use_scale, self.stddev)(x, label)
-
-
-class ClassAffine(nn.Module):
-    """x (N, ..., F) * scale[label] + bias[label]: what conditional BatchNorm adds to BatchNorm.
-
-    Dumoulin et al. 2017 (arXiv:1610.07629), equation 5; Miyato & Koyama 2018, appendix.
-
-    Attributes:
-      num_classes: of the labels.
-      use_scale: as in `Norm`.
-      stddev: as in `Norm`.
-    """
-
-    num_classes: int
-    use_scale: bool
-    stddev: float
-
-    @nn.compact
-    def __call__(self, x: jax.Array, label: jax.Array) -> jax.Array:
-        shape = (self.num_classes, x.shape[-1])
-        per_sample = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
-        if self.use_scale:
-            scale = self.param("scale", scale_init(self.stddev), shape)
-            x = x * scale[label].reshape(per_sample).astype(x.dtype)
-        bias = self.param("bias", nn.initializers.zeros, shape)
-        return x + bias[label].reshape(per_sample).astype(x.dtype)
-
-
 def kernel_init(stddev: float, dense: str = "") -> Initializer:
     """N(0, stddev), or Glorot's uniform initialisation for a stddev of 0.
 
@@ -278,15 +211,6 @@ def kernel_init(stddev: float, dense: str = "") -> Initializer:
         "outputs": {"in_axis": 3, "out_axis": (0, 1, 2)},
     }[dense]
     return nn.initializers.glorot_uniform(**axes)
-
-
-def scale_init(stddev: float) -> Initializer:
-    """N(1, stddev), DCGAN's initialisation of BatchNorm's scale."""
-
-    def init(key, shape, dtype=jnp.float32):
-        return 1.0 + stddev * jax.random.normal(key, shape, dtype)
-
-    return init
 
 
 def kept(module: nn.Module, method: Callable, *arrays, **options):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ganjax.models import layers
-from ganjax.models.layers import Conditioning, Dense, Norm
+from ganjax.models.layers import Conditioning, Dense
+from ganjax.models.norms import Norm
 
 
 class Generator(nn.Module):

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ganjax.models import layers
-from ganjax.models.layers import Conditioning, Conv, ConvTranspose, Dense, Norm
+from ganjax.models.layers import Conditioning, Conv, ConvTranspose, Dense
+from ganjax.models.norms import Norm
 
 
 class Generator(nn.Module):

@@ -23,7 +23,7 @@ def conv(x, k, geometry):
     def piece(x):
         return lax.dot_general(_patches(x, geometry), kernel, (((3,), (0,)), ((), ())))
 
-    return pieces.mapped(piece, x, _count(geometry, *x.shape[::3]))
+    return pieces.placed(piece, x, _count(geometry, *x.shape[::3]), k)
 
 
 def input_grad(g, k, geometry):
@@ -33,7 +33,7 @@ def input_grad(g, k, geometry):
     def piece(g):
         return _unpatch(lax.dot_general(g, kernel, (((3,), (1,)), ((), ()))), geometry)
 
-    return pieces.mapped(piece, g, _count(geometry, g.shape[0], k.shape[2]))
+    return pieces.placed(piece, g, _count(geometry, g.shape[0], k.shape[2]), k)
 
 
 def kernel_grad(x, g, geometry):

@@ -47,18 +47,52 @@ def mapped(function: Callable, x, n: int) -> jax.Array:
     return y.reshape(-1, *y.shape[2:])
 
 
+def placed(function: Callable, x: jax.Array, n: int, kernel: jax.Array) -> jax.Array:
+    """As `mapped`, for what is not differentiated: each piece is written to its place.
+
+    Args:
+      function: as in `mapped`.
+      x: likewise, one array.
+      n: likewise.
+      kernel: what the function reads beside x.
+    """
+    if n == 1:
+        return function(x)
+    x = _cut(x, n)
+    made = jax.eval_shape(function, x[0])
+
+    def place(i, y):
+        return lax.dynamic_update_index_in_dim(y, function(x[i]), i, 0)
+
+    y = lax.fori_loop(0, n, place, _anything((n, *made.shape), made.dtype, x, kernel))
+    return y.reshape(-1, *y.shape[2:])
+
+
 def summed(function: Callable, x: jax.Array, g: jax.Array, n: int):
-    """function(x, g), a tree of arrays that are sums over the batch, from n pieces of it."""
+    """function(x, g), a tree of arrays that are sums over the batch, from n pieces of it.
+
+    Not to be differentiated.
+    """
     if n == 1:
         return function(x, g)
-    pieces = _cut(x, n), _cut(g, n)
-    made = jax.eval_shape(function, *(a[0] for a in pieces))
-    start = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), made)
+    x, g = _cut(x, n), _cut(g, n)
+    made = jax.eval_shape(function, x[0], g[0])
 
-    def add(total, piece):
-        return jax.tree.map(jnp.add, total, function(*piece)), None
+    def add(i, total):
+        pieces = function(x[i], g[i])
+        return jax.tree.map(lambda a, b: jnp.where(i > 0, a, 0) + b, total, pieces)
 
-    return lax.scan(add, start, pieces)[0]
+    start = jax.tree.map(lambda a: _anything(a.shape, a.dtype, x, g), made)
+    return lax.fori_loop(0, n, add, start)
+
+
+def _anything(shape, dtype, *after: jax.Array) -> jax.Array:
+    """An array that is to be overwritten, made no earlier than others are.
+
+    A loop's own zeros XLA's CPU makes when the program begins, once for all loops and a copy for
+    each, held until its turn: a fifth of the temporaries of DCGAN's step, two fifths at batch 128.
+    """
+    return jnp.full(shape, sum(array[(0,) * array.ndim].astype(dtype) for array in after))
 
 
 def _cut(x: jax.Array, n: int) -> jax.Array:

@@ -77,7 +77,7 @@ def conv(x, k, geometry):
         )
         return _interleaved(_transformed(0, products, geometry))
 
-    y = pieces.mapped(piece, _wide(x), _count(geometry, x.shape[0], x.shape[3]))
+    y = pieces.placed(piece, _wide(x), _count(geometry, x.shape[0], x.shape[3]), k)
     return y.astype(x.dtype)
 
 
@@ -99,7 +99,7 @@ def input_grad(g, k, geometry):
         tiles = _transformed(1, products, geometry, transpose=True)
         return blocks.unblock(_untiled(tiles), geometry)
 
-    x = pieces.mapped(piece, _wide(g), _count(geometry, g.shape[0], k.shape[2]))
+    x = pieces.placed(piece, _wide(g), _count(geometry, g.shape[0], k.shape[2]), k)
     return x.astype(g.dtype)
 
 
