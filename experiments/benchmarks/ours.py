@@ -21,6 +21,8 @@ from ganjax.step import init_state, make_train_step
 
 # Steps after which a process' memory has been at its peak.
 STEPS = 5
+# Of which those of a row without a peer are timed: the first few of a process vary twofold.
+TIMED = 40
 
 
 def load(config: str, **fields) -> ganjax.config.Loaded:
@@ -132,13 +134,13 @@ def alone(config: str, fields: dict, cache: str) -> dict[str, float]:
 
     Returns:
       `compile_seconds`, tracing and lowering included; `peak_mib`, imports and compiler included;
-      `step_seconds`, of the middle one of a few steps, for what has no peer; `batch_size`.
+      `step_seconds`, of the middle one of `TIMED` steps, for what has no peer; `batch_size`.
     """
     jax.config.update("jax_compilation_cache_dir", cache)
     compiling.trim_memory()
     ours = Ours(load(config, **fields))
     ours.step()
-    times = [seconds(ours.step) for _ in range(STEPS)]
+    times = [seconds(ours.step) for _ in range(TIMED)]
     return {
         "compile_seconds": ours.compile_seconds,
         "peak_mib": peak_mib(),
