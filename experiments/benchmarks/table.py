@@ -23,7 +23,7 @@ def markdown(results: dict) -> str:
         f"Medians over rounds of {RUN} steps in a row (2 beside Flax), the contenders taking "
         "turns, float32; ratios are of these medians, below 1 where ganjax is faster. Before the "
         "clock both sides are shown to compute the same in float64. Memory is the peak resident, "
-        "of processes of one side alone. Rows without a peer are of five steps.",
+        "of processes of one side alone. Rows without a peer are of 40 steps.",
     ]
     steps = [name for name in NAMES if name != SHARE and name in rows]
     if steps:
