@@ -128,12 +128,18 @@ def test_a_job_is_a_process(capfd):
 
 
 def test_a_contender_that_ends_is_a_failure():
-    with pytest.raises(job.Failed, match="a contender ended with status 1"):
-        contender.start("rows.fields_of", batch_size=2)  # An argument is missing.
+    with pytest.raises(job.Failed, match=r"TypeError: .*fields_of\(\) missing 2 required"):
+        contender.start("rows.fields_of", batch_size=2)
     # It begins, but what it returns is no step.
     with contender.start("clock.steps_of", step=0) as found:
         assert found.hello == "ready"
-        with pytest.raises(job.Failed, match="a contender ended with status 1"):
+        with pytest.raises(job.Failed, match=r"TypeError: .* missing 1 required"):
+            found.steps(2)
+    # It ends while it waits.
+    with contender.start("clock.steps_of", step=0) as found:
+        found._process.kill()
+        found._process.wait()
+        with pytest.raises(job.Failed, match="a contender ended with status -9"):
             found.steps(2)
 
 

@@ -263,6 +263,8 @@ def test_choice(layer, batch, chosen):
         (32, (64, 64), 3, (winograd,) * 3),
         (32, (3, 64), 3, (native, canonical, fold)),
         (16, (32, 64), 3, (winograd,) * 3),
+        (8, (64, 64), 3, (winograd,) * 3),
+        (4, (64, 64), 3, (native, canonical, split)),
         (32, (16, 16), 3, (native, canonical, split)),
         (32, (64, 64), 1, (native, canonical, split)),
         (64, (64, 128), 3, (winograd,) * 3),

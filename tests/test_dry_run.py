@@ -63,6 +63,8 @@ def test_collectives_are_gradients_and_batch_norm(planned):
     forward = (config.n_critic + 1) * statistics
     expected = config.n_critic * d_gradient + g_gradient + forward + scalars
     assert cost.collectives["all-reduce"].bytes // 4 == expected
+    # A critic's update waits for two BatchNorms and for one gradient; G's also on its way back.
+    assert cost.collectives["all-reduce"].count == config.n_critic * 3 + 5
 
 
 def test_parameters_flops_and_memory(planned):

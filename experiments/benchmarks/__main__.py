@@ -5,7 +5,7 @@
 
 On an idle machine, on CPU; `pip install -e '.[bench,experiments]'` brings PyTorch and matplotlib.
 TensorFlow gets an environment of its own (keras_step.py says how); without `--keras_python` its
-rows say so. The rows stand in rows.py. Every side runs in processes of its own, one after another.
+rows say so. The rows stand in rows.py. Every side runs in processes of its own.
 A row that fails, or whose sides do not compute the same, says why, and the next one goes on.
 
 Writes benchmarks.json and benchmarks.md into `--out` after every row, with `--growth` also

@@ -5,20 +5,18 @@
 What one framework leaves in a process slows another: beside PyTorch's peers and a step in float64,
 DCGAN's step at batch 128 took up to a fifth longer than alone. FIELDS are the function's arguments
 in JSON; it returns a step. The process writes a line of JSON when it is ready, and one for each
-line that it reads: {"steps": 5} -> the seconds that each of so many steps takes.
+line that it reads: {"steps": 5} -> the seconds that each of so many steps takes, or {"error": ...}.
 """
 
-import importlib
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
+import traceback
 
 from experiments.benchmarks.clock import steps_of
-from experiments.benchmarks.job import Failed
-
-ROOT = Path(__file__).parents[2]
+from experiments.benchmarks.job import ROOT, Failed, called
 
 
 class Contender:
@@ -32,7 +30,7 @@ class Contender:
       hello: what the greeting says.
 
     Raises:
-      Failed: it ended instead of answering; here as in what follows.
+      Failed: it ended instead of answering, or answers with an error; here as in what follows.
     """
 
     def __init__(self, command: list[str], **options):
@@ -41,13 +39,15 @@ class Contender:
         )
         try:
             self.hello = self._read()
-        except Failed:
+        except BaseException:
             self.__exit__()
             raise
 
     def ask(self, **request):
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
+        # Of one that has ended nothing is to be read either, which says so.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
         return self._read()
 
     def steps(self, count: int) -> list[float]:
@@ -58,15 +58,19 @@ class Contender:
         return self
 
     def __exit__(self, *_):
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
 
     def _read(self):
         line = self._process.stdout.readline()
         if not line:
-            raise Failed(f"a contender ended with status {self._process.wait()}; see above")
-        return json.loads(line)
+            raise Failed(f"a contender ended with status {self._process.wait()}")
+        answer = json.loads(line)
+        if isinstance(answer, dict) and "error" in answer:
+            raise Failed(answer["error"])
+        return answer
 
 
 def start(function: str, **fields) -> Contender:
@@ -84,13 +88,15 @@ def main() -> None:
     # What is printed is progress: the standard output is the answers' alone.
     with os.fdopen(os.dup(1), "w", buffering=1) as answers:
         os.dup2(2, 1)
-        function, fields = sys.argv[1:]
-        module, _, name = function.rpartition(".")
-        module = importlib.import_module(f"{__package__}.{module}")
-        run = steps_of(getattr(module, name)(**json.loads(fields)))
-        print(json.dumps("ready"), file=answers)
-        for line in sys.stdin:
-            print(json.dumps(run(json.loads(line)["steps"])), file=answers)
+        try:
+            run = steps_of(called(*sys.argv[1:]))
+            print(json.dumps("ready"), file=answers)
+            for line in sys.stdin:
+                print(json.dumps(run(json.loads(line)["steps"])), file=answers)
+        except Exception as error:
+            traceback.print_exc()
+            print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=answers)
+            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -11,21 +11,22 @@ shown to make the same parameters of a step, in float64.
 import argparse
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
 from jax import lax
 
+from experiments.benchmarks import job
 from experiments.benchmarks.clock import (
     OURS,
     Unequal,
     positive,
     report,
-    steps_of,
     summary,
     take_turns,
 )
+from experiments.benchmarks.contender import start
 from experiments.benchmarks.ours import Ours, load
 from ganjax import huge_pages
 from ganjax.errors import UserError
@@ -128,16 +129,26 @@ def compare(config: str, fields: dict, rounds: int) -> dict:
 
     Raises:
       UserError: there is no such config.
-      Unequal: they do not make the same parameters.
+      job.Failed: they do not make the same parameters, or a process ended.
     """
-    difference, loaded = check_equal(config, fields), load(config, **fields)
-    ours = Ours(loaded)
+    which = {"config": config, "fields": fields}
+    found = {"difference": {FLAX: job.run("flax_step.check_equal", **which)}}
+    found["batch_size"] = load(config, **fields).config.batch_size
+    with contextlib.ExitStack() as stack:
+        runs = {
+            name: stack.enter_context(start("flax_step.contender", **which, name=name)).steps
+            for name in (OURS, FLAX)
+        }
+        return found | summary(take_turns(runs, rounds, RUN))
+
+
+def contender(config: str, fields: dict, name: str) -> Callable[[], object]:
+    """The step of `OURS` or of `FLAX`, in the process that is to time it."""
+    loaded = load(config, **fields)
+    if name == OURS:
+        return Ours(loaded).step
     with flax_convolutions():
-        peer = Ours(loaded, unroll=True)
-    print(f"compiled in {ours.compile_seconds:.2f} s, {FLAX}: {peer.compile_seconds:.2f} s")
-    runs = {OURS: steps_of(ours.step), FLAX: steps_of(peer.step)}
-    found = {"difference": {FLAX: difference}, "batch_size": loaded.config.batch_size}
-    return found | summary(take_turns(runs, rounds, RUN))
+        return Ours(loaded, unroll=True).step
 
 
 def main() -> None:
@@ -151,7 +162,7 @@ def main() -> None:
     fields = {"batch_size": args.batch_size} if args.batch_size else {}
     try:
         report(compare(args.config, fields, args.rounds))
-    except UserError as error:
+    except (UserError, job.Failed) as error:
         parser.error(str(error))
 
 

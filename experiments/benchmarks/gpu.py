@@ -3,12 +3,12 @@
     python -m experiments.benchmarks.gpu --rounds=5 --out=runs/gpu
 
 Each row is first shown to compute the same, as step.py does, then timed, each run waited for once
-at its end; then all rows again with `config.precision=bfloat16` beside PyTorch under one autocast
-around its step. PyTorch's contenders run as they come and as one CUDA graph of the whole step:
-without, they wait for Python. Both sides round products to TF32 and search for cuDNN's fastest
-algorithms. Memory is the device's, without what that search takes: of ganjax what XLA says that
-the compiled step holds at once, of PyTorch the most that its allocator gave out in a step. Every
-row is of a process of its own.
+at its end; then, as `--precisions` says, all rows again with `config.precision=bfloat16` beside
+PyTorch under one autocast around its step. PyTorch's contenders run as they come and as one CUDA
+graph of the whole step: without, they wait for Python. Both sides round products to TF32 and
+search for cuDNN's fastest algorithms. Memory is the device's, without what that search takes: of
+ganjax what XLA says that the compiled step holds at once, of PyTorch the most that its allocator
+gave out in a step. Every row is of a process of its own.
 
 Writes gpu.json and gpu.md into `--out` after every row; prints the Markdown.
 """
@@ -108,7 +108,7 @@ def noted(failed: dict[str, str], name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        traceback.print_exc(file=sys.stdout)
+        traceback.print_exc(file=sys.stdout)  # What a job says to stderr is shown if it fails.
         failed[name] = f"{type(error).__name__} {error}".strip().splitlines()[0]
 
 
@@ -207,7 +207,7 @@ def main() -> None:
             which = {"config": config, "fields": ROWS[config]}
             results["rows"].setdefault(config, {})[precision] = row = {}
             try:
-                if precision == "float32" and not args.unchecked:
+                if precision == args.precisions[0] and not args.unchecked:
                     row["difference"] = job.run("step.check_equal", **which)
                 which["fields"] = which["fields"] | {"precision": precision}
                 row |= job.run("gpu.measure", **which, rounds=args.rounds)

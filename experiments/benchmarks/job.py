@@ -46,12 +46,16 @@ def run(function: str, **fields):
         return json.loads(out.read_text())
 
 
-def main() -> None:
-    function, fields, out = sys.argv[1:]
+def called(function: str, fields: str):
+    """What a function of this package, "module.name", returns of its arguments in JSON."""
     module, _, name = function.rpartition(".")
     module = importlib.import_module(f"{__package__}.{module}")
-    found = getattr(module, name)(**json.loads(fields))
-    Path(out).write_text(json.dumps(found))
+    return getattr(module, name)(**json.loads(fields))
+
+
+def main() -> None:
+    function, fields, out = sys.argv[1:]
+    Path(out).write_text(json.dumps(called(function, fields)))
 
 
 if __name__ == "__main__":

@@ -108,6 +108,13 @@ class Peer(Contender):
         environment = {name: v for name, v in os.environ.items() if name != "PYTHONPATH"}
         command = [python, "-P", str(HERE / "keras_peer.py"), json.dumps(options)]
         super().__init__(command, env=environment)
+        try:
+            self._load(ours)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _load(self, ours: Start) -> None:
         counts = [
             sum(leaf.size for leaf in jax.tree.leaves((player.params, player.vars)))
             for player in (ours.state.g, ours.state.d)
@@ -194,7 +201,10 @@ def main() -> None:
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}, batch size {args.batch_size}")
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
-    report(compare(args.python, args.batch_size, args.rounds))
+    try:
+        report(compare(args.python, args.batch_size, args.rounds))
+    except job.Failed as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

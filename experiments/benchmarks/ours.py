@@ -21,7 +21,7 @@ from ganjax.step import init_state, make_train_step
 
 # Steps after which a process' memory has been at its peak.
 STEPS = 5
-# Of which those of a row without a peer are timed: the first few of a process vary twofold.
+# Steps that are timed where there is no peer: the first few of a process vary twofold.
 TIMED = 40
 
 
@@ -123,7 +123,7 @@ class Ours(Start):
         return metrics
 
 
-def alone(config: str, fields: dict, cache: str) -> dict[str, float]:
+def alone(config: str, fields: dict, cache: str, steps: int = STEPS) -> dict[str, float]:
     """A process of ganjax alone: seconds until the step is compiled, and its peak memory.
 
     Args:
@@ -131,16 +131,17 @@ def alone(config: str, fields: dict, cache: str) -> dict[str, float]:
       fields: likewise.
       cache: the folder of the persistent compilation cache, used as `ganjax.main` uses it, which
         gives back what compiling leaves free, too.
+      steps: that are timed.
 
     Returns:
       `compile_seconds`, tracing and lowering included; `peak_mib`, imports and compiler included;
-      `step_seconds`, of the middle one of `TIMED` steps, for what has no peer; `batch_size`.
+      `step_seconds`, of the middle one of the steps, for what has no peer; `batch_size`.
     """
     jax.config.update("jax_compilation_cache_dir", cache)
     compiling.trim_memory()
     ours = Ours(load(config, **fields))
     ours.step()
-    times = [seconds(ours.step) for _ in range(TIMED)]
+    times = [seconds(ours.step) for _ in range(steps)]
     return {
         "compile_seconds": ours.compile_seconds,
         "peak_mib": peak_mib(),

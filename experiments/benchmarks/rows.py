@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from experiments.benchmarks import job
 from experiments.benchmarks.clock import OURS
+from experiments.benchmarks.ours import STEPS, TIMED
 
 EAGER = "torch eager"
 CONVOLUTIONAL = (EAGER, "torch channels_last")
@@ -98,7 +99,8 @@ def make(name: str, rounds: int, keras_python: str | None) -> dict:
             seconds = found["compile_seconds"] = {}
             with tempfile.TemporaryDirectory() as cache:
                 for kind in ("cold", "warm"):
-                    alone = job.run("ours.alone", **which, cache=cache)
+                    steps = STEPS if row.by else TIMED
+                    alone = job.run("ours.alone", **which, cache=cache, steps=steps)
                     peaks[f"{OURS}, {kind}"] = alone["peak_mib"]
                     seconds[kind] = alone["compile_seconds"]
             if not row.by:

@@ -38,7 +38,7 @@ from experiments.benchmarks.clock import (
     threads,
 )
 from experiments.benchmarks.contender import start
-from experiments.benchmarks.ours import Ours, Start, load
+from experiments.benchmarks.ours import Ours, Start, load, random_batch
 from experiments.benchmarks.torch_cgan import TorchCgan
 from experiments.benchmarks.torch_dcgan import TorchDcgan
 from experiments.benchmarks.torch_noise import noise_of
@@ -200,11 +200,15 @@ def contender(config: str, fields: dict, name: str) -> Callable[[], object]:
         print(f"{OURS}: compiled in {ours.compile_seconds:.2f} s", end=", ")
         print(f"first step after it {seconds(ours.step):.3f} s", flush=True)
         return ours.step
-    # As many as XLA takes.
-    torch.set_num_threads(threads())
-    begin = Start(loaded)
-    (peer,) = peers(begin, only=[name]).values()
-    return partial(peer.step, begin.batch)
+    return alone(loaded, name)
+
+
+def alone(loaded: ganjax.config.Loaded, name: str) -> Callable[[], object]:
+    """The step of PyTorch's contender at its own weights: nothing is computed in JAX for it."""
+    torch.set_num_threads(threads())  # As many as XLA takes.
+    peer = kind(loaded.config)(loaded.config, **contenders(loaded.config)[name])
+    algorithm = loaded.module.build(loaded.config)
+    return partial(peer.step, random_batch(loaded.config, algorithm.reals_per_step))
 
 
 def assignment(text: str) -> tuple[str, object]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from experiments.benchmarks.clock import OURS, RUN
+from experiments.benchmarks.ours import TIMED
 from experiments.benchmarks.rows import BASE, EAGER, GROWTH, NAMES, SHARE
 
 AXES = {"batch_size": "batch", "width": "F", "image_size": "height and width, pixels"}
@@ -23,7 +24,7 @@ def markdown(results: dict) -> str:
         f"Medians over rounds of {RUN} steps in a row (2 beside Flax), the contenders taking "
         "turns, float32; ratios are of these medians, below 1 where ganjax is faster. Before the "
         "clock both sides are shown to compute the same in float64. Memory is the peak resident, "
-        "of processes of one side alone. Rows without a peer are of 40 steps.",
+        f"of processes of one side alone. Rows without a peer are of {TIMED} steps in a row.",
     ]
     steps = [name for name in NAMES if name != SHARE and name in rows]
     if steps:

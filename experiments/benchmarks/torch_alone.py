@@ -1,13 +1,13 @@
 """A process of one contender in PyTorch alone: its peak memory."""
 
-import torch
+import torch  # noqa: F401
 
-from experiments.benchmarks.clock import peak_mib, threads
+from experiments.benchmarks.clock import peak_mib
 
 _TORCH = peak_mib()
 
 from experiments.benchmarks import step  # noqa: E402
-from experiments.benchmarks.ours import STEPS, load, random_batch  # noqa: E402
+from experiments.benchmarks.ours import STEPS, load  # noqa: E402
 
 # What JAX and ganjax add, of which the peer needs the config alone.
 _NOT_ITS_OWN = peak_mib() - _TORCH
@@ -23,11 +23,7 @@ def alone(config: str, fields: dict, contender: str) -> dict[str, float]:
       fields: likewise.
       contender: a name of `experiments.benchmarks.step.contenders`.
     """
-    loaded = load(config, **fields)
-    torch.set_num_threads(threads())
-    options = step.contenders(loaded.config)[contender]
-    peer = step.kind(loaded.config)(loaded.config, **options)
-    batch = random_batch(loaded.config, loaded.module.build(loaded.config).reals_per_step)
+    advance = step.alone(load(config, **fields), contender)
     for _ in range(STEPS):
-        peer.step(batch)
+        advance()
     return {"peak_mib": peak_mib() - _NOT_ITS_OWN}

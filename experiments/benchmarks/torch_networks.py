@@ -140,7 +140,10 @@ def _batch_norm(kind: type, features: int, config: RunConfig) -> nn.Module:
 
 
 def scale_by_one(network: nn.Module) -> None:
-    """Gives every norm without a scale one that stays 1, which CUDA's backward pass needs."""
+    """Gives every norm without a scale one that stays 1.
+
+    Without, the backward pass on CUDA ends with "tensor does not have a device" (PyTorch 2.11).
+    """
     for norm in batch_norms(network):
         if norm.weight is None:
             del norm.weight
@@ -191,7 +194,7 @@ def load_variables(network: Network, params, vars) -> None:
         kind, weight, turned = FLAX[type(layer)]
         # Flax numbers the layers of each kind.
         name, seen[kind] = f"{kind}_{seen[kind]}", seen[kind] + 1
-        if isinstance(layer.weight, nn.Parameter):
+        if weight in params.get(name, {}):
             _copy(layer.weight, turned(np.asarray(params[name][weight])))
         if getattr(layer, "bias", None) is not None:
             _copy(layer.bias, params[name]["bias"])

@@ -4,8 +4,8 @@ The rule is data, float32 on two cores of an AMD EPYC (Zen 3) beside jax 0.10;
 `python -m experiments.benchmarks.conv` measures it anew. XLA's own forms make strided
 gradients at half the speed of a matrix product or less, so on CPUs:
 
-- `winograd` wherever it fits and there are channels enough to pay for its sums: 1.2 to 4 times
-  the next best, often above the rate of a matrix product.
+- `winograd` wherever it fits and there are channels enough to pay for its sums, and pixels at
+  stride 1: 1.2 to 4 times the next best, often above the rate of a matrix product.
 - Of the rest, strided gradients go over blocks, where the blocks at the border are few (large
   images) and the input has channels enough that it pays to shift the cotangent instead of it.
   Else they go over patches, which nothing beats for images of few pixels and for RGB.
@@ -34,7 +34,8 @@ LEAST_CHANNELS = 32
 # The same of strided forward maps and kernel gradients: what they have instead is slower.
 LEAST_CHANNELS_STRIDED = 16
 # Outputs of an image from which on it pays at stride 1. At 4x4 ProGAN's step takes as long without,
-# in a program of 53,000 lines instead of 63,000, a fifth less to compile; of 8x8 it takes 5 % more.
+# in a program of 53,000 lines instead of 63,000, a fifth less to compile; without it at 8x8, too,
+# 5 % longer.
 LEAST_PIXELS = 64
 # At most so many channels make an image of colours, whose patches are narrow.
 COLOURS = 4

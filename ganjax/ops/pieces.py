@@ -48,13 +48,18 @@ def mapped(function: Callable, x, n: int) -> jax.Array:
 
 
 def placed(function: Callable, x: jax.Array, n: int, kernel: jax.Array) -> jax.Array:
-    """As `mapped`, for what is not differentiated: each piece is written to its place.
+    """As `mapped`, in less memory, but for what has a derivative of its own.
+
+    Through this loop JAX's would keep the whole result for every piece.
 
     Args:
       function: as in `mapped`.
       x: likewise, one array.
       n: likewise.
-      kernel: what the function reads beside x.
+      kernel: what the function reads beside x, so that memory is taken no earlier than it is there.
+
+    Returns:
+      function(x).
     """
     if n == 1:
         return function(x)
@@ -71,7 +76,7 @@ def placed(function: Callable, x: jax.Array, n: int, kernel: jax.Array) -> jax.A
 def summed(function: Callable, x: jax.Array, g: jax.Array, n: int):
     """function(x, g), a tree of arrays that are sums over the batch, from n pieces of it.
 
-    Not to be differentiated.
+    For what has a derivative of its own, as `placed`.
     """
     if n == 1:
         return function(x, g)
