@@ -196,7 +196,9 @@ def main() -> None:
     if unknown := set(args.rows) - set(ROWS):
         parser.error(f"--rows={','.join(args.rows)}: no {min(unknown)!r}; there are {list(ROWS)}")
     if unknown := set(args.precisions) - set(PRECISIONS):
-        parser.error(f"--precisions: no {min(unknown)!r}; there are {', '.join(PRECISIONS)}")
+        parser.error(
+            f"--precisions={','.join(args.precisions)}: no {min(unknown)!r}; there are {PRECISIONS}"
+        )
     args.out.mkdir(parents=True, exist_ok=True)
     machine = f"{torch.cuda.get_device_name()}, jax {jax.__version__}, torch {torch.__version__}"
     results = {"machine": machine, "rows": {}}

@@ -84,8 +84,8 @@ def summed(function: Callable, x: jax.Array, g: jax.Array, n: int):
     made = jax.eval_shape(function, x[0], g[0])
 
     def add(i, total):
-        pieces = function(x[i], g[i])
-        return jax.tree.map(lambda a, b: jnp.where(i > 0, a, 0) + b, total, pieces)
+        piece = function(x[i], g[i])
+        return jax.tree.map(lambda a, b: jnp.where(i > 0, a, 0) + b, total, piece)
 
     start = jax.tree.map(lambda a: _anything(a.shape, a.dtype, x, g), made)
     return lax.fori_loop(0, n, add, start)
