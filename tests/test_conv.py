@@ -1,5 +1,6 @@
 """ganjax.ops.conv and its layers, against lax, Flax and (as stored arrays) PyTorch."""
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from flax import linen as nn
 from jax import lax
 
 from ganjax.models import layers
-from ganjax.ops import blocks, canonical, fold, lowering, native, pieces, split, winograd
+from ganjax.ops import blocks, canonical, fold, lowering, native, pieces, strips, winograd
 from ganjax.ops.conv import conv, conv_downsample, conv_transpose, upsample_conv
 from ganjax.ops.geometry import Geometry
 
@@ -150,20 +151,28 @@ TILED = [
     ((2, 2), ((1, 2), (2, 2)), (8, 11), (5, 5)),
     ((2, 3), ((0, 0), (0, 2)), (9, 12), (3, 4)),  # the last row is never reached
 ]
+# Of stride 1, every window on the image.
+UNSTRIDED = [
+    ((1, 1), ((1, 1), (1, 1)), (8, 6), (3, 3)),
+    ((1, 1), ((0, 0), (0, 0)), (8, 6), (3, 3)),
+    ((1, 1), ((2, 1), (0, 2)), (7, 5), (4, 3)),
+    ((1, 1), ((1, 0), (0, 1)), (5, 5), (2, 2)),
+    ((1, 1), ((0, 0), (0, 0)), (4, 5), (1, 1)),
+]
+CASES = {winograd: TILED, strips: UNSTRIDED}
 modules = pytest.mark.parametrize(
-    "module", [fold, blocks, split, winograd, canonical], ids=lambda m: m.__name__.split(".")[-1]
+    "module", [fold, blocks, strips, winograd, canonical], ids=lambda m: m.__name__.split(".")[-1]
 )
 
 
 @modules
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_each_lowering_matches_native(module, dtype, monkeypatch):
-    # Pieces: three images, one at a time, or two and one, and three outputs and one (`split`).
-    for name, size in {"PIECE": 2, "OUTPUTS": 3, "PIECE_BYTES": 5000}.items():
-        if hasattr(module, name):
-            monkeypatch.setattr(module, name, size)
-    cases = TILED if module is winograd else STRIDED
-    assert module is not winograd or all(winograd.fits(Geometry(*case)) for case in cases)
+    # Pieces: three images, one at a time.
+    if hasattr(module, "PIECE_BYTES"):
+        monkeypatch.setattr(module, "PIECE_BYTES", 5000)
+    cases = CASES.get(module, STRIDED)
+    assert not hasattr(module, "fits") or all(module.fits(Geometry(*case)) for case in cases)
 
     def arrays(case):
         geometry = Geometry(*case)
@@ -212,6 +221,30 @@ def test_winograd_kernel_gradient_of_any_widths(channels):
     assert_near({"kernel_grad": got}, {"kernel_grad": wanted}, 1e-5)
 
 
+@pytest.mark.parametrize("channels", [(16, 16), (16, 17), (17, 16)], ids=str)
+def test_strips_of_as_many_channels_as_xla_leaves_to_its_library(channels):
+    geometry = Geometry((1, 1), ((1, 1), (1, 1)), (8, 6), (3, 3))
+    x, k = normal(2, 8, 6, channels[0]), normal(3, 3, *channels, seed=1)
+    text = jax.jit(strips.conv, static_argnums=2).lower(x, k, geometry).as_text()
+    taken = [int(n) for n in re.findall(r"stablehlo.convolution.*tensor<3x3x(\d+)x\d+xf32>", text)]
+    assert taken == [20 if channels == (16, 16) else channels[0]]
+    with jax.default_matmul_precision("highest"):
+        got, wanted = (module.conv(x, k, geometry) for module in (strips, native))
+    assert_near({"conv": got}, {"conv": wanted}, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("strides", "padding", "window"),
+    [
+        ((2, 2), ((1, 1), (1, 1)), (3, 3)),
+        ((1, 1), ((1, 1), (-1, 1)), (3, 3)),  # crops
+        ((1, 1), ((1, 1), (1, 3)), (3, 3)),  # a window beside the image
+    ],
+)
+def test_strips_have_only_stride_1_and_windows_on_the_image(strides, padding, window):
+    assert not strips.fits(Geometry(strides, padding, (8, 8), window))
+
+
 # (function, (H, W), (h, w), strides, padding); blocks leave the forward map to XLA.
 FORCED = [
     (conv, (8, 4), (4, 4), (2, 2), 1),
@@ -220,9 +253,17 @@ FORCED = [
 ]
 
 
-@pytest.mark.parametrize("case", FORCED, ids=label)
+FORCED_UNSTRIDED = [
+    (conv, (8, 4), (3, 3), (1, 1), 1),
+    (conv, (7, 3), (2, 3), (1, 1), "SAME"),
+    (conv_transpose, (4, 2), (3, 3), (1, 1), "SAME"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(FORCED)))
 @modules
-def test_second_order_through_each_lowering(module, case, monkeypatch):
+def test_second_order_through_each_lowering(module, number, monkeypatch):
+    case = (FORCED_UNSTRIDED if module is strips else FORCED)[number]
     calls = []
 
     def choose(name, *_):
@@ -262,11 +303,14 @@ def test_choice(layer, batch, chosen):
     [
         (32, (64, 64), 3, (winograd,) * 3),
         (32, (3, 64), 3, (native, canonical, fold)),
-        (16, (32, 64), 3, (winograd,) * 3),
+        (16, (32, 64), 3, (strips, strips, winograd)),
         (8, (64, 64), 3, (winograd,) * 3),
-        (4, (64, 64), 3, (native, canonical, split)),
-        (32, (16, 16), 3, (native, canonical, split)),
-        (32, (64, 64), 1, (native, canonical, split)),
+        (4, (64, 64), 3, (native, canonical, strips)),
+        (32, (16, 16), 3, (strips,) * 3),
+        (7, (64, 64), 3, (native, canonical, strips)),
+        (15, (16, 64), 3, (strips,) * 3),
+        (128, (16, 16), 3, (native, canonical, strips)),
+        (32, (64, 64), 1, (native, canonical, fold)),
         (64, (64, 128), 3, (winograd,) * 3),
     ],
 )
@@ -275,6 +319,13 @@ def test_choice_at_stride_1(size, channels, window, chosen):
     geometry = Geometry((1, 1), ((pad, pad), (pad, pad)), (size, size), (window, window))
     names = ("conv", "input_grad", "kernel_grad")
     assert tuple(lowering.choose(name, geometry, 64, channels) for name in names) == chosen
+
+
+def test_few_images_make_no_strip():
+    geometry = Geometry((1, 1), ((1, 1), (1, 1)), (16, 16), (3, 3))
+    for channels, others in (((16, 32), native), ((32, 32), winograd)):
+        assert lowering.choose("conv", geometry, 32, channels) is strips
+        assert lowering.choose("conv", geometry, 16, channels) is others
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ import numpy as np
 
 from experiments.benchmarks.clock import positive, threads
 from ganjax import huge_pages
-from ganjax.ops import blocks, canonical, fold, lowering, native, split, winograd
+from ganjax.ops import blocks, canonical, fold, lowering, native, strips, winograd
 from ganjax.ops.geometry import Geometry
 
 # Name -> (stride, batch, layers), a layer (input size, input channels, output channels): those
@@ -32,10 +32,24 @@ from ganjax.ops.geometry import Geometry
 LAYERS = {
     "64": (2, 32, [(64, 3, 64), (32, 64, 128), (16, 128, 256), (8, 256, 512)]),
     "32": (2, 64, [(32, 1, 32), (16, 32, 64), (8, 64, 128)]),
-    "3x3": (1, 16, [(32, 16, 16), (32, 32, 32), (32, 64, 64), (16, 64, 64), (8, 128, 128)]),
+    "3x3": (
+        1,
+        32,
+        [
+            (32, 16, 16),
+            (32, 16, 32),
+            (32, 32, 32),
+            (16, 32, 48),
+            (8, 48, 48),
+            (32, 64, 64),
+            (16, 64, 64),
+            (8, 128, 128),
+            (4, 128, 128),
+        ],
+    ),
 }
 MAPS = ("conv", "input_grad", "kernel_grad")
-LOWERINGS = (native, canonical, split, fold, blocks, winograd)
+LOWERINGS = (native, canonical, strips, fold, blocks, winograd)
 # Rows and columns of the matrices in the product that is the yardstick.
 SQUARE = 1024
 
@@ -128,7 +142,8 @@ def measure(name: str, layer: tuple[int, int, int], stride: int, batch: int, rou
     each = map_of(name, layer, stride, batch)
     timers = {"matmul": matmul()}
     for module in LOWERINGS:
-        if hasattr(module, name) and (module is not winograd or winograd.fits(each.geometry)):
+        fits = getattr(module, "fits", lambda _: True)
+        if hasattr(module, name) and fits(each.geometry):
             timers[module] = each.timer(module)
     run_in_turns(list(timers.values()), rounds)
     cells = [cell(timers["matmul"].rate(2 * SQUARE**3))]

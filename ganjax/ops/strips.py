@@ -1,0 +1,76 @@
+"""Convolutions of stride 1 with all images side by side in one strip, for CPUs.
+
+XLA's library (YNNPACK) computes tiles of outputs along a row of pixels. Rows of an image are too
+short for it: at 32 pixels it runs at half the rate of a matrix product, and at that rate along one
+row of all images, with zeros between them.
+
+Its kernel gradient has an image for a window and a few taps for an image, and is no better
+elsewhere. Here it is one product, of the rows that a window reaches and the columns that reach it:
+of 3x3 taps three copies of each instead of nine of the input.
+"""
+
+import jax.numpy as jnp
+from jax import lax
+
+from ganjax.ops import native, pieces
+from ganjax.ops.geometry import Geometry
+from ganjax.ops.products import read_in_columns
+
+# XLA gives the library no convolution of 16 channels or fewer; its own is slower in a strip.
+LEAST_CHANNELS = 17
+# To which the channels of such are filled up: a multiple of four, which is faster than 17.
+FILLED_CHANNELS = 20
+# Rows and columns of one piece of the kernel gradient: larger falls out of the cache.
+PIECE_BYTES = 4 << 20
+
+
+def fits(geometry) -> bool:
+    """Whether the module has this convolution: stride 1, every window on the image."""
+    return geometry.strides == (1, 1) and all(
+        0 <= pad < k
+        for k, pads in zip(geometry.window, geometry.padding, strict=True)
+        for pad in pads
+    )
+
+
+def conv(x, k, geometry):
+    """The forward map: (N, H, W, I), (h, w, I, O) -> (N, H', W', O)."""
+    n, height, width, inputs = x.shape
+    vertical, (left, right) = geometry.padding
+    fill = FILLED_CHANNELS - inputs if max(inputs, k.shape[3]) < LEAST_CHANNELS else 0
+    gap = max(left, right)
+    x = jnp.pad(x.swapaxes(0, 1), ((0, 0), (0, 0), (0, gap), (0, fill)))
+    y = lax.conv_general_dilated(
+        x.reshape(1, height, n * (width + gap), inputs + fill),
+        jnp.pad(k, ((0, 0), (0, 0), (0, fill), (0, 0))),
+        (1, 1),
+        # As many outputs as pixels: those of windows over two images are left out.
+        (vertical, (left, k.shape[1] - 1 - left)),
+        dimension_numbers=native.LAYOUT,
+    )
+    rows, columns = geometry.out
+    return y.reshape(rows, n, width + gap, -1)[:, :, :columns].swapaxes(0, 1)
+
+
+def input_grad(g, k, geometry):
+    """The input gradient: (N, H', W', O), (h, w, I, O) -> (N, H, W, I)."""
+    back = Geometry((1, 1), geometry.input_grad_padding(), geometry.out, geometry.window)
+    return conv(g, k[::-1, ::-1].swapaxes(2, 3), back)
+
+
+def kernel_grad(x, g, geometry):
+    """The kernel gradient: (N, H, W, I), (N, H', W', O) -> (h, w, I, O)."""
+    (h, w), (rows, _) = geometry.window, geometry.out
+    width, (left, right) = x.shape[2], geometry.padding[1]
+
+    def piece(x, g):
+        x = jnp.pad(x, ((0, 0), geometry.padding[0], (0, 0), (0, 0)))
+        g = jnp.pad(g, ((0, 0), (0, 0), (w - 1 - left, w - 1 - right), (0, 0)))
+        these = jnp.concatenate([x[:, i : i + rows] for i in range(h)], 3)
+        those = jnp.concatenate([g[:, :, j : j + width] for j in reversed(range(w))], 3)
+        return read_in_columns(these, those)
+
+    total = x[0, :rows].size * h + g[0, :, :1].size * width * w
+    count = pieces.count(x.shape[0], 4 * x.shape[0] * total, PIECE_BYTES)
+    kernel = pieces.summed(piece, x, g, count).astype(x.dtype)
+    return kernel.reshape(h, x.shape[3], w, g.shape[3]).swapaxes(1, 2)
