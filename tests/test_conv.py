@@ -233,6 +233,20 @@ def test_strips_of_as_many_channels_as_xla_leaves_to_its_library(channels):
     assert_near({"conv": got}, {"conv": wanted}, 1e-5)
 
 
+def test_strips_of_several_kernels_are_convolutions_without_groups():
+    geometry = Geometry((1, 1), ((1, 1), (1, 1)), (8, 6), (3, 3))
+    x, k = normal(3, 2, 8, 6, 16), normal(3, 3, 3, 16, 17, seed=1)
+
+    def each(module):
+        return jax.vmap(partial(module.conv, geometry=geometry))
+
+    text = jax.jit(each(strips)).lower(x, k).as_text()
+    assert re.findall(r"feature_group_count = (\d+)", text) == ["1"]
+    with jax.default_matmul_precision("highest"):
+        got, wanted = (each(module)(x, k) for module in (strips, native))
+    assert_near({"conv": got}, {"conv": wanted}, 1e-5)
+
+
 @pytest.mark.parametrize(
     ("strides", "padding", "window"),
     [

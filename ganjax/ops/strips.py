@@ -9,8 +9,11 @@ elsewhere. Here it is one product, of the rows that a window reaches and the col
 of 3x3 taps three copies of each instead of nine of the input.
 """
 
+from functools import partial
+
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_batching import sequential_vmap
 
 from ganjax.ops import native, pieces
 from ganjax.ops.geometry import Geometry
@@ -35,6 +38,12 @@ def fits(geometry) -> bool:
 
 def conv(x, k, geometry):
     """The forward map: (N, H, W, I), (h, w, I, O) -> (N, H', W', O)."""
+    # Side by side under `jax.vmap` the kernels of several members of an ensemble would make a
+    # convolution of groups, which the library has not.
+    return sequential_vmap(partial(_conv, geometry=geometry))(x, k)
+
+
+def _conv(x, k, geometry):
     n, height, width, inputs = x.shape
     vertical, (left, right) = geometry.padding
     fill = FILLED_CHANNELS - inputs if max(inputs, k.shape[3]) < LEAST_CHANNELS else 0
