@@ -33,7 +33,7 @@ from ganjax.ops import blocks, canonical, fold, native, strips, winograd
 MOST_WORK = 1.2
 # Of input and output, for winograd's sums to cost less than the products that they save: at stride
 # 1 and at others. What strided forward maps and kernel gradients have instead is slower.
-LEAST_CHANNELS = {"conv": (32, 16), "input_grad": (32, 32), "kernel_grad": (32, 16)}
+LEAST_CHANNELS = {"conv": (32, 16), "input_grad": (32, 32), "kernel_grad": (64, 16)}
 # Outputs of an image from which on it pays at stride 1. At 4x4 ProGAN's step takes as long without,
 # in a program of 53,000 lines instead of 63,000, a fifth less to compile; without it at 8x8, too,
 # 5 % longer.

@@ -75,9 +75,8 @@ def kernel_grad(x, g, geometry):
     def piece(x, g):
         x = jnp.pad(x, ((0, 0), geometry.padding[0], (0, 0), (0, 0)))
         g = jnp.pad(g, ((0, 0), (0, 0), (w - 1 - left, w - 1 - right), (0, 0)))
-        these = jnp.concatenate([x[:, i : i + rows] for i in range(h)], 3)
-        those = jnp.concatenate([g[:, :, j : j + width] for j in reversed(range(w))], 3)
-        return read_in_columns(these, those)
+        columns = jnp.concatenate([g[:, :, j : j + width] for j in reversed(range(w))], 3)
+        return jnp.stack([read_in_columns(x[:, i : i + rows], columns) for i in range(h)])
 
     total = x[0, :rows].size * h + g[0, :, :1].size * width * w
     count = pieces.count(x.shape[0], 4 * x.shape[0] * total, PIECE_BYTES)
