@@ -317,7 +317,7 @@ def test_choice(layer, batch, chosen):
     [
         (32, (64, 64), 3, (winograd,) * 3),
         (32, (3, 64), 3, (native, canonical, fold)),
-        (16, (32, 64), 3, (strips, strips, winograd)),
+        (16, (32, 64), 3, (strips,) * 3),
         (8, (64, 64), 3, (winograd,) * 3),
         (4, (64, 64), 3, (native, canonical, strips)),
         (32, (16, 16), 3, (strips,) * 3),
