@@ -25,7 +25,7 @@ from pathlib import Path
 
 from absl import flags
 
-from ganjax import cli
+from ganjax import cli, compiling
 from ganjax.errors import UserError
 
 # Flags that mean something to one of the two forms alone.
@@ -89,6 +89,7 @@ def main(argv: list[str]) -> None:
     from ganjax import comparison
     from ganjax.metrics import features, figures
 
+    compiling.keep_programs()
     comparison.check(values.metrics, values.features)
     params = None
     if any(metric in figures.METRICS for metric in values.metrics):

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from ganjax import cli, interpolation
+from ganjax import cli, compiling, interpolation
 from ganjax.errors import UserError
 
 FILMS = (".gif", ".mp4")
@@ -150,6 +150,7 @@ def main(argv: list[str]) -> None:
     from ganjax import images, pictures
     from ganjax.trained import Trained
 
+    compiling.keep_programs()
     run = Trained(Path(values.workdir), values.which, seed_index=values.seed_index)
     num = COMMANDS[command] if values.num is None else values.num
     if out is not None and not film:

@@ -1,4 +1,5 @@
-"""ganjax.compiling: what a compilation leaves free is given back before its program runs."""
+"""ganjax.compiling: what a compilation leaves free is given back before its program runs, and
+programs are kept."""
 
 import os
 import subprocess
@@ -36,3 +37,37 @@ def test_memory_is_trimmed_once_a_compilation(library, expected):
     )
     assert process.returncode == 0, process.stderr
     assert process.stdout.split() == expected
+
+
+KEEP = """
+import jax, jax.numpy as jnp
+from ganjax import compiling
+compiling.keep_programs({FOLDER})
+jax.jit(lambda x: jnp.sin(x) + 1)(jnp.zeros(3))
+"""
+
+
+@pytest.mark.parametrize(
+    ("argument", "variables", "kept"),
+    [
+        ("", {"JAX_COMPILATION_CACHE_DIR": "{FOLDER}"}, True),
+        ("", {"XDG_CACHE_HOME": "{FOLDER}"}, True),
+        ("{FOLDER!r}", {"JAX_COMPILATION_CACHE_DIR": "/dev/null"}, True),
+        (
+            "",
+            {
+                "JAX_COMPILATION_CACHE_DIR": "{FOLDER}",
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "60",
+            },
+            False,
+        ),
+    ],
+)
+def test_a_program_is_kept_however_fast_it_compiles(argument, variables, kept, tmp_path):
+    """Unless the environment says otherwise."""
+    folder = str(tmp_path)
+    script = KEEP.replace("{FOLDER}", argument.format(FOLDER=folder))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    environment |= {name: value.format(FOLDER=folder) for name, value in variables.items()}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=120)
+    assert any(tmp_path.rglob("*-cache")) == kept

@@ -41,7 +41,7 @@ def stages(config: str, fields: dict, cache: str) -> dict[str, dict[str, float]]
       cache: the folder of the compilation cache.
     """
     found = {"imports": resident()}
-    jax.config.update("jax_compilation_cache_dir", cache)
+    compiling.keep_programs(cache)
     compiling.trim_memory()
     loaded = load(config, **fields)
     algorithm, key = loaded.module.build(loaded.config), jax.random.key(0)

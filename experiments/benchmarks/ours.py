@@ -137,7 +137,7 @@ def alone(config: str, fields: dict, cache: str, steps: int = STEPS) -> dict[str
       `compile_seconds`, tracing and lowering included; `peak_mib`, imports and compiler included;
       `step_seconds`, of the middle one of the steps, for what has no peer; `batch_size`.
     """
-    jax.config.update("jax_compilation_cache_dir", cache)
+    compiling.keep_programs(cache)
     compiling.trim_memory()
     ours = Ours(load(config, **fields))
     ours.step()
