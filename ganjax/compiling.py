@@ -9,21 +9,20 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 def keep_programs(folder: str | None = None) -> None:
     """A resumed or repeated command need not compile again.
 
-    Programs that compile in less than a second, which JAX does not keep by itself, are kept too:
-    a second run starts in 6.5 s instead of 8, and its process takes 80 MiB less.
+    Programs that compile in less than a second, which JAX does not keep by itself, are kept too: a
+    second run of `wgan_gp` starts in 6.5 s instead of 8, on two cores, and takes 80 MiB less.
 
     Args:
-      folder: where; by default the user's cache. What the environment says of JAX's comes first.
+      folder: where; by default where JAX_COMPILATION_CACHE_DIR says, else in the user's cache.
     """
     import jax
     import platformdirs
 
-    for name, value in {
-        "jax_compilation_cache_dir": folder or platformdirs.user_cache_dir("ganjax"),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }.items():
-        if folder or name.upper() not in os.environ:
-            jax.config.update(name, value)
+    if folder or "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = folder or platformdirs.user_cache_dir("ganjax")
+        jax.config.update("jax_compilation_cache_dir", folder)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def trim_memory() -> None:

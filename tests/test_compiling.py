@@ -53,6 +53,7 @@ jax.jit(lambda x: jnp.sin(x) + 1)(jnp.zeros(3))
         ("", {"JAX_COMPILATION_CACHE_DIR": "{FOLDER}"}, True),
         ("", {"XDG_CACHE_HOME": "{FOLDER}"}, True),
         ("{FOLDER!r}", {"JAX_COMPILATION_CACHE_DIR": "/dev/null"}, True),
+        ("{FOLDER!r}", {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "60"}, False),
         (
             "",
             {

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from jax import lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ganjax.models import layers
 from ganjax.ops import blocks, canonical, fold, lowering, native, pieces, strips, winograd
@@ -158,6 +159,9 @@ UNSTRIDED = [
     ((1, 1), ((2, 1), (0, 2)), (7, 5), (4, 3)),
     ((1, 1), ((1, 0), (0, 1)), (5, 5), (2, 2)),
     ((1, 1), ((0, 0), (0, 0)), (4, 5), (1, 1)),
+    ((1, 1), ((0, 0), (2, 1)), (4, 5), (1, 4)),
+    ((1, 1), ((2, 2), (2, 2)), (3, 2), (3, 3)),  # outputs larger than the image
+    ((1, 1), ((2, 2), (2, 2)), (1, 1), (5, 5)),
 ]
 CASES = {winograd: TILED, strips: UNSTRIDED}
 modules = pytest.mark.parametrize(
@@ -222,7 +226,7 @@ def test_winograd_kernel_gradient_of_any_widths(channels):
 
 
 @pytest.mark.parametrize("channels", [(16, 16), (16, 17), (17, 16)], ids=str)
-def test_strips_of_as_many_channels_as_xla_leaves_to_its_library(channels):
+def test_strips_fill_up_channels_that_xla_does_not_give_its_library(channels):
     geometry = Geometry((1, 1), ((1, 1), (1, 1)), (8, 6), (3, 3))
     x, k = normal(2, 8, 6, channels[0]), normal(3, 3, *channels, seed=1)
     text = jax.jit(strips.conv, static_argnums=2).lower(x, k, geometry).as_text()
@@ -237,14 +241,53 @@ def test_strips_of_several_kernels_are_convolutions_without_groups():
     geometry = Geometry((1, 1), ((1, 1), (1, 1)), (8, 6), (3, 3))
     x, k = normal(3, 2, 8, 6, 16), normal(3, 3, 3, 16, 17, seed=1)
 
-    def each(module):
-        return jax.vmap(partial(module.conv, geometry=geometry))
+    def every(function):
+        function = partial(function, geometry=geometry)
+        return {
+            "both": jax.vmap(function)(x, k),
+            "x": jax.vmap(lambda x: function(x, k[0]))(x),
+            "k": jax.vmap(lambda k: function(x[0], k))(k),
+        }
 
-    text = jax.jit(each(strips)).lower(x, k).as_text()
+    together = jax.vmap(partial(strips.conv, geometry=geometry))
+    text = jax.jit(together).lower(x, k).as_text()
     assert re.findall(r"feature_group_count = (\d+)", text) == ["1"]
     with jax.default_matmul_precision("highest"):
-        got, wanted = (each(module)(x, k) for module in (strips, native))
-    assert_near({"conv": got}, {"conv": wanted}, 1e-5)
+        got, wanted = (every(module.conv) for module in (strips, native))
+    assert_near(got, wanted, 1e-5)
+
+
+def test_strips_of_a_batch_that_devices_share():
+    """Only columns at the cuts go from one to the other."""
+    geometry = Geometry((1, 1), ((1, 1), (1, 1)), (8, 8), (3, 3))
+    x, k = normal(32, 8, 8, 16), normal(3, 3, 16, 16, seed=1)
+    g = normal(32, 8, 8, 16, seed=2)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    batch, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), ()))
+    places = {"conv": (batch, whole), "input_grad": (batch, whole), "kernel_grad": (batch, batch)}
+    arrays = {"conv": (x, k), "input_grad": (g, k), "kernel_grad": (x, g)}
+    for name, args in arrays.items():
+        outs = whole if name == "kernel_grad" else batch
+        function = partial(getattr(strips, name), geometry=geometry)
+        shared = jax.jit(function, in_shardings=places[name], out_shardings=outs)
+        with jax.default_matmul_precision("highest"):
+            got, wanted = shared(*args), getattr(native, name)(*args, geometry)
+            text = shared.lower(*args).compile().as_text()
+        assert_near({name: got}, {name: wanted}, 1e-5)
+        if name != "kernel_grad":
+            assert "all-gather" not in text
+            assert "collective-permute" in text
+
+
+def test_second_order_of_what_goes_into_strips():
+    case = (conv, (8, 8), (3, 3), (1, 1), "SAME")
+    x, k = normal(32, 8, 8, 16), normal(3, 3, 16, 17, scale=0.1, seed=1)
+    c = normal(32, 8, 8, 17, seed=2)
+    geometry = Geometry((1, 1), ((1, 1), (1, 1)), (8, 8), (3, 3))
+    for name in ("conv", "input_grad", "kernel_grad"):
+        assert lowering.choose(name, geometry, 32, (16, 17)) is strips
+    got = derivatives(conv, x, k, c, *case[3:])
+    assert_near(got, derivatives(PEERS[conv], x, k, c, *case[3:]))
 
 
 @pytest.mark.parametrize(
@@ -272,12 +315,18 @@ FORCED_UNSTRIDED = [
     (conv, (7, 3), (2, 3), (1, 1), "SAME"),
     (conv_transpose, (4, 2), (3, 3), (1, 1), "SAME"),
 ]
+FORCED_CASES = [
+    *((module, case) for module in (fold, blocks, winograd, canonical) for case in FORCED),
+    *((strips, case) for case in FORCED_UNSTRIDED),
+]
 
 
-@pytest.mark.parametrize("number", range(len(FORCED)))
-@modules
-def test_second_order_through_each_lowering(module, number, monkeypatch):
-    case = (FORCED_UNSTRIDED if module is strips else FORCED)[number]
+def label_forced(value):
+    return label(value) if isinstance(value, tuple) else value.__name__.split(".")[-1]
+
+
+@pytest.mark.parametrize(("module", "case"), FORCED_CASES, ids=label_forced)
+def test_second_order_through_each_lowering(module, case, monkeypatch):
     calls = []
 
     def choose(name, *_):

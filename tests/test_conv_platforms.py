@@ -170,9 +170,11 @@ def test_cpus_have_other_forms():
     assert lowering.choose("conv", geometry, BATCH, (INPUTS, OUTPUTS)) is winograd
 
 
-# What CPUs leave to XLA's convolutions: few channels, and the input gradient over blocks.
+# What CPUs leave to XLA's convolutions: few channels, of small images in a strip, and the input
+# gradient over blocks.
 OF_CPUS = {
-    "of 16 channels": (conv, (32, 32, 16), (3, 3, 16, 16)),
+    "of a strip": (conv, (32, 32, 16), (3, 3, 16, 16)),
+    "of 16 channels": (conv, (72, 72, 16), (3, 3, 16, 16)),
     "of one pixel": (conv, (32, 32, 16), (1, 1, 16, 3)),
     "over blocks": (partial(conv, strides=2, padding=1), (64, 64, 16), (4, 4, 16, 16)),
     "of a stride in one direction": (partial(conv, strides=(2, 1)), (32, 32, 16), (5, 3, 16, 16)),

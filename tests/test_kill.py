@@ -53,7 +53,6 @@ GROWING = [
 def launch(folder, flags=FLAGS):
     """The shipped command in a process of its own, as a user starts it."""
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     return subprocess.Popen(
         [sys.executable, "-m", "ganjax.main", f"--workdir={folder}", *flags],
         cwd=ROOT,

@@ -90,10 +90,7 @@ def start(folder, count, flags=(), own=lambda i: (), port=None, numbers=None):
       numbers: which of them; by default all.
     """
     port = port or free_port()
-    environment = os.environ | {
-        "JAX_NUM_CPU_DEVICES": "1",
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
     return [
         subprocess.Popen(
             [

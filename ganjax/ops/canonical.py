@@ -1,4 +1,4 @@
-"""XLA's own gradients in the one form that its CPU hands to a library in any program.
+"""XLA's own input gradient in the one form that its CPU hands to a library in any program.
 
 XLA's CPU turns other orders of the axes into this one only in a program's entry, not within its
 loops and branches (xla/service/cpu/conv_canonicalization.cc), where it leaves such a convolution
@@ -14,19 +14,6 @@ from ganjax.ops import native
 def input_grad(g, k, geometry):
     """The input gradient: (N, H', W', O), (h, w, I, O) -> (N, H, W, I)."""
     return turned(g, k, geometry.input_grad_padding(), geometry.strides)
-
-
-def kernel_grad(x, g, geometry):
-    """The kernel gradient: (N, H, W, I), (N, H', W', O) -> (h, w, I, O)."""
-    kernel = lax.conv_general_dilated(
-        jnp.transpose(x, (3, 1, 2, 0)),
-        jnp.transpose(g, (1, 2, 0, 3)),
-        (1, 1),
-        geometry.kernel_grad_padding(),
-        rhs_dilation=geometry.strides,
-        dimension_numbers=native.LAYOUT,
-    )
-    return jnp.transpose(kernel, (1, 2, 0, 3))
 
 
 def turned(g, k, padding, dilation=(1, 1)):

@@ -4,17 +4,18 @@ The rule is data, float32 on two cores of an AMD EPYC (Zen 3) beside jax 0.10;
 `python -m experiments.benchmarks.conv` measures it anew. XLA's own forms make strided
 gradients at half the speed of a matrix product or less, so on CPUs:
 
-- `winograd` wherever it fits and there are channels enough to pay for its sums, and pixels at
+- Of stride 1 and few channels, the forward map and input gradient of many small images go side by
+  side in one strip (`strips`), 1.2 to 1.9 times as fast as XLA's own.
+- `winograd` wherever else it fits and there are channels enough to pay for its sums, and pixels at
   stride 1: 1.2 to 4 times the next best, often above the rate of a matrix product.
 - Of the rest, strided gradients go over blocks, where the blocks at the border are few (large
   images) and the input has channels enough that it pays to shift the cotangent instead of it.
   Else they go over patches, which nothing beats for images of few pixels and for RGB.
 - The strided forward map goes over patches as long as all of them nearly fit the cache; above
   that XLA's own is as fast or faster.
-- Of stride 1, the forward map and input gradient of many small images go side by side in one
-  strip (`strips`), 1.2 to 1.9 times as fast as XLA's own (`canonical`), which is left for others.
-  The kernel gradient is a product of rows and columns there, but for RGB and windows of one pixel,
-  which go over patches.
+- Of stride 1, XLA's own forward map (`native`) and input gradient (`canonical`) are left. The
+  kernel gradient is the products of rows and columns in `strips`, but for RGB, windows of one pixel
+  and paddings that `strips` has not, which go over patches.
 """
 
 import contextlib
@@ -34,12 +35,11 @@ MOST_WORK = 1.2
 # Of input and output, for winograd's sums to cost less than the products that they save: at stride
 # 1 and at others. What strided forward maps and kernel gradients have instead is slower.
 LEAST_CHANNELS = {"conv": (32, 16), "input_grad": (32, 32), "kernel_grad": (64, 16)}
-# Outputs of an image from which on it pays at stride 1. At 4x4 ProGAN's step takes as long without,
-# in a program of 53,000 lines instead of 63,000, a fifth less to compile; without it at 8x8, too,
-# 5 % longer.
+# Outputs of an image from which on winograd and strips pay at stride 1. At 4x4 ProGAN's step takes
+# as long with XLA's own, in a smaller program.
 LEAST_PIXELS = 64
-# Strips: with channels fewer than the first XLA's own are as fast, from the second on winograd;
-# fewer images are no longer row, and larger ones have long rows themselves.
+# Strips: below the first XLA's own are as fast, from the second on winograd is faster; fewer images
+# make no long row, and larger ones have long rows themselves.
 STRIP_CHANNELS = range(16, 64)
 LEAST_IMAGES = 32
 MOST_WIDTH = 64
@@ -63,9 +63,9 @@ def choose(name: str, geometry, batch: int, channels: tuple[int, int]):
     (h, w), (a, b) = geometry.window, geometry.shifts
     strided = min(geometry.strides) > 1
     pays = strided or math.prod(geometry.out) >= LEAST_PIXELS
-    small = batch >= LEAST_IMAGES and geometry.size[1] <= MOST_WIDTH
-    stripped = not strided and geometry.window != (1, 1) and strips.fits(geometry)
-    if stripped and pays and small and name != "kernel_grad" and min(channels) in STRIP_CHANNELS:
+    stripped = strips.fits(geometry) and geometry.window != (1, 1)
+    long = batch >= LEAST_IMAGES and geometry.size[1] <= MOST_WIDTH
+    if stripped and long and pays and min(channels) in STRIP_CHANNELS and name != "kernel_grad":
         return strips
     if winograd.fits(geometry) and min(channels) >= LEAST_CHANNELS[name][strided] and pays:
         return winograd

@@ -4,9 +4,13 @@ XLA's library (YNNPACK) computes tiles of outputs along a row of pixels. Rows of
 short for it: at 32 pixels it runs at half the rate of a matrix product, and at that rate along one
 row of all images, with zeros between them.
 
-Its kernel gradient has an image for a window and a few taps for an image, and is no better
-elsewhere. Here it is one product, of the rows that a window reaches and the columns that reach it:
-of 3x3 taps three copies of each instead of nine of the input.
+The kernel gradient of a strip has an image for a window and a few taps for an image, which is no
+better than without. Here it is a product for every row of the window: of the rows of the input that
+it reaches, with the cotangent shifted by every column, side by side. Of 3x3 taps three copies of
+the cotangent and one of the input instead of nine of that.
+
+Of a batch that several CPU devices share, the strip is cut between images, and a forward map sends
+the columns at the cuts.
 """
 
 from functools import partial
@@ -53,7 +57,7 @@ def _conv(x, k, geometry):
         x.reshape(1, height, n * (width + gap), inputs + fill),
         jnp.pad(k, ((0, 0), (0, 0), (0, fill), (0, 0))),
         (1, 1),
-        # As many outputs as pixels: those of windows over two images are left out.
+        # As many outputs as pixels: those of windows that are not an image's are left out below.
         (vertical, (left, k.shape[1] - 1 - left)),
         dimension_numbers=native.LAYOUT,
     )
@@ -78,7 +82,7 @@ def kernel_grad(x, g, geometry):
         columns = jnp.concatenate([g[:, :, j : j + width] for j in reversed(range(w))], 3)
         return jnp.stack([read_in_columns(x[:, i : i + rows], columns) for i in range(h)])
 
-    total = x[0, :rows].size * h + g[0, :, :1].size * width * w
+    total = rows * width * (h * x.shape[3] + w * g.shape[3])
     count = pieces.count(x.shape[0], 4 * x.shape[0] * total, PIECE_BYTES)
     kernel = pieces.summed(piece, x, g, count).astype(x.dtype)
     return kernel.reshape(h, x.shape[3], w, g.shape[3]).swapaxes(1, 2)
