@@ -220,6 +220,7 @@ def main() -> None:
             f"{found['share']:.2f}, by processor time {found['share_of_processor_time']:.2f}"
         )
         return
+    print("GFLOP/s by the clock (by processor time); * what ganjax.ops.lowering chooses")
     names = ("matmul", *(module.__name__.rpartition(".")[2] + " " for module in LOWERINGS))
     print(f"{'layer, batch, map':<34}" + "".join(f"{name:>14}" for name in names))
     for image in args.layers:
