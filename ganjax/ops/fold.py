@@ -1,4 +1,4 @@
-"""Strided convolutions as matrix products: how CPUs like them.
+"""Convolutions as matrix products: how CPUs like strided ones, and few channels.
 
 All pixels under a window, side by side, are a patch; each of the three maps (see
 `ganjax.ops.conv`) is one product with the patches. They are made in pieces of the batch, so
