@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from ganjax import compiling, evaluation, program, targets
 from ganjax import config as configs
-from ganjax import evaluation, program, targets
 from ganjax import step as steps
 from ganjax.accelerators import (
     ACCELERATORS,
@@ -171,6 +171,7 @@ def lower(
         static_argnames="phase",
         out_shardings=(sharding, layout.replicated),
         donate_argnames="state",
+        compiler_options=compiling.options(layout.platform),
     )
     return step.lower(
         placed(state, sharding),

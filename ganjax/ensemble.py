@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from ganjax import checkpoint
+from ganjax import checkpoint, compiling
 from ganjax.config import ConfigError, RunConfig
 from ganjax.sharding import REPLICATED, Layout
 from ganjax.state import GanState
@@ -98,6 +98,7 @@ def one_by_one(train_steps: Callable, layout: Layout, placed: Any) -> Ensemble:
         static_argnames="phase",
         out_shardings=(placed, layout.replicated),
         donate_argnames="state",
+        compiler_options=compiling.options(layout.platform),
     )
 
     def advance(members: Members, batches, keys, phase):
@@ -133,6 +134,7 @@ def together(train_steps: Callable, num: int, layout: Layout) -> Ensemble:
         static_argnames="phase",
         out_shardings=(packed, layout.replicated),
         donate_argnames="state",
+        compiler_options=compiling.options(layout.platform),
     )
     def step(state, batches, keys, *, phase):
         batches = jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches)

@@ -174,15 +174,18 @@ def _alternating(algorithm, state, turn, repeat):
         return (d, algorithm.aug_update(aug, metrics)), metrics
 
     (d, aug), d_metrics = repeat(update_d, (state.d, state.aug), algorithm.n_critic)
+    # G's turn begins when D's have ended. Else XLA makes its fakes, which wait for nothing, at some
+    # time before, and keeps G's layers for their backward pass while D is still being updated.
+    g, d = jax.lax.optimization_barrier((state.g, d))
 
     def measure(vars, micro):
         now = turn("g", algorithm.n_critic - 1, aug, micro)
         objective = partial(now.g_objective, vars=vars, d=d)
-        loss, (vars, metrics), gradient = _gradient(algorithm, state.g, objective)
+        loss, (vars, metrics), gradient = _gradient(algorithm, g, objective)
         return _Measured(gradient, vars, metrics | {"g_loss": loss})
 
-    gradient, vars, metrics = _mean(measure, state.g.vars, algorithm.accumulate, repeat)
-    g, more = _update(algorithm, "g", state.g, gradient, vars)
+    gradient, vars, metrics = _mean(measure, g.vars, algorithm.accumulate, repeat)
+    g, more = _update(algorithm, "g", g, gradient, vars)
     return g, d, aug, d_metrics | metrics | more
 
 

@@ -44,6 +44,11 @@ class Layout(NamedTuple):
     everywhere: NamedSharding
     members: NamedSharding
 
+    @property
+    def platform(self) -> str:
+        """Of the devices, such as "cpu"."""
+        return self.mesh.devices.flat[0].platform
+
 
 def make_layout(devices: list[jax.Device] | None = None, num_seeds: int = 1) -> Layout:
     """The layout over `devices`, by default all that JAX sees.

@@ -144,7 +144,9 @@ def _of_kernel(k, geometry):
 def _of_input(x, geometry):
     """(N, H, W, I) -> a grid of (N, H' / 2, W' / 2, s * t * I)."""
     sides = [a + TILE - 1 for a in geometry.shifts]
-    return _transformed(1, _tiled(blocks.block(x, geometry), sides), geometry)
+    # Written once as blocks: else as padded images, whose pixels every factor puts into blocks.
+    x = lax.optimization_barrier(blocks.block(x, geometry))
+    return _transformed(1, _tiled(x, sides), geometry)
 
 
 def _of_output(g, geometry):
@@ -165,13 +167,22 @@ def _transformed(which: int, grid, geometry, *, transpose: bool = False):
 def _combined(matrix, arrays):
     """The sums of arrays that the rows of a matrix ask for."""
 
-    def term(factor, array):
-        return array if factor == 1 else -array if factor == -1 else factor * array
+    def combined(row):
+        terms = [(factor, array) for factor, array in zip(row, arrays, strict=True) if factor]
+        # Positive ones first, so that others are taken from a sum and not negated by themselves.
+        terms.sort(key=lambda term: term[0] < 0)
+        (factor, array), *rest = terms
+        total = _times(factor, array)
+        for factor, array in rest:
+            term = _times(abs(factor), array)
+            total = total + term if factor > 0 else total - term
+        return total
 
-    return [
-        sum(term(factor, array) for factor, array in zip(row, arrays, strict=True) if factor)
-        for row in matrix
-    ]
+    return [combined(row) for row in matrix]
+
+
+def _times(factor, array):
+    return array if factor == 1 else -array if factor == -1 else factor * array
 
 
 def _pairs(function, these, those):
