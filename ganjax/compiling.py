@@ -12,10 +12,10 @@ _KEEP_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 def options(platform: str) -> dict[str, str]:
     """`compiler_options` of `jax.jit` for a train step.
 
-    On CPUs barriers are kept, as they are elsewhere: then a step computes once what several
-    operations read, one player's update ends before the other's begins, and blocks that are to be
-    computed anew in the backward pass (config.remat) are. The same numbers to rounding, in less
-    memory: the temporaries of `dcgan:celeb_a` are 120 MiB at batch 32 instead of 167.
+    On CPUs barriers are kept, as they are elsewhere: then what several operations read is computed
+    once, one player's update ends before the other's begins, and blocks that are to be computed
+    anew in the backward pass (config.remat) are. The numbers are the same to rounding, the
+    temporaries of `dcgan:celeb_a` 120 MiB at batch 32 instead of 167.
 
     Args:
       platform: of the devices that the program is for, such as "cpu".

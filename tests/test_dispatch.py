@@ -243,7 +243,7 @@ def kept(module, x):
     ],
 )
 def test_rematerialisation_keeps_less(player, kind, fields, share):
-    """(XLA's CPU merges what is computed anew with what was, so its programs do not show it.)"""
+    """What a pass leaves to the other; tests/test_barriers.py has a program's memory."""
     if player == "g":
         fields, x = {"channels": 3, **fields}, jnp.zeros((8, 16))
     else:

@@ -1,0 +1,95 @@
+"""Barriers that XLA's CPU keeps in a train step: the same step in less memory."""
+
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import shipped, shrink
+
+from ganjax import compiling, dry_run
+from ganjax import config as configs
+from ganjax import step as steps
+from ganjax.ops import lowering
+from ganjax.ops.geometry import Geometry
+from ganjax.train import train
+
+OPTIONS = [{}, compiling.options("cpu")]
+BARRIER = "opt-barrier("
+
+
+def small(remat=False):
+    """DCGAN whose layers weigh more than its kernels, and what its step takes."""
+    config = shrink(shipped("dcgan"))
+    config.batch_size, config.image_size, config.remat = 64, 32, remat
+    config.generator.widths = config.discriminator.widths = (8, 8, 8)
+    loaded, module = configs.load(config)
+    algorithm, key = module.build(loaded), jax.random.key(0)
+    shape = (algorithm.reals_per_step, 64)
+    image = np.random.RandomState(0).randint(0, 256, (*shape, 32, 32, 1), np.uint8)
+    batch = {"image": image, "label": np.zeros(shape, np.int32)}
+    return algorithm, jax.jit(partial(steps.init_state, algorithm))(key), batch, key
+
+
+def compiled(algorithm, state, batch, key, options):
+    step = jax.jit(steps.make_train_step(algorithm), static_argnames="phase")
+    return step.lower(state, batch, key, phase=algorithm.phases[0]).compile(options)
+
+
+def temporaries(program):
+    return program.memory_analysis().temp_size_in_bytes
+
+
+def test_a_step_takes_less_memory_and_computes_the_same():
+    algorithm, *args = small()
+    plain, kept = (compiled(algorithm, *args, options) for options in OPTIONS)
+    assert [BARRIER in each.as_text() for each in (plain, kept)] == [False, True]
+    assert temporaries(kept) < 0.8 * temporaries(plain)
+    # Adam's first step is a sign where a gradient is rounding alone.
+    (one, metrics), (other, others) = plain(*args), kept(*args)
+    for name, value in metrics.items():
+        np.testing.assert_allclose(value, others[name], 1e-4, 1e-6, err_msg=name)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert np.mean(~np.isclose(a, b, 1e-3, 1e-6)) < 1e-3
+
+
+def test_blocks_that_are_to_be_computed_anew_are():
+    """Without barriers XLA's CPU merges them with what was computed before."""
+    plain, kept, again, kept_again = (
+        len(re.findall(r" (?:dot|convolution)\(", compiled(*small(remat), options).as_text()))
+        for remat in (False, True)
+        for options in OPTIONS
+    )
+    assert again < 1.05 * plain
+    assert kept_again > 1.1 * kept
+
+
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_other_platforms_keep_barriers_by_themselves(platform):
+    assert compiling.options(platform) == {}
+
+
+@pytest.mark.parametrize("command", ["a run", "runs at once", "a dry run"])
+def test_every_command_asks_for_them(command, tmp_path, monkeypatch):
+    config = shrink(shipped("cgan"))
+    config.num_seeds = 2 if command == "runs at once" else 1
+    monkeypatch.setattr(compiling, "options", lambda platform: {f"of the {platform}": True})
+    with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option: 'of the cpu'"):
+        dry_run.plan(config) if command == "a dry run" else train(config, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["conv", "input_grad", "kernel_grad"])
+def test_a_map_reads_images_that_are_there(name):
+    """And its result is, before it is read: on CPUs alone."""
+    geometry = Geometry((1, 1), ((1, 1), (1, 1)), (8, 8), (3, 3))
+    x, y = jnp.ones((2, 8, 8, 4)), jnp.ones((2, 8, 8, 4) if name == "kernel_grad" else (3, 3, 4, 4))
+    function = partial(lowering.lower, name, geometry=geometry, channels=(4, 4))
+    traced = jax.jit(function).trace(x, y)
+    texts = {
+        platform: traced.lower(lowering_platforms=(platform,)).as_text()
+        for platform in ("cpu", "cuda", "tpu")
+    }
+    count = {platform: text.count("optimization_barrier") for platform, text in texts.items()}
+    assert count == {"cpu": 3 if name == "kernel_grad" else 2, "cuda": 0, "tpu": 0}
