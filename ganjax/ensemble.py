@@ -85,7 +85,7 @@ def make_ensemble(train_steps: Callable, num: int, layout: Layout, placed: Any) 
       layout: of the run.
       placed: how the state of a single run lies (`ganjax.sharding.state_sharding`).
     """
-    on_one_cpu = layout.mesh.size == 1 and jax.default_backend() == "cpu"
+    on_one_cpu = layout.mesh.size == 1 and layout.platform == "cpu"
     if num == 1 or on_one_cpu:
         return one_by_one(train_steps, layout, placed)
     return together(train_steps, num, layout)

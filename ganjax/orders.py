@@ -16,6 +16,7 @@ from jax.sharding import NamedSharding
 
 from ganjax.algorithms.base import Algorithm, Context, PyTree
 from ganjax.keys import fold
+from ganjax.ops.lowering import after_all
 from ganjax.phases import Phase
 from ganjax.state import Player
 
@@ -174,9 +175,9 @@ def _alternating(algorithm, state, turn, repeat):
         return (d, algorithm.aug_update(aug, metrics)), metrics
 
     (d, aug), d_metrics = repeat(update_d, (state.d, state.aug), algorithm.n_critic)
-    # G's turn begins when D's have ended. Else XLA makes its fakes, which wait for nothing, at some
-    # time before, and keeps G's layers for their backward pass while D is still being updated.
-    g, d = jax.lax.optimization_barrier((state.g, d))
+    # On CPUs G's turn begins when D's have ended. Else XLA makes its fakes, which wait for nothing,
+    # at some time before, and keeps G's layers for the backward pass while D is being updated.
+    g, d = after_all((state.g, d))
 
     def measure(vars, micro):
         now = turn("g", algorithm.n_critic - 1, aug, micro)

@@ -12,7 +12,7 @@ from conftest import shipped, shrink
 from ganjax import compiling, dry_run
 from ganjax import config as configs
 from ganjax import step as steps
-from ganjax.ops import lowering
+from ganjax.ops import lowering, winograd
 from ganjax.ops.geometry import Geometry
 from ganjax.train import train
 
@@ -66,9 +66,28 @@ def test_blocks_that_are_to_be_computed_anew_are():
     assert kept_again > 1.1 * kept
 
 
-@pytest.mark.parametrize("platform", ["gpu", "tpu"])
-def test_other_platforms_keep_barriers_by_themselves(platform):
-    assert compiling.options(platform) == {}
+def test_passes_that_the_environment_disables_stay_so(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_a=1 --xla_disable_hlo_passes=fusion,dce --xla_b=2")
+    assert compiling.options("cpu") == {"xla_disable_hlo_passes": "fusion,dce,cse_barrier_expander"}
+    # Of a GPU's program the same pass is one of the last.
+    assert compiling.options("gpu") == {}
+
+
+def test_turns_are_apart_on_cpus_alone():
+    algorithm, *args = small()
+    step = jax.jit(steps.make_train_step(algorithm), static_argnames="phase")
+    traced = step.trace(*args, phase=algorithm.phases[0])
+    leaves = len(jax.tree.leaves((args[0].g, args[0].d)))
+    found = {}
+    for platform in ("cpu", "cuda", "tpu"):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        found[platform] = [
+            line.count("%", line.index("optimization_barrier"), line.index(" : "))
+            for line in text.splitlines()
+            if "optimization_barrier" in line
+        ]
+    assert found["cpu"].count(leaves) == 1
+    assert leaves not in found["cuda"] + found["tpu"]
 
 
 @pytest.mark.parametrize("command", ["a run", "runs at once", "a dry run"])
@@ -80,16 +99,21 @@ def test_every_command_asks_for_them(command, tmp_path, monkeypatch):
         dry_run.plan(config) if command == "a dry run" else train(config, tmp_path)
 
 
+@pytest.mark.parametrize("channels", [4, 64])
 @pytest.mark.parametrize("name", ["conv", "input_grad", "kernel_grad"])
-def test_a_map_reads_images_that_are_there(name):
-    """And its result is, before it is read: on CPUs alone."""
+def test_a_map_reads_images_that_are_there(name, channels):
+    """And its result is, before it is read; with Winograd's form the blocks are, too."""
     geometry = Geometry((1, 1), ((1, 1), (1, 1)), (8, 8), (3, 3))
-    x, y = jnp.ones((2, 8, 8, 4)), jnp.ones((2, 8, 8, 4) if name == "kernel_grad" else (3, 3, 4, 4))
-    function = partial(lowering.lower, name, geometry=geometry, channels=(4, 4))
-    traced = jax.jit(function).trace(x, y)
+    images, kernel = jnp.ones((2, 8, 8, channels)), jnp.ones((3, 3, channels, channels))
+    args = images, images if name == "kernel_grad" else kernel
+    chosen = lowering.choose(name, geometry, 2, (channels, channels))
+    assert (chosen is winograd) == (channels == 64)
+    function = partial(lowering.lower, name, geometry=geometry, channels=(channels, channels))
+    traced = jax.jit(function).trace(*args)
     texts = {
         platform: traced.lower(lowering_platforms=(platform,)).as_text()
         for platform in ("cpu", "cuda", "tpu")
     }
     count = {platform: text.count("optimization_barrier") for platform, text in texts.items()}
-    assert count == {"cpu": 3 if name == "kernel_grad" else 2, "cuda": 0, "tpu": 0}
+    expected = 2 + (name == "kernel_grad") + (chosen is winograd)
+    assert count == {"cpu": expected, "cuda": 0, "tpu": 0}

@@ -9,8 +9,8 @@ import optax
 import pytest
 from conftest import shipped, shrink
 
+from ganjax import compiling, dispatch
 from ganjax import config as configs
-from ganjax import dispatch
 from ganjax import step as steps
 from ganjax.algorithms.base import Context
 from ganjax.models import dcgan, progan, resnet
@@ -42,7 +42,7 @@ def one_step(algorithm, *, unroll=False, batch=None, layout=None):
     before = jax.jit(partial(steps.init_state, algorithm))(key)
     sharding = None if layout is None else layout.batch
     step = steps.make_train_step(algorithm, unroll=unroll, sharding=sharding)
-    step = jax.jit(step, static_argnames="phase")
+    step = jax.jit(step, static_argnames="phase", compiler_options=compiling.options("cpu"))
     return before, *step(before, batch, key, phase=algorithm.phases[0])
 
 

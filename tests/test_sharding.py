@@ -9,6 +9,7 @@ import pytest
 from conftest import shipped, shrink
 from jax.sharding import PartitionSpec as P
 
+from ganjax import compiling
 from ganjax import config as configs
 from ganjax import step as steps
 from ganjax.checkpoint import open_checkpoints, restore_or_init, save
@@ -47,6 +48,7 @@ def run(config, devices, how):
             steps.make_train_step(gathered(algorithm, layout, how), sharding=layout.batch),
             static_argnames="phase",
             out_shardings=(placed, layout.replicated),
+            compiler_options=compiling.options("cpu"),
         )
         every = []
         for phase in algorithm.phases:

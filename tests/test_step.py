@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from ganjax import compiling
 from ganjax import config as configs
 from ganjax import step as steps
 from ganjax.algorithms.base import Context
@@ -43,6 +44,7 @@ def run(algorithm, count=1, *, unroll=False, key=None, batch=None, layout=None):
         steps.make_train_step(algorithm, unroll=unroll, sharding=sharding),
         static_argnames="phase",
         donate_argnames="state",
+        compiler_options=compiling.options("cpu"),
     )
     for _ in range(count):
         state, metrics = step(state, batch, key, phase=algorithm.phases[0])

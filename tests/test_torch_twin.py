@@ -14,6 +14,7 @@ import pytest
 from conftest import shipped
 
 import ganjax.config
+from ganjax import compiling
 from ganjax.errors import UserError
 from ganjax.step import init_state, make_train_step
 
@@ -108,7 +109,9 @@ def ours(request):
             "image": random.randint(0, 256, shape, np.uint8),
             "label": random.randint(0, config.data.num_classes, shape[:2], np.int32),
         }
-        step = jax.jit(make_train_step(algorithm), static_argnames="phase")
+        options = compiling.options("cpu")
+        step = make_train_step(algorithm)
+        step = jax.jit(step, static_argnames="phase", compiler_options=options)
         after, metrics = step(before, batch, key, phase=algorithm.phases[0])
         noise = noise_of(config, algorithm, key, 0, BATCH)
     return Ours(case, config, before, after, metrics, batch, noise)

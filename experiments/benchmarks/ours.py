@@ -50,7 +50,7 @@ def train_step(algorithm: Algorithm, sharding=None, unroll: bool = False, **opti
       **options: of `jax.jit`.
     """
     step = make_train_step(algorithm, sharding=sharding, unroll=unroll)
-    options = {"compiler_options": compiling.options(jax.default_backend())} | options
+    options["compiler_options"] = compiling.options(jax.default_backend())
     return jax.jit(step, static_argnames="phase", donate_argnames="state", **options)
 
 

@@ -169,7 +169,8 @@ def _combined(matrix, arrays):
 
     def combined(row):
         terms = [(factor, array) for factor, array in zip(row, arrays, strict=True) if factor]
-        # Positive ones first, so that others are taken from a sum and not negated by themselves.
+        # Positive ones first, so that others are taken from a sum and not negated by themselves:
+        # 2 % of the lines of wgan_gp:celeb_a's program.
         terms.sort(key=lambda term: term[0] < 0)
         (factor, array), *rest = terms
         total = _times(factor, array)
