@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from functools import partial
+from statistics import median
 from typing import Any, NamedTuple
 
 from experiments.benchmarks import job
@@ -17,6 +19,9 @@ FULL_SIZE = {
     "ema.half_life": 0,
     "ema.ramp_up": 0.0,
 }
+# Processes of which the middle peak counts: XLA gives a step's temporaries back at some time after
+# it, in one of several runs when the next has begun.
+PEAKS = 3
 NO_KERAS = "not measured: no --keras_python"
 
 
@@ -98,20 +103,26 @@ def make(name: str, rounds: int, keras_python: str | None) -> dict:
         if row.alone:
             seconds = found["compile_seconds"] = {}
             with tempfile.TemporaryDirectory() as cache:
-                for kind in ("cold", "warm"):
+                for kind, times in (("cold", 1), ("warm", PEAKS)):
                     steps = STEPS if row.by else TIMED
-                    alone = job.run("ours.alone", **which, cache=cache, steps=steps)
+                    ask = partial(job.run, "ours.alone", **which, cache=cache, steps=steps)
+                    alone = medians([ask() for _ in range(times)])
                     peaks[f"{OURS}, {kind}"] = alone["peak_mib"]
                     seconds[kind] = alone["compile_seconds"]
             if not row.by:
                 found["batch_size"] = alone["batch_size"]
                 found["seconds"] = {OURS: {"median": alone["step_seconds"]}}
         for contender in row.contenders:
-            alone = job.run("torch_alone.alone", **which, contender=contender)
-            peaks[contender] = alone["peak_mib"]
+            ask = partial(job.run, "torch_alone.alone", **which, contender=contender)
+            peaks[contender] = medians([ask() for _ in range(PEAKS)])["peak_mib"]
     except job.Failed as error:
         found["error"] = str(error)
     return found
+
+
+def medians(found: list[dict[str, float]]) -> dict[str, float]:
+    """By name, of what several processes found."""
+    return {name: median(each[name] for each in found) for name in found[0]}
 
 
 def fields_of(batch_size: int, width: int, image_size: int) -> dict:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from experiments.benchmarks.clock import OURS, RUN
 from experiments.benchmarks.ours import TIMED
-from experiments.benchmarks.rows import BASE, EAGER, GROWTH, NAMES, SHARE
+from experiments.benchmarks.rows import BASE, EAGER, GROWTH, NAMES, PEAKS, SHARE
 
 AXES = {"batch_size": "batch", "width": "F", "image_size": "height and width, pixels"}
 HEADER = (
@@ -24,7 +24,8 @@ def markdown(results: dict) -> str:
         f"Medians over rounds of {RUN} steps in a row (2 beside Flax), the contenders taking "
         "turns, float32; ratios are of these medians, below 1 where ganjax is faster. Before the "
         "clock both sides are shown to compute the same in float64. Memory is the peak resident, "
-        f"of processes of one side alone. Rows without a peer are of {TIMED} steps in a row.",
+        f"of processes of one side alone, with a warm cache and of PyTorch the median of {PEAKS}. "
+        f"Rows without a peer are of {TIMED} steps in a row.",
     ]
     steps = [name for name in NAMES if name != SHARE and name in rows]
     if steps:
