@@ -1,4 +1,4 @@
-"""From a network's output to pictures on disk."""
+"""From images to pictures on disk."""
 
 import contextlib
 import math
@@ -7,8 +7,6 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -16,13 +14,6 @@ from ganjax.errors import UserError
 
 # Pixels a side of an image that has a caption: in less, none can be read.
 CAPTIONED_SIDE = 96
-
-
-def to_uint8(images: jax.Array, value_range: tuple[float, float]) -> jax.Array:
-    """Images in `value_range` (what lies outside is clipped) -> uint8, rounded."""
-    low, high = value_range
-    levels = jnp.round((images.astype(jnp.float32) - low) / (high - low) * 255.0)
-    return jnp.clip(levels, 0, 255).astype(jnp.uint8)
 
 
 def columns(num: int, classes: int) -> int:

@@ -22,6 +22,7 @@ from ganjax import step as steps
 from ganjax.algorithms.base import Algorithm
 from ganjax.data.sources import Source
 from ganjax.keys import fold
+from ganjax.levels import from_uint8
 
 # At most so many training images, half to fit the probe and half to learn its errors.
 REALS = 1_200
@@ -122,7 +123,7 @@ def make_measure(algorithm: Algorithm, *, key: jax.Array, sampler: Callable) -> 
 
     @partial(jax.jit, static_argnums=2)
     def piece(images, key, transform):
-        seen = transform(images / 255.0 * (high - low) + low, key).clip(low, high)
+        seen = transform(from_uint8(images, algorithm.value_range), key).clip(low, high)
         return features((seen - low) / (high - low) * 2 - 1)
 
     def described(images, name="", transform=lambda x, key: x):
@@ -132,7 +133,7 @@ def make_measure(algorithm: Algorithm, *, key: jax.Array, sampler: Callable) -> 
         rows = [np.minimum(np.arange(i, i + PIECE), len(images) - 1) for i in starts]
         keys = [fold(key, name, i) for i in starts]
         pieces = [
-            np.asarray(piece(images[row].astype(np.float32), one, transform))
+            np.asarray(piece(images[row], one, transform))
             for row, one in zip(rows, keys, strict=True)
         ]
         return np.concatenate(pieces)[: len(images)]

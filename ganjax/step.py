@@ -18,8 +18,8 @@ from jax.sharding import NamedSharding
 
 from ganjax import orders
 from ganjax.algorithms.base import Algorithm, Metrics
-from ganjax.images import to_uint8
 from ganjax.keys import fold
+from ganjax.levels import to_uint8
 from ganjax.phases import Phase
 from ganjax.state import Ema, GanState, Player
 
@@ -114,7 +114,8 @@ def make_eval_step(algorithm: Algorithm, *, sharding: NamedSharding | None = Non
         now = turn("d", 0, state.aug)
         fake, _ = now.generate(state.g.params, state.g.vars)
         loss, (_, metrics) = now.d_objective(state.d.params, state.d.vars, fake)
-        metrics |= {"d_loss": loss}
+        penalty, more = now.penalty(state.d.params, state.d.vars, fake)
+        metrics |= more | {"d_loss": loss + penalty}
         return {f"val_{name}": value for name, value in metrics.items()}
 
     return eval_step

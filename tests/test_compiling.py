@@ -72,3 +72,29 @@ def test_a_program_is_kept_however_fast_it_compiles(argument, variables, kept, t
     environment |= {name: value.format(FOLDER=folder) for name, value in variables.items()}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=120)
     assert any(tmp_path.rglob("*-cache")) == kept
+
+
+WHERE = """
+import jax, jax.numpy as jnp
+from ganjax import compiling
+compiling.keep_programs()
+def named(x):
+    return jnp.sin(x)
+print(jax.jit(lambda x: named(x) + 1).lower(jnp.zeros(3)).as_text(debug_info=True))
+"""
+
+
+@pytest.mark.parametrize("stacks", [False, True])
+def test_operations_keep_their_line_but_no_stack(stacks, tmp_path):
+    """Unless the environment says otherwise."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path)
+    if stacks:
+        environment["JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS"] = "true"
+    (tmp_path / "script.py").write_text(WHERE)
+    command, options = [sys.executable, "script.py"], {"capture_output": True, "text": True}
+    process = subprocess.run(
+        command, env=environment, cwd=tmp_path, check=True, timeout=120, **options
+    )
+    assert "script.py" in process.stdout
+    assert ("callsite" in process.stdout) == stacks

@@ -89,7 +89,7 @@ class BatchNorm(nn.Module):
             mean, var = average.value, average_var.value
         else:
             mean = jnp.mean(wide, axes)
-            var = jnp.maximum(0, jnp.mean(lax.square(wide), axes) - lax.square(mean))
+            var = nn.relu(jnp.mean(lax.square(wide), axes) - lax.square(mean))
             if not self.is_initializing():
                 for kept, now in ((average, mean), (average_var, var)):
                     kept.value = self.momentum * kept.value + (1 - self.momentum) * now

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -82,16 +83,31 @@ def choose(name: str, geometry, batch: int, channels: tuple[int, int]):
 
 
 _WHOLE = ContextVar("whole", default=False)
+_LATE = ContextVar("late", default=False)
+
+
+def whole_convolutions():
+    """A context. What is traced in it is as on GPUs and TPUs, also for CPUs: to plan for those."""
+    return _set(_WHOLE)
+
+
+def late_kernels():
+    """A context. What is traced in it prepares a convolution's kernel when its images are there.
+
+    For networks that pass once, on CPUs. Else XLA makes the sums of Winograd's kernels, twice as
+    large as these, when a pass begins, and keeps them until each is needed. What passes several
+    times has one kernel for all passes so, and sums that are made once.
+    """
+    return _set(_LATE)
 
 
 @contextlib.contextmanager
-def whole_convolutions() -> Iterator[None]:
-    """What is traced within is as on GPUs and TPUs, also for CPUs: to plan for those on these."""
-    before = _WHOLE.set(True)
+def _set(variable: ContextVar) -> Iterator[None]:
+    before = variable.set(True)
     try:
         yield
     finally:
-        _WHOLE.reset(before)
+        variable.reset(before)
 
 
 def lower(name: str, x, y, geometry, channels: tuple[int, int]):
@@ -119,6 +135,20 @@ def after_all(arrays):
     return lax.platform_dependent(
         arrays, cpu=lax.optimization_barrier, default=lambda arrays: arrays
     )
+
+
+def after(kernel, x):
+    """The kernel of a forward pass; under `late_kernels` not before x is there."""
+    return _after(kernel, x) if _LATE.get() else kernel
+
+
+@jax.custom_vjp
+def _after(kernel, x):
+    return after_all((kernel, x))[0]
+
+
+# Nothing waits backward: cotangents of a kernel and of images have no need of each other.
+_after.defvjp(lambda kernel, x: (_after(kernel, x), x), lambda x, g: (g, jnp.zeros_like(x)))
 
 
 def _apart(name: str, function):
