@@ -18,7 +18,7 @@ def options(platform: str) -> dict[str, str]:
     On CPUs barriers are kept: then what several operations read is computed once, G's turn begins
     when D's have ended, and blocks that are to be computed anew in the backward pass (config.remat)
     are. The numbers are the same to rounding, the temporaries of `dcgan:celeb_a` at batch 32 (jax
-    0.10.2) 120 MiB instead of 167. Passes that XLA_FLAGS disables stay so.
+    0.10.2) 101 MiB instead of 146. Passes that XLA_FLAGS disables stay so.
 
     Args:
       platform: of the devices that the program is for, such as "cpu".
@@ -33,9 +33,9 @@ def keep_programs(folder: str | None = None) -> None:
     """A resumed or repeated command need not compile again.
 
     Programs that compile in less than a second, which JAX does not keep by itself, are kept too: a
-    second run of `wgan_gp` starts in 6.5 s instead of 8, on two cores, and takes 80 MiB less. Of
-    where an operation comes from they keep its name, file and line, not Python's whole stack, which
-    takes 8 MiB more at their start.
+    second run of `wgan_gp` starts in 6.5 s instead of 8, on two cores, and takes 80 MiB less.
+    They record the name, file and line of each operation, but not Python's whole stack, which takes
+    8 MiB more when `wgan_gp` starts.
 
     Args:
       folder: where; by default where JAX_COMPILATION_CACHE_DIR says, else in the user's cache.

@@ -1,5 +1,6 @@
 """Barriers that XLA's CPU keeps in a train step: the same step in less memory."""
 
+import contextlib
 import re
 from functools import partial
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import shipped, shrink
 
-from ganjax import compiling, dry_run
+from ganjax import compiling, dry_run, orders
 from ganjax import config as configs
 from ganjax import step as steps
 from ganjax.ops import conv, lowering, winograd
@@ -43,26 +44,27 @@ def temporaries(program):
     return program.memory_analysis().temp_size_in_bytes
 
 
-# Layers that are heavy, kernels that are, and a penalty's layers beside the loss's own.
-@pytest.mark.parametrize(
-    ("name", "size", "widths", "most"),
-    [
-        ("dcgan", 64, (8, 8, 8), 0.9),
-        ("dcgan", 16, (16, 32, 64), 0.57),
-        ("wgan_gp", 64, (8, 8, 8), 0.75),
-    ],
-)
-def test_a_step_takes_less_memory_and_computes_the_same(name, size, widths, most):
-    algorithm, *args = small(name, size=size, widths=widths)
+@pytest.mark.parametrize("name", ["dcgan", "wgan_gp"])
+def test_a_step_takes_less_memory_and_computes_the_same(name):
+    """Of WGAN-GP only because its penalty begins when its loss has ended."""
+    algorithm, *args = small(name)
     plain, kept = (compiled(algorithm, *args, options) for options in OPTIONS)
     assert [BARRIER in each.as_text() for each in (plain, kept)] == [False, True]
-    assert temporaries(kept) < most * temporaries(plain)
+    assert temporaries(kept) < 0.8 * temporaries(plain)
     # Adam's first step is a sign where a gradient is rounding alone.
     (one, metrics), (other, others) = plain(*args), kept(*args)
     for name, value in metrics.items():
         np.testing.assert_allclose(value, others[name], 1e-4, 1e-6, err_msg=name)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         assert np.mean(~np.isclose(a, b, 1e-3, 1e-6)) < 1e-3
+
+
+def test_late_kernels_take_less_memory(monkeypatch):
+    """Of layers that are Winograd's, and light beside their kernels."""
+    algorithm, *args = small(size=16, widths=(32, 64, 128))
+    late = compiled(algorithm, *args, OPTIONS[1])
+    monkeypatch.setattr(orders, "late_kernels", contextlib.nullcontext)
+    assert temporaries(late) < 0.96 * temporaries(compiled(algorithm, *args, OPTIONS[1]))
 
 
 def test_blocks_that_are_to_be_computed_anew_are():
@@ -83,11 +85,14 @@ def test_passes_that_the_environment_disables_stay_so(monkeypatch):
     assert compiling.options("gpu") == {}
 
 
-def test_turns_are_apart_on_cpus_alone():
+def test_turns_and_updates_are_apart_on_cpus_alone():
+    """Before G's turn both players are there, before an update its gradient and its player."""
     algorithm, *args = small()
     step = jax.jit(steps.make_train_step(algorithm), static_argnames="phase")
     traced = step.trace(*args, phase=algorithm.phases[0])
-    leaves = len(jax.tree.leaves((args[0].g, args[0].d)))
+    g, d = args[0].g, args[0].d
+    sets = (g, d), (g.params, g), (d.params, d)
+    leaves = [len(jax.tree.leaves(arrays)) for arrays in sets]
     found = {}
     for platform in ("cpu", "cuda", "tpu"):
         text = traced.lower(lowering_platforms=(platform,)).as_text()
@@ -96,8 +101,8 @@ def test_turns_are_apart_on_cpus_alone():
             for line in text.splitlines()
             if "optimization_barrier" in line
         ]
-    assert found["cpu"].count(leaves) == 1
-    assert leaves not in found["cuda"] + found["tpu"]
+    assert [found["cpu"].count(each) for each in leaves] == [1, 1, 1]
+    assert not set(leaves) & {*found["cuda"], *found["tpu"]}
 
 
 @pytest.mark.parametrize("command", ["a run", "runs at once", "a dry run"])
@@ -129,29 +134,33 @@ def test_a_map_reads_images_that_are_there(name, channels):
     assert count == {"cpu": expected, "cuda": 0, "tpu": 0}
 
 
+@pytest.mark.parametrize("channels", [4, 64])
 @pytest.mark.parametrize(
     "function",
     [conv.conv, conv.conv_transpose, conv.upsample_conv, conv.conv_downsample],
     ids=lambda function: function.__name__,
 )
-def test_a_late_kernel_waits_for_its_images(function):
-    """On CPUs; a context that has ended leaves nothing, and gradients are the same."""
+def test_a_late_kernel_waits_for_its_images(function, channels):
+    """Winograd's, on CPUs; a context that has ended leaves nothing, and gradients are the same."""
     random = np.random.RandomState(0)
-    x, kernel = (random.randn(*shape).astype(np.float32) for shape in ((2, 8, 8, 4), (3, 3, 4, 4)))
+    shapes = (2, 8, 8, channels), (3, 3, channels, channels)
+    x, kernel = (random.randn(*shape).astype(np.float32) / channels for shape in shapes)
 
     def late(x, kernel):
         with lowering.late_kernels():
             return function(x, kernel)
 
-    count = []
+    counts = []
     for each in (function, late, function):
         traced = jax.jit(lambda x, k, each=each: each(x, k)).trace(x, kernel)
         texts = [
             traced.lower(lowering_platforms=(platform,)).as_text()
             for platform in ("cpu", "cuda", "tpu")
         ]
-        count.append([text.count("optimization_barrier") for text in texts])
-    assert count == [[2, 0, 0], [3, 0, 0], [2, 0, 0]]
+        counts.append([text.count("optimization_barrier") for text in texts])
+    before, there, afterwards = counts
+    assert there == [before[0] + (channels == 64), 0, 0]
+    assert afterwards == before
 
     def penalty(function, x, kernel):
         """Of second order, as a gradient penalty."""
@@ -161,4 +170,4 @@ def test_a_late_kernel_waits_for_its_images(function):
     one, other = (
         jax.jit(jax.grad(partial(penalty, each), (0, 1)))(x, kernel) for each in (function, late)
     )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-5), one, other)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6), one, other)

@@ -248,6 +248,8 @@ def test_eval_step_changes_nothing_and_sees_the_reals(tiny):
     before = jax.tree.map(np.array, state)
     one = step(state, reals(algorithm, 0), 0, key, phase=phase)
     assert set(one) == {"val_d_loss", "val_c_wass_loss", "val_c_gp"}
+    whole = one["val_c_wass_loss"] + 10 * one["val_c_gp"]
+    np.testing.assert_allclose(one["val_d_loss"], whole, rtol=1e-5)
     assert one != step(state, reals(algorithm, 1), 0, key, phase=phase)
     assert one != step(state, reals(algorithm, 0), 1, key, phase=phase), "the same fakes again"
     assert not differs(before, state)

@@ -89,6 +89,7 @@ class BatchNorm(nn.Module):
             mean, var = average.value, average_var.value
         else:
             mean = jnp.mean(wide, axes)
+            # Not by jnp.maximum, whose gradient is several operations: it is split at ties.
             var = nn.relu(jnp.mean(lax.square(wide), axes) - lax.square(mean))
             if not self.is_initializing():
                 for kept, now in ((average, mean), (average_var, var)):

@@ -108,7 +108,7 @@ def conv(x: jax.Array, kernel: jax.Array, strides=(1, 1), padding: Padding = "SA
     geometry = Geometry(strides, _pads(padding), size, window)
     if min(geometry.out) < 1:
         raise ValueError(f"conv: a {window} window with padding {padding} is larger than {size}")
-    return _conv(x, after(kernel, x), geometry)
+    return _conv(x, after(x, kernel, "conv", geometry), geometry)
 
 
 def conv_transpose(
@@ -147,7 +147,8 @@ def conv_transpose(
     if min(size) < 1:
         raise ValueError(f"conv_transpose: padding {padding} leaves nothing of {x.shape[1:3]}")
     forward = tuple((k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(window, pads, strict=True))
-    return _input_grad(x, after(kernel, x), Geometry(strides, forward, size, window))
+    geometry = Geometry(strides, forward, size, window)
+    return _input_grad(x, after(x, kernel, "input_grad", geometry), geometry)
 
 
 def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -172,7 +173,7 @@ def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     pads = tuple((k // 2, (k - 1) // 2) for k in kernel.shape[:2])
     kernel = _neighbours_summed(kernel[::-1, ::-1].swapaxes(2, 3))
     geometry = Geometry((2, 2), pads, (2 * height, 2 * width), kernel.shape[:2])
-    return _input_grad(x, after(kernel, x), geometry)
+    return _input_grad(x, after(x, kernel, "input_grad", geometry), geometry)
 
 
 def conv_downsample(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -197,7 +198,8 @@ def conv_downsample(x: jax.Array, kernel: jax.Array) -> jax.Array:
         )
     pads = tuple(((k - 1) // 2, k // 2) for k in kernel.shape[:2])
     kernel = _neighbours_summed(kernel) / 4
-    return _conv(x, after(kernel, x), Geometry((2, 2), pads, x.shape[1:3], kernel.shape[:2]))
+    geometry = Geometry((2, 2), pads, x.shape[1:3], kernel.shape[:2])
+    return _conv(x, after(x, kernel, "conv", geometry), geometry)
 
 
 def _neighbours_summed(kernel):

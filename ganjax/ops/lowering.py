@@ -92,11 +92,14 @@ def whole_convolutions():
 
 
 def late_kernels():
-    """A context. What is traced in it prepares a convolution's kernel when its images are there.
+    """A context. What is traced in it prepares Winograd's kernels when their images are there.
 
-    For networks that pass once, on CPUs. Else XLA makes the sums of Winograd's kernels, twice as
-    large as these, when a pass begins, and keeps them until each is needed. What passes several
-    times has one kernel for all passes so, and sums that are made once.
+    For networks that pass once, on CPUs. Else XLA makes the sums of a kernel, up to 2.25 times as
+    large as it, when the pass begins, and keeps them until they are needed. Networks that pass
+    several times are better without: all passes then share one set of sums.
+
+    As with `whole_convolutions`, what JAX has traced once, such as a function under
+    `jax.checkpoint` that is called again, stays as it was traced.
     """
     return _set(_LATE)
 
@@ -137,9 +140,10 @@ def after_all(arrays):
     )
 
 
-def after(kernel, x):
-    """The kernel of a forward pass; under `late_kernels` not before x is there."""
-    return _after(kernel, x) if _LATE.get() else kernel
+def after(x, kernel, name: str, geometry):
+    """The kernel of a map of x, under `late_kernels` not before x is there."""
+    late = _LATE.get() and choose(name, geometry, x.shape[0], kernel.shape[2:]) is winograd
+    return _after(kernel, x) if late else kernel
 
 
 @jax.custom_vjp
@@ -148,7 +152,7 @@ def _after(kernel, x):
 
 
 # Nothing waits backward: cotangents of a kernel and of images have no need of each other.
-_after.defvjp(lambda kernel, x: (_after(kernel, x), x), lambda x, g: (g, jnp.zeros_like(x)))
+_after.defvjp(lambda kernel, x: (_after(kernel, x), None), lambda _, g: (g, None))
 
 
 def _apart(name: str, function):
