@@ -18,7 +18,7 @@ def options(platform: str) -> dict[str, str]:
     On CPUs barriers are kept: then what several operations read is computed once, G's turn begins
     when D's have ended, and blocks that are to be computed anew in the backward pass (config.remat)
     are. The numbers are the same to rounding, the temporaries of `dcgan:celeb_a` at batch 32 (jax
-    0.10.2) 101 MiB instead of 146. Passes that XLA_FLAGS disables stay so.
+    0.10.2) 101 MiB instead of 180. Passes that XLA_FLAGS disables stay so.
 
     Args:
       platform: of the devices that the program is for, such as "cpu".
