@@ -53,7 +53,8 @@ def test_steps_are_those_of_a_cpu(name):
     (here, _), (there, _) = (
         run(config, jax.devices(platform)[:1], "replicated") for platform in ("gpu", "cpu")
     )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-6, 1e-9), here, there)
+    # Of ProGAN one parameter of thousands differs by 3e-9: Adam divides by a moment that is as small.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-6, 1e-8), here, there)
 
 
 def test_augmentation_is_that_of_a_cpu():
