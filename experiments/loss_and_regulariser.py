@@ -9,7 +9,7 @@ tuned: what a cell shows is the loss at the defaults of DCGAN.)
 """
 
 from experiments.tools.design import KID, Sweep, axis, product
-from ganjax.losses import LOSSES
+from ganjax.objectives.losses import LOSSES
 
 SWEEP = Sweep(
     question="Which losses need which regulariser?",

@@ -16,10 +16,10 @@ import jax
 import numpy as np
 from PIL import Image, ImageFilter
 
+from ganjax.analysis.image_sets import unlabelled
 from ganjax.data.sources import open_source
-from ganjax.image_sets import unlabelled
 from ganjax.metrics import features, figures
-from ganjax.sharding import make_layout
+from ganjax.parallel.sharding import make_layout
 
 BLUR = (0.5, 1.0, 2.0)  # The Gaussian's standard deviation in pixels.
 NOISE = (5, 15, 45)  # Standard deviation in levels of 255.

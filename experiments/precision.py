@@ -17,8 +17,8 @@ from statistics import median
 
 from experiments.tools.configs import named
 from ganjax.errors import UserError
-from ganjax.train import train
-from ganjax.writer import read_metrics
+from ganjax.training.loop import train
+from ganjax.training.writer import read_metrics
 
 FIGURE = "kid_efflite0"
 PRECISIONS = ("float32", "bfloat16", "float16")

@@ -70,8 +70,8 @@ def report(name: str, sweep, out: Path, command: str) -> str:
       UserError: a cell's config cannot be run, or matplotlib is not installed.
     """
     from experiments.tools import design, page, plots, results, runs
-    from ganjax import curves, images
     from ganjax.metrics import figures
+    from ganjax.pictures import curves, images
 
     found = results.read(sweep, runs.plan(sweep, out))
     folder = out / FOLDER

@@ -6,7 +6,7 @@
 Each config's step (of a growing run, that of its last resolution) is compiled for 8 devices, which
 gives its FLOPs and its collectives: gradients, BatchNorm's statistics and means of metrics, of as
 many bytes for any count of devices. From these and the accelerator's peak figures
-(`ganjax.accelerators`, with all assumptions) follow a step's seconds on n devices: computation, and
+(`ganjax.planning.accelerators`, with all assumptions) follow a step's seconds on n devices: computation, and
 every collective in a ring of them.
 
 Efficiency is the share of n devices' computation that n devices give: at the config's batch shared
@@ -16,9 +16,9 @@ by all ("fixed batch"), and with the config's batch on each ("a batch each").
 import argparse
 
 from experiments.tools.configs import named
-from ganjax.accelerators import ACCELERATORS, Accelerator
-from ganjax.dry_run import PhaseCost, plan, precision, step_seconds
 from ganjax.errors import UserError
+from ganjax.planning.accelerators import ACCELERATORS, Accelerator
+from ganjax.planning.dry_run import PhaseCost, plan, precision, step_seconds
 
 SYSTEMS = (
     "cgan:mnist",

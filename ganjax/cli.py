@@ -7,8 +7,8 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from ganjax import huge_pages, signals
 from ganjax.errors import UserError
+from ganjax.runtime import huge_pages, signals
 
 # What parsers of flags and config files raise.
 PARSING = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
         raise UserError("name two runs or more: python -m ganjax.compare runs/a runs/b")
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
-    from ganjax import curves
+    from ganjax.pictures import curves
 
     plot, lines = compare(folders, values.metrics, values.num, values.seed, values.which)
     curves.save(out, plot)
@@ -67,7 +67,7 @@ def compare(
 
     Args:
       folders: the runs'.
-      metrics: names in metrics.jsonl, or of `ganjax.curves.DERIVED`; by default the figures that
+      metrics: names in metrics.jsonl, or of `ganjax.pictures.curves.DERIVED`; by default the figures that
         all runs have, or their losses.
       num: samples of each run, their classes in turn; 0 leaves them out.
       seed: of their latents.
@@ -80,8 +80,9 @@ def compare(
       UserError: a folder holds no run, or one without such a metric, or no checkpoint yet;
         or matplotlib is not installed.
     """
-    from ganjax import curves, workdir
     from ganjax.config import differences
+    from ganjax.pictures import curves
+    from ganjax.training import workdir
 
     loaded = [workdir.read(folder) for folder in folders]
     rows = [_rows(folder) for folder in folders]
@@ -114,8 +115,8 @@ def compare(
 
 def samples(folder: Path, num: int, seed: int, which: str):
     """(a grid of a run's samples, uint8 (H, W) or (H, W, 3); the checkpoint's step)."""
-    from ganjax import images
-    from ganjax.trained import Trained
+    from ganjax.analysis.trained import Trained
+    from ganjax.pictures import images
 
     run = Trained(folder, which)
     made = run.draw(*run.inputs(num, seed))
@@ -124,7 +125,7 @@ def samples(folder: Path, num: int, seed: int, which: str):
 
 
 def _rows(folder: Path) -> list[dict]:
-    from ganjax.writer import read_metrics
+    from ganjax.training.writer import read_metrics
 
     path = folder / "metrics.jsonl"
     rows = read_metrics(path) if path.is_file() else []
@@ -137,8 +138,8 @@ def _metrics(
     wanted: Sequence[str], rows: Sequence[list[dict]], folders: Sequence[Path]
 ) -> list[str]:
     """The names of what is drawn."""
-    from ganjax.curves import DERIVED
     from ganjax.metrics import figures
+    from ganjax.pictures.curves import DERIVED
 
     known = [{name for row in lines for name in row} - {"step"} for lines in rows]
     shared = set.intersection(*known)

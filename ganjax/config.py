@@ -116,7 +116,7 @@ class RunConfig(Fields):
       batch_size: reals of one update, over all devices.
       image_size: pixels a side.
       precision: what the networks compute in: "float32", "bfloat16", or "float16" with dynamic
-        loss scaling (`ganjax.algorithms.loss_scaling`). Parameters, their averages, BatchNorm's
+        loss scaling (`ganjax.engine.loss_scaling`). Parameters, their averages, BatchNorm's
         statistics, minibatch standard deviations, and the norms, squares and means of penalties
         and losses are float32 always; the gradients that are penalised are the networks' own.
       accumulate: micro-batches that a batch is taken in, for memory's sake: each player's
@@ -129,7 +129,7 @@ class RunConfig(Fields):
         on CPU); one at a time where so many would run over something that is due. The results
         are the same to rounding.
       sharding: of parameters, moments and averages over the devices: "replicated" keeps all on
-        each, "fully_sharded" a part on each, for models too large for that (`ganjax.sharding`).
+        each, "fully_sharded" a part on each, for models too large for that (`ganjax.parallel.sharding`).
         The results are the same.
       data: which images.
       log_every: steps between lines of metrics.

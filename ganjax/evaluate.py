@@ -25,8 +25,9 @@ from pathlib import Path
 
 from absl import flags
 
-from ganjax import cli, compiling
+from ganjax import cli
 from ganjax.errors import UserError
+from ganjax.runtime import compiling
 
 # Flags that mean something to one of the two forms alone.
 OF_RUNS, OF_SETS = ("which", "seed_index", "num", "seed", "resolutions"), ("fit",)
@@ -86,16 +87,16 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--out={out}: name a .json file in a folder that exists")
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
-    from ganjax import comparison
+    from ganjax.analysis import measurement
     from ganjax.metrics import features, figures
 
     compiling.keep_programs()
-    comparison.check(values.metrics, values.features)
+    measurement.check(values.metrics, values.features)
     params = None
     if any(metric in figures.METRICS for metric in values.metrics):
         params = features.load(values.features, values.weights)
     uses_network = params is not None
-    compare = partial(comparison.compare, network=values.features, params=params)
+    compare = partial(measurement.compare, network=values.features, params=params)
     if values.workdir is None:
         default = Path("evaluation.json")
         result = compare(_sets(values), values.metrics)
@@ -157,7 +158,7 @@ def _run(values, uses_network: bool):
     """(the run, where the JSON goes)."""
     import jax
 
-    from ganjax.trained import Trained
+    from ganjax.analysis.trained import Trained
 
     folder = Path(values.workdir)
     run = Trained(folder, values.which, jax.local_devices(), values.seed_index)
@@ -171,8 +172,8 @@ def _run(values, uses_network: bool):
 
 
 def _reals(run, split: str):
-    from ganjax.evaluation import MOST
-    from ganjax.image_sets import of_source
+    from ganjax.analysis.image_sets import of_source
+    from ganjax.training.evaluation import MOST
 
     return of_source(f"{run.config.data.source} {split}", run.images_of(split), MOST)
 
@@ -197,9 +198,9 @@ def _possible(metrics: list[str], side: int) -> list[str]:
 
 def _sets_of(run, values):
     """What is compared of a run."""
-    from ganjax.comparison import Sets
+    from ganjax.analysis.image_sets import of_run, of_source
+    from ganjax.analysis.measurement import Sets
     from ganjax.data.base import SPLITS
-    from ganjax.image_sets import of_run, of_source
 
     name = run.config.data.source
     split = values.split
@@ -216,8 +217,8 @@ def _sets_of(run, values):
 
 def _most_others(values, training: str, fakes: int) -> int:
     """Of the split that `real` is not: neighbours are looked for among all training images."""
-    from ganjax.comparison import NEIGHBOURS
-    from ganjax.evaluation import MOST
+    from ganjax.analysis.measurement import NEIGHBOURS
+    from ganjax.training.evaluation import MOST
 
     among = training == "other" and NEIGHBOURS & set(values.metrics)
     return MOST if among else min(fakes, MOST)
@@ -225,10 +226,10 @@ def _most_others(values, training: str, fakes: int) -> int:
 
 def _sets(values):
     """What is compared without a run."""
-    from ganjax.comparison import Sets
+    from ganjax.analysis.image_sets import of_folder, of_named_source, of_npz
+    from ganjax.analysis.measurement import Sets
     from ganjax.data.base import SPLITS
-    from ganjax.evaluation import MOST
-    from ganjax.image_sets import of_folder, of_named_source, of_npz
+    from ganjax.training.evaluation import MOST
 
     def opened(flag: str, value: str):
         path = Path(value)

@@ -5,8 +5,9 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from ganjax import cli, compiling
+from ganjax import cli
 from ganjax.errors import UserError
+from ganjax.runtime import compiling
 
 
 def define_flags() -> None:
@@ -42,7 +43,7 @@ def main(argv: list[str]) -> None:
     """Trains what the flags name."""
     del argv
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
-    from ganjax import distributed, joining
+    from ganjax.parallel import distributed, joining
 
     values = flags.FLAGS
     compiling.keep_programs()
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> None:
                     f"--{name}={values[name].value}: --dry_run is one process; take it away, and "
                     "say how many devices there are by --devices"
                 )
-        from ganjax.dry_run import dry_run
+        from ganjax.planning.dry_run import dry_run
 
         print(dry_run(values.config, devices=values.devices, accelerator=values.accelerator))
         return
@@ -73,7 +74,7 @@ def main(argv: list[str]) -> None:
         values.join_timeout,
     )
     # After the join, which nothing may use JAX before.
-    from ganjax.train import train
+    from ganjax.training.loop import train
 
     named = config_flags.get_config_filename(values["config"])
     with distributed.or_leave():

@@ -19,8 +19,10 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from ganjax import cli, compiling, interpolation
+from ganjax import cli
 from ganjax.errors import UserError
+from ganjax.pictures import interpolation
+from ganjax.runtime import compiling
 
 FILMS = (".gif", ".mp4")
 # With how many samples, or rows of them, comes without --num.
@@ -123,7 +125,7 @@ def sample(
     Raises:
       ConfigError, CheckpointError: there is no run, or it has no checkpoint yet.
     """
-    from ganjax.trained import Trained
+    from ganjax.analysis.trained import Trained
 
     run = Trained(folder, which, seed_index=seed_index)
     return run.draw(*run.inputs(num, seed))
@@ -147,8 +149,9 @@ def main(argv: list[str]) -> None:
     film = out is not None and out.suffix in FILMS
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
-    from ganjax import images, pictures
-    from ganjax.trained import Trained
+    from ganjax.analysis import run_pictures
+    from ganjax.analysis.trained import Trained
+    from ganjax.pictures import images
 
     compiling.keep_programs()
     run = Trained(Path(values.workdir), values.which, seed_index=values.seed_index)
@@ -162,16 +165,16 @@ def main(argv: list[str]) -> None:
             "resolutions": len(run.algorithm.phases),
             "arithmetic": values.frames + 1,
         }[command]
-        pictures.check_size(run, num, per_row, captioned=command in CAPTIONED)
+        run_pictures.check_size(run, num, per_row, captioned=command in CAPTIONED)
     make = {
-        "grid": partial(pictures.grid, columns=values.columns),
-        "labels": pictures.labels,
+        "grid": partial(run_pictures.grid, columns=values.columns),
+        "labels": run_pictures.labels,
         "interpolate": partial(
-            pictures.interpolate, between=values.frames, method=values.interpolation
+            run_pictures.interpolate, between=values.frames, method=values.interpolation
         ),
-        "neighbours": partial(pictures.neighbours, k=values.neighbours, by=values.by),
-        "resolutions": pictures.resolutions,
-        "arithmetic": partial(pictures.arithmetic, steps=values.frames, samples=values.samples),
+        "neighbours": partial(run_pictures.neighbours, k=values.neighbours, by=values.by),
+        "resolutions": run_pictures.resolutions,
+        "arithmetic": partial(run_pictures.arithmetic, steps=values.frames, samples=values.samples),
     }[command]
     made = make(run, num, values.seed, values.label)
     for line in made.report:

@@ -13,8 +13,8 @@ import numpy as np
 from ganjax.config import DataConfig
 from ganjax.data import pipeline
 from ganjax.data.sources import open_source
-from ganjax.phases import Phase
-from ganjax.sharding import make_layout
+from ganjax.engine.phases import Phase
+from ganjax.parallel.sharding import make_layout
 
 BATCH, STEPS = 60, 75
 

@@ -104,12 +104,12 @@ def test_the_core_needs_neither_tensorflow_nor_torch(name):
     """Imports as on a machine that has neither (tensorboardX takes torch if it is there)."""
     code = (
         "import sys; sys.modules.update(tensorflow=None, torch=None);"
-        f"import ganjax.train, ganjax.{name}, tensorflow_datasets"
+        f"import ganjax.training.loop, ganjax.{name}, tensorflow_datasets"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=120)
 
 
 def test_a_train_step_needs_no_pillow():
     """3 MiB of a process that computes and shows nothing."""
-    code = "import sys; sys.modules.update(PIL=None); import ganjax.dry_run, ganjax.step"
+    code = "import sys; sys.modules.update(PIL=None); import ganjax.planning.dry_run, ganjax.engine.step"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=120)

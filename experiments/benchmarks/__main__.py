@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 
 from experiments.benchmarks import clock, rows, table
-from ganjax import huge_pages
+from ganjax.runtime import huge_pages
 
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "numpy")
 

@@ -15,7 +15,7 @@ import jax
 import ganjax.config
 from experiments.benchmarks import ours
 from experiments.benchmarks.clock import positive, steps_of, take_turns
-from ganjax import huge_pages
+from ganjax.runtime import huge_pages
 
 FIXED = {"name": "fixed", "p": 0.5}
 POLICIES = {

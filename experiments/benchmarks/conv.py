@@ -22,9 +22,9 @@ import jax
 import numpy as np
 
 from experiments.benchmarks.clock import positive, threads
-from ganjax import huge_pages
 from ganjax.ops import blocks, canonical, fold, lowering, native, strips, winograd
 from ganjax.ops.geometry import Geometry
+from ganjax.runtime import huge_pages
 
 # Name -> (stride, batch, layers), a layer (input size, input channels, output channels): those
 # of 64x64 with F = 64, of the shipped 32x32 with F = 32 (4x4 windows), and of residual and

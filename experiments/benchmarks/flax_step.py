@@ -28,10 +28,10 @@ from experiments.benchmarks.clock import (
 )
 from experiments.benchmarks.contender import start
 from experiments.benchmarks.ours import Ours, load
-from ganjax import huge_pages
 from ganjax.errors import UserError
 from ganjax.models import layers
 from ganjax.ops import conv as ops
+from ganjax.runtime import huge_pages
 
 FLAX = "flax.linen's convolutions"
 # Of the way that all parameters go in a step. A gradient penalty is float32 even in float64, and

@@ -34,8 +34,8 @@ from experiments.benchmarks.clock import (
 from experiments.benchmarks.contender import Contender, start
 from experiments.benchmarks.ours import STEPS, Ours, Start, load
 from experiments.benchmarks.torch_noise import noise_of
-from ganjax import huge_pages
-from ganjax.state import GanState
+from ganjax.engine.state import GanState
+from ganjax.runtime import huge_pages
 
 HERE = Path(__file__).parent
 CONTENDERS = {"keras tf.function": False, "keras jit_compile": True}

@@ -19,8 +19,8 @@ import jax
 from experiments.benchmarks.clock import positive, seconds
 from experiments.benchmarks.ours import Ours, load
 from experiments.tools.configs import named
-from ganjax import huge_pages
-from ganjax.train import train
+from ganjax.runtime import huge_pages
+from ganjax.training.loop import train
 
 CONFIG = "wgan_gp"
 # Steps of the shorter run.

@@ -20,8 +20,8 @@ from experiments.benchmarks import job
 from experiments.benchmarks.clock import peak_mib
 from experiments.benchmarks.ours import STEPS, load, random_batch, train_step
 from experiments.benchmarks.rows import ROWS
-from ganjax import compiling, huge_pages
-from ganjax.step import init_state
+from ganjax.engine.step import init_state
+from ganjax.runtime import compiling, huge_pages
 
 
 def resident() -> dict[str, float]:

@@ -20,8 +20,8 @@ from PIL import Image
 
 from experiments.benchmarks.clock import positive, seconds, threads
 from experiments.benchmarks.torch_efflite0 import EffLite0
-from ganjax import huge_pages
 from ganjax.metrics import efflite0, features, fid, kid, prdc
+from ganjax.runtime import huge_pages
 
 SIDE = 64
 

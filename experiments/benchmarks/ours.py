@@ -15,9 +15,9 @@ import ganjax.config
 from experiments.benchmarks.clock import peak_mib, seconds
 from experiments.tools.configs import named
 from experiments.tools.design import override
-from ganjax import compiling
-from ganjax.algorithms.base import Algorithm
-from ganjax.step import init_state, make_train_step
+from ganjax.engine.algorithm import Algorithm
+from ganjax.engine.step import init_state, make_train_step
+from ganjax.runtime import compiling
 
 # Steps after which a process' memory has been at its peak.
 STEPS = 5
@@ -45,7 +45,7 @@ def train_step(algorithm: Algorithm, sharding=None, unroll: bool = False, **opti
 
     Args:
       algorithm: whose.
-      sharding: as in `ganjax.step.make_train_step`.
+      sharding: as in `ganjax.engine.step.make_train_step`.
       unroll: likewise.
       **options: of `jax.jit`.
     """
@@ -96,7 +96,7 @@ class Ours(Start):
     Args:
       loaded: the config.
       dtype: of the parameters.
-      unroll: as in `ganjax.step.make_train_step`.
+      unroll: as in `ganjax.engine.step.make_train_step`.
 
     Attributes:
       compiled: the step's program.

@@ -28,15 +28,15 @@ import numpy as np
 
 from experiments.benchmarks.clock import peak_mib, positive
 from experiments.benchmarks.ours import load, train_step
-from ganjax import huge_pages
 from ganjax.data.base import SPLITS, Labels, Source
 from ganjax.data.pipeline import read_all, train_batches
 from ganjax.data.record_writer import write
 from ganjax.data.records import FORMAT
 from ganjax.data.sources import open_source
-from ganjax.phases import Phase
-from ganjax.sharding import make_layout
-from ganjax.step import init_state
+from ganjax.engine.phases import Phase
+from ganjax.engine.step import init_state
+from ganjax.parallel.sharding import make_layout
+from ganjax.runtime import huge_pages
 
 # Images of the training split and pixels a side.
 SCALES = {"cifar": (50_000, 32), "celeb_a": (200_000, 64)}

@@ -21,8 +21,8 @@ from pathlib import Path
 from statistics import median
 
 from experiments.benchmarks.clock import positive
-from ganjax import huge_pages
-from ganjax.writer import read_metrics
+from ganjax.runtime import huge_pages
+from ganjax.training.writer import read_metrics
 
 ROOT = Path(__file__).parents[2]
 

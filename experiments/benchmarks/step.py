@@ -45,8 +45,8 @@ from experiments.benchmarks.torch_noise import noise_of
 from experiments.benchmarks.torch_peer import Peer, require
 from experiments.benchmarks.torch_progan import TorchProgan
 from experiments.benchmarks.torch_wgan_gp import TorchWganGp
-from ganjax import huge_pages
 from ganjax.errors import UserError
+from ganjax.runtime import huge_pages
 
 # By loss and network.
 PEERS = {

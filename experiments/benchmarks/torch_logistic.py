@@ -1,4 +1,4 @@
-"""The non-saturating losses of `ganjax.losses` in PyTorch, for the peers that train with them."""
+"""The non-saturating losses of `ganjax.objectives.losses` in PyTorch, for the peers that train with them."""
 
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits

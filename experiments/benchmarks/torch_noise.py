@@ -6,10 +6,10 @@ import jax
 import torch
 
 from experiments.benchmarks.torch_networks import to_numpy
-from ganjax.algorithms.base import Algorithm
 from ganjax.config import RunConfig
+from ganjax.engine.algorithm import Algorithm
 from ganjax.keys import fold
-from ganjax.penalties import uniform_alpha
+from ganjax.objectives.penalties import uniform_alpha
 
 # Of each turn its draws by name: "z" (N, Z); "label" (N,), the fakes', where those are not the
 # reals'; "alpha" (N, 1, 1, 1) where D has a gradient penalty. Dropout masks are no part of it.
@@ -17,7 +17,7 @@ Noise = list[dict[str, Any]]
 
 
 def turns(config: RunConfig) -> list[tuple[str, int]]:
-    """(player, update) of a step as in `ganjax.step`: the last is or includes G's."""
+    """(player, update) of a step as in `ganjax.engine.step`: the last is or includes G's."""
     if config.order == "simultaneous":
         return [("both", 0)]
     return [*(("d", i) for i in range(config.n_critic)), ("g", config.n_critic - 1)]
@@ -40,7 +40,7 @@ def draw(config: RunConfig, n: int, dtype: torch.dtype, device: str) -> Noise:
 
 
 def noise_of(config: RunConfig, algorithm: Algorithm, key: jax.Array, step: int, n: int) -> Noise:
-    """What `ganjax.step` draws in a train step, as numpy's arrays.
+    """What `ganjax.engine.step` draws in a train step, as numpy's arrays.
 
     Args:
       config: of the algorithm.

@@ -17,9 +17,9 @@ from experiments.benchmarks.torch_networks import (
 )
 from experiments.benchmarks.torch_noise import Noise, draw
 from ganjax.config import RunConfig
+from ganjax.engine.state import GanState
 from ganjax.errors import UserError
 from ganjax.models.layers import VALUE_RANGES
-from ganjax.state import GanState
 
 Metrics = dict[str, torch.Tensor]
 
@@ -176,7 +176,7 @@ class Peer:
           noise: of arrays; drawn where it is None.
 
         Returns:
-          The metrics of `ganjax.step.make_train_step` under the same names.
+          The metrics of `ganjax.engine.step.make_train_step` under the same names.
         """
         metrics = self.advance(self.put(batch), noise)
         return {name: value.item() for name, value in metrics.items()}

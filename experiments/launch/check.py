@@ -8,9 +8,10 @@ that does: one line, exit code 2. Of the images and devices of the job nothing i
 
 from absl import flags
 
-from ganjax import cli, evaluation
+from ganjax import cli
 from ganjax import config as configs
 from ganjax import main as ganjax_main
+from ganjax.training import evaluation
 
 
 def main(argv: list[str]) -> None:

@@ -29,7 +29,7 @@ def recorded(folder: Path, total_steps: int) -> Iterator[None]:
       folder: the run's; made if it does not exist.
       total_steps: that the attempt aims at.
     """
-    from ganjax.report import NonFiniteError
+    from ganjax.training.report import NonFiniteError
 
     folder.mkdir(parents=True, exist_ok=True)
     _append(folder, {"event": "begin", "time": time.time(), "pid": os.getpid(), **environment()})

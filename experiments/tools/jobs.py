@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from experiments.tools import attempts, runs
 from experiments.tools.design import ROOT
 from experiments.tools.runs import Run
-from ganjax import signals, workdir
 from ganjax.config import ConfigError
 from ganjax.errors import UserError
+from ganjax.runtime import signals
+from ganjax.training import workdir
 
 # Within the folder of a sweep's runs: what submitit writes, logs among it.
 FOLDER = "jobs"
@@ -52,7 +53,7 @@ class Train:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.NUMBERS)
             if hasattr(os, "sched_setaffinity"):
                 os.sched_setaffinity(0, place.cores)
-        from ganjax import compiling
+        from ganjax.runtime import compiling
 
         compiling.keep_programs()
         compiling.trim_memory()
@@ -67,7 +68,7 @@ class Train:
 
 def train(config: dict[str, Any], folder: Path, total_steps: int) -> None:
     """Trains one run in this process, and writes down the attempt."""
-    from ganjax.train import train
+    from ganjax.training.loop import train
 
     with attempts.recorded(folder, total_steps):
         train(config, folder)

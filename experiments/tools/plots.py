@@ -10,9 +10,9 @@ from PIL import Image
 from experiments.tools import design
 from experiments.tools.design import Cell, Sweep
 from experiments.tools.results import Result
-from ganjax import curves, images
-from ganjax.checkpoint import exist
-from ganjax.trained import Trained
+from ganjax.analysis.trained import Trained
+from ganjax.pictures import curves, images
+from ganjax.training.checkpoint import exist
 
 # Lines that can still be told apart in one panel.
 MOST_LINES = 8

@@ -9,8 +9,8 @@ from scipy import stats
 from experiments.tools import attempts, design, runs
 from experiments.tools.design import Cell, Sweep
 from experiments.tools.runs import Progress, Run
-from ganjax.curves import Curve, curve, images_seen
 from ganjax.metrics import figures
+from ganjax.pictures.curves import Curve, curve, images_seen
 
 
 class Result(NamedTuple):

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 from experiments.tools import attempts, design
 from experiments.tools.design import Cell, Sweep
 from ganjax import config as configs
-from ganjax import workdir
-from ganjax.algorithms.base import Algorithm
-from ganjax.checkpoint import FOLDER as CHECKPOINTS
+from ganjax.engine.algorithm import Algorithm
 from ganjax.errors import UserError
 from ganjax.metrics import figures
-from ganjax.writer import read_metrics
+from ganjax.training import workdir
+from ganjax.training.checkpoint import FOLDER as CHECKPOINTS
+from ganjax.training.writer import read_metrics
 
 # States of a run.
 WAITING, STOPPED, FAILED = "waiting", "stopped", "failed"
@@ -31,7 +31,7 @@ class Run(NamedTuple):
     Attributes:
       cell: what it tries.
       seed: its own.
-      config: nested dict, as `ganjax.train.train` takes it.
+      config: nested dict, as `ganjax.training.loop.train` takes it.
       checked: the same, checked.
       algorithm: that it describes.
       hash: of the config but for what a continuation may change.

@@ -13,14 +13,6 @@ import jax.numpy as jnp
 import optax
 from pydantic import NonNegativeFloat, PositiveInt
 
-from ganjax.algorithms.augmentation import (
-    AugmentConfig,
-    augmentation,
-    augmented_judge,
-    with_r_t,
-)
-from ganjax.algorithms.base import Algorithm
-from ganjax.algorithms.loss_scaling import scaled
 from ganjax.algorithms.network_fields import (
     BatchNormConfig,
     ConditioningConfig,
@@ -36,11 +28,19 @@ from ganjax.algorithms.optimisers import (
     optimiser,
 )
 from ganjax.algorithms.penalty import PenaltyConfig, check_penalty, penalty
+from ganjax.augment.policies import (
+    AugmentConfig,
+    augmentation,
+    augmented_judge,
+    with_r_t,
+)
 from ganjax.config import ConfigError, Fields, Fraction, RunConfig
+from ganjax.engine.algorithm import Algorithm
+from ganjax.engine.loss_scaling import scaled
+from ganjax.engine.phases import Phase
 from ganjax.keys import fold
-from ganjax.losses import LOSSES, Loss
 from ganjax.models import progan
-from ganjax.phases import Phase
+from ganjax.objectives.losses import LOSSES, Loss
 
 
 class TargetsConfig(Fields):
@@ -69,7 +69,7 @@ class Config(RunConfig):
       discriminator: the discriminator or critic.
       batch_norm: settings of BatchNorm in both.
       augment: what D's images pass through, reals and fakes, in both players' losses.
-      loss: a name in `ganjax.losses.LOSSES`.
+      loss: a name in `ganjax.objectives.losses.LOSSES`.
       d_halves: D's losses on reals and on fakes are their "sum" or "mean".
       d_batches: "separate" passes of D over reals and fakes, each with its own BatchNorm
         statistics, or one "joint" pass over both.

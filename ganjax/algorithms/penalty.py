@@ -6,16 +6,16 @@ from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveInt
 
-from ganjax import penalties
-from ganjax.algorithms.augmentation import Augmentation
-from ganjax.algorithms.base import no_penalty
 from ganjax.algorithms.networks import Networks
+from ganjax.augment.policies import Augmentation
 from ganjax.config import ConfigError, Fields, RunConfig
+from ganjax.engine.algorithm import no_penalty
 from ganjax.keys import fold
+from ganjax.objectives import penalties
 
 
 class PenaltyConfig(Fields):
-    """Penalties on D's gradient with respect to images; see `ganjax.penalties`.
+    """Penalties on D's gradient with respect to images; see `ganjax.objectives.penalties`.
 
     Attributes:
       weight: of the gradient penalty; 0 leaves it out.

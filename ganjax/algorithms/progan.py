@@ -14,12 +14,12 @@ import jax.numpy as jnp
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ganjax.algorithms import gan
-from ganjax.algorithms.base import Algorithm
 from ganjax.algorithms.networks import networks
 from ganjax.config import ConfigError, Fields
+from ganjax.engine.algorithm import Algorithm
+from ganjax.engine.phases import Phase
 from ganjax.metrics.figures import NO_FIGURE
 from ganjax.models import progan
-from ganjax.phases import Phase
 
 
 class GrowthConfig(Fields):

@@ -17,7 +17,7 @@ from ganjax.augment.gate import (
     uniform,
 )
 from ganjax.keys import fold
-from ganjax.ops import pieces
+from ganjax.ops import chunks
 
 # log2 of both scalings.
 SCALE = 0.2
@@ -81,8 +81,8 @@ def apply(images: jax.Array, inverse: jax.Array) -> jax.Array:
     """
 
     def in_pieces(images, inverse):
-        count = pieces.count(len(images), 4 * images.size * DOUBLED, PIECE_BYTES)
-        return pieces.mapped(lambda piece: _apply(*piece), (images, inverse), count)
+        count = chunks.count(len(images), 4 * images.size * DOUBLED, PIECE_BYTES)
+        return chunks.mapped(lambda piece: _apply(*piece), (images, inverse), count)
 
     return lax.platform_dependent(images, inverse, cpu=in_pieces, default=_apply)
 

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from ganjax import distributed
 from ganjax.data.base import Source
+from ganjax.engine.phases import Phase
 from ganjax.errors import DataError
-from ganjax.phases import Phase
+from ganjax.parallel import distributed
 
 Batch = dict[str, Any]
 

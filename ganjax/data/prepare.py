@@ -20,7 +20,7 @@ from typing import Any
 
 from absl import flags
 
-from ganjax import cli, signals
+from ganjax import cli
 from ganjax.config import DataConfig
 from ganjax.data import records, tfds
 from ganjax.data.base import SPLITS
@@ -28,6 +28,7 @@ from ganjax.data.fit import FITS
 from ganjax.data.record_writer import alone, summary, write
 from ganjax.data.sources import open_source
 from ganjax.errors import UserError
+from ganjax.runtime import signals
 
 SHARD_BYTES = 16 << 20
 

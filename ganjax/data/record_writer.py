@@ -17,10 +17,10 @@ import numpy as np
 import PIL
 from tqdm import tqdm
 
-from ganjax import images
 from ganjax.data.base import SPLITS, Source
 from ganjax.data.records import FORMAT, LABELS, MANIFEST, settings_hash, shard_name
 from ganjax.errors import UserError
+from ganjax.pictures import images
 
 # One image a group, so that any is read alone, and nothing to be decompressed while training.
 OPTIONS = "group_size:1,uncompressed"

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from ganjax import cli, images
+from ganjax import cli
 from ganjax.config import RunConfig, load
 from ganjax.data.base import Source
 from ganjax.errors import UserError
+from ganjax.pictures import images
 
 # A larger batch is shown in part.
 SHOWN = 256
@@ -36,8 +37,8 @@ def first_batch(config: RunConfig, source: Source) -> dict[str, np.ndarray]:
     import jax
 
     from ganjax.data.pipeline import train_batches
-    from ganjax.phases import Phase
-    from ganjax.sharding import make_layout
+    from ganjax.engine.phases import Phase
+    from ganjax.parallel.sharding import make_layout
 
     batches = train_batches(
         source,

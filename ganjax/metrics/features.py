@@ -16,10 +16,10 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from ganjax import distributed
 from ganjax.errors import UserError
 from ganjax.metrics import efflite0, inception, perceptual, weights
 from ganjax.metrics.layers import Activations, Params
+from ganjax.parallel import distributed
 
 # Images of a batch on each device: what CPUs' caches like, and what keeps accelerators busy.
 BATCH = {"cpu": 8}

@@ -9,7 +9,7 @@ pixel of as many times the channels: fewer and longer copies.
 import jax.numpy as jnp
 from jax import lax
 
-from ganjax.ops import pieces
+from ganjax.ops import chunks
 from ganjax.ops.products import transposed_first
 
 # Patches of one piece. Between 2 and 8 MiB all is alike; larger falls out of the cache.
@@ -23,7 +23,7 @@ def conv(x, k, geometry):
     def piece(x):
         return lax.dot_general(_patches(x, geometry), kernel, (((3,), (0,)), ((), ())))
 
-    return pieces.placed(piece, x, _count(geometry, *x.shape[::3]), k)
+    return chunks.placed(piece, x, _count(geometry, *x.shape[::3]), k)
 
 
 def input_grad(g, k, geometry):
@@ -33,7 +33,7 @@ def input_grad(g, k, geometry):
     def piece(g):
         return _unpatch(lax.dot_general(g, kernel, (((3,), (1,)), ((), ()))), geometry)
 
-    return pieces.placed(piece, g, _count(geometry, g.shape[0], k.shape[2]), k)
+    return chunks.placed(piece, g, _count(geometry, g.shape[0], k.shape[2]), k)
 
 
 def kernel_grad(x, g, geometry):
@@ -42,7 +42,7 @@ def kernel_grad(x, g, geometry):
     def piece(x, g):
         return transposed_first(_patches(x, geometry), g)
 
-    kernel = pieces.summed(piece, x, g, _count(geometry, *x.shape[::3]))
+    kernel = chunks.summed(piece, x, g, _count(geometry, *x.shape[::3]))
     h, w = geometry.window
     kernel = kernel.astype(x.dtype).reshape(h, -1, x.shape[3], g.shape[3])
     return kernel[:, :w]
@@ -55,7 +55,7 @@ def patch_bytes(geometry, batch: int, channels: int) -> int:
 
 
 def _count(geometry, batch: int, channels: int) -> int:
-    return pieces.count(batch, patch_bytes(geometry, batch, channels), PIECE_BYTES)
+    return chunks.count(batch, patch_bytes(geometry, batch, channels), PIECE_BYTES)
 
 
 def _fold_kernel(k, geometry):

@@ -130,7 +130,7 @@ def lower(name: str, x, y, geometry, channels: tuple[int, int]):
 def after_all(arrays):
     """The arrays of a tree, on CPUs none of them before all are there.
 
-    In a program that keeps barriers (`ganjax.compiling.options`). GPUs and TPUs, also where they
+    In a program that keeps barriers (`ganjax.runtime.compiling.options`). GPUs and TPUs, also where they
     are planned for (`whole_convolutions`), order operations as they see fit.
     """
     if _WHOLE.get():
@@ -158,7 +158,7 @@ _after.defvjp(lambda kernel, x: (_after(kernel, x), None), lambda _, g: (g, None
 def _apart(name: str, function):
     """A map on CPUs that reads images which are there, and whose result is there before it is read.
 
-    In a program that keeps barriers (`ganjax.compiling.options`). Else XLA computes what is cheap
+    In a program that keeps barriers (`ganjax.runtime.compiling.options`). Else XLA computes what is cheap
     anew for each of its readers: BatchNorm's backward pass up to four times in each of Winograd's
     nine factors. So DCGAN's program has an eighth fewer lines, and its step of 32 images takes 4 to
     5 % less time.

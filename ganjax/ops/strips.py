@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import sequential_vmap
 
-from ganjax.ops import native, pieces
+from ganjax.ops import chunks, native
 from ganjax.ops.geometry import Geometry
 from ganjax.ops.products import read_in_columns
 
@@ -83,6 +83,6 @@ def kernel_grad(x, g, geometry):
         return jnp.stack([read_in_columns(x[:, i : i + rows], columns) for i in range(h)])
 
     total = rows * width * (h * x.shape[3] + w * g.shape[3])
-    count = pieces.count(x.shape[0], 4 * x.shape[0] * total, PIECE_BYTES)
-    kernel = pieces.summed(piece, x, g, count).astype(x.dtype)
+    count = chunks.count(x.shape[0], 4 * x.shape[0] * total, PIECE_BYTES)
+    kernel = chunks.summed(piece, x, g, count).astype(x.dtype)
     return kernel.reshape(h, x.shape[3], w, g.shape[3]).swapaxes(1, 2)

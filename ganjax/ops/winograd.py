@@ -21,7 +21,7 @@ roundings (larger tiles would save more and lose that).
 import jax.numpy as jnp
 from jax import lax
 
-from ganjax.ops import blocks, pieces
+from ganjax.ops import blocks, chunks
 from ganjax.ops.geometry import Geometry
 from ganjax.ops.products import read_in_columns, transposed_first
 
@@ -44,7 +44,7 @@ TILE = 2
 # Of the factors of one piece of the batch: so that they and what is made of them stay in the
 # cache. Every piece more costs a turn of a loop, and its products are smaller: of 32 MiB, pieces of
 # 16 are best (8: 7 to 9 % more of a step, 24: up to 10 %), of 480 one of 32 images of 64x64.
-PIECE_BYTES = max(8 << 20, pieces.cache_bytes() // 2)
+PIECE_BYTES = max(8 << 20, chunks.cache_bytes() // 2)
 # Of the kernel gradient's products, measured: tiles over input channels from which on the
 # factors are swapped, and input over output channels from which on the first is transposed, if
 # a piece has few enough tiles to be written across quickly: of 2,048 that took ADA's step a sixth.
@@ -77,7 +77,7 @@ def conv(x, k, geometry):
         )
         return _interleaved(_transformed(0, products, geometry))
 
-    y = pieces.placed(piece, _wide(x), _count(geometry, x.shape[0], x.shape[3]), k)
+    y = chunks.placed(piece, _wide(x), _count(geometry, x.shape[0], x.shape[3]), k)
     return y.astype(x.dtype)
 
 
@@ -99,7 +99,7 @@ def input_grad(g, k, geometry):
         tiles = _transformed(1, products, geometry, transpose=True)
         return blocks.unblock(_untiled(tiles), geometry)
 
-    x = pieces.placed(piece, _wide(g), _count(geometry, g.shape[0], k.shape[2]), k)
+    x = chunks.placed(piece, _wide(g), _count(geometry, g.shape[0], k.shape[2]), k)
     return x.astype(g.dtype)
 
 
@@ -119,7 +119,7 @@ def kernel_grad(x, g, geometry):
         factors = _of_input(x, geometry), _of_output(g, geometry)
         return _pairs(product, *(reversed(factors) if swapped else factors))
 
-    total = pieces.summed(piece, _wide(x), _wide(g), count)
+    total = chunks.summed(piece, _wide(x), _wide(g), count)
     taps = _transformed(2, total, geometry, transpose=True)
     kernel = jnp.stack([jnp.stack(row) for row in taps])
     if swapped:
@@ -128,7 +128,7 @@ def kernel_grad(x, g, geometry):
 
 
 def _count(geometry, batch: int, channels: int) -> int:
-    return pieces.count(batch, factor_bytes(geometry, batch, channels), PIECE_BYTES)
+    return chunks.count(batch, factor_bytes(geometry, batch, channels), PIECE_BYTES)
 
 
 def _wide(x):

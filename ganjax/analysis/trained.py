@@ -1,0 +1,206 @@
+"""A trained run, ready to be sampled."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from ganjax.config import ConfigError
+from ganjax.data import sources
+from ganjax.engine import step as steps
+from ganjax.engine.phases import phase_of
+from ganjax.errors import DataError, UserError
+from ganjax.parallel.sharding import make_layout
+from ganjax.training import checkpoint, sampling, workdir
+from ganjax.training import seeds as ensembles
+
+
+class Trained:
+    """The averaged generator of one of a run's checkpoints.
+
+    Args:
+      folder: the run's.
+      which: "best": by config.evaluation.best, or the last where that names none; "last"; or
+        a step.
+      devices: that share the work, by default the first one.
+      seed_index: which of the run's config.num_seeds seeds, from 0.
+
+    Attributes:
+      folder: the run's.
+      which: checkpoint was asked for.
+      config: the run's.
+      seed_index: as given.
+      seed: the one that was trained with.
+      algorithm: the run's.
+      step: of the checkpoint.
+      phase: the one that made it.
+
+    Raises:
+      ConfigError, CheckpointError: there is no run, or it has no checkpoint yet.
+      UserError: it has no such seed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        which: str = "best",
+        devices: list[jax.Device] | None = None,
+        seed_index: int = 0,
+    ):
+        self._devices = devices or jax.local_devices()[:1]
+        layout = make_layout(self._devices)
+        self.folder, self.which = folder, which
+        self.config, module = workdir.read(folder)
+        self.algorithm = module.build(self.config)
+        if not checkpoint.exist(folder):
+            raise ConfigError(
+                f"--workdir={folder}: the run has no checkpoint yet; one comes every "
+                f"{self.config.checkpoint_every} steps"
+            )
+        seeds = ensembles.seeds(self.config)
+        if seed_index >= len(seeds):
+            raise UserError(
+                f"--seed_index={seed_index}: the run has {len(seeds)} seed(s); the last is "
+                f"{len(seeds) - 1}"
+            )
+        self.seed_index, self.seed = seed_index, seeds[seed_index]
+        with checkpoint.open_checkpoints(folder) as checkpoints:
+            state = ensembles.restore_or_init(
+                checkpoints,
+                lambda key: steps.init_state(self.algorithm, key),
+                [jax.random.key(seed) for seed in seeds],
+                layout.replicated,
+                step=checkpoint.choose_step(checkpoints, which, self.config.evaluation.best),
+            )[seed_index]
+        self.step = int(state.step)
+        self.phase = phase_of(self.algorithm.phases, self.step)
+        self._ema = state.ema
+        self._layout = layout
+        self._sampler = jax.jit(steps.make_sampler(self.algorithm), static_argnames="phase")
+
+    def resolutions(self) -> list["Trained"]:
+        """What a growing run had made at the end of each lower resolution, and this one.
+
+        Raises:
+          CheckpointError: the run has kept no checkpoint of such an end.
+        """
+        side = self.phase.image_size
+        with checkpoint.open_checkpoints(self.folder) as checkpoints:
+            kept = {each.step for each in checkpoints.checkpoints}
+        lower = [phase for phase in self.algorithm.phases if phase.image_size < side]
+        for phase in lower:
+            if phase.stop not in kept:
+                raise checkpoint.CheckpointError(
+                    f"{self.folder / checkpoint.FOLDER}: step {phase.stop}, the end of "
+                    f"{phase.image_size}x{phase.image_size}, is not there, only "
+                    f"{', '.join(map(str, sorted(kept)))}; put it back, or look at one resolution"
+                )
+        ends = [str(phase.stop) for phase in lower]
+        return [*(Trained(self.folder, end, self._devices, self.seed_index) for end in ends), self]
+
+    def inputs(self, num: int, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(z, label) of `num` samples, labels in turn.
+
+        Args:
+          num: how many.
+          seed: None takes the run's, which gives the latents of its own pictures.
+        """
+        key = jax.random.key(self.seed if seed is None else seed)
+        z, label = jax.device_get(steps.sample_inputs(self.algorithm, key, num))
+        return z, label
+
+    def draw(self, z: np.ndarray, label: np.ndarray) -> np.ndarray:
+        """Makes images.
+
+        Args:
+          z: (N, Z).
+          label: int32 (N,).
+
+        Returns:
+          uint8 (N, H, W, C).
+        """
+        images, done = None, 0
+        with tqdm(total=len(z), desc="samples", disable=None, leave=False) as bar:
+            for made in self.pieces(z, label):
+                if images is None:
+                    images = np.empty((len(z), *made.shape[1:]), np.uint8)
+                images[done : done + len(made)] = made
+                done += len(made)
+                bar.update(len(made))
+        return images
+
+    def pieces(self, z: np.ndarray, label: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields what `draw` makes, uint8 (n, H, W, C), piece by piece with one compilation."""
+        return sampling.pieces(
+            self._sampler, self._ema, z, label, phase=self.phase, sharding=self._layout.batch
+        )
+
+    def training_images(self) -> sources.Source:
+        """What the generator was trained on, as it was shown it.
+
+        Raises:
+          DataError: it is no longer there.
+        """
+        return self.images_of("train")
+
+    def images_of(self, split: str) -> sources.Source:
+        """The run's images of a split, "train" or "validation".
+
+        Raises:
+          DataError: they are no longer there.
+        """
+        return sources.open_source(self.config.data, split, image_size=self.phase.image_size)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """A name for each class: its index where the data set tells none; () without classes."""
+        classes = self.algorithm.num_classes
+        if classes == 1:
+            return ()
+        try:
+            names = self.training_images().label_names
+        except DataError:  # Moved away; sampling needs no data.
+            names = ()
+        return names if len(names) == classes else tuple(str(i) for i in range(classes))
+
+    def classes(self, chosen: Sequence[str] = ()) -> np.ndarray:
+        """The indices of classes.
+
+        Args:
+          chosen: names or, where no class is named so, indices; without any it is all classes.
+
+        Returns:
+          int32 (K,); (0,) for an unconditional model.
+
+        Raises:
+          UserError: there is no such class, or there are none at all.
+        """
+        if not chosen:
+            return np.arange(self.algorithm.num_classes, dtype=np.int32)
+        names = self.class_names
+        if not names:
+            raise UserError(
+                f"--label={','.join(chosen)}: the run's model has no classes (it is "
+                "unconditional); leave the flag out"
+            )
+        return np.array([class_index(one, names) for one in chosen], np.int32)
+
+
+def class_index(chosen: str, names: Sequence[str]) -> int:
+    """The class of a name or, where none is named so, of an index.
+
+    Raises:
+      UserError: there is no such class.
+    """
+    if chosen in names:
+        return list(names).index(chosen)
+    if chosen.isdecimal() and int(chosen) < len(names):
+        return int(chosen)
+    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    raise UserError(
+        f"--label={chosen}: there is no such class; take a name ({shown}) or an index from 0 to "
+        f"{len(names) - 1}"
+    )

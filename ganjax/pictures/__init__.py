@@ -1,0 +1,1 @@
+"""Arrays to picture files: grids, captions, films and curves. Nothing here knows a run."""

@@ -1,0 +1,1 @@
+"""The process itself: compilation, memory pages and signals."""

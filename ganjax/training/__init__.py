@@ -1,0 +1,1 @@
+"""A run from start to finish: its folder, the loop, checkpoints, metrics and evaluation."""

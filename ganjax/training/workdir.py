@@ -1,0 +1,108 @@
+"""The folder of a run and the config that it holds."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from ganjax.config import ConfigError, Loaded, RunConfig, differences, load
+from ganjax.training import checkpoint
+
+CONFIG = "config.json"
+# What the run's images are: the fingerprint of its set (`data.base.Source`).
+DATA = "data.json"
+
+
+def claim(workdir: Path, config: RunConfig, fingerprint: str = "") -> None:
+    """Makes the folder and writes config.json, which later tools read the run from.
+
+    Of several processes, process 0 alone.
+
+    Args:
+      workdir: the folder.
+      config: the run's.
+      fingerprint: of the set of images, "" where it has none.
+
+    Raises:
+      ConfigError: the folder holds checkpoints of a run that this config would not continue, or
+        whose images were others.
+    """
+    path = workdir / CONFIG
+    ours = config.model_dump(mode="json")
+    if checkpoint.exist(workdir):
+        theirs = _read(path)
+        changed = [n for n in differences(ours, theirs) if n not in config.continuable]
+        if changed:
+            raise ConfigError(
+                f"{workdir} holds a run with another {', '.join(changed)} (see {path}): set that, "
+                "or take another --workdir"
+            )
+        _check_data(workdir, config.data.source, fingerprint)
+    (workdir / "samples").mkdir(parents=True, exist_ok=True)
+    if fingerprint:
+        _write(workdir / DATA, {"source": config.data.source, "fingerprint": fingerprint})
+    _write(path, ours)
+
+
+def read(workdir: Path) -> Loaded:
+    """The config of the run in a folder, and its algorithm.
+
+    Raises:
+      ConfigError: there is no run, or its config.json is not one of this version.
+    """
+    return load(_read(workdir / CONFIG))
+
+
+@contextlib.contextmanager
+def lock(workdir: Path) -> Iterator[None]:
+    """Keeps a second process from training in the same folder; the system frees it at a kill.
+
+    Raises:
+      ConfigError: another process trains there.
+    """
+    guard = filelock.FileLock(workdir / ".lock")
+    try:
+        guard.acquire(timeout=0)
+    except filelock.Timeout:
+        raise ConfigError(
+            f"--workdir={workdir}: another process is training there; wait for it or take another"
+        ) from None
+    try:
+        yield
+    finally:
+        guard.release()
+
+
+def _check_data(workdir: Path, source: str, fingerprint: str) -> None:
+    path = workdir / DATA
+    if not (fingerprint and path.exists()):  # Of an older run, nothing is known.
+        return
+    if _read(path).get("fingerprint") != fingerprint:
+        raise ConfigError(
+            f"{workdir} holds a run on other images or labels: {source} has changed since; restore "
+            f"it, or take another --workdir, or remove {path} to go on with it as it is"
+        )
+
+
+def _write(path: Path, content: dict) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _read(path: Path) -> dict:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(
+            f"--workdir={path.parent}: no run is there ({path} is missing); name a folder that "
+            "ganjax.main made, such as runs/wgan_gp"
+        ) from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON ({error}): restore it") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} holds no config: restore it")
+    return raw

@@ -1,0 +1,320 @@
+"""Growing: phases, fades, optimisers that start anew, and runs that are resumed within a fade."""
+
+import shutil
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from conftest import shipped, shrink
+
+from ganjax import config as configs
+from ganjax.engine import step as steps
+from ganjax.engine.algorithm import Context
+from ganjax.models import layers
+from ganjax.parallel.sharding import make_layout
+from ganjax.planning import dry_run
+from ganjax.training import checkpoint
+from ganjax.training.loop import train
+from ganjax.training.writer import read_metrics
+
+
+@pytest.fixture
+def small():
+    """4x4 for 2 steps, 8x8 for 4 (2 of them fading), 16x16 to the end at step 10."""
+    config = shrink(shipped("progan"))
+    config.image_size, config.total_steps = 16, 10
+    config.latent_dim = 4
+    config.generator.widths = config.discriminator.widths = (4, 4, 2)
+    config.growth.batch_sizes, config.growth.learning_rates = (8, 8), (2e-3, 3e-3)
+    return config
+
+
+def build(config):
+    loaded, module = configs.load(config)
+    return module.build(loaded)
+
+
+@pytest.fixture
+def algorithm(small):
+    return build(small)
+
+
+@pytest.fixture
+def state(algorithm):
+    return random_state(algorithm)
+
+
+def random_state(algorithm):
+    """At step 0, of parameters that are all N(0, 1), biases too."""
+    random = np.random.RandomState(0)
+    shapes = jax.eval_shape(partial(steps.init_state, algorithm), jax.random.key(0))
+
+    def player(shape):
+        params = jax.tree.map(
+            lambda leaf: jnp.asarray(random.randn(*leaf.shape), jnp.float32), shape.params
+        )
+        return shape.replace(params=params, vars=jax.tree.map(jnp.zeros_like, shape.vars))
+
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    g, d = player(zeros.g), player(zeros.d)
+    return zeros.replace(g=g, d=d, ema=zeros.ema.replace(params=jax.tree.map(jnp.copy, g.params)))
+
+
+def reals(phase, channels=1):
+    shape = (1, phase.batch_size, phase.image_size, phase.image_size, channels)
+    image = np.random.RandomState(0).randint(0, 256, shape, np.uint8)
+    return {"image": image, "label": np.zeros(shape[:2], np.int32)}
+
+
+def context(algorithm, step, phase, image):
+    label = jnp.zeros(len(image), jnp.int32)
+    batch = {"image": image, "label": label}
+    return Context(batch, jax.random.key(1), jnp.asarray(step), phase, ())
+
+
+def test_phases(algorithm):
+    phases = algorithm.phases
+    assert [(p.start, p.stop, p.batch_size, p.image_size) for p in phases] == [
+        (0, 2, 8, 4),
+        (2, 6, 8, 8),
+        (6, 10, 8, 16),
+    ]
+
+
+def test_phases_of_the_paper():
+    """800,000 reals a fade and as many after it; 13.6 million in all."""
+    phases = build(shipped("progan", "celeb_a_hq_1024")).phases
+    assert [phase.image_size for phase in phases] == [2**i for i in range(2, 11)]
+    assert [phase.batch_size for phase in phases] == [128, 128, 128, 64, 32, 16, 8, 4, 4]
+    seen = [(phase.stop - phase.start) * phase.batch_size for phase in phases]
+    assert seen == [800_000, *[1_600_000] * 8]
+
+
+def test_a_run_may_end_before_it_has_grown_and_be_taken_up(small):
+    whole = build(small)
+    small.total_steps = 5
+    part = build(small)
+    assert [phase.image_size for phase in part.phases] == [4, 8]
+    assert part.phases[-1].stop == 5
+    shape = partial(jax.eval_shape, key=jax.random.key(0))
+    assert shape(lambda key: steps.init_state(whole, key)) == shape(
+        lambda key: steps.init_state(part, key)
+    )
+
+
+def test_alpha_rises_with_the_step(algorithm):
+    """0 at a phase's first step, 1 after its fade."""
+    seen = []
+    for step in range(10):
+        phase = next(p for p in algorithm.phases if step < p.stop)
+        now = context(algorithm, step, phase, jnp.zeros((2, 1, 1, 1)))
+        _, metrics = algorithm.at(phase).d_loss((jnp.zeros(2), jnp.zeros(2)), now)
+        seen.append(float(metrics["fade_alpha"]) if "fade_alpha" in metrics else None)
+    assert seen == [None] * 2 + [0, 0.5, 1, 1] + [0, 0.5, 1, 1]
+
+
+def test_growth_begins_where_the_smaller_networks_ended(algorithm, state):
+    """At alpha 0 both networks, on faded reals, are to the bit those of the phase before."""
+    old, new = algorithm.phases[:2]
+    image = jax.random.normal(jax.random.key(0), (8, 8, 8, 1))
+    z = jax.random.normal(jax.random.key(1), (8, 4))
+
+    def both(phase, image):
+        now, stage = context(algorithm, new.start, phase, image), algorithm.at(phase)
+        fake, _ = stage.generate(state.g.params, state.g.vars, z, now)
+        scores, _ = stage.judge(state.d.params, state.d.vars, fake, now)
+        return fake["image"], scores
+
+    fake, scores = jax.jit(partial(both, new))(image)
+    smaller, expected = jax.jit(partial(both, old))(layers.mean_pool(image))
+    np.testing.assert_array_equal(fake, layers.repeat(smaller))
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+def test_a_step_of_every_phase(small):
+    """One compilation a resolution, alpha traced; what is not yet grown stands still."""
+    small.generator.widths = small.discriminator.widths = (4, 2)
+    small.growth.batch_sizes, small.growth.learning_rates = (8,), (2e-3,)
+    small.image_size, small.total_steps = 8, 5
+    algorithm = build(small)
+    state = random_state(algorithm).replace(aug=algorithm.aug_init())
+    step = jax.jit(steps.make_train_step(algorithm), static_argnames="phase")
+    key, layers_of = jax.random.key(0), {4: "_4", 8: "_8"}
+    for phase, rate in zip(algorithm.phases, (2e-3, 1e-3), strict=True):
+        if phase.start:
+            state = algorithm.begin(state, phase)
+            for player in (state.g, state.d):
+                moments = optax.tree.get(player.opt_state, "nu")
+                assert not any(np.any(leaf) for leaf in jax.tree.leaves(moments))
+                assert optax.tree.get(player.opt_state, "count") == 0
+        for at in range(phase.start, phase.stop):
+            before = state
+            state, metrics = step(state, reals(phase), key, phase=phase)
+            if phase.start:
+                alpha = min(1.0, (at - phase.start) / 2)
+                assert metrics["fade_alpha"] == alpha
+            moved = {
+                name: float(np.abs(layer["kernel"] - state.d.params[name]["kernel"]).max())
+                for name, layer in before.d.params.items()
+            }
+            top = max(moved[n] for n in moved if n.endswith(layers_of[phase.image_size]))
+            if at == phase.start:
+                # Whatever its gradient is, Adam's first step is the rate; faded layers have none.
+                assert top == pytest.approx(0.0 if phase.start else rate, rel=0.01)
+            elif at == phase.start + 1 and phase.start:
+                # With the count of the phase before it would grow to sqrt(1 / (1 - b2)) rates.
+                assert top == pytest.approx(rate * np.sqrt((1 - 0.99**2) / (1 - 0.99)), rel=0.01)
+            for size, suffix in layers_of.items():
+                if size > phase.image_size:
+                    assert not any(moved[n] for n in moved if n.endswith(suffix))
+    assert step._cache_size() == len(algorithm.phases)
+
+
+def test_drift_is_added(small, state):
+    with_drift = build(small)
+    small.drift = 0.0
+    without = build(small)
+    phase = with_drift.phases[0]
+    now = context(with_drift, 0, phase, jnp.zeros((2, 4, 4, 1)))
+    scores = (jnp.array([3.0, -1.0]), jnp.array([2.0, 0.0]))
+    values = [float(a.at(phase).d_loss(scores, now)[0]) for a in (with_drift, without)]
+    assert values[1] == 0.0
+    np.testing.assert_allclose(values[0], 0.001 * 5)
+
+
+def test_without_growth_there_are_no_fades(small):
+    """The networks of `gan`: one RGB layer each, and no variable."""
+    small.growth.batch_sizes = small.growth.learning_rates = ()
+    one = build(small)
+    assert [(p.start, p.stop, p.image_size) for p in one.phases] == [(0, 10, 16)]
+    fields = {n: v for n, v in small.to_dict().items() if n not in ("growth", "drift")}
+    other = build(fields | {"algorithm": "gan"})
+    state, expected = (
+        jax.eval_shape(partial(steps.init_state, algorithm), jax.random.key(0))
+        for algorithm in (one, other)
+    )
+    assert state == expected
+    assert "to_rgb_16" in state.g.params
+    assert "to_rgb_8" not in state.g.params
+
+
+def test_resumed_within_a_fade_it_ends_the_same(tmp_path):
+    """From a checkpoint within a fade, and from the one that it begins with."""
+    small = shrink(shipped("progan"))
+    small.total_steps = 5
+    small.checkpoint_every, small.keep_checkpoints = 1, 10
+    small.sample_every = small.eval_every = 3
+    whole = jax.device_get(train(small, tmp_path / "whole"))
+    for step in (2, 3):
+        folder = shutil.copytree(tmp_path / "whole", tmp_path / f"from_{step}")
+        for later in range(step + 1, 6):
+            shutil.rmtree(folder / "checkpoints" / str(later))
+        resumed = jax.device_get(train(small, folder))
+        assert all(jax.tree.leaves(jax.tree.map(np.array_equal, whole, resumed))), step
+    # The end of each resolution is shown and measured, though it is not every third step's turn.
+    pictures = [path.name for path in sorted((tmp_path / "whole" / "samples").iterdir())]
+    assert pictures == [f"step_0000000{step}.png" for step in (2, 3, 5)]
+    rows = read_metrics(tmp_path / "whole" / "metrics.jsonl")
+    measured = [(row["step"], row["image_size"]) for row in rows if "val_d_loss" in row]
+    assert measured == [(2, 4), (3, 8), (5, 8)]
+
+
+def test_the_end_of_every_resolution_is_kept(tmp_path):
+    with checkpoint.open_checkpoints(tmp_path, keep=1, besides=[2, 4]) as checkpoints:
+        for step in range(1, 7):
+            checkpoint.save(checkpoints, step, {"step": jnp.asarray(step)}, {})
+        checkpoints.wait()
+    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("generator", "discriminator"), [("one_hot", "one_hot"), ("embedding", "projection")]
+)
+def test_conditional(small, generator, discriminator):
+    """Labels reach both networks in every phase, also while it fades."""
+    small.data.label, small.data.num_classes = "label", 10
+    small.conditioning.generator, small.conditioning.discriminator = generator, discriminator
+    algorithm = build(small)
+    state = random_state(algorithm)
+    phase = algorithm.phases[1]
+    z = jnp.ones((10, 4))
+    images = algorithm.at(phase).sample(state.g.params, state.g.vars, z, jnp.arange(10), phase)
+    assert np.abs(np.diff(images, axis=0)).max(axis=(1, 2, 3)).min() > 0
+    names = {"one_hot": "from_rgb_8", "projection": "Embed_0"}
+    assert names[discriminator] in state.d.params
+    step = steps.make_train_step(algorithm)
+    _, metrics = jax.eval_shape(partial(step, phase=phase), state, reals(phase), jax.random.key(0))
+    assert "c_gp" in metrics
+
+
+def test_augmented(small):
+    """The probability of augmentation moves, over a state that one resolution hands to the next."""
+    small.augment = {
+        "policy": "ada",
+        "families": ("blit",),
+        "multipliers": (),
+        "measure_leaks": False,
+        "controller": {
+            "name": "r_t",
+            "p": 0.5,
+            "target": 0.6,
+            "interval": 1,
+            "reals_to_one": 500,
+            "p_max": 0.9,
+        },
+    }
+    small.loss, small.penalty.weight = "non_saturating", 0.0
+    algorithm = build(small)
+    state = random_state(algorithm).replace(aug=algorithm.aug_init())
+    step = jax.jit(steps.make_train_step(algorithm), static_argnames="phase")
+    p = 0.5
+    for phase in algorithm.phases[:2]:
+        state = algorithm.begin(state, phase)
+        assert state.aug["p"] == np.float32(p)
+        state, metrics = step(state, reals(phase), jax.random.key(0), phase=phase)
+        assert metrics["aug_p"] == np.float32(p)
+        # By one batch of 8, of the 500 reals in which p may go from 0 to 1.
+        p += 8 / 500 * np.sign(metrics["r_t"] - 0.6)
+        np.testing.assert_allclose(state.aug["p"], p, rtol=1e-6)
+
+
+def test_1024_is_lowered_for_its_shapes():
+    """Nothing is computed: CelebA-HQ's step at full size, as shapes."""
+    loaded, module = configs.load(shipped("progan", "celeb_a_hq_1024"))
+    algorithm = module.build(loaded)
+    state = dry_run.state_shapes(algorithm)
+    for player in (state.g, state.d):
+        count = sum(leaf.size for leaf in jax.tree.leaves(player.params))
+        assert round(count / 1e6, 1) == 23.1
+    layout = make_layout(jax.devices()[:1])
+    lowered = dry_run.lower(loaded, algorithm, layout, algorithm.phases[-1])
+    assert jax.tree.structure(lowered.out_info[0]) == jax.tree.structure(state)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_size": 32}, r"config.image_size=32: 3 widths in .* make 16 pixels"),
+        ({"growth.batch_sizes": (8, 8, 8)}, r"growth.batch_sizes=\(8, 8, 8\): below image_size=16"),
+        ({"growth.learning_rates": (1e-3,)}, r"growth.learning_rates=\(0.001,\): .* 2 resolutions"),
+        ({"growth.stabilise_reals": 0}, r"config.growth.stabilise_reals=0: should be greater"),
+        ({"conditioning.generator": "batch_norm"}, r"conditioning.generator='batch_norm'"),
+        ({"discriminator.widths": (4, 4)}, r"image_size=16: 2 widths in config.discriminator"),
+        ({"evaluation.best": "kid_efflite0"}, r"best='kid_efflite0': .* do not compare"),
+    ],
+)
+def test_what_cannot_grow_is_refused(small, change, message):
+    small.data.label, small.data.num_classes = "label", 10
+    small.update_from_flattened_dict(change)
+    with pytest.raises(configs.ConfigError, match=message) as caught:
+        build(small)
+    assert "\n" not in str(caught.value)
+
+
+def test_networks_that_do_not_grow_are_refused(small):
+    raw = small.to_dict() | {"generator": shipped("wgan_gp").generator.to_dict()}
+    with pytest.raises(configs.ConfigError, match=r"network='dcgan': .* set 'progan'"):
+        build(raw)

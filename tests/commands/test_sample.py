@@ -1,0 +1,296 @@
+"""Samples of a trained run: their layout, paths, neighbours, files, and what is refused."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from conftest import ROOT, shipped, shrink
+from PIL import Image
+
+from ganjax import config as configs
+from ganjax import sample
+from ganjax.analysis.trained import Trained
+from ganjax.data import sources
+from ganjax.engine import step as steps
+from ganjax.errors import UserError
+from ganjax.pictures import images, interpolation
+from ganjax.training import checkpoint, sampling, workdir
+from tests import conditional
+
+SIDE, LARGE = 32, 96  # Of a sample, and of one below a caption.
+
+
+def make_run(folder, algorithm):
+    """A run's folder as at step 1, without the training."""
+    raw = shrink(shipped("wgan_gp"))
+    raw.algorithm = algorithm
+    raw.data.label, raw.data.num_classes = "label", conditional.CLASSES
+    config, module = configs.load(raw)
+    workdir.claim(folder, config)
+    with checkpoint.open_checkpoints(folder, 1) as checkpoints:
+        state = steps.init_state(module.build(config), jax.random.key(0))
+        checkpoint.save(checkpoints, 1, state, {})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def of_classes(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("of_classes"), "tests.conditional")
+
+
+@pytest.fixture(scope="module")
+def unconditional(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("unconditional"), "gan")
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """The command, in an empty folder: arguments -> the arrays of its --raw, if any."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(conditional, "traced", [])
+    before = set(flags.FLAGS)
+    sample.define_flags()
+
+    def run(*arguments):
+        with flagsaver.flagsaver():
+            sample.main(flags.FLAGS(["sample", *map(str, arguments)]))
+            if flags.FLAGS.raw:
+                with np.load(flags.FLAGS.raw) as arrays:
+                    return dict(arrays)
+
+    yield run
+    for name in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, name)
+
+
+def read(name):
+    with Image.open(name) as image:
+        return np.asarray(image)[..., None]
+
+
+def cells(picture, above=0, below=0, side=LARGE, header=0):
+    """A picture's images, (rows, columns, SIDE, SIDE, 1), without captions and enlargement."""
+    picture = picture[header:]
+    height, width = above + side + below + 2, side + 2
+    rows, columns = (picture.shape[0] + 2) // height, (picture.shape[1] + 2) // width
+    padded = np.pad(picture, [(0, 2), (0, 2), (0, 0)])
+    parts = padded.reshape(rows, height, columns, width, 1).swapaxes(1, 2)
+    step = side // SIDE
+    small = parts[:, :, above : above + side : step, :side:step]
+    again = small.repeat(step, 2).repeat(step, 3)
+    np.testing.assert_array_equal(parts[:, :, above : above + side, :side], again)
+    return small
+
+
+STRIP = images.text_strips(["x"], LARGE, 1).shape[1]
+
+
+def test_labels_has_one_z_a_row_and_one_class_a_column(of_classes, command, capsys):
+    arrays = command("labels", f"--workdir={of_classes}", "--num=3", "--out=a.png", "--raw=a.npz")
+    assert capsys.readouterr().out.split() == ["a.npz", "a.png"]
+    picture = read("a.png")
+    shown = cells(picture, header=STRIP)
+    assert shown.shape[:2] == (3, 10)
+    np.testing.assert_array_equal(shown.reshape(arrays["image"].shape), arrays["image"])
+    z, label = conditional.decode(arrays["image"])
+    np.testing.assert_array_equal(label.reshape(3, 10), np.tile(np.arange(10), (3, 1)))
+    np.testing.assert_array_equal(arrays["label"], label)
+    latents, _ = Trained(of_classes).inputs(3)
+    np.testing.assert_allclose(z.reshape(3, 10), latents[:, :1].repeat(10, 1), atol=0.02)
+    names = [str(i) for i in range(10)]
+    np.testing.assert_array_equal(
+        picture[:STRIP], images.grid(images.text_strips(names, LARGE, 1), 10)
+    )
+
+
+def test_grid_of_classes_has_the_name_over_each_image(of_classes, command):
+    arrays = command(f"--workdir={of_classes}", "--num=25", "--out=a.png", "--raw=a.npz")
+    picture = read("a.png")
+    shown = cells(picture, above=STRIP)
+    assert shown.shape[:2] == (3, 10), "a class keeps to its column"
+    np.testing.assert_array_equal(shown.reshape(30, SIDE, SIDE, 1)[:25], arrays["image"])
+    np.testing.assert_array_equal(arrays["label"], np.arange(25) % 10)
+    np.testing.assert_array_equal(conditional.decode(arrays["image"])[1], arrays["label"])
+    third = images.text_strips(["3"], LARGE, 1)[0]
+    np.testing.assert_array_equal(picture[:STRIP, 3 * 98 : 3 * 98 + LARGE], third)
+
+
+def test_label_picks_classes_by_name_or_index(of_classes, command, monkeypatch):
+    names = (*"abcdefghi", "0")
+    source = sources.Source(1, lambda i: {}, names)
+    monkeypatch.setattr(sources, "open_source", lambda *_, **__: source)
+    arrays = command(f"--workdir={of_classes}", "--label=c,7,0", "--num=4", "--raw=a.npz")
+    assert arrays["label"].tolist() == [2, 7, 9, 2], "a name goes before an index"
+    assert arrays["label_names"].tolist() == list(names)
+    arrays = command("labels", f"--workdir={of_classes}", "--label=b,a", "--num=2", "--raw=a.npz")
+    assert conditional.decode(arrays["image"])[1].tolist() == [1, 0, 1, 0]
+
+
+def test_without_the_data_classes_are_indices(of_classes, command, monkeypatch):
+    def gone(*_, **__):
+        raise sources.DataError("moved away")
+
+    monkeypatch.setattr(sources, "open_source", gone)
+    arrays = command("labels", f"--workdir={of_classes}", "--label=4", "--num=2", "--raw=a.npz")
+    assert arrays["label"].tolist() == [4, 4]
+    with pytest.raises(sources.DataError, match="moved away"):
+        command("neighbours", f"--workdir={of_classes}")
+
+
+def test_unconditional_grid(unconditional, command):
+    arrays = command(f"--workdir={unconditional}", "--num=5", "--out=a.png", "--raw=a.npz")
+    assert list(arrays) == ["image"]
+    np.testing.assert_array_equal(read("a.png"), images.grid(arrays["image"]))
+    arrays = command(
+        f"--workdir={unconditional}", "--num=6", "--columns=3", "--out=b.png", "--raw=a.npz"
+    )
+    np.testing.assert_array_equal(read("b.png"), images.grid(arrays["image"], 3))
+    # More columns than images would be black.
+    command(f"--workdir={unconditional}", "--num=6", "--columns=900000000", "--out=b.png")
+    np.testing.assert_array_equal(read("b.png"), images.grid(arrays["image"], 6))
+    other = command(f"--workdir={unconditional}", "--num=5", "--seed=7", "--raw=a.npz")
+    np.testing.assert_array_equal(sample.sample(unconditional, 5, 7), other["image"])
+    assert not np.array_equal(arrays["image"], other["image"])
+
+
+def test_which_files_are_written(of_classes, command):
+    command("interpolate", f"--workdir={of_classes}", "--num=2", "--raw=only.npz")
+    assert [p.name for p in Path().iterdir()] == ["only.npz"], "--raw stands for the picture"
+    command("interpolate", f"--workdir={of_classes}", "--num=2")
+    command("grid", f"--workdir={of_classes}", "--num=1")
+    found = sorted(p.name for p in Path().iterdir())
+    assert found == ["interpolate.png", "only.npz", "samples.png"]
+
+
+@pytest.mark.parametrize("method", ["spherical", "linear"])
+def test_interpolation_is_a_closed_path_of_one_class(of_classes, command, method):
+    arguments = ["interpolate", f"--workdir={of_classes}", "--num=3", "--frames=4", "--label=6"]
+    arguments += [f"--interpolation={method}"]
+    arrays = command(*arguments, "--out=a.png", "--raw=a.npz")
+    z, label = conditional.decode(arrays["image"])
+    assert z.shape == (15,)
+    assert (label == 6).all()
+    latents, _ = Trained(of_classes).inputs(3)
+    path = interpolation.loop(latents, 4, method)
+    np.testing.assert_allclose(z, path[:, 0], atol=0.02)
+    shown = cells(read("a.png"), header=STRIP)
+    assert shown.shape[:2] == (3, 6)
+    np.testing.assert_array_equal(shown[:, :5].reshape(15, SIDE, SIDE, 1), arrays["image"])
+    np.testing.assert_array_equal(shown[:, 5], arrays["image"][[5, 10, 0]])
+
+    command(*arguments, "--out=a.gif")
+    with Image.open("a.gif") as film:
+        assert film.info["loop"] == 0, "for ever"
+        assert film.n_frames == 15
+        for i in (0, 7, 14):
+            film.seek(i)
+            frame = np.asarray(film.convert("L"))[-4 * SIDE :: 4, ::4]
+            np.testing.assert_array_equal(frame, arrays["image"][i, ..., 0])
+
+
+def test_many_samples_are_made_in_pieces_of_one_shape(of_classes, monkeypatch):
+    monkeypatch.setattr(conditional, "traced", [])
+    run = Trained(of_classes)
+    z, label = run.inputs(600)
+    made = run.draw(z, label)
+    assert conditional.traced == [(256, z.shape[1])], "compiled once"
+    levels, labels = conditional.decode(made)
+    np.testing.assert_array_equal(labels, np.arange(600) % 10)
+    np.testing.assert_allclose(levels, z[:, 0], atol=0.02)
+    monkeypatch.setattr(sampling, "PIECE_PIXELS", 7 * SIDE * SIDE + 5)
+    np.testing.assert_array_equal(run.draw(z[:10], label[:10]), made[:10])
+    assert conditional.traced[1:] == [(7, z.shape[1])], "large images come in smaller pieces"
+
+
+def test_neighbours_are_those_of_brute_force(of_classes, command, capsys):
+    arrays = command(
+        "neighbours", f"--workdir={of_classes}", "--num=3", "--neighbours=2", "--out=a.png",
+        "--raw=a.npz",
+    )  # fmt: skip
+    source = Trained(of_classes).training_images()
+    reals = source.fetch(np.arange(source.size))["image"].astype(np.float64)
+    lines = capsys.readouterr().out.splitlines()
+    for i, one in enumerate(arrays["image"]):
+        distance = np.abs(reals - one).mean((1, 2, 3)) / 255
+        nearest = np.argsort(distance, kind="stable")[:2]
+        np.testing.assert_array_equal(arrays["neighbour_index"][i], nearest)
+        np.testing.assert_allclose(arrays["neighbour_distance"][i], distance[nearest], rtol=1e-12)
+        np.testing.assert_array_equal(arrays["neighbour_image"][i], reals[nearest])
+        said = [text for j in nearest for text in (f"{distance[j]:.4f}", f"{j}")]
+        assert re.findall(r"0\.\d+|(?<=#)\d+", lines[1 + i]) == said
+        below = images.text_strips([str(i), said[0], said[2]], LARGE, 1)
+        at = (i + 1) * (LARGE + STRIP) + i * 2
+        np.testing.assert_array_equal(
+            read("a.png")[at - STRIP : at], images.grid(below, 3), err_msg="captions"
+        )
+    shown = cells(read("a.png"), below=STRIP)
+    np.testing.assert_array_equal(shown[:, 0], arrays["image"])
+    np.testing.assert_array_equal(shown[:, 1:], arrays["neighbour_image"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        ("unconditional", ["labels"], "labels: the run's model has no classes"),
+        ("unconditional", ["--label=3"], "--label=3: the run's model has no classes"),
+        ("of_classes", ["--label=cat"], r"--label=cat: .* \(0, 1, .*9\) or an index from 0 to 9"),
+        ("of_classes", ["--label=10"], "--label=10: there is no such class"),
+        ("of_classes", ["interpolate", "--label=1,2"], "--label=1,2: the class stays the same"),
+        ("of_classes", ["interpolate", "--num=1"], "--num=1: a path needs two ends"),
+        ("of_classes", ["neighbours", "--neighbours=4501", "--num=1"], "4501: there are 4500 tr"),
+        (
+            "of_classes",
+            ["labels", "--num=2000"],
+            "--num=2000: 2000 x 10 images of 96x96 are",
+        ),
+        (
+            "of_classes",
+            ["--frames=3"],
+            "--frames is a flag of interpolate and arithmetic, not of grid",
+        ),
+        ("of_classes", ["--out=a.jpg"], "--out=a.jpg: end its name in .png"),
+        ("of_classes", ["--out=a.gif"], "--out=a.gif: end its name in .png"),
+        ("of_classes", ["--out=no/a.png"], "--out=no/a.png: no file .* is no a folder"),
+        ("of_classes", ["--raw=a.npy"], "--raw=a.npy: end its name in .npz"),
+        ("of_classes", ["--raw=no/a.npz"], "--raw=no/a.npz: no file .* is no a folder"),
+    ],
+)
+def test_the_impossible_is_refused_before_anything_is_made(
+    request, command, kind, arguments, message
+):
+    with pytest.raises(UserError, match=message) as caught:
+        command(*arguments, f"--workdir={request.getfixturevalue(kind)}")
+    assert "\n" not in str(caught.value)
+    assert not conditional.traced, "nothing was compiled"
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lables"], "'lables' is no command: there are grid, labels, interpolate, neighbours"),
+        (["labels", "grid"], "'grid' is no flag"),
+        (["labels", "--num=0"], "--num=0"),
+        (["--seed=-1"], "--seed=-1"),
+        (["labels"], "--workdir is missing"),
+    ],
+)
+def test_wrong_words_are_answered_in_one_line(arguments, message):
+    result = subprocess.run(
+        [sys.executable, "-m", "ganjax.sample", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("ganjax: ")
+    assert message in line

@@ -1,0 +1,546 @@
+"""Folders of images: every kind of file, every way in which one can be wrong."""
+
+import errno
+import io
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import PIL
+import pytest
+from conftest import DATA, ROOT, write_images
+from PIL import Image, ImageOps
+
+from ganjax.config import DataConfig
+from ganjax.data import folder, pipeline, scan
+from ganjax.data.decode import decode
+from ganjax.data.fit import area
+from ganjax.data.sources import open_source
+from ganjax.engine.phases import Phase
+from ganjax.errors import DataError
+from ganjax.parallel.sharding import make_layout
+
+RANDOM = np.random.RandomState(0)
+COLOUR = RANDOM.randint(0, 256, (16, 16, 3), np.uint8)
+# A smooth picture, which JPEG and WebP keep nearly as it is.
+SMOOTH = np.stack(np.broadcast_arrays(*np.ogrid[0:250:16j, 0:250:16j], 128), -1).astype(np.uint8)
+
+
+def opened(root, split="train", image_size=16, **fields):
+    data = DataConfig(source=f"folder:{root}", **DATA | fields)
+    return open_source(data, split, image_size=image_size)
+
+
+def all_of(root, **fields):
+    """Every image by content, in the order of the names, whichever split it is in."""
+    parts = [opened(root, split, **fields) for split in ("train", "validation")]
+    return [part.fetch(np.arange(part.size)) for part in parts]
+
+
+def png16(path, values):
+    """A 16-bit grey PNG."""
+    Image.fromarray(values.astype(np.uint16)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "save", "expected"),
+    [
+        ("rgb.png", lambda p: Image.fromarray(COLOUR).save(p), COLOUR),
+        ("rgb.bmp", lambda p: Image.fromarray(COLOUR).save(p), COLOUR),
+        ("LOUD.PNG", lambda p: Image.fromarray(COLOUR).save(p), COLOUR),
+        ("misnamed.jpg", lambda p: Image.fromarray(COLOUR).save(p, "png"), COLOUR),
+        ("grey.png", lambda p: Image.fromarray(COLOUR[..., 0]).save(p), COLOUR[..., :1]),
+        (
+            "bits.png",
+            lambda p: Image.fromarray(COLOUR[..., 0]).point(lambda v: v > 99, "1").save(p),
+            (COLOUR[..., :1] > 99) * 255,
+        ),
+        (
+            "sixteen.png",
+            lambda p: png16(p, COLOUR[..., 0].astype(int) * 257),
+            COLOUR[..., :1].astype(np.uint16) * 257,
+        ),
+        (
+            "palette.png",
+            lambda p: Image.fromarray(COLOUR // 128 * 255).quantize(8).save(p),
+            COLOUR // 128 * 255,
+        ),
+        (
+            "alpha.png",
+            lambda p: Image.fromarray(np.dstack([COLOUR, COLOUR[..., 0]])).save(p),
+            np.dstack([COLOUR, COLOUR[..., 0]]),
+        ),
+    ],
+)
+def test_kinds_of_files_that_lose_nothing(tmp_path, name, save, expected):
+    save(tmp_path / name)
+    np.testing.assert_array_equal(decode(tmp_path / name), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("x.jpg", {"quality": 95}), ("cmyk.jpg", {"quality": 95}), ("x.webp", {"quality": 95})],
+)
+def test_kinds_of_files_that_lose_a_little(tmp_path, name, options):
+    image = Image.fromarray(SMOOTH)
+    image = image.convert("CMYK") if "cmyk" in name else image
+    image.save(tmp_path / name, **options)
+    assert np.abs(decode(tmp_path / name).astype(int) - SMOOTH).mean() < 4
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(tmp_path, orientation):
+    """What a viewer shows: the inverses of what cameras do, written out."""
+    upright = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
+    as_stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.T,
+        6: np.rot90(upright),
+        7: upright[::-1, ::-1].T,
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(as_stored)).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(decode(tmp_path / "a.png")[..., 0], upright)
+
+
+def test_transparency_over_the_background(tmp_path):
+    palette = Image.new("P", (16, 16), 1)
+    palette.putpalette([255, 0, 0, 0, 0, 255])
+    for i in range(10):
+        palette.save(tmp_path / f"{i}.png", transparency=1)
+    train, held = all_of(tmp_path, background=(1, 2, 3))
+    assert len(train["image"]) == 9
+    for part in (train, held):
+        assert np.all(part["image"] == [1, 2, 3])
+
+
+def test_order_is_that_of_the_names(tmp_path):
+    root = write_images(tmp_path / "set", 30, size=16)
+    (root / "sub").mkdir()
+    os.replace(root / "007.png", root / "sub" / "a.png")
+    (root / "notes.txt").write_text("no image")
+    (root / ".hidden.png").write_bytes(b"no image")
+    os.symlink(root, root / "sub" / "up")
+    found, unreadable, others = scan.listing(root, "x")
+    assert (unreadable, others) == ({}, {".txt": 1})
+    assert found == sorted(found)
+    assert len(found) == 30
+    assert found[-1] == "sub/a.png"
+
+
+def test_centre_crop_and_pad(tmp_path):
+    (tmp_path / "set").mkdir()
+    wide = RANDOM.randint(0, 256, (32, 48, 3), np.uint8)
+    for i in range(2):
+        Image.fromarray(wide).save(tmp_path / "set" / f"{i}.png")
+    (image,) = opened(tmp_path / "set").fetch(np.arange(1))["image"]
+    np.testing.assert_array_equal(image, area(wide[:, 8:40], 16, 16))
+    (image,) = opened(tmp_path / "set", image_size=64, fit="pad").fetch(np.arange(1))["image"]
+    np.testing.assert_array_equal(image[16:48, 8:56], wide)
+    assert np.all(image[:16] == wide[0, 0])
+
+
+@pytest.fixture
+def classes(tmp_path):
+    """cats 10, dogs 20, with a grey level for each class."""
+    for name, count, level in (("cats", 10, 50), ("dogs", 20, 200)):
+        (tmp_path / "set" / name / "deep").mkdir(parents=True)
+        for i in range(count):
+            Image.new("L", (8, 8), level + i).save(tmp_path / "set" / name / "deep" / f"{i}.png")
+    return tmp_path / "set"
+
+
+def test_sub_folders_are_labels_and_the_split_keeps_their_shares(classes):
+    fields = {"label": "label", "num_classes": 2, "channels": 1, "image_size": 8}
+    train, held = (opened(classes, split, **fields) for split in ("train", "validation"))
+    assert train.label_names == ("cats", "dogs")
+    assert np.bincount(train.labels()).tolist() == [9, 18]
+    assert np.bincount(held.labels()).tolist() == [1, 2]
+    batch = train.fetch(np.arange(27))
+    np.testing.assert_array_equal(batch["image"].mean((1, 2, 3)) >= 200, batch["label"])
+    np.testing.assert_array_equal(batch["label"], train.labels())
+    # Without labels the same images are held out.
+    plain = opened(classes, "validation", channels=1, image_size=8)
+    np.testing.assert_array_equal(
+        plain.fetch(np.arange(3))["image"], held.fetch(np.arange(3))["image"]
+    )
+
+
+def test_folders_of_splits(classes):
+    os.makedirs(classes / "train")
+    for name in ("cats", "dogs"):
+        os.replace(classes / name, classes / "train" / name)
+    (classes / "val").mkdir()
+    os.replace(classes / "train" / "cats" / "deep", classes / "val" / "cats")
+    write_images(classes / "test" / "dogs", 3, size=8)  # Not read: there is val.
+    fields = {"label": "label", "num_classes": 2, "channels": 1, "image_size": 8}
+    train, held = (opened(classes, split, **fields) for split in ("train", "validation"))
+    assert train.label_names == held.label_names == ("cats", "dogs")
+    assert train.labels().tolist() == [1] * 20
+    assert held.labels().tolist() == [0] * 10
+
+
+CSV = "file,kind,tall,age,x,ymin,xmin,ymax,xmax\n"
+
+
+def test_labels_and_boxes_of_a_csv_file(tmp_path):
+    root = write_images(tmp_path / "set", 20, size=64)
+    rows = [
+        f"{i:03}.png,{'ab'[i % 2]},{1 if i % 4 else -1},{i},{i / 2},10,20,26,36\n"
+        for i in range(20)
+    ]
+    path = tmp_path / "labels.csv"
+    path.write_text(CSV + "".join(rows) + "gone.png,a,1,0,0,0,0,1,1\n")
+
+    def features(**fields):
+        return opened(root, labels_file=str(path), **fields).features()
+
+    found = features()
+    assert set(found) == {"kind", "tall", "age"}  # x is no label.
+    assert found["kind"].names == ("a", "b")
+    assert found["tall"].names == ("not tall", "tall")
+    assert found["age"].names == ()
+    tall = opened(root, labels_file=str(path), label="tall", num_classes=2)
+    assert set(tall.labels()) == {0, 1}
+    boxed = opened(
+        root, labels_file=str(path), fit="bounding_box", channels=1, label="age", num_classes=20
+    )
+    batch = boxed.fetch(np.arange(3))
+    for image, number in zip(batch["image"], batch["label"], strict=True):
+        # 16 x 16 round (18, 28), and a quarter more: 20 x 20.
+        crop = np.asarray(Image.open(root / f"{number:03}.png"))[8:28, 18:38, None]
+        np.testing.assert_array_equal(image, area(crop, 16, 16))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {f"{i:03}.png": i % 3 for i in range(20)},
+        {f"{i:03}.png": {"label": i % 3, "kind": "x"} for i in range(20)},
+        {"labels": [[f"{i:03}.png", i % 3] for i in range(20)]},
+    ],
+)
+def test_labels_of_a_json_file(tmp_path, content):
+    root = write_images(tmp_path / "set", 20, size=16)
+    (tmp_path / "labels.json").write_text(json.dumps(content))
+    labelled = {"labels_file": str(tmp_path / "labels.json"), "label": "label", "num_classes": 3}
+    train, held = (opened(root, split, **labelled) for split in ("train", "validation"))
+    every = np.concatenate([train.labels(), held.labels()])
+    assert np.bincount(every).tolist() == [7, 7, 6]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("no.csv", None, "no.csv' cannot be read: No such file"),
+        (
+            "a.csv",
+            "file,label\n000.png,1\n",
+            "says nothing of 2 of 3 images .* '001.png'; add them",
+        ),
+        ("a.csv", "file\n000.png\n", "its first line has no two columns"),
+        ("a.csv", "", "its first line has no two columns"),
+        ("a.csv", "file,label\n000.png,1,2\n", "row 2 has 3 cells, the header 2"),
+        ("a.csv", "file,label\n000.png,1\n000.png,1\n", "names '000.png' twice"),
+        ("a.json", "{", "is not JSON"),
+        ("a.json", '["x"]', 'write {"<file>": label'),
+        ("a.json", '{"000.png": [1]}', "is no label"),
+        ("a.txt", "", "end its name in .csv or .json"),
+    ],
+)
+def test_wrong_files_of_labels(tmp_path, name, content, message):
+    root = write_images(tmp_path / "set", 3, size=16)
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=message) as caught:
+        opened(root, labels_file=str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+
+
+def bomb(path, side=20_000):
+    """A PNG whose header says side x side, of a few bytes."""
+
+    def chunk(kind, data):
+        whole = kind + data
+        return struct.pack(">I", len(data)) + whole + struct.pack(">I", zlib.crc32(whole))
+
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+def spoil(root):
+    """Puts one of each kind of bad file into a folder."""
+    bomb(root / "a_bomb.png")
+    buffer = io.BytesIO()
+    Image.fromarray(np.repeat(COLOUR, 8, 0)).save(buffer, "jpeg")
+    (root / "b_cut.jpg").write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    buffer = io.BytesIO()
+    Image.fromarray(np.repeat(COLOUR, 8, 0)).save(buffer, "png")
+    (root / "c_cut.png").write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    (root / "d_empty.png").write_bytes(b"")
+    (root / "e_text.webp").write_text("not an image")
+    Image.new("L", (16, 3)).save(root / "f_small.png")
+
+
+BAD = ("a_bomb.png", "b_cut.jpg", "c_cut.png", "d_empty.png", "e_text.webp", "f_small.png")
+
+
+def test_bad_files_are_skipped_up_to_a_limit(tmp_path, caplog):
+    root = write_images(tmp_path / "set", 20, size=16)
+    spoil(root)
+    folder._warn_once.cache_clear()
+    source = opened(root, max_skipped=6, min_side=4)
+    assert tuple(file for file, _ in source.skipped) == BAD
+    reasons = dict(source.skipped)
+    assert "pixels" in reasons["a_bomb.png"]
+    assert "truncated" in reasons["b_cut.jpg"]
+    assert reasons["f_small.png"].startswith("its shorter side has 3 pixels")
+    held = opened(root, "validation", max_skipped=6, min_side=4)
+    assert source.size + held.size == 20
+    (record,) = caplog.records  # Once, though both splits were opened.
+    assert "6 of 26 images cannot be used: a_bomb.png" in record.getMessage()
+    assert "and 1 more" in record.getMessage()
+    with pytest.raises(DataError, match=r"config.data.max_skipped=5: .* 6 of 26 images") as caught:
+        opened(root, max_skipped=5, min_side=4)
+    assert "\n" not in str(caught.value)
+    assert "b_cut.jpg (" in str(caught.value)
+
+
+def test_what_was_found_is_remembered_until_files_change(tmp_path, monkeypatch):
+    root = write_images(tmp_path / "set", 5, size=16)
+    spoil(root)
+    files = scan.listing(root, "").files
+    first = scan.scanned(root, files)
+
+    def never(path):
+        raise AssertionError(f"{path} was decoded again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scan, "decode", never)
+        again = scan.scanned(root, files)
+        np.testing.assert_array_equal(first.shapes, again.shapes)
+        assert first[1:] == again[1:]
+        patched.setattr(PIL, "__version__", "0")
+        with pytest.raises(AssertionError, match="was decoded again"):
+            scan.scanned(root, files)
+    Image.new("L", (16, 16)).save(root / "d_empty.png")
+    changed = scan.scanned(root, files)
+    assert changed.shapes[files.index("d_empty.png")].tolist() == [16, 16, 1]
+    assert changed.digest != first.digest
+
+
+def test_what_may_be_gone_at_the_next_try_is_not_remembered(tmp_path, monkeypatch):
+    root = write_images(tmp_path / "set", 4, size=16)
+    for error, reason in (
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (MemoryError(), "not enough memory to decode it"),
+    ):
+
+        def fail(image, error=error):
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ImageOps, "exif_transpose", fail)
+            with pytest.raises(DataError, match=rf"4 of 4 images .*000.png \({reason}\)"):
+                opened(root)
+        assert opened(root).size == 3
+        for path in root.iterdir():  # Another state, which is not known yet.
+            os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+
+
+@pytest.mark.parametrize("content", ["[]", "7", "{", '{"shapes": [], "reasons": 3}', "null"])
+def test_what_is_remembered_may_be_damaged(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = write_images(tmp_path / "set", 4, size=16)
+    assert opened(root).size == 3
+    (path,) = tmp_path.glob("cache/ganjax/folders/*.json")
+    path.write_text(content)
+    assert opened(root).size == 3
+
+
+def test_links_to_nowhere_and_closed_folders_are_skipped(tmp_path, monkeypatch):
+    root = write_images(tmp_path / "set", 4, size=16)
+    os.symlink(tmp_path / "gone.png", root / "zz.png")
+    (root / "closed").mkdir()
+    scandir = os.scandir
+
+    def guarded(path):  # As for whoever is not root.
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    source = opened(root, max_skipped=2)
+    assert source.skipped == (
+        ("closed/", "Permission denied"),
+        ("zz.png", "No such file or directory"),
+    )
+    with pytest.raises(DataError, match=r"max_skipped=1: .* 2 of 6 images cannot be used: closed/"):
+        opened(root, max_skipped=1)
+    Image.new("L", (16, 16)).save(tmp_path / "gone.png")
+    assert opened(root, max_skipped=1).size == 4
+
+
+def test_a_set_is_known_by_its_names_contents_and_labels(tmp_path):
+    root = write_images(tmp_path / "set", 4, size=16)
+    labels = tmp_path / "labels.json"
+    labels.write_text(json.dumps({f"00{i}.png": i % 2 for i in range(4)}))
+    known = [opened(root).fingerprint, opened(root, labels_file=str(labels)).fingerprint]
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy, copy_function=shutil.copyfile)
+    assert opened(copy).fingerprint == known[0]
+    labels.write_text(json.dumps({f"00{i}.png": 1 - i % 2 for i in range(4)}))
+    known.append(opened(root, labels_file=str(labels)).fingerprint)
+    os.replace(copy / "003.png", copy / "004.png")
+    known.append(opened(copy).fingerprint)
+    assert len(set(known)) == 4
+
+
+def test_the_label_that_is_read_changes_no_split(tmp_path):
+    """Neither what is held out nor the subset of the rest."""
+    root = write_images(tmp_path / "set", 60, size=16)
+    rows = "".join(f"{i:03}.png,{i % 2},{i // 20}\n" for i in range(60))
+    (tmp_path / "labels.csv").write_text("file,odd,label\n" + rows)
+
+    def drawn(split, label, classes):
+        fields = {"labels_file": str(tmp_path / "labels.csv"), "num_examples": 20}
+        source = opened(root, split, label=label, num_classes=classes, **fields)
+        return [bytes(image) for image in source.fetch(np.arange(source.size))["image"]]
+
+    for split in ("train", "validation"):
+        plain = drawn(split, "", 1)
+        assert plain == drawn(split, "odd", 2) == drawn(split, "label", 3)
+
+
+def test_a_file_that_goes_bad_later_is_named(tmp_path):
+    root = write_images(tmp_path / "set", 5, size=16)
+    source = opened(root)
+    for path in root.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"folder:.*: 00\d.png: no PNG, .* was it changed"):
+        source.fetch(np.arange(1))
+    # It reaches the loop from the threads that read.
+    batches = pipeline.train_batches(
+        source, Phase(0, 9, 8, 16), seed=0, reals=1, start=0, sharding=make_layout().batches
+    )
+    with pytest.raises(DataError, match="was it changed") as caught:
+        next(batches)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: None, "there is no such folder; set --config.data.source=folder:<path>"),
+        (lambda p: p.mkdir(), "no png, jpg, jpeg, webp, bmp file is in that folder$"),
+        (
+            lambda p: p.mkdir() or (p / "a.tiff").write_bytes(b""),
+            "bmp file is in that folder, but 1 of .tiff",
+        ),
+        (
+            lambda p: write_images(p / "train" / "cats", 4),
+            "holds images in train/ only, and no validation, .* beside it; name .*/train",
+        ),
+        (lambda p: Image.new("L", (8, 8)).save(p, "png"), "is a file; name the folder"),
+        (lambda p: write_images(p, 1), "holds 1 usable image; there must be two"),
+        (
+            lambda p: write_images(p, 3) and (p / "000.png").write_bytes(b""),
+            "max_skipped=0: .*1 of 3 images cannot be used: 000.png",
+        ),
+    ],
+)
+def test_folders_that_are_no_set(tmp_path, make, message):
+    make(tmp_path / "set")
+    with pytest.raises(DataError, match=message) as caught:
+        opened(tmp_path / "set")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"label": "label", "num_classes": 2}, r"config.data.label='label': .* has no labels"),
+        ({"fit": "bounding_box"}, r"config.data.fit='bounding_box': .* no bounding box.*\(000.png"),
+        ({"fit": "pad", "image_size": 8}, r"do not fit into config.image_size=8; .* \(000.png\)"),
+    ],
+)
+def test_fields_that_do_not_go_with_the_folder(tmp_path, fields, message):
+    root = write_images(tmp_path / "set", 2, size=16)
+    with pytest.raises(DataError, match=message):
+        opened(root, **fields)
+
+
+BOX = {"ymin": 0, "xmin": 0, "ymax": 9, "xmax": 9}
+
+
+@pytest.mark.parametrize(
+    ("third", "fields", "message"),
+    [
+        ({"label": 2}, {"label": "label"}, r"num_classes=2: .* has the label 2; labels are 0 "),
+        ({"label": -1}, {"label": "label"}, r"num_classes=2: .* has the label -1; labels are"),
+        ({"label": 0}, {"fit": "bounding_box"}, r"an image has no bounding box; .* \(003.png\)"),
+        (BOX | {"ymin": 90}, {"fit": "bounding_box"}, r"leaves nothing to crop \(003.png\)"),
+        (BOX | {"ymin": "x"}, {}, r"labels_file=.*'003.png': could not convert"),
+        (BOX | {"ymin": "nan"}, {}, r"labels_file=.*'003.png': a box of \[nan"),
+    ],
+)
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_one_wrong_image_is_found_at_once(tmp_path, split, third, fields, message):
+    root = write_images(tmp_path / "set", 5, size=16)
+    rows = {f"{i:03}.png": third if i == 3 else BOX | {"label": i % 2} for i in range(5)}
+    (tmp_path / "labels.json").write_text(json.dumps(rows))
+    classes = 2 if "label" in fields else 1
+    with pytest.raises(DataError, match=message) as caught:
+        opened(root, split, labels_file=f"{tmp_path}/labels.json", num_classes=classes, **fields)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_image_too_large_to_pad_is_found_at_once(tmp_path):
+    root = write_images(tmp_path / "set", 4, size=16)
+    Image.new("RGB", (99, 9)).save(root / "003.png")
+    for split in ("train", "validation"):
+        with pytest.raises(DataError, match=r"images of 9x99 do not fit into .* \(003.png\)"):
+            opened(root, split, fit="pad")
+
+
+def test_a_file_beside_the_classes_is_named(classes):
+    os.replace(classes / "cats" / "deep" / "3.png", classes / "stray.png")
+    with pytest.raises(DataError, match=r"label='label': .* 1 of 30 images .* 'stray.png'; move"):
+        opened(classes, label="label", num_classes=2)
+    assert opened(classes).size == 27
+
+
+def test_numbers_too_long_for_any_integer_are_no_labels(tmp_path):
+    root = write_images(tmp_path / "set", 4, size=16)
+    rows = "".join(f"{i:03}.png,{10**21 + i},{2**31 + i},{i}\n" for i in range(4))
+    (tmp_path / "labels.csv").write_text("file,id,time,class\n" + rows)
+    assert set(opened(root, labels_file=f"{tmp_path}/labels.csv").features()) == {"class"}
+
+
+def test_no_warning_of_what_is_refused(tmp_path):
+    """Between its limit and twice that Pillow only warns."""
+    bomb(tmp_path / "a.png", 10_000)
+    code = "import sys; from pathlib import Path; from ganjax.data.decode import decode\n"
+    code += "try: decode(Path(sys.argv[1]))\nexcept Exception as error: print(error)"
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code, str(tmp_path / "a.png")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "10000x10000, more than 89478485 pixels\n"
+    assert "Bomb" not in done.stderr

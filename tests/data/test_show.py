@@ -1,0 +1,81 @@
+"""What is shown of a set before a run."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import shipped, write_images
+from PIL import Image
+
+from ganjax import config as configs
+from ganjax.data import pipeline, show
+from ganjax.data.sources import open_source
+from ganjax.engine.phases import Phase
+from ganjax.errors import DataError, UserError
+from ganjax.parallel.sharding import make_layout
+
+
+def give(monkeypatch, **values):
+    """The command's flags."""
+    monkeypatch.setattr(show, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**values)))
+
+
+def test_the_first_batch(tmp_path, capsys, monkeypatch):
+    """The picture and the figures are those of the batch that a run begins with."""
+    config = shipped("cwgan_gp")
+    config.data.mirror = True
+    out = tmp_path / "batch.png"
+    give(monkeypatch, config=config, out=str(out))
+    show.main([])
+    lines = capsys.readouterr().out.splitlines()
+    loaded = configs.load(config).config
+    source = open_source(loaded.data, "train", image_size=32)
+    batch = show.first_batch(loaded, source)
+    first = next(
+        pipeline.train_batches(
+            source,
+            Phase(0, 9, 32, 32),
+            seed=0,
+            reals=2,  # n_critic: its first is the first batch.
+            start=0,
+            sharding=make_layout().batches,
+            mirror=True,
+        )
+    )
+    for name, leaf in first.items():
+        np.testing.assert_array_equal(batch[name], leaf[0])
+    assert lines[0] == "embedded:mnist5k: 4500 training images, 500 held out"
+    assert lines[1].startswith("image: uint8 (32, 32, 32, 1), 0 .. 255; by channel, mean ")
+    counts = np.bincount(batch["label"], minlength=10)
+    assert [line.split() for line in lines[4:14]] == [
+        [str(i), "450", "50", str(counts[i])] for i in range(10)
+    ]
+    picture = np.asarray(Image.open(out))
+    cell = (picture.shape[0] + 2) // 6, (picture.shape[1] + 2) // 6
+    enlarged = picture[cell[0] - 98 : cell[0] - 2, :96]
+    np.testing.assert_array_equal(enlarged[::3, ::3], batch["image"][0, ..., 0])
+
+
+def test_what_is_not_read_is_counted(tmp_path, capsys, monkeypatch):
+    config = shipped("cwgan_gp")
+    root = write_images(tmp_path / "set", 40, size=8)
+    for name in ("a.tiff", "b.TIFF", "c.jpe", "none"):
+        (root / name).write_bytes(b"")
+    rows = {f"{i:03}.png": i % 10 for i in range(40)}
+    (tmp_path / "labels.json").write_text(json.dumps(rows))
+    config.data.source = f"folder:{root}"
+    config.data.labels_file = str(tmp_path / "labels.json")
+    give(monkeypatch, config=config, out=str(tmp_path / "batch.png"))
+    show.main([])
+    lines = capsys.readouterr().out.splitlines()
+    assert "files ignored, by suffix: 1 of .jpe, 2 of .tiff, 1 of no suffix" in lines
+    (tmp_path / "labels.json").write_text(json.dumps(rows | {"007.png": -1}))
+    with pytest.raises(DataError, match=r"has the label -1; labels are 0 .. num_classes - 1"):
+        show.main([])
+
+
+def test_where_no_picture_can_be_is_said(tmp_path, monkeypatch):
+    give(monkeypatch, config=shipped("cwgan_gp"), out=str(tmp_path / "no" / "a.png"))
+    with pytest.raises(UserError, match=r"--out=.*a.png: name a .png file in a folder that is"):
+        show.main([])

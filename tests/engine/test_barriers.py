@@ -1,0 +1,174 @@
+"""Barriers that XLA's CPU keeps in a train step: the same step in less memory."""
+
+import contextlib
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import shipped, shrink
+
+from ganjax import config as configs
+from ganjax.engine import step as steps
+from ganjax.ops import conv, lowering, winograd
+from ganjax.ops.geometry import Geometry
+from ganjax.planning import dry_run
+from ganjax.runtime import compiling
+from ganjax.training.loop import train
+
+OPTIONS = [{}, compiling.options("cpu")]
+BARRIER = "opt-barrier("
+
+
+def small(name="dcgan", *, size=64, widths=(8, 8, 8), remat=False):
+    """An algorithm, by default one whose layers weigh more than its kernels, and its step's
+    arguments."""
+    config = shrink(shipped(name))
+    config.batch_size, config.image_size, config.remat = size, 32, remat
+    config.generator.widths = config.discriminator.widths = widths
+    loaded, module = configs.load(config)
+    algorithm, key = module.build(loaded), jax.random.key(0)
+    shape = (algorithm.reals_per_step, size)
+    image = np.random.RandomState(0).randint(0, 256, (*shape, 32, 32, 1), np.uint8)
+    batch = {"image": image, "label": np.zeros(shape, np.int32)}
+    return algorithm, jax.jit(partial(steps.init_state, algorithm))(key), batch, key
+
+
+def compiled(algorithm, state, batch, key, options):
+    step = jax.jit(steps.make_train_step(algorithm), static_argnames="phase")
+    return step.lower(state, batch, key, phase=algorithm.phases[0]).compile(options)
+
+
+def temporaries(program):
+    return program.memory_analysis().temp_size_in_bytes
+
+
+@pytest.mark.parametrize("name", ["dcgan", "wgan_gp"])
+def test_a_step_takes_less_memory_and_computes_the_same(name):
+    """Of WGAN-GP only because its penalty begins when its loss has ended."""
+    algorithm, *args = small(name)
+    plain, kept = (compiled(algorithm, *args, options) for options in OPTIONS)
+    assert [BARRIER in each.as_text() for each in (plain, kept)] == [False, True]
+    assert temporaries(kept) < 0.8 * temporaries(plain)
+    # Adam's first step is a sign where a gradient is rounding alone.
+    (one, metrics), (other, others) = plain(*args), kept(*args)
+    for name, value in metrics.items():
+        np.testing.assert_allclose(value, others[name], 1e-4, 1e-6, err_msg=name)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert np.mean(~np.isclose(a, b, 1e-3, 1e-6)) < 1e-3
+
+
+def test_late_kernels_take_less_memory(monkeypatch):
+    """Of layers that are Winograd's, and light beside their kernels."""
+    algorithm, *args = small(size=16, widths=(32, 64, 128))
+    late = compiled(algorithm, *args, OPTIONS[1])
+    monkeypatch.setattr(orders, "late_kernels", contextlib.nullcontext)
+    assert temporaries(late) < 0.96 * temporaries(compiled(algorithm, *args, OPTIONS[1]))
+
+
+def test_blocks_that_are_to_be_computed_anew_are():
+    """Without barriers XLA's CPU merges them with what was computed before."""
+    plain, kept, again, kept_again = (
+        len(re.findall(r" (?:dot|convolution)\(", compiled(*small(remat=remat), options).as_text()))
+        for remat in (False, True)
+        for options in OPTIONS
+    )
+    assert again < 1.05 * plain
+    assert kept_again > 1.1 * kept
+
+
+def test_passes_that_the_environment_disables_stay_so(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_a=1 --xla_disable_hlo_passes=fusion,dce --xla_b=2")
+    assert compiling.options("cpu") == {"xla_disable_hlo_passes": "fusion,dce,cse_barrier_expander"}
+    # Of a GPU's program the same pass is one of the last.
+    assert compiling.options("gpu") == {}
+
+
+def test_turns_and_updates_are_apart_on_cpus_alone():
+    """Before G's turn both players are there, before an update its gradient and its player."""
+    algorithm, *args = small()
+    step = jax.jit(steps.make_train_step(algorithm), static_argnames="phase")
+    traced = step.trace(*args, phase=algorithm.phases[0])
+    g, d = args[0].g, args[0].d
+    sets = (g, d), (g.params, g), (d.params, d)
+    leaves = [len(jax.tree.leaves(arrays)) for arrays in sets]
+    found = {}
+    for platform in ("cpu", "cuda", "tpu"):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        found[platform] = [
+            line.count("%", line.index("optimization_barrier"), line.index(" : "))
+            for line in text.splitlines()
+            if "optimization_barrier" in line
+        ]
+    assert [found["cpu"].count(each) for each in leaves] == [1, 1, 1]
+    assert not set(leaves) & {*found["cuda"], *found["tpu"]}
+
+
+@pytest.mark.parametrize("command", ["a run", "runs at once", "a dry run"])
+def test_every_command_asks_for_them(command, tmp_path, monkeypatch):
+    config = shrink(shipped("cgan"))
+    config.num_seeds = 2 if command == "runs at once" else 1
+    monkeypatch.setattr(compiling, "options", lambda platform: {f"of the {platform}": True})
+    with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option: 'of the cpu'"):
+        dry_run.plan(config) if command == "a dry run" else train(config, tmp_path)
+
+
+@pytest.mark.parametrize("channels", [4, 64])
+@pytest.mark.parametrize("name", ["conv", "input_grad", "kernel_grad"])
+def test_a_map_reads_images_that_are_there(name, channels):
+    """And its result is, before it is read; with Winograd's form the blocks are, too."""
+    geometry = Geometry((1, 1), ((1, 1), (1, 1)), (8, 8), (3, 3))
+    images, kernel = jnp.ones((2, 8, 8, channels)), jnp.ones((3, 3, channels, channels))
+    args = images, images if name == "kernel_grad" else kernel
+    chosen = lowering.choose(name, geometry, 2, (channels, channels))
+    assert (chosen is winograd) == (channels == 64)
+    function = partial(lowering.lower, name, geometry=geometry, channels=(channels, channels))
+    traced = jax.jit(function).trace(*args)
+    texts = {
+        platform: traced.lower(lowering_platforms=(platform,)).as_text()
+        for platform in ("cpu", "cuda", "tpu")
+    }
+    count = {platform: text.count("optimization_barrier") for platform, text in texts.items()}
+    expected = 2 + (name == "kernel_grad") + (chosen is winograd)
+    assert count == {"cpu": expected, "cuda": 0, "tpu": 0}
+
+
+@pytest.mark.parametrize("channels", [4, 64])
+@pytest.mark.parametrize(
+    "function",
+    [conv.conv, conv.conv_transpose, conv.upsample_conv, conv.conv_downsample],
+    ids=lambda function: function.__name__,
+)
+def test_a_late_kernel_waits_for_its_images(function, channels):
+    """Winograd's, on CPUs; a context that has ended leaves nothing, and gradients are the same."""
+    random = np.random.RandomState(0)
+    shapes = (2, 8, 8, channels), (3, 3, channels, channels)
+    x, kernel = (random.randn(*shape).astype(np.float32) / channels for shape in shapes)
+
+    def late(x, kernel):
+        with lowering.late_kernels():
+            return function(x, kernel)
+
+    counts = []
+    for each in (function, late, function):
+        traced = jax.jit(lambda x, k, each=each: each(x, k)).trace(x, kernel)
+        texts = [
+            traced.lower(lowering_platforms=(platform,)).as_text()
+            for platform in ("cpu", "cuda", "tpu")
+        ]
+        counts.append([text.count("optimization_barrier") for text in texts])
+    before, there, afterwards = counts
+    assert there == [before[0] + (channels == 64), 0, 0]
+    assert afterwards == before
+
+    def penalty(function, x, kernel):
+        """Of second order, as a gradient penalty."""
+        slopes = jax.grad(lambda x: jnp.sum(jnp.tanh(function(x, kernel))))(x)
+        return jnp.sum(slopes**2)
+
+    one, other = (
+        jax.jit(jax.grad(partial(penalty, each), (0, 1)))(x, kernel) for each in (function, late)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6), one, other)

@@ -1,0 +1,280 @@
+"""The engine: orders, repeats, averages, keys, devices."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ganjax import config as configs
+from ganjax.engine import step as steps
+from ganjax.engine.algorithm import Context
+from ganjax.keys import fold
+from ganjax.parallel.sharding import make_layout
+from ganjax.runtime import compiling
+
+
+def build(config):
+    loaded, module = configs.load(config)
+    return module.build(loaded)
+
+
+def reals(algorithm, seed=0):
+    random = np.random.RandomState(seed)
+    phase = algorithm.phases[0]
+    shape = (algorithm.reals_per_step, phase.batch_size)
+    image = random.randint(0, 256, (*shape, phase.image_size, phase.image_size, 1))
+    label = random.randint(0, algorithm.num_classes, shape).astype(np.int32)
+    return {"image": image.astype(np.uint8), "label": label}
+
+
+def run(algorithm, count=1, *, unroll=False, key=None, batch=None, layout=None):
+    """`count` steps on one batch from a fresh state, and the last metrics."""
+    key = jax.random.key(0) if key is None else key
+    batch = reals(algorithm) if batch is None else batch
+    sharding = None
+    if layout is not None:
+        sharding = layout.batch
+        key = jax.device_put(key, layout.replicated)
+        batch = jax.device_put(batch, layout.batches)
+    state = jax.jit(partial(steps.init_state, algorithm))(key)
+    step = jax.jit(
+        steps.make_train_step(algorithm, unroll=unroll, sharding=sharding),
+        static_argnames="phase",
+        donate_argnames="state",
+        compiler_options=compiling.options("cpu"),
+    )
+    for _ in range(count):
+        state, metrics = step(state, batch, key, phase=algorithm.phases[0])
+    assert step._cache_size() == 1, "a step was compiled more than once"
+    return state, metrics
+
+
+def close(one, other, rtol=1e-5, atol=1e-6):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol, atol), one, other)
+
+
+def context(algorithm, count=8):
+    """Of a first step, without images; labels are 0."""
+    label = {"label": jnp.zeros(count, jnp.int32)}
+    return Context(label, jax.random.key(7), jnp.zeros((), int), algorithm.phases[0], ())
+
+
+def differs(one, other):
+    return any(
+        not np.array_equal(a, b)
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    )
+
+
+def test_metrics_are_named_and_finite(tiny):
+    _, metrics = run(build(tiny))
+    names = {"d_loss", "g_loss", "c_wass_loss", "c_gp", "d_grad_norm", "g_grad_norm"}
+    assert set(metrics) == names
+    assert all(np.isfinite(value) for value in metrics.values())
+    np.testing.assert_allclose(
+        metrics["d_loss"], metrics["c_wass_loss"] + 10 * metrics["c_gp"], rtol=1e-5
+    )
+
+
+def test_a_step_is_a_function_of_its_arguments(tiny):
+    algorithm = build(tiny)
+    one, other = run(algorithm, 2)[0], run(algorithm, 2)[0]
+    assert not differs(one, other)
+    assert differs(one.g.params, run(algorithm, 2, key=jax.random.key(1))[0].g.params)
+    assert int(one.step) == 2
+
+
+def test_no_tracer_leaks(tiny):
+    with jax.checking_leaks():
+        run(build(tiny))
+
+
+def test_loop_and_unrolled_critic_agree(tiny):
+    tiny.n_critic = 3
+    algorithm = build(tiny)
+    close(run(algorithm, 2, unroll=True), run(algorithm, 2, unroll=False), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("order", ["alternating", "simultaneous"])
+def test_one_device_and_eight_agree(tiny, order):
+    tiny.order, tiny.n_critic = order, {"alternating": 2, "simultaneous": 1}[order]
+    algorithm = build(tiny)
+    assert jax.device_count() == 8
+    one = run(algorithm, 3, layout=make_layout(jax.devices()[:1]))
+    eight = run(algorithm, 3, layout=make_layout())
+    # Adam turns a gradient near zero, where sums differ by rounding, into a step of full size.
+    close(one[1], eight[1], rtol=1e-3, atol=1e-4)
+    close(one[0].g, eight[0].g, rtol=1e-2, atol=2e-4)
+    close(one[0].d, eight[0].d, rtol=1e-2, atol=2e-4)
+
+
+def test_critic_reals_fresh_or_shared(tiny):
+    algorithm = build(tiny)
+    batch = reals(algorithm)
+    assert batch["image"].shape[0] == 2
+    swapped = {name: leaf[::-1] for name, leaf in batch.items()}
+    assert differs(run(algorithm)[0].d, run(algorithm, batch=swapped)[0].d)
+    tiny.critic_reals = "shared"
+    shared = build(tiny)
+    assert shared.reals_per_step == 1
+    # Shared is fresh with the same reals twice.
+    twice = {name: leaf[:1].repeat(2, axis=0) for name, leaf in batch.items()}
+    once = {name: leaf[:1] for name, leaf in batch.items()}
+    close(run(shared, batch=once), run(algorithm, batch=twice))
+
+
+@pytest.mark.parametrize("still", ["g", "d"])
+@pytest.mark.parametrize("order", ["alternating", "simultaneous"])
+def test_a_player_without_a_rate_stands_still(tiny, order, still):
+    """Nothing but its own optimiser moves a player's parameters."""
+    tiny.order, tiny.n_critic = order, 1
+    algorithm = build(tiny)._replace(**{f"{still}_tx": optax.sgd(0.0)})
+    before = jax.jit(partial(steps.init_state, algorithm))(jax.random.key(0))
+    after, _ = run(algorithm)
+    moving = {"g": "d", "d": "g"}[still]
+    assert not differs(getattr(before, still).params, getattr(after, still).params)
+    assert differs(getattr(before, moving).params, getattr(after, moving).params)
+
+
+def test_variables_move_in_their_own_update_only(tiny):
+    """BatchNorm averages of G move once a step, however many fakes the critic was shown."""
+    tiny.n_critic = 3
+    algorithm = build(tiny)
+    state, _ = run(algorithm)
+    key = jax.random.key(0)
+    initial = jax.jit(partial(steps.init_state, algorithm))(key)
+    z = algorithm.latent(fold(key, "train", 0, "g", 2, "latent"), 8)
+    _, vars = algorithm.generate(initial.g.params, initial.g.vars, z, context(algorithm))
+    close(state.g.vars, vars)
+
+
+def test_alternating_generator_sees_the_new_critic(tiny):
+    """G's loss is taken at the critic as it is after its updates."""
+    tiny.n_critic = 1
+    algorithm = build(tiny)._replace(d_tx=optax.sgd(1.0))
+    state, metrics = run(algorithm)
+    key = jax.random.key(0)
+    initial = jax.jit(partial(steps.init_state, algorithm))(key)
+    turn = fold(key, "train", 0, "g", 0)
+    now = context(algorithm)
+    fake, _ = algorithm.generate(
+        initial.g.params, initial.g.vars, algorithm.latent(fold(turn, "latent"), 8), now
+    )
+
+    def loss(d):
+        scores, _ = algorithm.judge(d.params, d.vars, fake, now._replace(batch=fake))
+        return algorithm.g_loss(scores, now)[0]
+
+    np.testing.assert_allclose(metrics["g_loss"], loss(state.d), rtol=1e-4)
+    assert abs(metrics["g_loss"] - loss(initial.d)) > 0.1 * abs(metrics["g_loss"])
+
+
+def test_simultaneous_is_both_gradients_at_the_old_parameters(tiny):
+    """The shared vjp gives what two separate losses, each differentiated alone, give."""
+    tiny.order, tiny.n_critic = "simultaneous", 1
+    algorithm = build(tiny)._replace(g_tx=optax.sgd(1.0), d_tx=optax.sgd(1.0))
+    key = jax.random.key(0)
+    batch = reals(algorithm)
+    initial = jax.jit(partial(steps.init_state, algorithm))(key)
+    turn = fold(key, "train", 0, "both", 0)
+    now = context(algorithm)
+    now = now._replace(
+        batch={"image": batch["image"][0] / np.float32(127.5) - 1, "label": batch["label"][0]}
+    )
+    z = algorithm.latent(fold(turn, "latent"), 8)
+
+    def at(name):
+        return now._replace(key=fold(turn, name))
+
+    def fakes(g_params):
+        return algorithm.generate(g_params, initial.g.vars, z, now)[0]
+
+    def d_loss(d_params):
+        fake = fakes(initial.g.params)
+        scores, _ = algorithm.judge(d_params, {}, fake, at("judge"))
+        penalty, _ = algorithm.penalty(d_params, {}, fake, at("penalty"))
+        return algorithm.d_loss(scores, now)[0] + penalty
+
+    def g_loss(g_params):
+        scores, _ = algorithm.judge(initial.d.params, {}, fakes(g_params), at("judge"))
+        return algorithm.g_loss(scores, now)[0]
+
+    state, metrics = run(algorithm)
+    np.testing.assert_allclose(metrics["d_loss"], d_loss(initial.d.params), rtol=1e-5)
+    np.testing.assert_allclose(metrics["g_loss"], g_loss(initial.g.params), rtol=1e-5)
+    for player, loss in (("d", d_loss), ("g", g_loss)):
+        params = getattr(initial, player).params
+        expected = jax.tree.map(jnp.subtract, params, jax.grad(loss)(params))
+        close(getattr(state, player).params, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_ema_of_parameters_and_batch_norm_averages(tiny):
+    tiny.ema.decay = 0.75
+    algorithm = build(tiny)
+    initial = jax.jit(partial(steps.init_state, algorithm))(jax.random.key(0))
+    state, _ = run(algorithm)
+    for name in ("params", "vars"):
+        expected = jax.tree.map(
+            lambda old, new: 0.75 * old + 0.25 * new,
+            getattr(initial.ema, name),
+            getattr(state.g, name),
+        )
+        close(getattr(state.ema, name), expected)
+        assert differs(getattr(initial.ema, name), getattr(state.ema, name))
+
+
+def test_sampler_uses_the_average_and_one_z(tiny):
+    algorithm = build(tiny)
+    sampler = steps.make_sampler(algorithm)
+    key, phase = jax.random.key(0), algorithm.phases[0]
+    initial = jax.jit(partial(steps.init_state, algorithm))(key)
+    state, _ = run(algorithm, 3)
+    z, label = steps.sample_inputs(algorithm, key, 5)
+    one = sampler(state.ema, z, label, phase=phase)
+    assert one.shape == (5, 16, 16, 1)
+    assert one.dtype == jnp.uint8
+    assert not differs(z, steps.sample_inputs(algorithm, key, 5)[0])
+    assert differs(one, sampler(initial.ema, z, label, phase=phase))
+
+
+def test_eval_step_changes_nothing_and_sees_the_reals(tiny):
+    algorithm = build(tiny)
+    state, _ = run(algorithm, 3)
+    step = jax.jit(steps.make_eval_step(algorithm), static_argnames="phase")
+    key, phase = jax.random.key(0), algorithm.phases[0]
+    before = jax.tree.map(np.array, state)
+    one = step(state, reals(algorithm, 0), 0, key, phase=phase)
+    assert set(one) == {"val_d_loss", "val_c_wass_loss", "val_c_gp"}
+    whole = one["val_c_wass_loss"] + 10 * one["val_c_gp"]
+    np.testing.assert_allclose(one["val_d_loss"], whole, rtol=1e-5)
+    assert one != step(state, reals(algorithm, 1), 0, key, phase=phase)
+    assert one != step(state, reals(algorithm, 0), 1, key, phase=phase), "the same fakes again"
+    assert not differs(before, state)
+
+
+def test_a_lazy_penalty_acts_in_every_evaluation_once(tiny):
+    """Else val_d_loss would jump where the step happens to be one of the penalty's."""
+    eager = build(tiny)
+    lazy = eager._replace(penalty_interval=4)
+    state, metrics = run(lazy, 3)
+    assert np.isnan(metrics["c_gp"])
+    key, phase = jax.random.key(0), eager.phases[0]
+    one, other = (
+        jax.jit(steps.make_eval_step(each), static_argnames="phase")(
+            state, reals(eager, 0), 0, key, phase=phase
+        )
+        for each in (eager, lazy)
+    )
+    assert one == other
+    assert one["val_c_gp"] > 0
+
+
+def test_impossible_orders_are_refused(tiny):
+    algorithm = build(tiny)
+    with pytest.raises(ValueError, match="n_critic=2: the simultaneous order"):
+        steps.make_train_step(algorithm._replace(order="simultaneous"))
+    with pytest.raises(ValueError, match="order='both' is none of alternating"):
+        steps.make_train_step(algorithm._replace(order="both"))

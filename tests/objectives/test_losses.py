@@ -1,0 +1,101 @@
+"""The six losses against their formulas in float64, and what they are to the players."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ganjax.objectives import losses
+from ganjax.objectives.losses import LOSSES
+
+RANDOM = np.random.RandomState(0)
+REAL, FAKE = RANDOM.randn(7) * 3, RANDOM.randn(7) * 3
+ONES, ZEROS = np.ones(7), np.zeros(7)
+
+
+def log_sigmoid(x):
+    return -np.logaddexp(0, -x)
+
+
+def cross_entropy(x, target):
+    return -np.mean(target * log_sigmoid(x) + (1 - target) * log_sigmoid(-x))
+
+
+R, F = REAL - FAKE.mean(), FAKE - REAL.mean()
+EXPECTED = {
+    "non_saturating": (
+        -np.mean(log_sigmoid(REAL)) - np.mean(log_sigmoid(-FAKE)),
+        -np.mean(log_sigmoid(FAKE)),
+    ),
+    "minimax": (
+        -np.mean(log_sigmoid(REAL)) - np.mean(log_sigmoid(-FAKE)),
+        np.mean(log_sigmoid(-FAKE)),
+    ),
+    "least_squares": (
+        (np.mean((REAL - 1) ** 2) + np.mean(FAKE**2)) / 2,
+        np.mean((FAKE - 1) ** 2) / 2,
+    ),
+    "hinge": (
+        np.mean(np.maximum(0, 1 - REAL)) + np.mean(np.maximum(0, 1 + FAKE)),
+        -FAKE.mean(),
+    ),
+    "wasserstein": (FAKE.mean() - REAL.mean(), -FAKE.mean()),
+    "relativistic": (
+        -np.mean(log_sigmoid(R)) - np.mean(log_sigmoid(-F)),
+        -np.mean(log_sigmoid(F)) - np.mean(log_sigmoid(-R)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_formulas(name):
+    loss, (d, g) = LOSSES[name], EXPECTED[name]
+    real, fake = jnp.asarray(REAL), jnp.asarray(FAKE)
+    np.testing.assert_allclose(loss.d(real, fake, (1.0, 0.0)), d, rtol=1e-5)
+    np.testing.assert_allclose(loss.d(real, fake, (jnp.ones(7), jnp.zeros(7))), d, rtol=1e-5)
+    np.testing.assert_allclose(loss.g(real, fake), g, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_players_pull_apart(name):
+    """D raises D(real) and lowers D(fake), G raises D(fake): at the start, by any loss."""
+    loss, same = LOSSES[name], jnp.full(7, 0.5)  # Between the targets of least squares.
+    by_real, by_fake = jax.grad(lambda r, f: loss.d(r, f, (1.0, 0.0)), (0, 1))(same, same)
+    assert np.all(by_real < 0)
+    assert np.all(by_fake > 0)
+    assert np.all(jax.grad(loss.g, 1)(same, same) < 0)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_targets_are_used_where_it_is_said(name):
+    loss = LOSSES[name]
+    real, fake = jnp.asarray(REAL), jnp.asarray(FAKE)
+    one, other = (loss.d(real, fake, targets) for targets in ((1.0, 0.0), (0.9, 0.1)))
+    assert (one != other) == loss.uses_targets
+
+
+def test_decisions():
+    """Above 0 the logits say "real": of least squares, halfway between its targets."""
+    real, fake = LOSSES["least_squares"].logits(np.array([0.6, 0.4]), np.array([0.6, 0.4]))
+    assert (real > 0).tolist() == (fake > 0).tolist() == [True, False]
+    real, fake = LOSSES["relativistic"].logits(np.array([5.0, 7.0]), np.array([4.0, 8.0]))
+    assert (real > 0).tolist() == [False, True]
+    assert (fake > 0).tolist() == [False, True]
+    assert LOSSES["wasserstein"].logits is None
+
+
+def test_minimax_saturates():
+    """Where D is sure of a fake, G's gradient vanishes; the non-saturating one does not."""
+    sure = jnp.full(1, -20.0)
+    assert abs(jax.grad(losses.minimax_g, 1)(sure, sure)[0]) < 1e-6
+    assert jax.grad(losses.non_saturating_g, 1)(sure, sure)[0] < -0.99
+
+
+def test_binary_cross_entropy_closed_form():
+    logits = np.array([-30.0, -1.0, 0.0, 2.0, 30.0])
+    for target in (0.0, 1.0, 0.3, 1.1, -0.1):
+        np.testing.assert_allclose(
+            losses.binary_cross_entropy(jnp.asarray(logits), target),
+            cross_entropy(logits, target),
+            rtol=1e-6,
+        )

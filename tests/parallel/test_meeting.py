@@ -1,0 +1,197 @@
+"""ganjax.parallel.meeting: who does not belong to a run goes away before it has done harm."""
+
+import socket
+import threading
+import time
+from concurrent.futures import Future
+
+import pytest
+from test_processes import free_port
+
+from ganjax.parallel import meeting
+
+SECONDS = 20
+
+
+class Daemons:
+    """Threads that a test that fails leaves behind, and that keep no process from ending."""
+
+    def submit(self, function, *arguments):
+        future = Future()
+
+        def run():
+            try:
+                future.set_result(function(*arguments))
+            except BaseException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        return future
+
+
+@pytest.fixture
+def pool():
+    return Daemons()
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def called(pool, port, number, count, trouble=None):
+    trouble = [] if trouble is None else trouble
+    return pool.submit(meeting.call, "localhost", port, number, count, trouble)
+
+
+def test_all_go_on_together_in_any_order(pool):
+    port, here = free_port(), set()
+    early = [called(pool, port, number, 4) for number in (3, 1)]
+    hosted = pool.submit(meeting.host, port, 4, here)
+    with pytest.raises(TimeoutError):
+        hosted.result(timeout=1)
+    assert here == {1, 3}
+    assert not any(each.done() for each in early)
+    late = called(pool, port, 2, 4)
+    for each in (hosted, *early, late):
+        each.result(timeout=SECONDS)
+    # And JAX's coordinator finds the port free at once.
+    meeting._listen(port).close()
+
+
+def test_a_port_is_of_one_run(pool):
+    """The one that waits there stays as it is."""
+    port = free_port()
+    first = pool.submit(meeting.host, port, 2, set())
+    wait_until(lambda: listens(port))
+    with pytest.raises(meeting.Refused, match=f"port {port} is not free on this host"):
+        pool.submit(meeting.host, port, 2, set()).result(timeout=SECONDS)
+    called(pool, port, 1, 2).result(timeout=SECONDS)
+    first.result(timeout=SECONDS)
+
+
+def listens(port):
+    """Whether somebody does; tells them that it was nobody."""
+    try:
+        socket.create_connection(("localhost", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_nobody_joins_what_is_no_meeting(pool):
+    """Such as a coordinator of JAX, which speaks another language."""
+    with socket.create_server(("localhost", 0)) as server:
+        port = server.getsockname()[1]
+
+        def answer():
+            line, _ = server.accept()
+            line.sendall(b"\x00\x00\x12\x04\x00\x00\n")
+            line.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(meeting.Refused, match="but something else"):
+            meeting.call("localhost", port, 1, 2, [])
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("second", "reason"),
+    [
+        ((1, 3), "two processes have --process_id=1; give each its own"),
+        ((0, 3), "two processes have --process_id=0; give each its own"),
+        ((2, 4), "--num_processes=4 of process 2 is not --num_processes=3 of process 0"),
+    ],
+)
+def test_who_do_not_go_together_all_hear_why(second, reason, pool):
+    port, here = free_port(), set()
+    hosted, one = pool.submit(meeting.host, port, 3, here), called(pool, port, 1, 3)
+    wait_until(lambda: here == {1})
+    for each in (called(pool, port, *second), hosted, one):
+        with pytest.raises(meeting.Refused, match=reason):
+            each.result(timeout=SECONDS)
+
+
+def test_who_hung_up_may_come_again(pool):
+    port, here = free_port(), set()
+    hosted = pool.submit(meeting.host, port, 3, here)
+    wait_until(lambda: listens(port))
+    with socket.create_connection(("localhost", port)) as line:
+        line.sendall(b"ganjax 1 of 3\n")
+        wait_until(lambda: here == {1})
+    wait_until(lambda: not here)
+    both = [called(pool, port, number, 3) for number in (1, 2)]
+    for each in (hosted, *both):
+        each.result(timeout=SECONDS)
+
+
+def test_what_is_missing_can_be_said(pool):
+    trouble, port = [], free_port()
+    waiting = called(pool, port, 1, 3, trouble)
+    wait_until(lambda: trouble)
+    assert "refused" in trouble[0].lower()
+    hosted = pool.submit(meeting.host, port, 3, set())
+    wait_until(lambda: trouble == [meeting.WAITS])
+    for each in (called(pool, port, 2, 3), hosted, waiting):
+        each.result(timeout=SECONDS)
+    assert not trouble
+
+
+def test_who_is_slow_or_silent_keeps_nobody_waiting(pool):
+    port, here = free_port(), set()
+    hosted = pool.submit(meeting.host, port, 2, here)
+    wait_until(lambda: listens(port))
+    silent, slow = (socket.create_connection(("localhost", port)) for _ in range(2))
+    with silent, slow:
+        slow.sendall(b"ganjax 1")
+        start = time.monotonic()
+        called(pool, port, 1, 2).result(timeout=SECONDS)
+        hosted.result(timeout=SECONDS)
+        assert time.monotonic() - start < meeting.PATIENCE
+
+
+def test_a_line_that_comes_in_parts(pool):
+    port, here = free_port(), set()
+    hosted = pool.submit(meeting.host, port, 2, here)
+    wait_until(lambda: listens(port))
+    with socket.create_connection(("localhost", port)) as line:
+        for part in (b"ganjax", b" 1 of", b" 2\n"):
+            line.sendall(part)
+            time.sleep(0.05)
+        assert line.recv(100) == b"ganjax: go\n"
+    hosted.result(timeout=SECONDS)
+
+
+def test_without_ipv6(pool, monkeypatch):
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    port = free_port()
+    hosted = pool.submit(meeting.host, port, 2, set())
+    called(pool, port, 1, 2).result(timeout=SECONDS)
+    hosted.result(timeout=SECONDS)
+
+
+def test_a_socket_that_is_connected_to_itself_is_nobody(pool, monkeypatch):
+    """As the kernel does where a port is its own source; and the port stays free."""
+    port, once = free_port(), []
+    connect = socket.create_connection
+
+    def to_itself(address, timeout):
+        if once:
+            return connect(address, timeout)
+        once.append(True)
+        line = socket.socket()
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        line.bind(("127.0.0.1", port))
+        line.connect(("127.0.0.1", port))
+        return line
+
+    monkeypatch.setattr(socket, "create_connection", to_itself)
+    one = called(pool, port, 1, 2)
+    wait_until(lambda: once)
+    time.sleep(2 * meeting.AGAIN)
+    hosted = pool.submit(meeting.host, port, 2, set())
+    for each in (one, hosted):
+        each.result(timeout=SECONDS)

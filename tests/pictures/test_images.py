@@ -1,0 +1,111 @@
+"""Pictures: grid, and files written whole."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganjax.pictures import images
+
+
+@pytest.mark.parametrize(("n", "columns", "shape"), [(4, None, (8, 8)), (5, None, (8, 13))])
+def test_grid_shape(n, columns, shape):
+    sheet = images.grid(np.full((n, 3, 3, 1), 9, np.uint8), columns)
+    assert sheet.shape == (*shape, 1)
+
+
+def test_grid_places_images_row_by_row():
+    cells = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1).repeat(2, 1).repeat(2, 2) + 1
+    sheet = images.grid(cells, columns=3, gap=1)[..., 0]
+    assert sheet.shape == (5, 8)
+    assert sheet[0].tolist() == [1, 1, 0, 2, 2, 0, 3, 3]
+    assert not sheet[2].any()
+    assert sheet[4].tolist() == [4, 4, 0, 5, 5, 0, 6, 6]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_holds_the_pixels(tmp_path, channels):
+    picture = np.random.RandomState(0).randint(0, 256, (5, 7, channels)).astype(np.uint8)
+    images.save_png(tmp_path / "a.png", picture)
+    with Image.open(tmp_path / "a.png") as image:
+        np.testing.assert_array_equal(np.asarray(image).reshape(5, 7, channels), picture)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_enlarged_images_repeat_their_pixels():
+    small = np.random.RandomState(0).randint(0, 256, (2, 3, 3, 3)).astype(np.uint8)
+    large = images.enlarge(small, 7)
+    assert large.shape == (2, 9, 9, 3)
+    for i in range(3):
+        np.testing.assert_array_equal(large[:, i::3, i::3], small)
+    np.testing.assert_array_equal(images.enlarge(small, 3), small)
+
+
+def test_texts_are_centred_and_cut_to_fit():
+    texts = ["", "cat", "a cat " * 30, "a dog " * 30]
+    strips = images.text_strips(texts, 96, 3)
+    assert strips.shape == (4, 18, 96, 3)
+    assert not strips[0].any()
+    assert (strips == strips[..., :1]).all(), "white"
+    for strip in strips[1:]:
+        (columns,) = strip.any((0, 2)).nonzero()
+        assert columns[0] > 0
+        assert abs(columns[0] - (95 - columns[-1])) <= 4
+    assert strips[2].any((0, 2)).sum() > 60, "cut no shorter than it must be"
+    assert (strips[2] != strips[3]).any()
+    # The size of the letters may give way to a long name; the strip's never does.
+    assert images.text_strips(["cat"], 96, 3).shape == strips[1:2].shape
+
+
+def test_captions_are_on_their_own_side():
+    image = np.full((2, 48, 48, 1), 7, np.uint8)
+    strips = images.text_strips(["cat", "dog"], 96, 1)
+    over = images.captioned(image, above=["cat", "dog"])
+    np.testing.assert_array_equal(over[:, :-96], strips)
+    assert (over[:, -96:] == 7).all()
+    under = images.captioned(image, below=["cat", "dog"])
+    np.testing.assert_array_equal(under[:, 96:], strips)
+    assert images.captioned(image).shape == (2, 96, 96, 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gif_plays_for_ever(tmp_path, channels):
+    levels = np.array([0, 100, 255], np.uint8)[:, None, None, None]
+    images.save_gif(tmp_path / "a.gif", np.broadcast_to(levels, (3, 4, 6, channels)))
+    with Image.open(tmp_path / "a.gif") as film:
+        assert (film.n_frames, film.size, film.info["loop"]) == (3, (6, 4), 0)
+        for i, level in enumerate(levels.ravel()):
+            film.seek(i)
+            assert film.info["duration"] == 50
+            assert (np.asarray(film.convert("RGB")) == level).all()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.gif"]
+
+
+def test_npz_holds_the_arrays(tmp_path):
+    image = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
+    images.save_npz(tmp_path / "a.npz", {"image": image})
+    with np.load(tmp_path / "a.npz") as arrays:
+        assert arrays.files == ["image"]
+        np.testing.assert_array_equal(arrays["image"], image)
+        assert arrays["image"].dtype == np.uint8
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    blank = np.zeros((1, 2, 2, 3), np.uint8)
+    for name in ("a.png", "a.gif", "a.npz"):
+        (tmp_path / name).write_text("old")
+
+    def full(*_, **__):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    monkeypatch.setattr(np, "savez", full)
+    for write, value in [
+        (images.save_png, blank[0]),
+        (images.save_gif, blank),
+        (images.save_npz, {"image": blank}),
+    ]:
+        with pytest.raises(OSError, match="no space left"):
+            write(tmp_path / f"a.{write.__name__[-3:]}", value)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == dict.fromkeys(
+        ("a.png", "a.gif", "a.npz"), "old"
+    )

@@ -1,0 +1,275 @@
+"""Several steps in a dispatch, micro-batches, rematerialisation: other programs, the same step."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from conftest import shipped, shrink
+
+from ganjax import config as configs
+from ganjax.engine import step as steps
+from ganjax.engine.algorithm import Context
+from ganjax.models import dcgan, progan, resnet
+from ganjax.parallel.sharding import make_layout
+from ganjax.runtime import compiling
+from ganjax.sample import sample
+from ganjax.training import dispatch
+from ganjax.training.loop import train
+from ganjax.training.writer import read_metrics
+
+
+def build(config):
+    loaded, module = configs.load(config)
+    return module.build(loaded)
+
+
+def reals(algorithm, channels=1, seed=0):
+    random, phase = np.random.RandomState(seed), algorithm.phases[0]
+    shape, size = (algorithm.reals_per_step, phase.batch_size), phase.image_size
+    image = random.randint(0, 256, (*shape, size, size, channels), np.uint8)
+    label = random.randint(0, algorithm.num_classes, shape).astype(np.int32)
+    return {"image": image, "label": label}
+
+
+def one_step(algorithm, *, unroll=False, batch=None, layout=None):
+    """(state before, state after, metrics) of a first step."""
+    key, batch = jax.random.key(0), reals(algorithm) if batch is None else batch
+    if layout is not None:
+        key = jax.device_put(key, layout.replicated)
+        batch = jax.device_put(batch, layout.batches)
+    before = jax.jit(partial(steps.init_state, algorithm))(key)
+    sharding = None if layout is None else layout.batch
+    step = steps.make_train_step(algorithm, unroll=unroll, sharding=sharding)
+    step = jax.jit(step, static_argnames="phase", compiler_options=compiling.options("cpu"))
+    return before, *step(before, batch, key, phase=algorithm.phases[0])
+
+
+def close(one, other, rtol=1e-4, atol=1e-6):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol, atol), one, other)
+
+
+def equal(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@pytest.mark.parametrize(
+    ("done", "size", "cadences", "expected"),
+    [
+        (0, 4, (100,), [4, 4, 1, 1]),
+        (0, 1, (100,), [1] * 10),
+        (0, 4, (5, 100), [4, 1, 4, 1]),
+        (3, 4, (5, 100), [1, 1, 4, 1, 1, 1, 1]),
+        (0, 4, (6, 4), [4, 1, 1, 1, 1, 1, 1]),
+        (7, 3, (8, 9), [1, 1, 3, 3, 1, 1]),
+        # More than ever fit between two things that are due: as many as do.
+        (0, 1000, (4, 8), [4, 4, 1, 1]),
+        (5, 9, (5, 100), [5, 5]),
+    ],
+)
+def test_dispatches_end_where_something_is_due(done, size, cadences, expected):
+    every = list(range(done, done + 10))
+    groups = list(dispatch.groups(every, done, size, cadences))
+    assert [len(group) for group in groups] == expected
+    assert [step for group in groups for step in group] == every
+    for group in groups:
+        assert not any(step % c == 0 for step in group[1:] for c in cadences)
+
+
+def test_a_run_in_dispatches_is_the_run_in_steps(tiny, tmp_path):
+    """To the bit, with what is due between, and resumed from a step within a dispatch."""
+    tiny.n_critic = 1
+    tiny.total_steps, tiny.sample_every, tiny.eval_every = 8, 5, 5
+    tiny.checkpoint_every = 5
+    one = train(tiny, tmp_path / "one")
+    tiny.steps_per_dispatch, tiny.total_steps = 3, 4
+    train(tiny, tmp_path / "several")
+    tiny.total_steps = 8
+    equal(one, train(tiny, tmp_path / "several"))
+    rows = {
+        name: [row for row in read_metrics(tmp_path / name / "metrics.jsonl") if "d_loss" in row]
+        for name in ("one", "several")
+    }
+    drop = "images_per_second"
+    for row, other in zip(*rows.values(), strict=True):
+        assert {k: v for k, v in row.items() if k != drop} == {
+            k: v for k, v in other.items() if k != drop
+        }
+    rates = [row[drop] for row in rows["several"] if drop in row]
+    assert min(rates) > 0
+    assert np.isfinite(rates).all()
+
+
+def test_a_loop_of_steps_is_the_steps(tiny):
+    algorithm = build(tiny)
+    key, phase = jax.random.key(0), algorithm.phases[0]
+    batches = tuple(reals(algorithm, seed=seed) for seed in range(2))
+    state = jax.jit(partial(steps.init_state, algorithm))(key)
+    several = dispatch.make_train_steps(steps.make_train_step(algorithm))
+    several = jax.jit(several, static_argnames="phase")
+    last, metrics = several(state, batches, key, phase=phase)
+    for i, batch in enumerate(batches):
+        state, now = several(state, (batch,), key, phase=phase)
+        close(now, jax.tree.map(lambda value, i=i: value[i], metrics), rtol=1e-3, atol=1e-4)
+    close(state, last, rtol=1e-3, atol=1e-4)
+    assert int(last.step) == 2
+
+
+def deterministic(config, **fields):
+    """Of no randomness but the initialisation's, and no statistic of a batch."""
+    config.n_critic, config.penalty.weight, config.loss = 1, 0.0, "hinge"
+    config.generator.batch_norm = False
+    config.batch_size = 16
+    config.update(fields)
+    algorithm = build(config)
+    z = np.random.RandomState(1).randn(1, config.latent_dim).astype(np.float32)
+    sgd = optax.sgd(1.0)
+    return algorithm._replace(
+        latent=lambda key, n: jnp.tile(jnp.asarray(z), (n, 1)), g_tx=sgd, d_tx=sgd
+    )
+
+
+@pytest.mark.parametrize(
+    ("order", "unroll"), [("alternating", True), ("alternating", False), ("simultaneous", False)]
+)
+def test_micro_batches_have_the_gradient_of_their_batch(tiny, order, unroll):
+    _, whole, metrics = one_step(deterministic(tiny, order=order))
+    _, parts, others = one_step(deterministic(tiny, order=order, accumulate=4), unroll=unroll)
+    close(whole.d.params, parts.d.params, atol=1e-5)
+    close(whole.g.params, parts.g.params, atol=1e-5)
+    close(metrics, others, atol=1e-5)
+
+
+def test_micro_batches_on_eight_devices(tiny):
+    """Of the same rows as on one device, which BatchNorm and each row's own z show."""
+    tiny.discriminator.batch_norm = "all"
+    algorithm = deterministic(tiny, accumulate=2)
+    shape = (tiny.latent_dim,)
+    algorithm = algorithm._replace(latent=lambda key, n: jax.random.normal(key, (n, *shape)))
+    _, one, _ = one_step(algorithm)
+    _, eight, _ = one_step(algorithm, layout=make_layout())
+    close(one.d.params, eight.d.params, rtol=1e-3, atol=1e-5)
+    close(one.d.vars, eight.d.vars, rtol=1e-3, atol=1e-5)
+
+
+def test_batch_norm_sees_micro_batches_in_turn(tiny):
+    tiny.discriminator.batch_norm = "all"
+    algorithm = deterministic(tiny, accumulate=2)
+    batch = reals(algorithm)
+    before, after, _ = one_step(algorithm, batch=batch)
+    image = batch["image"][0] / np.float32(127.5) - 1
+    vars = before.d.vars
+    z = algorithm.latent(None, 8)
+    for rows in (slice(0, None, 2), slice(1, None, 2)):
+        real = {"image": image[rows], "label": batch["label"][0][rows]}
+        now = Context(real, jax.random.key(3), before.step, algorithm.phases[0], before.aug)
+        fake, _ = algorithm.generate(before.g.params, before.g.vars, z, now)
+        _, vars = algorithm.judge(before.d.params, vars, fake, now)
+    close(after.d.vars, vars)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("wgan_gp", {"accumulate": 0}, r"config.accumulate=0: should be greater than 0"),
+        ("dcgan", {"accumulate": 2, "loss": "relativistic"}, r"the loss 'relativistic' compares"),
+        ("progan", {"accumulate": 4}, r"config.accumulate=4: minibatch standard deviations are"),
+    ],
+)
+def test_impossible_micro_batches_are_refused(name, fields, message):
+    config = shrink(shipped(name))
+    config.update(fields)
+    with pytest.raises(configs.ConfigError, match=message):
+        build(config)
+
+
+def test_a_batch_that_micro_batches_do_not_share_is_refused(tiny, tmp_path):
+    tiny.accumulate = 2
+    message = r"config.batch_size=8: 8 devices cannot share config.accumulate=2 micro-.*; set 16$"
+    with pytest.raises(configs.ConfigError, match=message):
+        train(tiny, tmp_path)
+
+
+def test_a_batch_of_a_lower_resolution_is_refused_by_its_own_field(tmp_path):
+    config = shrink(shipped("progan"))
+    config.growth.batch_sizes = (12,)
+    message = r"config.growth.batch_sizes\[0\]=12: 8 devices cannot share it evenly; set 8 or 16$"
+    with pytest.raises(configs.ConfigError, match=message):
+        train(config, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["sngan", "progan"])
+def test_rematerialisation_changes_no_gradient(name):
+    """Of the second order too, with dropout and BatchNorm."""
+    config = shrink(shipped(name))
+    config.n_critic = 1
+    if name == "sngan":
+        config.image_size, config.data.fit = 16, "resize"
+        config.generator.widths = config.discriminator.widths = (4, 4)
+        config.discriminator.dropout = 0.3
+    outcomes = []
+    for config.remat in (False, True):
+        algorithm = build(config)
+        algorithm = algorithm if algorithm.at is None else algorithm.at(algorithm.phases[0])
+        algorithm = algorithm._replace(g_tx=optax.sgd(1.0), d_tx=optax.sgd(1.0))
+        outcomes.append(one_step(algorithm)[1:])
+    close(*outcomes, rtol=1e-3, atol=1e-5)
+
+
+def kept(module, x):
+    """Bytes that a forward pass leaves to the backward one, but for the parameters."""
+    label = jnp.zeros(len(x), jnp.int32)
+    variables = jax.eval_shape(partial(module.init, train=False), jax.random.key(0), x, label)
+
+    def forward(variables, x):
+        apply = partial(module.apply, train=True, mutable=["batch_stats"])
+        return jax.vjp(lambda variables, x: apply(variables, x, label)[0], variables, x)[1]
+
+    residuals = jax.tree.leaves(jax.eval_shape(forward, variables, x))
+    every = sum(leaf.size * leaf.dtype.itemsize for leaf in residuals)
+    return every - sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(variables))
+
+
+@pytest.mark.parametrize(
+    ("player", "kind", "fields", "share"),
+    [
+        ("g", progan.Generator, {}, 0.6),
+        ("d", progan.Discriminator, {}, 0.6),
+        ("g", dcgan.Generator, {}, 0.6),
+        ("d", dcgan.Discriminator, {"batch_norm": (True,) * 4, "dropout": (0.0,) * 4}, 0.6),
+        ("g", resnet.Generator, {}, 0.5),
+        ("d", resnet.Discriminator, {"batch_norm": (True,) * 4, "dropout": (0.0,) * 4}, 0.4),
+    ],
+)
+def test_rematerialisation_keeps_less(player, kind, fields, share):
+    """What a pass leaves to the other; tests/test_barriers.py has a program's memory."""
+    if player == "g":
+        fields, x = {"channels": 3, **fields}, jnp.zeros((8, 16))
+    else:
+        x = jnp.zeros((8, 32, 32, 3) if kind is progan.Discriminator else (8, 64, 64, 3))
+    shared = {"widths": (16,) * 4, **fields}
+    plain, again = (kept(kind(remat=remat, **shared), x) for remat in (False, True))
+    assert again < share * plain, (again / plain, plain)
+
+
+@pytest.mark.parametrize("name", ["cgan", "cgan:paper"])
+def test_rematerialisation_is_of_convolutional_blocks(name):
+    config = shrink(shipped(*name.split(":")))
+    config.remat = True
+    with pytest.raises(configs.ConfigError, match=r"config.remat=True: .* no convolutional blocks"):
+        build(config)
+
+
+def test_all_of_it_together(tiny, tmp_path):
+    tiny.accumulate, tiny.batch_size, tiny.n_critic = 2, 16, 1
+    tiny.steps_per_dispatch, tiny.remat, tiny.precision = 2, True, "bfloat16"
+    tiny.total_steps, tiny.penalty.weight = 2, 0.0
+    state = train(tiny, tmp_path)
+    assert int(state.step) == 2
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.ema)} == {np.dtype(np.float32)}
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    assert [row["step"] for row in rows if "d_loss" in row] == [1, 2]
+    assert [row["step"] for row in rows if "val_d_loss" in row] == [2]
+    assert sample(tmp_path, 3).std() > 0

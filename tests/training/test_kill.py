@@ -1,0 +1,203 @@
+"""Real processes, really killed: what resumes equals what was never interrupted, bit for bit."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from ganjax.engine import step as steps
+from ganjax.parallel.sharding import make_layout
+from ganjax.training import checkpoint, workdir
+
+pytestmark = pytest.mark.slow
+
+STEPS = 40
+FLAGS = [
+    "--config=configs/wgan_gp.py",
+    f"--config.total_steps={STEPS}",
+    "--config.checkpoint_every=7",
+    "--config.log_every=1",
+    "--config.sample_every=10",
+    "--config.eval_every=10",
+    "--config.image_size=16",
+    "--config.data.fit=resize",
+    "--config.batch_size=16",
+    "--config.generator.widths=(32,16)",
+    "--config.discriminator.widths=(16,32)",
+]
+
+
+# 8x8 is faded in from step 4 to step 14.
+GROWING = [
+    "--config=configs/progan.py",
+    *(flag for flag in FLAGS if "steps=" in flag or "_every=" in flag),
+    "--config.image_size=8",
+    "--config.batch_size=16",
+    "--config.generator.widths=(8,8)",
+    "--config.discriminator.widths=(8,8)",
+    "--config.growth.batch_sizes=(16,)",
+    "--config.growth.learning_rates=(1e-3,)",
+    "--config.growth.fade_reals=160",
+    "--config.growth.stabilise_reals=64",
+]
+
+
+def launch(folder, flags=FLAGS):
+    """The shipped command in a process of its own, as a user starts it."""
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "ganjax.main", f"--workdir={folder}", *flags],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(folder, flags=FLAGS):
+    process = launch(folder, flags)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert f"finished at step {STEPS}" in output
+    return output
+
+
+def wait_for_step(process, step):
+    """Reads what the process says until it has written a step's metrics."""
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        found = re.match(r"step (\d+)/", line)
+        if found and int(found[1]) >= step:
+            return
+    pytest.fail(f"ended before step {step}:\n{''.join(lines)}")
+
+
+def kill(process):
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def kill_at_step(folder, step, flags=FLAGS):
+    process = launch(folder, flags)
+    wait_for_step(process, step)
+    kill(process)
+
+
+def kill_while_saving(folder):
+    """Kills between the making of a checkpoint's temporary folder and its renaming."""
+    process = launch(folder)
+    saving = folder / "checkpoints"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if any(saving.glob("*orbax-checkpoint-tmp*")):
+            break
+    kill(process)
+    return any(saving.glob("*orbax-checkpoint-tmp*"))
+
+
+def final(folder):
+    """The last checkpoint's arrays."""
+    config, module = workdir.read(folder)
+    layout = make_layout(jax.devices()[:1])
+    with checkpoint.open_checkpoints(folder) as checkpoints:
+        assert checkpoint.latest_step(checkpoints) == STEPS
+        state = checkpoint.restore_or_init(
+            checkpoints,
+            partial(steps.init_state, module.build(config)),
+            jax.random.key(0),
+            layout.replicated,
+        )
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The end of a run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    finish(folder)
+    return final(folder)
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_killed_at_several_steps(whole, tmp_path):
+    for step in (3, 12, 25, 38):  # 3 is before the first checkpoint.
+        kill_at_step(tmp_path, step)
+    finish(tmp_path)
+    assert same(whole, final(tmp_path))
+    assert "is finished at step 40" in launch(tmp_path).communicate(timeout=120)[0]
+
+
+def test_a_growing_run_killed_within_a_fade(tmp_path):
+    parts = tmp_path / "parts"
+    finish(tmp_path / "whole", GROWING)
+    for _ in range(5):
+        kill_at_step(parts, 11, GROWING)
+        if (parts / "checkpoints" / "7").exists():
+            break
+    else:
+        pytest.fail("no checkpoint of step 7 was whole at step 11")
+    assert "steps 7 to 40" in finish(parts, GROWING)
+    assert same(final(tmp_path / "whole"), final(parts))
+
+
+def test_killed_while_a_checkpoint_is_written(whole, tmp_path):
+    for _ in range(5):
+        if kill_while_saving(tmp_path):
+            break
+    else:
+        pytest.fail("no kill fell into the writing of a checkpoint")
+    output = finish(tmp_path)
+    assert "steps 0 to 40" in output, "the half-written checkpoint was taken for a whole one"
+    assert not any((tmp_path / "checkpoints").glob("*tmp*"))
+    assert same(whole, final(tmp_path))
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.02, 0.05, 0.15])
+def test_a_second_signal_quits_at_once(tmp_path, gap):
+    process = launch(tmp_path)
+    wait_for_step(process, 9)
+    process.send_signal(signal.SIGINT)
+    time.sleep(gap)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in output
+    assert "saving after this step" in output
+    assert "had not begun" not in output
+
+
+@pytest.mark.parametrize("delay", [0.3, 1.0, 2.0])
+def test_a_signal_during_the_start(tmp_path, delay):
+    process = launch(tmp_path)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode in (128 + signal.SIGINT, -signal.SIGINT)
+    assert "finished" not in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_leaves(whole, tmp_path, number):
+    process = launch(tmp_path)
+    wait_for_step(process, 9)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + number
+    step = int(re.search(rf"stopped by {number.name} at step (\d+) of 40: saved", output)[1])
+    assert "Traceback" not in output
+    assert f"steps {step} to 40" in finish(tmp_path)
+    assert same(whole, final(tmp_path))

@@ -1,0 +1,382 @@
+"""Runs from the shipped configs: trained, written, resumed, sampled, refused."""
+
+import json
+import os
+import re
+import runpy
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from conftest import ROOT, shipped, shrink, write_images
+from flax.traverse_util import flatten_dict
+from PIL import Image
+from scipy.special import logsumexp
+
+from ganjax import config as configs
+from ganjax.analysis.trained import Trained
+from ganjax.data import sources
+from ganjax.engine import step as steps
+from ganjax.errors import DataError
+from ganjax.keys import fold
+from ganjax.sample import sample
+from ganjax.training import evaluation, workdir
+from ganjax.training.loop import Interrupted, train
+from ganjax.training.report import NonFiniteError
+from ganjax.training.writer import read_metrics
+
+SHIPPED = [
+    (path.stem, preset)
+    for path in sorted((ROOT / "configs").glob("*.py"))
+    for preset in runpy.run_path(str(path))["PRESETS"]
+]
+
+
+def leaves(state):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+
+
+def equal(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(leaves(one), leaves(other), strict=True))
+
+
+def fields(group):
+    """The names of all fields of a checked config, dotted."""
+    for name, value in group:
+        if isinstance(value, configs.Fields):
+            yield from (f"{name}.{inner}" for inner in fields(value))
+        else:
+            yield name
+
+
+@pytest.mark.parametrize(("name", "preset"), SHIPPED)
+def test_every_field_can_be_set_from_the_command_line(name, preset):
+    """A flag overrides only what the config file lists, so it must list everything."""
+    raw = shipped(name, preset)
+    loaded, module = configs.load(raw)
+    module.build(loaded)
+    evaluation.check(loaded, [sources.Source(500, None, ())])
+    assert set(flatten_dict(raw.to_dict(), sep=".")) == set(fields(loaded))
+
+
+@pytest.mark.parametrize(("name", "preset"), SHIPPED)
+def test_shipped_config_trains_resumes_and_samples(name, preset, tmp_path):
+    config = shrink(shipped(name, preset))
+    for optimiser in (config.g_optimiser, config.d_optimiser):
+        if "decay" in optimiser:
+            optimiser.decay = "none"  # A linear one does not go on beyond total_steps.
+    size, channels = config.image_size, config.data.channels
+    if config.data.source.startswith("folder:"):
+        config.data.source = f"folder:{write_images(tmp_path / 'images', 24)}"
+    with tfds.testing.mock_data(num_examples=40):
+        config.total_steps = 2
+        half = train(config, tmp_path)
+        assert int(half.step) == 2
+        config.total_steps = 4
+        state = train(config, tmp_path)
+    assert int(state.step) == 4
+    samples = sample(tmp_path, 3)
+    assert samples.shape == (3, size, size, channels)
+    assert samples.dtype == np.uint8
+    assert samples.std() > 0
+
+
+def test_what_a_run_leaves_behind(tiny, tmp_path, capsys):
+    train(tiny, tmp_path)
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    train_rows = [row for row in rows if "d_loss" in row]
+    assert [row["step"] for row in train_rows] == [1, 2, 3, 4]
+    assert [row["step"] for row in rows if "val_d_loss" in row] == [2, 4]
+    assert train_rows[1]["images_per_second"] > 0
+    pictures = sorted(path.name for path in (tmp_path / "samples").iterdir())
+    assert pictures == ["step_00000002.png", "step_00000004.png"]
+    with Image.open(tmp_path / "samples" / pictures[0]) as picture:
+        assert picture.size == (8 * 16 + 7 * 2,) * 2
+        assert picture.mode == "L"
+    assert json.loads((tmp_path / "config.json").read_text())["n_critic"] == 2
+    assert any((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+    steps = sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir())
+    assert steps == [2, 4]
+    said = capsys.readouterr().out
+    assert "ConvTranspose_0/kernel" in said
+    assert "first step after" in said
+    assert re.search(r"step 4/4 .*d_loss", said)
+    assert "finished at step 4" in said
+
+
+def test_a_picture_of_the_grid_that_is_asked_for(tiny, tmp_path):
+    assert shipped("ada").sample_grid == (3, 6)
+    tiny.total_steps, tiny.sample_grid = 1, (2, 3)
+    train(tiny, tmp_path)
+    with Image.open(tmp_path / "samples" / "step_00000001.png") as picture:
+        assert picture.size == (3 * 16 + 2 * 2, 2 * 16 + 2)
+
+
+def test_only_the_latest_checkpoints_are_kept(tiny, tmp_path):
+    tiny.checkpoint_every, tiny.keep_checkpoints = 1, 2
+    train(tiny, tmp_path)
+    steps = sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir())
+    assert steps == [3, 4]
+
+
+def test_resumed_equals_uninterrupted(tiny, tmp_path):
+    whole = train(tiny, tmp_path / "whole")
+    tiny.total_steps = 2
+    train(tiny, tmp_path / "parts")
+    tiny.total_steps = 4
+    parts = train(tiny, tmp_path / "parts")
+    assert equal(whole, parts)
+    drop = {"images_per_second"}
+
+    def rows(name):
+        every = read_metrics(tmp_path / name / "metrics.jsonl")
+        return [{k: v for k, v in row.items() if k not in drop} for row in every]
+
+    # The end of the first part is evaluated and sampled as any end is; here it is due anyway.
+    assert rows("whole") == rows("parts")
+
+
+def test_an_algorithm_of_ones_own_in_two_phases(tiny, tmp_path):
+    """Resumed within either phase or between them, it ends the same."""
+    tiny.algorithm = "tests.two_phases"
+    tiny.checkpoint_every, tiny.keep_checkpoints = 1, 9
+    whole = train(tiny, tmp_path / "whole")
+    for step in (1, 2, 3):
+        folder = shutil.copytree(tmp_path / "whole", tmp_path / f"from_{step}")
+        for later in range(step + 1, 5):
+            shutil.rmtree(folder / "checkpoints" / str(later))
+        assert equal(whole, train(tiny, folder))
+
+
+def test_a_finished_run_says_how_to_go_on(tiny, tmp_path, capsys):
+    first = train(tiny, tmp_path)
+    capsys.readouterr()
+    again = train(tiny, tmp_path)
+    assert "is finished at step 4. To train on: --config.total_steps=8" in capsys.readouterr().out
+    assert equal(first, again)
+
+
+def test_a_run_stops_past_its_best_and_that_is_sampled(tiny, tmp_path, capsys, monkeypatch):
+    """Figures 3, 5, 5, 4: with a patience of 2 the run ends at step 4, its best is step 2."""
+    figures = iter([3.0, 5.0, 5.0, 4.0])
+    monkeypatch.setattr(evaluation.parzen, "parzen", lambda samples, reals: (next(figures), 0.2))
+    tiny.total_steps, tiny.eval_every, tiny.checkpoint_every = 9, 1, 100
+    tiny.keep_checkpoints = 1
+    tiny.evaluation.update({"log_likelihood": 20, "best": "val_log_likelihood", "patience": 2})
+    assert int(train(tiny, tmp_path).step) == 4
+    said = capsys.readouterr().out
+    assert "is finished at step 4: val_log_likelihood was best at step 2" in said
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    values = {row["step"]: row["val_log_likelihood"] for row in rows if "val_d_loss" in row}
+    assert values == {1: 3.0, 2: 5.0, 3: 5.0, 4: 4.0}
+    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [2, 4]
+    # Called again it says so, and computes nothing: there are no figures left.
+    assert int(train(tiny, tmp_path).step) == 4
+    assert "was best at step 2" in capsys.readouterr().out
+    assert Trained(tmp_path).step == 2
+
+
+def test_log_likelihood_of_samples(tiny, tmp_path):
+    """What is reported is the Parzen window over the samples that the run's end makes."""
+    tiny.total_steps, tiny.evaluation.log_likelihood = 2, 30
+    train(tiny, tmp_path)
+    (row,) = (r for r in read_metrics(tmp_path / "metrics.jsonl") if "val_d_loss" in r)
+    run = Trained(tmp_path)
+    key = fold(jax.random.key(tiny.seed), "evaluation")
+    samples = run.draw(*jax.device_get(steps.sample_inputs(run.algorithm, key, 30)))
+    held = sources.open_source(run.config.data, "validation", image_size=16)
+    reals = held.fetch(np.arange(held.size))["image"]
+    x, y = (a.reshape(len(a), -1) / 255.0 for a in (samples, reals))
+    width = row["val_parzen_width"]
+    exponents = -0.5 * np.square(y[:, None] - x[None]).sum(-1) / width**2
+    each = logsumexp(exponents, axis=1) - np.log(30) - 256 * np.log(width * np.sqrt(2 * np.pi))
+    np.testing.assert_allclose(row["val_log_likelihood"], each.mean(), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"best": "val_log_likelihood"}, "config.evaluation.log_likelihood is 0"),
+        ({"patience": 3}, "config.evaluation.patience=3: config.evaluation.best is 'none'"),
+    ],
+)
+def test_a_best_that_is_not_measured_is_refused(tiny, tmp_path, fields, message):
+    tiny.evaluation.update(fields)
+    with pytest.raises(configs.ConfigError, match=message):
+        train(tiny, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_metrics_after_the_checkpoint_are_rewritten(tiny, tmp_path):
+    """A kill leaves lines of steps that will be run again, and perhaps half a line."""
+    tiny.total_steps = 2
+    train(tiny, tmp_path)
+    with (tmp_path / "metrics.jsonl").open("a") as lines:
+        lines.write('{"step": 3, "d_loss": 7.0}\n{"step": 4, "d_lo')
+    tiny.total_steps = 4
+    train(tiny, tmp_path)
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    assert [row["step"] for row in rows if "d_loss" in row] == [1, 2, 3, 4]
+    assert all(row.get("d_loss") != 7.0 for row in rows)
+
+
+def test_another_config_does_not_continue_a_run(tiny, tmp_path):
+    tiny.total_steps = 2
+    train(tiny, tmp_path)
+    tiny.log_every, tiny.total_steps = 2, 4
+    tiny.penalty.weight, tiny.seed = 5.0, 1
+    with pytest.raises(configs.ConfigError, match=r"another config.seed, config.penalty.weight"):
+        train(tiny, tmp_path)
+
+
+def test_other_images_do_not_continue_a_run(tiny, tmp_path):
+    root = write_images(tmp_path / "images", 20, size=16)
+    tiny.total_steps, tiny.data.source = 1, f"folder:{root}"
+    train(tiny, tmp_path / "run")
+    os.replace(root / "000.png", root / "zzz.png")
+    tiny.total_steps = 2
+    changed = r"folder:.*images has changed since; restore it, .* remove .*data.json"
+    with pytest.raises(configs.ConfigError, match=changed) as caught:
+        train(tiny, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    # As told; and as are runs of before there was such a file.
+    (tmp_path / "run" / "data.json").unlink()
+    assert int(train(tiny, tmp_path / "run").step) == 2
+    os.replace(root / "zzz.png", root / "000.png")
+    tiny.total_steps = 3
+    with pytest.raises(configs.ConfigError, match=changed):
+        train(tiny, tmp_path / "run")
+
+
+def test_a_linear_decay_is_not_stretched(tiny, tmp_path):
+    """More steps would be another schedule from the first step on."""
+    tiny.total_steps, tiny.d_optimiser.decay = 1, "linear"
+    train(tiny, tmp_path)
+    tiny.total_steps = 2
+    with pytest.raises(configs.ConfigError, match=r"another config.total_steps"):
+        train(tiny, tmp_path)
+
+
+def test_divergence_stops_before_it_is_saved(tiny, tmp_path):
+    tiny.total_steps, tiny.checkpoint_every = 50, 1
+    tiny.n_critic = 1
+    tiny.g_optimiser.learning_rate = tiny.d_optimiser.learning_rate = 1e4
+    with pytest.raises(NonFiniteError) as caught:
+        train(tiny, tmp_path)
+    message = str(caught.value)
+    step, saved = (int(n) for n in re.findall(r"step (\d+)", message))
+    assert saved == step - 1
+    assert "inf" in message or "finite" in message
+    assert "\n" not in message
+    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir())[-1] == saved
+
+
+def test_interrupted_run_saves_and_goes_on(tiny, tmp_path, capsys, monkeypatch):
+    from ganjax.runtime import signals
+
+    whole = train(tiny, tmp_path / "whole")
+    tiny.checkpoint_every = 100
+    real = signals.Signals.__enter__
+
+    def at_once(self):
+        real(self)
+        self._receive(signals.signal.SIGTERM, None)
+        return self
+
+    with monkeypatch.context() as patch:
+        patch.setattr(signals.Signals, "__enter__", at_once)
+        with pytest.raises(Interrupted) as caught:
+            train(tiny, tmp_path / "parts")
+    assert caught.value.code == 128 + 15
+    assert "stopped by SIGTERM at step 1 of 4: saved" in capsys.readouterr().out
+    assert equal(whole, train(tiny, tmp_path / "parts"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_critic": 0}, r"config.n_critic=0: should be greater than 0"),
+        ({"n_critic": "three"}, r"config.n_critic='three': should be a valid integer"),
+        ({"batch_size": 12}, r"config.batch_size=12: 8 devices cannot share it evenly; set 8 or"),
+        ({"image_size": 48}, r"config.image_size=48: 2 widths .* make 16 pixels"),
+        ({"discriminator.batch_norm": "all"}, r"config.penalty.weight=10.0: .* ties the samples"),
+        ({"order": "simultaneous"}, r"config.n_critic=2: config.order='simultaneous'"),
+        ({"order": "both"}, r"config.order='both': should be 'alternating' or 'simultaneous'"),
+        ({"penalty.wieght": 1.0}, r"config.penalty.wieght=1.0: no such field; did you mean weight"),
+        (
+            {"augment": {"policy": "none", "translation": 0.1}},
+            r"config.augment.translation=0.1: no such field; with policy='none' there are only pol",
+        ),
+        ({"zebra": 1}, r"config.zebra=1: no such field; there are algorithm, seed"),
+        ({"algorithm": "gna"}, r"config.algorithm='gna': there is no module"),
+        ({"algorithm": None}, r"config.algorithm=None: name a file"),
+        ({"g_optimiser.b1": 1.5}, r"config.g_optimiser.b1=1.5: should be less than 1"),
+        ({"total_steps": 0}, r"config.total_steps=0: should be greater than 0"),
+    ],
+)
+def test_bad_configs_are_refused_in_one_line(tiny, tmp_path, change, message):
+    raw = tiny.to_dict()
+    for path, value in change.items():
+        *groups, name = path.split(".")
+        target = raw
+        for group in groups:
+            target = target[group]
+        target[name] = value
+    with pytest.raises(configs.ConfigError, match=message) as caught:
+        train(raw, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists(), "refused runs leave nothing behind"
+
+
+def test_a_missing_field_is_named(tiny, tmp_path):
+    raw = tiny.to_dict()
+    del raw["penalty"]["target"]
+    with pytest.raises(configs.ConfigError, match=r"config.penalty.target is missing"):
+        train(raw, tmp_path)
+
+
+def test_unprepared_data_is_refused_before_anything_is_made(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "sets"))
+    tiny.data.source = "tfds:mnist"
+    with pytest.raises(DataError, match=r"ganjax.data.prepare --source=tfds:mnist"):
+        train(tiny, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_checkpoints_without_their_config_are_not_continued(tiny, tmp_path):
+    tiny.total_steps = 2
+    train(tiny, tmp_path)
+    for content in ('{"alg', "[1]", "5"):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(configs.ConfigError, match=r"config.json (is not JSON|holds no config)"):
+            train(tiny, tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(configs.ConfigError, match=r"config.json is missing"):
+        train(tiny, tmp_path)
+
+
+def test_one_run_a_folder(tiny, tmp_path):
+    train(tiny, tmp_path)
+    with (
+        workdir.lock(tmp_path),
+        pytest.raises(configs.ConfigError, match="another process is training there"),
+    ):
+        train(tiny, tmp_path)
+
+
+def test_damaged_metrics_lose_no_good_line(tiny, tmp_path):
+    train(tiny, tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"\xff{\nnull\n7\n" + b"".join(lines[1:]))
+    assert len(read_metrics(path)) == len(lines)
+
+
+def test_sampling_needs_a_run_with_a_checkpoint(tiny, tmp_path):
+    with pytest.raises(configs.ConfigError, match="no run is there"):
+        sample(tmp_path, 1)
+    train(tiny, tmp_path)
+    np.testing.assert_array_equal(sample(tmp_path, 4), sample(tmp_path, 4))
+    assert not np.array_equal(sample(tmp_path, 4), sample(tmp_path, 4, seed=9))
