@@ -50,7 +50,7 @@ def _compilation_cache(tmp_path_factory):
         os.environ["JAX_COMPILATION_CACHE_DIR"] = before
 
 
-# Fields of DataConfig as most configs have them; the rest names the set.
+# Fields of DataFields as most configs have them; the rest names the set.
 DATA = {
     "label": "",
     "num_classes": 1,

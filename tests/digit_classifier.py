@@ -14,7 +14,7 @@ import optax
 from conftest import DATA
 from flax import linen as nn
 
-from ganjax.config import DataConfig
+from ganjax.data.fields import DataFields
 from ganjax.data.sources import open_source
 
 SIZE = 32
@@ -42,7 +42,7 @@ class CNN(nn.Module):
 def digits(split: str) -> tuple[np.ndarray, np.ndarray]:
     """mnist5k's images, uint8 (N, 32, 32, 1), and labels (N,)."""
     digits = {"label": "label", "num_classes": 10, "channels": 1, "fit": "pad"}
-    data = DataConfig(source="embedded:mnist5k", **DATA | digits)
+    data = DataFields(source="embedded:mnist5k", **DATA | digits)
     source = open_source(data, split, image_size=SIZE)
     batch = source.fetch(np.arange(source.size))
     return batch["image"], batch["label"]

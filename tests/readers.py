@@ -10,8 +10,8 @@ import sys
 import jax
 import numpy as np
 
-from ganjax.config import DataConfig
 from ganjax.data import pipeline
+from ganjax.data.fields import DataFields
 from ganjax.data.sources import open_source
 from ganjax.engine.phases import Phase
 from ganjax.parallel.sharding import make_layout
@@ -22,7 +22,7 @@ BATCH, STEPS = 60, 75
 def main(port: str, process: str, config: str, out: str) -> None:
     jax.config.update("jax_num_cpu_devices", 2)
     jax.distributed.initialize(f"localhost:{port}", 2, int(process))
-    source = open_source(DataConfig.model_validate_json(config), "train", image_size=28)
+    source = open_source(DataFields.model_validate_json(config), "train", image_size=28)
     read = []
     recording = source._replace(fetch=lambda i: read.append(i) or source.fetch(i))
     phase = Phase(0, STEPS, BATCH, 28)

@@ -12,10 +12,10 @@ from statistics import median
 
 import jax
 
-import ganjax.config
 from experiments.benchmarks import ours
 from experiments.benchmarks.clock import positive, steps_of, take_turns
 from ganjax.runtime import huge_pages
+from ganjax.training import schema
 
 FIXED = {"name": "fixed", "p": 0.5}
 POLICIES = {
@@ -35,7 +35,7 @@ POLICIES = {
 }
 
 
-def load(policy: str, batch_size: int) -> ganjax.config.Loaded:
+def load(policy: str, batch_size: int) -> schema.Loaded:
     augment = POLICIES[policy]
     if policy != "none":
         augment = {**augment, "measure_leaks": False, "controller": FIXED}

@@ -17,12 +17,12 @@ import numpy as np
 
 from experiments.benchmarks.clock import positive
 from experiments.benchmarks.ours import load, train_step
-from ganjax.config import Loaded
 from ganjax.engine.phases import Phase
 from ganjax.engine.step import init_state
 from ganjax.errors import UserError
 from ganjax.planning.dry_run import batch_shapes
 from ganjax.runtime import huge_pages
+from ganjax.training.schema import Loaded
 
 
 def seconds_a_step(loaded: Loaded, count: int) -> dict[Phase, float]:

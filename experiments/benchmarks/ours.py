@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import ganjax.config
 from experiments.benchmarks.clock import peak_mib, seconds
 from experiments.tools.configs import named
 from experiments.tools.design import override
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.runtime import compiling
+from ganjax.training import schema
 
 # Steps after which a process' memory has been at its peak.
 STEPS = 5
@@ -25,7 +25,7 @@ STEPS = 5
 TIMED = 40
 
 
-def load(config: str, **fields) -> ganjax.config.Loaded:
+def load(config: str, **fields) -> schema.Loaded:
     """A shipped config with some fields of one's own.
 
     Args:
@@ -37,7 +37,7 @@ def load(config: str, **fields) -> ganjax.config.Loaded:
     """
     raw = named(config).to_dict()
     override(raw, fields, f"--config={config}")
-    return ganjax.config.load(raw)
+    return schema.load(raw)
 
 
 def train_step(algorithm: Algorithm, sharding=None, unroll: bool = False, **options):
@@ -54,7 +54,7 @@ def train_step(algorithm: Algorithm, sharding=None, unroll: bool = False, **opti
     return jax.jit(step, static_argnames="phase", donate_argnames="state", **options)
 
 
-def random_batch(config: ganjax.config.RunConfig, reals_per_step: int) -> dict[str, np.ndarray]:
+def random_batch(config: schema.RunConfig, reals_per_step: int) -> dict[str, np.ndarray]:
     """Random "image" uint8 (reals_per_step, N, H, W, C) and "label" int32 (reals_per_step, N)."""
     size, random = config.image_size, np.random.RandomState(0)
     shape = (reals_per_step, config.batch_size, size, size)
@@ -79,7 +79,7 @@ class Start:
       batch: random images, as `random_batch` makes them.
     """
 
-    def __init__(self, loaded: ganjax.config.Loaded, dtype: str = "float32"):
+    def __init__(self, loaded: schema.Loaded, dtype: str = "float32"):
         self.config = loaded.config
         self.algorithm = loaded.module.build(loaded.config)
         self.key = jax.random.key(loaded.config.seed)
@@ -103,7 +103,7 @@ class Ours(Start):
       compile_seconds: until it was compiled.
     """
 
-    def __init__(self, loaded: ganjax.config.Loaded, dtype: str = "float32", unroll: bool = False):
+    def __init__(self, loaded: schema.Loaded, dtype: str = "float32", unroll: bool = False):
         super().__init__(loaded, dtype)
         self._on_device = jax.device_put(self.batch)
         start = time.perf_counter()

@@ -24,7 +24,6 @@ from functools import partial
 import jax
 import torch
 
-import ganjax.config
 from experiments.benchmarks import job
 from experiments.benchmarks.clock import (
     OURS,
@@ -47,6 +46,7 @@ from experiments.benchmarks.torch_progan import TorchProgan
 from experiments.benchmarks.torch_wgan_gp import TorchWganGp
 from ganjax.errors import UserError
 from ganjax.runtime import huge_pages
+from ganjax.training import schema
 
 # By loss and network.
 PEERS = {
@@ -59,7 +59,7 @@ PEERS = {
 TOLERANCE = 1e-4
 
 
-def kind(config: ganjax.config.RunConfig) -> type[Peer]:
+def kind(config: schema.RunConfig) -> type[Peer]:
     """PyTorch's form of a config.
 
     Raises:
@@ -76,7 +76,7 @@ def kind(config: ganjax.config.RunConfig) -> type[Peer]:
     return found
 
 
-def contenders(config: ganjax.config.RunConfig, device: str = "cpu") -> dict[str, dict]:
+def contenders(config: schema.RunConfig, device: str = "cpu") -> dict[str, dict]:
     """PyTorch's forms of a config by name, and their options of `Peer`."""
     found = {"torch eager": {}}
     if config.discriminator.network == "mlp":  # Dense layers have no layout to choose.
@@ -203,7 +203,7 @@ def contender(config: str, fields: dict, name: str) -> Callable[[], object]:
     return alone(loaded, name)
 
 
-def alone(loaded: ganjax.config.Loaded, name: str) -> Callable[[], object]:
+def alone(loaded: schema.Loaded, name: str) -> Callable[[], object]:
     """The step of PyTorch's contender at its own weights: nothing is computed in JAX for it."""
     torch.set_num_threads(threads())  # As many as XLA takes.
     peer = kind(loaded.config)(loaded.config, **contenders(loaded.config)[name])

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ganjax.config import RunConfig
 from ganjax.models import progan
+from ganjax.training.schema import RunConfig
 
 
 class Equalised(nn.Module):

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from experiments.benchmarks import torch_growing
-from ganjax.config import RunConfig
+from ganjax.training.schema import RunConfig
 
 # By the name in `ganjax.models.layers.OUTPUTS`.
 OUTPUTS = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid}

@@ -6,10 +6,10 @@ import jax
 import torch
 
 from experiments.benchmarks.torch_networks import to_numpy
-from ganjax.config import RunConfig
 from ganjax.engine.algorithm import Algorithm
 from ganjax.keys import fold
 from ganjax.objectives.penalties import uniform_alpha
+from ganjax.training.schema import RunConfig
 
 # Of each turn its draws by name: "z" (N, Z); "label" (N,), the fakes', where those are not the
 # reals'; "alpha" (N, 1, 1, 1) where D has a gradient penalty. Dropout masks are no part of it.

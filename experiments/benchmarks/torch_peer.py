@@ -16,10 +16,10 @@ from experiments.benchmarks.torch_networks import (
     scale_by_one,
 )
 from experiments.benchmarks.torch_noise import Noise, draw
-from ganjax.config import RunConfig
 from ganjax.engine.state import GanState
 from ganjax.errors import UserError
 from ganjax.models.layers import VALUE_RANGES
+from ganjax.training.schema import RunConfig
 
 Metrics = dict[str, torch.Tensor]
 

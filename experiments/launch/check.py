@@ -9,15 +9,14 @@ that does: one line, exit code 2. Of the images and devices of the job nothing i
 from absl import flags
 
 from ganjax import cli
-from ganjax import config as configs
 from ganjax import main as ganjax_main
-from ganjax.training import evaluation
+from ganjax.training import evaluation, schema
 
 
 def main(argv: list[str]) -> None:
     """Builds what the config names, and trains nothing."""
     del argv
-    config, module = configs.load(flags.FLAGS.config)
+    config, module = schema.load(flags.FLAGS.config)
     module.build(config)
     evaluation.check(config)
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from experiments.tools import attempts, design
 from experiments.tools.design import Cell, Sweep
-from ganjax import config as configs
+from ganjax.config import differences
 from ganjax.engine.algorithm import Algorithm
 from ganjax.errors import UserError
 from ganjax.metrics import figures
-from ganjax.training import workdir
+from ganjax.training import schema, workdir
 from ganjax.training.checkpoint import FOLDER as CHECKPOINTS
 from ganjax.training.writer import read_metrics
 
@@ -41,7 +41,7 @@ class Run(NamedTuple):
     cell: Cell
     seed: int
     config: dict[str, Any]
-    checked: configs.RunConfig
+    checked: schema.RunConfig
     algorithm: Algorithm
     hash: str
     folder: Path
@@ -88,7 +88,7 @@ def plan(sweep: Sweep, out: Path) -> list[Run]:
         design.baseline_of(sweep, cell)
         raw = design.cell_config(sweep, cell, seed=0)
         try:
-            checked, module = configs.load(raw)
+            checked, module = schema.load(raw)
             algorithm = module.build(checked)
         except UserError as error:
             raise UserError(f"cell {cell.label}: {error}") from None
@@ -109,7 +109,7 @@ def plan(sweep: Sweep, out: Path) -> list[Run]:
     return [run._replace(folder=folders.get(run.hash, run.folder)) for run in planned]
 
 
-def config_hash(config: configs.RunConfig) -> str:
+def config_hash(config: schema.RunConfig) -> str:
     """Of the fields that make a run what it is: all but `config.continuable`."""
     content = _identity(config.model_dump(mode="json"), config.continuable)
     text = json.dumps(content, sort_keys=True)
@@ -139,7 +139,7 @@ def metrics(folder: Path) -> list[dict]:
     return read_metrics(path) if path.is_file() else []
 
 
-def _check_metric(sweep: Sweep, cell: Cell, config: configs.RunConfig) -> None:
+def _check_metric(sweep: Sweep, cell: Cell, config: schema.RunConfig) -> None:
     metrics = [name for name in config.evaluation.metrics if name in figures.METRICS]
     measured = [*figures.names(metrics, config.evaluation.features), figures.LIKELIHOOD]
     if sweep.metric not in measured:
@@ -200,10 +200,10 @@ def _folders(known: dict[Path, dict], planned: list[Run]) -> dict[str, Path]:
     return found
 
 
-def _continues(config: configs.RunConfig, theirs: dict) -> bool:
+def _continues(config: schema.RunConfig, theirs: dict) -> bool:
     """Whether a config is that of another run, as far as that one's goes."""
     ours = config.model_dump(mode="json")
-    changed = configs.differences(_shared(ours, theirs), theirs)
+    changed = differences(_shared(ours, theirs), theirs)
     return bool(theirs) and not [name for name in changed if name not in config.continuable]
 
 

@@ -31,16 +31,17 @@ from ganjax.algorithms.penalty import PenaltyConfig, check_penalty, penalty
 from ganjax.augment.policies import (
     AugmentConfig,
     augmentation,
-    augmented_judge,
+    augmented_discriminate,
     with_r_t,
 )
-from ganjax.config import ConfigError, Fields, Fraction, RunConfig
+from ganjax.config import ConfigError, Fields, Fraction
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.loss_scaling import scaled
 from ganjax.engine.phases import Phase
 from ganjax.keys import fold
 from ganjax.models import progan
 from ganjax.objectives.losses import LOSSES, Loss
+from ganjax.training.schema import RunConfig
 
 
 class TargetsConfig(Fields):
@@ -152,7 +153,12 @@ def build(config: Config, nets: Networks | None = None) -> Algorithm:
         init=nets.init,
         latent=nets.latent,
         generate=generate,
-        judge=partial({"separate": _judge_apart, "joint": _judge_jointly}[config.d_batches], nets),
+        discriminate=partial(
+            {"separate": _discriminate_separately, "joint": _discriminate_jointly}[
+                config.d_batches
+            ],
+            nets,
+        ),
         d_loss=_d_loss(config, loss),
         g_loss=g_loss,
         sample=nets.sample,
@@ -174,7 +180,7 @@ def build(config: Config, nets: Networks | None = None) -> Algorithm:
     if augment is None:
         return algorithm
     return algorithm._replace(
-        judge=augmented_judge(algorithm.judge, augment),
+        discriminate=augmented_discriminate(algorithm.discriminate, augment),
         d_loss=with_r_t(algorithm.d_loss, loss.logits),
         aug_init=augment.controller.init,
         aug_update=lambda aug, metrics: augment.controller.update(aug, metrics.get("r_t")),
@@ -189,7 +195,7 @@ def _fake_labels(config: Config, context) -> jax.Array:
     return jax.random.randint(fold(context.key, "label"), label.shape, 0, config.data.num_classes)
 
 
-def _judge_apart(nets: Networks, params, vars, fake, context):
+def _discriminate_separately(nets: Networks, params, vars, fake, context):
     """Two passes: BatchNorm's statistics are of reals alone and of fakes alone."""
     batch, key = context.batch, context.key
     params, vars = nets.prepare_d(params, vars)
@@ -198,7 +204,7 @@ def _judge_apart(nets: Networks, params, vars, fake, context):
     return (real, fake), vars
 
 
-def _judge_jointly(nets: Networks, params, vars, fake, context):
+def _discriminate_jointly(nets: Networks, params, vars, fake, context):
     """One pass over both: BatchNorm's statistics are of the mixture."""
     params, vars = nets.prepare_d(params, vars)
     image, label = (

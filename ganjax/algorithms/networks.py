@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ganjax.config import ConfigError, Fields, RunConfig
+from ganjax.config import ConfigError, Fields
 from ganjax.keys import fold
 from ganjax.models import dcgan, maxout, mlp, progan, resnet, spectral
 from ganjax.models.layers import VALUE_RANGES, Conditioning
 from ganjax.models.norms import Norm
+from ganjax.training.schema import RunConfig
 
 # What the networks compute in: None is the parameters' own, float32.
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16, "float16": jnp.float16}

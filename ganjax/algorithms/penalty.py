@@ -8,10 +8,11 @@ from pydantic import NonNegativeFloat, PositiveInt
 
 from ganjax.algorithms.networks import Networks
 from ganjax.augment.policies import Augmentation
-from ganjax.config import ConfigError, Fields, RunConfig
+from ganjax.config import ConfigError, Fields
 from ganjax.engine.algorithm import no_penalty
 from ganjax.keys import fold
 from ganjax.objectives import penalties
+from ganjax.training.schema import RunConfig
 
 
 class PenaltyConfig(Fields):

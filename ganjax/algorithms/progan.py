@@ -159,9 +159,9 @@ def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) 
         # G is not shown the reals, and where it is called they may not be there.
         return stage.generate(params, vars | alphas(context.step), z, context)
 
-    def judge(params, vars, fake, context):
+    def discriminate(params, vars, fake, context):
         vars, context = now(vars, context)
-        return stage.judge(params, vars, fake, context)
+        return stage.discriminate(params, vars, fake, context)
 
     def penalty(params, vars, fake, context):
         vars, context = now(vars, context)
@@ -174,7 +174,11 @@ def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) 
         return value + config.drift * jnp.mean(jnp.square(scores[0])), metrics
 
     return stage._replace(
-        generate=generate, judge=judge, penalty=penalty, d_loss=d_loss, phases=(phase,)
+        generate=generate,
+        discriminate=discriminate,
+        penalty=penalty,
+        d_loss=d_loss,
+        phases=(phase,),
     )
 
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ganjax.analysis.trained import Trained
-from ganjax.config import DataConfig
 from ganjax.data.base import Source, take
 from ganjax.data.decode import SUFFIXES, decode
+from ganjax.data.fields import DataFields
 from ganjax.data.fit import to_channels
 from ganjax.data.records import read_manifest
 from ganjax.data.sources import open_source
@@ -140,9 +140,9 @@ def of_folder(path: Path) -> Images:
     return of_source(str(path), Source(len(files), fetch, ()), len(files))
 
 
-def unlabelled(source: str, channels: int, fit: str) -> DataConfig:
+def unlabelled(source: str, channels: int, fit: str) -> DataFields:
     """The images of a data source as they are, without labels."""
-    return DataConfig(
+    return DataFields(
         source=source,
         label="",
         num_classes=1,

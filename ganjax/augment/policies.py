@@ -19,9 +19,10 @@ from ganjax.augment import (
 )
 from ganjax.augment.controllers import Controller
 from ganjax.augment.gate import uniform
-from ganjax.config import ConfigError, Fields, Fraction, RunConfig
+from ganjax.config import ConfigError, Fields, Fraction
 from ganjax.keys import fold
 from ganjax.objectives.losses import LOSSES
+from ganjax.training.schema import RunConfig
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -182,8 +183,8 @@ def augmentation(config: RunConfig, value_range: tuple[float, float]) -> Augment
     return Augmentation(images, controller, leaks)
 
 
-def augmented_judge(judge: Callable, augment: Augmentation) -> Callable:
-    """`Algorithm.judge` with reals and fakes augmented, each with draws of its own."""
+def augmented_discriminate(discriminate: Callable, augment: Augmentation) -> Callable:
+    """`Algorithm.discriminate` with reals and fakes augmented, each with draws of its own."""
 
     def augmented(params, vars, fake, context):
         def seen(batch, name):
@@ -191,7 +192,7 @@ def augmented_judge(judge: Callable, augment: Augmentation) -> Callable:
             return {**batch, "image": augment.images(batch["image"], context._replace(key=key))}
 
         reals = seen(context.batch, "real")
-        return judge(params, vars, seen(fake, "fake"), context._replace(batch=reals))
+        return discriminate(params, vars, seen(fake, "fake"), context._replace(batch=reals))
 
     return augmented
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from ganjax.config import DataConfig
 from ganjax.data import annotations
 from ganjax.data.base import Labels, Source, chosen_labels, take
 from ganjax.data.decode import decode
+from ganjax.data.fields import DataFields
 from ganjax.data.fit import Box
 from ganjax.data.scan import Listing, Scan, listing, scanned
 from ganjax.errors import DataError
@@ -23,7 +23,7 @@ NAMED = 5
 
 
 def open_folder(
-    name: str, split: str, data: DataConfig, prepare: Callable, check: Callable
+    name: str, split: str, data: DataFields, prepare: Callable, check: Callable
 ) -> tuple[Source, bool]:
     """Opens a split of a folder, and says whether the folder has such splits.
 
@@ -118,7 +118,7 @@ def open_folder(
     return take(whole, np.array(mine)), True
 
 
-def _fingerprint(scan: Scan, data: DataConfig) -> str:
+def _fingerprint(scan: Scan, data: DataFields) -> str:
     """Of names, contents and labels, not of times: a copy of a set is the same set."""
     digest = hashlib.sha256(scan.digest.encode())
     if data.labels_file:
@@ -126,7 +126,7 @@ def _fingerprint(scan: Scan, data: DataConfig) -> str:
     return digest.hexdigest()
 
 
-def _skipped(found: Listing, scan: Scan, data: DataConfig, field: str) -> dict[str, str]:
+def _skipped(found: Listing, scan: Scan, data: DataFields, field: str) -> dict[str, str]:
     """Why each file that cannot be used cannot, and each folder that cannot be listed.
 
     Raises:
@@ -168,7 +168,7 @@ def _refuse_strays(files: list[str], below: int, field: str) -> None:
         )
 
 
-def _annotate(root: Path, files: list[str], data: DataConfig, below: int):
+def _annotate(root: Path, files: list[str], data: DataFields, below: int):
     """Every feature by name, and a box or None of each file; classes lie `below` the root."""
     features: dict[str, Labels] = {}
     folders = [file.split("/")[below:-1] for file in files]

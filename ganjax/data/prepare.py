@@ -21,9 +21,9 @@ from typing import Any
 from absl import flags
 
 from ganjax import cli
-from ganjax.config import DataConfig
 from ganjax.data import records, tfds
 from ganjax.data.base import SPLITS
+from ganjax.data.fields import DataFields
 from ganjax.data.fit import FITS
 from ganjax.data.record_writer import alone, summary, write
 from ganjax.data.sources import open_source
@@ -48,7 +48,7 @@ def define_flags() -> None:
 
 
 def prepare(
-    data: DataConfig, size: int, out: Path, *, workers: int = 1, shard_bytes: int = SHARD_BYTES
+    data: DataFields, size: int, out: Path, *, workers: int = 1, shard_bytes: int = SHARD_BYTES
 ) -> str:
     """Makes the set, or the rest of it.
 
@@ -109,7 +109,7 @@ def download(name: str) -> str:
     return f"tfds:{name} is prepared in {builder.data_dir}: --config.data.source=tfds:{name}"
 
 
-def _settings(data: DataConfig, size: int, shard_bytes: int) -> dict[str, Any]:
+def _settings(data: DataFields, size: int, shard_bytes: int) -> dict[str, Any]:
     """What decides the content of the shards, besides the source, which has a fingerprint."""
     chosen = ("fit", "channels", "background", "min_side")
     settings = {name: getattr(data, name) for name in chosen}
@@ -166,7 +166,7 @@ def main(argv: list[str]) -> None:
         raise UserError(
             f"--background={','.join(values.background)}: write R,G,B, each from 0 to 255"
         )
-    data = DataConfig(
+    data = DataFields(
         source=values.source,
         label="",
         num_classes=1,

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ganjax.config import DataConfig
 from ganjax.data.base import Labels, Source, chosen_labels
+from ganjax.data.fields import DataFields
 from ganjax.data.fit import area, to_channels
 from ganjax.errors import DataError
 
@@ -36,7 +36,7 @@ def shard_name(split: str, index: int, count: int) -> str:
     return f"{split}-{index:05}-of-{count:05}.array_record"
 
 
-def open_records(name: str, split: str, data: DataConfig, image_size: int) -> Source:
+def open_records(name: str, split: str, data: DataFields, image_size: int) -> Source:
     """Opens a split of a prepared set, at its size or a half, a quarter, ... of it by area.
 
     Raises:

@@ -12,10 +12,10 @@ import numpy as np
 from absl import flags
 
 from ganjax import cli
-from ganjax.config import RunConfig, load
 from ganjax.data.base import Source
 from ganjax.errors import UserError
 from ganjax.pictures import images
+from ganjax.training.schema import RunConfig, load
 
 # A larger batch is shown in part.
 SHOWN = 256

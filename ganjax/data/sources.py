@@ -5,10 +5,10 @@ A kind of set is a file of this folder: `embedded`, `tfds`, `folder` and `record
 
 import numpy as np
 
-from ganjax.config import DataConfig
 from ganjax.data import splits
 from ganjax.data.base import SPLITS, Labels, Source, take
 from ganjax.data.embedded import NAMES, open_embedded
+from ganjax.data.fields import DataFields
 from ganjax.data.fit import FITS, Box, to_channels
 from ganjax.data.fit import check as check_fit
 from ganjax.data.folder import open_folder
@@ -21,7 +21,7 @@ __all__ = ["SPLITS", "Labels", "Source", "open_source"]
 KINDS = ("embedded", "tfds", "folder", "records")
 
 
-def open_source(data: DataConfig, split: str, *, image_size: int) -> Source:
+def open_source(data: DataFields, split: str, *, image_size: int) -> Source:
     """Opens one split of a set.
 
     Args:
@@ -61,7 +61,7 @@ def open_source(data: DataConfig, split: str, *, image_size: int) -> Source:
     return source
 
 
-def _open(data: DataConfig, split: str, image_size: int) -> tuple[Source, bool]:
+def _open(data: DataFields, split: str, image_size: int) -> tuple[Source, bool]:
     """The set, and whether it is the split asked for (else it is all that is to be split)."""
     kind, _, name = data.source.partition(":")
     if kind not in KINDS or not name:
@@ -97,7 +97,7 @@ def _open(data: DataConfig, split: str, image_size: int) -> tuple[Source, bool]:
     return open_records(name, split, data, image_size), True
 
 
-def _strata(source: Source, data: DataConfig) -> np.ndarray:
+def _strata(source: Source, data: DataFields) -> np.ndarray:
     """What a split keeps the shares of: the set's "label", whatever label is read, so that all
     runs on a set, with labels of any kind or without, hold out the same images."""
     if data.label == "label":
@@ -106,7 +106,7 @@ def _strata(source: Source, data: DataConfig) -> np.ndarray:
     return np.zeros(source.size, np.int32) if plain is None else plain.values
 
 
-def _checked(source: Source, data: DataConfig) -> Source:
+def _checked(source: Source, data: DataFields) -> Source:
     """The source, refusing labels out of range: one-hot vectors of them would be silently 0."""
 
     def checked(label):

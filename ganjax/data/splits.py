@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ganjax.config import DataConfig
+from ganjax.data.fields import DataFields
 from ganjax.errors import DataError
 
 # Of every class, one in so many is held out where a set has no split of its own.
@@ -33,7 +33,7 @@ def held_out(label: np.ndarray) -> np.ndarray:
     return held
 
 
-def subset(size: int, data: DataConfig) -> np.ndarray | None:
+def subset(size: int, data: DataFields) -> np.ndarray | None:
     """The training images that `num_examples` or `fraction` leave, None for all of them.
 
     The first of one shuffle by `subset_seed`: every run of a sweep has the same, whatever its

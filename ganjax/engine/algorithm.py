@@ -55,7 +55,7 @@ def no_penalty(params, vars, fake, context) -> tuple[jax.Array, Metrics]:
 class Algorithm(NamedTuple):
     """A GAN, as `ganjax.engine.step` trains it. `vars` are a player's Flax collections but "params".
 
-    D's forward pass (`judge`) and the losses on its outputs stand apart, so that the
+    D's forward pass (`discriminate`) and the losses on its outputs stand apart, so that the
     simultaneous order can pull both players' gradients out of one forward pass. What an
     order does not use (D(real) in G's update, say) the compiler removes.
 
@@ -64,7 +64,7 @@ class Algorithm(NamedTuple):
       latent: (key, n) -> z, n latents.
       generate: (params, vars, z, context) -> (fake, vars), as in training; `fake` is a batch
         as context.batch: "image" (N, H, W, C) and the "label" (N,) it was made for.
-      judge: (params, vars, fake, context) -> (scores, vars): D on the fakes and on
+      discriminate: (params, vars, fake, context) -> (scores, vars): D on the fakes and on
         context.batch; `scores` is any pytree of its outputs.
       d_loss: (scores, context) -> (scalar, metrics).
       g_loss: (scores, context) -> (scalar, metrics).
@@ -99,7 +99,7 @@ class Algorithm(NamedTuple):
     init: Callable
     latent: Callable
     generate: Callable
-    judge: Callable
+    discriminate: Callable
     d_loss: Callable
     g_loss: Callable
     sample: Callable

@@ -41,9 +41,9 @@ class Turn(NamedTuple):
         with late_kernels():
             return self.algorithm.generate(params, vars, z, self._at("generate"))
 
-    def judge(self, params, vars, fake):
+    def discriminate(self, params, vars, fake):
         """(scores, new vars) of D."""
-        return self.algorithm.judge(params, vars, fake, self._at("judge"))
+        return self.algorithm.discriminate(params, vars, fake, self._at("judge"))
 
     def d_loss(self, scores):
         """(loss without its penalty, metrics)."""
@@ -59,7 +59,7 @@ class Turn(NamedTuple):
 
     def d_objective(self, params, vars, fake):
         """(loss without its penalty, (new vars, metrics)) of D on given fakes."""
-        scores, vars = self.judge(params, vars, fake)
+        scores, vars = self.discriminate(params, vars, fake)
         loss, metrics = self.d_loss(scores)
         return loss, (vars, metrics)
 
@@ -67,7 +67,7 @@ class Turn(NamedTuple):
         """(loss, (new vars, metrics)) of G against D."""
         fake, vars = self.generate(params, vars)
         with late_kernels():  # D(real) is no part of this, but of a relativistic loss.
-            scores, _ = self.judge(d.params, d.vars, fake)
+            scores, _ = self.discriminate(d.params, d.vars, fake)
         loss, metrics = self.g_loss(scores)
         return loss, (vars, metrics)
 
@@ -217,7 +217,7 @@ def _simultaneous(algorithm, state, turn, repeat):
 
         def forward(g_params, d_params):
             fake, g_vars = now.generate(g_params, vars[0])
-            scores, d_vars = now.judge(d_params, vars[1], fake)
+            scores, d_vars = now.discriminate(d_params, vars[1], fake)
             return scores, (fake, g_vars, d_vars)
 
         scores, pull, (fake, g_vars, d_vars) = jax.vjp(

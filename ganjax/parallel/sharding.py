@@ -162,7 +162,7 @@ def gathered(algorithm: Algorithm, layout: Layout, how: str) -> Algorithm:
     at = algorithm.at
     return algorithm._replace(
         generate=on_whole(algorithm.generate),
-        judge=on_whole(algorithm.judge),
+        discriminate=on_whole(algorithm.discriminate),
         penalty=on_whole(algorithm.penalty),
         sample=on_whole(algorithm.sample),
         at=None if at is None else lambda phase: gathered(at(phase), layout, how),

@@ -16,8 +16,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from ganjax import config as configs
-from ganjax.config import ConfigError, RunConfig
+from ganjax.config import ConfigError
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
@@ -36,7 +35,8 @@ from ganjax.planning.accelerators import (
     compute_seconds,
 )
 from ganjax.runtime import compiling
-from ganjax.training import evaluation
+from ganjax.training import evaluation, schema
+from ganjax.training.schema import RunConfig
 
 
 class PhaseCost(NamedTuple):
@@ -114,7 +114,7 @@ def plan(
 
     Arguments and errors are else those of `dry_run`.
     """
-    config, module = configs.load(raw)
+    config, module = schema.load(raw)
     algorithm = module.build(config)
     if config.num_seeds > 1:
         raise ConfigError(

@@ -6,12 +6,13 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from ganjax.config import ConfigError, RunConfig
+from ganjax.config import ConfigError
 from ganjax.data.base import Source
 from ganjax.engine.algorithm import Algorithm
 from ganjax.keys import fold
 from ganjax.metrics import features, figures, parzen, swd
 from ganjax.training import sampling
+from ganjax.training.schema import RunConfig
 
 # Images read at once, and bytes of them (170 images of 256x256).
 PIECE = 500

@@ -11,7 +11,6 @@ import ml_collections
 import numpy as np
 from clu import parameter_overview
 
-from ganjax import config as configs
 from ganjax.data import pipeline, sources
 from ganjax.engine import step as steps
 from ganjax.engine.phases import Phase
@@ -20,7 +19,7 @@ from ganjax.metrics.figures import NO_FIGURE
 from ganjax.parallel import distributed
 from ganjax.parallel.sharding import check_batch, gathered, make_layout, state_sharding
 from ganjax.runtime.signals import Signals
-from ganjax.training import checkpoint, dispatch, evaluation, leaks, workdir
+from ganjax.training import checkpoint, dispatch, evaluation, leaks, schema, workdir
 from ganjax.training import seeds as ensembles
 from ganjax.training.report import Report
 from ganjax.training.writer import METRICS, Writer, read_metrics
@@ -56,7 +55,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
     """
     folder, primary = Path(folder), jax.process_index() == 0
     with distributed.together():
-        config, module = configs.load(raw)
+        config, module = schema.load(raw)
         algorithm = module.build(config)
         seeds = ensembles.seeds(config)
         ensembles.check(config)
@@ -235,7 +234,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
         return ensembles.saved(runs.members(state))
 
 
-def _open(config: configs.RunConfig, phase: Phase) -> list[sources.Source]:
+def _open(config: schema.RunConfig, phase: Phase) -> list[sources.Source]:
     """The training and the held-out images of a phase."""
     data = config.data
     splits = [
@@ -254,26 +253,26 @@ def _names(num: int, num_classes: int, source: sources.Source) -> list[str]:
     return [names[i % num_classes] for i in range(num)]
 
 
-def _pictured(config: configs.RunConfig, num_classes: int) -> int:
+def _pictured(config: schema.RunConfig, num_classes: int) -> int:
     """Images of a grid: each class as often, where there is room for all."""
     rows, columns = config.sample_grid
     return rows * columns // num_classes * num_classes or rows * columns
 
 
-def _is_due(config: configs.RunConfig, done: int) -> bool:
+def _is_due(config: schema.RunConfig, done: int) -> bool:
     """Whether a checkpoint is; the best can only be kept if every evaluation has one."""
     evaluated = config.evaluation.best != NO_FIGURE and done % config.eval_every == 0
     return done % config.checkpoint_every == 0 or evaluated
 
 
-def _is_past_its_best(checkpoints, config: configs.RunConfig, done: int) -> bool:
+def _is_past_its_best(checkpoints, config: schema.RunConfig, done: int) -> bool:
     """Whether `patience` evaluations in a row were no better; a function of what is saved."""
     patience = config.evaluation.patience
     best = checkpoint.best_step(checkpoints, config.evaluation.best) if patience else None
     return best is not None and done - best >= patience * config.eval_every
 
 
-def _stopped_early(checkpoints, config: configs.RunConfig, folder: Path, done: int) -> str:
+def _stopped_early(checkpoints, config: schema.RunConfig, folder: Path, done: int) -> str:
     best = checkpoint.best_step(checkpoints, config.evaluation.best)
     return (
         f"{folder} is finished at step {done}: {config.evaluation.best} was best at step {best}, "
@@ -286,7 +285,7 @@ def _all_finite(state: GanState) -> jax.Array:
     return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]).all()
 
 
-def _announce(writer: Writer, folder: Path, config: configs.RunConfig, state: GanState) -> None:
+def _announce(writer: Writer, folder: Path, config: schema.RunConfig, state: GanState) -> None:
     for name, player in (("generator", state.g), ("discriminator", state.d)):
         overview = parameter_overview.get_parameter_overview(player.params, include_stats=False)
         writer.say(f"{name}\n{overview}")

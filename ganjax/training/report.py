@@ -9,12 +9,12 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from ganjax.config import RunConfig
 from ganjax.engine.phases import Phase
 from ganjax.errors import UserError
 from ganjax.pictures import images
 from ganjax.training import checkpoint
 from ganjax.training import seeds as ensembles
+from ganjax.training.schema import RunConfig
 from ganjax.training.writer import Writer
 
 # The engine's own. Any other metric is NaN in a step that does not measure it.

@@ -19,11 +19,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from ganjax.config import ConfigError, RunConfig
+from ganjax.config import ConfigError
 from ganjax.engine.state import GanState
 from ganjax.parallel.sharding import REPLICATED, Layout
 from ganjax.runtime import compiling
 from ganjax.training import checkpoint
+from ganjax.training.schema import RunConfig
 
 Members = tuple[GanState, ...]
 # Where the axis of members is while they step together: their number of steps is one.

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import filelock
 
-from ganjax.config import ConfigError, Loaded, RunConfig, differences, load
+from ganjax.config import ConfigError, differences
 from ganjax.training import checkpoint
+from ganjax.training.schema import Loaded, RunConfig, load
 
 CONFIG = "config.json"
 # What the run's images are: the fingerprint of its set (`data.base.Source`).

@@ -9,7 +9,6 @@ import pytest
 from conftest import shipped, shrink
 from test_gan import ACCURACY, ADA, FIXED, KERAS, build, tiny_dcgan
 
-from ganjax import config as configs
 from ganjax.algorithms.networks import networks
 from ganjax.augment import affine, colour
 from ganjax.augment.policies import augmentation
@@ -17,14 +16,14 @@ from ganjax.data import sources
 from ganjax.engine.algorithm import Context
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.parallel.sharding import make_layout
-from ganjax.training import leaks
+from ganjax.training import leaks, schema
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
 
 
 def test_parameter_counts():
     """Those of Keras' example at 64x64, width 128, by its own count."""
-    config, _ = configs.load(shipped("ada", "emoji64"))
+    config, _ = schema.load(shipped("ada", "emoji64"))
     players = jax.eval_shape(networks(config).init, jax.random.key(0))
     counts = [[sum(x.size for x in jax.tree.leaves(tree)) for tree in one] for one in players]
     assert counts == [[926_083, 930_947 - 926_083], [795_137, 796_161 - 795_137]]
@@ -32,7 +31,7 @@ def test_parameter_counts():
 
 def test_initialisation_is_of_dense_layers():
     """Glorot's limit of the first and the last layer counts their units, as in Keras."""
-    config, _ = configs.load(shipped("ada", "emoji64"))
+    config, _ = schema.load(shipped("ada", "emoji64"))
     (g, _), (d, _) = networks(config).init(jax.random.key(0))
     for kernel, fans in (
         (g["ConvTranspose_0"]["kernel"], 64 + 2048),
@@ -47,7 +46,7 @@ def test_r1_is_by_the_image_before_augmentation():
     raw.discriminator.batch_norm = "none"
     raw.penalty.r1 = 2.0
     raw.update({"augment": {**KERAS, "controller": {**FIXED, "p": 1.0}}})
-    config, module = configs.load(raw)
+    config, module = schema.load(raw)
     algorithm, nets = module.build(config), networks(config)
     augment = augmentation(config, nets.value_range)
     _, (params, vars) = algorithm.init(jax.random.key(0))
@@ -131,7 +130,7 @@ def recoloured(x):
 def test_the_probe_finds_the_share_of_altered_images(transform):
     """Of emoji that it has not seen; and does not see what is not there."""
     source = sources.open_source(
-        configs.load(shipped("ada", "emoji64")).config.data, "train", image_size=32
+        schema.load(shipped("ada", "emoji64")).config.data, "train", image_size=32
     )
     order = np.random.RandomState(1).permutation(source.size)[:1_000]
     x = source.fetch(order)["image"].astype(np.float32) / 127.5 - 1

@@ -10,10 +10,11 @@ import pytest
 from conftest import shipped, shrink
 from ml_collections import ConfigDict
 
-from ganjax import config as configs
+from ganjax.config import ConfigError
 from ganjax.engine.algorithm import Context
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.models import dcgan, spectral
+from ganjax.training import schema
 
 
 def tiny_dcgan():
@@ -30,7 +31,7 @@ def config():
 
 
 def build(config):
-    loaded, module = configs.load(config)
+    loaded, module = schema.load(config)
     return module.build(loaded)
 
 
@@ -101,8 +102,8 @@ def judged(config):
     random = np.random.RandomState(0)
     image, one, other = (random.randn(8, 8, 8, 1).astype(np.float32) for _ in range(3))
     now = context(algorithm, image=image)
-    (real, _), moved = algorithm.judge(params, vars, fakes(one), now)
-    (again, _), _ = algorithm.judge(params, vars, fakes(5 * other), now)
+    (real, _), moved = algorithm.discriminate(params, vars, fakes(one), now)
+    (again, _), _ = algorithm.discriminate(params, vars, fakes(5 * other), now)
     return real, again, moved
 
 
@@ -134,7 +135,7 @@ def test_spectral_norm_iterates_once_an_update(config):
     algorithm = build(config)
     _, (params, vars) = algorithm.init(jax.random.key(0))
     image = np.random.RandomState(0).randn(8, 8, 8, 1).astype(np.float32)
-    (real, fake), moved = algorithm.judge(
+    (real, fake), moved = algorithm.discriminate(
         params, vars, fakes(image), context(algorithm, image=image)
     )
     np.testing.assert_array_equal(real, fake)
@@ -227,7 +228,7 @@ def test_the_penalty_sees_the_label_and_differentiates_by_the_image_alone(config
     value, metrics = algorithm.penalty(params, vars, now.batch, now)
 
     def score(x):
-        real, _ = algorithm.judge(
+        real, _ = algorithm.discriminate(
             params, vars, now.batch, now._replace(batch={**now.batch, "image": x})
         )[0]
         return real.sum()
@@ -581,7 +582,7 @@ IMPOSSIBLE = [
 @pytest.mark.parametrize(("change", "message"), IMPOSSIBLE, ids=[name_of(c) for c, _ in IMPOSSIBLE])
 def test_impossible_pairs_are_refused_with_the_reason(config, change, message):
     config.update_from_flattened_dict(change)
-    with pytest.raises(configs.ConfigError, match=message) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         build(config)
     assert "\n" not in str(caught.value)
 
@@ -601,7 +602,7 @@ def test_class_batch_norm_needs_a_batch_norm_in_the_mlp(config):
             "output": "tanh",
         }
     )
-    with pytest.raises(configs.ConfigError, match="generator='batch_norm': the network 'mlp' has"):
+    with pytest.raises(ConfigError, match="generator='batch_norm': the network 'mlp' has"):
         build(config)
     config.generator.widths = (4, 4)
     build(config)

@@ -10,13 +10,13 @@ import optax
 import pytest
 from conftest import shipped, shrink
 
-from ganjax import config as configs
+from ganjax.config import ConfigError
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Context
 from ganjax.models import layers
 from ganjax.parallel.sharding import make_layout
 from ganjax.planning import dry_run
-from ganjax.training import checkpoint
+from ganjax.training import checkpoint, schema
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
 
@@ -33,7 +33,7 @@ def small():
 
 
 def build(config):
-    loaded, module = configs.load(config)
+    loaded, module = schema.load(config)
     return module.build(loaded)
 
 
@@ -125,7 +125,7 @@ def test_growth_begins_where_the_smaller_networks_ended(algorithm, state):
     def both(phase, image):
         now, stage = context(algorithm, new.start, phase, image), algorithm.at(phase)
         fake, _ = stage.generate(state.g.params, state.g.vars, z, now)
-        scores, _ = stage.judge(state.d.params, state.d.vars, fake, now)
+        scores, _ = stage.discriminate(state.d.params, state.d.vars, fake, now)
         return fake["image"], scores
 
     fake, scores = jax.jit(partial(both, new))(image)
@@ -283,7 +283,7 @@ def test_augmented(small):
 
 def test_1024_is_lowered_for_its_shapes():
     """Nothing is computed: CelebA-HQ's step at full size, as shapes."""
-    loaded, module = configs.load(shipped("progan", "celeb_a_hq_1024"))
+    loaded, module = schema.load(shipped("progan", "celeb_a_hq_1024"))
     algorithm = module.build(loaded)
     state = dry_run.state_shapes(algorithm)
     for player in (state.g, state.d):
@@ -309,12 +309,12 @@ def test_1024_is_lowered_for_its_shapes():
 def test_what_cannot_grow_is_refused(small, change, message):
     small.data.label, small.data.num_classes = "label", 10
     small.update_from_flattened_dict(change)
-    with pytest.raises(configs.ConfigError, match=message) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         build(small)
     assert "\n" not in str(caught.value)
 
 
 def test_networks_that_do_not_grow_are_refused(small):
     raw = small.to_dict() | {"generator": shipped("wgan_gp").generator.to_dict()}
-    with pytest.raises(configs.ConfigError, match=r"network='dcgan': .* set 'progan'"):
+    with pytest.raises(ConfigError, match=r"network='dcgan': .* set 'progan'"):
         build(raw)

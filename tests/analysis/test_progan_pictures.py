@@ -15,14 +15,13 @@ from absl.testing import flagsaver
 from conftest import shipped, shrink
 from PIL import Image
 
-from ganjax import config as configs
 from ganjax import sample
 from ganjax.analysis import run_pictures
 from ganjax.analysis.trained import Trained
 from ganjax.engine import step as steps
 from ganjax.errors import UserError
 from ganjax.pictures import images
-from ganjax.training import checkpoint, workdir
+from ganjax.training import checkpoint, schema, workdir
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("progan")
     raw = shrink(shipped("progan"))
     raw.total_steps = 5
-    config, module = configs.load(raw)
+    config, module = schema.load(raw)
     algorithm = module.build(config)
     workdir.claim(folder, config)
     with checkpoint.open_checkpoints(folder, 2) as checkpoints:

@@ -11,7 +11,6 @@ from absl.testing import flagsaver
 from conftest import shipped, shrink
 from PIL import Image
 
-from ganjax import config as configs
 from ganjax import evaluate
 from ganjax.analysis import image_sets
 from ganjax.analysis.trained import Trained
@@ -20,7 +19,7 @@ from ganjax.engine import step as steps
 from ganjax.errors import UserError
 from ganjax.metrics import features, fid, figures, kid, pairs, parzen, swd
 from ganjax.parallel.sharding import make_layout
-from ganjax.training import checkpoint, evaluation, workdir
+from ganjax.training import checkpoint, evaluation, schema, workdir
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
 
@@ -64,7 +63,7 @@ def make_run(folder, best="none"):
     raw.image_size, raw.data.fit = SIDE, "resize"
     raw.generator.widths = raw.discriminator.widths = (4,)
     raw.evaluation.update({"metrics": ("kid",), "best": best})
-    config, module = configs.load(raw)
+    config, module = schema.load(raw)
     workdir.claim(folder, config)
     algorithm = module.build(config)
     with checkpoint.open_checkpoints(folder, 9, best) as checkpoints:
@@ -161,7 +160,7 @@ def test_figures_at_every_resolution(tmp_path, command):
     """Each against reals of its size, resized as in training; 4x4 has no texture to compare."""
     raw, folder = shrink(shipped("progan")), tmp_path / "run"
     raw.total_steps = 5
-    config, module = configs.load(raw)
+    config, module = schema.load(raw)
     workdir.claim(folder, config)
     algorithm = module.build(config)
     with checkpoint.open_checkpoints(folder, 9) as checkpoints:
@@ -370,7 +369,7 @@ def test_figures_while_training(command, tmp_path):
     raw = shrink(shipped("wgan_gp"))
     metrics = ("kid", "fid", "neighbours")
     raw.evaluation.update({"metrics": metrics, "num_samples": 30, "best": "fid_efflite0"})
-    config, module = configs.load(raw)
+    config, module = schema.load(raw)
     algorithm = module.build(config)
     run = Trained(make_run(tmp_path / "run"))
     read = []
@@ -425,7 +424,7 @@ def test_a_model_of_classes_is_asked_for_those_of_its_training_images():
     """By the command and within training alike."""
     raw = shrink(shipped("cgan"))
     raw.evaluation.update({"metrics": (), "log_likelihood": 40, "best": "none", "patience": 0})
-    config, module = configs.load(raw)
+    config, module = schema.load(raw)
     algorithm = module.build(config)
     reals, held_out = (
         sources.open_source(config.data, split, image_size=config.image_size)
@@ -512,7 +511,7 @@ def test_the_first_of_equally_good_checkpoints_is_kept(values, tmp_path):
 def test_configs_that_measure_nothing_are_refused(fields, message):
     raw = shrink(shipped("wgan_gp"))
     raw.evaluation.update(fields)
-    config, _ = configs.load(raw)
+    config, _ = schema.load(raw)
     held_out = sources.Source(500, None, ())
 
     def begin():

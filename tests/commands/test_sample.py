@@ -13,14 +13,13 @@ from absl.testing import flagsaver
 from conftest import ROOT, shipped, shrink
 from PIL import Image
 
-from ganjax import config as configs
 from ganjax import sample
 from ganjax.analysis.trained import Trained
 from ganjax.data import sources
 from ganjax.engine import step as steps
 from ganjax.errors import UserError
 from ganjax.pictures import images, interpolation
-from ganjax.training import checkpoint, sampling, workdir
+from ganjax.training import checkpoint, sampling, schema, workdir
 from tests import conditional
 
 SIDE, LARGE = 32, 96  # Of a sample, and of one below a caption.
@@ -31,7 +30,7 @@ def make_run(folder, algorithm):
     raw = shrink(shipped("wgan_gp"))
     raw.algorithm = algorithm
     raw.data.label, raw.data.num_classes = "label", conditional.CLASSES
-    config, module = configs.load(raw)
+    config, module = schema.load(raw)
     workdir.claim(folder, config)
     with checkpoint.open_checkpoints(folder, 1) as checkpoints:
         state = steps.init_state(module.build(config), jax.random.key(0))

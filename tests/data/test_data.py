@@ -7,8 +7,8 @@ import tensorflow_datasets as tfds
 from conftest import DATA
 from PIL import Image
 
-from ganjax.config import DataConfig
 from ganjax.data import fit, pipeline, splits
+from ganjax.data.fields import DataFields
 from ganjax.data.sources import open_source
 from ganjax.engine.phases import Phase
 from ganjax.errors import DataError
@@ -18,7 +18,7 @@ PHASE = Phase(start=0, stop=1_000, batch_size=16, image_size=32)
 
 
 def opened(name, split, *, image_size, **fields):
-    return open_source(DataConfig(source=name, **DATA | fields), split, image_size=image_size)
+    return open_source(DataFields(source=name, **DATA | fields), split, image_size=image_size)
 
 
 def digits(split="train"):

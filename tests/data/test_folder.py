@@ -17,9 +17,9 @@ import pytest
 from conftest import DATA, ROOT, write_images
 from PIL import Image, ImageOps
 
-from ganjax.config import DataConfig
 from ganjax.data import folder, pipeline, scan
 from ganjax.data.decode import decode
+from ganjax.data.fields import DataFields
 from ganjax.data.fit import area
 from ganjax.data.sources import open_source
 from ganjax.engine.phases import Phase
@@ -33,7 +33,7 @@ SMOOTH = np.stack(np.broadcast_arrays(*np.ogrid[0:250:16j, 0:250:16j], 128), -1)
 
 
 def opened(root, split="train", image_size=16, **fields):
-    data = DataConfig(source=f"folder:{root}", **DATA | fields)
+    data = DataFields(source=f"folder:{root}", **DATA | fields)
     return open_source(data, split, image_size=image_size)
 
 

@@ -19,8 +19,8 @@ from conftest import DATA, ROOT, write_images
 from PIL import Image
 
 from ganjax.analysis import image_sets
-from ganjax.config import DataConfig
 from ganjax.data import prepare, record_writer, records
+from ganjax.data.fields import DataFields
 from ganjax.data.sources import open_source
 from ganjax.errors import DataError, UserError
 
@@ -28,7 +28,7 @@ SPLITS = ("train", "validation")
 
 
 def data(source, **fields):
-    return DataConfig(source=str(source), **DATA | fields)
+    return DataFields(source=str(source), **DATA | fields)
 
 
 def everything(source):
@@ -116,9 +116,9 @@ def test_every_label_and_the_skipped_come_along(tmp_path):
 CHILD = """
 import sys
 from pathlib import Path
-from ganjax.config import DataConfig
+from ganjax.data.fields import DataFields
 from ganjax.data.prepare import prepare
-prepare(DataConfig.model_validate_json(sys.argv[1]), 16, Path(sys.argv[2]), shard_bytes=8 * 768)
+prepare(DataFields.model_validate_json(sys.argv[1]), 16, Path(sys.argv[2]), shard_bytes=8 * 768)
 """
 
 

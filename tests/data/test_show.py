@@ -8,12 +8,12 @@ import pytest
 from conftest import shipped, write_images
 from PIL import Image
 
-from ganjax import config as configs
 from ganjax.data import pipeline, show
 from ganjax.data.sources import open_source
 from ganjax.engine.phases import Phase
 from ganjax.errors import DataError, UserError
 from ganjax.parallel.sharding import make_layout
+from ganjax.training import schema
 
 
 def give(monkeypatch, **values):
@@ -29,7 +29,7 @@ def test_the_first_batch(tmp_path, capsys, monkeypatch):
     give(monkeypatch, config=config, out=str(out))
     show.main([])
     lines = capsys.readouterr().out.splitlines()
-    loaded = configs.load(config).config
+    loaded = schema.load(config).config
     source = open_source(loaded.data, "train", image_size=32)
     batch = show.first_batch(loaded, source)
     first = next(

@@ -12,8 +12,8 @@ from conftest import DATA
 from PIL import Image
 from tensorflow_datasets.core.utils import py_utils
 
-from ganjax.config import DataConfig
 from ganjax.data import prepare
+from ganjax.data.fields import DataFields
 from ganjax.data.fit import area
 from ganjax.data.sources import open_source
 from ganjax.errors import DataError, UserError
@@ -88,7 +88,7 @@ def folder(tmp_path_factory):
 
 
 def opened(split, image_size=16, **fields):
-    data = DataConfig(source="tfds:small_birds", **DATA | fields)
+    data = DataFields(source="tfds:small_birds", **DATA | fields)
     return open_source(data, split, image_size=image_size)
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from conftest import shipped, shrink
 
-from ganjax import config as configs
 from ganjax.engine import step as steps
 from ganjax.ops import conv, lowering, winograd
 from ganjax.ops.geometry import Geometry
 from ganjax.planning import dry_run
 from ganjax.runtime import compiling
+from ganjax.training import schema
 from ganjax.training.loop import train
 
 OPTIONS = [{}, compiling.options("cpu")]
@@ -28,7 +28,7 @@ def small(name="dcgan", *, size=64, widths=(8, 8, 8), remat=False):
     config = shrink(shipped(name))
     config.batch_size, config.image_size, config.remat = size, 32, remat
     config.generator.widths = config.discriminator.widths = widths
-    loaded, module = configs.load(config)
+    loaded, module = schema.load(config)
     algorithm, key = module.build(loaded), jax.random.key(0)
     shape = (algorithm.reals_per_step, size)
     image = np.random.RandomState(0).randint(0, 256, (*shape, 32, 32, 1), np.uint8)
@@ -64,7 +64,7 @@ def test_late_kernels_take_less_memory(monkeypatch):
     """Of layers that are Winograd's, and light beside their kernels."""
     algorithm, *args = small(size=16, widths=(32, 64, 128))
     late = compiled(algorithm, *args, OPTIONS[1])
-    monkeypatch.setattr(orders, "late_kernels", contextlib.nullcontext)
+    monkeypatch.setattr(updates, "late_kernels", contextlib.nullcontext)
     assert temporaries(late) < 0.96 * temporaries(compiled(algorithm, *args, OPTIONS[1]))
 
 

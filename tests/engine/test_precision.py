@@ -11,11 +11,12 @@ import pytest
 from conftest import shipped, shrink
 
 from experiments.precision import main
-from ganjax import config as configs
+from ganjax.config import ConfigError
 from ganjax.engine import loss_scaling
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Context
 from ganjax.ops import conv as ops
+from ganjax.training import schema
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
 
@@ -43,7 +44,7 @@ def tiny_of(system, precision):
 
 
 def build(config):
-    loaded, module = configs.load(config)
+    loaded, module = schema.load(config)
     return module.build(loaded)
 
 
@@ -117,7 +118,7 @@ def test_images_scores_and_penalties_are_float32(system, precision):
         context = Context(reals, key, state.step, phase, state.aug)
         z = now.latent(key, 8)
         fake, vars = now.generate(state.g.params, state.g.vars, z, context)
-        scores, d_vars = now.judge(state.d.params, state.d.vars, fake, context)
+        scores, d_vars = now.discriminate(state.d.params, state.d.vars, fake, context)
         penalty, _ = now.penalty(state.d.params, state.d.vars, fake, context)
         sampled = now.sample(state.g.params, state.g.vars, z, reals["label"], phase)
         loss = now.d_loss(scores, context)[0], now.g_loss(scores, context)[0]
@@ -255,7 +256,7 @@ def test_a_run_in_float16_outlives_overflows(tiny, tmp_path, monkeypatch):
 
 def test_an_unknown_precision_is_refused(tiny):
     tiny.precision = "half"
-    with pytest.raises(configs.ConfigError, match=r"config.precision='half': should be 'float32'"):
+    with pytest.raises(ConfigError, match=r"config.precision='half': should be 'float32'"):
         build(tiny)
 
 

@@ -8,16 +8,16 @@ import numpy as np
 import optax
 import pytest
 
-from ganjax import config as configs
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Context
 from ganjax.keys import fold
 from ganjax.parallel.sharding import make_layout
 from ganjax.runtime import compiling
+from ganjax.training import schema
 
 
 def build(config):
-    loaded, module = configs.load(config)
+    loaded, module = schema.load(config)
     return module.build(loaded)
 
 
@@ -165,7 +165,7 @@ def test_alternating_generator_sees_the_new_critic(tiny):
     )
 
     def loss(d):
-        scores, _ = algorithm.judge(d.params, d.vars, fake, now._replace(batch=fake))
+        scores, _ = algorithm.discriminate(d.params, d.vars, fake, now._replace(batch=fake))
         return algorithm.g_loss(scores, now)[0]
 
     np.testing.assert_allclose(metrics["g_loss"], loss(state.d), rtol=1e-4)
@@ -194,12 +194,12 @@ def test_simultaneous_is_both_gradients_at_the_old_parameters(tiny):
 
     def d_loss(d_params):
         fake = fakes(initial.g.params)
-        scores, _ = algorithm.judge(d_params, {}, fake, at("judge"))
+        scores, _ = algorithm.discriminate(d_params, {}, fake, at("judge"))
         penalty, _ = algorithm.penalty(d_params, {}, fake, at("penalty"))
         return algorithm.d_loss(scores, now)[0] + penalty
 
     def g_loss(g_params):
-        scores, _ = algorithm.judge(initial.d.params, {}, fakes(g_params), at("judge"))
+        scores, _ = algorithm.discriminate(initial.d.params, {}, fakes(g_params), at("judge"))
         return algorithm.g_loss(scores, now)[0]
 
     state, metrics = run(algorithm)

@@ -9,10 +9,9 @@ from conftest import ROOT
 
 from experiments.tools import design, jobs, results, runs
 from experiments.tools.design import Sweep, axis, chain, product, zip_
-from ganjax import config as configs
 from ganjax.errors import UserError
 from ganjax.pictures.curves import curve, images_seen
-from ganjax.training import workdir
+from ganjax.training import schema, workdir
 
 LIKELIHOOD = {"evaluation.log_likelihood": 20, "evaluation.best": "val_log_likelihood"}
 
@@ -240,7 +239,7 @@ def test_spread():
 
 
 def algorithm_of(base):
-    config, module = configs.load(design.base_config(sweep(base=base, fixed={})))
+    config, module = schema.load(design.base_config(sweep(base=base, fixed={})))
     return module.build(config)
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from conftest import shipped
 
-import ganjax.config
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.errors import UserError
 from ganjax.runtime import compiling
+from ganjax.training import schema
 
 torch = pytest.importorskip("torch")
 from experiments.benchmarks.torch_cgan import TorchCgan  # noqa: E402
@@ -78,7 +78,7 @@ class Ours(NamedTuple):
     """One step of ours and what PyTorch needs to follow it."""
 
     case: Case
-    config: ganjax.config.RunConfig
+    config: schema.RunConfig
     before: Any
     after: Any
     metrics: dict[str, Any]
@@ -99,7 +99,7 @@ class Ours(NamedTuple):
 @pytest.fixture(scope="module", params=CASES)
 def ours(request):
     case = CASES[request.param]
-    config, module = ganjax.config.load(small(request.param))
+    config, module = schema.load(small(request.param))
     with jax.enable_x64(True):
         algorithm, key = module.build(config), jax.random.key(0)
         before = jax.tree.map(as_float64, jax.jit(partial(init_state, algorithm))(key))
@@ -230,11 +230,11 @@ def test_peers_refuse_what_they_lack(name, fields):
     raw = small(name)
     raw.update_from_flattened_dict(fields)
     with pytest.raises(UserError, match=f"config.{list(fields)[-1]}=.* PyTorch's peer has only"):
-        CASES[name].peer(ganjax.config.load(raw).config)
+        CASES[name].peer(schema.load(raw).config)
 
 
 def test_peers_refuse_fields_that_they_do_not_know():
-    config = ganjax.config.load(small("dcgan")).config
+    config = schema.load(small("dcgan")).config
     known = {name: value for name, value in TorchDcgan.IMPLEMENTS.items() if name != "order"}
     with pytest.raises(UserError, match=r"config\.order='alternating': .* does not know"):
         require(config, known)

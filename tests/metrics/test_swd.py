@@ -7,12 +7,12 @@ import pytest
 from conftest import shipped
 from scipy import ndimage, stats
 
-from ganjax import config as configs
+from ganjax.config import ConfigError
 from ganjax.data.sources import Source
 from ganjax.keys import fold
 from ganjax.metrics import swd
 from ganjax.parallel.sharding import make_layout
-from ganjax.training import evaluation
+from ganjax.training import evaluation, schema
 
 
 def pictures(n, side, channels=3, seed=0):
@@ -146,7 +146,7 @@ def test_while_training():
     """A resolution that is too small has none; else that of held-out images, and its floor."""
     raw = shipped("progan")
     raw.evaluation.update({"metrics": ("swd",), "num_samples": 12})
-    config, module = configs.load(raw)
+    config, module = schema.load(raw)
     algorithm = module.build(config)
     measure = evaluation.make_evaluate(
         algorithm,
@@ -176,6 +176,6 @@ def test_while_training():
 def test_images_of_other_sizes_are_refused_before_training():
     raw = shipped("cgan")
     raw.evaluation.update({"metrics": ("swd",), "num_samples": 12})
-    config, _ = configs.load(raw)
-    with pytest.raises(configs.ConfigError, match=r"and config.image_size is 28; leave it out"):
+    config, _ = schema.load(raw)
+    with pytest.raises(ConfigError, match=r"and config.image_size is 28; leave it out"):
         evaluation.check(config, [Source(20, None, ())])

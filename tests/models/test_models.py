@@ -7,8 +7,8 @@ import pytest
 from conftest import shipped
 from flax import linen as nn
 
-from ganjax import config as configs
 from ganjax.models import dcgan, layers, maxout, mlp, norms, resnet
+from ganjax.training import schema
 
 
 def count(tree):
@@ -380,6 +380,6 @@ G_NORMS, D_NORMS, D_BIASES = 2 * (512 + 256 + 128 + 64), 2 * (128 + 256 + 512), 
 )
 def test_counts_of_whole_configs(name, preset, g, d):
     """Of the parameters of both players, from their specified layers."""
-    loaded, module = configs.load(shipped(name, preset))
+    loaded, module = schema.load(shipped(name, preset))
     (g_params, _), (d_params, _) = jax.eval_shape(module.build(loaded).init, jax.random.key(0))
     assert (count(g_params), count(d_params)) == (g, d)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import ROOT
 from flax import linen as nn
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -205,7 +206,7 @@ def test_each_lowering_matches_native(module, dtype, monkeypatch):
 
 
 def test_the_largest_cache_is_what_linux_says(tmp_path, monkeypatch):
-    monkeypatch.setattr(pieces, "CACHES", tmp_path)
+    monkeypatch.setattr(chunks, "CACHES", tmp_path)
     assert chunks.cache_bytes.__wrapped__() == chunks.USUAL_CACHE
     for i, size in enumerate(("48K", "2048K", "491520K")):
         (tmp_path / f"index{i}").mkdir()

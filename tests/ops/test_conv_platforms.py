@@ -15,12 +15,12 @@ from conftest import shipped
 from jax import lax
 from jaxlib.mlir.dialects import stablehlo
 
-from ganjax import config as configs
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.ops import lowering, native, winograd
 from ganjax.ops.conv import conv, conv_downsample, conv_transpose, upsample_conv
 from ganjax.ops.geometry import Geometry
 from ganjax.planning.dry_run import batch_shapes
+from ganjax.training import schema
 
 BATCH, INPUTS, OUTPUTS = 32, 64, 128
 FORWARD, INPUT, KERNEL = "forward", "backward-data", "backward-filter"
@@ -206,7 +206,7 @@ def test_convolutions_of_cpus_have_the_order_of_axes_that_loops_need(name, order
 @pytest.mark.parametrize("name", ["ada", "dcgan_noisy", "progan", "sngan", "wgan_gp"])
 def test_so_have_those_of_a_whole_step(name):
     """Augmentation, every part of the networks, and the penalty: all may be in a loop."""
-    config, module = configs.load(shipped(name))
+    config, module = schema.load(shipped(name))
     algorithm = module.build(config)
     phase, key = algorithm.phases[-1], jax.random.key(0)
     step = jax.jit(make_train_step(algorithm), static_argnames="phase")

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from conftest import DATA, ROOT, shipped
 
-from ganjax.config import DataConfig
 from ganjax.data import pipeline
+from ganjax.data.fields import DataFields
 from ganjax.data.sources import open_source
 from ganjax.engine import step as steps
 from ganjax.parallel.sharding import make_layout
@@ -52,7 +52,7 @@ def free_port() -> int:
 @pytest.mark.slow
 def test_the_union_of_two_processes_is_one_epoch(tmp_path):
     port = free_port()
-    data = DataConfig(source="embedded:mnist5k", **DATA | {"channels": 1})
+    data = DataFields(source="embedded:mnist5k", **DATA | {"channels": 1})
     outs = [tmp_path / f"{i}.npz" for i in range(2)]
     command = [sys.executable, "tests/readers.py", str(port)]
     children = [

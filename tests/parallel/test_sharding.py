@@ -9,11 +9,11 @@ import pytest
 from conftest import shipped, shrink
 from jax.sharding import PartitionSpec as P
 
-from ganjax import config as configs
 from ganjax.engine import step as steps
 from ganjax.ops.lowering import whole_convolutions
 from ganjax.parallel.sharding import gathered, make_layout, state_sharding
 from ganjax.runtime import compiling
+from ganjax.training import schema
 from ganjax.training.checkpoint import open_checkpoints, restore_or_init, save
 from ganjax.training.loop import train
 
@@ -30,7 +30,7 @@ def run(config, devices, how):
     In float32 a gradient near zero, where sums over devices round differently, becomes a step
     of full size in Adam, and nothing tight could be asked.
     """
-    loaded, module = configs.load(config)
+    loaded, module = schema.load(config)
     algorithm, layout = module.build(loaded), make_layout(devices)
     random = np.random.RandomState(0)
     # What the convolutions are made of is not the matter here, and whole ones compile sooner.
@@ -84,7 +84,7 @@ def test_what_is_split_and_where():
     """The largest axis that eight devices share; nothing of the variables."""
     config = shrink(shipped("sngan"))
     config.generator.widths = config.discriminator.widths = (16,) * len(config.generator.widths)
-    loaded, module = configs.load(config)
+    loaded, module = schema.load(config)
     algorithm, layout = module.build(loaded), make_layout()
     state = jax.eval_shape(partial(steps.init_state, algorithm), jax.random.key(0))
     placed = state_sharding(layout, state, "fully_sharded")
@@ -127,7 +127,7 @@ def test_resumed_on_other_devices(tiny, tmp_path, monkeypatch):
 
 
 def test_a_split_state_is_saved_and_read_as_it_was(tiny, tmp_path):
-    loaded, module = configs.load(tiny)
+    loaded, module = schema.load(tiny)
     init, layout = partial(steps.init_state, module.build(loaded)), make_layout()
     key = jax.random.key(0)
     placed = state_sharding(layout, jax.eval_shape(init, key), "fully_sharded")

@@ -52,7 +52,7 @@ def test_collectives_are_gradients_and_batch_norm(planned):
     (cost,) = planned.phases
     config = planned.config
     assert set(cost.collectives) == {"all-reduce"}
-    loaded, module = dry_run.configs.load(config.model_dump())
+    loaded, module = dry_run.schema.load(config.model_dump())
     state = dry_run.state_shapes(module.build(loaded))
     kernels, biases = (
         sum(layer[name].size for layer in state.d.params.values()) for name in ("kernel", "bias")
@@ -70,7 +70,7 @@ def test_collectives_are_gradients_and_batch_norm(planned):
 
 def test_parameters_flops_and_memory(planned):
     (cost,) = planned.phases
-    loaded, module = dry_run.configs.load(planned.config.model_dump())
+    loaded, module = dry_run.schema.load(planned.config.model_dump())
     state = dry_run.state_shapes(module.build(loaded))
     assert planned.params == tuple(bytes_of(p.params) // 4 for p in (state.g, state.d))
     assert cost.images == 2 * 8

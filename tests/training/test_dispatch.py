@@ -9,20 +9,20 @@ import optax
 import pytest
 from conftest import shipped, shrink
 
-from ganjax import config as configs
+from ganjax.config import ConfigError
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Context
 from ganjax.models import dcgan, progan, resnet
 from ganjax.parallel.sharding import make_layout
 from ganjax.runtime import compiling
 from ganjax.sample import sample
-from ganjax.training import dispatch
+from ganjax.training import dispatch, schema
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
 
 
 def build(config):
-    loaded, module = configs.load(config)
+    loaded, module = schema.load(config)
     return module.build(loaded)
 
 
@@ -166,7 +166,7 @@ def test_batch_norm_sees_micro_batches_in_turn(tiny):
         real = {"image": image[rows], "label": batch["label"][0][rows]}
         now = Context(real, jax.random.key(3), before.step, algorithm.phases[0], before.aug)
         fake, _ = algorithm.generate(before.g.params, before.g.vars, z, now)
-        _, vars = algorithm.judge(before.d.params, vars, fake, now)
+        _, vars = algorithm.discriminate(before.d.params, vars, fake, now)
     close(after.d.vars, vars)
 
 
@@ -181,14 +181,14 @@ def test_batch_norm_sees_micro_batches_in_turn(tiny):
 def test_impossible_micro_batches_are_refused(name, fields, message):
     config = shrink(shipped(name))
     config.update(fields)
-    with pytest.raises(configs.ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message):
         build(config)
 
 
 def test_a_batch_that_micro_batches_do_not_share_is_refused(tiny, tmp_path):
     tiny.accumulate = 2
     message = r"config.batch_size=8: 8 devices cannot share config.accumulate=2 micro-.*; set 16$"
-    with pytest.raises(configs.ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message):
         train(tiny, tmp_path)
 
 
@@ -196,7 +196,7 @@ def test_a_batch_of_a_lower_resolution_is_refused_by_its_own_field(tmp_path):
     config = shrink(shipped("progan"))
     config.growth.batch_sizes = (12,)
     message = r"config.growth.batch_sizes\[0\]=12: 8 devices cannot share it evenly; set 8 or 16$"
-    with pytest.raises(configs.ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message):
         train(config, tmp_path)
 
 
@@ -258,7 +258,7 @@ def test_rematerialisation_keeps_less(player, kind, fields, share):
 def test_rematerialisation_is_of_convolutional_blocks(name):
     config = shrink(shipped(*name.split(":")))
     config.remat = True
-    with pytest.raises(configs.ConfigError, match=r"config.remat=True: .* no convolutional blocks"):
+    with pytest.raises(ConfigError, match=r"config.remat=True: .* no convolutional blocks"):
         build(config)
 
 

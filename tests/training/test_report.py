@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import shipped
 
-from ganjax import config as configs
+from ganjax.training import schema
 from ganjax.training.report import Report
 from ganjax.training.writer import Writer
 
@@ -24,7 +24,7 @@ def test_a_metric_is_written_as_last_measured(tmp_path):
     """A penalty of every third step would never meet a line of every second one but by chance."""
     raw = shipped("wgan_gp")
     raw.log_every = 2
-    config = configs.load(raw).config
+    config = schema.load(raw).config
     with Writer(tmp_path, 0, config.total_steps, True) as writer:
         report = Report(writer, tmp_path, config, None)
         for step, r1 in enumerate([math.nan, math.nan, 5.0, math.nan, math.nan, 7.0], 1):
@@ -35,7 +35,7 @@ def test_a_metric_is_written_as_last_measured(tmp_path):
 
 @pytest.mark.parametrize("wrong", [{"d_loss": math.nan}, {"r1": math.inf}])
 def test_what_is_not_finite_is_refused(wrong, tmp_path, monkeypatch):
-    config = configs.load(shipped("wgan_gp")).config
+    config = schema.load(shipped("wgan_gp")).config
     with Writer(tmp_path, 0, config.total_steps, True) as writer:
         report = Report(writer, tmp_path, config, None)
         monkeypatch.setattr(report, "_diverged", lambda step, what: pytest.fail(what))
@@ -46,7 +46,7 @@ def test_what_is_not_finite_is_refused(wrong, tmp_path, monkeypatch):
 def test_of_several_seeds_it_is_told_whose(tmp_path, monkeypatch):
     raw = shipped("wgan_gp")
     raw.seed, raw.num_seeds, raw.log_every = 3, 2, 1
-    config = configs.load(raw).config
+    config = schema.load(raw).config
     with Writer(tmp_path, 0, config.total_steps, True) as writer:
         report = Report(writer, tmp_path, config, None)
         report.metrics(1, 1, 8, [metrics(d_loss=1.0), metrics(d_loss=3.0)])
@@ -61,7 +61,7 @@ def test_of_several_seeds_it_is_told_whose(tmp_path, monkeypatch):
 def test_a_dispatch_of_steps_is_written_step_by_step(tmp_path):
     raw = shipped("wgan_gp")
     raw.log_every = 2
-    config = configs.load(raw).config
+    config = schema.load(raw).config
     with Writer(tmp_path, 0, config.total_steps, True) as writer:
         report = Report(writer, tmp_path, config, None)
         for last in (4, 8):

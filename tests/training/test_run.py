@@ -15,14 +15,14 @@ from flax.traverse_util import flatten_dict
 from PIL import Image
 from scipy.special import logsumexp
 
-from ganjax import config as configs
 from ganjax.analysis.trained import Trained
+from ganjax.config import ConfigError, Fields
 from ganjax.data import sources
 from ganjax.engine import step as steps
 from ganjax.errors import DataError
 from ganjax.keys import fold
 from ganjax.sample import sample
-from ganjax.training import evaluation, workdir
+from ganjax.training import evaluation, schema, workdir
 from ganjax.training.loop import Interrupted, train
 from ganjax.training.report import NonFiniteError
 from ganjax.training.writer import read_metrics
@@ -45,7 +45,7 @@ def equal(one, other):
 def fields(group):
     """The names of all fields of a checked config, dotted."""
     for name, value in group:
-        if isinstance(value, configs.Fields):
+        if isinstance(value, Fields):
             yield from (f"{name}.{inner}" for inner in fields(value))
         else:
             yield name
@@ -55,7 +55,7 @@ def fields(group):
 def test_every_field_can_be_set_from_the_command_line(name, preset):
     """A flag overrides only what the config file lists, so it must list everything."""
     raw = shipped(name, preset)
-    loaded, module = configs.load(raw)
+    loaded, module = schema.load(raw)
     module.build(loaded)
     evaluation.check(loaded, [sources.Source(500, None, ())])
     assert set(flatten_dict(raw.to_dict(), sep=".")) == set(fields(loaded))
@@ -204,7 +204,7 @@ def test_log_likelihood_of_samples(tiny, tmp_path):
 )
 def test_a_best_that_is_not_measured_is_refused(tiny, tmp_path, fields, message):
     tiny.evaluation.update(fields)
-    with pytest.raises(configs.ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message):
         train(tiny, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -227,7 +227,7 @@ def test_another_config_does_not_continue_a_run(tiny, tmp_path):
     train(tiny, tmp_path)
     tiny.log_every, tiny.total_steps = 2, 4
     tiny.penalty.weight, tiny.seed = 5.0, 1
-    with pytest.raises(configs.ConfigError, match=r"another config.seed, config.penalty.weight"):
+    with pytest.raises(ConfigError, match=r"another config.seed, config.penalty.weight"):
         train(tiny, tmp_path)
 
 
@@ -238,7 +238,7 @@ def test_other_images_do_not_continue_a_run(tiny, tmp_path):
     os.replace(root / "000.png", root / "zzz.png")
     tiny.total_steps = 2
     changed = r"folder:.*images has changed since; restore it, .* remove .*data.json"
-    with pytest.raises(configs.ConfigError, match=changed) as caught:
+    with pytest.raises(ConfigError, match=changed) as caught:
         train(tiny, tmp_path / "run")
     assert "\n" not in str(caught.value)
     # As told; and as are runs of before there was such a file.
@@ -246,7 +246,7 @@ def test_other_images_do_not_continue_a_run(tiny, tmp_path):
     assert int(train(tiny, tmp_path / "run").step) == 2
     os.replace(root / "zzz.png", root / "000.png")
     tiny.total_steps = 3
-    with pytest.raises(configs.ConfigError, match=changed):
+    with pytest.raises(ConfigError, match=changed):
         train(tiny, tmp_path / "run")
 
 
@@ -255,7 +255,7 @@ def test_a_linear_decay_is_not_stretched(tiny, tmp_path):
     tiny.total_steps, tiny.d_optimiser.decay = 1, "linear"
     train(tiny, tmp_path)
     tiny.total_steps = 2
-    with pytest.raises(configs.ConfigError, match=r"another config.total_steps"):
+    with pytest.raises(ConfigError, match=r"another config.total_steps"):
         train(tiny, tmp_path)
 
 
@@ -324,7 +324,7 @@ def test_bad_configs_are_refused_in_one_line(tiny, tmp_path, change, message):
         for group in groups:
             target = target[group]
         target[name] = value
-    with pytest.raises(configs.ConfigError, match=message) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         train(raw, tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists(), "refused runs leave nothing behind"
@@ -333,7 +333,7 @@ def test_bad_configs_are_refused_in_one_line(tiny, tmp_path, change, message):
 def test_a_missing_field_is_named(tiny, tmp_path):
     raw = tiny.to_dict()
     del raw["penalty"]["target"]
-    with pytest.raises(configs.ConfigError, match=r"config.penalty.target is missing"):
+    with pytest.raises(ConfigError, match=r"config.penalty.target is missing"):
         train(raw, tmp_path)
 
 
@@ -350,10 +350,10 @@ def test_checkpoints_without_their_config_are_not_continued(tiny, tmp_path):
     train(tiny, tmp_path)
     for content in ('{"alg', "[1]", "5"):
         (tmp_path / "config.json").write_text(content)
-        with pytest.raises(configs.ConfigError, match=r"config.json (is not JSON|holds no config)"):
+        with pytest.raises(ConfigError, match=r"config.json (is not JSON|holds no config)"):
             train(tiny, tmp_path)
     (tmp_path / "config.json").unlink()
-    with pytest.raises(configs.ConfigError, match=r"config.json is missing"):
+    with pytest.raises(ConfigError, match=r"config.json is missing"):
         train(tiny, tmp_path)
 
 
@@ -361,7 +361,7 @@ def test_one_run_a_folder(tiny, tmp_path):
     train(tiny, tmp_path)
     with (
         workdir.lock(tmp_path),
-        pytest.raises(configs.ConfigError, match="another process is training there"),
+        pytest.raises(ConfigError, match="another process is training there"),
     ):
         train(tiny, tmp_path)
 
@@ -375,7 +375,7 @@ def test_damaged_metrics_lose_no_good_line(tiny, tmp_path):
 
 
 def test_sampling_needs_a_run_with_a_checkpoint(tiny, tmp_path):
-    with pytest.raises(configs.ConfigError, match="no run is there"):
+    with pytest.raises(ConfigError, match="no run is there"):
         sample(tmp_path, 1)
     train(tiny, tmp_path)
     np.testing.assert_array_equal(sample(tmp_path, 4), sample(tmp_path, 4))

@@ -8,14 +8,14 @@ import pytest
 from conftest import shipped, shrink
 from PIL import Image
 
-from ganjax import config as configs
 from ganjax.analysis.trained import Trained
+from ganjax.config import ConfigError
 from ganjax.engine import step as steps
 from ganjax.engine.phases import Phase
 from ganjax.errors import UserError
 from ganjax.parallel.sharding import check_batch, make_layout
 from ganjax.sample import sample
-from ganjax.training import dispatch, loop
+from ganjax.training import dispatch, loop, schema
 from ganjax.training import seeds as ensembles
 from ganjax.training.loop import train
 from ganjax.training.report import mean_and_spread
@@ -91,7 +91,7 @@ def test_over_devices_members_are_the_runs_alone(small, tmp_path):
 
 def outcome(config, make, layout, count=3):
     """Members and metrics after steps of an ensemble, on reals of their own."""
-    loaded, module = configs.load(config)
+    loaded, module = schema.load(config)
     algorithm, seeds = module.build(loaded), ensembles.seeds(loaded)
     phase = algorithm.phases[0]
     step = steps.make_train_step(algorithm, sharding=layout.batch)
@@ -153,21 +153,21 @@ def test_mean_and_spread():
 def test_what_members_share_is_checked(small, monkeypatch):
     """Of eight devices and two members each batch is shared by four."""
     check_batch(Phase(0, 1, 12, 8), make_layout(num_seeds=2))
-    with pytest.raises(configs.ConfigError, match=r"config.batch_size=6: 4 devices"):
+    with pytest.raises(ConfigError, match=r"config.batch_size=6: 4 devices"):
         check_batch(Phase(0, 1, 6, 8), make_layout(num_seeds=2))
     small.seed, small.num_seeds = 2**32 - 2, 3
-    with pytest.raises(configs.ConfigError, match=r"config.num_seeds=3: the last of them"):
-        ensembles.seeds(configs.load(small).config)
+    with pytest.raises(ConfigError, match=r"config.num_seeds=3: the last of them"):
+        ensembles.seeds(schema.load(small).config)
     small.seed, small.num_seeds = 0, 2
-    two = configs.load(small).config
+    two = schema.load(small).config
     ensembles.check(two)
     with monkeypatch.context() as patch:
         patch.setattr(jax, "process_count", lambda: 2)
-        with pytest.raises(configs.ConfigError, match=r"config.num_seeds=2: 2 processes train one"):
+        with pytest.raises(ConfigError, match=r"config.num_seeds=2: 2 processes train one"):
             ensembles.check(two)
     small.sharding = "fully_sharded"
-    with pytest.raises(configs.ConfigError, match=r"config.num_seeds=2 with config.sharding='ful"):
-        ensembles.check(configs.load(small).config)
+    with pytest.raises(ConfigError, match=r"config.num_seeds=2 with config.sharding='ful"):
+        ensembles.check(schema.load(small).config)
     small.num_seeds = 0
-    with pytest.raises(configs.ConfigError, match=r"config.num_seeds=0: should be greater than 0"):
-        configs.load(small)
+    with pytest.raises(ConfigError, match=r"config.num_seeds=0: should be greater than 0"):
+        schema.load(small)
