@@ -11,6 +11,7 @@ import pytest
 from conftest import shipped, shrink
 
 from ganjax.engine import step as steps
+from ganjax.engine import updates
 from ganjax.ops import conv, lowering, winograd
 from ganjax.ops.geometry import Geometry
 from ganjax.planning import dry_run
