@@ -112,7 +112,7 @@ class Trained:
         z, label = jax.device_get(steps.sample_inputs(self.algorithm, key, num))
         return z, label
 
-    def draw(self, z: np.ndarray, label: np.ndarray) -> np.ndarray:
+    def generate(self, z: np.ndarray, label: np.ndarray) -> np.ndarray:
         """Makes images.
 
         Args:
@@ -124,7 +124,7 @@ class Trained:
         """
         images, done = None, 0
         with tqdm(total=len(z), desc="samples", disable=None, leave=False) as bar:
-            for made in self.pieces(z, label):
+            for made in self.batches(z, label):
                 if images is None:
                     images = np.empty((len(z), *made.shape[1:]), np.uint8)
                 images[done : done + len(made)] = made
@@ -132,9 +132,9 @@ class Trained:
                 bar.update(len(made))
         return images
 
-    def pieces(self, z: np.ndarray, label: np.ndarray) -> Iterator[np.ndarray]:
-        """Yields what `draw` makes, uint8 (n, H, W, C), piece by piece with one compilation."""
-        return sampling.pieces(
+    def batches(self, z: np.ndarray, label: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields what `generate` makes, uint8 (n, H, W, C), batch by batch, compiled once."""
+        return sampling.sample_batches(
             self._sampler, self._ema, z, label, phase=self.phase, sharding=self._layout.batch
         )
 

@@ -146,7 +146,7 @@ def make_evaluate(
 
         def samples(count: int) -> Iterator[np.ndarray]:
             inputs = z[:count], label[:count]
-            return sampling.pieces(sampler, ema, *inputs, phase=phase, sharding=sharding)
+            return sampling.sample_batches(sampler, ema, *inputs, phase=phase, sharding=sharding)
 
         found = {}
         for measure in measures:
@@ -164,7 +164,7 @@ def make_evaluate(
 def _make_measure(config: RunConfig, params: features.Params, sharding: NamedSharding) -> Callable:
     """(samples, image size, training images, held-out images) -> figures.
 
-    `samples` is a number -> pieces of as many.
+    `samples` is a number -> batches of as many.
     """
     wanted = config.evaluation
     metrics, network = _of_network(wanted.metrics), wanted.features

@@ -1,4 +1,4 @@
-"""Many samples piece by piece: bounded memory, one compilation, every device at work."""
+"""Sampling of many images in batches of one shape: bounded memory, one compilation, all devices."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,13 +9,13 @@ from ganjax.engine.phases import Phase
 from ganjax.engine.state import Ema
 from ganjax.parallel import distributed
 
-# Bound the device's memory, whatever is asked for: images made at once, and pixels of them
-# (64 images of 256x256).
-PIECE = 256
-PIECE_PIXELS = 1 << 22
+# A batch has at most so many images, and at most so many pixels (64 images of 256x256), so that
+# the memory that sampling takes does not grow with the number of samples.
+BATCH = 256
+BATCH_PIXELS = 1 << 22
 
 
-def pieces(
+def sample_batches(
     sampler: Callable,
     ema: Ema,
     z: np.ndarray,
@@ -24,22 +24,24 @@ def pieces(
     phase: Phase,
     sharding: NamedSharding,
 ) -> Iterator[np.ndarray]:
-    """Yields the images of N latents and labels, in order: uint8 (n, H, W, C).
+    """Generates the images of N latents and labels, in order, a batch at a time.
 
     Args:
-      sampler: `ganjax.engine.step.make_sampler`'s, compiled.
+      sampler: the compiled sampler of `ganjax.engine.step.make_sampler`.
       ema: the averaged generator.
-      z: (N, Z).
-      label: int32 (N,).
-      phase: the present one.
-      sharding: of a batch, over the devices that share the work.
+      z: the latents, (N, Z).
+      label: the classes, int32 (N,).
+      phase: the phase of the run that the generator comes from.
+      sharding: how a batch is split over the devices that share the work.
+
+    Yields:
+      uint8 (n, H, W, C), N images in all.
     """
     num, devices = len(z), sharding.mesh.size
-    piece = min(num, PIECE, max(1, PIECE_PIXELS // phase.image_size**2))
-    piece = -(-piece // devices) * devices  # Each device has as many.
-    for first in range(0, num, piece):
-        # The last one again and again fills the last piece: another shape would be another
-        # compilation.
-        rows = np.minimum(np.arange(first, first + piece), num - 1)
+    size = min(num, BATCH, max(1, BATCH_PIXELS // phase.image_size**2))
+    size = -(-size // devices) * devices  # Every device gets as many.
+    for first in range(0, num, size):
+        # The last batch is filled up with its last latent: another shape would be compiled anew.
+        rows = np.minimum(np.arange(first, first + size), num - 1)
         inputs = distributed.put((z[rows], label[rows]), sharding)
         yield np.asarray(sampler(ema, *inputs, phase=phase))[: num - first]

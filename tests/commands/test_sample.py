@@ -193,18 +193,18 @@ def test_interpolation_is_a_closed_path_of_one_class(of_classes, command, method
             np.testing.assert_array_equal(frame, arrays["image"][i, ..., 0])
 
 
-def test_many_samples_are_made_in_pieces_of_one_shape(of_classes, monkeypatch):
+def test_many_samples_are_made_in_batches_of_one_shape(of_classes, monkeypatch):
     monkeypatch.setattr(conditional, "traced", [])
     run = Trained(of_classes)
     z, label = run.inputs(600)
-    made = run.draw(z, label)
+    made = run.generate(z, label)
     assert conditional.traced == [(256, z.shape[1])], "compiled once"
     levels, labels = conditional.decode(made)
     np.testing.assert_array_equal(labels, np.arange(600) % 10)
     np.testing.assert_allclose(levels, z[:, 0], atol=0.02)
-    monkeypatch.setattr(sampling, "PIECE_PIXELS", 7 * SIDE * SIDE + 5)
-    np.testing.assert_array_equal(run.draw(z[:10], label[:10]), made[:10])
-    assert conditional.traced[1:] == [(7, z.shape[1])], "large images come in smaller pieces"
+    monkeypatch.setattr(sampling, "BATCH_PIXELS", 7 * SIDE * SIDE + 5)
+    np.testing.assert_array_equal(run.generate(z[:10], label[:10]), made[:10])
+    assert conditional.traced[1:] == [(7, z.shape[1])], "large images come in smaller batches"
 
 
 def test_neighbours_are_those_of_brute_force(of_classes, command, capsys):
