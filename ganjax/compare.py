@@ -119,7 +119,7 @@ def samples(folder: Path, num: int, seed: int, which: str):
     from ganjax.pictures import images
 
     run = Trained(folder, which)
-    made = run.draw(*run.inputs(num, seed))
+    made = run.generate(*run.inputs(num, seed))
     picture = images.grid(made, images.columns(num, run.algorithm.num_classes))
     return picture[..., 0] if picture.shape[-1] == 1 else picture, run.step
 

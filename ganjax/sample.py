@@ -128,7 +128,7 @@ def sample(
     from ganjax.analysis.trained import Trained
 
     run = Trained(folder, which, seed_index=seed_index)
-    return run.draw(*run.inputs(num, seed))
+    return run.generate(*run.inputs(num, seed))
 
 
 def main(argv: list[str]) -> None:

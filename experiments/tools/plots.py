@@ -93,7 +93,7 @@ def sample(result: Result, folder: Path) -> tuple[Path, int] | None:
     run = Trained(result.run.folder, "best")
     path = folder / f"{result.run.hash}_step_{run.step}.png"
     if not path.exists():
-        made = run.draw(*run.inputs(SAMPLES, seed=0))
+        made = run.generate(*run.inputs(SAMPLES, seed=0))
         images.save_png(path, images.grid(made, images.columns(SAMPLES, run.algorithm.num_classes)))
     return path, run.step
 

@@ -29,7 +29,7 @@ class Images(NamedTuple):
       name: what they are, for the record.
       count: how many.
       shape: (H, W, C) of each.
-      pieces: () -> uint8 (n, H, W, C) arrays, `count` images in all.
+      batches: () -> uint8 (n, H, W, C) arrays, `count` images in all.
       source: the same by index; None for samples, which are made anew each time.
       record: how they were made, where they were.
     """
@@ -37,7 +37,7 @@ class Images(NamedTuple):
     name: str
     count: int
     shape: tuple[int, int, int]
-    pieces: Callable[[], Iterator[np.ndarray]]
+    batches: Callable[[], Iterator[np.ndarray]]
     source: Source | None = None
     record: dict[str, Any] = {}  # noqa: RUF012, which takes it for an attribute of the class.
 
@@ -46,10 +46,10 @@ class Images(NamedTuple):
         return np.concatenate(list(self.firsts(count)))
 
     def firsts(self, count: int) -> Iterator[np.ndarray]:
-        """Yields the same piece by piece."""
-        for piece in self.pieces():
-            yield piece[:count]
-            count -= len(piece)
+        """Yields the same, batch by batch."""
+        for batch in self.batches():
+            yield batch[:count]
+            count -= len(batch)
             if count <= 0:
                 return
 
@@ -77,7 +77,7 @@ def of_run(run: Trained, name: str, num: int, seed: int | None = None) -> Images
         if run.algorithm.num_classes == 1
         else "of training images in a random order, which is fixed",
     }
-    return Images(name, num, shape, lambda: run.pieces(z, label), record=record)
+    return Images(name, num, shape, lambda: run.batches(z, label), record=record)
 
 
 def of_npz(path: Path) -> Images:

@@ -79,11 +79,11 @@ def compare(
     found, floor, rate = {}, {}, 0.0
     if outputs:
         extract = features.Extractor(network, params, outputs, sharding)
-        real = extract(sets.real.pieces(), sets.real.count, "reals")
+        real = extract(sets.real.batches(), sets.real.count, "reals")
         other = None
         if sets.other is not None:
-            other = extract(sets.other.pieces(), sets.other.count, "more reals")
-        fake = extract(sets.fake.pieces(), sets.fake.count, "fakes")
+            other = extract(sets.other.batches(), sets.other.count, "more reals")
+        fake = extract(sets.fake.batches(), sets.fake.count, "fakes")
         rate = extract.images_per_second
         found, floor = _of_features(sets, seen, network, real, fake, other)
     for metric in metrics:

@@ -84,7 +84,7 @@ def grid(
     classes = run.classes(label)
     z, turn = run.inputs(num, seed)
     labels = classes[np.arange(num) % len(classes)] if label else turn
-    made = run.draw(z, labels)
+    made = run.generate(z, labels)
     columns = min(columns or images.columns(num, len(classes)), num)
 
     def picture():
@@ -115,7 +115,7 @@ def labels(run: Trained, num: int, seed: int | None = None, label: Sequence[str]
     classes = run.classes(label)
     z, _ = run.inputs(num, seed)
     every = np.tile(classes, num)
-    made = run.draw(z.repeat(len(classes), axis=0), every)
+    made = run.generate(z.repeat(len(classes), axis=0), every)
 
     def picture():
         large = images.enlarge(made)
@@ -157,7 +157,7 @@ def interpolate(
     z, _ = run.inputs(num, seed)
     path = interpolation.loop(z, between, method)
     every = np.full(len(path), one, np.int32)
-    made = run.draw(path, every)
+    made = run.generate(path, every)
     conditional = run.algorithm.num_classes > 1
 
     def picture():
@@ -238,7 +238,7 @@ def arithmetic(
     wanted, names = _attribute(run, label)
     source = run.training_images()
     z, none = run.inputs(max(samples, num), seed)
-    made = run.draw(z, none)
+    made = run.generate(z, none)
     found = nearest(made, source, min(VOTES, source.size))
     voters = source.fetch(found.index.reshape(-1))["label"].reshape(found.index.shape)
     have = (voters == wanted).mean(axis=1) > 0.5
@@ -250,7 +250,7 @@ def arithmetic(
     direction = z[have].mean(axis=0) - z[~have].mean(axis=0)
     amounts = np.linspace(0, 2, steps + 1, dtype=np.float32)
     path = z[~have][:num, None] + amounts[:, None] * direction
-    shown = run.draw(path.reshape(-1, z.shape[1]), np.zeros(num * (steps + 1), np.int32))
+    shown = run.generate(path.reshape(-1, z.shape[1]), np.zeros(num * (steps + 1), np.int32))
 
     def picture():
         cells = images.enlarge(shown)

@@ -65,7 +65,7 @@ def test_a_strip_of_every_resolution(run, command):
     }
     for size in (4, 8):
         one = Trained(run, {4: "2", 8: "5"}[size])
-        np.testing.assert_array_equal(arrays[f"image_{size}"], one.draw(*one.inputs(3)))
+        np.testing.assert_array_equal(arrays[f"image_{size}"], one.generate(*one.inputs(3)))
     with Image.open("a.png") as picture:
         shown = np.asarray(picture)[-98 * 3 + 2 :]
     np.testing.assert_array_equal(shown[98 : 98 + 96 : 24, :96:24], arrays["image_4"][1, ..., 0])

@@ -109,7 +109,7 @@ def test_figures_of_a_run(run_folder, command, capsys):
         "swd_8",
     }
     run = Trained(run_folder)
-    fakes = run.draw(*run.inputs(40))
+    fakes = run.generate(*run.inputs(40))
     held, train = of_split(run, "validation", 500), of_split(run, "train", 4500)
     x, y, t = extracted(fakes), extracted(held), extracted(train)
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3)  # noqa: E731
@@ -173,7 +173,7 @@ def test_figures_at_every_resolution(tmp_path, command):
     assert list(found) == ["4x4", "8x8"]
     for step, (side, result) in zip((2, 5), found.items(), strict=True):
         run = Trained(folder, str(step))
-        fakes, held = run.draw(*run.inputs(30)), of_split(run, "validation", 500)
+        fakes, held = run.generate(*run.inputs(30)), of_split(run, "validation", 500)
         assert f"{held.shape[1]}x{held.shape[2]}" == side
         expected = kid.kid(extracted(held), extracted(fakes))[0]
         np.testing.assert_allclose(result["figures"]["kid_efflite0"], expected, rtol=1e-3)
@@ -213,7 +213,7 @@ def test_eight_devices_draw_what_one_draws(run_folder):
     one, eight = Trained(run_folder), Trained(run_folder, devices=jax.local_devices())
     inputs = one.inputs(11)
     np.testing.assert_allclose(
-        one.draw(*inputs).astype(int), eight.draw(*inputs).astype(int), atol=1
+        one.generate(*inputs).astype(int), eight.generate(*inputs).astype(int), atol=1
     )
 
 
@@ -379,7 +379,7 @@ def test_figures_while_training(command, tmp_path):
         return found._replace(fetch=lambda i: (read.append((split, len(i))), found.fetch(i))[1])
 
     reals, held_out = source("train"), source("validation")
-    fakes = run.draw(*run.inputs(30, 3))
+    fakes = run.generate(*run.inputs(30, 3))
     made = evaluation.make_evaluate(
         algorithm,
         config,
@@ -455,10 +455,10 @@ def test_a_model_of_classes_is_asked_for_those_of_its_training_images():
         phase=algorithm.phases[0],
         inputs=lambda num, seed: (np.zeros((num, 2)), None),
         images_of=lambda split: {"train": reals}[split],
-        pieces=lambda z, label: label,
+        batches=lambda z, label: label,
     )
     images = image_sets.of_run(run, "run", 40)
-    np.testing.assert_array_equal(images.pieces(), expected)
+    np.testing.assert_array_equal(images.batches(), expected)
     assert images.record["labels"].startswith("of training images")
 
 

@@ -114,7 +114,7 @@ def test_several_runs_in_one_picture(ema):
             assert line.get_label() == folder.name
     for axes, folder in zip(plot.axes[2:], folders, strict=True):
         run = Trained(folder)
-        expected = images.grid(run.draw(*run.inputs(4, seed=0)))
+        expected = images.grid(run.generate(*run.inputs(4, seed=0)))
         np.testing.assert_array_equal(axes.images[0].get_array(), expected[..., 0])
     with pytest.raises(UserError, match=r"--metrics=nothing: .* has none such; all runs have"):
         compare(folders, ["nothing"])

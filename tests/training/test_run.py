@@ -185,7 +185,7 @@ def test_log_likelihood_of_samples(tiny, tmp_path):
     (row,) = (r for r in read_metrics(tmp_path / "metrics.jsonl") if "val_d_loss" in r)
     run = Trained(tmp_path)
     key = fold(jax.random.key(tiny.seed), "evaluation")
-    samples = run.draw(*jax.device_get(steps.sample_inputs(run.algorithm, key, 30)))
+    samples = run.generate(*jax.device_get(steps.sample_inputs(run.algorithm, key, 30)))
     held = sources.open_source(run.config.data, "validation", image_size=16)
     reals = held.fetch(np.arange(held.size))["image"]
     x, y = (a.reshape(len(a), -1) / 255.0 for a in (samples, reals))
