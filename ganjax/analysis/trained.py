@@ -14,8 +14,7 @@ from ganjax.engine import step as steps
 from ganjax.engine.phases import phase_of
 from ganjax.errors import DataError, UserError
 from ganjax.parallel.sharding import make_layout
-from ganjax.training import checkpoint, sampling, workdir
-from ganjax.training import seeds as ensembles
+from ganjax.training import checkpoint, ensemble, sampling, workdir
 
 
 class Trained:
@@ -60,7 +59,7 @@ class Trained:
                 f"--workdir={folder}: the run has no checkpoint yet; one comes every "
                 f"{self.config.checkpoint_every} steps"
             )
-        seeds = ensembles.seeds(self.config)
+        seeds = ensemble.seeds(self.config)
         if seed_index >= len(seeds):
             raise UserError(
                 f"--seed_index={seed_index}: the run has {len(seeds)} seed(s); the last is "
@@ -68,7 +67,7 @@ class Trained:
             )
         self.seed_index, self.seed = seed_index, seeds[seed_index]
         with checkpoint.open_checkpoints(folder) as checkpoints:
-            state = ensembles.restore_or_init(
+            state = ensemble.restore_or_init(
                 checkpoints,
                 lambda key: steps.init_state(self.algorithm, key),
                 [jax.random.key(seed) for seed in seeds],

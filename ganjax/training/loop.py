@@ -19,8 +19,7 @@ from ganjax.metrics.figures import NO_FIGURE
 from ganjax.parallel import distributed
 from ganjax.parallel.sharding import check_batch, gathered, make_layout, state_sharding
 from ganjax.runtime.signals import Signals
-from ganjax.training import checkpoint, dispatch, evaluation, leaks, schema, workdir
-from ganjax.training import seeds as ensembles
+from ganjax.training import checkpoint, dispatch, ensemble, evaluation, leaks, schema, workdir
 from ganjax.training.report import Report
 from ganjax.training.writer import METRICS, Writer, read_metrics
 
@@ -32,7 +31,7 @@ class Interrupted(SystemExit):
     """SIGTERM or Ctrl-C came and the state was saved. The code is 128 + the signal's number."""
 
 
-def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ensembles.Members:
+def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ensemble.Members:
     """Runs a config to its end, from the latest checkpoint if the folder holds one.
 
     Of several processes that were joined (`ganjax.parallel.distributed`) all call this alike, with a folder
@@ -57,8 +56,8 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
     with distributed.together():
         config, module = schema.load(raw)
         algorithm = module.build(config)
-        seeds = ensembles.seeds(config)
-        ensembles.check(config)
+        seeds = ensemble.seeds(config)
+        ensemble.check(config)
         layout = make_layout(num_seeds=config.num_seeds)
         for phase in algorithm.phases:
             check_batch(phase, layout, config.accumulate)
@@ -82,7 +81,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
     jit = partial(jax.jit, static_argnames="phase", out_shardings=layout.replicated)
     train_step = steps.make_train_step(algorithm, sharding=layout.batch)
     train_steps = dispatch.make_train_steps(train_step)
-    runs = ensembles.make_ensemble(train_steps, len(seeds), layout, placed)
+    runs = ensemble.make_ensemble(train_steps, len(seeds), layout, placed)
     eval_step = jit(steps.make_eval_step(algorithm, sharding=layout.batch))
     sampler = jit(steps.make_sampler(algorithm))
     evaluate = evaluation.make_evaluate(
@@ -123,7 +122,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
         distributed.or_leave(),
     ):
         distributed.same({"last checkpoint": checkpoint.latest_step(checkpoints)})
-        members = ensembles.restore_or_init(
+        members = ensemble.restore_or_init(
             checkpoints, partial(steps.init_state, algorithm), keys, placed
         )
         done = int(members[0].step)
@@ -134,10 +133,10 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
             writer.say(
                 f"{folder} is finished at step {done}. {on}; to begin anew: another --workdir"
             )
-            return ensembles.saved(members)
+            return ensemble.saved(members)
         if _is_past_its_best(checkpoints, config, done):
             writer.say(_stopped_early(checkpoints, config, folder, done))
-            return ensembles.saved(members)
+            return ensemble.saved(members)
         _announce(writer, folder, config, members[0])
         report = Report(writer, folder, config, checkpoints)
         # What a step leaves to be written waits here until the next one is under way.
@@ -215,7 +214,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
                     # A state that is not finite is never saved.
                     behind.append(partial(report.state, done, all_finite(state)))
                     _settle(behind)
-                    whole = ensembles.saved(members or runs.members(state))
+                    whole = ensemble.saved(members or runs.members(state))
                     checkpoint.save(checkpoints, done, whole, report.figures(done))
                     if not finished and _is_past_its_best(checkpoints, config, done):
                         checkpoints.wait()
@@ -231,7 +230,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | ense
                     raise Interrupted(128 + stop)
         checkpoints.wait()
         writer.say(f"finished at step {done}: samples in {folder / 'samples'}")
-        return ensembles.saved(runs.members(state))
+        return ensemble.saved(runs.members(state))
 
 
 def _open(config: schema.RunConfig, phase: Phase) -> list[sources.Source]:

@@ -12,8 +12,7 @@ from orbax.checkpoint import v1 as ocp
 from ganjax.engine.phases import Phase
 from ganjax.errors import UserError
 from ganjax.pictures import images
-from ganjax.training import checkpoint
-from ganjax.training import seeds as ensembles
+from ganjax.training import checkpoint, ensemble
 from ganjax.training.schema import RunConfig
 from ganjax.training.writer import Writer
 
@@ -110,7 +109,7 @@ class Report:
           pictures: of each member.
           names: of the pictures' classes, of which each has a column, or [].
         """
-        for seed, cells in zip(ensembles.seeds(self._config), pictures, strict=True):
+        for seed, cells in zip(ensemble.seeds(self._config), pictures, strict=True):
             where = "samples" if len(pictures) == 1 else f"samples/seed_{seed}"
             self._samples(step, np.asarray(jax.device_get(cells)), names, where)
 
@@ -164,7 +163,7 @@ class Report:
             self._diverged(step, "a parameter or average is not finite")
 
     def _check(self, step: int, values: dict[str, np.ndarray]) -> None:
-        seeds = ensembles.seeds(self._config)
+        seeds = ensemble.seeds(self._config)
         whose = [f" of seed {seed}" if len(seeds) > 1 else "" for seed in seeds]
         bad = [
             f"{name}={value}{of}"

@@ -15,8 +15,7 @@ from ganjax.engine.phases import Phase
 from ganjax.errors import UserError
 from ganjax.parallel.sharding import check_batch, make_layout
 from ganjax.sample import sample
-from ganjax.training import dispatch, loop, schema
-from ganjax.training import seeds as ensembles
+from ganjax.training import dispatch, ensemble, loop, schema
 from ganjax.training.loop import train
 from ganjax.training.report import mean_and_spread
 from ganjax.training.writer import read_metrics
@@ -92,7 +91,7 @@ def test_over_devices_members_are_the_runs_alone(small, tmp_path):
 def outcome(config, make, layout, count=3):
     """Members and metrics after steps of an ensemble, on reals of their own."""
     loaded, module = schema.load(config)
-    algorithm, seeds = module.build(loaded), ensembles.seeds(loaded)
+    algorithm, seeds = module.build(loaded), ensemble.seeds(loaded)
     phase = algorithm.phases[0]
     step = steps.make_train_step(algorithm, sharding=layout.batch)
     runs = make(dispatch.make_train_steps(step), layout)
@@ -128,11 +127,11 @@ def test_together_is_one_by_one(small, name, num, places):
     layout = make_layout(num_seeds=num)
     assert layout.mesh.shape == {"seed": places, "data": 8 // places}
     members, metrics = outcome(
-        config, lambda step, layout: ensembles.together(step, num, layout), layout
+        config, lambda step, layout: ensemble.together(step, num, layout), layout
     )
     one_device = make_layout(jax.devices()[:1], num)
     others, expected = outcome(
-        config, lambda step, on: ensembles.one_by_one(step, on, on.replicated), one_device
+        config, lambda step, on: ensemble.one_by_one(step, on, on.replicated), one_device
     )
     assert len(members) == len(others) == num
     for member, other in zip(members, others, strict=True):
@@ -157,17 +156,17 @@ def test_what_members_share_is_checked(small, monkeypatch):
         check_batch(Phase(0, 1, 6, 8), make_layout(num_seeds=2))
     small.seed, small.num_seeds = 2**32 - 2, 3
     with pytest.raises(ConfigError, match=r"config.num_seeds=3: the last of them"):
-        ensembles.seeds(schema.load(small).config)
+        ensemble.seeds(schema.load(small).config)
     small.seed, small.num_seeds = 0, 2
     two = schema.load(small).config
-    ensembles.check(two)
+    ensemble.check(two)
     with monkeypatch.context() as patch:
         patch.setattr(jax, "process_count", lambda: 2)
         with pytest.raises(ConfigError, match=r"config.num_seeds=2: 2 processes train one"):
-            ensembles.check(two)
+            ensemble.check(two)
     small.sharding = "fully_sharded"
     with pytest.raises(ConfigError, match=r"config.num_seeds=2 with config.sharding='ful"):
-        ensembles.check(schema.load(small).config)
+        ensemble.check(schema.load(small).config)
     small.num_seeds = 0
     with pytest.raises(ConfigError, match=r"config.num_seeds=0: should be greater than 0"):
         schema.load(small)
