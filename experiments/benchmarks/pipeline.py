@@ -1,15 +1,15 @@
-"""What data costs: images a second of the pipeline alone, the step with it, memory.
+"""Measures what data costs: the pipeline's images a second, the step with it, and memory.
 
     python -m experiments.benchmarks.pipeline
 
-Two scales, each in a process of its own: `cifar`, 50,000 images of 32x32x3 kept on the device,
-and `celeb_a`, 200,000 of 64x64x3 in ArrayRecord shards that ganjax.data.prepare's code wrote (2.4
-GiB below --folder, removed at the end). The images are noise: nothing here depends on what they
-show, and uncompressed records cost the same whatever they hold. The files lie in the page cache
-after the first epoch, or after they were written, if memory allows.
+There are two scales, each measured in a process of its own: `cifar` is 50,000 images of 32x32x3
+kept on the device, and `celeb_a` is 200,000 images of 64x64x3 in ArrayRecord shards, written by the
+code of ganjax.data.prepare (2.4 GiB in --folder, removed at the end). The images are noise, because
+nothing measured here depends on what they show: records are not compressed. If memory allows, the
+files are in the page cache once they were written or read.
 
-The step is `configs/dcgan.py`'s at that preset with --batch_size; with the pipeline and over one
-constant batch it takes turns, in blocks of --steps.
+The step is that of `configs/dcgan.py` with the preset of the same name and --batch_size. Blocks of
+--steps steps alternate, with the pipeline and on one constant batch.
 """
 
 import argparse
@@ -29,7 +29,7 @@ import numpy as np
 from experiments.benchmarks.clock import peak_mib, positive
 from experiments.benchmarks.ours import load, train_step
 from ganjax.data.base import SPLITS, Labels, Source
-from ganjax.data.pipeline import read_all, train_batches
+from ganjax.data.pipeline import put_all, read_all, train_batches
 from ganjax.data.record_writer import write
 from ganjax.data.records import FORMAT
 from ganjax.data.sources import open_source
@@ -38,14 +38,15 @@ from ganjax.engine.step import init_state
 from ganjax.parallel.sharding import make_layout
 from ganjax.runtime import huge_pages
 
-# Images of the training split and pixels a side.
+# The images of the training split, and their height and width.
 SCALES = {"cifar": (50_000, 32), "celeb_a": (200_000, 64)}
 CONFIGS = {"cifar": "dcgan:cifar10", "celeb_a": "dcgan:celeb_a"}
-# Different images made; the set repeats them.
+# So many different images are made; the set repeats them.
 NOISE = 4_096
 
 
 def noise(count: int, size: int) -> Source:
+    """A source of `count` images of noise of size x size x 3, all with the label 0."""
     image = np.random.RandomState(0).randint(0, 256, (NOISE, size, size, 3), np.uint8)
     label = np.zeros(count, np.int32)
     return Source(
@@ -58,7 +59,7 @@ def noise(count: int, size: int) -> Source:
 
 
 def open_scale(scale: str, config, folder: Path) -> Source:
-    """The training set, as a run would have it."""
+    """Opens the training set of a scale as a run would."""
     count, size = SCALES[scale]
     if scale == "cifar":
         arrays = read_all(noise(count, size))
@@ -81,12 +82,13 @@ def open_scale(scale: str, config, folder: Path) -> Source:
 
 
 def measure(scale: str, args: argparse.Namespace, folder: Path) -> None:
+    """Prints the figures of a scale."""
     config, module = load(CONFIGS[scale], batch_size=args.batch_size)
     algorithm = module.build(config)
     reals = algorithm.reals_per_step
     layout = make_layout()
     source = open_scale(scale, config, folder)
-    before = resident()
+    resident_before = resident()
     phase = Phase(0, 1 << 30, config.batch_size, config.image_size)
     batches = train_batches(
         source,
@@ -95,12 +97,12 @@ def measure(scale: str, args: argparse.Namespace, folder: Path) -> None:
         reals=reals,
         start=0,
         sharding=layout.batches,
-        on_device=scale == "cifar",
+        on_device=put_all(source, layout.batches) if scale == "cifar" else None,
     )
     constant = jax.block_until_ready(next(batches))
 
     def alone(seconds: float) -> float:
-        """Images a second, with nothing else running."""
+        """The images a second of the pipeline while nothing else runs."""
         count, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds:
             jax.block_until_ready(next(batches))
@@ -116,7 +118,7 @@ def measure(scale: str, args: argparse.Namespace, folder: Path) -> None:
     step = train_step(algorithm, layout.batch, out_shardings=layout.replicated)
 
     def block(fed: bool) -> float:
-        """Seconds a step."""
+        """The seconds a step over a block of steps, fed by the pipeline or by one batch."""
         nonlocal state
         start = time.perf_counter()
         for _ in range(args.steps):
@@ -128,8 +130,8 @@ def measure(scale: str, args: argparse.Namespace, folder: Path) -> None:
     block(fed=True)
     ratios, seconds = [], []
     for _ in range(args.rounds):
-        first, fed, last = block(fed=False), block(fed=True), block(fed=False)
-        ratios.append(2 * fed / (first + last))
+        before, fed, after = block(fed=False), block(fed=True), block(fed=False)
+        ratios.append(2 * fed / (before + after))
         seconds.append(fed)
     wanted = reals * config.batch_size / median(seconds)
     print(
@@ -137,25 +139,28 @@ def measure(scale: str, args: argparse.Namespace, folder: Path) -> None:
         f"that over a constant batch ({min(ratios):.3f} .. {max(ratios):.3f}); the step takes "
         f"{wanted:,.0f} images/s"
     )
-    print(f"{scale}: {before:.0f} MiB resident before the pipeline, {peak_mib():.0f} MiB at most")
+    print(
+        f"{scale}: {resident_before:.0f} MiB resident before the pipeline, {peak_mib():.0f} MiB at "
+        "most"
+    )
 
 
 def resident() -> float:
-    """MiB of this process in memory (Linux)."""
+    """The resident memory of this process in MiB, on Linux."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scale", choices=SCALES, help="one of them; by default both")
+    parser.add_argument("--scale", choices=SCALES, help="one of the scales; both by default")
     parser.add_argument("--batch_size", type=positive, default=32)
-    parser.add_argument("--steps", type=positive, default=8, help="steps of a block")
+    parser.add_argument("--steps", type=positive, default=8, help="the steps of a block")
     parser.add_argument("--rounds", type=positive, default=5)
-    parser.add_argument("--folder", help="where the shards lie for a while; by default /tmp's")
+    parser.add_argument("--folder", help="where the shards are written; /tmp by default")
     args = parser.parse_args()
     if args.scale is None:
-        for scale in SCALES:  # Each in its own process: a peak is of a process.
+        for scale in SCALES:  # Each in its own process, since a peak is that of a process.
             command = [sys.executable, "-m", "experiments.benchmarks.pipeline", *sys.argv[1:]]
             subprocess.run([*command, f"--scale={scale}"], check=True)
         return
@@ -165,6 +170,7 @@ def main() -> None:
 
 
 def scale_line(scale: str) -> str:
+    """A line that describes a scale."""
     count, size = SCALES[scale]
     return f"{scale}: {count:,} images of {size}x{size}x3 on {jax.devices()[0].device_kind}"
 

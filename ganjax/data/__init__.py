@@ -1,1 +1,1 @@
-"""Where images come from, and how they reach the step."""
+"""Sources of images, and the pipeline that feeds them to the train step."""

@@ -1,4 +1,4 @@
-"""Labels and bounding boxes of images from a CSV or JSON file."""
+"""Reads labels and bounding boxes of images from a CSV or JSON file."""
 
 import csv
 import json
@@ -15,20 +15,21 @@ Value = str | int | float | bool
 
 
 def read_annotations(path: Path) -> dict[str, dict[str, Value]]:
-    """Reads what a file says of each image.
+    """Reads the features of each image that a file names.
 
-    CSV: a header; the first column names the image, the others are features. JSON: an object
-    of images, each with its label or with an object of features; or a list of pairs, or
-    {"labels": a list of pairs} as StyleGAN's tools write it. A label alone is named "label".
+    A CSV file has a header; its first column names the image, the others are features. A JSON
+    file is an object that maps images to a label or to an object of features, or a list of such
+    pairs, or {"labels": a list of pairs} as StyleGAN's tools write it. A label by itself is the
+    feature "label".
 
     Args:
-      path: of the file; its images are named relative to the set's folder, with "/".
+      path: the file, which names images relative to the set's folder, with "/".
 
     Returns:
-      Features by name of each image.
+      The features by name of each image.
 
     Raises:
-      DataError: the file is not there, or holds something else.
+      DataError: the file cannot be read, or holds something else.
     """
     field = f"config.data.labels_file={str(path)!r}"
     try:
@@ -44,14 +45,18 @@ def read_annotations(path: Path) -> dict[str, dict[str, Value]]:
 
 
 def encode(name: str, values: list[Value]) -> Labels | None:
-    """A feature's values as labels, None where they are none (fractions, say).
+    """Encodes a feature's values as labels.
 
-    Whole numbers stay as they are; but -1 and 1 alone are booleans, as in CelebA's list of
-    attributes. Booleans are "not <name>" and "<name>"; texts become classes in their order.
+    Integers stay as they are, except that -1 and 1 alone are booleans, as in CelebA's list of
+    attributes. Booleans become the classes "not <name>" and "<name>", and texts become classes in
+    alphabetical order.
 
     Args:
-      name: of the feature.
-      values: of each image; a CSV's are texts.
+      name: the name of the feature.
+      values: its value for each image; those of a CSV file are texts.
+
+    Returns:
+      The labels, or None where the values cannot be labels, such as fractions.
     """
     texts = [str(value) for value in values]
     if set(texts) <= {"True", "False", "true", "false"}:
@@ -78,10 +83,13 @@ def encode(name: str, values: list[Value]) -> Labels | None:
 
 
 def box(features: dict[str, Value]) -> Box | None:
-    """The box in pixels that the columns ymin, xmin, ymax, xmax of an image give.
+    """Returns an image's bounding box in pixels, None where it has none.
+
+    Args:
+      features: the image's features; the box is that of `BOX_COLUMNS`, if all are there.
 
     Raises:
-      ValueError: they are no finite numbers.
+      ValueError: the box is not of finite numbers.
     """
     if not all(name in features for name in BOX_COLUMNS):
         return None
@@ -92,19 +100,21 @@ def box(features: dict[str, Value]) -> Box | None:
 
 
 def _csv(text: str, field: str) -> dict[str, dict[str, Value]]:
+    """Parses the text of a CSV file."""
     rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if row]
     header = rows[0] if rows else []
     if len(header) < 2:
         raise DataError(f"{field}: its first line has no two columns; write file,label or more")
-    found = {}
+    images = {}
     for i, row in enumerate(rows[1:], start=2):
         if len(row) != len(header):
             raise DataError(f"{field}: row {i} has {len(row)} cells, the header {len(header)}")
-        _add(found, row[0], dict(zip(header[1:], row[1:], strict=True)), field)
-    return found
+        _add(images, row[0], dict(zip(header[1:], row[1:], strict=True)), field)
+    return images
 
 
 def _json(text: str, field: str) -> dict[str, dict[str, Value]]:
+    """Parses the text of a JSON file."""
     try:
         raw = json.loads(text)
     except ValueError as error:
@@ -112,7 +122,7 @@ def _json(text: str, field: str) -> dict[str, dict[str, Value]]:
     if isinstance(raw, dict) and isinstance(raw.get("labels"), list):
         raw = raw["labels"]
     pairs = list(raw.items()) if isinstance(raw, dict) else raw
-    found = {}
+    images = {}
     for pair in pairs if isinstance(pairs, list) else [None]:
         if not (isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str)):
             raise DataError(
@@ -121,11 +131,12 @@ def _json(text: str, field: str) -> dict[str, dict[str, Value]]:
         features = pair[1] if isinstance(pair[1], dict) else {"label": pair[1]}
         if not all(isinstance(value, Value) for value in features.values()):
             raise DataError(f"{field}: {pair[0]!r} has {pair[1]!r}, which is no label")
-        _add(found, pair[0], features, field)
-    return found
+        _add(images, pair[0], features, field)
+    return images
 
 
-def _add(found: dict, file: str, features: dict[str, Value], field: str) -> None:
-    if file in found:
+def _add(images: dict, file: str, features: dict[str, Value], field: str) -> None:
+    """Adds an image's features, once."""
+    if file in images:
         raise DataError(f"{field} names {file!r} twice; leave one")
-    found[file] = features
+    images[file] = features

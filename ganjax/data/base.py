@@ -1,21 +1,22 @@
-"""What a set of images is, whatever it is read from."""
+"""A set of images, and what each kind of source provides to open one."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from ganjax.data.fields import DataFields
 from ganjax.errors import DataError
 
 SPLITS = ("train", "validation")
 
 
 class Labels(NamedTuple):
-    """One feature of every image of a set.
+    """The values of one feature for every image of a set.
 
     Attributes:
       values: int32 (size,).
-      names: of the classes, () where integers have none.
+      names: the name of each class, or () for integers without names.
     """
 
     values: np.ndarray
@@ -23,20 +24,20 @@ class Labels(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A set of images.
+    """A set of images that are read by index.
 
     Attributes:
-      size: how many there are.
-      fetch: (n,) indices -> {"image": uint8 (n, S, S, C), "label": int32 (n,)}; may be called
-        from several threads at once.
-      label_names: the classes, () without labels.
-      labels: () -> int32 (size,), what `fetch` gives of all, without decoding an image.
-      features: () -> every feature that labels can be read from, by name.
-      skipped: (file, reason) of what cannot be read.
-      fingerprint: a hash of what the whole set is made of, the same wherever it lies; "" if
-        there is none.
+      size: the number of images.
+      fetch: reads images by index: (n,) integers to {"image": uint8 (n, S, S, C), "label": int32
+        (n,)}. Several threads may call it at once.
+      label_names: the name of each class; () without labels, or where classes have no names.
+      labels: returns the label of every image, int32 (size,), without decoding any image.
+      features: returns every feature that labels can be read from, by name.
+      skipped: (file, reason) for each file that cannot be used.
+      fingerprint: a hash of the content of the whole set, equal for a copy elsewhere; "" where
+        none is known.
       transparent: whether any image has an alpha channel, so that the background matters.
-      ignored: (suffix, count) of the files that are not read, their suffix being no image's.
+      ignored: (suffix, count) of the files that are not images by their suffix.
     """
 
     size: int
@@ -50,13 +51,66 @@ class Source(NamedTuple):
     ignored: tuple[tuple[str, int], ...] = ()
 
 
+class Opened(NamedTuple):
+    """What an opener returns.
+
+    Attributes:
+      source: the images.
+      is_split: whether they are the split that was asked for. Otherwise they are all images of
+        a set that has no splits, and `ganjax.data.sources` holds a tenth of them out.
+    """
+
+    source: Source
+    is_split: bool
+
+
+class Opener(Protocol):
+    """Opens one split of a set of images."""
+
+    def __call__(self, name: str, split: str, data: DataFields, image_size: int) -> Opened:
+        """Opens one split of a set of images.
+
+        Args:
+          name: what follows the colon of `data.source`.
+          split: "train", or "validation" for the images that are held out.
+          data: how images become arrays, and which feature is the label. The fields that apply
+            to every kind of source (`num_classes`, `mirror`, `num_examples`, `fraction`,
+            `subset_seed`, `on_device`) are honoured elsewhere.
+          image_size: S, the images' side in pixels.
+
+        Raises:
+          DataError: the set does not exist, cannot be read, or does not fit `data`.
+        """
+
+
+class Kind(NamedTuple):
+    """A kind of sources: what precedes the colon of config.data.source.
+
+    Attributes:
+      open: opens a split of a set of this kind.
+      usage: what follows the colon, in the words of an error message: "<path>".
+      own_fields: the fields of `DataFields` that this kind alone honours. With a source of any
+        other kind they must keep their defaults.
+      labels_need_images: whether reading all labels means reading the whole set. If so, a label
+        that is out of range is found only when its image is read.
+      download: fetches a set by name where it is not on this machine yet, and returns a line that
+        says where it is; None where there is nothing to fetch.
+    """
+
+    open: Opener
+    usage: str
+    own_fields: tuple[str, ...] = ()
+    labels_need_images: bool = False
+    download: Callable[[str], str] | None = None
+
+
 def take(source: Source, indices: np.ndarray) -> Source:
-    """The set of some of a source's images: the i-th is the source's indices[i]-th."""
+    """Returns a subset of a source, whose i-th image is the source's indices[i]-th."""
 
     def features():
         return {
-            name: each._replace(values=each.values[indices])
-            for name, each in source.features().items()
+            name: feature._replace(values=feature.values[indices])
+            for name, feature in source.features().items()
         }
 
     return source._replace(
@@ -67,21 +121,21 @@ def take(source: Source, indices: np.ndarray) -> Source:
     )
 
 
-def chosen_labels(features: dict[str, Labels], feature: str, size: int, field: str) -> Labels:
-    """The feature of that name; zeros where it is "".
+def chosen_labels(features: dict[str, Labels], label: str, size: int, source: str) -> Labels:
+    """Returns the feature that is named by config.data.label, or zeros where that is "".
 
     Args:
-      features: by name.
-      feature: config.data.label.
-      size: of the set.
-      field: what begins the error, "config.data.source='...'".
+      features: the set's features, by name.
+      label: config.data.label.
+      size: the number of images in the set.
+      source: config.data.source, for the error message.
 
     Raises:
-      DataError: there is no such feature.
+      DataError: the set has no such feature.
     """
-    if not feature:
+    if not label:
         return Labels(np.zeros(size, np.int32), ())
-    if feature not in features:
-        known = f"{', '.join(map(repr, features))} only" if features else "no labels"
-        raise DataError(f"config.data.label={feature!r}: {field} has {known}, or '' for none")
-    return features[feature]
+    if label not in features:
+        has = f"{', '.join(map(repr, features))} only" if features else "no labels"
+        raise DataError(f"config.data.label={label!r}: {source} has {has}, or '' for none")
+    return features[label]

@@ -1,4 +1,4 @@
-"""Image files of every usual kind -> arrays."""
+"""Decodes image files of every usual format."""
 
 import warnings
 from pathlib import Path
@@ -10,31 +10,36 @@ from PIL import Image, ImageOps
 from ganjax.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-# Of these alone: what a file's content says counts, not its name, and Pillow's rarer plugins
-# are no place for untrusted files.
+# The format is told by a file's content, not its name. Pillow's rarer plugins are not safe enough
+# for untrusted files.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-# More are taken for a decompression bomb: Pillow's own limit, about 9,500 x 9,500.
+# Larger images are taken for decompression bombs. This is Pillow's own limit.
 MAX_PIXELS = 89_478_485
-# Pillow warns from there on and raises at twice as many: `decode` refuses both. For all threads
-# at once, as no thread can change the filters for itself.
+# From there on Pillow warns, and at twice as many it raises; `decode` refuses both itself. The
+# filter is set for all threads, since no thread can have one of its own.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class TransientError(DataError):
-    """It may be gone at the next try: no permission, a failing disk, too little memory."""
+    """A failure that may be gone at the next try: no permission, a bad disk, too little memory."""
 
 
 def decode(file: Path | BinaryIO) -> np.ndarray:
-    """Reads a file upright, as its EXIF orientation says; colour profiles are not applied.
+    """Decodes an image file and turns it upright by its EXIF orientation.
+
+    Colour profiles are not applied, and Pillow reduces 16-bit colour to 8 bits.
+
+    Args:
+      file: a path or an open file.
 
     Returns:
-      uint8 (H, W, 1, 3 or 4), or uint16 (H, W, 1) of a 16-bit grey image; four channels are
-      RGB and alpha. (Pillow itself reduces 16-bit colour to 8 bits.)
+      uint8 (H, W, 1, 3 or 4), where four channels are RGB and alpha, or uint16 (H, W, 1) for a
+      16-bit grey image.
 
     Raises:
-      DataError: the file is no image, is cut short, or larger than `MAX_PIXELS`; its text is
-        the reason alone.
-      TransientError: it cannot be read.
+      DataError: the file is no image, is truncated, or larger than `MAX_PIXELS`. The message is
+        only the reason.
+      TransientError: the file cannot be read.
     """
     try:
         with Image.open(file, formats=FORMATS) as image:
@@ -52,11 +57,12 @@ def decode(file: Path | BinaryIO) -> np.ndarray:
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:  # The system's, not Pillow's.
             raise TransientError(error.strerror) from None
-        # Of damaged files Pillow's plugins raise whatever they stumbled over.
+        # Pillow's plugins raise all sorts of errors for damaged files.
         raise DataError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
 def _array(image: Image.Image) -> np.ndarray:
+    """Returns the pixels, in as many channels as the image's mode needs."""
     if image.mode.startswith("I"):  # I;16, I;16B, or I of a 16-bit PNG.
         return np.clip(np.asarray(image), 0, 65_535).astype(np.uint16)[..., None]
     if image.has_transparency_data:

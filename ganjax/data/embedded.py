@@ -1,38 +1,47 @@
-"""`embedded:<name>`: the sets that ship inside the package, held in memory."""
+"""`embedded:<name>`: the small sets that ship inside the package and are held in memory."""
 
-from collections.abc import Callable
 from importlib import resources
 
 import numpy as np
 
-from ganjax.data.base import Labels, Source, chosen_labels
+from ganjax.data.base import Kind, Labels, Opened, Source, chosen_labels
+from ganjax.data.fields import DataFields
+from ganjax.data.fit import Fitting
 from ganjax.errors import DataError
 
 NAMES = ("mnist5k", "emoji64")
 
 
-def open_embedded(name: str, feature: str, prepare: Callable) -> Source:
-    """Reads a whole set, its images as `prepare` makes them on their first use.
+def open_embedded(name: str, split: str, data: DataFields, image_size: int) -> Opened:
+    """Reads a whole embedded set, which has no splits.
+
+    See `ganjax.data.base.Opener` for the arguments.
 
     Raises:
-      DataError: there is no such set or label.
+      DataError: there is no such set or label, or the images do not fit.
     """
+    del split
     if name not in NAMES:
         raise DataError(f"config.data.source='embedded:{name}': there are {', '.join(NAMES)} only")
     path = resources.files("ganjax.data") / "embedded" / f"{name}.npz"
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         image, label = arrays["image"], arrays["label"].astype(np.int32)
-        names = tuple(str(n) for n in arrays["label_names"])
+        names = tuple(str(name) for name in arrays["label_names"])
     features = {"label": Labels(label, names)}
-    chosen = chosen_labels(features, feature, len(label), f"embedded:{name}")
-    # All at once: they fit into memory, and no step waits for them.
-    images = np.stack([prepare(each) for each in image])
-    return Source(
-        len(label),
-        lambda i: {"image": images[i], "label": chosen.values[i]},
-        chosen.names,
-        lambda: chosen.values,
-        lambda: features,
+    chosen = chosen_labels(features, data.label, len(label), data.source)
+    # All images are prepared at once: they fit into memory, and no step waits for them.
+    fit = Fitting(data, image_size)
+    images = np.stack([fit(each) for each in image])
+    source = Source(
+        size=len(label),
+        fetch=lambda i: {"image": images[i], "label": chosen.values[i]},
+        label_names=chosen.names,
+        labels=lambda: chosen.values,
+        features=lambda: features,
         fingerprint=f"embedded:{name}",
         transparent=image.shape[-1] == 4,
     )
+    return Opened(source, is_split=False)
+
+
+KIND = Kind(open_embedded, usage=f"<name> ({', '.join(NAMES)})")

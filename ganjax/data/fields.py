@@ -1,4 +1,4 @@
-"""The fields of a config that say which images are used."""
+"""The fields of a config that say which images a run trains on."""
 
 from typing import Annotated, Literal
 
@@ -8,41 +8,51 @@ from ganjax.config import Fields, Level, Seed
 
 
 class DataFields(Fields):
-    """Which images.
+    """The set of images that a run trains on, and how its images are prepared.
+
+    `ganjax.data.sources.SOURCES` lists the kinds of sources; each kind's file says which of these
+    fields it alone honours.
 
     Attributes:
-      source: `embedded:mnist5k`, `embedded:emoji64`, `tfds:<name>`, `folder:<path>` (a tree of
-        png, jpg, webp or bmp files) or `records:<path>` (what ganjax.data.prepare made).
+      source: the set, as <kind>:<name>. The kinds are `embedded:mnist5k` and
+        `embedded:emoji64`, `tfds:<name>`, `folder:<path>` (a tree of png, jpg, webp or bmp files)
+        and `records:<path>` (a set that `python -m ganjax.data.prepare` made).
       label: the feature that labels are read from: "label" (of a folder: its sub-folders), or
-        any other of integers or of booleans, such as "attributes/Blond_Hair" of tfds:celeb_a,
-        or a column of labels_file; "" reads none.
-      num_classes: labels are 0 .. num_classes - 1; 1 without labels.
-      channels: 1 (grey) or 3 (RGB); images are converted.
-      fit: how images get to image_size: "pad" centres them on their own background
+        any other feature of integers or booleans, such as "attributes/Blond_Hair" of
+        tfds:celeb_a, or a column of `labels_file`; "" reads no labels.
+      num_classes: the number of classes; labels are 0 .. num_classes - 1. It is 1 without labels.
+      channels: 1 for grey or 3 for RGB images; the set's images are converted.
+      fit: how images of any size become square: "pad" centres an image on its own background
         colour, "resize" crops the central square and resizes it (by area downwards, bicubic
-        upwards), "bounding_box" crops around the image's box, and a quarter more, by area.
-      mirror: whether every image of a training batch is flipped left to right by a fair coin.
-      num_examples: how many training images are used, 0 for all.
-      fraction: the share of the training images that is used, 1.0 for all.
-      subset_seed: chooses these; it is not the run's seed, so that a sweep shares them.
-      background: the RGB colour, 0 to 255, that transparent images are laid over.
-      labels_file: of a folder: a CSV or JSON file of labels and boxes, "" for none.
-      min_side: of a folder: images with a shorter side below this many pixels are skipped.
-      max_skipped: of a folder: how many images may be skipped, unreadable ones among them.
-      on_device: whether the whole set is kept on the devices and only indices travel.
+        upwards), "bounding_box" crops a square a quarter larger than the image's bounding box and
+        resizes it by area.
+      mirror: whether each image of a training batch is flipped left to right by a fair coin.
+      num_examples: the number of training images that are used; 0 uses all.
+      fraction: the share of the training images that is used, in (0, 1].
+      subset_seed: the seed that chooses those images. It is not the run's seed, so that the runs
+        of a sweep share a subset.
+      background: the RGB colour, each 0 to 255, that transparent images are laid over.
+      labels_file: for folder:<path> only, a CSV or JSON file of labels and bounding boxes; ""
+        reads none.
+      min_side: for folder:<path> only, the least number of pixels of an image's shorter side;
+        smaller images are skipped.
+      max_skipped: for folder:<path> only, how many images may be skipped, including those that
+        cannot be read.
+      on_device: whether the whole set is kept in the devices' memory, so that only indices are
+        sent there for a batch.
     """
 
     source: str
-    label: str
-    num_classes: PositiveInt
-    channels: Literal[1, 3]
-    fit: Literal["pad", "resize", "bounding_box"]
-    mirror: bool
-    num_examples: NonNegativeInt
-    fraction: Annotated[float, Field(gt=0, le=1)]
-    subset_seed: Seed
-    background: Annotated[tuple[Level, Level, Level], Field(strict=False)]
-    labels_file: str
-    min_side: PositiveInt
-    max_skipped: NonNegativeInt
-    on_device: bool
+    label: str = ""
+    num_classes: PositiveInt = 1
+    channels: Literal[1, 3] = 3
+    fit: Literal["pad", "resize", "bounding_box"] = "resize"
+    mirror: bool = False
+    num_examples: NonNegativeInt = 0
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    subset_seed: Seed = 0
+    background: Annotated[tuple[Level, Level, Level], Field(strict=False)] = (255, 255, 255)
+    labels_file: str = ""
+    min_side: PositiveInt = 1
+    max_skipped: NonNegativeInt = 0
+    on_device: bool = False

@@ -1,20 +1,22 @@
-"""How images of any size and kind become S x S x C uint8."""
+"""How images of any size and kind become uint8 images of S x S x C."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from ganjax.data.fields import DataFields
 from ganjax.errors import DataError
 
-# The side of a bounding box's crop over the longer side of the box (spec of the Keras form of
-# adaptive discriminator augmentation: a quarter more).
+# The side of a bounding box's crop over the longer side of the box, as in the Keras form of
+# adaptive discriminator augmentation.
 BOX_MARGIN = np.float32(1.25)
 
 
 class Box(NamedTuple):
-    """A bounding box in pixels; the far edges lie outside of it."""
+    """A bounding box in pixels; its lower and right edges lie just outside of it."""
 
     ymin: float
     xmin: float
@@ -25,13 +27,18 @@ class Box(NamedTuple):
 def to_channels(
     image: np.ndarray, channels: int, background: tuple[int, int, int] = (255, 255, 255)
 ) -> np.ndarray:
-    """Grey, RGB or either with alpha, 8 or 16 bits -> uint8 (H, W, channels).
+    """Converts an image to grey or RGB.
+
+    16 bits are rounded to 8 (x / 257), a transparent image is laid over the background, and RGB
+    becomes grey by its ITU-R 601 luma, as in Pillow.
 
     Args:
-      image: uint8 or uint16 (H, W, 1 to 4). 16 bits are rounded to 8 (x / 257); alpha lays the
-        image over the background; grey is ITU-R 601 luma, as Pillow's.
-      channels: 1 or 3.
-      background: RGB.
+      image: uint8 or uint16 (H, W, 1 to 4): grey or RGB, with or without alpha.
+      channels: 1 for grey, 3 for RGB.
+      background: an RGB colour, each 0 to 255.
+
+    Returns:
+      uint8 (H, W, channels).
 
     Raises:
       DataError: the image has another shape or type.
@@ -54,15 +61,18 @@ def to_channels(
 
 
 def area(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes by area: a pixel is the mean of what it covers, parts of pixels included.
+    """Resizes an image by area: a new pixel is the mean of what it covers, also in part.
 
-    It is what TensorFlow and OpenCV call "area"; Pillow's BOX takes pixels whole or not at
-    all. Rounded to the nearest level, halves up.
+    This is what TensorFlow and OpenCV call "area"; Pillow's BOX takes pixels whole or not at
+    all. Means are rounded to the nearest integer, halves up.
 
     Args:
       image: uint8 (H, W, C).
-      height: of the result.
-      width: of the result.
+      height: the height of the result.
+      width: the width of the result.
+
+    Returns:
+      uint8 (height, width, C).
     """
     rows, columns, channels = image.shape
     if (rows, columns) == (height, width):
@@ -71,8 +81,8 @@ def area(image: np.ndarray, height: int, width: int) -> np.ndarray:
     if (width * factors[0], height * factors[1]) == (columns, rows) and all(
         factor & (factor - 1) == 0 for factor in factors
     ):
-        # Halves, quarters, ...: Pillow's sums of integers, the same on every machine. By other
-        # numbers Pillow divides a little wrong.
+        # Halves, quarters, ...: Pillow sums integers, with the same result on every machine. It
+        # divides by other numbers a little wrong.
         reduced = _picture(image).reduce(factors)
         return np.asarray(reduced).reshape(height, width, channels)
     mean = _overlaps(rows, height) @ image.reshape(rows, -1).astype(np.float32)
@@ -82,52 +92,61 @@ def area(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _overlaps(size: int, parts: int) -> np.ndarray:
-    """(parts, size): which share of each of `parts` equal lengths each pixel of `size` covers."""
+    """Returns which share of each of `parts` equal lengths each of `size` pixels covers.
+
+    Returns:
+      float32 (parts, size), whose rows sum to 1.
+    """
     edges = np.arange(parts + 1)[:, None] * size / parts
     pixels = np.arange(size)
     common = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
     return (np.maximum(common, 0) * parts / size).astype(np.float32)
 
 
-def check(fit: str, height: int, width: int, size: int, box: Box | None = None) -> None:
-    """Raises what FITS[fit] would of an image of that extent.
-
-    Raises:
-      DataError: it cannot be padded to `size`, or has no box, or its box leaves nothing.
-    """
-    if fit == "pad" and max(height, width) > size:
-        raise DataError(
-            f"images of {height}x{width} do not fit into config.image_size={size}; set "
-            "config.data.fit=resize or a larger image_size"
-        )
-    if fit != "bounding_box":
-        return
-    if box is None:
-        raise DataError(
-            "config.data.fit='bounding_box': an image has no bounding box; give it one, or set "
-            "resize or pad"
-        )
-    if min(box_crop(height, width, box)[:2]) < 1:
-        raise DataError(f"{box} in an image of {height}x{width} leaves nothing to crop")
-
-
 def pad(image: np.ndarray, size: int, box: Box | None = None) -> np.ndarray:
-    """Centres an image on its own top-left colour.
+    """Centres an image on a square of the colour of its top left pixel.
+
+    Args:
+      image: uint8 (H, W, C).
+      size: S, the side of the square.
+      box: ignored.
+
+    Returns:
+      uint8 (S, S, C).
 
     Raises:
-      DataError: it is larger than `size`.
+      DataError: the image is larger than the square.
     """
     del box
     height, width, channels = image.shape
-    check("pad", height, width, size)
+    check_pad(height, width, size)
     padded = np.broadcast_to(image[0, 0], (size, size, channels)).copy()
     top, left = (size - height) // 2, (size - width) // 2
     padded[top : top + height, left : left + width] = image
     return padded
 
 
+def check_pad(height: int, width: int, size: int, box: Box | None = None) -> None:
+    """Raises the DataError that `pad` would raise for an image of height x width."""
+    del box
+    if max(height, width) > size:
+        raise DataError(
+            f"images of {height}x{width} do not fit into config.image_size={size}; set "
+            "config.data.fit=resize or a larger image_size"
+        )
+
+
 def resize(image: np.ndarray, size: int, box: Box | None = None) -> np.ndarray:
-    """Crops the central square and resizes it: by area downwards, Pillow's bicubic upwards."""
+    """Crops the central square and resizes it: by area downwards, Pillow's bicubic upwards.
+
+    Args:
+      image: uint8 (H, W, C).
+      size: S, the side of the result.
+      box: ignored.
+
+    Returns:
+      uint8 (S, S, C).
+    """
     del box
     height, width, _ = image.shape
     side = min(height, width)
@@ -139,32 +158,57 @@ def resize(image: np.ndarray, size: int, box: Box | None = None) -> np.ndarray:
     return np.asarray(resized).reshape(size, size, -1)
 
 
-def _picture(image: np.ndarray) -> Image.Image:
-    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+def check_resize(height: int, width: int, size: int, box: Box | None = None) -> None:
+    """Accepts every image: `resize` takes them all."""
 
 
 def bounding_box(image: np.ndarray, size: int, box: Box | None = None) -> np.ndarray:
-    """Crops a square around the bounding box (`box_crop`) and resizes it by area.
+    """Crops a square around the bounding box (see `box_crop`) and resizes it by area.
+
+    Args:
+      image: uint8 (H, W, C).
+      size: S, the side of the result.
+      box: the image's bounding box.
+
+    Returns:
+      uint8 (S, S, C).
 
     Raises:
-      DataError: the image has no box, or the box is outside of it.
+      DataError: the image has no box, or the box lies outside of it.
     """
     height, width, _ = image.shape
-    check("bounding_box", height, width, size, box)
+    check_bounding_box(height, width, size, box)
     crop_height, crop_width, top, left = box_crop(height, width, box)
     return area(image[top : top + crop_height, left : left + crop_width], size, size)
 
 
-def box_crop(height: int, width: int, box: Box) -> tuple[int, int, int, int]:
-    """The crop of the Keras form of adaptive discriminator augmentation.
+def check_bounding_box(height: int, width: int, size: int, box: Box | None = None) -> None:
+    """Raises the DataError that `bounding_box` would raise for an image of height x width."""
+    del size
+    if box is None:
+        raise DataError(
+            "config.data.fit='bounding_box': an image has no bounding box; give it one, or set "
+            "resize or pad"
+        )
+    if min(box_crop(height, width, box)[:2]) < 1:
+        raise DataError(f"{box} in an image of {height}x{width} leaves nothing to crop")
 
-    A square of 1.25 times the longer side of the box around its centre c; each axis is cut
-    down by itself, to min(side, 2c, 2(extent - c)), so that the crop stays both centred and
-    within the image (and may be no square). Numbers are truncated, and float32 throughout, as
+
+def box_crop(height: int, width: int, box: Box) -> tuple[int, int, int, int]:
+    """Returns the crop of the Keras form of adaptive discriminator augmentation.
+
+    It is a square of 1.25 times the longer side of the box around the box's centre c. Each axis
+    is then reduced by itself to min(side, 2c, 2(extent - c)), so that the crop stays both centred
+    and within the image (and may be no square). Numbers are float32 and truncated throughout, as
     there: in float64 a border of 139 / 500 * 500 pixels would be 138.
 
+    Args:
+      height: the image's height.
+      width: the image's width.
+      box: a bounding box in it.
+
     Returns:
-      (height, width, top, left) in pixels.
+      (height, width, top, left) of the crop in pixels.
     """
     extent = np.array([height, width], np.float32)
     low = np.array([box.ymin, box.xmin], np.float32)
@@ -177,4 +221,66 @@ def box_crop(height: int, width: int, box: Box) -> tuple[int, int, int, int]:
     return *shape.astype(np.int32).tolist(), *corner.astype(np.int32).tolist()
 
 
-FITS = {"pad": pad, "resize": resize, "bounding_box": bounding_box}
+def _picture(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+class Fit(NamedTuple):
+    """A way in which images of any size become square.
+
+    Attributes:
+      apply: makes an image square, from (image, size, box).
+      check: raises, from (height, width, size, box), the DataError that `apply` would raise.
+    """
+
+    apply: Callable[[np.ndarray, int, Box | None], np.ndarray]
+    check: Callable[[int, int, int, Box | None], None]
+
+
+# The values of config.data.fit.
+FITS = {
+    "pad": Fit(pad, check_pad),
+    "resize": Fit(resize, check_resize),
+    "bounding_box": Fit(bounding_box, check_bounding_box),
+}
+
+
+class Fitting(NamedTuple):
+    """The conversion of a set's images to the size and channels that a run asks for.
+
+    Attributes:
+      data: the run's fields; `channels`, `background` and `fit` are used.
+      image_size: S, the side of the results in pixels.
+    """
+
+    data: DataFields
+    image_size: int
+
+    def __call__(self, image: np.ndarray, box: Box | None = None) -> np.ndarray:
+        """Converts an image.
+
+        Args:
+          image: uint8 or uint16 (H, W, 1 to 4), as `to_channels` takes it.
+          box: the image's bounding box, if it has one.
+
+        Returns:
+          uint8 (S, S, data.channels).
+
+        Raises:
+          DataError: the image does not fit.
+        """
+        try:
+            channelled = to_channels(image, self.data.channels, self.data.background)
+            return FITS[self.data.fit].apply(channelled, self.image_size, box)
+        except DataError as error:
+            raise self._named(error) from None
+
+    def check(self, height: int, width: int, box: Box | None = None) -> None:
+        """Raises the DataError that converting an image of height x width would raise."""
+        try:
+            FITS[self.data.fit].check(height, width, self.image_size, box)
+        except DataError as error:
+            raise self._named(error) from None
+
+    def _named(self, error: DataError) -> DataError:
+        return DataError(f"config.data.source={self.data.source!r}: {error}")

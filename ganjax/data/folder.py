@@ -2,68 +2,43 @@
 
 import functools
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from absl import logging
 
 from ganjax.data import annotations
-from ganjax.data.base import Labels, Source, chosen_labels, take
+from ganjax.data.base import Kind, Labels, Opened, Source, chosen_labels, take
 from ganjax.data.decode import decode
 from ganjax.data.fields import DataFields
-from ganjax.data.fit import Box
+from ganjax.data.fit import Box, Fitting
 from ganjax.data.scan import Listing, Scan, listing, scanned
 from ganjax.errors import DataError
 
-# Folders that split a tree, as other tools name them.
+# The names that other tools give to the folders of a tree's splits.
 TRAIN, HELD_OUT = "train", ("validation", "val", "valid", "test")
-# How many bad files a message names.
-NAMED = 5
+# The most files that a message about bad files names.
+MOST_NAMED = 5
 
 
-def open_folder(
-    name: str, split: str, data: DataFields, prepare: Callable, check: Callable
-) -> tuple[Source, bool]:
-    """Opens a split of a folder, and says whether the folder has such splits.
+def open_folder(name: str, split: str, data: DataFields, image_size: int) -> Opened:
+    """Opens a split of a folder, whose images are in the order of their names.
 
-    The splits are the top folders "train" and "validation" (else val, valid or test) where there
-    are both; others are left out. The label is the top folder below that, or what
-    config.data.labels_file says.
+    See `ganjax.data.base.Opener` for the arguments. The splits are the top folders "train" and
+    "validation" (else "val", "valid" or "test") where both are there; other top folders are then
+    ignored. The label is the top folder below that, or what config.data.labels_file says.
 
-    Every file is decoded once, to find what is wrong with it (`scan`).
-
-    Args:
-      name: the path.
-      split: "train" or "validation".
-      data: labels, and what is skipped.
-      prepare: (uint8 or uint16 (H, W, 1 to 4), box or None) -> uint8 (S, S, C).
-      check: (H, W, box or None), raises what `prepare` would.
-
-    Returns:
-      The source, in the order of the names, and whether it is the split asked for; if not, it
-      is all there is.
+    Every file is decoded once beforehand, to find what is wrong with it (see `scanned`).
 
     Raises:
-      DataError: the folder is not there or has no two images, more than
-        config.data.max_skipped cannot be used, labels are missing, or one of the images does
-        not fit.
+      DataError: the folder does not exist or has fewer than two images, more than
+        config.data.max_skipped images cannot be used, labels are missing, or one of the images
+        does not fit.
     """
-    field = f"config.data.source='folder:{name}'"
+    field = f"config.data.source={data.source!r}"
     root = Path(name).expanduser()
     found = listing(root, field)
-    files = found.files
-    tops = {file.split("/")[0] for file in files if "/" in file}
-    held_out = [top for top in HELD_OUT if top in tops][:1]
-    is_split = TRAIN in tops and bool(held_out)
-    if is_split:
-        files = [file for file in files if file.split("/")[0] in (TRAIN, *held_out)]
-    elif all(file.startswith(f"{TRAIN}/") for file in files):
-        # As its only class "train" would be the label.
-        raise DataError(
-            f"{field} holds images in {TRAIN}/ only, and no {', '.join(HELD_OUT)} beside it; name "
-            f"folder:{name.rstrip('/')}/{TRAIN}, of which a tenth is held out"
-        )
+    files, is_split = _files_of_splits(found.files, name, field)
     scan = scanned(root, files)
     skipped = _skipped(found._replace(files=files), scan, data, field)
     usable = [i for i, file in enumerate(files) if file not in skipped]
@@ -73,53 +48,77 @@ def open_folder(
             f"{field} holds {len(kept)} usable image{'s' * (len(kept) != 1)}; there must be two "
             "at least, of which one is held out"
         )
-    features, boxes = _annotate(root, kept, data, below=int(is_split))
+    features, boxes = _annotate(root, kept, data, depth=int(is_split))
     if data.label == "label" and "label" not in features:
         _refuse_strays(kept, int(is_split), field)
-    chosen = chosen_labels(features, data.label, len(kept), f"folder:{name}")
+    chosen = chosen_labels(features, data.label, len(kept), data.source)
+    fit = Fitting(data, image_size)
     for file, (height, width, _), box in zip(kept, shapes.tolist(), boxes, strict=True):
         try:
-            check(height, width, box)
+            fit.check(height, width, box)
         except DataError as error:
             raise DataError(f"{error} ({file})") from None
 
-    def image(i):
+    def read(i: int) -> np.ndarray:
         try:
-            array = decode(root / kept[i])
+            image = decode(root / kept[i])
         except DataError as error:
             raise DataError(f"{field}: {kept[i]}: {error}; was it changed?") from None
         try:
-            return prepare(array, boxes[i])
+            return fit(image, boxes[i])
         except DataError as error:
             raise DataError(f"{error} ({kept[i]})") from None
 
     def fetch(indices):
         return {
-            "image": np.stack([image(int(i)) for i in indices]),
+            "image": np.stack([read(int(i)) for i in indices]),
             "label": chosen.values[indices],
         }
 
     whole = Source(
-        len(kept),
-        fetch,
-        chosen.names,
-        lambda: chosen.values,
-        lambda: features,
-        tuple(sorted(skipped.items())),
-        _fingerprint(scan, data),
-        bool((shapes[:, 2] == 4).any()),
-        tuple(found.others.items()),
+        size=len(kept),
+        fetch=fetch,
+        label_names=chosen.names,
+        labels=lambda: chosen.values,
+        features=lambda: features,
+        skipped=tuple(sorted(skipped.items())),
+        fingerprint=_fingerprint(scan, data),
+        transparent=bool((shapes[:, 2] == 4).any()),
+        ignored=tuple(found.others.items()),
     )
     if not is_split:
-        return whole, False
-    mine = [i for i, file in enumerate(kept) if (file.split("/")[0] == TRAIN) == (split == TRAIN)]
-    if not mine:
+        return Opened(whole, is_split)
+    in_train = [file.split("/")[0] == TRAIN for file in kept]
+    indices = np.flatnonzero(np.array(in_train) == (split == TRAIN))
+    if not len(indices):
         raise DataError(f"{field}: its {split} folder holds no usable image")
-    return take(whole, np.array(mine)), True
+    return Opened(take(whole, indices), is_split)
+
+
+KIND = Kind(open_folder, usage="<path>", own_fields=("labels_file", "min_side", "max_skipped"))
+
+
+def _files_of_splits(files: list[str], name: str, field: str) -> tuple[list[str], bool]:
+    """Returns the files that are read, and whether they lie in folders of both splits.
+
+    Raises:
+      DataError: there is a folder of training images, and nothing else.
+    """
+    tops = {file.split("/")[0] for file in files if "/" in file}
+    held_out = [top for top in HELD_OUT if top in tops][:1]
+    if TRAIN in tops and held_out:
+        return [file for file in files if file.split("/")[0] in (TRAIN, *held_out)], True
+    if all(file.startswith(f"{TRAIN}/") for file in files):
+        # Without this, "train" would be the label, as its only class.
+        raise DataError(
+            f"{field} holds images in {TRAIN}/ only, and no {', '.join(HELD_OUT)} beside it; name "
+            f"folder:{name.rstrip('/')}/{TRAIN}, of which a tenth is held out"
+        )
+    return files, False
 
 
 def _fingerprint(scan: Scan, data: DataFields) -> str:
-    """Of names, contents and labels, not of times: a copy of a set is the same set."""
+    """Returns a hash of names, contents and labels but not of times: a copy is the same set."""
     digest = hashlib.sha256(scan.digest.encode())
     if data.labels_file:
         digest.update(Path(data.labels_file).expanduser().read_bytes())
@@ -127,10 +126,10 @@ def _fingerprint(scan: Scan, data: DataFields) -> str:
 
 
 def _skipped(found: Listing, scan: Scan, data: DataFields, field: str) -> dict[str, str]:
-    """Why each file that cannot be used cannot, and each folder that cannot be listed.
+    """Returns why each file that cannot be used, or folder that cannot be listed, is skipped.
 
     Raises:
-      DataError: they are more than config.data.max_skipped.
+      DataError: there are more of them than config.data.max_skipped.
     """
     sides = scan.shapes[:, :2].min(1)
     small = np.flatnonzero((sides > 0) & (sides < data.min_side)).tolist()
@@ -140,11 +139,11 @@ def _skipped(found: Listing, scan: Scan, data: DataFields, field: str) -> dict[s
     skipped = found.unreadable | {found.files[i]: reason for i, reason in reasons.items()}
     if not skipped:
         return {}
-    named = "; ".join(f"{file} ({skipped[file]})" for file in sorted(skipped)[:NAMED])
+    named = "; ".join(f"{file} ({skipped[file]})" for file in sorted(skipped)[:MOST_NAMED])
     total = len(found.files) + len(found.unreadable)
     text = f"{len(skipped)} of {total} images cannot be used: {named}"
-    if len(skipped) > NAMED:
-        text += f"; and {len(skipped) - NAMED} more"
+    if len(skipped) > MOST_NAMED:
+        text += f"; and {len(skipped) - MOST_NAMED} more"
     if len(skipped) > data.max_skipped:
         raise DataError(
             f"config.data.max_skipped={data.max_skipped}: {field}: {text}. Mend them or set more"
@@ -153,13 +152,13 @@ def _skipped(found: Listing, scan: Scan, data: DataFields, field: str) -> dict[s
     return skipped
 
 
-# Both splits are opened, and every phase: one warning is enough.
+# Every phase opens both splits, and one warning is enough.
 _warn_once = functools.lru_cache(maxsize=None)(logging.warning)
 
 
-def _refuse_strays(files: list[str], below: int, field: str) -> None:
-    """Raises where folders would be classes but for the files beside them."""
-    strays = [file for file in files if not file.split("/")[below:-1]]
+def _refuse_strays(files: list[str], depth: int, field: str) -> None:
+    """Raises a DataError where the folders would be classes if no files lay beside them."""
+    strays = [file for file in files if not file.split("/")[depth:-1]]
     if len(strays) < len(files):
         raise DataError(
             f"config.data.label='label': {field} has no labels: {len(strays)} of {len(files)} "
@@ -168,34 +167,47 @@ def _refuse_strays(files: list[str], below: int, field: str) -> None:
         )
 
 
-def _annotate(root: Path, files: list[str], data: DataFields, below: int):
-    """Every feature by name, and a box or None of each file; classes lie `below` the root."""
+def _annotate(
+    root: Path, files: list[str], data: DataFields, depth: int
+) -> tuple[dict[str, Labels], list[Box | None]]:
+    """Reads what sub-folders and config.data.labels_file say of each file.
+
+    Args:
+      root: the folder.
+      files: the images in it.
+      data: the fields that name the file of labels.
+      depth: how many folders below the root those of the classes lie.
+
+    Returns:
+      The features by name, and the bounding box of each file, if it has one.
+    """
     features: dict[str, Labels] = {}
-    folders = [file.split("/")[below:-1] for file in files]
+    folders = [file.split("/")[depth:-1] for file in files]
     if all(folders):
         names, index = np.unique([each[0] for each in folders], return_inverse=True)
         features["label"] = Labels(index.astype(np.int32), tuple(names.tolist()))
-    boxes: list[Box | None] = [None] * len(files)
-    if data.labels_file:
-        rows = annotations.read_annotations(Path(data.labels_file).expanduser())
-        missing = [file for file in files if file not in rows]
-        if missing:
+    if not data.labels_file:
+        return features, [None] * len(files)
+    annotated = annotations.read_annotations(Path(data.labels_file).expanduser())
+    missing = [file for file in files if file not in annotated]
+    if missing:
+        raise DataError(
+            f"config.data.labels_file={data.labels_file!r} says nothing of {len(missing)} of "
+            f"{len(files)} images of {root}, the first {missing[0]!r}; add them"
+        )
+    rows = [annotated[file] for file in files]
+    boxes: list[Box | None] = []
+    for file, row in zip(files, rows, strict=True):
+        try:
+            boxes.append(annotations.box(row))
+        except ValueError as error:
             raise DataError(
-                f"config.data.labels_file={data.labels_file!r} says nothing of {len(missing)} of "
-                f"{len(files)} images of {root}, the first {missing[0]!r}; add them"
-            )
-        rows = [rows[file] for file in files]
-        for i, row in enumerate(rows):
-            try:
-                boxes[i] = annotations.box(row)
-            except ValueError as error:
-                raise DataError(
-                    f"config.data.labels_file={data.labels_file!r}: {files[i]!r}: {error}"
-                ) from None
-        for name in rows[0]:
-            if name in annotations.BOX_COLUMNS or not all(name in row for row in rows):
-                continue
-            labels = annotations.encode(name, [row[name] for row in rows])
-            if labels is not None:
-                features[name] = labels
+                f"config.data.labels_file={data.labels_file!r}: {file!r}: {error}"
+            ) from None
+    for name in rows[0]:
+        if name in annotations.BOX_COLUMNS or not all(name in row for row in rows):
+            continue
+        labels = annotations.encode(name, [row[name] for row in rows])
+        if labels is not None:
+            features[name] = labels
     return features, boxes

@@ -1,6 +1,7 @@
-"""Batches as a function of (seed, step) alone: sharded, prefetched, uint8 to the device.
+"""Batches of images: sharded, prefetched, and sent to the devices as uint8.
 
-There is no iterator state to save: a resumed run asks for the batches from its step on.
+A batch is a function of the seed and the step alone, so there is no iterator state to save: a
+resumed run asks for the batches from its step on.
 """
 
 import os
@@ -23,44 +24,45 @@ from ganjax.parallel import distributed
 
 Batch = dict[str, Any]
 
-# An accelerator's memory is for the model; a larger set travels batch by batch.
+# A larger set is sent batch by batch: an accelerator's memory is for the model.
 ON_DEVICE_BYTES = 2 << 30
-# What reads and decodes: images of files and TFDS sets are decoded while the step runs.
+# Threads that read and decode images while the devices compute.
 THREADS = min(16, os.cpu_count() or 1)
-# Images that a thread reads at once where a whole set is read.
-CHUNK = 256
+# How many images a thread reads at a time where a whole set is read.
+READ_AT_ONCE = 256
 
 
 @lru_cache(maxsize=32)
 def _permutation(seed: int, start: int, epoch: int, size: int) -> np.ndarray:
-    # RandomState, not Generator: NumPy promises its stream for all versions to come.
-    # Grain's own shuffle is as good, but element by element: 5 ms a batch of 192 for 0.02.
+    # RandomState, not Generator: NumPy promises its stream for all versions to come. Grain's own
+    # shuffle is as good, but computed element by element (docs/speed.md).
     return np.random.RandomState([seed, start, epoch]).permutation(size)
 
 
 def order(seed: int, start: int, size: int, first: int, count: int) -> np.ndarray:
-    """Positions first .. first + count of the endless sequence of shuffled epochs.
+    """Returns a stretch of the endless sequence of shuffled epochs.
 
-    Every epoch is a permutation of all `size` indices; batches run across its end, so that
-    no image is ever left out.
+    Every epoch is a permutation of all indices. Batches continue across its end, so that no image
+    is ever left out.
 
     Args:
-      seed: the run's.
+      seed: the run's seed.
       start: the phase's first step; every phase begins an epoch of its own.
-      size: of the set.
-      first: the first position.
-      count: how many.
+      size: the number of images in the set.
+      first: the first position of the stretch.
+      count: the number of positions.
 
     Returns:
-      (count,) indices.
+      (count,) indices of images.
     """
     return _endless(_permutation, seed, start, size, first, count)
 
 
 def mirrored(seed: int, start: int, size: int, first: int, count: int) -> np.ndarray:
-    """Whether the image at each of the positions of `order` is flipped left to right.
+    """Returns whether the image at each position of `order` is flipped left to right.
 
-    A fair coin for every position: an image is thrown for anew in every epoch.
+    Each position has a fair coin of its own, so an image may be flipped in one epoch and not in
+    the next. The arguments are those of `order`.
 
     Returns:
       bool (count,).
@@ -74,38 +76,43 @@ def _coins(seed: int, start: int, epoch: int, size: int) -> np.ndarray:
     return np.random.RandomState([seed, start, epoch, 1]).randint(2, size=size).astype(bool)
 
 
-def _endless(of_epoch, seed: int, start: int, size: int, first: int, count: int) -> np.ndarray:
-    """Elements first .. first + count of of_epoch(.., 0, size), of_epoch(.., 1, size), ..."""
+def _endless(
+    values_of_epoch: Callable, seed: int, start: int, size: int, first: int, count: int
+) -> np.ndarray:
+    """Returns elements first .. first + count of the values of all epochs in a row."""
     positions = np.arange(first, first + count)
     epochs = positions // size
     return np.concatenate(
         [
-            of_epoch(seed, start, int(epoch), size)[positions[epochs == epoch] % size]
+            values_of_epoch(seed, start, int(epoch), size)[positions[epochs == epoch] % size]
             for epoch in np.unique(epochs)
         ]
     )
 
 
 def read_all(source: Source) -> Batch:
-    """The whole set as one batch, read in threads."""
-    pieces = [np.arange(i, min(i + CHUNK, source.size)) for i in range(0, source.size, CHUNK)]
-    whole: Batch = {}
+    """Reads the whole set, in threads, as one batch."""
+    starts = range(0, source.size, READ_AT_ONCE)
+    chunks = [np.arange(i, min(i + READ_AT_ONCE, source.size)) for i in starts]
+    first = source.fetch(chunks[0][:1])
+    whole = {name: np.empty((source.size, *a.shape[1:]), a.dtype) for name, a in first.items()}
 
     def read(indices):
-        batch = source.fetch(indices)
-        for name, leaf in batch.items():
+        for name, leaf in source.fetch(indices).items():
             whole[name][indices] = leaf
 
-    first = source.fetch(pieces[0][:1])
-    whole = {name: np.empty((source.size, *a.shape[1:]), a.dtype) for name, a in first.items()}
     with ThreadPoolExecutor(THREADS) as pool:
-        for _ in pool.map(read, pieces):
+        for _ in pool.map(read, chunks):
             pass
     return whole
 
 
 def check(source: Source, *, on_device: bool) -> None:
-    """Reads one image, so that what is wrong with all of them is known before a run begins.
+    """Reads one image, so that what is wrong with all of them is found before a run begins.
+
+    Args:
+      source: the images.
+      on_device: whether the set is to be kept on the devices.
 
     Raises:
       DataError: the image does not fit, or the set is larger than `ON_DEVICE_BYTES`.
@@ -119,17 +126,53 @@ def check(source: Source, *, on_device: bool) -> None:
 
 
 class _Steps:
-    """A random-access source, for grain, whose element is one train step's local batch."""
+    """A random-access source for grain, whose element is the local batch of one train step.
 
-    def __init__(self, read: Callable[[int], Batch], stop: int):
-        self._read = read
-        self._stop = stop
+    Args:
+      source: the images.
+      phase: the phase that the steps belong to.
+      seed: the run's seed.
+      reals: the number of batches in a step.
+      columns: the part of each batch that this process reads.
+      mirror: whether images are flipped as `mirrored` says.
+      indices_only: whether batches hold "index" and "mirror" instead of images.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        phase: Phase,
+        seed: int,
+        reals: int,
+        columns: slice,
+        mirror: bool,
+        indices_only: bool,
+    ):
+        self._source, self._phase, self._seed = source, phase, seed
+        self._reals, self._columns = reals, columns
+        self._mirror, self._indices_only = mirror, indices_only
 
     def __len__(self) -> int:
-        return self._stop
+        return self._phase.stop
 
     def __getitem__(self, step: int) -> Batch:
-        return self._read(step)
+        index = self._local(order, step)
+        flips = self._local(mirrored, step) if self._mirror else None
+        if self._indices_only:
+            batch = {"index": index.astype(np.int32)}
+            return batch if flips is None else batch | {"mirror": flips}
+        flat = self._source.fetch(index.reshape(-1))
+        if flips is not None:
+            flips = flips.reshape(-1, 1, 1, 1)
+            flat["image"] = np.where(flips, flat["image"][:, :, ::-1], flat["image"])
+        return {name: leaf.reshape(*index.shape, *leaf.shape[1:]) for name, leaf in flat.items()}
+
+    def _local(self, sequence: Callable, step: int) -> np.ndarray:
+        """Returns this process's part of a step's stretch of `order` or `mirrored`."""
+        batch_size, start = self._phase.batch_size, self._phase.start
+        count = self._reals * batch_size
+        values = sequence(self._seed, start, self._source.size, (step - start) * count, count)
+        return values.reshape(self._reals, batch_size)[:, self._columns]
 
 
 def train_batches(
@@ -140,63 +183,49 @@ def train_batches(
     reals: int,
     start: int,
     sharding: NamedSharding,
-    on_device: bool | Batch = False,
+    on_device: Batch | None = None,
     mirror: bool = False,
 ) -> Iterator[Batch]:
-    """The batches of train steps start .. phase.stop, on the devices ahead of their use.
+    """Returns the batches of train steps start .. phase.stop, on the devices ahead of their use.
 
     Args:
       source: the images.
-      phase: its batch size (over all processes and devices) and steps.
-      seed: the run's.
-      reals: batches a step.
+      phase: the phase, with its steps and its batch size over all processes and devices.
+      seed: the run's seed.
+      reals: the number of batches in a step.
       start: the first step, anywhere in the phase.
-      sharding: of (reals, batch_size, ...) arrays.
-      on_device: whether to keep the whole set on the devices and send indices only; `put_all`'s
-        arrays, where several runs share them.
+      sharding: the sharding of (reals, batch_size, ...) arrays.
+      on_device: the whole set, from `put_all`, where it is kept on the devices, so that only
+        indices are sent there.
       mirror: whether images are flipped as `mirrored` says.
 
     Yields:
       {"image": uint8 (reals, batch_size, S, S, C), "label": int32 (reals, batch_size)}.
-
     """
-    # Each process reads the columns of the batch that its devices hold, and those alone.
+    # Each process reads only those columns of the batch that its devices hold.
     columns = _local_columns(sharding, reals, phase.batch_size)
-
-    def places(of, step: int) -> np.ndarray:
-        """What `order` or `mirrored` says of this process's part of a step's batches."""
-        count = reals * phase.batch_size
-        every = of(seed, phase.start, source.size, (step - phase.start) * count, count)
-        return every.reshape(reals, phase.batch_size)[:, columns]
-
-    def read(step: int) -> Batch:
-        local = places(order, step)
-        flat = source.fetch(local.reshape(-1))
-        if mirror:
-            flips = places(mirrored, step).reshape(-1, 1, 1, 1)
-            flat["image"] = np.where(flips, flat["image"][:, :, ::-1], flat["image"])
-        return {name: leaf.reshape(*local.shape, *leaf.shape[1:]) for name, leaf in flat.items()}
-
-    def read_indices(step: int) -> Batch:
-        batch = {"index": places(order, step).astype(np.int32)}
-        return batch | {"mirror": places(mirrored, step)} if mirror else batch
-
-    finish = lambda batch: batch  # noqa: E731
-    if on_device:
-        arrays = put_all(source, sharding) if on_device is True else on_device
-        finish = _gather(arrays, sharding)
-    steps = grain.MapDataset.source(_Steps(read_indices if on_device else read, phase.stop))[start:]
+    local = _Steps(source, phase, seed, reals, columns, mirror, indices_only=bool(on_device))
+    steps = grain.MapDataset.source(local)[start:]
     options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=2 * THREADS)
-    put = lambda batch: finish(_put(batch, sharding, phase.batch_size))  # noqa: E731
-    return _ahead(map(put, steps.to_iter_dataset(options)))
+    batches = (_put(each, sharding, phase.batch_size) for each in steps.to_iter_dataset(options))
+    return _ahead(map(_gather(on_device, sharding), batches) if on_device else batches)
 
 
 def eval_batches(
     source: Source, batch_size: int, *, limit: int, sharding: NamedSharding
 ) -> Iterator[Batch]:
-    """The first `limit` batches of a held-out split in its own order, as train_batches'.
+    """Yields the first batches of a held-out split, in its own order.
 
-    A split smaller than a batch is read round and round to fill one.
+    A split that is smaller than a batch is repeated to fill one.
+
+    Args:
+      source: the held-out images.
+      batch_size: the number of images in a batch, over all processes and devices.
+      limit: the number of batches at most.
+      sharding: the sharding of (1, batch_size, ...) arrays.
+
+    Yields:
+      {"image": uint8 (1, batch_size, S, S, C), "label": int32 (1, batch_size)}.
     """
     columns = _local_columns(sharding, 1, batch_size)
     for i in range(min(limit, max(1, source.size // batch_size))):
@@ -205,14 +234,21 @@ def eval_batches(
         yield _put(batch, sharding, batch_size)
 
 
+def put_all(source: Source, sharding: NamedSharding) -> Batch:
+    """Puts a copy of the whole set on each device of a sharding."""
+    replicated = NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
+    return distributed.put(read_all(source), replicated)
+
+
 def _local_columns(sharding: NamedSharding, reals: int, batch_size: int) -> slice:
-    """The slice of the batch axis that this process's devices hold (a contiguous one)."""
+    """Returns the contiguous part of the batch axis that this process's devices hold."""
     slices = sharding.addressable_devices_indices_map((reals, batch_size)).values()
     bounds = [s[1].indices(batch_size) for s in slices]
     return slice(min(b[0] for b in bounds), max(b[1] for b in bounds))
 
 
 def _put(batch: Batch, sharding: NamedSharding, batch_size: int) -> Batch:
+    """Puts this process's part of a batch on its devices, as part of the global arrays."""
     return {
         name: jax.make_array_from_process_local_data(
             sharding, leaf, (leaf.shape[0], batch_size, *leaf.shape[2:])
@@ -221,14 +257,8 @@ def _put(batch: Batch, sharding: NamedSharding, batch_size: int) -> Batch:
     }
 
 
-def put_all(source: Source, sharding: NamedSharding) -> Batch:
-    """The whole set on each of the devices of a sharding."""
-    replicated = NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
-    return distributed.put(read_all(source), replicated)
-
-
 def _gather(arrays: Batch, sharding: NamedSharding) -> Callable[[Batch], Batch]:
-    """Index batches -> image batches, from arrays that stay on every device."""
+    """Returns the function from batches of indices to batches of images of `arrays`."""
 
     def take(arrays, batch):
         taken = {n: jnp.take(a, batch["index"], axis=0) for n, a in arrays.items()}
@@ -243,7 +273,10 @@ def _gather(arrays: Batch, sharding: NamedSharding) -> Callable[[Batch], Batch]:
 
 
 def _ahead(iterator: Iterable, depth: int = 2) -> Iterator:
-    """Keeps `depth` elements begun, so that their transfer overlaps the step before."""
+    """Yields an iterator's elements, `depth` of which are begun ahead of their use.
+
+    So a batch is sent to the devices while they compute the step before.
+    """
     queue = deque()
     for element in iterator:
         queue.append(element)

@@ -1,4 +1,4 @@
-"""Writes a set as `records` reads it: in threads, never half, and the rest after a kill."""
+"""Writes a set in the format of `ganjax.data.records`, in threads and safe from being killed."""
 
 import contextlib
 import hashlib
@@ -22,19 +22,21 @@ from ganjax.data.records import FORMAT, LABELS, MANIFEST, settings_hash, shard_n
 from ganjax.errors import UserError
 from ganjax.pictures import images
 
-# One image a group, so that any is read alone, and nothing to be decompressed while training.
+# Each image is a group, so that it is read by itself, and nothing is decompressed in training.
 OPTIONS = "group_size:1,uncompressed"
-# Images read at once.
-CHUNK = 64
+# How many images a thread reads at a time.
+READ_AT_ONCE = 64
 SETTINGS = "settings.json"
 
 
 @contextlib.contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Keeps a second process from making the same set; the system frees it at a kill.
+    """Holds a lock that keeps other processes from making the same set.
+
+    The operating system releases it if the process is killed.
 
     Raises:
-      UserError: another process makes it.
+      UserError: another process is making the set.
     """
     path = out.with_name(f"{out.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,33 +60,37 @@ def write(
     name: str,
     workers: int = 1,
 ) -> str:
-    """Writes the images and labels of both splits; see `prepare`. To be called `alone`.
+    """Writes the images and labels of both splits, within the context of `alone`.
 
     Args:
-      sources: by split, of images of settings["size"] and settings["channels"].
-      settings: what decides the content, besides the source; `records` reads some of it.
-      out: the folder to make, not there yet.
-      name: of the source, for the manifest.
-      workers: threads.
+      sources: the source of each split, of images of settings["size"] and settings["channels"].
+      settings: what decides the content, apart from the source; `records` reads some of it.
+      out: the folder to make, which does not exist yet.
+      name: the name of the source, for the manifest.
+      workers: the number of threads.
+
+    Returns:
+      A line that describes the set.
     """
     partial = out.with_name(f"{out.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
     try:
         manifest = _fill(partial, sources, settings, name, workers)
     except BaseException:
-        if not any(partial.glob("*.array_record")):  # Nothing that would be gone on with.
+        if not any(partial.glob("*.array_record")):  # There is nothing to continue from.
             shutil.rmtree(partial)
         raise
     os.replace(partial, out)
     _sync(out.parent)
-    (out / SETTINGS).unlink()  # Not before: a kill in between would leave shards of no settings.
+    # Not earlier: if killed in between, it would leave shards without settings.
+    (out / SETTINGS).unlink()
     return summary(out, manifest)
 
 
 def _fill(
     partial: Path, sources: dict[str, Source], settings: dict[str, Any], name: str, workers: int
 ) -> dict[str, Any]:
-    """Writes what is not there yet of a set, and returns its manifest."""
+    """Writes what is missing of a set, and returns its manifest."""
     features = {split: source.features() for split, source in sources.items()}
     _claim(partial, settings | {"content": _content(sources, features)})
     manifest = {
@@ -102,9 +108,9 @@ def _fill(
         "splits": _write_all(sources, settings, partial, workers),
     }
     arrays = {
-        f"{split}/{name}": _smallest(each.values)
-        for split, labels in features.items()
-        for name, each in labels.items()
+        f"{split}/{name}": _smallest(labels.values)
+        for split, labels_by_name in features.items()
+        for name, labels in labels_by_name.items()
     }
     images.save_npz(partial / LABELS, arrays)
     _sync(partial / LABELS)
@@ -114,7 +120,7 @@ def _fill(
 
 
 def _content(sources: dict[str, Source], features: dict) -> str:
-    """A hash by which a set that was changed after a kill is told from the one begun with."""
+    """Returns a hash of the source's content, which tells whether it has changed meanwhile."""
     digest = hashlib.sha256()
     for split, source in sources.items():
         digest.update(f"{split} {source.size} {source.skipped} {source.fingerprint}".encode())
@@ -124,7 +130,7 @@ def _content(sources: dict[str, Source], features: dict) -> str:
 
 
 def _claim(partial: Path, settings: dict[str, Any]) -> None:
-    """Removes what was begun with other settings, and notes these."""
+    """Removes shards that were made with other settings, and stores these."""
     path = partial / SETTINGS
     try:
         same = json.loads(path.read_text(encoding="utf-8")) == settings
@@ -141,7 +147,7 @@ def _claim(partial: Path, settings: dict[str, Any]) -> None:
 def _write_all(
     sources: dict[str, Source], settings: dict[str, Any], folder: Path, workers: int
 ) -> dict[str, Any]:
-    """Writes the shards that are not there, and lists all of them by split."""
+    """Writes the shards that are missing, and returns a list of all of them by split."""
     image_bytes = settings["size"] ** 2 * settings["channels"]
     per_shard = max(1, settings["shard_bytes"] // image_bytes)
     parts: dict[str, Any] = {}
@@ -164,8 +170,8 @@ def _write_all(
 
         pool = ThreadPoolExecutor(workers)
         try:
-            for done in as_completed([pool.submit(_write, *task, advance) for task in tasks]):
-                done.result()
+            for future in as_completed([pool.submit(_write, *task, advance) for task in tasks]):
+                future.result()
         finally:
             pool.shutdown(cancel_futures=True)
     _sync(folder)
@@ -176,7 +182,7 @@ def _write_all(
 
 
 def _write(source: Source, first: int, stop: int, path: Path, advance: Callable) -> None:
-    """Writes one shard, whole or not at all; one that is there is whole."""
+    """Writes one shard, completely or not at all; one that exists is complete."""
     if path.exists():
         advance(stop - first)
         return
@@ -185,8 +191,8 @@ def _write(source: Source, first: int, stop: int, path: Path, advance: Callable)
 
     temporary = path.with_name(f".{path.name}.tmp")
     writer = ArrayRecordWriter(str(temporary), OPTIONS)
-    for i in range(first, stop, CHUNK):
-        indices = np.arange(i, min(i + CHUNK, stop))
+    for i in range(first, stop, READ_AT_ONCE):
+        indices = np.arange(i, min(i + READ_AT_ONCE, stop))
         for image in source.fetch(indices)["image"]:
             writer.write(image.tobytes())
         advance(len(indices))
@@ -196,11 +202,13 @@ def _write(source: Source, first: int, stop: int, path: Path, advance: Callable)
 
 
 def _smallest(values: np.ndarray) -> np.ndarray:
+    """Returns integers in the smallest type that holds them."""
     low, high = np.min_scalar_type(values.min()), np.min_scalar_type(values.max())
     return values.astype(np.result_type(low, high))
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a JSON file, completely or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     _sync(temporary)
@@ -208,7 +216,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Waits until a file's content, or a folder's names, are on the disk."""
+    """Waits until a file's content or a folder's names are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -217,7 +225,7 @@ def _sync(path: Path) -> None:
 
 
 def summary(out: Path, manifest: dict[str, Any]) -> str:
-    """A line on a set."""
+    """Returns a line that describes a set."""
     size, channels = manifest["size"], manifest["channels"]
     train, held = (manifest["splits"][split] for split in SPLITS)
     shards = [*train["shards"], *held["shards"]]

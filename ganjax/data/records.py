@@ -1,7 +1,7 @@
-"""`records:<path>`: a set that `ganjax.data.prepare` made: ArrayRecord shards and a manifest.
+"""`records:<path>`: a set that `ganjax.data.prepare` made, of ArrayRecord shards and a manifest.
 
-A record is an image's size * size * channels bytes. Labels lie beside them, so that they are
-known without reading any image.
+A record is an image's size * size * channels bytes. Labels are stored in a file of their own, so
+that they can be read without any image.
 
     manifest.json
     labels.npz                                "<split>/<feature>": int (count,)
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ganjax.data.base import Labels, Source, chosen_labels
+from ganjax.data.base import Kind, Labels, Opened, Source, chosen_labels
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import area, to_channels
 from ganjax.errors import DataError
@@ -27,69 +27,49 @@ FORMAT = 1
 
 
 def settings_hash(settings: dict[str, Any]) -> str:
-    """SHA-256 of what decides the content of a set."""
+    """Returns a SHA-256 of the settings that decide the content of a set."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def shard_name(split: str, index: int, count: int) -> str:
-    """The file of one shard."""
+    """Returns the file name of one shard."""
     return f"{split}-{index:05}-of-{count:05}.array_record"
 
 
-def open_records(name: str, split: str, data: DataFields, image_size: int) -> Source:
-    """Opens a split of a prepared set, at its size or a half, a quarter, ... of it by area.
+def open_records(name: str, split: str, data: DataFields, image_size: int) -> Opened:
+    """Opens a split of a prepared set, at its own size or a half, a quarter, ... of it by area.
+
+    See `ganjax.data.base.Opener` for the arguments.
 
     Raises:
-      DataError: the set is not there or not whole, or not what the config says.
+      DataError: the set does not exist or is not complete, or does not fit `data`.
     """
-    field = f"config.data.source='records:{name}'"
+    field = f"config.data.source={data.source!r}"
     root = Path(name).expanduser()
     manifest = read_manifest(root, field)
+    _check_settings(manifest, data, image_size, field)
     size, channels = manifest["size"], manifest["channels"]
-    factor = size // image_size
-    if factor * image_size != size or factor & (factor - 1):
-        raise DataError(
-            f"{field} has images of {size}x{size}, which are read at that size, a half, a quarter "
-            f"and so on, not at config.image_size={image_size}"
-        )
-    if data.fit != manifest["settings"]["fit"]:
-        raise DataError(
-            f"config.data.fit={data.fit!r}: {field} was prepared with "
-            f"{manifest['settings']['fit']!r}; set that"
-        )
-    background = manifest["settings"]["background"]
-    if manifest.get("transparent") and list(data.background) != background:
-        raise DataError(
-            f"config.data.background={data.background}: {field} has transparent images, which "
-            f"were laid over {tuple(background)}; set that"
-        )
-    part = manifest["splits"][split]
-    paths = [root / shard["file"] for shard in part["shards"]]
-    for path, shard in zip(paths, part["shards"], strict=True):
-        have = path.stat().st_size if path.is_file() else None
-        if have != shard["bytes"]:
-            wrong = "is missing" if have is None else f"has {have} bytes, not {shard['bytes']}"
-            raise DataError(f"{field}: {path.name} {wrong}; prepare the set again")
+    count, paths = manifest["splits"][split]["count"], _shards(root, split, manifest, field)
     features = _features(root, split, manifest, field)
-    chosen = chosen_labels(features, data.label, part["count"], f"records:{name}")
+    chosen = chosen_labels(features, data.label, count, data.source)
     # Imported here: embedded data need not wait for it.
     from grain.sources import ArrayRecordDataSource
 
-    with _whole(field):
+    with _damage_named(field):
         records = ArrayRecordDataSource([str(path) for path in paths])
-        count = len(records)
-    if count != part["count"]:
+        found = len(records)
+    if found != count:
         raise DataError(
-            f"{field}: its shards hold {count} images, its manifest says {part['count']}; "
+            f"{field}: its shards hold {found} images, its manifest says {count}; "
             "prepare the set again"
         )
 
     def fetch(indices):
-        with _whole(field):
+        with _damage_named(field):
             raw = records.__getitems__([int(i) for i in indices])
             image = np.frombuffer(b"".join(raw), np.uint8).reshape(len(raw), size, size, channels)
-        if factor > 1:
-            # Images on top of each other are one high image, of which whole cells are averaged.
+        if image_size < size:
+            # Stacked images are one tall image, of which whole cells are averaged.
             tall = image.reshape(len(raw) * size, size, channels)
             image = area(tall, len(raw) * image_size, image_size)
             image = image.reshape(len(raw), image_size, image_size, channels)
@@ -97,35 +77,45 @@ def open_records(name: str, split: str, data: DataFields, image_size: int) -> So
             image = np.stack([to_channels(each, data.channels) for each in image])
         return {"image": image, "label": chosen.values[indices]}
 
-    skipped = tuple((file, reason) for file, reason in manifest["skipped"])
-    return Source(
-        part["count"],
-        fetch,
-        chosen.names,
-        lambda: chosen.values,
-        lambda: features,
-        skipped,
-        # How the path to what it was made of was written does not matter.
-        settings_hash({name: each for name, each in manifest.items() if name != "source"}),
-        bool(manifest.get("transparent")),
+    source = Source(
+        size=count,
+        fetch=fetch,
+        label_names=chosen.names,
+        labels=lambda: chosen.values,
+        features=lambda: features,
+        skipped=tuple((file, reason) for file, reason in manifest["skipped"]),
+        # The path that the set was made from does not matter.
+        fingerprint=settings_hash({n: each for n, each in manifest.items() if n != "source"}),
+        transparent=bool(manifest.get("transparent")),
     )
+    return Opened(source, is_split=True)
 
 
-@contextlib.contextmanager
-def _whole(field: str) -> Iterator[None]:
-    """Says in one line what the reader of ArrayRecord says of a damaged file in many."""
-    try:
-        yield
-    except (RuntimeError, ValueError, IndexError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{field}: a shard is damaged ({reason}); prepare the set again") from None
+KIND = Kind(open_records, usage="<path>")
+
+
+def background_of(name: str) -> tuple[int, int, int]:
+    """Returns the RGB colour that the transparent images of a prepared set were laid over.
+
+    Args:
+      name: the path of the set.
+
+    Raises:
+      DataError: there is no such set.
+    """
+    manifest = read_manifest(Path(name).expanduser(), f"records:{name}")
+    return tuple(manifest["settings"]["background"])
 
 
 def read_manifest(root: Path, field: str) -> dict[str, Any]:
-    """The manifest of a set.
+    """Reads the manifest of a set.
+
+    Args:
+      root: the folder of the set.
+      field: what an error begins with: config.data.source and its value.
 
     Raises:
-      DataError: there is none, or it is damaged, or of another version.
+      DataError: there is no manifest, or it is damaged or of another version.
     """
     path = root / MANIFEST
     try:
@@ -150,7 +140,45 @@ def read_manifest(root: Path, field: str) -> dict[str, Any]:
     return manifest
 
 
+def _check_settings(manifest: dict, data: DataFields, image_size: int, field: str) -> None:
+    """Refuses fields of a config that differ from how the set was prepared."""
+    size, settings = manifest["size"], manifest["settings"]
+    factor = size // image_size
+    if factor * image_size != size or factor & (factor - 1):
+        raise DataError(
+            f"{field} has images of {size}x{size}, which are read at that size, a half, a quarter "
+            f"and so on, not at config.image_size={image_size}"
+        )
+    if data.fit != settings["fit"]:
+        raise DataError(
+            f"config.data.fit={data.fit!r}: {field} was prepared with {settings['fit']!r}; set that"
+        )
+    background = settings["background"]
+    if manifest.get("transparent") and list(data.background) != background:
+        raise DataError(
+            f"config.data.background={data.background}: {field} has transparent images, which "
+            f"were laid over {tuple(background)}; set that"
+        )
+
+
+def _shards(root: Path, split: str, manifest: dict, field: str) -> list[Path]:
+    """Returns the files of a split.
+
+    Raises:
+      DataError: one of them is missing or has another size than when it was made.
+    """
+    shards = manifest["splits"][split]["shards"]
+    paths = [root / shard["file"] for shard in shards]
+    for path, shard in zip(paths, shards, strict=True):
+        size = path.stat().st_size if path.is_file() else None
+        if size != shard["bytes"]:
+            wrong = "is missing" if size is None else f"has {size} bytes, not {shard['bytes']}"
+            raise DataError(f"{field}: {path.name} {wrong}; prepare the set again")
+    return paths
+
+
 def _features(root: Path, split: str, manifest: dict, field: str) -> dict[str, Labels]:
+    """Reads every feature of a split that labels can be read from."""
     try:
         with np.load(root / LABELS, allow_pickle=False) as arrays:
             return {
@@ -159,3 +187,13 @@ def _features(root: Path, split: str, manifest: dict, field: str) -> dict[str, L
             }
     except (OSError, ValueError, KeyError):
         raise DataError(f"{field}: {LABELS} is missing or damaged; prepare the set again") from None
+
+
+@contextlib.contextmanager
+def _damage_named(field: str) -> Iterator[None]:
+    """Replaces the many lines of ArrayRecord's errors about a damaged file by one."""
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{field}: a shard is damaged ({reason}); prepare the set again") from None

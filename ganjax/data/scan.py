@@ -1,4 +1,4 @@
-"""Which image files a folder holds, what each of them is, and what is wrong with it."""
+"""Lists the image files of a folder, and finds out what each holds or what is wrong with it."""
 
 import collections
 import hashlib
@@ -19,12 +19,12 @@ from ganjax.errors import DataError
 
 
 class Listing(NamedTuple):
-    """What is below a folder, hidden files and folders left out.
+    """The files below a folder, without hidden files and folders.
 
     Attributes:
       files: the image files, relative to the folder with "/", sorted.
-      unreadable: why each folder that cannot be listed cannot, by its name with "/" behind it.
-      others: how many other files there are of each suffix.
+      unreadable: why a folder cannot be listed, by the folder's name and a final "/".
+      others: the number of other files of each suffix.
     """
 
     files: list[str]
@@ -33,12 +33,13 @@ class Listing(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """What was found in the files of a folder.
+    """The content of the image files of a folder.
 
     Attributes:
-      shapes: int32 (N, 3), height, width and channels of each, 0 where it cannot be decoded.
-      reasons: of those, by position.
-      digest: SHA-256 of the names and contents.
+      shapes: int32 (N, 3), the height, width and channels of each image; 0 where it cannot be
+        decoded.
+      reasons: why a file cannot be decoded, by its position.
+      digest: a SHA-256 of the names and contents of all files.
     """
 
     shapes: np.ndarray
@@ -47,7 +48,14 @@ class Scan(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """What was found in one file; `lasting` unless it may differ at the next try."""
+    """The content of one file.
+
+    Attributes:
+      shape: height, width and channels; zeros where it cannot be decoded.
+      digest: a SHA-256 of the file.
+      reason: why it cannot be decoded, or "".
+      lasting: whether another try would find the same.
+    """
 
     shape: tuple[int, ...]
     digest: str
@@ -56,7 +64,11 @@ class _Found(NamedTuple):
 
 
 def listing(root: Path, field: str) -> Listing:
-    """The files below a folder.
+    """Lists the files below a folder.
+
+    Args:
+      root: the folder.
+      field: what an error begins with: config.data.source and its value.
 
     Raises:
       DataError: there is no such folder, or no image in it.
@@ -65,7 +77,7 @@ def listing(root: Path, field: str) -> Listing:
         raise DataError(f"{field} is a file; name the folder that it is in")
     if not root.is_dir():
         raise DataError(f"{field}: there is no such folder; set --config.data.source=folder:<path>")
-    found, seen, unreadable, others = [], set(), {}, collections.Counter()
+    images, seen, unreadable, others = [], set(), {}, collections.Counter()
 
     def note(error):
         name = Path(error.filename).relative_to(root).as_posix() + "/"
@@ -82,35 +94,39 @@ def listing(root: Path, field: str) -> Listing:
             if file.startswith("."):
                 continue
             if file.lower().endswith(SUFFIXES):
-                found.append((Path(folder) / file).relative_to(root).as_posix())
+                images.append((Path(folder) / file).relative_to(root).as_posix())
             else:
                 others[Path(file).suffix.lower() or "no suffix"] += 1
-    if not found:
+    if not images:
         but = [f"{name} cannot be listed ({why})" for name, why in sorted(unreadable.items())]
         but += [f"{count} of {suffix}" for suffix, count in sorted(others.items())]
         raise DataError(
             f"{field}: no {', '.join(s[1:] for s in SUFFIXES)} file is in that folder"
             + (f", but {', '.join(but)}" if but else "")
         )
-    return Listing(sorted(found), unreadable, dict(sorted(others.items())))
+    return Listing(sorted(images), unreadable, dict(sorted(others.items())))
 
 
 def scanned(root: Path, files: list[str]) -> Scan:
-    """Decodes every file, in threads, or remembers what came of it.
+    """Decodes every file, in threads, to find its shape or what is wrong with it.
 
-    It is kept in the user's cache for as long as names, sizes and times stay what they are,
-    unless a failure may be gone at the next try.
+    The result is kept in the user's cache and returned from there while names, sizes and times
+    stay the same. It is not kept if a failure may be gone at the next try.
+
+    Args:
+      root: the folder.
+      files: N image files in it.
     """
     lines = [str(root.resolve()), PIL.__version__]
     lines += [f"{file}\0{_stamp(root / file)}" for file in files]
     key = hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
     cache = Path(platformdirs.user_cache_dir("ganjax")) / "folders" / f"{key}.json"
-    known = _read(cache, len(files))
-    if known:
-        return known
+    cached = _read(cache, len(files))
+    if cached:
+        return cached
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda file: _inspect(root / file), files)
-        results = list(tqdm(found, "checking images", len(files), disable=None, leave=False))
+        inspected = pool.map(lambda file: _inspect(root / file), files)
+        results = list(tqdm(inspected, "checking images", len(files), disable=None, leave=False))
     digest = hashlib.sha256()
     for file, each in zip(files, results, strict=True):
         digest.update(os.fsencode(f"{file}\0{each.digest}\n"))
@@ -125,14 +141,16 @@ def scanned(root: Path, files: list[str]) -> Scan:
 
 
 def _stamp(path: Path) -> str:
+    """Returns a file's size and time, "-" where it has none."""
     try:
         stat = path.stat()
-    except OSError:  # A link to nowhere, say: `_inspect` tells why.
+    except OSError:  # For example a link to nowhere; `_inspect` says why.
         return "-"
     return f"{stat.st_size}\0{stat.st_mtime_ns}"
 
 
 def _inspect(path: Path) -> _Found:
+    """Decodes one file."""
     digest = ""
     try:
         with path.open("rb") as file:
@@ -142,21 +160,23 @@ def _inspect(path: Path) -> _Found:
     except DataError as error:
         return _Found((0, 0, 0), digest, str(error), not isinstance(error, TransientError))
     except OSError as error:
-        # Of a link to nowhere `_stamp` sees the day when it leads somewhere.
+        # Once a link to nowhere leads somewhere, its `_stamp` differs.
         return _Found((0, 0, 0), "", error.strerror, isinstance(error, FileNotFoundError))
 
 
 def _read(cache: Path, count: int) -> Scan | None:
+    """Returns the scan of `count` files that was kept, None where there is none."""
     try:
         kept = json.loads(cache.read_text(encoding="utf-8"))
         shapes = np.array(kept["shapes"], np.int32).reshape(count, 3)
         reasons = {int(i): str(reason) for i, reason in kept["reasons"].items()}
         return Scan(shapes, reasons, str(kept["digest"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return None  # Not yet known, or no longer readable: it is only a cache.
+        return None  # It is only a cache, so a damaged file is no error.
 
 
 def _write(cache: Path, scan: Scan, root: Path) -> None:
+    """Keeps a scan, where that is possible."""
     content = scan._asdict() | {"shapes": scan.shapes.tolist()}
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)

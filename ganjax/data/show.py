@@ -1,7 +1,7 @@
-"""`python -m ganjax.data.show --config=configs/<name>.py[:<preset>]`: what a run will be fed.
+"""`python -m ganjax.data.show --config=configs/<name>.py[:<preset>]`: shows what a run trains on.
 
-Writes the first training batch as a picture, with labels, and prints shapes, ranges and counts:
-the first thing to look at before anything is trained.
+The command writes the first training batch as a picture, with labels, and prints shapes, ranges
+and counts: the first thing to look at before anything is trained.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from ganjax.errors import UserError
 from ganjax.pictures import images
 from ganjax.training.schema import RunConfig, load
 
-# A larger batch is shown in part.
-SHOWN = 256
+# The most images in the picture.
+MOST_SHOWN = 256
 
 
 def define_flags() -> None:
@@ -28,7 +28,7 @@ def define_flags() -> None:
 
 
 def first_batch(config: RunConfig, source: Source) -> dict[str, np.ndarray]:
-    """The first batch that a run of the config trains on.
+    """Returns the first batch that a run of the config trains on.
 
     Returns:
       {"image": uint8 (batch_size, S, S, C), "label": int32 (batch_size,)}.
@@ -55,7 +55,17 @@ def first_batch(config: RunConfig, source: Source) -> dict[str, np.ndarray]:
 def describe(
     config: RunConfig, source: Source, held_out: Source, batch: dict[str, Any]
 ) -> list[str]:
-    """Lines on a set and its first batch: sizes, shapes, ranges, how many of each label."""
+    """Describes a set and its first batch: sizes, shapes, ranges, and images of each label.
+
+    Args:
+      config: the run's config.
+      source: the training images.
+      held_out: the held-out images.
+      batch: a batch of training images.
+
+    Returns:
+      Lines of text.
+    """
     image, label = batch["image"], batch["label"]
     mean, deviation = (
         " ".join(f"{value:.1f}" for value in each) for each in (image.mean((0, 1, 2)), _std(image))
@@ -68,8 +78,8 @@ def describe(
     ]
     classes = config.data.num_classes
     if classes > 1:
-        every = [source.labels(), held_out.labels(), label]
-        counts = [np.bincount(each, minlength=classes) for each in every]
+        labels = [source.labels(), held_out.labels(), label]
+        counts = [np.bincount(each, minlength=classes) for each in labels]
         names = class_names(source, classes)
         width = max(5, *map(len, names))
         lines.append(f"{'label':{width}}  {'training':>8}  {'held out':>8}  {'batch':>8}")
@@ -87,16 +97,17 @@ def describe(
 
 
 def class_names(source: Source, classes: int) -> Sequence[str]:
-    """A name for each class, its index where the set tells none."""
+    """Returns the name of each class, or its index where the set has no names."""
     return source.label_names or [str(i) for i in range(classes)]
 
 
 def _std(image: np.ndarray) -> np.ndarray:
+    """Returns the standard deviation of each channel of (N, H, W, C)."""
     return image.std((0, 1, 2), dtype=np.float64)
 
 
 def main(argv: list[str]) -> None:
-    """Shows what the flags name."""
+    """Shows the data of the config that the flags name."""
     del argv
     out = Path(flags.FLAGS.out)
     if out.suffix != ".png" or not out.parent.is_dir():
@@ -110,12 +121,12 @@ def main(argv: list[str]) -> None:
     batch = first_batch(config, source)
     for line in describe(config, source, held_out, batch):
         print(line)
-    picture, label = batch["image"][:SHOWN], batch["label"][:SHOWN]
+    picture, label = batch["image"][:MOST_SHOWN], batch["label"][:MOST_SHOWN]
     if config.data.num_classes > 1:
         names = class_names(source, config.data.num_classes)
         picture = images.captioned(picture, above=[names[i] for i in label])
     images.save_png(out, images.grid(picture))
-    shown = f" (the first {SHOWN} images)" if len(batch["label"]) > SHOWN else ""
+    shown = f" (the first {MOST_SHOWN} images)" if len(batch["label"]) > MOST_SHOWN else ""
     print(f"{out}{shown}")
 
 

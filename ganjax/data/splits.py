@@ -1,19 +1,19 @@
-"""Which images are held out, and which of the rest a run trains on."""
+"""Which images of a set are held out, and which of the rest a run trains on."""
 
 import numpy as np
 
 from ganjax.data.fields import DataFields
 from ganjax.errors import DataError
 
-# Of every class, one in so many is held out where a set has no split of its own.
+# One image in so many of each class is held out where a set has no split of its own.
 HELD_OUT = 10
 
 
 def held_out(label: np.ndarray) -> np.ndarray:
-    """Whether each element is held out: a tenth of each class, the same for every seed.
+    """Returns whether each image is held out: a tenth of each class, the same for every seed.
 
-    Classes of fewer than ten count as one together, so that sets of many small classes have
-    held-out images too; there is always at least one.
+    Classes of fewer than ten images count as one class together, so that sets of many small
+    classes have held-out images too. At least one image is held out.
 
     Args:
       label: (N,) integers, N at least 2.
@@ -25,25 +25,29 @@ def held_out(label: np.ndarray) -> np.ndarray:
     strata = [np.flatnonzero(label == value) for value in values[counts >= HELD_OUT]]
     strata.append(np.flatnonzero(np.isin(label, values[counts < HELD_OUT])))
     held = np.zeros(len(label), bool)
-    for members in strata:
-        shuffled = np.random.RandomState(0).permutation(members)
-        held[shuffled[: len(members) // HELD_OUT]] = True
+    for indices in strata:
+        shuffled = np.random.RandomState(0).permutation(indices)
+        held[shuffled[: len(indices) // HELD_OUT]] = True
     if not held.any():
         held[np.random.RandomState(0).randint(len(label))] = True
     return held
 
 
 def subset(size: int, data: DataFields) -> np.ndarray | None:
-    """The training images that `num_examples` or `fraction` leave, None for all of them.
+    """Returns the training images that `num_examples` or `fraction` selects.
 
-    The first of one shuffle by `subset_seed`: every run of a sweep has the same, whatever its
-    own seed, and a larger subset contains a smaller one.
+    They are the first ones of a shuffle by `subset_seed`. Every run of a sweep therefore has the
+    same images whatever its own seed, and a larger subset contains a smaller one.
+
+    Args:
+      size: the number of training images.
+      data: the fields that select some of them.
 
     Returns:
-      Sorted indices.
+      Sorted indices, or None for all images.
 
     Raises:
-      DataError: both are set, or there are not as many.
+      DataError: both fields are set, or there are not as many images.
     """
     if data.num_examples and data.fraction != 1:
         raise DataError(

@@ -2,112 +2,83 @@
 
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import reduce
 from operator import getitem
 
 import numpy as np
 
-from ganjax.data.base import Labels, Source
-from ganjax.data.fit import Box
-from ganjax.errors import DataError
+from ganjax.data.base import Kind, Labels, Opened, Source
+from ganjax.data.fields import DataFields
+from ganjax.data.fit import Box, Fitting
+from ganjax.errors import DataError, UserError
 
 
-def open_tfds(name: str, split: str, feature: str, prepare: Callable) -> tuple[Source, bool]:
-    """Opens a split of a set, and says whether the set has such a split.
+def open_tfds(name: str, split: str, data: DataFields, image_size: int) -> Opened:
+    """Opens a split of a TFDS set.
 
-    Args:
-      name: of the set, with /config and :version behind it if wanted.
-      split: "train" or "validation", which is TFDS's validation, else its test split.
-      feature: what labels are read from, "" for none.
-      prepare: (uint8 (H, W, C), box or None) -> uint8 (S, S, C).
-
-    Returns:
-      The source, and whether it is the split asked for; if not, it is the whole train split.
+    See `ganjax.data.base.Opener` for the arguments. The name may include a config and a version,
+    as <set>/<config>:<version>. "validation" is the set's validation split, else its test split;
+    where it has neither, the whole train split is opened.
 
     Raises:
       DataError: there is no such set, it is not prepared, or has no images or no such label.
     """
     builder = make_builder(name)
-    # Imported here: it takes a third of a second that embedded data need not wait for.
-    import tensorflow_datasets as tfds
-
-    field = f"config.data.source='tfds:{name}'"
+    field = f"config.data.source={data.source!r}"
     features = builder.info.features
     if "image" not in features:
         raise DataError(f'{field}: its features {sorted(features)} have no "image"')
-    names = _label_names(features, feature, field)
-    path = feature.split("/") if feature else []
+    names = _label_names(features, data.label, field)
     held_out = [n for n in ("validation", "test") if n in builder.info.splits]
     part = "train" if split == "train" or not held_out else held_out[0]
-    try:
-        data = builder.as_data_source(split=part)
-    except (AssertionError, KeyError, NotImplementedError, ValueError):
-        raise DataError(
-            f"{field}: not prepared for random access under {builder.data_dir}; do so once with: "
-            f"pip install 'ganjax[tf]' && python -m ganjax.data.prepare --source=tfds:{name} (in "
-            "another folder: set TFDS_DATA_DIR)"
-        ) from None
-    pictures = [n for n, each in features.items() if isinstance(each, tfds.features.Image)]
-    # ymin, xmin, ymax, xmax as shares of the image.
-    has_boxes = "bbox" in features and _is_box(features["bbox"])
-
-    def without(undecoded):
-        """The same examples with some features left encoded, which saves most of the time."""
-        view = copy.copy(data)
-        view.decoders = {n: tfds.decode.SkipDecoding() for n in undecoded}
-        return view
-
-    images, rest = without([n for n in pictures if n != "image"]), without(pictures)
-
-    def label(example):
-        return int(reduce(getitem, path, example)) if path else 0
-
-    def image(example):
-        if not has_boxes:
-            return prepare(example["image"], None)
-        extent = np.tile(example["image"].shape[:2], 2).astype(np.float32)
-        return prepare(example["image"], Box(*(example["bbox"] * extent)))
+    examples = _read_split(builder, part, name, field)
+    images = _pictures(features)
+    with_image = _without_decoding(examples, [n for n in images if n != "image"])
+    without_images = _without_decoding(examples, images)
+    prepare = _preparer(features, Fitting(data, image_size))
+    size, path = len(examples), tuple(data.label.split("/")) if data.label else ()
 
     def fetch(indices):
-        examples = [images[int(i)] for i in indices]
+        chosen = [with_image[int(i)] for i in indices]
         return {
-            "image": np.stack([image(example) for example in examples]),
-            "label": np.array([label(example) for example in examples], np.int32),
+            "image": np.stack([prepare(example) for example in chosen]),
+            "label": np.array([_label(example, path) for example in chosen], np.int32),
         }
 
     def labels():
         if not path:
-            return np.zeros(len(data), np.int32)
-        return np.array([label(rest[i]) for i in range(len(data))], np.int32)
+            return np.zeros(size, np.int32)
+        return np.array([_label(without_images[i], path) for i in range(size)], np.int32)
 
-    def every():
-        known = {"/".join(each): each for each in _label_paths(features)}
-        values = {n: np.empty(len(data), np.int32) for n in known}
-        for i in range(len(data)):
-            example = rest[i]
-            for n, each in known.items():
-                values[n][i] = int(reduce(getitem, each, example))
-        return {n: Labels(values[n], _label_names(features, n, field)) for n in known}
+    def every_feature():
+        paths = {"/".join(each): each for each in _label_paths(features)}
+        values = {n: np.empty(size, np.int32) for n in paths}
+        for i in range(size):
+            example = without_images[i]
+            for n, each in paths.items():
+                values[n][i] = _label(example, each)
+        return {n: Labels(values[n], _label_names(features, n, field)) for n in paths}
 
     source = Source(
-        len(data),
-        fetch,
-        names,
-        labels,
-        every,
+        size=size,
+        fetch=fetch,
+        label_names=names,
+        labels=labels,
+        features=every_feature,
         fingerprint=_fingerprint(builder.info),
         transparent=features["image"].shape[-1] == 4,
     )
-    return source, bool(held_out)
+    return Opened(source, is_split=bool(held_out))
 
 
 def make_builder(name: str):
-    """TFDS's builder of a set, for random access.
+    """Returns TFDS's builder of a set, for random access.
 
     Raises:
-      DataError: there is no such set, or it is prepared for reading in a row alone.
+      DataError: there is no such set, or it is prepared for sequential reading only.
     """
+    # Imported here: it takes a third of a second that embedded data need not wait for.
     import tensorflow_datasets as tfds
 
     try:
@@ -126,8 +97,38 @@ def make_builder(name: str):
     )
 
 
+def download(name: str) -> str:
+    """Downloads a TFDS set and prepares it for random access, unless that was done before.
+
+    Returns:
+      A line that says where the set is.
+
+    Raises:
+      DataError: there is no such set.
+      UserError: the set cannot be downloaded or prepared, for example without TensorFlow.
+    """
+    builder = make_builder(name)
+    if not builder.is_prepared():
+        try:
+            builder.download_and_prepare()
+        except ImportError as error:
+            raise UserError(
+                f"--source=tfds:{name}: to prepare it, TFDS needs {error.name or 'TensorFlow'}: "
+                "pip install 'ganjax[tf]', or pip install that"
+            ) from error
+        except Exception as error:  # The network, the disk or the set's own code may fail.
+            raise UserError(
+                f"--source=tfds:{name}: TFDS could not prepare it under {builder.data_dir} "
+                f"({type(error).__name__}: {error})"
+            ) from error
+    return f"tfds:{name} is prepared in {builder.data_dir}: --config.data.source=tfds:{name}"
+
+
+KIND = Kind(open_tfds, usage="<name>", labels_need_images=True, download=download)
+
+
 def _in_another_format(name: str):
-    """The builder of a set that was prepared in another format, None if there is none."""
+    """Returns the builder of a set that was prepared in another format, None without one."""
     import tensorflow_datasets as tfds
 
     try:
@@ -136,21 +137,72 @@ def _in_another_format(name: str):
         return None
 
 
+def _read_split(builder, part: str, name: str, field: str):
+    """Returns the examples of one of TFDS's splits, read by index.
+
+    Raises:
+      DataError: the set is not prepared for that.
+    """
+    try:
+        return builder.as_data_source(split=part)
+    except (AssertionError, KeyError, NotImplementedError, ValueError):
+        raise DataError(
+            f"{field}: not prepared for random access under {builder.data_dir}; do so once with: "
+            f"pip install 'ganjax[tf]' && python -m ganjax.data.prepare --source=tfds:{name} (in "
+            "another folder: set TFDS_DATA_DIR)"
+        ) from None
+
+
+def _without_decoding(examples, names: list[str]):
+    """Returns the same examples with some features left encoded, which saves most of the time."""
+    import tensorflow_datasets as tfds
+
+    view = copy.copy(examples)
+    view.decoders = {name: tfds.decode.SkipDecoding() for name in names}
+    return view
+
+
+def _preparer(features, fit: Fitting) -> Callable[[dict], np.ndarray]:
+    """Returns the function from an example to its image, uint8 (S, S, C)."""
+    # "bbox" holds ymin, xmin, ymax and xmax as shares of the image.
+    has_boxes = "bbox" in features and _is_box(features["bbox"])
+
+    def prepare(example):
+        if not has_boxes:
+            return fit(example["image"])
+        extent = np.tile(example["image"].shape[:2], 2).astype(np.float32)
+        return fit(example["image"], Box(*(example["bbox"] * extent)))
+
+    return prepare
+
+
 def _fingerprint(info) -> str:
-    """Of the version and of what was prepared: how many images and bytes, by shard."""
+    """Returns a hash of the set's version and of how many images and bytes each shard has."""
     parts = [info.full_name]
     for name, split in sorted(info.splits.items()):
         parts.append(f"{name} {list(split.shard_lengths)} {int(split.num_bytes)}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _label_paths(features, before: tuple[str, ...] = ()):
-    """The path of each feature that labels can be read from."""
+def _pictures(features) -> list[str]:
+    """Returns the names of the features that are images."""
+    import tensorflow_datasets as tfds
+
+    return [name for name, each in features.items() if isinstance(each, tfds.features.Image)]
+
+
+def _label(example: dict, path: tuple[str, ...]) -> int:
+    """Returns the label that lies at a path in an example; 0 for the empty path."""
+    return int(reduce(getitem, path, example)) if path else 0
+
+
+def _label_paths(features, groups: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yields the path of each feature that labels can be read from."""
     for name, each in features.items():
         if _is_group(each):
-            yield from _label_paths(each, (*before, name))
+            yield from _label_paths(each, (*groups, name))
         elif _is_label(each):
-            yield (*before, name)
+            yield (*groups, name)
 
 
 def _is_box(feature) -> bool:
@@ -168,27 +220,31 @@ def _is_label(feature) -> bool:
     return getattr(feature, "shape", None) == () and np.dtype(feature.np_dtype).kind in "iub"
 
 
-def _label_names(features, feature: str, field: str) -> tuple[str, ...]:
-    """The classes of a TFDS feature, () where it names none.
+def _label_names(features, label: str, field: str) -> tuple[str, ...]:
+    """Returns the names of the classes of a TFDS feature, () where it has none.
+
+    Args:
+      features: those of the set.
+      label: the feature, as <group>/<name>; "" for none.
+      field: what an error begins with: config.data.source and its value.
 
     Raises:
       DataError: there is no such feature, or it is no label.
     """
-    if not feature:
+    if not label:
         return ()
-    at, groups = features, feature.split("/")
-    for i, part in enumerate(groups):
-        known = list(at) if _is_group(at) else []
-        if part not in known:
-            where = "/".join(groups[:i]) or field
-            raise DataError(f"config.data.label={feature!r}: {where} has {known}, not {part!r}")
-        at = at[part]
-    if not _is_label(at):
+    feature, path = features, label.split("/")
+    for i, part in enumerate(path):
+        names = list(feature) if _is_group(feature) else []
+        if part not in names:
+            where = "/".join(path[:i]) or field
+            raise DataError(f"config.data.label={label!r}: {where} has {names}, not {part!r}")
+        feature = feature[part]
+    if not _is_label(feature):
         raise DataError(
-            f"config.data.label={feature!r}: labels are integers or booleans, "
-            f"not a {type(at).__name__}"
+            f"config.data.label={label!r}: labels are integers or booleans, "
+            f"not a {type(feature).__name__}"
         )
-    if np.dtype(at.np_dtype).kind == "b":
-        # "Not Blond_Hair", "Blond_Hair".
-        return (f"not {groups[-1]}", groups[-1])
-    return tuple(getattr(at, "names", None) or ())
+    if np.dtype(feature.np_dtype).kind == "b":
+        return (f"not {path[-1]}", path[-1])
+    return tuple(getattr(feature, "names", None) or ())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganjax.data.fit import Box, area, bounding_box, box_crop, resize, to_channels
+from ganjax.data.fit import Box, area, bounding_box, box_crop, pad, resize, to_channels
 from ganjax.errors import DataError
 
 RANDOM = np.random.RandomState(0)
@@ -84,6 +84,23 @@ def test_no_box():
         DataError, match=r"config.data.fit='bounding_box': an image has no bounding box"
     ):
         bounding_box(np.zeros((100, 100, 3), np.uint8), 8)
+
+
+def test_resize_crops_the_central_square():
+    image = np.zeros((20, 10, 3), np.uint8)
+    image[5:15] = 200
+    assert np.all(resize(image, 5) == 200)
+    up = resize(image, 20)
+    expected = Image.fromarray(image[5:15]).resize((20, 20), Image.Resampling.BICUBIC)
+    assert np.array_equal(up, np.asarray(expected))
+
+
+def test_pad_centres_on_the_background():
+    image = np.full((2, 2, 3), 7, np.uint8)
+    image[1, 1] = 9
+    padded = pad(image, 4)
+    assert np.all(padded[0] == 7)
+    assert np.all(padded[2, 2] == 9)
 
 
 def test_growing_is_bicubic():

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 import pytest
-from conftest import DATA, ROOT, write_images
+from conftest import ROOT, write_images
 from PIL import Image, ImageOps
 
 from ganjax.data import folder, pipeline, scan
@@ -33,7 +33,7 @@ SMOOTH = np.stack(np.broadcast_arrays(*np.ogrid[0:250:16j, 0:250:16j], 128), -1)
 
 
 def opened(root, split="train", image_size=16, **fields):
-    data = DataFields(source=f"folder:{root}", **DATA | fields)
+    data = DataFields(source=f"folder:{root}", **fields)
     return open_source(data, split, image_size=image_size)
 
 

@@ -15,7 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 from absl import flags
 from absl.testing import flagsaver
-from conftest import DATA, ROOT, write_images
+from conftest import ROOT, write_images
 from PIL import Image
 
 from ganjax.analysis import image_sets
@@ -28,7 +28,7 @@ SPLITS = ("train", "validation")
 
 
 def data(source, **fields):
-    return DataFields(source=str(source), **DATA | fields)
+    return DataFields(source=str(source), **fields)
 
 
 def everything(source):

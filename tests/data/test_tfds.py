@@ -8,11 +8,10 @@ import sys
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from conftest import DATA
 from PIL import Image
 from tensorflow_datasets.core.utils import py_utils
 
-from ganjax.data import prepare
+from ganjax.data import tfds as ours
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import area
 from ganjax.data.sources import open_source
@@ -80,15 +79,15 @@ def folder(tmp_path_factory):
         patched.setattr(tfds.core.constants, "DATA_DIR", str(folder))
         with pytest.raises(DataError, match=r"prepare --source=tfds:small_birds"):
             opened("train")
-        said = prepare.download("small_birds")
+        said = ours.download("small_birds")
         assert "--config.data.source=tfds:small_birds" in said
         assert list(folder.rglob("*.array_record*"))
-        prepare.download("small_birds")  # And once more does no harm.
+        ours.download("small_birds")  # And once more does no harm.
         yield folder
 
 
 def opened(split, image_size=16, **fields):
-    data = DataFields(source="tfds:small_birds", **DATA | fields)
+    data = DataFields(source="tfds:small_birds", **fields)
     return open_source(data, split, image_size=image_size)
 
 
@@ -133,7 +132,7 @@ def test_a_set_prepared_in_another_format(folder, tmp_path, monkeypatch):
     info = json.loads(path.read_text())
     assert info["fileFormat"] == "array_record"
     path.write_text(json.dumps(info | {"fileFormat": "tfrecord"}))
-    for answer in (lambda: opened("train"), lambda: prepare.download("small_birds")):
+    for answer in (lambda: opened("train"), lambda: ours.download("small_birds")):
         with pytest.raises(DataError, match=r"prepared as tfrecord under .*TFDS_DATA_DIR=") as e:
             answer()
         assert "\n" not in str(e.value)
@@ -157,11 +156,11 @@ def test_what_preparing_lacks_is_one_line(tmp_path, monkeypatch):
     for generators, needed in ((needy, "tensorflow"), (reraised, "TensorFlow")):
         monkeypatch.setattr(SmallBirds, "_split_generators", generators)
         with pytest.raises(UserError, match=rf"TFDS needs {needed}: pip install 'ganjax\[tf\]'"):
-            prepare.download("small_birds")
+            ours.download("small_birds")
 
     def offline(self, *args, **kwargs):
         raise ConnectionError("no route")
 
     monkeypatch.setattr(SmallBirds, "_split_generators", offline)
     with pytest.raises(UserError, match=r"could not prepare it .*ConnectionError: no route"):
-        prepare.download("small_birds")
+        ours.download("small_birds")

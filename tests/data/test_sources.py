@@ -1,0 +1,162 @@
+"""Sources of images by name: their images and labels, and what is refused."""
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from ganjax.data import sources
+from ganjax.data.base import Kind, Labels, Opened, Source
+from ganjax.data.fields import DataFields
+from ganjax.data.sources import SPLITS, open_source
+from ganjax.errors import DataError
+
+
+def opened(name, split, *, image_size, **fields):
+    return open_source(DataFields(source=name, **fields), split, image_size=image_size)
+
+
+def test_embedded_digits():
+    fields = {"label": "label", "num_classes": 10, "channels": 1, "fit": "pad", "image_size": 32}
+    train, held = (opened("embedded:mnist5k", split, **fields) for split in SPLITS)
+    assert (train.size, held.size) == (4_500, 500)
+    assert train.label_names == tuple("0123456789")
+    labels = held.fetch(np.arange(500))["label"]
+    assert np.array_equal(np.bincount(labels), [50] * 10)  # A tenth of each class.
+    every = train.fetch(np.arange(train.size))
+    assert every["image"].shape == (4_500, 32, 32, 1)
+    assert every["image"].dtype == np.uint8
+    assert every["label"].dtype == np.int32
+    assert not every["image"][:, :2].any(), "padding is not the background"
+    assert every["image"][:, 2:-2, 2:-2].max() == 255
+    seen = {image.tobytes() for image in every["image"]}
+    assert not any(i.tobytes() in seen for i in held.fetch(np.arange(500))["image"])
+
+
+def test_embedded_emoji_resized_and_grey():
+    source = opened("embedded:emoji64", "train", image_size=32, channels=3, fit="resize")
+    full = opened("embedded:emoji64", "train", image_size=64, channels=3, fit="resize")
+    small, large = (s.fetch(np.arange(5))["image"] for s in (source, full))
+    area = large.reshape(5, 32, 2, 32, 2, 3).astype(np.float64).mean((2, 4))
+    assert np.abs(small - area).max() <= 1  # Pillow rounds after each axis.
+    grey = opened("embedded:emoji64", "train", image_size=64, channels=1, fit="resize")
+    luma = large @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(grey.fetch(np.arange(5))["image"][..., 0] - luma).max() <= 1
+
+
+def test_tfds_without_tensorflow():
+    with tfds.testing.mock_data(num_examples=40):
+        source = opened("tfds:cifar10", "train", image_size=16, channels=3, fit="resize")
+        held = opened("tfds:cifar10", "validation", image_size=16, channels=1, fit="resize")
+        assert source.label_names == ()
+        assert source.fetch(np.arange(3))["image"].shape == (3, 16, 16, 3)
+        assert held.fetch(np.arange(3))["image"].shape == (3, 16, 16, 1)
+        assert not source.fetch(np.arange(3))["label"].any()
+        faces = opened("tfds:celeb_a", "train", image_size=64, channels=3, fit="resize")
+        assert faces.fetch(np.arange(2))["image"].shape == (2, 64, 64, 3)
+
+
+IMAGES = {"image_size": 32, "channels": 3, "fit": "resize"}
+
+
+def test_labels_of_tfds_sets():
+    """Classes, a binary attribute, integers that have no names."""
+    with tfds.testing.mock_data(num_examples=60):
+        classes = opened("tfds:cifar10", "train", label="label", num_classes=10, **IMAGES)
+        assert len(classes.label_names) == 10
+        blond = opened(
+            "tfds:celeb_a", "train", label="attributes/Blond_Hair", num_classes=2, **IMAGES
+        )
+        assert blond.label_names == ("not Blond_Hair", "Blond_Hair")
+        labels = blond.fetch(np.arange(30))["label"]
+        assert labels.dtype == np.int32
+        assert set(labels) == {0, 1}
+        eyes = opened(
+            "tfds:celeb_a", "train", label="landmarks/lefteye_x", num_classes=300, **IMAGES
+        )
+        assert eyes.label_names == ()
+        assert eyes.fetch(np.arange(30))["label"].max() > 10
+        few = opened("tfds:celeb_a", "train", label="landmarks/lefteye_x", num_classes=2, **IMAGES)
+        with pytest.raises(DataError, match=r"config.data.num_classes=2: .* has the label \d+"):
+            few.fetch(np.arange(30))
+        with pytest.raises(DataError, match=r"config.data.num_classes=2: .* has the label \d+"):
+            few.labels()
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "classes", "message"),
+    [
+        ("tfds:cifar10", "label", 5, r"num_classes=5: .* has 10 classes; set that"),
+        ("tfds:cifar10", "", 5, r"num_classes=5: config.data.label is empty"),
+        ("tfds:cifar10", "lable", 10, r"label='lable': .* has \['id', 'image', 'label'\], not"),
+        ("tfds:celeb_a", "attributes/Blond", 2, r"label='attributes/Blond': attributes has \['5_o"),
+        ("tfds:celeb_a", "attributes", 2, r"label='attributes': labels are integers or booleans"),
+        ("tfds:celeb_a", "attributes/Blond_Hair/x", 2, r"Blond_Hair has \[\], not 'x'"),
+        ("tfds:voc", "objects/label", 20, r"label='objects/label': objects has \[\], not 'label'"),
+        ("tfds:cifar10", "image", 2, r"label='image': labels are integers or booleans"),
+        ("embedded:emoji64", "tags", 2, r"label='tags': embedded:emoji64 has 'label' only"),
+        ("embedded:emoji64", "label", 10, r"num_classes=10: .* has 8 classes"),
+    ],
+)
+def test_labels_that_cannot_be(name, label, classes, message):
+    with (
+        tfds.testing.mock_data(num_examples=3),
+        pytest.raises(DataError, match=message) as caught,
+    ):
+        opened(name, "train", label=label, num_classes=classes, **IMAGES)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mnist5k", "'mnist5k': write embedded:<name>"),
+        ("embedded:mnist", "'embedded:mnist': there are mnist5k, emoji64 only"),
+        ("tfds:no_such_set", "TFDS has no set of that name"),
+        ("tfds:cifar10/foo", "TFDS has no set of that name"),
+        ("tfds:celeb_a", "python -m ganjax.data.prepare --source=tfds:celeb_a"),
+        ("tfds:imdb_reviews", 'no "image"'),
+        ("embedded:emoji64", "images of 64x64 do not fit into config.image_size=32"),
+    ],
+)
+def test_errors_name_the_mend(name, message, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    with pytest.raises(DataError, match=message) as caught:
+        opened(name, "train", image_size=32, channels=1, fit="pad")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("labels_file", "a.csv", "labels_file='a.csv': only folder:<path> takes one; set ''"),
+        ("min_side", 16, "min_side=16: only folder:<path> takes one; set 1"),
+        ("max_skipped", 3, "max_skipped=3: only folder:<path> takes one; set 0"),
+    ],
+)
+@pytest.mark.parametrize("name", ["embedded:mnist5k", "tfds:mnist", "records:nowhere"])
+def test_a_field_of_another_kind_of_source_is_refused(name, field, value, message):
+    with pytest.raises(DataError) as caught:
+        opened(name, "train", image_size=32, **{field: value})
+    assert str(caught.value) == f"config.data.{message}"
+
+
+def test_a_kind_of_source_is_a_line_of_the_table(monkeypatch):
+    """Its own fields are refused elsewhere, it is listed, and a tenth of it is held out."""
+
+    def open_stripes(name, split, data, image_size):
+        images = np.zeros((30, image_size, image_size, data.channels), np.uint8)
+        images[:, :: int(name)] = 9
+        label = np.zeros(30, np.int32)
+        fetch = lambda i: {"image": images[i], "label": label[i]}  # noqa: E731
+        source = Source(30, fetch, (), lambda: label, lambda: {"label": Labels(label, ())})
+        return Opened(source, is_split=False)
+
+    stripes = Kind(open_stripes, usage="<pixels>", own_fields=("on_device",))
+    monkeypatch.setitem(sources.SOURCES, "stripes", stripes)
+    train, held = (opened("stripes:4", s, image_size=8, on_device=True) for s in SPLITS)
+    assert (train.size, held.size) == (27, 3)
+    assert train.fetch(np.arange(2))["image"][1, :, 0, 0].tolist() == [9, 0, 0, 0] * 2
+    with pytest.raises(DataError, match="on_device=True: only stripes:<pixels> takes one; set F"):
+        opened("embedded:emoji64", "train", image_size=8, on_device=True)
+    with pytest.raises(DataError, match=r"records:<path> or stripes:<pixels>$"):
+        opened("nothing:", "train", image_size=8)

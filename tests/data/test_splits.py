@@ -1,0 +1,52 @@
+"""What is held out of a set, and the subsets of the rest."""
+
+import numpy as np
+import pytest
+
+from ganjax.data import splits
+from ganjax.data.fields import DataFields
+from ganjax.data.sources import open_source
+from ganjax.errors import DataError
+
+
+def digits(split="train", **fields):
+    data = DataFields(source="embedded:mnist5k", channels=1, **fields)
+    return open_source(data, split, image_size=28)
+
+
+def test_subsets_are_nested_and_independent_of_labels():
+    def drawn(split="train", **fields):
+        source = digits(split, **fields)
+        return {image.tobytes() for image in source.fetch(np.arange(source.size))["image"]}
+
+    some, more = drawn(num_examples=100), drawn(fraction=0.2)
+    assert (len(some), len(more)) == (100, 900)
+    assert some < more < drawn()
+    assert some == drawn(num_examples=100, label="label", num_classes=10)
+    assert some != drawn(num_examples=100, subset_seed=1)
+    assert len(drawn("validation", num_examples=100)) == 500, "all held-out images are kept"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_examples": 4_501}, r"num_examples=4501: embedded:mnist5k has 4500 training images"),
+        ({"num_examples": 9, "fraction": 0.5}, r"num_examples=9: config.data.fraction=0.5 is set"),
+    ],
+)
+def test_subsets_that_cannot_be(fields, message):
+    with pytest.raises(DataError, match=message):
+        digits(**fields)
+
+
+@pytest.mark.parametrize(
+    ("counts", "held"),
+    [((500, 30, 10), (50, 3, 1)), ((9, 9, 9), 2), ((3,), 1), ((1, 1), 1), ((100, 4, 4, 4), 11)],
+)
+def test_held_out_tenth(counts, held):
+    """Of every class of ten or more; of all smaller ones together; one at least."""
+    label = np.random.RandomState(1).permutation(np.repeat(np.arange(len(counts)), counts))
+    mask = splits.held_out(label)
+    if isinstance(held, tuple):
+        assert tuple(np.bincount(label[mask])) == held
+    assert mask.sum() == np.sum(held)
