@@ -1,1 +1,1 @@
-"""Speed against a peer, each a script that first checks that both compute the same."""
+"""Benchmarks against peers; each first checks that both contenders compute the same."""

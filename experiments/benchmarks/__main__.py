@@ -1,15 +1,17 @@
-"""Every comparison of a train step's speed and memory with its peers, by one command.
+"""Compares the train step's speed and memory with its peers, all rows by one command.
 
     python -m experiments.benchmarks --keras_python=keras_venv/bin/python --growth
-    python -m experiments.benchmarks --rows=S1_32,S5 --rounds=4
+    python -m experiments.benchmarks --rows=dcgan:celeb_a@32,cgan --rounds=4
 
-On an idle machine, on CPU; `pip install -e '.[bench,experiments]'` brings PyTorch and matplotlib.
-TensorFlow gets an environment of its own (keras_step.py says how); without `--keras_python` its
-rows say so. The rows stand in rows.py. Every side runs in processes of its own.
-A row that fails, or whose sides do not compute the same, says why, and the next one goes on.
+It needs an idle machine and runs on CPU; `pip install -e '.[bench,experiments]'` brings PyTorch
+and matplotlib. TensorFlow gets an environment of its own (keras_step.py says how); without
+`--keras_python` the rows of Keras say that they were not measured. The rows are listed in rows.py.
+Every contender runs in processes of its own. A row that fails, or whose contenders do not compute
+the same, says why, and the command goes on with the next one.
 
-Writes benchmarks.json and benchmarks.md into `--out` after every row, with `--growth` also
-growth.svg, S1's cost against batch, width and resolution; prints the Markdown.
+It writes benchmarks.json and benchmarks.md into `--out` after every row and, with `--growth`,
+growth.svg: the cost of DCGAN's step against batch size, width and resolution. It prints the
+Markdown.
 """
 
 import argparse
@@ -28,7 +30,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "torch", "numpy")
 
 
 def machine() -> dict:
-    """What figures depend on: date, processor, threads, load, versions."""
+    """What the figures depend on: date, processor, threads, load and versions."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -48,12 +50,13 @@ def machine() -> dict:
 
 
 def write(results: dict, out: Path) -> None:
+    """Writes the results as JSON and as Markdown."""
     (out / "benchmarks.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / "benchmarks.md").write_text(table.markdown(results))
 
 
 def selection(text: str) -> list[str]:
-    """Text "a,b" -> the names of rows; "" is none."""
+    """The names of rows in "a,b"; an empty text names none."""
     names = [name for name in text.split(",") if name]
     for name in names:
         if name not in rows.NAMES:
@@ -63,17 +66,29 @@ def selection(text: str) -> list[str]:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="a folder")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/benchmarks"), help="the folder of the results"
+    )
     parser.add_argument(
         "--rows",
         type=selection,
         default=list(rows.NAMES),
         metavar="NAME,...",
-        help=f"of {', '.join(rows.NAMES)}; all if not given",
+        help=f"which rows of {', '.join(rows.NAMES)}; all by default",
     )
-    parser.add_argument("--rounds", type=clock.positive, default=8)
-    parser.add_argument("--keras_python", help="of an environment with TensorFlow")
-    parser.add_argument("--growth", action="store_true", help="also S1's cost by its size")
+    parser.add_argument(
+        "--rounds", type=clock.positive, default=8, help="how often each contender is timed"
+    )
+    parser.add_argument(
+        "--keras_python",
+        type=clock.program,
+        help="the Python of an environment with TensorFlow",
+    )
+    parser.add_argument(
+        "--growth",
+        action="store_true",
+        help="also the cost of dcgan:celeb_a against batch size, width and resolution",
+    )
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     results = {**machine(), "rows": {}, "growth": []}
@@ -82,9 +97,8 @@ def main(argv: list[str] | None = None) -> None:
         row = rows.make(name, args.rounds, args.keras_python)
         results["rows"][name] = row
         if "versions" in row:
-            # "TensorFlow 2.19, Keras 3.9"
-            of_peer = (each.split() for each in row["versions"].split(", "))
-            results["versions"] |= dict(of_peer)
+            # They are text such as "TensorFlow 2.19, Keras 3.9".
+            results["versions"] |= dict(each.split() for each in row["versions"].split(", "))
         write(results, args.out)
     for point in rows.points() if args.growth else ():
         print(f"growth {point} ...", file=sys.stderr, flush=True)

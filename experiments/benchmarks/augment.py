@@ -1,10 +1,10 @@
-"""What augmentation adds to a train step, on CPU.
+"""Measures what augmentation adds to a train step, on CPU.
 
     python -m experiments.benchmarks.augment --batch_size=32 --rounds=8
 
-The step of configs/ada.py:emoji64 (64x64, width 128) without augmentation, and with each policy at
-p = 0.5. One process, the contenders taking turns, so that a slow spell meets all of them; the
-share is of the step with augmentation.
+The step is that of configs/ada.py:emoji64 (64x64, width 128), without augmentation and with each
+policy at p = 0.5. All contenders are in one process and alternate, so that a slow spell of the
+machine meets all of them. The printed share is augmentation's share of the augmented step.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from statistics import median
 import jax
 
 from experiments.benchmarks import ours
-from experiments.benchmarks.clock import positive, steps_of, take_turns
+from experiments.benchmarks.clock import alternate, positive, steps_of
 from ganjax.runtime import huge_pages
 from ganjax.training import schema
 
@@ -36,6 +36,7 @@ POLICIES = {
 
 
 def load(policy: str, batch_size: int) -> schema.Loaded:
+    """The config of the step with a policy of `POLICIES`."""
     augment = POLICIES[policy]
     if policy != "none":
         augment = {**augment, "measure_leaks": False, "controller": FIXED}
@@ -50,11 +51,12 @@ def main() -> None:
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}, batch size {args.batch_size}")
     names = ["none", *(name for name in args.policies if name != "none")]
-    contenders = {name: ours.Ours(load(name, args.batch_size)) for name in names}
-    times = take_turns({name: steps_of(one.step) for name, one in contenders.items()}, args.rounds)
+    steps = {name: ours.Ours(load(name, args.batch_size)).step for name in names}
+    times = alternate({name: steps_of(step) for name, step in steps.items()}, args.rounds)
+    plain = times["none"]
     for name, values in times.items():
-        share = median(1 - plain / own for plain, own in zip(times["none"], values, strict=True))
-        least = 1 - min(times["none"]) / min(values)
+        share = median(1 - before / after for before, after in zip(plain, values, strict=True))
+        least = 1 - min(plain) / min(values)
         print(
             f"{name}: median {median(values):.3f} s, fastest {min(values):.3f} s; "
             f"augmentation {share:.1%} (median of rounds), {least:.1%} (of fastest)"

@@ -1,58 +1,66 @@
-"""What benchmarks share: contenders that take turns under one clock, memory, threads, flags."""
+"""Shared by all benchmarks: alternating contenders under one clock, memory, threads, flags."""
 
 import argparse
 import os
 import resource
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 OURS = "ganjax"
-# Steps in a row of one contender.
+# The steps that a contender takes in a row.
 RUN = 5
 
 
 class Unequal(Exception):
-    """Two sides do not compute the same: their speeds are not to be compared."""
+    """Two contenders do not compute the same, so their speeds must not be compared."""
 
 
 def seconds(step: Callable[[], object]) -> float:
-    """That a call takes."""
+    """The seconds that one call takes."""
     start = time.perf_counter()
     step()
     return time.perf_counter() - start
 
 
-def take_turns(
-    runs: dict[str, Callable[[int], list[float]]], rounds: int, run: int = RUN
+def alternate(
+    contenders: dict[str, Callable[[int], list[float]]], rounds: int, run: int = RUN
 ) -> dict[str, list[float]]:
-    """Contender -> median seconds of its steps in each round; a round before warms all up.
+    """Times contenders by turns, so that a slow spell of the machine meets all of them.
+
+    A first round, which is not counted, warms all of them up.
 
     Args:
-      runs: contender -> count -> the seconds of as many steps in a row.
-      rounds: that count.
-      run: steps of a contender in a round. In a row: the threads of whoever went before spin for
-        a while after their step.
+      contenders: for each name a function of a count that takes so many steps in a row and
+        returns the seconds of each.
+      rounds: how many rounds count.
+      run: the steps that a contender takes in a row in each round. Several, because the threads
+        of the contender before it spin for a while after their last step.
+
+    Returns:
+      For each contender, the median seconds of its steps in each round.
     """
-    times = {name: [] for name in runs}
+    times = {name: [] for name in contenders}
     for _ in range(rounds + 1):
-        for name, of in runs.items():
-            times[name].append(median(of(run)))
+        for name, take_steps in contenders.items():
+            times[name].append(median(take_steps(run)))
     return {name: values[1:] for name, values in times.items()}
 
 
 def steps_of(step: Callable[[], object]) -> Callable[[int], list[float]]:
-    """A step within this process in the form that `take_turns` takes."""
+    """Turns a step of this process into the function of a count that `alternate` takes."""
     return lambda count: [seconds(step) for _ in range(count)]
 
 
 def summary(times: dict[str, list[float]]) -> dict:
-    """Seconds a step of each contender, and ours over each other one's.
+    """Summarises what `alternate` returns.
 
     Returns:
-      `seconds`: contender -> median, least, most, rounds (the median of each). `ratios`:
-      contender -> of_medians, of_rounds (the median of the rounds' ratios), of_fastest.
+      `seconds` a step: for each contender the median, least and most, and the median of each
+      of the rounds. `ratios` of ganjax's seconds to those of each other contender: of_medians,
+      of_rounds (the median of the rounds' ratios) and of_fastest.
     """
     ours = times[OURS]
     return {
@@ -77,39 +85,49 @@ def summary(times: dict[str, list[float]]) -> dict:
     }
 
 
-def report(found: dict) -> None:
+def report(result: dict) -> None:
     """Prints a `summary`."""
-    for name, of in found["seconds"].items():
+    for name, seconds in result["seconds"].items():
         print(
-            f"{name}: median {of['median']:.4f} s a step ({of['least']:.4f}..{of['most']:.4f})",
+            f"{name}: median {seconds['median']:.4f} s a step "
+            f"({seconds['least']:.4f}..{seconds['most']:.4f})",
             flush=True,
         )
-    for name, of in found["ratios"].items():
+    for name, ratios in result["ratios"].items():
         print(
-            f"{OURS} / {name}: {of['of_medians']:.3f} of medians, {of['of_rounds']:.3f} median of "
-            f"rounds, {of['of_fastest']:.3f} of fastest",
+            f"{OURS} / {name}: {ratios['of_medians']:.3f} of medians, {ratios['of_rounds']:.3f} "
+            f"median of rounds, {ratios['of_fastest']:.3f} of fastest",
             flush=True,
         )
 
 
 def peak_mib() -> float:
-    """The most memory, in MiB, that this process has had resident."""
+    """The peak of this process' resident memory in MiB."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Not getrusage's figure, which on Linux starts at the peak of the process that began this.
-        (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM:"))
+        # On Linux getrusage's figure would start at the peak of the parent process.
+        lines = status.read_text().splitlines()
+        (line,) = (line for line in lines if line.startswith("VmHWM:"))
         return int(line.split()[1]) / 2**10
     # macOS counts in bytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def threads() -> int:
-    """As many as XLA takes: one for each core that the process may run on."""
+    """The number of threads that XLA takes: one for each core that the process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def positive(text: str) -> int:
-    """A flag's value as a number of 1 or more."""
+    """The value of a flag that is a whole number of 1 or more."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
     return int(text)
+
+
+def program(text: str) -> str:
+    """The value of a flag that names a program, as an absolute path, symbolic links kept."""
+    found = shutil.which(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: there is no such program")
+    return os.path.abspath(found)

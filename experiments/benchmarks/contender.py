@@ -1,11 +1,11 @@
-"""A contender of a comparison in a process of its own: it steps when it is its turn.
+"""Runs one contender of a comparison in a process of its own, which steps when it is asked to.
 
     python -m experiments.benchmarks.contender step.contender FIELDS
 
-What one framework leaves in a process slows another: beside PyTorch's peers and a step in float64,
-DCGAN's step at batch 128 took up to a fifth longer than alone. FIELDS are the function's arguments
-in JSON; it returns a step. The process writes a line of JSON when it is ready, and one for each
-line that it reads: {"steps": 5} -> the seconds that each of so many steps takes, or {"error": ...}.
+Contenders are kept apart because what one framework leaves in a process slows another
+(docs/speed.md). FIELDS are the function's arguments as JSON, and it returns a step. The process
+writes a line of JSON when it is ready, and answers each line that it reads, such as {"steps": 5},
+with a line: the seconds that each of so many steps took, or {"error": ...}.
 """
 
 import contextlib
@@ -20,17 +20,17 @@ from experiments.benchmarks.job import ROOT, Failed, called
 
 
 class Contender:
-    """A process that answers each line of JSON with one; to be closed.
+    """A process that answers each line of JSON with a line of JSON.
+
+    It is a context manager, which ends the process. Its constructor and its methods raise
+    `Failed` where the process ends instead of answering, or answers with an error.
 
     Args:
-      command: that begins it, its first line a greeting.
-      **options: of `subprocess.Popen`.
+      command: the command that starts the process, whose first line is a greeting.
+      **options: options of `subprocess.Popen`.
 
     Attributes:
-      hello: what the greeting says.
-
-    Raises:
-      Failed: it ended instead of answering, or answers with an error; here as in what follows.
+      hello: the greeting.
     """
 
     def __init__(self, command: list[str], **options):
@@ -44,14 +44,15 @@ class Contender:
             raise
 
     def ask(self, **request):
-        # Of one that has ended nothing is to be read either, which says so.
+        """Sends a request and returns the answer."""
+        # Where the process has ended, reading the answer says so.
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         return self._read()
 
     def steps(self, count: int) -> list[float]:
-        """The seconds of as many steps in a row."""
+        """Takes `count` steps in a row and returns the seconds of each."""
         return self.ask(steps=count)
 
     def __enter__(self):
@@ -74,18 +75,18 @@ class Contender:
 
 
 def start(function: str, **fields) -> Contender:
-    """A contender of this package.
+    """Starts a contender of this package.
 
     Args:
-      function: module.name within it.
-      **fields: its arguments, of JSON's types.
+      function: the function that returns its step, as module.name within this package.
+      **fields: the function's arguments, of JSON's types.
     """
     command = [sys.executable, "-m", __spec__.name, function, json.dumps(fields)]
     return Contender(command, cwd=ROOT)
 
 
 def main() -> None:
-    # What is printed is progress: the standard output is the answers' alone.
+    # Whatever else is printed is progress and goes to stderr: stdout is for answers alone.
     with os.fdopen(os.dup(1), "w", buffering=1) as answers:
         os.dup2(2, 1)
         try:

@@ -1,15 +1,18 @@
-"""GFLOP/s of every lowering of every map of a convolution, on CPU, beside a matrix product.
+"""Measures every lowering of every map of a convolution on CPU, beside a matrix product.
 
     python -m experiments.benchmarks.conv
     python -m experiments.benchmarks.conv --layers=64 --batch_size=128
     python -m experiments.benchmarks.conv --share
 
-What `ganjax.ops.lowering` chooses is starred. The lowerings take turns. GFLOP/s are of the
-products that the convolution needs, by the fastest run and, in brackets, by the least
-processor time that all cores together took: beside busy neighbours only that can be compared.
+A convolution has three maps: the forward pass, the gradient of the input and the gradient of the
+kernel. The table holds GFLOP/s, counting the products that the convolution by its definition needs:
+by the fastest run and, in brackets, by the least processor time of all cores together, which alone
+can be compared on a machine that is busy. The lowering that `ganjax.ops.lowering` chooses is
+starred. The lowerings alternate.
 
-`--share` times only what is chosen, for every layer of DCGAN at 64x64, F = 64, and prints the rate
-over all of them as a share of the matrix product's in the same run.
+`--share` times only the chosen lowerings, for every layer of DCGAN at 64x64 whose outermost layer
+is 64 channels wide, and prints the rate over all of them as a share of the matrix product's rate in
+the same run.
 """
 
 import argparse
@@ -26,9 +29,9 @@ from ganjax.ops import blocks, canonical, fold, lowering, native, strips, winogr
 from ganjax.ops.geometry import Geometry
 from ganjax.runtime import huge_pages
 
-# Name -> (stride, batch, layers), a layer (input size, input channels, output channels): those
-# of 64x64 with F = 64, of the shipped 32x32 with F = 32 (4x4 windows), and of residual and
-# growing networks (3x3 windows).
+# For each network (stride, batch size, layers), a layer being (input size, input channels, output
+# channels): DCGAN at 64x64 and the shipped one at 32x32, both of 4x4 windows, and the 3x3
+# windows of residual and growing networks.
 LAYERS = {
     "64": (2, 32, [(64, 3, 64), (32, 64, 128), (16, 128, 256), (8, 256, 512)]),
     "32": (2, 64, [(32, 1, 32), (16, 32, 64), (8, 64, 128)]),
@@ -50,12 +53,12 @@ LAYERS = {
 }
 MAPS = ("conv", "input_grad", "kernel_grad")
 LOWERINGS = (native, canonical, strips, fold, blocks, winograd)
-# Rows and columns of the matrices in the product that is the yardstick.
+# Rows and columns of the matrices whose product is the yardstick.
 SQUARE = 1024
 
 
 class Timer:
-    """The least seconds and processor seconds of a compiled function."""
+    """Times a compiled function and keeps the least seconds and the least processor seconds."""
 
     def __init__(self, function, *args):
         self.args = jax.device_put(args)
@@ -71,7 +74,7 @@ class Timer:
         self.least = np.minimum(self.least, end - start)
 
     def rate(self, flop: float) -> np.ndarray:
-        """GFLOP/s by the clock, and by processor time on all cores."""
+        """GFLOP/s by the clock and by the processor time of all cores, for a count of FLOP."""
         return flop / 1e9 / self.least * (1, threads())
 
 
@@ -79,10 +82,10 @@ class Map(NamedTuple):
     """One of the three maps of one layer.
 
     Attributes:
-      name: of MAPS.
-      geometry: of the convolution.
-      channels: (of the input, of the output).
-      args: its two arrays.
+      name: one of MAPS.
+      geometry: the geometry of the convolution.
+      channels: the channels of its input and of its output.
+      args: the two arrays that the map takes.
     """
 
     name: str
@@ -92,21 +95,22 @@ class Map(NamedTuple):
 
     @property
     def flop(self) -> float:
-        """Of the products that the convolution needs."""
+        """The FLOP of the products that the convolution by its definition needs."""
         pixels = np.prod(self.geometry.out + self.geometry.window)
         return 2.0 * self.args[0].shape[0] * pixels * np.prod(self.channels)
 
     @property
     def chosen(self):
-        """The module that `ganjax.ops.lowering` takes."""
+        """The module of the lowering that `ganjax.ops.lowering` chooses."""
         return lowering.choose(self.name, self.geometry, self.args[0].shape[0], self.channels)
 
     def timer(self, module) -> Timer:
+        """A timer of this map in the lowering of a module."""
         return Timer(partial(getattr(module, self.name), geometry=self.geometry), *self.args)
 
 
 def map_of(name: str, layer: tuple[int, int, int], stride: int, batch: int) -> Map:
-    """A map on random arrays; `layer` as in LAYERS."""
+    """Makes a map on random arrays; `layer` is one of LAYERS."""
     size, inputs, outputs = layer
     window = (2 + stride, 2 + stride)
     geometry = Geometry((stride, stride), ((1, 1), (1, 1)), (size, size), window)
@@ -124,71 +128,73 @@ def map_of(name: str, layer: tuple[int, int, int], stride: int, batch: int) -> M
 
 
 def matmul() -> Timer:
-    """The yardstick, of 2 * SQUARE**3 FLOP."""
+    """A timer of the matrix product that is the yardstick, of 2 * SQUARE**3 FLOP."""
     square = np.random.RandomState(0).randn(SQUARE, SQUARE).astype(np.float32)
     return Timer(lambda a, b: a @ b, square, square)
 
 
-def run_in_turns(timers: list[Timer], rounds: int) -> None:
+def run_alternately(timers: list[Timer], rounds: int) -> None:
+    """Runs each timer in each round."""
     for _ in range(rounds):
         for timer in timers:
-            # Twice: whoever went before has left the cache to others.
+            # Twice, since the caches still hold the arrays of the timer before.
             timer.run()
             timer.run()
 
 
 def measure(name: str, layer: tuple[int, int, int], stride: int, batch: int, rounds: int) -> str:
-    """A row of the table: one map of one layer in every lowering."""
-    each = map_of(name, layer, stride, batch)
+    """Measures one map of one layer in every lowering: a row of the table."""
+    measured = map_of(name, layer, stride, batch)
     timers = {"matmul": matmul()}
     for module in LOWERINGS:
         fits = getattr(module, "fits", lambda _: True)
-        if hasattr(module, name) and fits(each.geometry):
-            timers[module] = each.timer(module)
-    run_in_turns(list(timers.values()), rounds)
+        if hasattr(module, name) and fits(measured.geometry):
+            timers[module] = measured.timer(module)
+    run_alternately(list(timers.values()), rounds)
     cells = [cell(timers["matmul"].rate(2 * SQUARE**3))]
     for module in LOWERINGS:
-        rate = cell(timers[module].rate(each.flop)) if module in timers else "-"
-        cells.append(rate + ("*" if module is each.chosen else " "))
+        rate = cell(timers[module].rate(measured.flop)) if module in timers else "-"
+        cells.append(rate + ("*" if module is measured.chosen else " "))
     return "".join(f"{cell:>14}" for cell in cells)
 
 
 def cell(rate: np.ndarray) -> str:
+    """A rate of `Timer.rate` as text."""
     return f"{rate[0]:.0f} ({rate[1]:.0f})"
 
 
 def share(rounds: int, layers: str = "64") -> dict:
-    """The rate of a network's convolutions beside that of a matrix product in the same run.
+    """Compares the rate of a network's convolutions with that of a matrix product in the same run.
 
-    Every map of every layer once, each weighted by its FLOPs: all of these over the sum of the
-    least seconds of each. The 4x4 layers from and to 1x1 are matrix products and left out.
+    The rate is the FLOP of every map of every layer, over the sum of the least seconds of each. The
+    layers between 1x1 and 4x4 are matrix products and left out.
 
     Args:
-      rounds: in which the maps and the matrix product take turns.
+      rounds: how many rounds the maps and the matrix product alternate in.
       layers: a name of LAYERS.
 
     Returns:
-      `maps`: label -> GFLOP/s and the lowering; `gflops`, `matmul_gflops` and their `share`; and
-      `share_of_processor_time`, the same by the least processor seconds.
+      `maps`, for each label its GFLOP/s and lowering; `gflops`, `matmul_gflops` and their `share`;
+      and `share_of_processor_time`, the same share by the least processor seconds.
     """
     stride, batch, sizes = LAYERS[layers]
     yardstick, timed = matmul(), []
     for layer in sizes:
         for name in MAPS:
-            each = map_of(name, layer, stride, batch)
-            timer = each.timer(each.chosen)
-            run_in_turns([yardstick, timer], rounds)
-            timed.append((label(name, layer, batch), each, timer))
-    flop = sum(each.flop for _, each, _ in timed)
+            measured = map_of(name, layer, stride, batch)
+            timer = measured.timer(measured.chosen)
+            run_alternately([yardstick, timer], rounds)
+            timed.append((label(name, layer, batch), measured, timer))
+    flop = sum(measured.flop for _, measured, _ in timed)
     rate = flop / 1e9 / sum(timer.least for _, _, timer in timed) * (1, threads())
     most = yardstick.rate(2 * SQUARE**3)
     return {
         "maps": {
             name: {
-                "gflops": timer.rate(each.flop)[0],
-                "lowering": each.chosen.__name__.rpartition(".")[2],
+                "gflops": timer.rate(measured.flop)[0],
+                "lowering": measured.chosen.__name__.rpartition(".")[2],
             }
-            for name, each, timer in timed
+            for name, measured, timer in timed
         },
         "gflops": rate[0],
         "matmul_gflops": most[0],
@@ -198,6 +204,7 @@ def share(rounds: int, layers: str = "64") -> dict:
 
 
 def label(name: str, layer: tuple[int, int, int], batch: int) -> str:
+    """The text that names a map of a layer."""
     size, inputs, outputs = layer
     return f"{size}x{size} {inputs}->{outputs}, {batch}, {name}"
 
@@ -205,19 +212,21 @@ def label(name: str, layer: tuple[int, int, int], batch: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", choices=LAYERS, nargs="+", default=list(LAYERS))
-    parser.add_argument("--batch_size", type=positive, help="instead of the usual one")
+    parser.add_argument("--batch_size", type=positive, help="instead of that of the layers")
     parser.add_argument("--rounds", type=positive, default=10)
-    parser.add_argument("--share", action="store_true", help="of the matrix product's rate alone")
+    parser.add_argument(
+        "--share", action="store_true", help="only the share of the matrix product's rate"
+    )
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}, {threads()} cores")
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
     if args.share:
-        found = share(args.rounds)
-        for name, each in found["maps"].items():
-            print(f"{name}: {each['gflops']:.0f} GFLOP/s ({each['lowering']})")
+        result = share(args.rounds)
+        for name, rate in result["maps"].items():
+            print(f"{name}: {rate['gflops']:.0f} GFLOP/s ({rate['lowering']})")
         print(
-            f"all {found['gflops']:.0f}, matrix product {found['matmul_gflops']:.0f} GFLOP/s: "
-            f"{found['share']:.2f}, by processor time {found['share_of_processor_time']:.2f}"
+            f"all {result['gflops']:.0f}, matrix product {result['matmul_gflops']:.0f} GFLOP/s: "
+            f"{result['share']:.2f}, by processor time {result['share_of_processor_time']:.2f}"
         )
         return
     print("GFLOP/s by the clock (by processor time); * what ganjax.ops.lowering chooses")

@@ -1,11 +1,12 @@
-"""Seconds a train step takes: ganjax beside itself with the convolutions of flax.linen, on CPU.
+"""Times a train step with ganjax's convolutions and with those of flax.linen, on CPU.
 
     python -m experiments.benchmarks.flax_step --config=dcgan:celeb_a --batch_size=32
 
-The same networks and the same step, but the layers call the operations that `flax.linen.Conv` and
-`flax.linen.ConvTranspose(transpose_kernel=True)` call, and JAX differentiates those; several
-updates of D are not a loop, in which XLA's CPU is slow with these. Before the clock starts both are
-shown to make the same parameters of a step, in float64.
+Networks and step are the same, but in one of them the layers call the operations that
+`flax.linen.Conv` and `flax.linen.ConvTranspose(transpose_kernel=True)` call, and JAX differentiates
+those. There several updates of D are unrolled, because XLA on CPU is slow with such convolutions
+inside a loop. Before the clock starts both are shown to arrive at the same parameters after a step
+in float64.
 """
 
 import argparse
@@ -21,10 +22,10 @@ from experiments.benchmarks import job
 from experiments.benchmarks.clock import (
     OURS,
     Unequal,
+    alternate,
     positive,
     report,
     summary,
-    take_turns,
 )
 from experiments.benchmarks.contender import start
 from experiments.benchmarks.ours import Ours, load
@@ -34,17 +35,17 @@ from ganjax.ops import conv as ops
 from ganjax.runtime import huge_pages
 
 FLAX = "flax.linen's convolutions"
-# Of the way that all parameters go in a step. A gradient penalty is float32 even in float64, and
-# Adam's first update magnifies its rounding where a gradient is near 0.
+# Relative to how far all parameters move in a step. A gradient penalty is computed in float32 even
+# here, and Adam's first update magnifies its rounding where a gradient is near 0.
 TOLERANCE = 1e-3
-# Steps in a row: Flax's take long enough that no thread still spins after them.
+# Few steps in a row: Flax's take so long that the other contender's threads no longer spin.
 RUN = 2
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 @contextlib.contextmanager
 def flax_convolutions() -> Iterator[None]:
-    """What is traced within convolves as flax.linen does, and resamples apart from it."""
+    """Within it, traced functions convolve as flax.linen does, and resample as a separate step."""
     ours = ops.conv, ops.conv_transpose, dict(layers.RESAMPLED)
     ops.conv, ops.conv_transpose = _conv, _conv_transpose
     layers.RESAMPLED["up"] = lambda x, kernel: _conv(layers.repeat(x), kernel)
@@ -82,17 +83,18 @@ def _pads(padding):
 
 
 def check_equal(config: str, fields: dict) -> float:
-    """Checks that one step from the same state makes the same parameters, in float64.
+    """Checks that one step from the same state arrives at the same parameters, in float64.
 
     Returns:
-      The norm of the difference over the norm of what the step changed, of both players.
+      The norm of the difference between the two results, over the norm of the change that the
+      step made, over the parameters of both players.
 
     Raises:
-      Unequal: that is above the tolerance.
+      Unequal: it is above the tolerance.
     """
 
     def parameters(ours: Ours) -> list[np.ndarray]:
-        # Copies: a step takes the state's own memory.
+        # Copies, since a step reuses the memory of its state.
         return [np.array(leaf) for leaf in jax.tree.leaves((ours.state.g, ours.state.d))]
 
     with jax.enable_x64(True):
@@ -116,12 +118,12 @@ def check_equal(config: str, fields: dict) -> float:
 
 
 def compare(config: str, fields: dict, rounds: int) -> dict:
-    """Seconds a step with our convolutions and with Flax's.
+    """Times a step with ganjax's convolutions and with Flax's.
 
     Args:
-      config: as in `experiments.benchmarks.ours.load`.
-      fields: likewise.
-      rounds: in which each has a turn.
+      config: the name of a config, as `experiments.benchmarks.ours.load` takes it.
+      fields: values for some of its fields.
+      rounds: how many rounds each is timed in.
 
     Returns:
       `experiments.benchmarks.clock.summary`, with `batch_size` and the `difference` that
@@ -129,21 +131,21 @@ def compare(config: str, fields: dict, rounds: int) -> dict:
 
     Raises:
       UserError: there is no such config.
-      job.Failed: they do not make the same parameters, or a process ended.
+      job.Failed: they do not arrive at the same parameters, or a process ended.
     """
     which = {"config": config, "fields": fields}
-    found = {"difference": {FLAX: job.run("flax_step.check_equal", **which)}}
-    found["batch_size"] = load(config, **fields).config.batch_size
+    result = {"difference": {FLAX: job.run("flax_step.check_equal", **which)}}
+    result["batch_size"] = load(config, **fields).config.batch_size
     with contextlib.ExitStack() as stack:
-        runs = {
+        contenders = {
             name: stack.enter_context(start("flax_step.contender", **which, name=name)).steps
             for name in (OURS, FLAX)
         }
-        return found | summary(take_turns(runs, rounds, RUN))
+        return result | summary(alternate(contenders, rounds, RUN))
 
 
 def contender(config: str, fields: dict, name: str) -> Callable[[], object]:
-    """The step of `OURS` or of `FLAX`, in the process that is to time it."""
+    """The step of `OURS` or `FLAX`, made in the process that takes it."""
     loaded = load(config, **fields)
     if name == OURS:
         return Ours(loaded).step
@@ -153,7 +155,9 @@ def contender(config: str, fields: dict, name: str) -> Callable[[], object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="dcgan:celeb_a", help="a file of configs/[:preset]")
+    parser.add_argument(
+        "--config", default="dcgan:celeb_a", help="<name>[:<preset>] of a file of configs/"
+    )
     parser.add_argument("--rounds", type=positive, default=4)
     parser.add_argument("--batch_size", type=positive, help="instead of the config's")
     args = parser.parse_args()

@@ -1,16 +1,16 @@
-"""Train steps beside PyTorch's on one CUDA GPU, and what XLA makes of the convolutions there.
+"""Compares train steps with PyTorch's on one CUDA GPU, and counts the calls of cuDNN in ours.
 
     python -m experiments.benchmarks.gpu --rounds=5 --out=runs/gpu
 
-Each row is first shown to compute the same, as step.py does, then timed, each run waited for once
-at its end; then, as `--precisions` says, all rows again with `config.precision=bfloat16` beside
-PyTorch under one autocast around its step. PyTorch's contenders run as they come and as one CUDA
-graph of the whole step: without, they wait for Python. Both sides round products to TF32 and
-search for cuDNN's fastest algorithms. Memory is the device's, without what that search takes: of
-ganjax what XLA says that the compiled step holds at once, of PyTorch the most that its allocator
-gave out in a step. Every row is of a process of its own.
+Both sides of a row are first shown to compute the same, as in step.py, and then timed; the host
+waits for the device once, at the end of each run of steps. As `--precisions` says, all rows are
+then measured again with `config.precision=bfloat16`, PyTorch's step under one autocast. PyTorch's
+contenders run eagerly, waiting for Python, and also as one CUDA graph of the whole step. Both sides
+round products to TF32 and search for cuDNN's fastest algorithms. Memory is the device's, without
+what that search takes: for ganjax what XLA says that the compiled step holds at once, for PyTorch
+the most that its allocator gave out in a step. Every row has a process of its own.
 
-Writes gpu.json and gpu.md into `--out` after every row; prints the Markdown.
+It writes gpu.json and gpu.md into `--out` after every row and prints the Markdown.
 """
 
 import argparse
@@ -29,11 +29,11 @@ import jax
 import torch
 
 from experiments.benchmarks import job, step
-from experiments.benchmarks.clock import OURS, positive, seconds, summary, take_turns
+from experiments.benchmarks.clock import OURS, alternate, positive, seconds, summary
 from experiments.benchmarks.ours import Ours, load
 from experiments.benchmarks.rows import FULL_SIZE, NO_AUGMENTATION
 
-# Config -> its fields instead of its own.
+# For each config, values for some of its fields.
 ROWS = {
     "dcgan:celeb_a": {},
     "wgan_gp:celeb_a": {},
@@ -43,7 +43,7 @@ ROWS = {
     "ada:emoji64": NO_AUGMENTATION | {"batch_size": 128},
 }
 PRECISIONS = ("float32", "bfloat16")
-# What a contender's steps in a row take, about, and how many there are at most.
+# About how long a contender's steps in a row take, and how many there are at most.
 RUN_SECONDS, LONGEST_RUN = 0.2, 100
 HEADER = (
     "| config | precision | batch | ganjax, ms | peers, ms (ganjax / peer) | compile, s "
@@ -52,25 +52,29 @@ HEADER = (
 
 
 def convolutions(text: str) -> dict[str, int]:
-    """How often each of cuDNN's calls is in an optimised program; `left` are calls of none."""
-    # A call or, with what follows it, a fusion.
+    """Counts each of cuDNN's calls in an optimised program.
+
+    `left` counts the convolutions that are no call of cuDNN's.
+    """
+    # A call stands alone or, fused with the operation that follows it, within a fusion.
     found = Counter(re.findall(r'(?:custom_call_target=|"kind":)"(__cudnn[^"]*)"', text))
     left = len(re.findall(r"= \S+ convolution\(", text))
     return dict(found) | ({"left": left} if left else {})
 
 
 def measure(config: str, fields: dict, rounds: int) -> dict:
-    """A step of ganjax and of PyTorch's contenders.
+    """Times a step of ganjax and of PyTorch's contenders.
 
     Args:
-      config: as in `experiments.benchmarks.ours.load`; its `precision` says whether PyTorch
-        computes in float32 or under autocast.
-      fields: likewise.
-      rounds: in which each has a turn.
+      config: the name of a config, as `experiments.benchmarks.ours.load` takes it. Its `precision`
+        says whether PyTorch computes in float32 or under autocast.
+      fields: values for some of its fields.
+      rounds: how many rounds each is timed in.
 
     Returns:
       `experiments.benchmarks.clock.summary`, with `batch_size`, `compile_seconds`, `mib` of each
-      contender, the names of contenders that `failed` and why, and the `convolutions` of ours.
+      contender, the names of contenders that `failed` and why, and the `convolutions` in
+      ganjax's program.
     """
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
@@ -80,7 +84,7 @@ def measure(config: str, fields: dict, rounds: int) -> dict:
     mib = {OURS: (held - sizes.alias_size_in_bytes) / 2**20}
     runs, failed = {OURS: ours.advance}, {}
     for name in step.contenders(ours.config, "cuda"):
-        # One form's failure, of whatever kind, takes no other with it.
+        # Whatever fails in one contender must not stop the others.
         with noted(failed, name):
             advance, mib[name] = peer_step(ours, name)
             runs[name] = partial(repeat, advance)
@@ -88,11 +92,11 @@ def measure(config: str, fields: dict, rounds: int) -> dict:
                 runs[f"{name}, CUDA graph"] = partial(repeat, captured(advance))
     ours.step()
     run = round(min(max(RUN_SECONDS / seconds(partial(ours.advance, 5)) * 5, 1), LONGEST_RUN))
-    each = {
-        name: lambda count, run=run: [seconds(partial(run, count)) / count]
-        for name, run in runs.items()
+    timed = {
+        name: lambda count, steps=steps: [seconds(partial(steps, count)) / count]
+        for name, steps in runs.items()
     }
-    times = take_turns(each, rounds, run)
+    times = alternate(timed, rounds, run)
     return summary(times) | {
         "batch_size": ours.config.batch_size,
         "compile_seconds": ours.compile_seconds,
@@ -104,21 +108,21 @@ def measure(config: str, fields: dict, rounds: int) -> dict:
 
 @contextlib.contextmanager
 def noted(failed: dict[str, str], name: str) -> Iterator[None]:
-    """Goes on after an error within, of which `failed` gets the first line."""
+    """Suppresses an error within it, and puts the error's first line into `failed[name]`."""
     try:
         yield
     except Exception as error:
-        traceback.print_exc(file=sys.stdout)  # What a job says to stderr is shown if it fails.
+        traceback.print_exc(file=sys.stdout)  # A job's stderr is shown only if the job fails.
         failed[name] = f"{type(error).__name__} {error}".strip().splitlines()[0]
 
 
 def peer_step(ours: Ours, name: str) -> tuple[Callable[[], object], float]:
-    """A contender's step, not waited for, and the MiB that it holds at most."""
+    """A contender's step, which does not wait for the device, and its peak memory in MiB."""
     before = torch.cuda.memory_allocated()
     (peer,) = step.peers(ours, only=[name]).values()
     advance = partial(peer.advance, peer.put(ours.batch))
     if ours.config.precision == "bfloat16":
-        # Weights change within: casts of them must not be kept.
+        # The weights change within a step, so casts of them must not be cached.
         advance = torch.autocast("cuda", torch.bfloat16, cache_enabled=False)(advance)
     repeat(advance, 3)
     torch.cuda.reset_peak_memory_stats()
@@ -127,7 +131,7 @@ def peer_step(ours: Ours, name: str) -> tuple[Callable[[], object], float]:
 
 
 def captured(advance: Callable[[], object]) -> Callable[[], None]:
-    """A step that has run before as one CUDA graph."""
+    """Captures a step, which must have run before, as one CUDA graph."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -141,20 +145,20 @@ def captured(advance: Callable[[], object]) -> Callable[[], None]:
 
 
 def repeat(advance: Callable[[], object], count: int) -> None:
-    """Steps in a row, of which only the last is waited for."""
+    """Takes steps in a row and waits for the last."""
     for _ in range(count):
         advance()
     torch.cuda.synchronize()
 
 
 def cells(config: str, precision: str, row: dict) -> str:
-    """A row of the table."""
+    """A row of the table, as Markdown."""
     if "error" in row:
         return f"| `{config}` | {precision} | " + row["error"].replace("|", r"\|") + " |" * 7
-    ms = {name: f"{1e3 * of['median']:.2f}" for name, of in row["seconds"].items()}
-    ratios = {name: of["of_medians"] for name, of in row["ratios"].items()}
+    ms = {name: f"{1e3 * times['median']:.2f}" for name, times in row["seconds"].items()}
+    ratios = {name: ratio["of_medians"] for name, ratio in row["ratios"].items()}
     mib = {name: f"{value:,.0f}" for name, value in row["mib"].items()}
-    found = [
+    columns = [
         f"`{config}`",
         precision,
         str(row["batch_size"]),
@@ -170,15 +174,15 @@ def cells(config: str, precision: str, row: dict) -> str:
         "; ".join(f"{name} {value}" for name, value in mib.items() if name != OURS),
         ", ".join(f"{count} {name}" for name, count in row["convolutions"].items()),
     ]
-    return "| " + " | ".join(found) + " |"
+    return "| " + " | ".join(columns) + " |"
 
 
 def markdown(results: dict) -> str:
-    """All that was measured so far."""
+    """Everything that has been measured so far, as Markdown."""
     rows = [
         cells(config, precision, row)
-        for config, of in results["rows"].items()
-        for precision, row in of.items()
+        for config, by_precision in results["rows"].items()
+        for precision, row in by_precision.items()
     ]
     return "\n".join([results["machine"], "", HEADER, "|---" * 9 + "|", *rows]) + "\n"
 
@@ -187,9 +191,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--rows", type=lambda text: text.split(","), default=list(ROWS))
-    parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="a folder")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/gpu"), help="the folder of the results"
+    )
     parser.add_argument("--precisions", type=lambda text: text.split(","), default=list(PRECISIONS))
-    parser.add_argument("--unchecked", action="store_true", help="not shown to be equal before")
+    parser.add_argument(
+        "--unchecked", action="store_true", help="skips the check that both sides compute the same"
+    )
     args = parser.parse_args()
     if not torch.cuda.is_available():
         parser.error("PyTorch sees no GPU")
@@ -202,7 +210,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     machine = f"{torch.cuda.get_device_name()}, jax {jax.__version__}, torch {torch.__version__}"
     results = {"machine": machine, "rows": {}}
-    # Both share the device.
+    # Both frameworks share the device.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     for precision in args.precisions:
         for config in args.rows:

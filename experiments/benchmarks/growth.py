@@ -1,10 +1,11 @@
-"""What growing buys: a run's cost resolution by resolution, beside no growing at all.
+"""Measures what growing saves: a run's cost at each resolution, and that of a run without growth.
 
     python -m experiments.benchmarks.growth --config=progan
 
-Timed, each resolution's bare step on random images, and that of the same networks at full
-resolution from the start for as many reals: images a second, and the share of the run. (What each
-takes in FLOPs and memory, computing nothing: `python -m ganjax.main --dry_run`.)
+It times the bare step of each resolution on random images, and that of the same networks at full
+resolution from the start, and prints images a second and each resolution's share of a run of as
+many reals. (`python -m ganjax.main --dry_run` prints FLOPs and memory of each without computing
+anything.)
 """
 
 import argparse
@@ -26,11 +27,11 @@ from ganjax.training.schema import Loaded
 
 
 def seconds_a_step(loaded: Loaded, count: int) -> dict[Phase, float]:
-    """The median of `count` steps of each phase, compiled before."""
+    """The median seconds of `count` steps of each phase, without compilation."""
     algorithm = loaded.module.build(loaded.config)
     key, step, random = jax.random.key(0), train_step(algorithm), np.random.RandomState(0)
     state = jax.jit(partial(init_state, algorithm))(key)
-    found = {}
+    medians = {}
     for phase in algorithm.phases:
         batch = {
             name: jax.device_put(random.randint(0, 2, leaf.shape).astype(leaf.dtype))
@@ -42,11 +43,12 @@ def seconds_a_step(loaded: Loaded, count: int) -> dict[Phase, float]:
             state, _ = step(state, batch, key, phase=phase)
             jax.block_until_ready(state)
             times.append(time.perf_counter() - start)
-        found[phase] = median(times[1:])
-    return found
+        medians[phase] = median(times[1:])
+    return medians
 
 
 def timed(name: str, count: int) -> None:
+    """Prints the table of a config, timing `count` steps of each phase."""
     whole = {"growth.batch_sizes": (), "growth.learning_rates": ()}
     growing, whole = load(name), load(name, **whole)
     n_critic = growing.config.n_critic
@@ -74,8 +76,8 @@ def timed(name: str, count: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="progan", help="a file of configs/[:preset] that grows")
-    parser.add_argument("--steps", type=positive, default=10, help="timed at each resolution")
+    parser.add_argument("--config", default="progan", help="<name>[:<preset>] of a growing config")
+    parser.add_argument("--steps", type=positive, default=10, help="timed steps at each resolution")
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}, {args.config}")
     try:

@@ -1,8 +1,8 @@
-"""A function of a benchmark in a process of its own, so that its memory and compiler are too.
+"""Runs a function of a benchmark in a process of its own, with memory and a compiler of its own.
 
     python -m experiments.benchmarks.job step.compare FIELDS OUT
 
-FIELDS are the function's arguments in JSON; what it returns is written to OUT, in JSON.
+FIELDS are the function's arguments as JSON; the function's result is written to OUT as JSON.
 """
 
 import importlib
@@ -16,27 +16,27 @@ ROOT = Path(__file__).parents[2]
 
 
 class Failed(Exception):
-    """A job that has ended without a result, and the last line that it wrote."""
+    """A job ended without a result; the message is the last line that it wrote."""
 
 
 def run(function: str, **fields):
     """Runs a job in a new process and waits for it.
 
     Args:
-      function: module.name within this package.
-      **fields: its arguments, of JSON's types.
+      function: the function, as module.name within this package.
+      **fields: the function's arguments, of JSON's types.
 
     Returns:
-      What it returns, of JSON's types.
+      The function's result, of JSON's types.
 
     Raises:
-      Failed: it did not.
+      Failed: the process ended without a result.
     """
     with tempfile.TemporaryDirectory() as folder:
         out, errors = Path(folder) / "result.json", Path(folder) / "stderr"
         command = [sys.executable, "-m", __spec__.name, function, json.dumps(fields), str(out)]
         with errors.open("wb") as stderr:
-            # What it prints is progress: the standard output is the table's alone.
+            # What the job prints is progress: stdout is for the table alone.
             status = subprocess.run(command, cwd=ROOT, stdout=sys.__stderr__, stderr=stderr)
         text = errors.read_text(errors="replace")
         if status.returncode or not out.exists():
@@ -47,7 +47,7 @@ def run(function: str, **fields):
 
 
 def called(function: str, fields: str):
-    """What a function of this package, "module.name", returns of its arguments in JSON."""
+    """Calls a function of this package, "module.name", with arguments that are given as JSON."""
     module, _, name = function.rpartition(".")
     module = importlib.import_module(f"{__package__}.{module}")
     return getattr(module, name)(**json.loads(fields))

@@ -1,11 +1,11 @@
-"""ganjax's step of configs/ada.py in Keras over TensorFlow: a process that keras_step.py talks to.
+"""The train step of configs/ada.py in Keras on TensorFlow: a process that keras_step.py talks to.
 
 It runs in an environment of its own, with TensorFlow and without ganjax. Each line that it reads
-is a request in JSON, each line that it writes the answer:
-    {"weights": "arrays.npz"} takes those of the file as its own
-    {"check": "arrays.npz"}   one train step on the file's `image` and `z`: its losses
-    {"steps": 5}              the seconds that each of so many steps takes, on random z
-    {"peak": true}            the most memory, in MiB, that the process has had resident
+is a request in JSON, and each line that it writes is the answer:
+    {"weights": "arrays.npz"} loads the weights in the file
+    {"check": "arrays.npz"}   takes a train step on the file's `image` and `z`; answers its losses
+    {"steps": 5}              takes so many steps on random z; answers the seconds of each
+    {"peak": true}            answers the peak of the process' resident memory in MiB
 """
 
 import json
@@ -13,7 +13,7 @@ import os
 import sys
 import time
 
-# TensorFlow writes to both outputs: the answers keep the first to themselves.
+# TensorFlow writes to stdout too, which is kept for the answers alone.
 ANSWERS = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -68,7 +68,7 @@ def cross_entropy(logits, target):
 
 
 def make_step(g, d, ema, options, jit_compile):
-    """(images uint8, z) -> losses: both players at once, then the average of G."""
+    """Makes a step of (uint8 images, z): it updates both players at once, then the average of G."""
     adam = options["adam"]
     optimisers = [
         keras.optimizers.Adam(adam["learning_rate"], adam["b1"], adam["b2"], adam["eps"])
@@ -121,19 +121,20 @@ def main():
                     network.set_weights(weights)
         elif "check" in request:
             with np.load(request["check"]) as arrays:
-                found = step(tf.constant(arrays["image"]), tf.constant(arrays["z"]))
-            answer = {name: float(value) for name, value in found.items()}
+                metrics = step(tf.constant(arrays["image"]), tf.constant(arrays["z"]))
+            answer = {name: float(value) for name, value in metrics.items()}
         elif "peak" in request:
-            # Not getrusage's figure, which starts at the peak of the process that began this.
+            # getrusage's figure would start at the peak of the parent process.
             with open("/proc/self/status") as status:
-                answer = next(int(x.split()[1]) for x in status if x.startswith("VmHWM:")) / 2**10
+                lines = [line for line in status if line.startswith("VmHWM:")]
+            answer = int(lines[0].split()[1]) / 2**10
         else:
             answer = []
             for _ in range(request["steps"]):
                 start = time.perf_counter()
-                found = step(images, draw())
-                float(found["g_loss"])
-                float(ema.weights[0][0, 0])  # What is written last.
+                metrics = step(images, draw())
+                float(metrics["g_loss"])
+                float(ema.weights[0][0, 0])  # The step writes it last.
                 answer.append(time.perf_counter() - start)
         print(json.dumps(answer), file=ANSWERS)
 

@@ -1,13 +1,13 @@
-"""Seconds a train step of configs/ada.py takes: ganjax beside Keras over TensorFlow, on CPU.
+"""Times the train step of configs/ada.py in ganjax and in Keras on TensorFlow, on CPU.
 
 TensorFlow gets an environment of its own:
     python -m venv keras_venv && keras_venv/bin/pip install tensorflow-cpu
     python -m experiments.benchmarks.keras_step --python=keras_venv/bin/python --rounds=8
 
-Keras' example's step without augmentation (64x64, width 128), as a tf.function with and without
-jit_compile. Before the clock starts two steps from the same weights and noise are shown to give
-the same losses, in float64 and without dropout. Then the processes take turns in runs of a few
-steps; who does not run waits for input.
+The step is that of Keras' example without augmentation (64x64, width 128), there as a tf.function
+with and without jit_compile. Before the clock starts two steps from the same weights and noise are
+shown to give the same losses, in float64 and without dropout. Then the processes alternate, a few
+steps at a time, and wait for input in between.
 """
 
 import argparse
@@ -25,10 +25,11 @@ from experiments.benchmarks import job
 from experiments.benchmarks.clock import (
     OURS,
     Unequal,
+    alternate,
     positive,
+    program,
     report,
     summary,
-    take_turns,
     threads,
 )
 from experiments.benchmarks.contender import Contender, start
@@ -40,12 +41,12 @@ from ganjax.runtime import huge_pages
 HERE = Path(__file__).parent
 CONTENDERS = {"keras tf.function": False, "keras jit_compile": True}
 CONFIG, FIELDS = "ada:emoji64", {"augment": {"policy": "none"}}
-# Of the losses of the first step and of the second, relative.
+# The relative tolerances of the losses of the first and of the second step.
 TOLERANCES = (1e-6, 1e-3)
 
 
 def weights(state: GanState) -> dict[str, np.ndarray]:
-    """Those of both players in the order of Keras' `weights`, "g_0", ..., "d_0", ..."""
+    """The weights of both players, "g_0", ..., "d_0", ..., in the order of Keras' `weights`."""
 
     def norm(player, i):
         name = f"BatchNorm_{i}"
@@ -54,7 +55,7 @@ def weights(state: GanState) -> dict[str, np.ndarray]:
 
     g, d = state.g.params, state.d.params
     first = np.asarray(g["ConvTranspose_0"]["kernel"])
-    # A dense layer in Keras: (4, 4, O, Z) -> (Z, 16 O).
+    # In Keras it is a dense layer: (4, 4, O, Z) -> (Z, 16 O).
     found = {"g": [first.transpose(3, 0, 1, 2).reshape(first.shape[3], -1), *norm(state.g, 0)]}
     last = len(g) // 2
     for i in range(1, last):
@@ -73,13 +74,13 @@ def weights(state: GanState) -> dict[str, np.ndarray]:
 
 
 class Peer(Contender):
-    """Keras in a process of its own, at the weights of a state.
+    """Keras in a process of its own, with the weights of ganjax's state.
 
     Args:
-      python: of the environment with TensorFlow.
-      ours: whose config and weights it takes.
-      jit_compile: of tf.function.
-      dtype: of the parameters.
+      python: the Python of an environment with TensorFlow.
+      ours: ganjax's step, whose config and weights the peer takes.
+      jit_compile: whether tf.function compiles by XLA.
+      dtype: the type of the parameters.
 
     Raises:
       Unequal: the counts of parameters differ.
@@ -105,7 +106,7 @@ class Peer(Contender):
             "adam": adam.model_dump(),
             "ema": config.ema.decay,
         }
-        environment = {name: v for name, v in os.environ.items() if name != "PYTHONPATH"}
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         command = [python, "-P", str(HERE / "keras_peer.py"), json.dumps(options)]
         super().__init__(command, env=environment)
         try:
@@ -130,11 +131,12 @@ class Peer(Contender):
 def check_equal(python: str) -> dict:
     """Checks that two steps from the same weights and noise have the same losses, in float64.
 
-    The second ones are of moved weights: rounding within the first moves Adam's first updates,
-    which are of the rate whatever the gradient, and Keras adds eps before it corrects the bias.
+    The second step is compared with a larger tolerance: it starts from updated weights, and Adam's
+    first update is as large as the learning rate however small a gradient is, so that rounding
+    may turn it around; also, Keras adds eps before it corrects the bias.
 
     Returns:
-      `versions` of the peer; `difference`, the largest relative one of each step.
+      The peer's `versions`, and `difference`, the largest relative difference of each step.
 
     Raises:
       Unequal: a difference is above the tolerance, or the counts of parameters differ.
@@ -161,41 +163,46 @@ def check_equal(python: str) -> dict:
 
 
 def compare(python: str, batch_size: int, rounds: int) -> dict:
-    """Seconds a step of ganjax and of Keras.
+    """Times a step of ganjax and of Keras.
 
     Args:
-      python: of the environment with TensorFlow.
-      batch_size: of the step.
-      rounds: in which each has a turn.
+      python: the Python of an environment with TensorFlow.
+      batch_size: the batch size of the step.
+      rounds: how many rounds each is timed in.
 
     Returns:
-      `experiments.benchmarks.clock.summary`, with `batch_size`, what `check_equal` returns and
-      `peak_mib` of each peer's process after a few steps.
+      `experiments.benchmarks.clock.summary`, with `batch_size`, what `check_equal` returns, and
+      the `peak_mib` of each peer's process after a few steps.
 
     Raises:
       job.Failed: they do not compute the same, or a process ended.
     """
-    found = job.run("keras_step.check_equal", python=python)
-    found |= {"batch_size": batch_size, "peak_mib": {}}
+    result = job.run("keras_step.check_equal", python=python)
+    result |= {"batch_size": batch_size, "peak_mib": {}}
     with contextlib.ExitStack() as stack:
         ours = stack.enter_context(start("keras_step.contender", batch_size=batch_size))
-        runs, begin = {OURS: ours.steps}, Start(load(CONFIG, **FIELDS, batch_size=batch_size))
+        contenders, begin = {OURS: ours.steps}, Start(load(CONFIG, **FIELDS, batch_size=batch_size))
         for name, jit_compile in CONTENDERS.items():
             peer = stack.enter_context(Peer(python, begin, jit_compile, "float32"))
-            runs[name] = peer.steps
+            contenders[name] = peer.steps
             peer.steps(STEPS)
-            found["peak_mib"][name] = peer.ask(peak=True)
-        return found | summary(take_turns(runs, rounds))
+            result["peak_mib"][name] = peer.ask(peak=True)
+        return result | summary(alternate(contenders, rounds))
 
 
 def contender(batch_size: int) -> Callable[[], object]:
-    """Our step, in the process that is to time it."""
+    """ganjax's step, made in the process that takes it."""
     return Ours(load(CONFIG, **FIELDS, batch_size=batch_size)).step
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--python", required=True, help="of an environment with TensorFlow")
+    parser.add_argument(
+        "--python",
+        type=program,
+        required=True,
+        help="the Python of an environment with TensorFlow",
+    )
     parser.add_argument("--rounds", type=positive, default=8)
     parser.add_argument("--batch_size", type=positive, default=32)
     args = parser.parse_args()

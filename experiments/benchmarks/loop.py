@@ -1,10 +1,10 @@
-"""What the loop costs: a whole run beside its bare train step, on the shipped WGAN-GP.
+"""Measures what the training loop costs over its bare train step, on the shipped WGAN-GP.
 
     python -m experiments.benchmarks.loop
 
-A run with data, logging, samples, evaluation and checkpoints at the shipped cadence, of two
-lengths: the difference, a step, is free of start and end. Beside it the bare compiled step on
-one constant batch. They take turns.
+Whole runs with data, logging, samples, evaluation and checkpoints as often as in the shipped config
+are timed at two lengths, whose difference is free of what a run's start and end take. It is
+compared with the bare compiled step on one constant batch. The two alternate.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from ganjax.runtime import huge_pages
 from ganjax.training.loop import train
 
 CONFIG = "wgan_gp"
-# Steps of the shorter run.
+# The steps of the shorter run.
 START = 20
 
 
 def run_seconds(steps: int) -> float:
-    """Seconds of a whole run of `steps`, start and end included."""
+    """The seconds of a whole run of so many steps, start and end included."""
     raw = named(CONFIG)
     raw.total_steps = steps
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
@@ -37,11 +37,13 @@ def run_seconds(steps: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=positive, default=200, help="steps that a round measures")
+    parser.add_argument(
+        "--steps", type=positive, default=200, help="the steps that a round measures"
+    )
     parser.add_argument("--rounds", type=positive, default=3)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:
-        # So that both lengths find the program compiled.
+        # Runs of both lengths find the program compiled.
         jax.config.update("jax_compilation_cache_dir", cache)
         bare = Ours(load(CONFIG))
         bare.advance(2)

@@ -1,11 +1,12 @@
-"""Where the memory of a train step's process stands: resident MiB at every stage, on Linux.
+"""Measures a train step's process: its resident memory in MiB after every stage, on Linux.
 
-    python -m experiments.benchmarks.memory --rows=S1_32,S3_celeb_a,S7
+    python -m experiments.benchmarks.memory --rows=dcgan:celeb_a@32,wgan_gp:celeb_a@32,progan@32
 
-The rows are those of the table (rows.py), each in a process of its own, twice: compiled anew, and
-read from the compilation cache. "anonymous" is what the process wrote, "files" the pages of
-libraries that it has touched, "peak" the most of both until then; "temporaries" are what XLA
-says that the step needs beside its state.
+The rows are those of the table (rows.py). Each is measured twice, in processes of their own: with
+the program compiled anew, and read from the compilation cache. "anonymous" is memory that the
+process has written to, "files" are the pages of libraries that it has touched, and "peak" is the
+most of both so far. "temporaries" is the memory that the step needs beside its state, as XLA
+reports it.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from ganjax.runtime import compiling, huge_pages
 
 
 def resident() -> dict[str, float]:
-    """MiB that this process has resident now, and its peak until now."""
+    """The resident memory of this process, and its peak so far, in MiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     fields = dict(line.split(":", 1) for line in lines)
     anonymous, files = (int(fields[name].split()[0]) / 2**10 for name in ("RssAnon", "RssFile"))
@@ -33,54 +34,59 @@ def resident() -> dict[str, float]:
 
 
 def stages(config: str, fields: dict, cache: str) -> dict[str, dict[str, float]]:
-    """Stage -> `resident` after it; "of XLA" -> the MiB of its "state" and "temporaries".
+    """Measures this process at every stage.
 
     Args:
-      config: as in `experiments.benchmarks.ours.load`.
-      fields: likewise.
+      config: the name of a config, as `experiments.benchmarks.ours.load` takes it.
+      fields: values for some of its fields.
       cache: the folder of the compilation cache.
+
+    Returns:
+      For each stage, `resident` after it; "of XLA" holds the MiB of the step's "state" and
+      "temporaries" as XLA reports them.
     """
-    found = {"imports": resident()}
+    measured = {"imports": resident()}
     compiling.keep_programs(cache)
     compiling.trim_memory()
     loaded = load(config, **fields)
     algorithm, key = loaded.module.build(loaded.config), jax.random.key(0)
     state = jax.block_until_ready(jax.jit(partial(init_state, algorithm))(key))
-    found["state"] = resident()
+    measured["state"] = resident()
     batch = jax.device_put(random_batch(loaded.config, algorithm.reals_per_step))
     lowered = train_step(algorithm).lower(state, batch, key, phase=algorithm.phases[0])
-    found["lowered"] = resident()
+    measured["lowered"] = resident()
     compiled = lowered.compile()
     del lowered
-    found["compiled"] = resident()
+    measured["compiled"] = resident()
     for _ in range(STEPS):
         state, _ = jax.block_until_ready(compiled(state, batch, key))
-    found["steps"] = resident()
+    measured["steps"] = resident()
     sizes = compiled.memory_analysis()
-    found["of XLA"] = {
+    measured["of XLA"] = {
         "state": sizes.alias_size_in_bytes / 2**20,
         "temporaries": sizes.temp_size_in_bytes / 2**20,
     }
-    return found
+    return measured
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=lambda text: text.split(","), default=["S1_32"])
+    parser.add_argument("--rows", type=lambda text: text.split(","), default=["dcgan:celeb_a@32"])
     args = parser.parse_args()
     if unknown := set(args.rows) - set(ROWS):
         parser.error(f"--rows={','.join(args.rows)}: no {min(unknown)!r}; there are {list(ROWS)}")
     if sys.platform != "linux":
-        parser.error("resident memory by stage is read as Linux tells it")
+        parser.error("resident memory is read from /proc, which only Linux has")
     print("| row | cache | stage | anonymous | files | peak |\n" + "|---" * 6 + "|")
     for name in args.rows:
         row = ROWS[name]
         with tempfile.TemporaryDirectory() as cache:
             for kind in ("cold", "warm"):
-                found = job.run("memory.stages", config=row.config, fields=row.fields, cache=cache)
-                sizes = found.pop("of XLA")
-                for stage, of in found.items():
-                    mib = " | ".join(f"{value:,.0f}" for value in of.values())
+                which = {"config": row.config, "fields": row.fields}
+                measured = job.run("memory.stages", **which, cache=cache)
+                sizes = measured.pop("of XLA")
+                for stage, memory in measured.items():
+                    mib = " | ".join(f"{value:,.0f}" for value in memory.values())
                     print(f"| {name} | {kind} | {stage} | {mib} |")
         needs = ", ".join(f"{kind} {value:,.0f} MiB" for kind, value in sizes.items())
         print(f"| {name} | | by XLA: {needs} | | | |", flush=True)

@@ -1,12 +1,13 @@
-"""Images per second through efflite0 beside PyTorch, and the seconds that figures take.
+"""Measures images a second through efflite0 beside PyTorch, and the seconds that metrics take.
 
     python -m experiments.benchmarks.metrics
     python -m experiments.benchmarks.metrics --batch_size=64 --rounds=20
 
-Both compute features of uint8 images of 64x64, resizing included: ours by `ganjax.metrics`,
-the peer's by Pillow (as clean-fid does, an image and a channel at a time) or, to compare the
-network alone, already resized. The features are shown to be equal before the clock starts.
-The contenders take turns; images per second are of the median round, ratios ours over theirs.
+Both compute features of uint8 images of 64x64, resizing included: ganjax by `ganjax.metrics`, the
+peer by Pillow (an image and a channel at a time, as clean-fid does). To compare the networks alone,
+both are also timed on images that were resized before. The features are shown to be equal before
+the clock starts. The contenders alternate; images a second are those of the median round, and
+ratios are ganjax's rate over the other's.
 """
 
 import argparse
@@ -27,6 +28,7 @@ SIDE = 64
 
 
 def by_pillow(images):
+    """Prepares uint8 images (N, H, W, 3) for the network: float32 (N, 3, size, size)."""
     size = (efflite0.SIZE, efflite0.SIZE)
     resized = np.empty((len(images), 3, *size), np.float32)
     for i, image in enumerate(images):
@@ -37,7 +39,7 @@ def by_pillow(images):
 
 
 def of_features(batch, rounds):
-    """Images per second of each contender."""
+    """The images a second of each contender."""
     images = np.random.RandomState(0).randint(0, 256, (batch, SIDE, SIDE, 3)).astype(np.uint8)
     params = jax.device_put(features.load("efflite0"))
     whole = jax.jit(lambda p, x: efflite0.apply(p, efflite0.prepare(x)).features)
@@ -62,13 +64,13 @@ def of_features(batch, rounds):
         times = {name: [] for name in contenders}
         for _ in range(rounds):
             for name, run in contenders.items():
-                # In twos: the threads of whoever went before spin for a while after it.
+                # The threads of the contender before spin for a while, so the faster of two counts.
                 times[name].append(min(seconds(run) for _ in range(2)))
     return {name: batch / median(values) for name, values in times.items()}
 
 
 def of_figures(rounds, num=1000):
-    """Seconds of figures of `num` against `num` features of 1280 dimensions."""
+    """The seconds that metrics of `num` against `num` features of 1280 dimensions take."""
     random = np.random.RandomState(0)
     real, fake = (random.randn(num, efflite0.DIMENSION).astype(np.float32) for _ in range(2))
     moments = fid.moments_of(real)
@@ -94,7 +96,7 @@ def main():
         parser.error(f"JAX is on {jax.default_backend()}: set JAX_PLATFORMS=cpu")
     print(f"jax {jax.__version__} on {jax.default_backend()}, torch {torch.__version__}")
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
-    torch.set_num_threads(threads())  # As many as XLA takes.
+    torch.set_num_threads(threads())
     rates = of_features(args.batch_size, args.rounds)
     print(f"\n| efflite0, batch {args.batch_size} | images/s | ganjax / it |\n|---|---|---|")
     for name, rate in rates.items():

@@ -1,6 +1,6 @@
-"""ganjax's side of a comparison: the train step of a shipped config, compiled, on random images.
+"""ganjax's side of a comparison: the compiled train step of a shipped config, on random images.
 
-No peer is imported here, so that a process of this alone shows ganjax's own memory.
+It imports no peer, so that a process of it alone shows ganjax's own memory.
 """
 
 import time
@@ -19,18 +19,18 @@ from ganjax.engine.step import init_state, make_train_step
 from ganjax.runtime import compiling
 from ganjax.training import schema
 
-# Steps after which a process' memory has been at its peak.
+# After so many steps a process' memory has reached its peak.
 STEPS = 5
-# Steps that are timed where there is no peer: the first few of a process vary twofold.
+# The steps that are timed where there is no peer. Many, because the first few vary twofold.
 TIMED = 40
 
 
 def load(config: str, **fields) -> schema.Loaded:
-    """A shipped config with some fields of one's own.
+    """Loads a shipped config with other values for some fields.
 
     Args:
-      config: a file of configs/[:preset].
-      **fields: by dotted names; a group of fields is replaced as a whole.
+      config: the name of a file of configs/, with :<preset> after it for a preset.
+      **fields: values by dotted name; a group of fields is replaced as a whole.
 
     Raises:
       UserError: there is no such file, preset or field, or the fields do not go together.
@@ -41,13 +41,13 @@ def load(config: str, **fields) -> schema.Loaded:
 
 
 def train_step(algorithm: Algorithm, sharding=None, unroll: bool = False, **options):
-    """The train step as a run compiles it.
+    """Makes the train step of an algorithm, jitted as in a run.
 
     Args:
-      algorithm: whose.
-      sharding: as in `ganjax.engine.step.make_train_step`.
-      unroll: likewise.
-      **options: of `jax.jit`.
+      algorithm: the algorithm.
+      sharding: the argument of `ganjax.engine.step.make_train_step`.
+      unroll: the argument of `ganjax.engine.step.make_train_step`.
+      **options: further options of `jax.jit`.
     """
     step = make_train_step(algorithm, sharding=sharding, unroll=unroll)
     options["compiler_options"] = compiling.options(jax.default_backend())
@@ -55,7 +55,7 @@ def train_step(algorithm: Algorithm, sharding=None, unroll: bool = False, **opti
 
 
 def random_batch(config: schema.RunConfig, reals_per_step: int) -> dict[str, np.ndarray]:
-    """Random "image" uint8 (reals_per_step, N, H, W, C) and "label" int32 (reals_per_step, N)."""
+    """Draws "image" uint8 (reals_per_step, N, H, W, C) and "label" int32 (reals_per_step, N)."""
     size, random = config.image_size, np.random.RandomState(0)
     shape = (reals_per_step, config.batch_size, size, size)
     return {
@@ -65,18 +65,18 @@ def random_batch(config: schema.RunConfig, reals_per_step: int) -> dict[str, np.
 
 
 class Start:
-    """What a run of steps begins with, ganjax's or a peer's.
+    """The state, batch and key that steps start from, ganjax's or a peer's.
 
     Args:
       loaded: the config.
-      dtype: of the parameters.
+      dtype: the type of the parameters.
 
     Attributes:
-      config: the run's.
-      algorithm: that it names.
-      key: of its seed.
-      state: at step 0.
-      batch: random images, as `random_batch` makes them.
+      config: the checked config.
+      algorithm: the algorithm that it describes.
+      key: the key of its seed.
+      state: the state at step 0.
+      batch: random images and labels, see `random_batch`.
     """
 
     def __init__(self, loaded: schema.Loaded, dtype: str = "float32"):
@@ -91,16 +91,16 @@ class Start:
 
 
 class Ours(Start):
-    """ganjax's train step, compiled ahead so that compiling is timed alone.
+    """ganjax's train step, compiled by the constructor.
 
     Args:
       loaded: the config.
-      dtype: of the parameters.
-      unroll: as in `ganjax.engine.step.make_train_step`.
+      dtype: the type of the parameters.
+      unroll: the argument of `ganjax.engine.step.make_train_step`.
 
     Attributes:
-      compiled: the step's program.
-      compile_seconds: until it was compiled.
+      compiled: the compiled step.
+      compile_seconds: the seconds of tracing, lowering and compiling it.
     """
 
     def __init__(self, loaded: schema.Loaded, dtype: str = "float32", unroll: bool = False):
@@ -112,12 +112,12 @@ class Ours(Start):
         self.compile_seconds = time.perf_counter() - start
 
     def step(self) -> dict[str, float]:
-        """One step, waited for; its metrics."""
+        """Takes one step, waits for it, and returns its metrics."""
         metrics = self.advance(1)
         return {name: value.item() for name, value in metrics.items()}
 
     def advance(self, count: int) -> dict[str, jax.Array]:
-        """Steps in a row, of which only the last is waited for; its metrics."""
+        """Takes steps in a row, waits for the last, and returns its metrics."""
         for _ in range(count):
             self.state, metrics = self.compiled(self.state, self._on_device, self.key)
         jax.block_until_ready(self.state)
@@ -125,18 +125,20 @@ class Ours(Start):
 
 
 def alone(config: str, fields: dict, cache: str, steps: int = STEPS) -> dict[str, float]:
-    """A process of ganjax alone: seconds until the step is compiled, and its peak memory.
+    """Measures ganjax in a process that runs nothing else; called as a job.
+
+    As `ganjax.main` does, it uses the compilation cache, and returns to the system the memory that
+    compiling leaves free.
 
     Args:
-      config: as in `load`.
-      fields: likewise.
-      cache: the folder of the persistent compilation cache, used as `ganjax.main` uses it, which
-        gives back what compiling leaves free, too.
-      steps: that are timed.
+      config: the name of a config, see `load`.
+      fields: values for some of its fields.
+      cache: the folder of the compilation cache.
+      steps: how many steps are timed.
 
     Returns:
-      `compile_seconds`, tracing and lowering included; `peak_mib`, imports and compiler included;
-      `step_seconds`, of the middle one of the steps, for what has no peer; `batch_size`.
+      `compile_seconds`, including tracing and lowering; `peak_mib`, including imports and the
+      compiler; `step_seconds`, the median of the steps; and `batch_size`.
     """
     compiling.keep_programs(cache)
     compiling.trim_memory()

@@ -1,4 +1,4 @@
-"""What is compared with what: the rows of the benchmarks' table, as data, and how one is made."""
+"""The rows of the benchmarks' table, as data, and how a row is measured."""
 
 import os
 import tempfile
@@ -12,15 +12,15 @@ from experiments.benchmarks.ours import STEPS, TIMED
 
 EAGER = "torch eager"
 CONVOLUTIONAL = (EAGER, "torch channels_last")
-# Of growing networks their last resolution, from the start.
+# Makes a growing network train at its last resolution from the start.
 FULL_SIZE = {
     "growth.batch_sizes": [],
     "growth.learning_rates": [],
     "ema.half_life": 0,
     "ema.ramp_up": 0.0,
 }
-# Processes of which the middle peak counts: XLA gives a step's temporaries back at some time after
-# it, in one of several runs when the next has begun.
+NO_AUGMENTATION = {"augment": {"policy": "none"}}
+# How many processes a peak is the median of: it differs from run to run (docs/memory.md).
 PEAKS = 3
 NO_KERAS = "not measured: no --keras_python"
 
@@ -29,11 +29,11 @@ class Row(NamedTuple):
     """A train step beside its peers.
 
     Attributes:
-      config: a file of configs/[:preset].
-      fields: of the config, by dotted names, instead of its own.
-      by: module of this package whose `compare` times it; "" where there is no peer.
-      contenders: in PyTorch, whose memory is measured.
-      alone: whether ganjax's memory and compile time are measured.
+      config: the name of a file of configs/, with :<preset> after it for a preset.
+      fields: values for some fields of the config, by dotted name.
+      by: the module of this package whose `compare` times the row; "" for a row without a peer.
+      contenders: the PyTorch contenders whose peak memory is measured.
+      alone: whether ganjax's own peak memory and compile time are measured.
     """
 
     config: str
@@ -43,30 +43,32 @@ class Row(NamedTuple):
     alone: bool = True
 
 
-S1 = "dcgan:celeb_a"
-S3 = {"n_critic": 3, "batch_size": 32}
-NO_AUGMENTATION = {"augment": {"policy": "none"}}
+# A row is called by its config, then @ and the batch size where that is not the config's own, then
+# the peer where that is neither PyTorch nor Keras.
+DCGAN = "dcgan:celeb_a"
+WGAN_GP, WGAN_GP_FIELDS = "wgan_gp:celeb_a", {"n_critic": 3, "batch_size": 32}
 ROWS = {
-    "S1_32": Row(S1, {"batch_size": 32}, contenders=CONVOLUTIONAL),
-    "S1_128": Row(S1, {"batch_size": 128}, contenders=CONVOLUTIONAL),
-    "S3_celeb_a": Row("wgan_gp:celeb_a", S3, contenders=CONVOLUTIONAL),
-    "S3": Row("wgan_gp", {}, contenders=CONVOLUTIONAL),
-    "S5": Row("cgan", {}, contenders=(EAGER, "torch compiled")),
-    "S7": Row("progan", FULL_SIZE | {"batch_size": 32}, contenders=CONVOLUTIONAL),
-    "S8_32": Row("ada:emoji64", NO_AUGMENTATION | {"batch_size": 32}, "keras_step"),
-    "S8_128": Row("ada:emoji64", NO_AUGMENTATION | {"batch_size": 128}, "keras_step"),
-    "S2": Row("dcgan_noisy", {}, ""),
-    "S4": Row("cwgan_gp", {}, ""),
-    "WGAN": Row("wgan", {}, ""),
-    "SNGAN": Row("sngan", {}, ""),
-    "S1_flax": Row(S1, {"batch_size": 32}, "flax_step", alone=False),
-    "S3_flax": Row("wgan_gp:celeb_a", S3, "flax_step", alone=False),
+    "dcgan:celeb_a@32": Row(DCGAN, {"batch_size": 32}, contenders=CONVOLUTIONAL),
+    "dcgan:celeb_a@128": Row(DCGAN, {"batch_size": 128}, contenders=CONVOLUTIONAL),
+    "wgan_gp:celeb_a@32": Row(WGAN_GP, WGAN_GP_FIELDS, contenders=CONVOLUTIONAL),
+    "wgan_gp": Row("wgan_gp", {}, contenders=CONVOLUTIONAL),
+    "cgan": Row("cgan", {}, contenders=(EAGER, "torch compiled")),
+    "progan@32": Row("progan", FULL_SIZE | {"batch_size": 32}, contenders=CONVOLUTIONAL),
+    "ada:emoji64@32": Row("ada:emoji64", NO_AUGMENTATION | {"batch_size": 32}, by="keras_step"),
+    "ada:emoji64@128": Row("ada:emoji64", NO_AUGMENTATION | {"batch_size": 128}, by="keras_step"),
+    "dcgan_noisy": Row("dcgan_noisy", {}, by=""),
+    "cwgan_gp": Row("cwgan_gp", {}, by=""),
+    "wgan": Row("wgan", {}, by=""),
+    "sngan": Row("sngan", {}, by=""),
+    "dcgan:celeb_a@32/flax": Row(DCGAN, {"batch_size": 32}, by="flax_step", alone=False),
+    "wgan_gp:celeb_a@32/flax": Row(WGAN_GP, WGAN_GP_FIELDS, by="flax_step", alone=False),
 }
-# The row of another kind: the rate of S1's convolutions beside a matrix product's.
+# A row of another kind: the rate of DCGAN's convolutions beside that of a matrix product.
 SHARE = "convolutions"
 NAMES = (*ROWS, SHARE)
 
-# S1's step along three axes; F, the width of the last layer of G, doubles with each layer inwards.
+# DCGAN's step is measured along three axes from here. "width" is the width of G's last layer,
+# which doubles with each layer inwards.
 BASE = {"batch_size": 32, "width": 64, "image_size": 64}
 GROWTH = {
     "batch_size": (8, 16, 32, 64, 128),
@@ -76,57 +78,67 @@ GROWTH = {
 
 
 def make(name: str, rounds: int, keras_python: str | None) -> dict:
-    """Measures one row, every side in processes of its own.
+    """Measures a row of `NAMES`.
+
+    Args:
+      name: the row.
+      rounds: how many rounds each contender is timed in.
+      keras_python: the Python of an environment with TensorFlow, None without one.
 
     Returns:
-      `config`, `fields`, `rounds`, `load_before`, and as far as it got: what the row's `compare`
-      returns; `compile_seconds` with a `cold` and a `warm` compilation cache; `peak_mib` by
-      contender, ganjax's for both; and `error`, the last line of what failed.
+      `config`, `fields`, `rounds`, `load_before`, and as far as the measurement got: what the
+      row's `compare` returns; `compile_seconds` with a `cold` and a `warm` compilation cache;
+      `peak_mib` by contender, ganjax's for both caches; and `error`, the last line of a failure.
     """
-    found = {"load_before": os.getloadavg()[0], "rounds": rounds}
+    result = {"load_before": os.getloadavg()[0], "rounds": rounds}
     try:
         if name == SHARE:
-            return found | job.run("conv.share", rounds=rounds)
+            return result | job.run("conv.share", rounds=rounds)
         row = ROWS[name]
         which = {"config": row.config, "fields": row.fields}
-        found |= which
+        result |= which
         if row.by == "keras_step":
             if keras_python is None:
-                return found | {"error": NO_KERAS}
-            batch_size = row.fields["batch_size"]
-            asked = {"python": keras_python, "batch_size": batch_size}
+                return result | {"error": NO_KERAS}
+            arguments = {"python": keras_python, "batch_size": row.fields["batch_size"]}
         else:
-            asked = which
+            arguments = which
         if row.by:
-            found |= job.run(f"{row.by}.compare", rounds=rounds, **asked)
-        peaks = found.setdefault("peak_mib", {})
+            result |= job.run(f"{row.by}.compare", rounds=rounds, **arguments)
+        peaks = result.setdefault("peak_mib", {})
         if row.alone:
-            seconds = found["compile_seconds"] = {}
+            seconds = result["compile_seconds"] = {}
             with tempfile.TemporaryDirectory() as cache:
-                for kind, times in (("cold", 1), ("warm", PEAKS)):
+                for kind, count in (("cold", 1), ("warm", PEAKS)):
                     steps = STEPS if row.by else TIMED
-                    ask = partial(job.run, "ours.alone", **which, cache=cache, steps=steps)
-                    alone = medians([ask() for _ in range(times)])
+                    measure = partial(job.run, "ours.alone", **which, cache=cache, steps=steps)
+                    alone = medians([measure() for _ in range(count)])
                     peaks[f"{OURS}, {kind}"] = alone["peak_mib"]
                     seconds[kind] = alone["compile_seconds"]
             if not row.by:
-                found["batch_size"] = alone["batch_size"]
-                found["seconds"] = {OURS: {"median": alone["step_seconds"]}}
+                result["batch_size"] = alone["batch_size"]
+                result["seconds"] = {OURS: {"median": alone["step_seconds"]}}
         for contender in row.contenders:
-            ask = partial(job.run, "torch_alone.alone", **which, contender=contender)
-            peaks[contender] = medians([ask() for _ in range(PEAKS)])["peak_mib"]
+            measure = partial(job.run, "torch_alone.alone", **which, contender=contender)
+            peaks[contender] = medians([measure() for _ in range(PEAKS)])["peak_mib"]
     except job.Failed as error:
-        found["error"] = str(error)
-    return found
+        result["error"] = str(error)
+    return result
 
 
-def medians(found: list[dict[str, float]]) -> dict[str, float]:
-    """By name, of what several processes found."""
-    return {name: median(each[name] for each in found) for name in found[0]}
+def medians(results: list[dict[str, float]]) -> dict[str, float]:
+    """The median of each value over the results of several processes."""
+    return {name: median(result[name] for result in results) for name in results[0]}
 
 
 def fields_of(batch_size: int, width: int, image_size: int) -> dict:
-    """Of S1 at a size: networks from 4x4 to image_size, their outermost layer `width` wide."""
+    """The fields that bring `dcgan:celeb_a` to a size.
+
+    Args:
+      batch_size: the batch size.
+      width: the width of the outermost layers.
+      image_size: height and width of the images; the networks go from 4x4 to it.
+    """
     widths = [width * 2**i for i in range((image_size // 4).bit_length() - 1)]
     return {
         "batch_size": batch_size,
@@ -137,7 +149,7 @@ def fields_of(batch_size: int, width: int, image_size: int) -> dict:
 
 
 def points() -> list[dict[str, int]]:
-    """The sizes that `GROWTH` asks for, each once."""
+    """The sizes that `GROWTH` names, each once."""
     found = [BASE]
     for axis, values in GROWTH.items():
         found += [BASE | {axis: value} for value in values if value != BASE[axis]]
@@ -145,16 +157,24 @@ def points() -> list[dict[str, int]]:
 
 
 def grow(point: dict[str, int], rounds: int) -> dict:
-    """S1's step at one size in ganjax and in PyTorch: a point of `points` and its `summary`."""
+    """Times DCGAN's step at one size in ganjax and in PyTorch.
+
+    Args:
+      point: one of `points`.
+      rounds: how many rounds each contender is timed in.
+
+    Returns:
+      The point and its `experiments.benchmarks.clock.summary`, or its `error`.
+    """
     try:
-        found = job.run(
+        result = job.run(
             "step.compare",
-            config=S1,
+            config=DCGAN,
             fields=fields_of(**point),
             rounds=rounds,
             only=[EAGER],
             checked=False,
         )
     except job.Failed as error:
-        found = {"error": str(error)}
-    return found | point
+        result = {"error": str(error)}
+    return result | point

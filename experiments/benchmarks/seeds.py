@@ -1,14 +1,12 @@
-"""What training K seeds at once buys over K processes run one after another.
+"""Compares training K seeds at once with K processes run one after another.
 
     python -m experiments.benchmarks.seeds --config=cgan --seeds 4 8 --steps=200
 
-Whole runs of `python -m ganjax.main`, each in its own process: imports, compilation, data,
-evaluation and checkpoints included. The processes of single seeds share a compilation cache, as
-they do by default, so that only the first compiles; every ensemble begins with an empty one.
-Beside the time of all stand the images a second of the steps alone, as the runs log them.
-
-Four seeds of cgan, 100 steps, two busy cores: 92 s one after another, 41 s at once. What is saved
-is three starts (imports, data, programs read from the cache): on a CPU the steps take as long.
+It times whole runs of `python -m ganjax.main`, each in a process of its own, including imports,
+compilation, data, evaluation and checkpoints. The processes of single seeds share a compilation
+cache, as they do by default, so that only the first compiles; every ensemble begins with an empty
+one. Beside the seconds of whole runs the table has the images a second of the steps alone, as the
+runs log them. docs/speed.md has measurements.
 """
 
 import argparse
@@ -28,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def seconds(config: str, folder: Path, cache: Path, steps: int, **fields) -> float:
-    """Of a whole run."""
+    """The seconds of a whole run of a config with some fields set."""
     command = [sys.executable, "-m", "ganjax.main"]
     command += [f"--config=configs/{config}", f"--workdir={folder}"]
     fields |= {"total_steps": steps, "log_every": 20}
@@ -41,15 +39,15 @@ def seconds(config: str, folder: Path, cache: Path, steps: int, **fields) -> flo
 
 
 def rate(folder: Path) -> float:
-    """Images a second of a run's steps."""
+    """The images a second of a run's steps."""
     rows = read_metrics(folder / "metrics.jsonl")
     return median(row["images_per_second"] for row in rows if "images_per_second" in row)
 
 
 def main() -> None:
-    """Prints a table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="cgan", help="a file of configs/[:preset]")
+    parser.add_argument("--config", default="cgan", help="<name>[:<preset>] of configs/")
     parser.add_argument("--seeds", type=positive, nargs="+", default=[4, 8])
     parser.add_argument("--steps", type=positive, default=200)
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The benchmarks' results as Markdown and as a plot."""
+"""Writes the benchmarks' results as Markdown and as a plot."""
 
 from pathlib import Path
 
@@ -8,37 +8,38 @@ from experiments.benchmarks.rows import BASE, EAGER, GROWTH, NAMES, PEAKS, SHARE
 
 AXES = {"batch_size": "batch", "width": "F", "image_size": "height and width, pixels"}
 HEADER = (
-    "| row | config | batch | ganjax, s | peers, s (ganjax / peer) | compile, s: cold, warm cache "
+    "| row | batch | ganjax, s | peers, s (ganjax / peer) | compile, s: cold, warm cache "
     "| peak MiB: ganjax cold, warm | peak MiB: peers |"
 )
 
 
 def markdown(results: dict) -> str:
-    """The report of what `python -m experiments.benchmarks` has measured so far."""
+    """Reports everything that `python -m experiments.benchmarks` has measured so far."""
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     rows = results["rows"]
-    found = [
+    text = [
         f"{results['date']}: {results['processor']}, {results['threads']} threads each side, load "
         f"{results['load_before']:.2f} before; {versions}.",
         "",
-        f"Medians over rounds of {RUN} steps in a row (2 beside Flax), the contenders taking "
-        "turns, float32; ratios are of these medians, below 1 where ganjax is faster. Before the "
-        "clock both sides are shown to compute the same in float64. Memory is the peak resident, "
-        f"of processes of one side alone, with a warm cache and of PyTorch the median of {PEAKS}. "
-        f"Rows without a peer are of {TIMED} steps in a row.",
+        f"Medians over rounds of {RUN} steps in a row (2 beside Flax), in float32, the contenders "
+        "alternating; ratios are those of the medians, below 1 where ganjax is faster. Before the "
+        "clock starts both sides are shown to compute the same in float64. Memory is the peak of "
+        "the resident memory of processes of one side alone; that of PyTorch, and of ganjax with a "
+        f"warm cache, is the median of {PEAKS} processes. Rows without a peer are timed over "
+        f"{TIMED} steps in a row.",
     ]
     steps = [name for name in NAMES if name != SHARE and name in rows]
     if steps:
-        found += ["", HEADER, "|---" * 8 + "|", *(_step(name, rows[name]) for name in steps)]
+        text += ["", HEADER, "|---" * 7 + "|", *(_step(name, rows[name]) for name in steps)]
     if SHARE in rows:
-        found += ["", _share(rows[SHARE])]
+        text += ["", _share(rows[SHARE])]
     if results.get("growth"):
-        found += ["", *_growth(results["growth"])]
-    return "\n".join(found) + "\n"
+        text += ["", *_growth(results["growth"])]
+    return "\n".join(text) + "\n"
 
 
 def _step(name: str, row: dict) -> str:
-    cells = [name, f"`{row['config']}`", str(row.get("batch_size", ""))]
+    cells = [f"`{name}`", str(row.get("batch_size", ""))]
     seconds, peaks = row.get("seconds"), dict(row.get("peak_mib", {}))
     compiled = row.get("compile_seconds", {})
     peers = []
@@ -68,8 +69,9 @@ def _share(row: dict) -> str:
 
 
 def _growth(points: list[dict]) -> list[str]:
-    found = [
-        f"`dcgan:celeb_a` by size ({EAGER}; not shown to be equal at each):",
+    lines = [
+        f"`dcgan:celeb_a` by size, beside {EAGER}; F is the width of the outermost layers. Here "
+        "the two are not shown to compute the same:",
         "",
         f"| batch | F | pixels | ganjax, s | {EAGER}, s | ratio |",
         "|---" * 6 + "|",
@@ -81,17 +83,22 @@ def _growth(points: list[dict]) -> list[str]:
         else:
             cells += [_short(point["seconds"][name]["median"]) for name in (OURS, EAGER)]
             cells.append(f"{point['ratios'][EAGER]['of_medians']:.2f}")
-        found.append("| " + " | ".join(cells) + " |")
-    return found
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
 def _short(seconds: float) -> str:
-    """Three significant digits, never in powers of ten."""
+    """Seconds with three significant digits, never in scientific notation."""
     return f"{seconds:#.3g}" if seconds < 100 else f"{seconds:.0f}"
 
 
 def plot(points: list[dict], path: Path) -> None:
-    """Seconds a step against each axis, both logarithmic, as an SVG or PNG."""
+    """Plots seconds a step against each axis of `GROWTH`, on logarithmic scales.
+
+    Args:
+      points: the results of `experiments.benchmarks.rows.grow`.
+      path: the file, an .svg or .png.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.2), layout="constrained")

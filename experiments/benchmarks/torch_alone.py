@@ -1,4 +1,4 @@
-"""A process of one contender in PyTorch alone: its peak memory."""
+"""Measures the peak memory of a process that runs one contender of PyTorch alone."""
 
 import torch  # noqa: F401
 
@@ -9,18 +9,18 @@ _TORCH = peak_mib()
 from experiments.benchmarks import step  # noqa: E402
 from experiments.benchmarks.ours import STEPS, load  # noqa: E402
 
-# What JAX and ganjax add, of which the peer needs the config alone.
+# The memory of JAX and ganjax, from which the peer needs only the config.
 _NOT_ITS_OWN = peak_mib() - _TORCH
 
 
 def alone(config: str, fields: dict, contender: str) -> dict[str, float]:
-    """`peak_mib` of a few steps at PyTorch's own weights.
+    """Measures `peak_mib` over a few steps with PyTorch's own weights; called as a job.
 
-    Its imports are counted, those of JAX and ganjax, which only read the config, are not.
+    PyTorch's imports are counted. Those of JAX and ganjax, which only read the config, are not.
 
     Args:
-      config: as in `experiments.benchmarks.ours.load`.
-      fields: likewise.
+      config: the name of a config, as `experiments.benchmarks.ours.load` takes it.
+      fields: values for some of its fields.
       contender: a name of `experiments.benchmarks.step.contenders`.
     """
     advance = step.alone(load(config, **fields), contender)

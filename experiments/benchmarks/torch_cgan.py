@@ -1,10 +1,10 @@
-"""ganjax's conditional GAN train step in PyTorch: the peer that is timed, and a test's twin."""
+"""The train step of the conditional GAN in PyTorch: a peer, and a reference in tests."""
 
 from experiments.benchmarks.torch_logistic import LogisticPeer
 
 
 class TorchCgan(LogisticPeer):
-    """`configs/cgan.py`, in the form of tutorials: dense layers, simultaneous order."""
+    """`configs/cgan.py`: dense layers, both players updated simultaneously."""
 
     IMPLEMENTS = LogisticPeer.IMPLEMENTS | {
         "generator.network": ("mlp",),

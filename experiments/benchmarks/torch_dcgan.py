@@ -1,10 +1,10 @@
-"""ganjax's DCGAN train step in PyTorch: the peer that is timed, and a test's twin."""
+"""The train step of DCGAN in PyTorch: a peer, and a reference in tests."""
 
 from experiments.benchmarks.torch_logistic import LogisticPeer
 
 
 class TorchDcgan(LogisticPeer):
-    """`configs/dcgan.py` and, without its augmentation, `configs/ada.py`: convolutions."""
+    """`configs/dcgan.py` and, without its augmentation, `configs/ada.py`."""
 
     IMPLEMENTS = LogisticPeer.IMPLEMENTS | {
         "generator.network": ("dcgan",),

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 in PyTorch, as its users run it: the peer of `ganjax.metrics.efflite0`."""
+"""EfficientNet-Lite0 in PyTorch: the peer of `ganjax.metrics.efflite0`."""
 
 import torch
 from torch import nn
@@ -23,6 +23,8 @@ class Same(nn.Conv2d):
 
 
 class Block(nn.Module):
+    """An inverted residual block: expansion, depthwise convolution, projection."""
+
     def __init__(self, inputs, outputs, window, stride, expansion):
         super().__init__()
         width = inputs * expansion
@@ -44,7 +46,7 @@ class Block(nn.Module):
 
 
 class EffLite0(nn.Module):
-    """Prepared images (N, 3, H, W) -> features (N, 1280)."""
+    """Maps prepared images (N, 3, H, W) to features (N, 1280)."""
 
     def __init__(self):
         super().__init__()

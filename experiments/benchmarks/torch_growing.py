@@ -1,4 +1,4 @@
-"""ProGAN's networks at one resolution in PyTorch: what growing ends with."""
+"""ProGAN's networks in PyTorch, at their last resolution."""
 
 import math
 
@@ -12,7 +12,7 @@ from ganjax.training.schema import RunConfig
 
 
 class Equalised(nn.Module):
-    """A convolution by a kernel (O, I, h, w) times gain / sqrt(I h w)."""
+    """A convolution whose kernel (O, I, h, w) is scaled by gain / sqrt(I h w) at run time."""
 
     def __init__(self, inputs: int, outputs: int, window: int, gain: float = math.sqrt(2)):
         super().__init__()
@@ -26,7 +26,7 @@ class Equalised(nn.Module):
 
     @torch.no_grad()
     def load(self, layer) -> None:
-        """The kernel (h, w, I, O), or a dense one (I, O), and the bias of ganjax's layer."""
+        """Copies the kernel, (h, w, I, O) or dense (I, O), and the bias of ganjax's layer."""
         kernel = np.array(layer["kernel"])
         kernel = kernel.reshape(*(1, 1, *kernel.shape)[-4:]).transpose(3, 2, 0, 1)
         self.weight.copy_(torch.from_numpy(kernel.copy()))
@@ -34,7 +34,7 @@ class Equalised(nn.Module):
 
 
 class Transposed(Equalised):
-    """z (N, I, 1, 1) -> (N, O, 4, 4), as a matrix product."""
+    """Maps z (N, I, 1, 1) to (N, O, 4, 4): a matrix product."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__(outputs, inputs, 4)
@@ -57,7 +57,7 @@ def minibatch_stddev(x):
 
 
 class Growing(nn.Module):
-    """Layers by ganjax's names."""
+    """A network whose layers have ganjax's names."""
 
     def __init__(self, config: RunConfig, player: str):
         super().__init__()
@@ -74,7 +74,7 @@ class Growing(nn.Module):
 
 
 class Generator(Growing):
-    """`ganjax.models.progan.Generator`, of the highest resolution."""
+    """`ganjax.models.progan.Generator` at the highest resolution."""
 
     def make(self, config):
         first = self.widths[0]
@@ -100,7 +100,7 @@ class Generator(Growing):
 
 
 class Discriminator(Growing):
-    """`ganjax.models.progan.Discriminator`, of the highest resolution."""
+    """`ganjax.models.progan.Discriminator` at the highest resolution."""
 
     def make(self, config):
         size, last = progan.image_size(self.widths), self.widths[-1]

@@ -1,4 +1,4 @@
-"""The non-saturating losses of `ganjax.objectives.losses` in PyTorch, for the peers that train with them."""
+"""The non-saturating losses of `ganjax.objectives.losses` in PyTorch."""
 
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -7,7 +7,7 @@ from experiments.benchmarks.torch_peer import Peer
 
 
 class LogisticPeer(Peer):
-    """D's cross entropy, its halves summed or averaged, and G's with its target 1."""
+    """Trains D with cross entropy, its two halves summed or averaged, and G with the target 1."""
 
     IMPLEMENTS = Peer.IMPLEMENTS | {"loss": ("non_saturating",)}
 

@@ -1,6 +1,6 @@
-"""ganjax's convolutional and dense networks in PyTorch, and how its weights get into them.
+"""ganjax's convolutional and dense networks in PyTorch, and the copying of its weights into them.
 
-Every choice below that PyTorch leaves open is the one that ran fastest on CPU.
+Where PyTorch leaves a choice, it is the one that ran fastest on CPU.
 """
 
 from collections import Counter
@@ -13,23 +13,23 @@ from torch.nn import functional
 from experiments.benchmarks import torch_growing
 from ganjax.training.schema import RunConfig
 
-# By the name in `ganjax.models.layers.OUTPUTS`.
+# Keyed as in `ganjax.models.layers.OUTPUTS`.
 OUTPUTS = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
 
 class Network(nn.Module):
-    """Layers on an input and its label: (x (N, F, ...), label (N,)) -> layers of both.
+    """Applies layers to an input x (N, F, ...) and its label (N,).
 
-    The label's vector stands beside the features of x, as in `ganjax.models.layers`.
+    The label's vector is concatenated to the features of x, as in `ganjax.models.layers`.
     """
 
     def __init__(self, layers: list[nn.Module], config: RunConfig, player: str):
-        """Unlike ganjax's, initialised as PyTorch does: weights are loaded.
+        """Initialises the network as PyTorch does, since weights are loaded later.
 
         Args:
-          layers: in turn, the first for as many features as x and label have together.
-          config: has conditioning, "none", "one_hot" or "embedding".
-          player: "generator" or "discriminator", whose conditioning it is.
+          layers: the layers in order. The first takes the features of x and label together.
+          config: the config; the player's conditioning is "none", "one_hot" or "embedding".
+          player: "generator" or "discriminator".
         """
         super().__init__()
         self.kind = getattr(config.conditioning, player)
@@ -50,7 +50,7 @@ class Network(nn.Module):
 
 
 def generator(config: RunConfig) -> Network:
-    """z (N, Z), label (N,) -> images: (N, C, S, S), of dense layers (N, S * S * C)."""
+    """Makes G: z (N, Z) and label (N,) to images (N, C, S, S), or (N, S * S * C) if dense."""
     if config.generator.network == "progan":
         return torch_growing.Generator(config, "generator")
     features = config.latent_dim + _label_features(config, "generator")
@@ -59,7 +59,7 @@ def generator(config: RunConfig) -> Network:
 
 
 def discriminator(config: RunConfig) -> Network:
-    """Images as `generator` makes them, label (N,) -> one output each (N,)."""
+    """Makes D: images in the form of `generator` and label (N,) to scores (N,)."""
     if config.discriminator.network == "progan":
         return torch_growing.Discriminator(config, "discriminator")
     features = config.data.channels
@@ -70,6 +70,7 @@ def discriminator(config: RunConfig) -> Network:
 
 
 def _label_features(config: RunConfig, player: str) -> int:
+    """The length of the label's vector, 0 for an unconditional player."""
     sizes = {
         "none": 0,
         "one_hot": config.data.num_classes,
@@ -79,7 +80,7 @@ def _label_features(config: RunConfig, player: str) -> int:
 
 
 def _conv_generator(config: RunConfig, features: int) -> list[nn.Module]:
-    """`ganjax.models.dcgan.Generator`."""
+    """The layers of `ganjax.models.dcgan.Generator`."""
     fields, layers = config.generator, [nn.Unflatten(1, (features, 1, 1))]
     for i, width in enumerate(fields.widths):
         stride, padding = (1, 0) if i == 0 else (2, 1)
@@ -98,7 +99,7 @@ def _conv_generator(config: RunConfig, features: int) -> list[nn.Module]:
 
 
 def _dense_generator(config: RunConfig, features: int) -> list[nn.Module]:
-    """`ganjax.models.mlp.Generator`, its images still flat."""
+    """The layers of `ganjax.models.mlp.Generator`; its images stay flat."""
     layers = []
     for i, width in enumerate(config.generator.widths):
         layers += [
@@ -112,7 +113,7 @@ def _dense_generator(config: RunConfig, features: int) -> list[nn.Module]:
 
 
 def _discriminator(config: RunConfig, features: int) -> list[nn.Module]:
-    """`Discriminator` of `ganjax.models.dcgan` or of `ganjax.models.mlp`."""
+    """The layers of `Discriminator` of `ganjax.models.dcgan` or `ganjax.models.mlp`."""
     fields = config.discriminator
     dense, layers = fields.network == "mlp", []
     for i, width in enumerate(fields.widths):
@@ -140,9 +141,9 @@ def _batch_norm(kind: type, features: int, config: RunConfig) -> nn.Module:
 
 
 def scale_by_one(network: nn.Module) -> None:
-    """Gives every norm without a scale one that stays 1.
+    """Gives every norm that has no scale a constant scale of 1.
 
-    Without, the backward pass on CUDA ends with "tensor does not have a device" (PyTorch 2.11).
+    Without it the backward pass on CUDA fails with "tensor does not have a device" (PyTorch 2.11).
     """
     for norm in batch_norms(network):
         if norm.weight is None:
@@ -151,7 +152,7 @@ def scale_by_one(network: nn.Module) -> None:
 
 
 class UnitNorm(nn.Module):
-    """A norm of each unit of images (N, C, H, W), in the order (H, W, C) of ganjax's units."""
+    """Normalises each unit of images (N, C, H, W), the units in ganjax's order (H, W, C)."""
 
     def __init__(self, norm: nn.BatchNorm1d):
         super().__init__()
@@ -167,10 +168,11 @@ def _dropout(rate: float) -> list[nn.Module]:
 
 
 def batch_norms(network: nn.Module) -> list[nn.Module]:
+    """The BatchNorm layers of a network, in order."""
     return [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
 
 
-# Of a PyTorch layer: Flax's name, that of the weight, and Flax's weight -> PyTorch's.
+# For each layer of PyTorch: Flax's name for it and for its weight, and how that is converted.
 FLAX = {
     nn.ConvTranspose2d: ("ConvTranspose", "kernel", lambda kernel: kernel.transpose(3, 2, 0, 1)),
     nn.Conv2d: ("Conv", "kernel", lambda kernel: kernel.transpose(3, 2, 0, 1)),
@@ -183,7 +185,7 @@ FLAX = {
 
 @torch.no_grad()
 def load_variables(network: Network, params, vars) -> None:
-    """Copies the variables of a network of `ganjax.models` into its twin here."""
+    """Copies the variables of a network of `ganjax.models` into its twin in PyTorch."""
     if isinstance(network, torch_growing.Growing):
         network.load(params)
         return
@@ -191,11 +193,11 @@ def load_variables(network: Network, params, vars) -> None:
     for layer in network.modules():
         if type(layer) not in FLAX:
             continue
-        kind, weight, turned = FLAX[type(layer)]
+        kind, weight, convert = FLAX[type(layer)]
         # Flax numbers the layers of each kind.
         name, seen[kind] = f"{kind}_{seen[kind]}", seen[kind] + 1
         if weight in params.get(name, {}):
-            _copy(layer.weight, turned(np.asarray(params[name][weight])))
+            _copy(layer.weight, convert(np.asarray(params[name][weight])))
         if getattr(layer, "bias", None) is not None:
             _copy(layer.bias, params[name]["bias"])
         if kind == "BatchNorm":
@@ -204,9 +206,9 @@ def load_variables(network: Network, params, vars) -> None:
 
 
 def to_numpy(array) -> np.ndarray:
-    """A copy, since PyTorch wants memory that it may write to."""
+    """A copy of an array, since PyTorch asks for memory that it may write to."""
     return np.array(array, order="C")
 
 
-def _copy(to: torch.Tensor, array) -> None:
-    to.copy_(torch.from_numpy(to_numpy(array)))
+def _copy(target: torch.Tensor, array) -> None:
+    target.copy_(torch.from_numpy(to_numpy(array)))

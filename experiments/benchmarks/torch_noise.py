@@ -1,4 +1,4 @@
-"""The noise of a train step: drawn by PyTorch, or what ganjax draws, in one form for both."""
+"""The random draws of a train step, made by PyTorch or by ganjax, in one form for both."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from ganjax.keys import fold
 from ganjax.objectives.penalties import uniform_alpha
 from ganjax.training.schema import RunConfig
 
-# Of each turn its draws by name: "z" (N, Z); "label" (N,), the fakes', where those are not the
-# reals'; "alpha" (N, 1, 1, 1) where D has a gradient penalty. Dropout masks are no part of it.
+# For each update its draws by name: "z" (N, Z); "label" (N,) of the fakes where it is not that of
+# the reals; "alpha" (N, 1, 1, 1) of a gradient penalty. Dropout masks are not among them.
 Noise = list[dict[str, Any]]
 
 
-def turns(config: RunConfig) -> list[tuple[str, int]]:
-    """(player, update) of a step as in `ganjax.engine.step`: the last is or includes G's."""
+def updates(config: RunConfig) -> list[tuple[str, int]]:
+    """The updates of a step of `ganjax.engine.step` as (player, count); the last one moves G."""
     if config.order == "simultaneous":
         return [("both", 0)]
     return [*(("d", i) for i in range(config.n_critic)), ("g", config.n_critic - 1)]
@@ -30,24 +30,26 @@ def _names(config: RunConfig, player: str) -> list[str]:
 
 
 def draw(config: RunConfig, n: int, dtype: torch.dtype, device: str) -> Noise:
-    """PyTorch's own for n samples a turn."""
+    """Draws the noise of a step by PyTorch, for n samples an update."""
     draws = {
         "z": lambda: torch.randn(n, config.latent_dim, dtype=dtype, device=device),
         "label": lambda: torch.randint(config.data.num_classes, (n,), device=device),
         "alpha": lambda: torch.rand(n, 1, 1, 1, dtype=dtype, device=device),
     }
-    return [{name: draws[name]() for name in _names(config, player)} for player, _ in turns(config)]
+    return [
+        {name: draws[name]() for name in _names(config, player)} for player, _ in updates(config)
+    ]
 
 
 def noise_of(config: RunConfig, algorithm: Algorithm, key: jax.Array, step: int, n: int) -> Noise:
-    """What `ganjax.engine.step` draws in a train step, as numpy's arrays.
+    """Draws the noise of a step as `ganjax.engine.step` does, as NumPy arrays.
 
     Args:
-      config: of the algorithm.
-      algorithm: ours.
+      config: the run's config.
+      algorithm: the algorithm that it describes.
       key: the run's root key.
       step: the state's step.
-      n: samples of one turn.
+      n: the samples of one update.
     """
     draws = {
         "z": lambda at: algorithm.latent(fold(at, "latent"), n),
@@ -57,7 +59,7 @@ def noise_of(config: RunConfig, algorithm: Algorithm, key: jax.Array, step: int,
         "alpha": lambda at: uniform_alpha(fold(at, "penalty", "alpha"), (n, 1, 1, 1)),
     }
     noise = []
-    for player, i in turns(config):
+    for player, i in updates(config):
         at = fold(key, "train", step, player, i)
         noise.append({name: to_numpy(draws[name](at)) for name in _names(config, player)})
     return noise

@@ -1,4 +1,4 @@
-"""The frame of ganjax's peers in PyTorch: both players, a step in either order, the average."""
+"""The base of ganjax's peers in PyTorch: both players, a step in either order, the average of G."""
 
 import copy
 from typing import Any, NamedTuple
@@ -23,12 +23,12 @@ from ganjax.training.schema import RunConfig
 
 Metrics = dict[str, torch.Tensor]
 
-# In `Peer.IMPLEMENTS`: any value is.
+# Stands in `Peer.IMPLEMENTS` for any value.
 ANY = None
 
 
 class Player(NamedTuple):
-    """A network, its parameters and its optimiser; `name` is "g" or "d"."""
+    """A network, its parameters and its optimiser; the `name` is "g" or "d"."""
 
     name: str
     network: nn.Module
@@ -36,27 +36,27 @@ class Player(NamedTuple):
     tx: torch.optim.Optimizer
 
     def differentiate(self, loss: torch.Tensor, retain_graph: bool = False) -> Metrics:
-        """Puts the gradient into the parameters; returns the loss and the gradient's norm."""
+        """Computes the gradient of the parameters; returns the loss and the gradient's norm."""
         self.tx.zero_grad(set_to_none=True)
-        # `inputs` spares the gradients of all other leaves: WGAN-GP's points between real and
-        # fake and, in the generator's update, the discriminator's kernels.
+        # `inputs` leaves out the gradients of all other leaves: WGAN-GP's points between real and
+        # fake and, in G's update, the kernels of D.
         loss.backward(inputs=self.params, retain_graph=retain_graph)
         norm = torch.nn.utils.get_total_norm([param.grad for param in self.params])
         return {f"{self.name}_loss": loss.detach(), f"{self.name}_grad_norm": norm}
 
 
 class Peer:
-    """Both players and the generator's moving average, at the weights that `load` gives.
+    """Both players and the generator's moving average, with the weights that `load` gives them.
 
-    A peer adds `_d_loss(real, fake)` and `_g_loss(fake)` of D's outputs, which return the loss
-    and metrics, and may add a penalty.
+    A subclass defines `_d_loss(real, fake)` and `_g_loss(fake)`, which take D's scores and return
+    a loss and metrics, and may define a penalty.
 
     Attributes:
-      IMPLEMENTS: name of a field of `ganjax.algorithms.gan.Config` -> its values that are
-        written down here; a peer narrows it.
-      generator: trained, always in train mode.
-      discriminator: likewise.
-      ema: the moving average of the generator: parameters and BatchNorm averages.
+      IMPLEMENTS: for each field of `ganjax.algorithms.gan.Config`, by its dotted name, the values
+        that are implemented; a subclass narrows it.
+      generator: the generator, always in train mode.
+      discriminator: the discriminator, always in train mode.
+      ema: the moving average of the generator: its parameters and BatchNorm averages.
     """
 
     IMPLEMENTS: dict[str, tuple | None] = {  # noqa: RUF012
@@ -130,17 +130,17 @@ class Peer:
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
     ):
-        """As the config says.
+        """Makes the networks and optimisers that a config describes.
 
         Args:
-          config: of `ganjax.algorithms.gan`.
-          channels_last: whether images and kernels lie in memory with channels innermost.
-          compiled: whether `torch.compile` takes both networks.
-          dtype: of the parameters and the computation.
-          device: where all of it is, "cpu" or "cuda".
+          config: a config of `ganjax.algorithms.gan`.
+          channels_last: whether channels are innermost in the memory of images and kernels.
+          compiled: whether both networks are compiled by `torch.compile`.
+          dtype: the type of the parameters and the computation.
+          device: the device of everything, "cpu" or "cuda".
 
         Raises:
-          UserError: a field has a value that is not written down here.
+          UserError: a field has a value that is not implemented.
         """
         require(config, self.IMPLEMENTS)
         self.config, self.dtype, self.device = config, dtype, device
@@ -152,7 +152,7 @@ class Peer:
                 scale_by_one(network)
         self.ema = copy.deepcopy(self.generator).requires_grad_(False)
         if compiled:
-            # The graph of D(fake) is gone through twice.
+            # The graph of D(fake) is differentiated twice.
             functorch.donated_buffer = False
             self.generator.compile(dynamic=False)
             self.discriminator.compile(dynamic=False)
@@ -162,18 +162,18 @@ class Peer:
     def load(self, state: GanState) -> None:
         """Copies the weights of both players and of the average.
 
-        The optimisers' moments stay: a state that is to be trained on must be at step 0.
+        It doesn't copy the optimisers' moments: to train on, the state must be at step 0.
         """
         load_variables(self.generator, state.g.params, state.g.vars)
         load_variables(self.discriminator, state.d.params, state.d.vars)
         load_variables(self.ema, state.ema.params, state.ema.vars)
 
     def step(self, batch: dict[str, np.ndarray], noise: Noise | None = None) -> dict[str, float]:
-        """A train step, waited for: both players in the config's order, then the average.
+        """Takes a train step and waits for it: players in the config's order, then the average.
 
         Args:
-          batch: as `put` takes it.
-          noise: of arrays; drawn where it is None.
+          batch: "image" and "label", see `put`.
+          noise: arrays of noise; drawn by PyTorch if None.
 
         Returns:
           The metrics of `ganjax.engine.step.make_train_step` under the same names.
@@ -182,7 +182,7 @@ class Peer:
         return {name: value.item() for name, value in metrics.items()}
 
     def put(self, batch: dict[str, np.ndarray]) -> list[dict[str, torch.Tensor]]:
-        """The batches of a step on the device.
+        """Puts the batches of a step on the device.
 
         Args:
           batch: "image" uint8 (reals_per_step, N, H, W, C), "label" (reals_per_step, N).
@@ -195,12 +195,12 @@ class Peer:
     def advance(
         self, batches: list[dict[str, torch.Tensor]], noise: Noise | None = None
     ) -> Metrics:
-        """As `step` of what `put` returns, not waited for."""
+        """Takes a train step on the result of `put` without waiting for it."""
         if noise is None:
             noise = draw(self.config, batches[0]["label"].shape[0], self.dtype, self.device)
         noise = [
-            {name: torch.as_tensor(a, device=self.device) for name, a in one.items()}
-            for one in noise
+            {name: torch.as_tensor(a, device=self.device) for name, a in draws.items()}
+            for draws in noise
         ]
         order = {"alternating": self._alternating, "simultaneous": self._simultaneous}
         metrics = order[self.config.order](batches, noise)
@@ -208,28 +208,30 @@ class Peer:
         return metrics
 
     def _alternating(self, batches, noise: Noise) -> Metrics:
-        """n_critic updates of D, then one of G with a fresh z against the new D."""
-        *of_d, of_g = noise
+        """Updates D n_critic times, then G with a fresh z against the new D."""
+        *d_noise, g_noise = noise
         self._move_averages_of(self.discriminator)
-        updates = [self._update_d(batches[i % len(batches)], one) for i, one in enumerate(of_d)]
-        metrics = {name: sum(now[name] for now in updates) / len(updates) for name in updates[0]}
+        updates = [
+            self._update_d(batches[i % len(batches)], draws) for i, draws in enumerate(d_noise)
+        ]
+        metrics = {name: sum(each[name] for each in updates) / len(updates) for name in updates[0]}
         self._move_averages_of(self.generator)
-        return metrics | self._update_g(batches[(len(of_d) - 1) % len(batches)], of_g)
+        return metrics | self._update_g(batches[(len(d_noise) - 1) % len(batches)], g_noise)
 
     def _simultaneous(self, batches, noise: Noise) -> Metrics:
-        """Both from one forward pass of G and of D, at the old parameters.
+        """Updates both players from one forward pass of G and of D, at the old parameters.
 
-        Tutorials run D(fake) twice, once on detached fakes; once and two pulls is faster.
+        Tutorials run D(fake) twice, once on detached fakes. Differentiating it twice is faster.
         """
-        (batch,), (one,) = batches, noise
+        (batch,), (draws,) = batches, noise
         self._move_averages_of(self.generator, self.discriminator)
-        label = one.get("label", batch["label"])
-        fake = self.generator(one["z"], label)
+        label = draws.get("label", batch["label"])
+        fake = self.generator(draws["z"], label)
         real_score = self.discriminator(self._reals(batch), batch["label"])
         fake_score = self.discriminator(fake, label)
         d_loss, metrics = self._d_loss(real_score, fake_score)
-        g_loss, more = self._g_loss(fake_score)
-        metrics |= more | self.d.differentiate(d_loss, retain_graph=True)
+        g_loss, g_metrics = self._g_loss(fake_score)
+        metrics |= g_metrics | self.d.differentiate(d_loss, retain_graph=True)
         metrics |= self.g.differentiate(g_loss)
         self.d.tx.step()
         self.g.tx.step()
@@ -240,14 +242,13 @@ class Peer:
         with torch.no_grad():
             fake = self.generator(noise["z"], label)
         real = self._reals(batch)
-        # Apart, so that BatchNorm's statistics are of reals alone and of fakes alone; in this
-        # order, in which its averages see them. Without BatchNorm, one pass over both,
-        # concatenated, is no faster.
+        # Two passes in this order, so that BatchNorm's statistics are of reals alone and then of
+        # fakes alone. Without BatchNorm, one pass over both is no faster.
         loss, metrics = self._d_loss(
             self.discriminator(real, batch["label"]), self.discriminator(fake, label)
         )
-        penalty, more = self._penalty(real, fake, batch["label"], noise)
-        metrics |= more | self.d.differentiate(loss + penalty)
+        penalty, penalty_metrics = self._penalty(real, fake, batch["label"], noise)
+        metrics |= penalty_metrics | self.d.differentiate(loss + penalty)
         self.d.tx.step()
         return metrics
 
@@ -266,11 +267,11 @@ class Peer:
         raise NotImplementedError
 
     def _penalty(self, real, fake, label, noise) -> tuple[torch.Tensor | float, Metrics]:
-        """Weighted, and its metrics; in alternating order."""
+        """The weighted penalty of an update of D in alternating order, and its metrics."""
         return 0.0, {}
 
     def _reals(self, batch) -> torch.Tensor:
-        """uint8 (N, H, W, C) -> as the generator makes images."""
+        """Converts uint8 images (N, H, W, C) to the form of generated images."""
         real = batch["image"]
         if self.config.discriminator.network == "mlp":
             real = real.flatten(1).to(self.dtype)
@@ -280,8 +281,7 @@ class Peer:
         return real.mul_((high - low) / 255).add_(low)
 
     def _move_averages_of(self, *movers: nn.Module) -> None:
-        # As in ganjax, a player's BatchNorm averages move in its own update alone, though
-        # both normalise by the batch at all times.
+        # As in ganjax, a player's BatchNorm averages move in its own update alone.
         for network in (self.generator, self.discriminator):
             for norm in batch_norms(network):
                 norm.track_running_stats = network in movers
@@ -294,11 +294,14 @@ class Peer:
 
 
 def require(config: RunConfig, implemented: dict[str, tuple | None]) -> None:
-    """Raises UserError for a field of config that is not named, or whose value is not.
+    """Checks that a peer implements everything that a config asks for.
 
     Args:
-      config: of an algorithm; the fields that every config has are free.
-      implemented: dotted name -> its values, or `ANY`.
+      config: the config; the fields that every config has are not checked.
+      implemented: for each field, by its dotted name, the implemented values, or `ANY`.
+
+    Raises:
+      UserError: a field has another value, or is not named.
     """
     for name, value in _leaves(config.model_dump(exclude=set(RunConfig.model_fields))):
         if name not in implemented:
@@ -318,7 +321,7 @@ def _leaves(fields: dict[str, Any], prefix: str = ""):
 
 def _player(name: str, network: nn.Module, config) -> Player:
     params, betas = list(network.parameters()), (config.b1, config.b2)
-    # Counts its steps on the device, so that a CUDA graph can hold them.
+    # A CUDA graph needs the optimiser to count its steps on the device.
     capturable = params[0].is_cuda
     tx = torch.optim.Adam(
         params, config.learning_rate, betas, config.eps, fused=True, capturable=capturable
@@ -327,5 +330,5 @@ def _player(name: str, network: nn.Module, config) -> Player:
 
 
 def _averaged(network: nn.Module) -> list[torch.Tensor]:
-    # Not num_batches_tracked, a count.
+    # This leaves out num_batches_tracked, a count.
     return [*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())]

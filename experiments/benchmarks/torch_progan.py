@@ -1,11 +1,11 @@
-"""ganjax's ProGAN train step at its last resolution in PyTorch."""
+"""The train step of ProGAN at its last resolution in PyTorch."""
 
 from experiments.benchmarks.torch_peer import ANY
 from experiments.benchmarks.torch_wgan_gp import TorchWganGp
 
 
 class TorchProgan(TorchWganGp):
-    """`configs/progan.py` without its lower resolutions (config.growth.batch_sizes is ())."""
+    """`configs/progan.py` without its lower resolutions: config.growth.batch_sizes is ()."""
 
     IMPLEMENTS = TorchWganGp.IMPLEMENTS | {
         "conditioning.generator": ("none",),

@@ -1,4 +1,4 @@
-"""The benchmarks: what they compare, what they refuse, and what is left of a failure."""
+"""Tests of the benchmarks: what they compare, what they refuse, and what a failure leaves."""
 
 import json
 from itertools import cycle
@@ -23,7 +23,15 @@ RESIDUAL = TINY | {"image_size": 8, "generator.widths": [4], "discriminator.fina
 DENSE = {"batch_size": 4, "generator.widths": [8], "discriminator.widths": [8]}
 
 
-def test_contenders_take_turns():
+def test_a_row_is_called_by_its_config_and_its_batch_size():
+    for name, row in rows.ROWS.items():
+        config, _, batch_size = name.removesuffix("/flax").partition("@")
+        assert config == row.config
+        loaded = ours.load(row.config, **row.fields).config
+        assert loaded.batch_size == int(batch_size or ours.load(config).config.batch_size)
+
+
+def test_contenders_alternate():
     calls = []
 
     def steps(name, each):
@@ -33,7 +41,7 @@ def test_contenders_take_turns():
 
         return run
 
-    times = clock.take_turns({"ganjax": steps("a", 1.0), "peer": steps("b", 2.0)}, 2, run=3)
+    times = clock.alternate({"ganjax": steps("a", 1.0), "peer": steps("b", 2.0)}, 2, run=3)
     assert calls == [("a", 3), ("b", 3)] * 3  # The first round only warms up.
     assert times == {"ganjax": [1.0, 1.0], "peer": [2.0, 2.0]}
 
@@ -74,11 +82,11 @@ def test_every_row_is_a_config(name):
 
 def test_every_point_of_growth_is_a_config():
     for point in rows.points():
-        config = ours.load(rows.S1, **rows.fields_of(**point)).config
+        config = ours.load(rows.DCGAN, **rows.fields_of(**point)).config
         assert (config.batch_size, config.image_size) == (point["batch_size"], point["image_size"])
         assert config.generator.widths[-1] == config.discriminator.widths[0] == point["width"]
-    base = ours.load(rows.S1, **rows.fields_of(**rows.BASE)).config
-    assert base == ours.load(rows.S1, batch_size=32).config
+    base = ours.load(rows.DCGAN, **rows.fields_of(**rows.BASE)).config
+    assert base == ours.load(rows.DCGAN, batch_size=32).config
 
 
 def test_flax_convolutions_make_the_same_parameters(monkeypatch):
@@ -182,7 +190,7 @@ def jobs(monkeypatch):
 
 
 def test_a_row_measures_each_side_alone(jobs):
-    row = rows.make("S1_32", 3, None)
+    row = rows.make("dcgan:celeb_a@32", 3, None)
     which = {"config": "dcgan:celeb_a", "fields": {"batch_size": 32}}
     (compare, asked), *alone = jobs.ran
     assert (compare, asked) == ("step.compare", {**which, "rounds": 3})
@@ -202,39 +210,40 @@ def test_a_row_measures_each_side_alone(jobs):
 
 
 def test_a_row_without_a_peer_is_ganjax_alone(jobs):
-    row = rows.make("SNGAN", 3, None)
+    row = rows.make("sngan", 3, None)
     assert {function for function, _ in jobs.ran} == {"ours.alone"}
     assert "error" not in row
-    assert table._step("SNGAN", row) == (
-        "| SNGAN | `sngan` | 32 | 0.250 |  | 5.0, 5.0 | 1,200, 1,100 |  |"
-    )
+    assert table._step("sngan", row) == ("| `sngan` | 32 | 0.250 |  | 5.0, 5.0 | 1,200, 1,100 |  |")
 
 
 def test_a_row_of_keras_needs_its_python(jobs):
-    assert rows.make("S8_32", 1, None)["error"] == "not measured: no --keras_python"
+    assert rows.make("ada:emoji64@32", 1, None)["error"] == "not measured: no --keras_python"
     assert not jobs.ran
-    row = rows.make("S8_32", 1, "venv/bin/python")
+    row = rows.make("ada:emoji64@32", 1, "venv/bin/python")
     asked = {"python": "venv/bin/python", "batch_size": 32, "rounds": 1}
     assert jobs.ran[0] == ("keras_step.compare", asked)
     assert row["peak_mib"].keys() == {"keras", "ganjax, cold", "ganjax, warm"}
 
 
 def test_a_failure_is_in_its_row_and_the_next_goes_on(jobs, tmp_path, capsys):
+    flax, keras = "dcgan:celeb_a@32/flax", "ada:emoji64@32"
     jobs.failing.add("flax_step.compare")
-    benchmarks.main([f"--out={tmp_path}", "--rows=S1_flax,S8_32,S3,convolutions", "--rounds=1"])
+    benchmarks.main(
+        [f"--out={tmp_path}", f"--rows={flax},{keras},wgan_gp,convolutions", "--rounds=1"]
+    )
     printed = capsys.readouterr().out
     assert printed == (tmp_path / "benchmarks.md").read_text()
     found = {line.split("|")[1].strip(): line for line in printed.splitlines() if "|" in line}
     error = "Unequal: g_loss is 1, ours is 2 (exit status 1)"
-    assert f"| {error} |" in found["S1_flax"]
-    assert "| not measured: no --keras_python |" in found["S8_32"]
-    assert found["S3"] == (
-        "| S3 | `wgan_gp` | 32 | 0.500 | torch eager 1.00 (0.50); torch channels_last 2.00 (0.25) "
+    assert f"| {error} |" in found[f"`{flax}`"]
+    assert "| not measured: no --keras_python |" in found[f"`{keras}`"]
+    assert found["`wgan_gp`"] == (
+        "| `wgan_gp` | 32 | 0.500 | torch eager 1.00 (0.50); torch channels_last 2.00 (0.25) "
         "| 5.0, 5.0 | 1,200, 1,100 | torch eager 900; torch channels_last 900 |"
     )
     assert "60 GFLOP/s, 0.75 of the matrix product's 80 in the same run" in printed
     results = json.loads((tmp_path / "benchmarks.json").read_text())
-    assert results["rows"]["S1_flax"]["error"] == error
+    assert results["rows"][flax]["error"] == error
     assert results["versions"]["jax"] == jax.__version__
     assert results.keys() >= {"date", "processor", "threads", "load_before"}
 
@@ -259,8 +268,8 @@ def test_points_that_failed_are_not_drawn(tmp_path):
 
 def test_an_unknown_row_is_refused(capsys):
     with pytest.raises(SystemExit):
-        benchmarks.main(["--rows=S1"])
-    assert "'S1': there are S1_32, S1_128" in capsys.readouterr().err
+        benchmarks.main(["--rows=dcgan"])
+    assert "'dcgan': there are dcgan:celeb_a@32, dcgan:celeb_a@128" in capsys.readouterr().err
 
 
 @pytest.mark.torch
@@ -330,6 +339,19 @@ def test_growth_of_a_run(monkeypatch, capsys):
     assert int(every[4]) == sum(int(row[4]) for row in grown)
     # At 32x32 a batch of 16 in 8 seconds.
     assert float(whole[4]) == pytest.approx(reals / 2, abs=1)
+
+
+def test_the_python_of_keras_is_one_of_the_current_folder(monkeypatch, tmp_path, capsys):
+    """Every job runs in the repository's folder, from which a relative path would lead astray."""
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\n")
+    python.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    assert clock.program("venv/bin/python") == str(python)
+    with pytest.raises(SystemExit):
+        benchmarks.main(["--keras_python=nowhere/python"])
+    assert "--keras_python: 'nowhere/python': there is no such program" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "two"])

@@ -52,7 +52,7 @@ class Case(NamedTuple):
 
 # The critic's last bias cancels in mean D(fake) - mean D(real).
 LAST_BIAS = {("discriminator", "layers.4.bias")}
-# Of ProGAN its last resolution, from the start.
+# ProGAN trains at its last resolution from the start.
 FULL_SIZE = {
     "growth": {"batch_sizes": (), "learning_rates": ()},
     "ema": {"decay": 0.9, "half_life": 0, "ramp_up": 0.0},
