@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ganjax.analysis.image_sets import unlabelled
+from ganjax.data.fields import DataFields
 from ganjax.data.sources import open_source
 from ganjax.metrics import features, figures
 from ganjax.parallel.sharding import make_layout
@@ -56,7 +56,8 @@ def variants(images):
 
 def measure(source, num, metrics, network):
     """[(kind, level, figures)], "none" first."""
-    whole = open_source(unlabelled(source, 3, "pad"), "train", image_size=SIZES[source])
+    data = DataFields(source=source, fit="pad")
+    whole = open_source(data, "train", image_size=SIZES[source])
     num = min(num, whole.size // 2)
     chosen = np.random.RandomState(0).permutation(whole.size)[: 2 * num]
     images = whole.fetch(chosen)["image"]

@@ -172,10 +172,10 @@ def _run(values, uses_network: bool):
 
 
 def _reals(run, split: str):
-    from ganjax.analysis.image_sets import of_source
+    from ganjax.analysis.image_sets import from_source
     from ganjax.training.evaluation import MOST
 
-    return of_source(f"{run.config.data.source} {split}", run.images_of(split), MOST)
+    return from_source(f"{run.config.data.source} {split}", run.images_of(split), MOST)
 
 
 def _resolutions(run):
@@ -198,7 +198,7 @@ def _possible(metrics: list[str], side: int) -> list[str]:
 
 def _sets_of(run, values):
     """What is compared of a run."""
-    from ganjax.analysis.image_sets import of_run, of_source
+    from ganjax.analysis.image_sets import from_run, from_source
     from ganjax.analysis.measurement import Sets
     from ganjax.data.base import SPLITS
 
@@ -209,9 +209,9 @@ def _sets_of(run, values):
     real = _reals(run, split)
     num = values.num or real.count
     most = _most_others(values, training, num)
-    more = of_source(f"{name} {other}", run.images_of(other), most)
+    more = from_source(f"{name} {other}", run.images_of(other), most)
     of = f" seed {run.seed}" if run.config.num_seeds > 1 else ""
-    fake = of_run(run, f"{run.folder} step {run.step} ({run.which}){of}", num, values.seed)
+    fake = from_run(run, f"{run.folder} step {run.step} ({run.which}){of}", num, values.seed)
     return Sets(real, fake, more, training)
 
 
@@ -226,7 +226,7 @@ def _most_others(values, training: str, fakes: int) -> int:
 
 def _sets(values):
     """What is compared without a run."""
-    from ganjax.analysis.image_sets import of_folder, of_named_source, of_npz
+    from ganjax.analysis.image_sets import from_folder, from_named_source, from_npz
     from ganjax.analysis.measurement import Sets
     from ganjax.data.base import SPLITS
     from ganjax.training.evaluation import MOST
@@ -234,9 +234,9 @@ def _sets(values):
     def opened(flag: str, value: str):
         path = Path(value)
         if path.suffix == ".npz":
-            return of_npz(path)
+            return from_npz(path)
         if path.is_dir():
-            return of_folder(path)
+            return from_folder(path)
         raise UserError(f"--{flag}={value}: there is no such folder, and it is no .npz")
 
     fake = opened("fake", values.fake)
@@ -247,7 +247,7 @@ def _sets(values):
     (other,) = (each for each in SPLITS if each != values.split)
     most = {values.split: MOST, other: _most_others(values, training, fake.count)}
     real, more = (
-        of_named_source(values.real, split, fake, values.fit, most[split])
+        from_named_source(values.real, split, fake, values.fit, most[split])
         for split in (values.split, other)
     )
     return Sets(real, fake, more, training)

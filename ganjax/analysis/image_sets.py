@@ -1,37 +1,38 @@
-"""Sets of images to be measured: data sources, samples of a run, .npz files and folders."""
+"""Sets of images to be measured: of data sources, runs, .npz files and folders."""
 
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ganjax.analysis.trained import Trained
+from ganjax.data import records
 from ganjax.data.base import Source, take
 from ganjax.data.decode import SUFFIXES, decode
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import to_channels
-from ganjax.data.records import read_manifest
 from ganjax.data.sources import open_source
 from ganjax.errors import DataError, UserError
 from ganjax.training import evaluation
 
-# Names of the array of images in an .npz: ours, and others'.
+# The names under which an .npz may hold its images, first ours and then those of other tools.
 ARRAYS = ("image", "images", "samples", "arr_0")
 
 
-class Images(NamedTuple):
+class ImageSet(NamedTuple):
     """A set of images, which can be read again and again.
 
     Attributes:
-      name: what they are, for the record.
-      count: how many.
-      shape: (H, W, C) of each.
-      batches: () -> uint8 (n, H, W, C) arrays, `count` images in all.
-      source: the same by index; None for samples, which are made anew each time.
-      record: how they were made, where they were.
+      name: a description of the images, for the record of a measurement.
+      count: the number of images.
+      shape: (H, W, C) of each image.
+      batches: returns an iterator of uint8 (n, H, W, C) arrays, `count` images in all.
+      source: the same images by index; None for samples, which are generated anew each time.
+      record: how the samples were generated; empty for other images.
     """
 
     name: str
@@ -39,14 +40,14 @@ class Images(NamedTuple):
     shape: tuple[int, int, int]
     batches: Callable[[], Iterator[np.ndarray]]
     source: Source | None = None
-    record: dict[str, Any] = {}  # noqa: RUF012, which takes it for an attribute of the class.
+    record: Mapping[str, Any] = MappingProxyType({})
 
     def first(self, count: int) -> np.ndarray:
-        """uint8 (min(count, self.count), H, W, C)."""
-        return np.concatenate(list(self.firsts(count)))
+        """Returns the first images, uint8 (min(count, self.count), H, W, C)."""
+        return np.concatenate(list(self.first_batches(count)))
 
-    def firsts(self, count: int) -> Iterator[np.ndarray]:
-        """Yields the same, batch by batch."""
+    def first_batches(self, count: int) -> Iterator[np.ndarray]:
+        """Yields the images that `first` returns, batch by batch."""
         for batch in self.batches():
             yield batch[:count]
             count -= len(batch)
@@ -54,19 +55,28 @@ class Images(NamedTuple):
                 return
 
 
-def _whole(name: str, source: Source, shape: tuple[int, int, int]) -> Images:
-    every = np.arange(source.size)
-    return Images(name, source.size, shape, lambda: evaluation.read(source, every), source)
+def from_source(name: str, source: Source, num: int) -> ImageSet:
+    """Returns `num` random images of a source, or all of them in a random order.
+
+    The choice and the order are the same each time.
+    """
+    chosen = take(source, evaluation.choose(source, num))
+    indices = np.arange(chosen.size)
+    shape = chosen.fetch(indices[:1])["image"].shape[1:]
+    return ImageSet(
+        name, chosen.size, shape, lambda: evaluation.read(chosen, indices), source=chosen
+    )
 
 
-def of_source(name: str, source: Source, num: int) -> Images:
-    """`num` images of a source at random, or all in a random order."""
-    own = take(source, evaluation.choose(source, num))
-    return _whole(name, own, own.fetch(np.arange(1))["image"].shape[1:])
+def from_run(run: Trained, name: str, num: int, seed: int | None = None) -> ImageSet:
+    """Returns samples of a trained run, with the labels of `evaluation.draw_labels`.
 
-
-def of_run(run: Trained, name: str, num: int, seed: int | None = None) -> Images:
-    """Samples of a trained run, labelled by `ganjax.training.evaluation.draw_labels`."""
+    Args:
+      run: the trained run.
+      name: the name of the set.
+      num: the number of samples.
+      seed: the seed of their latents; None takes the run's.
+    """
     z, _ = run.inputs(num, seed)
     label = evaluation.draw_labels(run.images_of("train"), run.algorithm.num_classes, num)
     side = run.phase.image_size
@@ -77,14 +87,14 @@ def of_run(run: Trained, name: str, num: int, seed: int | None = None) -> Images
         if run.algorithm.num_classes == 1
         else "of training images in a random order, which is fixed",
     }
-    return Images(name, num, shape, lambda: run.batches(z, label), record=record)
+    return ImageSet(name, num, shape, lambda: run.batches(z, label), record=record)
 
 
-def of_npz(path: Path) -> Images:
-    """The images in an .npz: uint8 (N, H, W, 1 or 3), named as one of `ARRAYS`.
+def from_npz(path: Path) -> ImageSet:
+    """Returns the images in an .npz file: uint8 (N, H, W, 1 or 3), under one of `ARRAYS`.
 
     Raises:
-      UserError: there are none.
+      UserError: the file holds no such array.
     """
     try:
         with zipfile.ZipFile(path):
@@ -104,13 +114,14 @@ def of_npz(path: Path) -> Images:
     if not images.size:
         raise UserError(f"{path}: {name!r} is {images.shape}: no image is there")
     whole = Source(len(images), lambda i: {"image": images[i]}, ())
-    return of_source(str(path), whole, len(images))
+    return from_source(str(path), whole, len(images))
 
 
-def of_folder(path: Path) -> Images:
-    """The images in a folder and the folders in it, all of one size, as RGB.
+def from_folder(path: Path) -> ImageSet:
+    """Returns the images in a folder and the folders in it, all of one size, as RGB.
 
-    Read as the data source folder:<path> reads them: upright, 16 bits rounded to 8, over white.
+    They are read as the data source folder:<path> reads them: upright, 16 bits rounded to 8,
+    transparent ones over white.
 
     Raises:
       UserError: there are none, or one cannot be read or has another size.
@@ -119,16 +130,16 @@ def of_folder(path: Path) -> Images:
     if not files:
         raise UserError(f"{path}: no image is there ({', '.join(SUFFIXES)})")
 
-    def open_one(file: Path) -> np.ndarray:
+    def read(file: Path) -> np.ndarray:
         try:
             return to_channels(decode(file), 3)
         except DataError as error:
             raise UserError(f"{file} is no image that can be read ({error}); remove it") from None
 
-    shape = open_one(files[0]).shape
+    shape = read(files[0]).shape
 
     def fetch(indices):
-        images = [open_one(files[i]) for i in indices]
+        images = [read(files[i]) for i in indices]
         for index, image in zip(indices, images, strict=True):
             if image.shape != shape:
                 raise UserError(
@@ -137,34 +148,21 @@ def of_folder(path: Path) -> Images:
                 )
         return {"image": np.stack(images)}
 
-    return of_source(str(path), Source(len(files), fetch, ()), len(files))
+    return from_source(str(path), Source(len(files), fetch, ()), len(files))
 
 
-def unlabelled(source: str, channels: int, fit: str) -> DataFields:
-    """The images of a data source as they are, without labels."""
-    return DataFields(
-        source=source,
-        label="",
-        num_classes=1,
-        channels=channels,
-        fit=fit,
-        mirror=False,
-        num_examples=0,
-        fraction=1.0,
-        subset_seed=0,
-        background=(255, 255, 255),
-        labels_file="",
-        min_side=1,
-        max_skipped=0,
-        on_device=False,
-    )
+def from_named_source(name: str, split: str, like: ImageSet, fit: str, num: int) -> ImageSet:
+    """Returns images of a data source, in the size and channels of another set.
 
-
-def of_named_source(name: str, split: str, like: Images, fit: str, num: int) -> Images:
-    """At most `num` images of a config.data.source, at the size and with the channels of `like`.
+    Args:
+      name: the source, as config.data.source names it.
+      split: "train" or "validation".
+      like: the other set.
+      fit: config.data.fit.
+      num: the number of images at most.
 
     Raises:
-      DataError: there is no such set.
+      DataError: there is no such source.
       UserError: the images of `like` are not square.
     """
     side, width, channels = like.shape
@@ -173,10 +171,9 @@ def of_named_source(name: str, split: str, like: Images, fit: str, num: int) -> 
             f"{like.name} has images of {side}x{width}, but a data source gives square ones: make "
             "them square, or give --real as an .npz or a folder"
         )
-    data = unlabelled(name, channels, fit)
-    if name.startswith("records:"):  # As they were made: there is no other background of them.
-        manifest = read_manifest(Path(name.removeprefix("records:")).expanduser(), name)
-        background = tuple(manifest["settings"]["background"])
+    data = DataFields(source=name, channels=channels, fit=fit)
+    if name.startswith("records:"):  # Its transparent images lie over a background already.
+        background = records.background_of(name.removeprefix("records:"))
         data = data.model_copy(update={"background": background})
     source = open_source(data, split, image_size=side)
-    return of_source(f"{name} {split} ({fit} to {side}x{side})", source, num)
+    return from_source(f"{name} {split} ({fit} to {side}x{side})", source, num)

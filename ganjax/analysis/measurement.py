@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ganjax.analysis.image_sets import Images
+from ganjax.analysis.image_sets import ImageSet
 from ganjax.errors import UserError
 from ganjax.metrics import features, figures, parzen, swd
 from ganjax.metrics.features import rows
@@ -32,9 +32,9 @@ class Sets(NamedTuple):
       training: what the fakes may be copies of, "real" or "other".
     """
 
-    real: Images
-    fake: Images
-    other: Images | None
+    real: ImageSet
+    fake: ImageSet
+    other: ImageSet | None
     training: str = "real"
 
 
@@ -145,7 +145,7 @@ def _neighbours_count(sets: Sets) -> int:
     return min(MOST_NEIGHBOURS, sets.fake.count, unseen.count)
 
 
-def _nearest_pixels(images: np.ndarray, training: Images) -> dict[str, float]:
+def _nearest_pixels(images: np.ndarray, training: ImageSet) -> dict[str, float]:
     found = nearest(images, training.source, 1)
     return {
         "neighbour_distance_pixels": float(np.mean(found.distance)),
@@ -176,11 +176,11 @@ def _parzen(samples: np.ndarray, reals: np.ndarray) -> dict[str, float]:
 def _swd(sets: Sets):
     """Of as many images of each set."""
     count = _swd_count(sets)
-    real = swd.describe(sets.real.firsts(count), "a")
-    found = swd.distance(real, swd.describe(sets.fake.firsts(count), "b")).figures()
+    real = swd.describe(sets.real.first_batches(count), "a")
+    found = swd.distance(real, swd.describe(sets.fake.first_batches(count), "b")).figures()
     if sets.other is None:
         return found, {}
-    return found, swd.distance(real, swd.describe(sets.other.firsts(count), "b")).figures()
+    return found, swd.distance(real, swd.describe(sets.other.first_batches(count), "b")).figures()
 
 
 def _swd_count(sets: Sets) -> int:
@@ -188,15 +188,15 @@ def _swd_count(sets: Sets) -> int:
     return min(swd.MOST, *counts)
 
 
-def _training(sets: Sets) -> Images:
+def _training(sets: Sets) -> ImageSet:
     return sets.other if sets.training == "other" else sets.real
 
 
-def _unseen(sets: Sets) -> Images:
+def _unseen(sets: Sets) -> ImageSet:
     return sets.real if sets.training == "other" else sets.other
 
 
-def _described(images: Images) -> dict[str, Any]:
+def _described(images: ImageSet) -> dict[str, Any]:
     return {
         "images": images.name,
         "count": images.count,
@@ -239,7 +239,7 @@ def _floor_in_words(sets: Sets, metric: str) -> str:
 
 def _check_counts(sets: Sets) -> None:
     reals = sets.real.count if sets.other is not None else sets.real.count // 2
-    named: Iterable[tuple[Images, int]] = [(sets.real, reals), (sets.fake, sets.fake.count)]
+    named: Iterable[tuple[ImageSet, int]] = [(sets.real, reals), (sets.fake, sets.fake.count)]
     if sets.other is not None:
         named = [*named, (sets.other, sets.other.count)]
     for images, count in named:

@@ -15,6 +15,7 @@ from ganjax import evaluate
 from ganjax.analysis import image_sets
 from ganjax.analysis.trained import Trained
 from ganjax.data import sources
+from ganjax.data.fields import DataFields
 from ganjax.engine import step as steps
 from ganjax.errors import UserError
 from ganjax.metrics import features, fid, figures, kid, pairs, parzen, swd
@@ -218,7 +219,7 @@ def test_eight_devices_draw_what_one_draws(run_folder):
 
 
 def test_two_sets_in_any_form_give_the_same(command, tmp_path):
-    data = image_sets.unlabelled("embedded:mnist5k", 3, "pad")
+    data = DataFields(source="embedded:mnist5k", fit="pad")
     reals = sources.open_source(data, "validation", image_size=32)
     reals = reals.fetch(np.arange(reals.size))["image"]
     fakes = np.random.RandomState(0).randint(0, 256, (30, 32, 32, 3)).astype(np.uint8)
@@ -276,13 +277,13 @@ def test_a_folder_is_read_as_the_data_source_reads_it(tmp_path):
     # A source of a folder needs more to hold some out.
     for i in range(3, 23):
         Image.fromarray(turned).save(tmp_path / f"{i:02d}.png")
-    found = image_sets.of_folder(tmp_path)
+    found = image_sets.from_folder(tmp_path)
     images = {tuple(image.ravel()) for image in found.first(found.count)}
     alpha = clear[..., 3:] / 255
     over = np.floor(clear[..., :3] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
     level = np.floor(deep / 257 + 0.5).astype(np.uint8)[..., None].repeat(3, -1)
     assert images == {tuple(x.ravel()) for x in (level, over, turned[::-1, ::-1], turned)}
-    data = image_sets.unlabelled(f"folder:{tmp_path}", 3, "pad")
+    data = DataFields(source=f"folder:{tmp_path}", fit="pad")
     both = [sources.open_source(data, split, image_size=6) for split in sources.SPLITS]
     same = {tuple(x.ravel()) for s in both for x in s.fetch(np.arange(s.size))["image"]}
     assert images == same
@@ -457,7 +458,7 @@ def test_a_model_of_classes_is_asked_for_those_of_its_training_images():
         images_of=lambda split: {"train": reals}[split],
         batches=lambda z, label: label,
     )
-    images = image_sets.of_run(run, "run", 40)
+    images = image_sets.from_run(run, "run", 40)
     np.testing.assert_array_equal(images.batches(), expected)
     assert images.record["labels"].startswith("of training images")
 

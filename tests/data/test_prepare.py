@@ -268,8 +268,8 @@ def test_the_background_is_compared_where_it_matters(tmp_path, emoji):
         open_source(data(f"records:{tmp_path / 's'}"), "train", image_size=8)
     fitting = data(f"records:{tmp_path / 's'}", background=(1, 2, 3))
     assert open_source(fitting, "train", image_size=8).size == 3
-    like = image_sets.of_source("like", open_source(fitting, "train", image_size=8), 3)
-    assert image_sets.of_named_source(fitting.source, "train", like, "resize", 3).count == 3
+    like = image_sets.from_source("like", open_source(fitting, "train", image_size=8), 3)
+    assert image_sets.from_named_source(fitting.source, "train", like, "resize", 3).count == 3
     # These have no alpha.
     assert open_source(data(f"records:{emoji}", background=(0, 0, 0)), "train", image_size=64).size
 
