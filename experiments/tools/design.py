@@ -63,7 +63,7 @@ class Sweep(NamedTuple):
       fixed: overrides of all cells, before their own.
       seeds: how many; they are 0, 1, ...
       also: other metrics to be shown: any of metrics.jsonl, or one of
-        `ganjax.pictures.curves.DERIVED`.
+        `ganjax.analysis.learning_curves.DERIVED`.
       last: overrides of all cells, after their own.
     """
 

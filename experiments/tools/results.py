@@ -9,8 +9,9 @@ from scipy import stats
 from experiments.tools import attempts, design, runs
 from experiments.tools.design import Cell, Sweep
 from experiments.tools.runs import Progress, Run
+from ganjax.analysis.learning_curves import images_seen, learning_curve
 from ganjax.metrics import figures
-from ganjax.pictures.curves import Curve, curve, images_seen
+from ganjax.pictures.curves import Curve
 
 
 class Result(NamedTuple):
@@ -103,7 +104,8 @@ def read(sweep: Sweep, planned: Sequence[Run]) -> list[Result]:
                 run=run,
                 progress=found,
                 curves={
-                    name: curve(rows, name, run.algorithm) for name in (sweep.metric, *sweep.also)
+                    name: learning_curve(rows, name, run.algorithm)
+                    for name in (sweep.metric, *sweep.also)
                 },
                 images=images_seen(run.algorithm, min(found.step, until)),
                 wall_time=attempts.wall_time(run.folder),

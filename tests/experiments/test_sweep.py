@@ -16,8 +16,8 @@ from PIL import Image
 
 from experiments.report import report
 from experiments.tools import attempts, design, jobs, results, runs
+from ganjax.analysis.comparison import compare
 from ganjax.analysis.trained import Trained
-from ganjax.compare import compare
 from ganjax.errors import UserError
 from ganjax.pictures import images
 

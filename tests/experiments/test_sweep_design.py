@@ -3,15 +3,13 @@
 import json
 import math
 
-import numpy as np
 import pytest
 from conftest import ROOT
 
 from experiments.tools import design, jobs, results, runs
 from experiments.tools.design import Sweep, axis, chain, product, zip_
 from ganjax.errors import UserError
-from ganjax.pictures.curves import curve, images_seen
-from ganjax.training import schema, workdir
+from ganjax.training import workdir
 
 LIKELIHOOD = {"evaluation.log_likelihood": 20, "evaluation.best": "val_log_likelihood"}
 
@@ -236,34 +234,3 @@ def test_spread():
     assert results.spread([1.0, 3.0]) == (2.0, pytest.approx(math.sqrt(2)), 2)
     assert results.spread([1.0]) == (1.0, None, 1)
     assert results.spread([]) is None
-
-
-def algorithm_of(base):
-    config, module = schema.load(design.base_config(sweep(base=base, fixed={})))
-    return module.build(config)
-
-
-def test_images_seen():
-    """Reals that D was trained on: of all its updates, and of phases each by its batch."""
-    assert images_seen(algorithm_of("configs/wgan_gp.py"), 10) == 3 * 64 * 10
-    growing = algorithm_of("configs/progan.py")
-    first, second = growing.phases[:2]
-    assert images_seen(growing, first.stop) == first.stop * first.batch_size
-    further = first.stop * first.batch_size + 4 * second.batch_size
-    assert images_seen(growing, first.stop + 4) == further
-
-
-def test_curves():
-    algorithm = algorithm_of("configs/wgan_gp.py")
-    rows = [
-        {"step": 1, "d_real_acc": 0.5},
-        {"step": 2, "d_real_acc": 1.0},
-        {"step": 2, "val_d_real_acc": 0.25, "kid_efflite0": 3.0},
-        {"step": 3, "d_real_acc": 1.0},
-        {"step": 3, "val_d_real_acc": 0.75, "kid_efflite0": 2.0},
-    ]
-    for name, values in (("kid_efflite0", [3.0, 2.0]), ("d_real_gap", [0.5, 0.25])):
-        found = curve(rows, name, algorithm)
-        np.testing.assert_array_equal(found.images, [2 * 192, 3 * 192])
-        np.testing.assert_array_equal(found.values, values)
-    assert len(curve(rows, "fid_efflite0", algorithm).images) == 0

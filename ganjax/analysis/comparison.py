@@ -1,0 +1,122 @@
+"""Several runs side by side: their learning curves, samples and configs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ganjax.analysis.learning_curves import DERIVED, learning_curve
+from ganjax.analysis.trained import Trained
+from ganjax.config import differences
+from ganjax.errors import UserError
+from ganjax.metrics import figures
+from ganjax.pictures import curves, images
+from ganjax.training import workdir
+from ganjax.training.writer import METRICS, read_metrics
+
+
+def compare(
+    folders: Sequence[Path],
+    metrics: Sequence[str] = (),
+    num: int = 36,
+    seed: int = 0,
+    which: str = "best",
+):
+    """Draws learning curves of several runs, a panel for each metric, above samples of each run.
+
+    Args:
+      folders: the folders of the runs.
+      metrics: names in metrics.jsonl or in `ganjax.analysis.learning_curves.DERIVED`; by default
+        the figures that all runs have, or their losses.
+      num: the number of samples of each run, whose classes follow one another; 0 leaves them out.
+      seed: the seed of the samples' latents.
+      which: the checkpoint: "best", "last" or a step.
+
+    Returns:
+      A matplotlib Figure, and a line for each field in which the configs differ.
+
+    Raises:
+      UserError: a folder holds no run, or a run without such a metric or without a checkpoint;
+        or matplotlib is not installed.
+    """
+    loaded = [workdir.read(folder) for folder in folders]
+    rows = [_rows(folder) for folder in folders]
+    metrics = _metrics(metrics, rows, folders)
+    names = _names(folders)
+    plot = curves.figure(max(4.2 * len(metrics), 2.6 * len(folders)), 6.4 if num else 3.4)
+    parts = plot.subfigures(2 if num else 1, 1, squeeze=False)[:, 0]
+    panels = parts[0].subplots(1, len(metrics), squeeze=False)[0]
+    for axes, metric in zip(panels, metrics, strict=True):
+        for name, (config, module), run_rows in zip(names, loaded, rows, strict=True):
+            curve = learning_curve(run_rows, metric, module.build(config))
+            curves.draw(axes, [curve], label=name)
+        axes.set_title(metric)
+        axes.set_xlabel("images seen")
+        axes.grid(alpha=0.3)
+    panels[0].legend(fontsize="small")
+    if num:
+        grids = parts[1].subplots(1, len(folders), squeeze=False)[0]
+        for axes, name, folder in zip(grids, names, folders, strict=True):
+            picture, step = samples(folder, num, seed, which)
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.set_title(f"{name}, step {step}", fontsize="small")
+            axes.axis("off")
+    configs = [config.model_dump(mode="json") for config, _ in loaded]
+    changed = sorted({n for one in configs for other in configs for n in differences(one, other)})
+    lines = [f"{n}: " + ", ".join(str(_field(each, n)) for each in configs) for n in changed]
+    return plot, lines
+
+
+def samples(folder: Path, num: int, seed: int, which: str) -> tuple[np.ndarray, int]:
+    """Returns a grid of a run's samples, uint8 (H, W) or (H, W, 3), and the checkpoint's step."""
+    run = Trained(folder, which)
+    generated = run.generate(*run.inputs(num, seed))
+    picture = images.grid(generated, images.columns(num, run.algorithm.num_classes))
+    return picture[..., 0] if picture.shape[-1] == 1 else picture, run.step
+
+
+def _rows(folder: Path) -> list[dict]:
+    """Reads the metrics of a run.
+
+    Raises:
+      UserError: there are none yet.
+    """
+    path = folder / METRICS
+    rows = read_metrics(path) if path.is_file() else []
+    if not rows:
+        raise UserError(f"{folder} has no metrics yet ({path}): wait for its first steps")
+    return rows
+
+
+def _metrics(
+    metrics: Sequence[str], rows: Sequence[list[dict]], folders: Sequence[Path]
+) -> list[str]:
+    """Returns the names of the metrics that are drawn.
+
+    Raises:
+      UserError: one of the runs has no such metric.
+    """
+    measured = [{name for row in run_rows for name in row} - {"step"} for run_rows in rows]
+    shared = set.intersection(*measured)
+    for metric in metrics:
+        for folder, names in zip(folders, measured, strict=True):
+            if metric not in (*names, *DERIVED):
+                raise UserError(
+                    f"--metrics={metric}: {folder} has none such; all runs have "
+                    f"{', '.join(sorted(shared))}"
+                )
+    comparable = sorted(name for name in shared if figures.sign(name) is not None)
+    return list(metrics) or comparable or ["d_loss", "g_loss"]
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Returns the folders' names, or their paths where two folders have the same name."""
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+def _field(config: dict, name: str):
+    """Returns a field by its dotted name, None where the config has no such field."""
+    for part in name.split(".")[1:]:
+        config = config.get(part) if isinstance(config, dict) else None
+    return config
