@@ -1,21 +1,27 @@
-"""What schemas of configs are made of: groups of fields, checked, with errors of one line.
+"""What schemas of configs are made of: groups of fields, their defaults, errors of one line.
 
-Each part of ganjax declares its own fields where it is built (a network beside its module, a
-penalty beside its function). `ganjax.training.schema` puts them together and loads configs.
+Every part of ganjax declares its own fields where it is built: a network beside its module, a
+penalty beside its function. `ganjax.training.schema` holds what the training loop honours and
+loads whole configs; an algorithm's `Config` puts both together.
 """
 
 import difflib
-from typing import Annotated, get_args
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, Union, get_args
 
 import pydantic
+from ml_collections import ConfigDict
 from pydantic import Field, PositiveInt
 
 from ganjax.errors import UserError
 
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Level = Annotated[int, Field(ge=0, le=255)]
+
+MAY_CHANGE = "may_change"
 
 
 class ConfigError(UserError):
@@ -23,11 +29,128 @@ class ConfigError(UserError):
 
 
 class Fields(pydantic.BaseModel):
-    """A group of fields: frozen, strict in types, closed to unknown names."""
+    """A group of fields: frozen, strict in types, closed to unknown names.
+
+    A field has the default that means "without it", so that a config states only what makes its
+    experiment, and runs of versions that did not know the field can be loaded. A field without a
+    default (a size, a number of steps) has no such meaning, and every config states it.
+    """
 
     model_config = pydantic.ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False
     )
+
+
+def may_change(default: Any) -> Any:
+    """Declares a field that may differ between a run and its continuation.
+
+    A change of any other field makes another run.
+    """
+    return Field(default=default, json_schema_extra={MAY_CHANGE: True})
+
+
+def changeable(group: Fields, prefix: str = "config") -> Iterator[str]:
+    """Yields the dotted names of the fields of a config that were declared by `may_change`."""
+    for name, info in type(group).model_fields.items():
+        value = getattr(group, name)
+        if isinstance(value, Fields):
+            yield from changeable(value, f"{prefix}.{name}")
+        elif isinstance(info.json_schema_extra, dict) and MAY_CHANGE in info.json_schema_extra:
+            yield f"{prefix}.{name}"
+
+
+def one_of(kinds: Sequence[type[Fields]], by: str) -> Any:
+    """The type of a field that holds one of several kinds of a part.
+
+    Args:
+      kinds: the groups of fields of the kinds.
+      by: the name of the field that tells them apart, a Literal in each.
+    """
+    return Annotated[Union[tuple(kinds)], Field(discriminator=by)]  # noqa: UP007
+
+
+def defaults(schema: type[Fields], **fields: Any) -> ConfigDict:
+    """A ConfigDict of all fields of a group, for config files, which change it as they like.
+
+    Args:
+      schema: the group.
+      **fields: values of its fields; those of a group inside it as a dict. Others have their
+        defaults.
+
+    Raises:
+      ConfigError: a field that has no default is not given, or a value is none that it can have.
+    """
+    try:
+        return ConfigDict(schema.model_validate(fields).model_dump())
+    except pydantic.ValidationError as error:
+        raise ConfigError(explain(error, schema, fields)) from None
+
+
+def presets(*makers: Callable[[], ConfigDict]) -> Callable[[str], ConfigDict]:
+    """The `get_config` of a config file.
+
+    Args:
+      *makers: functions that make a config each. The first is the default's, which
+        `--config=configs/<file>.py` takes; `--config=configs/<file>.py:<name>` takes the others,
+        by the names of the functions.
+
+    Returns:
+      A function from the name of a preset, "" for the default, to its config. Its attribute
+      `presets` is the dict of all, the default under "".
+    """
+    known = {"": makers[0]} | {maker.__name__: maker for maker in makers[1:]}
+
+    def get_config(preset: str = "") -> ConfigDict:
+        if preset not in known and preset != makers[0].__name__:
+            raise ValueError(f"preset {preset!r}: there are {', '.join(filter(None, known))}")
+        return known.get(preset, makers[0])()
+
+    get_config.presets = known
+    return get_config
+
+
+def without_defaults_of_other_kinds(schema: type[Fields], raw: dict) -> dict:
+    """Drops from a config what belongs to kinds of its parts that it does not take.
+
+    A flag such as `--config.generator.network=resnet` changes the kind of a part and leaves the
+    fields of the one before. Those that the new kind does not have are dropped where they have
+    their defaults, and so say nothing; others are left, to be refused.
+
+    Args:
+      schema: of the config.
+      raw: the config's content.
+    """
+    cleaned = dict(raw)
+    for name, info in schema.model_fields.items():
+        value = raw.get(name)
+        if not isinstance(value, dict):
+            continue
+        kinds, kind = get_args(info.annotation), info.annotation
+        if info.discriminator:
+            tag = value.get(info.discriminator)
+            taken = [k for k in kinds if tag in _tags(k, info.discriminator)]
+            if not taken:
+                continue
+            kind = taken[0]
+            value = {
+                field: content
+                for field, content in value.items()
+                if field in kind.model_fields or not _is_default(kinds, field, content)
+            }
+        if isinstance(kind, type) and issubclass(kind, Fields):
+            value = without_defaults_of_other_kinds(kind, value)
+        cleaned[name] = value
+    return cleaned
+
+
+def _is_default(kinds: Sequence[type[Fields]], field: str, value: Any) -> bool:
+    found = [kind.model_fields[field] for kind in kinds if field in kind.model_fields]
+    value = tuple(value) if isinstance(value, list) else value
+    return any(_plain(info.get_default(call_default_factory=True)) == value for info in found)
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump() if isinstance(value, Fields) else value
 
 
 def explain(error: pydantic.ValidationError, schema: type[Fields], raw: dict) -> str:
@@ -79,9 +202,7 @@ def _line(error: dict, schema: type[Fields], raw: dict) -> str:
             mend = f"there are {', '.join(known)}"
         return f"{field}={error['input']!r}: no such field; {mend}"
     if error["type"] == "missing":
-        if kind:
-            return f"{field} is missing: {kind} needs it. A flag adds no field: {whole}"
-        return f"{field} is missing: the config file must set it"
+        return f"{field} is missing: it has no default, so the config file must set it"
     if error["type"].startswith("union_tag"):
         name = error["ctx"]["discriminator"].strip("'")
         tag = error["input"].get(name) if isinstance(error["input"], dict) else error["input"]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from experiments.tools import attempts, design
 from experiments.tools.design import Cell, Sweep
-from ganjax.config import differences
+from ganjax.config import ConfigError, differences
 from ganjax.engine.algorithm import Algorithm
 from ganjax.errors import UserError
 from ganjax.metrics import figures
@@ -175,8 +175,8 @@ def _known(out: Path) -> dict[Path, dict]:
     found = {}
     for path in sorted(out.glob(f"*/{workdir.CONFIG}")):
         try:
-            found[path.parent] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+            found[path.parent] = workdir.read_fields(path.parent)
+        except ConfigError:
             continue  # Not written by a run, which never leaves it half-written.
     return found
 

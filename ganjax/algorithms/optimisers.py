@@ -1,4 +1,4 @@
-"""The fields of optimisers and averages, and the optax transforms that they describe."""
+"""Optimisers, weight clipping and the generator's moving average: their fields and construction."""
 
 from collections.abc import Callable
 from typing import Annotated, Literal
@@ -8,103 +8,161 @@ import jax.numpy as jnp
 import optax
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from ganjax.config import ConfigError, Fields, Fraction
+from ganjax.config import ConfigError, Fields, Fraction, one_of
 
 
-class AdamConfig(Fields):
-    """Adam (Kingma & Ba 2014), the fields of `optax.adam`.
-
-    Attributes:
-      decay: "none", or "linear" to 0 at the end of the run.
-    """
-
-    name: Literal["adam"]
-    learning_rate: PositiveFloat
-    b1: Fraction
-    b2: Fraction
-    eps: PositiveFloat
-    decay: Literal["none", "linear"]
-
-
-class RmspropConfig(Fields):
-    """RMSProp (Tieleman & Hinton 2012), as `torch.optim.RMSprop`: eps outside the root.
-
-    Attributes:
-      b2: decay of the mean square (PyTorch's alpha).
-      decay: as in `AdamConfig`.
-    """
-
-    name: Literal["rmsprop"]
-    learning_rate: PositiveFloat
-    b2: Fraction
-    eps: PositiveFloat
-    decay: Literal["none", "linear"]
-
-
-class SgdConfig(Fields):
-    """Gradient descent with the schedules of Mirza & Osindero 2014, section 4.1.
+class OptimiserFields(Fields):
+    """The fields of one kind of optimiser and its construction.
 
     Attributes:
       learning_rate: at the first update.
-      decay_factor: by which each update divides it.
-      min_learning_rate: it falls no lower.
-      momentum: at the first update (of Polyak's form, as in PyTorch).
-      final_momentum: reached linearly,
-      momentum_updates: after as many updates.
     """
 
-    name: Literal["sgd"]
-    learning_rate: PositiveFloat
-    decay_factor: Annotated[float, Field(ge=1)]
-    min_learning_rate: NonNegativeFloat
-    momentum: Fraction
-    final_momentum: Fraction
-    momentum_updates: PositiveInt
+    name: str
+    learning_rate: PositiveFloat = 2e-4
+
+    @property
+    def depends_on_length(self) -> bool:
+        """Whether more steps would be another schedule from the start."""
+        return False
+
+    def build(self, updates: int) -> optax.GradientTransformation:
+        """Returns the optax transform.
+
+        Args:
+          updates: of this player in the whole run, over which a linear decay goes.
+        """
+        raise NotImplementedError
 
 
-OptimiserConfig = Annotated[AdamConfig | RmspropConfig | SgdConfig, Field(discriminator="name")]
+class _DecayingFields(OptimiserFields):
+    """What Adam and RMSProp share.
+
+    Attributes:
+      eps: added to the denominator.
+      decay: of the learning rate: "none", or "linear" to 0 at the end of the run.
+    """
+
+    eps: PositiveFloat = 1e-8
+    decay: Literal["none", "linear"] = "none"
+
+    @property
+    def depends_on_length(self) -> bool:
+        return self.decay == "linear"
+
+    def _rate(self, updates: int) -> float | optax.Schedule:
+        if self.decay == "none":
+            return self.learning_rate
+        return optax.linear_schedule(self.learning_rate, 0.0, updates)
 
 
-class EmaConfig(Fields):
+class AdamFields(_DecayingFields):
+    """Adam (Kingma & Ba 2014), the fields of `optax.adam`; the defaults are DCGAN's.
+
+    Attributes:
+      b1: decay of the mean gradient.
+      b2: decay of the mean squared gradient.
+    """
+
+    name: Literal["adam"] = "adam"
+    b1: Fraction = 0.5
+    b2: Fraction = 0.999
+
+    def build(self, updates: int) -> optax.GradientTransformation:
+        return optax.adam(self._rate(updates), self.b1, self.b2, self.eps)
+
+
+class RmspropFields(_DecayingFields):
+    """RMSProp (Tieleman & Hinton 2012), as `torch.optim.RMSprop`: eps outside the root.
+
+    Attributes:
+      b2: decay of the mean squared gradient (PyTorch's alpha).
+    """
+
+    name: Literal["rmsprop"] = "rmsprop"
+    b2: Fraction = 0.99
+
+    def build(self, updates: int) -> optax.GradientTransformation:
+        return optax.rmsprop(self._rate(updates), self.b2, self.eps, eps_in_sqrt=False)
+
+
+class SgdFields(OptimiserFields):
+    """Gradient descent with the schedules of Mirza & Osindero 2014, section 4.1.
+
+    Attributes:
+      decay_factor: each update divides the learning rate by it.
+      min_learning_rate: the learning rate falls no lower.
+      momentum: at the first update (of Polyak's form, as in PyTorch).
+      final_momentum: what the momentum reaches linearly.
+      momentum_updates: the number of updates after which it does.
+    """
+
+    name: Literal["sgd"] = "sgd"
+    decay_factor: Annotated[float, Field(ge=1)] = 1.0
+    min_learning_rate: NonNegativeFloat = 0.0
+    momentum: Fraction = 0.0
+    final_momentum: Fraction = 0.0
+    momentum_updates: PositiveInt = 1
+
+    def build(self, updates: int) -> optax.GradientTransformation:
+        del updates  # Both schedules have lengths of their own.
+        rate = optax.exponential_decay(
+            self.learning_rate, 1, 1 / self.decay_factor, end_value=self.min_learning_rate
+        )
+        momentum = optax.linear_schedule(self.momentum, self.final_momentum, self.momentum_updates)
+        return optax.inject_hyperparams(optax.sgd)(learning_rate=rate, momentum=momentum)
+
+
+# To add an optimiser, write its fields and their `build`, and name them here.
+OPTIMISERS = (AdamFields, RmspropFields, SgdFields)
+AnyOptimiser = one_of(OPTIMISERS, by="name")
+
+
+class EmaFields(Fields):
     """The generator's moving average, which is what is sampled.
 
     Attributes:
-      decay: of a step; or, 0 here,
-      half_life: in reals that D has seen: whatever the batch size, the same memory.
-      ramp_up: with half_life: it is at most this share of the reals seen so far, so that the
-        average forgets the first steps soon; 0 turns it off.
+      decay: decay of the average in a step; 0 with `half_life`, or without an average.
+      half_life: in reals that D has seen, so that the memory does not depend on the batch size; 0
+        with `decay`.
+      ramp_up: with `half_life`: the half-life is at most this share of the reals seen so far, so
+        that the average soon forgets the first steps; 0 turns it off.
     """
 
-    decay: Fraction
-    half_life: NonNegativeInt
-    ramp_up: NonNegativeFloat
+    decay: Fraction = 0.0
+    half_life: NonNegativeInt = 0
+    ramp_up: NonNegativeFloat = 0.0
 
 
-def optimiser(config, updates: int) -> optax.GradientTransformation:
-    """The optax transform.
+class OptimiserGroup(Fields):
+    """Fields of algorithms whose optimisers and average are built by this module.
+
+    Attributes:
+      g_optimiser: the generator's optimiser.
+      d_optimiser: the discriminator's optimiser; see `discriminator_optimiser`.
+      weight_clip: bound of D's parameters; 0 leaves it out.
+      ema: the generator's moving average; see `ema_decay`.
+    """
+
+    g_optimiser: AnyOptimiser = AdamFields()
+    d_optimiser: AnyOptimiser = AdamFields()
+    weight_clip: NonNegativeFloat = 0.0
+    ema: EmaFields = EmaFields()
+
+
+def discriminator_optimiser(config: OptimiserGroup, updates: int) -> optax.GradientTransformation:
+    """Returns D's optimiser, which bounds its parameters where `config.weight_clip` is set.
 
     Args:
-      config: an OptimiserConfig.
-      updates: of this player in the whole run, over which a linear decay goes.
+      config: has the fields of `OptimiserGroup`.
+      updates: of D in the whole run.
     """
-    if config.name == "sgd":
-        rate = optax.exponential_decay(
-            config.learning_rate, 1, 1 / config.decay_factor, end_value=config.min_learning_rate
-        )
-        momentum = optax.linear_schedule(
-            config.momentum, config.final_momentum, config.momentum_updates
-        )
-        return optax.inject_hyperparams(optax.sgd)(learning_rate=rate, momentum=momentum)
-    rate = config.learning_rate
-    if config.decay == "linear":
-        rate = optax.linear_schedule(rate, 0.0, updates)
-    if config.name == "rmsprop":
-        return optax.rmsprop(rate, config.b2, config.eps, eps_in_sqrt=False)
-    return optax.adam(rate, config.b1, config.b2, config.eps)
+    tx = config.d_optimiser.build(updates)
+    return optax.chain(tx, clip_weights(config.weight_clip)) if config.weight_clip else tx
 
 
 def clip_weights(limit: float) -> optax.GradientTransformation:
-    """Updates such that every parameter ends within +-limit; the last of a chain.
+    """Changes updates such that every parameter ends within +-limit; the last of a chain.
 
     Arjovsky et al. 2017 (arXiv:1701.07875), algorithm 1, line 7.
     """
@@ -115,35 +173,36 @@ def clip_weights(limit: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def ema_decay(config: EmaConfig, reals_per_step: int) -> Callable[[jax.Array], jax.Array]:
-    """step -> decay of the generator's average.
+def ema_decay(fields: EmaFields, reals_per_step: int) -> Callable[[jax.Array], jax.Array | float]:
+    """Returns step -> decay of the generator's average.
 
-    By half-life: 0.5 ** (reals of a step / half-life). Karras et al. 2020, appendix B.
+    By half-life the decay is 0.5 ** (reals of a step / half-life). Karras et al. 2020
+    (arXiv:2006.06676), appendix B.
 
     Args:
-      config: its fields.
-      reals_per_step: that D sees in a step.
+      fields: the average's fields.
+      reals_per_step: reals that D sees in a step.
 
     Raises:
       ConfigError: both decay and half_life are given, or ramp_up without half_life.
     """
-    if config.decay and config.half_life:
+    if fields.decay and fields.half_life:
         raise ConfigError(
-            f"config.ema.half_life={config.half_life}: config.ema.decay={config.decay} is set "
+            f"config.ema.half_life={fields.half_life}: config.ema.decay={fields.decay} is set "
             "too; set one of them to 0"
         )
-    if not config.half_life:
-        if config.ramp_up:
+    if not fields.half_life:
+        if fields.ramp_up:
             raise ConfigError(
-                f"config.ema.ramp_up={config.ramp_up}: it bounds config.ema.half_life, which is "
+                f"config.ema.ramp_up={fields.ramp_up}: it bounds config.ema.half_life, which is "
                 "0; set that, or ramp_up=0"
             )
-        return lambda step: config.decay
+        return lambda step: fields.decay
 
     def decay(step):
-        half_life = jnp.asarray(config.half_life, jnp.float32)
-        if config.ramp_up:
-            half_life = jnp.minimum(half_life, config.ramp_up * step * reals_per_step)
+        half_life = jnp.asarray(fields.half_life, jnp.float32)
+        if fields.ramp_up:
+            half_life = jnp.minimum(half_life, fields.ramp_up * step * reals_per_step)
         return 0.5 ** (reals_per_step / jnp.maximum(half_life, 1e-8))
 
     return decay

@@ -6,60 +6,71 @@ there. This file adds what growing is: the phases, the fading in of new layers, 
 and in the reals, and optimisers that start anew.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ganjax.algorithms import gan
-from ganjax.algorithms.networks import networks
-from ganjax.config import ConfigError, Fields
+from ganjax.algorithms.networks import Networks, build_networks
+from ganjax.config import ConfigError, Fields, defaults
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
-from ganjax.metrics.figures import NO_FIGURE
+from ganjax.metrics.fields import NO_FIGURE
 from ganjax.models import progan
+from ganjax.models.fields import BatchNormFields
 
 
-class GrowthConfig(Fields):
+class GrowthFields(Fields):
     """The resolutions below config.image_size, each twice the one before.
 
-    The last, image_size itself, has config.batch_size and the optimisers' learning rates, and
-    lasts to config.total_steps, which may also end the run before it.
+    The last resolution, image_size itself, has config.batch_size and the optimisers' learning
+    rates, and lasts to config.total_steps, which may also end the run before it.
 
     Attributes:
-      batch_sizes: reals of one update at each of them, the lowest first. () trains at
-        image_size from the start.
-      learning_rates: of both players at each of them. Optimisers start anew at each, so that a
-        linear decay ends at 0 with each.
-      fade_reals: that D sees while the layers of a resolution are faded in, alpha going
-        linearly from 0 to 1; 0 has them at once. The paper's is 800_000.
-      stabilise_reals: that D sees after that, before the next. The paper's is 800_000; the
-        first resolution, which has nothing to fade, lasts as long.
+      batch_sizes: reals of one update at each of the lower resolutions, the lowest first. ()
+        trains at image_size from the start.
+      learning_rates: of both players at each of the lower resolutions. Optimisers start anew at
+        each resolution, so that a linear decay ends at 0 with each.
+      fade_reals: reals that D sees while the layers of a resolution are faded in, alpha going
+        linearly from 0 to 1; 0 has them at once. The default is the paper's.
+      stabilise_reals: reals that D sees after that, before the next resolution. The first
+        resolution, which has nothing to fade, lasts as long. The default is the paper's.
     """
 
-    batch_sizes: Annotated[tuple[PositiveInt, ...], Field(strict=False)]
-    learning_rates: Annotated[tuple[PositiveFloat, ...], Field(strict=False)]
-    fade_reals: NonNegativeInt
-    stabilise_reals: PositiveInt
+    batch_sizes: Annotated[tuple[PositiveInt, ...], Field(strict=False)] = ()
+    learning_rates: Annotated[tuple[PositiveFloat, ...], Field(strict=False)] = ()
+    fade_reals: NonNegativeInt = 800_000
+    stabilise_reals: PositiveInt = 800_000
 
 
-class Config(gan.Config):
-    """The fields of a GAN, and
+class Config(gan.CommonConfig):
+    """The fields of a growing GAN.
 
     Attributes:
+      generator: the growing generator.
+      discriminator: the growing discriminator.
       growth: what comes before image_size.
-      drift: weight of mean D(real)^2, which keeps D's outputs near 0 (paper, appendix A:
-        0.001).
+      drift: weight of mean D(real)^2, which keeps D's scores near 0 (paper, appendix A: 0.001).
     """
 
-    growth: GrowthConfig
-    drift: NonNegativeFloat
+    generator: progan.GeneratorFields = progan.GeneratorFields()
+    discriminator: progan.DiscriminatorFields = progan.DiscriminatorFields()
+    growth: GrowthFields = GrowthFields()
+    drift: NonNegativeFloat = 0.0
+
+
+def base(**fields: Any) -> ConfigDict:
+    """A growing GAN for a config file to change, likewise to `ganjax.algorithms.gan.base`."""
+    return defaults(Config, algorithm="progan", **fields)
 
 
 def build(config: Config) -> Algorithm:
-    """The growing GAN as the engine takes it.
+    """Returns the growing GAN that a config describes.
 
     Metrics: those of `gan.build`, and fade_alpha from the second resolution on.
 
@@ -70,10 +81,10 @@ def build(config: Config) -> Algorithm:
       ConfigError: the fields do not go together.
     """
     _check(config)
-    every = _phases(config)
-    alphas = _alphas(config, every)
-    # Also of those that total_steps does not reach: it may be raised.
-    stages = {phase.image_size: _stage(config, i, alphas, every) for i, phase in enumerate(every)}
+    phases = _phases(config)
+    alphas = _alphas(config, phases)
+    # Also those that total_steps does not reach: it may be raised.
+    stages = {phase.image_size: _stage(config, i, alphas, phases) for i, phase in enumerate(phases)}
 
     def at(phase):
         return stages[phase.image_size]
@@ -97,10 +108,10 @@ def build(config: Config) -> Algorithm:
 
     reached = tuple(
         phase._replace(stop=min(phase.stop, config.total_steps))
-        for phase in every
+        for phase in phases
         if phase.start < config.total_steps
     )
-    return at(every[-1])._replace(init=init, phases=reached, at=at, begin=begin)
+    return at(phases[-1])._replace(init=init, phases=reached, at=at, begin=begin)
 
 
 def _phases(config: Config) -> tuple[Phase, ...]:
@@ -144,10 +155,10 @@ def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) 
     phase = phases[i]
     config = _at_resolution(config, i, phase)
     fades = i > 0
-    stage = gan.build(config, networks(config, fades=fades))
+    stage = gan.assemble(config, _networks(config, fades=fades))
     name = progan.alpha_name(phase.image_size)
 
-    def now(vars, context):
+    def faded(vars, context):
         """The variables and the context that the functions of the stage take."""
         fade = alphas(context.step)
         if fades:
@@ -160,11 +171,11 @@ def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) 
         return stage.generate(params, vars | alphas(context.step), z, context)
 
     def discriminate(params, vars, fake, context):
-        vars, context = now(vars, context)
+        vars, context = faded(vars, context)
         return stage.discriminate(params, vars, fake, context)
 
     def penalty(params, vars, fake, context):
-        vars, context = now(vars, context)
+        vars, context = faded(vars, context)
         return stage.penalty(params, vars, fake, context)
 
     def d_loss(scores, context):
@@ -200,16 +211,30 @@ def _at_resolution(config: Config, i: int, phase: Phase) -> Config:
     return config.model_copy(update=changed)
 
 
+def _networks(config: Config, *, fades: bool) -> Networks:
+    """The networks at config.image_size.
+
+    Args:
+      config: of a run at one resolution.
+      fades: whether the layers of the highest resolution are faded in.
+    """
+    networks = build_networks(
+        config,
+        image_size=config.image_size,
+        channels=config.data.channels,
+        num_classes=config.data.num_classes,
+        batch_norm=BatchNormFields(),  # The networks have none.
+    )
+    return dataclasses.replace(
+        networks,
+        generator=networks.generator.clone(fades=fades),
+        discriminator=networks.discriminator.clone(fades=fades),
+    )
+
+
 def _check(config: Config) -> None:
     sizes, rates = config.growth.batch_sizes, config.growth.learning_rates
-    for name in ("generator", "discriminator"):
-        player = getattr(config, name)
-        if player.network != "progan":
-            raise ConfigError(
-                f"config.{name}.network={player.network!r}: it does not grow; set 'progan', or "
-                "config.algorithm='gan'"
-            )
-    networks(config)  # Which refuses what does not go together at full size.
+    _networks(config, fades=False)  # Which refuses what does not go together at full size.
     levels = len(config.generator.widths)  # As many as the discriminator's.
     if len(sizes) >= levels:
         raise ConfigError(

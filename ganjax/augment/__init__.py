@@ -1,6 +1,28 @@
 """Differentiable augmentations for the discriminator: pure functions of images, p and a key.
 
 Every transform of every sample is drawn on its own; a sample for which nothing was drawn comes
-out bit for bit. Given what was drawn all are affine in the image, so that gradients of
-any order pass. Shapes are static.
+out bit for bit. Given what was drawn all are affine in the image, so that gradients of any order
+pass. Shapes are static.
+
+To add a policy, write one file with its transforms and a subclass of `policies.AugmentFields`, and
+name that here.
 """
+
+from ganjax.augment.diffaugment import DiffAugmentFields
+from ganjax.augment.keras import KerasFields
+from ganjax.augment.pipeline import AdaFields
+from ganjax.augment.policies import NoAugmentFields
+from ganjax.config import Fields, one_of
+
+POLICIES = (NoAugmentFields, KerasFields, AdaFields, DiffAugmentFields)
+AnyPolicy = one_of(POLICIES, by="policy")
+
+
+class AugmentGroup(Fields):
+    """Fields of algorithms whose D sees augmented images: see `AugmentFields.augmentation`.
+
+    Attributes:
+      augment: what D's images pass through, reals and fakes, in both players' losses.
+    """
+
+    augment: AnyPolicy = NoAugmentFields()

@@ -6,10 +6,13 @@ of an update, and so, under jit and sharding, over all devices.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from ganjax.config import ConfigError, Fields, Probability, one_of
 
 State = dict[str, jax.Array]
 
@@ -79,3 +82,93 @@ def r_t_target(p: float, target: float, interval: int, step: float, p_max: float
         }
 
     return Controller(init, update)
+
+
+class FixedFields(Fields):
+    """A probability that stays.
+
+    Attributes:
+      p: the probability of augmentation.
+    """
+
+    watches_signs: ClassVar[bool] = False
+
+    name: Literal["fixed"] = "fixed"
+    p: Probability = 1.0
+
+    def check(self) -> None:
+        """Refuses nothing: every probability can stay."""
+
+    def build(self, batch_size: int) -> Controller:
+        """Returns the controller; it does not depend on `batch_size`."""
+        del batch_size
+        return fixed(self.p)
+
+
+class _AdaptiveFields(Fields):
+    """What controllers that move the probability share.
+
+    Attributes:
+      p: the probability at the start.
+      p_max: the probability rises no higher.
+    """
+
+    watches_signs: ClassVar[bool] = True
+
+    name: str
+    p: Probability = 0.0
+    p_max: Probability = 1.0
+
+    def check(self) -> None:
+        """Refuses a start above the largest probability.
+
+        Raises:
+          ConfigError: p is above p_max.
+        """
+        if self.p > self.p_max:
+            raise ConfigError(
+                f"config.augment.controller.p={self.p}: it is above p_max={self.p_max}; set it "
+                "lower, or p_max higher"
+            )
+
+
+class AccuracyTargetFields(_AdaptiveFields):
+    """See `accuracy_target`.
+
+    Attributes:
+      target: the accuracy of D on reals that is aimed at.
+      speed: gain of the controller.
+    """
+
+    name: Literal["accuracy"] = "accuracy"
+    target: Probability = 0.85
+    speed: PositiveFloat = 1e-3
+
+    def build(self, batch_size: int) -> Controller:
+        """Returns the controller; it does not depend on `batch_size`."""
+        del batch_size
+        return accuracy_target(self.p, self.target, self.speed, self.p_max)
+
+
+class RtTargetFields(_AdaptiveFields):
+    """See `r_t_target`.
+
+    Attributes:
+      target: the r_t = E[sign(D(real))] that is aimed at.
+      interval: updates of D between changes of p.
+      reals_to_one: reals over which p could rise from 0 to 1.
+    """
+
+    name: Literal["r_t"] = "r_t"
+    target: Annotated[float, Field(ge=-1, le=1)] = 0.6
+    interval: PositiveInt = 4
+    reals_to_one: PositiveInt = 500_000
+
+    def build(self, batch_size: int) -> Controller:
+        """Returns the controller of updates with `batch_size` reals each."""
+        step = self.interval * batch_size / self.reals_to_one
+        return r_t_target(self.p, self.target, self.interval, step, self.p_max)
+
+
+CONTROLLERS = (FixedFields, AccuracyTargetFields, RtTargetFields)
+AnyController = one_of(CONTROLLERS, by="name")

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
+from pydantic import Field
 
 from ganjax.augment import corrupt
 from ganjax.augment.gate import differs, gated, only_where, uniform
+from ganjax.augment.policies import AugmentFields
 from ganjax.keys import fold
 
 # Of the image's size.
@@ -95,3 +98,24 @@ def cutout(images, p, key, value_range):
 
 # In the order of application.
 FAMILIES = {"colour": colour, "translation": translation, "cutout": cutout}
+
+
+class DiffAugmentFields(AugmentFields):
+    """Differentiable augmentation.
+
+    Attributes:
+      families: some of "colour", "translation" and "cutout".
+    """
+
+    policy: Literal["diffaugment"] = "diffaugment"
+    families: Annotated[tuple[Literal[tuple(FAMILIES)], ...], Field(min_length=1, strict=False)] = (
+        tuple(FAMILIES)
+    )
+
+    def transform(self, value_range):
+        return diffaugment(self.families, value_range)
+
+    def leaks(self, value_range):
+        if "colour" not in self.families:
+            return {}
+        return {"colour": lambda images, key: colour(images, 1.0, key, value_range)}

@@ -6,13 +6,47 @@ that an image is blurred once, and reflected at its own edges.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from ganjax.augment import affine
+from ganjax.augment.controllers import AccuracyTargetFields, AnyController
 from ganjax.augment.gate import differs, gated, only_where, uniform
+from ganjax.augment.policies import AugmentFields, rotations
+from ganjax.config import Fraction
 from ganjax.keys import fold
+
+
+class KerasFields(AugmentFields):
+    """The policy of Keras' example; the defaults are the example's.
+
+    Attributes:
+      translation: at most, as a share of the size.
+      rotation: at most, either way, in turns.
+      zoom: the most that is cut away of height and of width.
+    """
+
+    policy: Literal["keras"] = "keras"
+    translation: Fraction = 0.125
+    rotation: Fraction = 0.125
+    zoom: Fraction = 0.25
+    controller: AnyController = AccuracyTargetFields()
+
+    def transform(self, value_range):
+        del value_range
+        return keras(self.translation, self.rotation, self.zoom)
+
+    def leaks(self, value_range):
+        if not self.rotation:
+            return {}
+        most = 2 * jnp.pi * self.rotation
+
+        def rotated(images, key):
+            return affine.resample(images, rotations(images, key, most))
+
+        return {"rotation": rotated}
 
 
 def keras(

@@ -12,6 +12,8 @@ from ganjax.engine.phases import Phase
 
 PyTree = Any
 Metrics = dict[str, jax.Array]
+Batch = dict[str, jax.Array]
+DiscriminatorLoss = GeneratorLoss = Penalty = Callable
 
 
 class Context(NamedTuple):

@@ -6,6 +6,9 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from ganjax.config import Fields
 
+# In place of a figure's name: no figure marks the best checkpoint.
+NO_FIGURE = "none"
+
 
 class EvaluationFields(Fields):
     """What is measured on held-out images, besides D's loss on them.
@@ -27,10 +30,10 @@ class EvaluationFields(Fields):
         never stops it.
     """
 
-    log_likelihood: NonNegativeInt
-    metrics: Annotated[tuple[str, ...], Field(strict=False)]
-    features: str
-    weights: str
-    num_samples: PositiveInt
-    best: str
-    patience: NonNegativeInt
+    log_likelihood: NonNegativeInt = 0
+    metrics: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    features: str = "efflite0"
+    weights: str = ""
+    num_samples: PositiveInt = 1_000
+    best: str = NO_FIGURE
+    patience: NonNegativeInt = 0

@@ -5,12 +5,15 @@ of 4 * 2**len(widths) pixels a side. No pooling, no hidden dense layer.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from pydantic import NonNegativeFloat
 
-from ganjax.models import layers
+from ganjax.config import ConfigError, Fraction, Widths
+from ganjax.models import fields, layers
 from ganjax.models.layers import Conditioning, Conv, ConvTranspose
 from ganjax.models.norms import Norm
 
@@ -18,6 +21,79 @@ from ganjax.models.norms import Norm
 def image_size(widths: Sequence[int]) -> int:
     """Pixels a side of the images that networks of these widths make and take."""
     return 4 * 2 ** len(widths)
+
+
+class GeneratorFields(fields.GeneratorFields):
+    """How the DCGAN generator is built.
+
+    Attributes:
+      widths: channels at 4x4, 8x8, ...; each of them doubles the size once.
+      slope: of LeakyReLU; 0 is the paper's ReLU.
+      upsample: how a layer doubles the size: by a "transpose"d convolution (paper), or by the
+        "nearest" pixels and then a convolution, which leaves no checkerboard.
+      batch_norm: whether BatchNorm follows every layer but the last.
+      first_norm: what the BatchNorm at 4x4 is of: each "channel", as of a convolution's output,
+        or each "unit", as of a dense layer's.
+      output_bias: whether the last layer has a bias.
+      spectral_norm: whether every kernel is divided by its spectral norm; BatchNorm then has no
+        scale.
+      init_stddev: standard deviation of the initial kernels and of BatchNorm's scales around 1;
+        0 is Glorot's initialisation.
+      output: the last activation: "tanh" (paper; images in [-1, 1]) or "sigmoid" (in [0, 1]).
+    """
+
+    network: Literal["dcgan"] = "dcgan"
+    widths: Widths = (512, 256, 128, 64)
+    slope: Fraction = 0.0
+    upsample: Literal["transpose", "nearest"] = "transpose"
+    batch_norm: bool = True
+    first_norm: Literal["channel", "unit"] = "channel"
+    output_bias: bool = False
+    spectral_norm: bool = False
+    init_stddev: NonNegativeFloat = 0.02
+    output: Literal["tanh", "sigmoid"] = "tanh"
+
+    @property
+    def uses_batch_norm(self) -> bool:
+        return self.batch_norm
+
+    def check(self, at: str, images: fields.Images, options: fields.Options) -> None:
+        super().check(at, images, options)
+        fields.check_size(at, self.widths, images, image_size(self.widths))
+        if self.first_norm == "unit" and not self.batch_norm:
+            raise ConfigError(
+                f"{at}.first_norm='unit': with batch_norm=False there is no norm of the first "
+                "layer; set 'channel', or batch_norm=True"
+            )
+
+    def build(self, images: fields.Images, options: fields.Options) -> "Generator":
+        return Generator(
+            widths=self.widths,
+            channels=images.channels,
+            slope=self.slope,
+            upsample=self.upsample,
+            init_stddev=self.init_stddev,
+            norm=self.norm(options),
+            conditioning=options.conditioning,
+            output=self.output,
+            first_norm=self.first_norm,
+            output_bias=self.output_bias,
+            remat=options.remat,
+            dtype=options.dtype,
+        )
+
+
+class DiscriminatorFields(fields.StagedDiscriminatorFields):
+    """How the DCGAN discriminator is built: its stages halve the size down to 4x4."""
+
+    network: Literal["dcgan"] = "dcgan"
+
+    def check(self, at: str, images: fields.Images, options: fields.Options) -> None:
+        super().check(at, images, options)
+        fields.check_size(at, self.widths, images, image_size(self.widths))
+
+    def build(self, images: fields.Images, options: fields.Options) -> "Discriminator":
+        return Discriminator(remat=options.remat, **self.stages(options))
 
 
 class Generator(nn.Module):

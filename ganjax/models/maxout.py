@@ -3,11 +3,17 @@
 Image or latent and label each go through a layer of their own, and meet in a joint one.
 """
 
+from typing import Annotated, ClassVar, Literal
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from ganjax.models import layers
+from ganjax.config import Fraction
+from ganjax.models import fields, layers
+
+Maxout = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
 
 
 def maxout(x: jax.Array, units: int, pieces: int, **options) -> jax.Array:
@@ -17,6 +23,80 @@ def maxout(x: jax.Array, units: int, pieces: int, **options) -> jax.Array:
     """
     x = nn.Dense(units * pieces, **options)(x)
     return x.reshape(x.shape[0], units, pieces).max(-1)
+
+
+class GeneratorFields(fields.GeneratorFields):
+    """How the two-branched generator is built; the defaults are the paper's.
+
+    Attributes:
+      latent_width: units of the layer on z.
+      label_width: units of the layer on the label.
+      joint_width: units of the layer on both.
+      dropout: rate after each of the three.
+      spectral_norm: whether every kernel is divided by its spectral norm.
+      init_stddev: standard deviation of the initial kernels; 0 is Glorot's initialisation.
+    """
+
+    has_blocks: ClassVar[bool] = False
+    conditionings: ClassVar[tuple[str, ...]] = ("one_hot",)
+    value_range: ClassVar[tuple[float, float]] = layers.VALUE_RANGES["sigmoid"]
+
+    network: Literal["maxout"] = "maxout"
+    latent_width: PositiveInt = 200
+    label_width: PositiveInt = 1_000
+    joint_width: PositiveInt = 1_200
+    dropout: Fraction = 0.5
+    spectral_norm: bool = False
+    init_stddev: NonNegativeFloat = 0.0
+
+    def build(self, images: fields.Images, options: fields.Options) -> "Generator":
+        return Generator(
+            size=images.size,
+            channels=images.channels,
+            num_classes=options.conditioning.num_classes,
+            latent_width=self.latent_width,
+            label_width=self.label_width,
+            joint_width=self.joint_width,
+            dropout=self.dropout,
+            init_stddev=self.init_stddev,
+            dtype=options.dtype,
+        )
+
+
+class DiscriminatorFields(fields.NetworkFields):
+    """How the two-branched discriminator is built; the defaults are the paper's.
+
+    Attributes:
+      image_maxout: (units, pieces) of the maxout layer on the image.
+      label_maxout: (units, pieces) of the one on the label.
+      joint_maxout: (units, pieces) of the one on both.
+      dropout: rate after each of the three.
+      spectral_norm: whether every kernel is divided by its spectral norm.
+      init_stddev: standard deviation of the initial kernels; 0 is Glorot's initialisation.
+    """
+
+    has_blocks: ClassVar[bool] = False
+    conditionings: ClassVar[tuple[str, ...]] = ("one_hot",)
+
+    network: Literal["maxout"] = "maxout"
+    image_maxout: Maxout = (240, 5)
+    label_maxout: Maxout = (50, 5)
+    joint_maxout: Maxout = (240, 4)
+    dropout: Fraction = 0.5
+    spectral_norm: bool = False
+    init_stddev: NonNegativeFloat = 0.0
+
+    def build(self, images: fields.Images, options: fields.Options) -> "Discriminator":
+        del images  # They are flattened, whatever their size.
+        return Discriminator(
+            num_classes=options.conditioning.num_classes,
+            image_maxout=self.image_maxout,
+            label_maxout=self.label_maxout,
+            joint_maxout=self.joint_maxout,
+            dropout=self.dropout,
+            init_stddev=self.init_stddev,
+            dtype=options.dtype,
+        )
 
 
 class Generator(nn.Module):

@@ -1,14 +1,82 @@
 """Dense networks: images are made and taken as flat vectors of pixels."""
 
 from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from pydantic import NonNegativeFloat
 
-from ganjax.models import layers
+from ganjax.config import ConfigError, Fraction, Widths
+from ganjax.models import fields, layers
 from ganjax.models.layers import Conditioning, Dense
 from ganjax.models.norms import Norm
+
+
+class GeneratorFields(fields.GeneratorFields):
+    """How the dense generator is built.
+
+    Attributes:
+      widths: units of the hidden layers.
+      slope: of LeakyReLU.
+      batch_norm: whether BatchNorm follows every hidden layer but the first.
+      spectral_norm: whether every kernel is divided by its spectral norm; BatchNorm then has no
+        scale.
+      init_stddev: standard deviation of the initial kernels and of BatchNorm's scales around 1;
+        0 is Glorot's initialisation.
+      output: the last activation: "tanh" (images in [-1, 1]) or "sigmoid" (in [0, 1]).
+    """
+
+    has_blocks: ClassVar[bool] = False
+
+    network: Literal["mlp"] = "mlp"
+    widths: Widths = (128, 256, 512, 1024)
+    slope: Fraction = 0.2
+    batch_norm: bool = True
+    spectral_norm: bool = False
+    init_stddev: NonNegativeFloat = 0.02
+    output: Literal["tanh", "sigmoid"] = "tanh"
+
+    @property
+    def uses_batch_norm(self) -> bool:
+        return self.batch_norm
+
+    def check(self, at: str, images: fields.Images, options: fields.Options) -> None:
+        super().check(at, images, options)
+        if options.conditioning.kind == "batch_norm" and len(self.widths) < 2:
+            raise ConfigError(
+                f"{at.replace('config.', 'config.conditioning.')}='batch_norm': the network 'mlp' "
+                f"has no BatchNorm after its first layer, and {at}.widths={self.widths} is one; "
+                "add widths, or take another kind"
+            )
+
+    def build(self, images: fields.Images, options: fields.Options) -> "Generator":
+        return Generator(
+            widths=self.widths,
+            size=images.size,
+            channels=images.channels,
+            slope=self.slope,
+            init_stddev=self.init_stddev,
+            norm=self.norm(options),
+            conditioning=options.conditioning,
+            output=self.output,
+            dtype=options.dtype,
+        )
+
+
+class DiscriminatorFields(fields.StagedDiscriminatorFields):
+    """How the dense discriminator is built: its stages are the hidden layers."""
+
+    has_blocks: ClassVar[bool] = False
+
+    network: Literal["mlp"] = "mlp"
+    widths: Widths = (512, 512, 512)
+    batch_norm: Literal["all", "all_but_first", "none"] = "none"
+
+    def build(self, images: fields.Images, options: fields.Options) -> "Discriminator":
+        del images  # They are flattened, whatever their size.
+        return Discriminator(**self.stages(options))
 
 
 class Generator(nn.Module):

@@ -11,13 +11,14 @@ is sqrt(2) but for the layers that are linear. Biases start at 0 and are not sca
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ganjax.models import layers
+from ganjax.config import Fraction, Widths
+from ganjax.models import fields, layers
 from ganjax.models.layers import Conditioning, Conv, ConvTranspose, Dense
 
 # The Flax collection of the alphas, and a resolution's own in it.
@@ -29,6 +30,66 @@ EPSILON = 1e-8
 def image_size(widths: Sequence[int]) -> int:
     """Pixels a side of the images that networks of these widths make and take."""
     return 4 * 2 ** (len(widths) - 1)
+
+
+class GeneratorFields(fields.GeneratorFields):
+    """How ProGAN's generator is built.
+
+    Attributes:
+      widths: channels at 4x4, 8x8, ...
+      slope: of LeakyReLU.
+    """
+
+    conditionings: ClassVar[tuple[str, ...]] = ("none", "embedding", "one_hot")
+    value_range: ClassVar[tuple[float, float]] = layers.VALUE_RANGES["linear"]
+
+    network: Literal["progan"] = "progan"
+    widths: Widths = (512, 512, 512, 512, 256)
+    slope: Fraction = 0.2
+
+    def check(self, at: str, images: fields.Images, options: fields.Options) -> None:
+        super().check(at, images, options)
+        fields.check_size(at, self.widths, images, image_size(self.widths))
+
+    def build(self, images: fields.Images, options: fields.Options) -> "Generator":
+        return Generator(
+            widths=self.widths,
+            slope=self.slope,
+            conditioning=options.conditioning,
+            remat=options.remat,
+            dtype=options.dtype,
+            channels=images.channels,
+        )
+
+
+class DiscriminatorFields(fields.NetworkFields):
+    """How ProGAN's discriminator is built.
+
+    Attributes:
+      widths: channels at 4x4, 8x8, ...
+      slope: of LeakyReLU.
+    """
+
+    conditionings: ClassVar[tuple[str, ...]] = ("none", "embedding", "one_hot", "projection")
+    group_size: ClassVar[int] = GROUP_SIZE
+
+    network: Literal["progan"] = "progan"
+    widths: Widths = (512, 512, 512, 512, 256)
+    slope: Fraction = 0.2
+
+    def check(self, at: str, images: fields.Images, options: fields.Options) -> None:
+        super().check(at, images, options)
+        fields.check_size(at, self.widths, images, image_size(self.widths))
+
+    def build(self, images: fields.Images, options: fields.Options) -> "Discriminator":
+        del images  # Its first layer takes as many channels as they have.
+        return Discriminator(
+            widths=self.widths,
+            slope=self.slope,
+            conditioning=options.conditioning,
+            remat=options.remat,
+            dtype=options.dtype,
+        )
 
 
 def alpha_name(size: int) -> str:

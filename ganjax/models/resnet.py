@@ -4,14 +4,95 @@ At 32x32 with widths (256, 256, 256) and (128, 128, 128, 128) they are those of 
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from pydantic import NonNegativeFloat, PositiveInt
 
-from ganjax.models import layers
+from ganjax.config import ConfigError, Fraction, Widths
+from ganjax.models import dcgan, fields, layers
 from ganjax.models.layers import Conditioning, Conv, ConvTranspose, Dense
 from ganjax.models.norms import Norm
+
+
+class GeneratorFields(fields.GeneratorFields):
+    """How the residual generator is built.
+
+    Attributes:
+      widths: channels after each block; each block doubles the size once, from 4x4.
+      slope: of LeakyReLU; 0 is the paper's ReLU.
+      upsample: how a block doubles the size: by the "nearest" pixels and then a convolution
+        (paper), or by a "transpose"d convolution.
+      batch_norm: whether BatchNorm stands before every activation.
+      output_bias: whether the last layer has a bias.
+      spectral_norm: whether every kernel is divided by its spectral norm; BatchNorm then has no
+        scale.
+      init_stddev: standard deviation of the initial kernels and of BatchNorm's scales around 1;
+        0 is Glorot's initialisation.
+      output: the last activation: "tanh" (paper; images in [-1, 1]) or "sigmoid" (in [0, 1]).
+    """
+
+    network: Literal["resnet"] = "resnet"
+    widths: Widths = (256, 256, 256)
+    slope: Fraction = 0.0
+    upsample: Literal["transpose", "nearest"] = "nearest"
+    batch_norm: bool = True
+    output_bias: bool = True
+    spectral_norm: bool = False
+    init_stddev: NonNegativeFloat = 0.0
+    output: Literal["tanh", "sigmoid"] = "tanh"
+
+    @property
+    def uses_batch_norm(self) -> bool:
+        return self.batch_norm
+
+    def check(self, at: str, images: fields.Images, options: fields.Options) -> None:
+        super().check(at, images, options)
+        fields.check_size(at, self.widths, images, dcgan.image_size(self.widths))
+
+    def build(self, images: fields.Images, options: fields.Options) -> "Generator":
+        return Generator(
+            widths=self.widths,
+            channels=images.channels,
+            slope=self.slope,
+            upsample=self.upsample,
+            init_stddev=self.init_stddev,
+            norm=self.norm(options),
+            conditioning=options.conditioning,
+            output=self.output,
+            output_bias=self.output_bias,
+            remat=options.remat,
+            dtype=options.dtype,
+        )
+
+
+class DiscriminatorFields(fields.StagedDiscriminatorFields):
+    """How the residual discriminator is built.
+
+    Attributes:
+      final_size: pixels a side where the halving ends.
+    """
+
+    network: Literal["resnet"] = "resnet"
+    final_size: PositiveInt = 4
+
+    def check(self, at: str, images: fields.Images, options: fields.Options) -> None:
+        super().check(at, images, options)
+        blocks, size = len(self.widths), images.size
+        ratio = size // self.final_size
+        if size % self.final_size or ratio & (ratio - 1) or 2**blocks < ratio:
+            sizes = [size // 2**i for i in range(blocks + 1) if size % 2**i == 0]
+            raise ConfigError(
+                f"{at}.final_size={self.final_size}: {blocks} blocks cannot halve "
+                f"image_size={size} to it, but to {', '.join(map(str, sizes))}"
+            )
+
+    def build(self, images: fields.Images, options: fields.Options) -> "Discriminator":
+        return Discriminator(
+            final_size=self.final_size, remat=options.remat, **self.stages(options)
+        )
 
 
 class Generator(nn.Module):

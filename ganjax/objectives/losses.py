@@ -1,7 +1,7 @@
 """Adversarial losses: pure functions of the discriminator's outputs, each a scalar.
 
-`real` and `fake` are (N,) outputs of the discriminator (logits) or critic (scores). `LOSSES`
-holds the six by name.
+`real` and `fake` are (N,) scores: the outputs of the discriminator (logits) or of the critic.
+`LOSSES` holds the losses by name; to add one, write its functions and its line there.
 """
 
 from collections.abc import Callable
@@ -15,21 +15,25 @@ Targets = tuple[jax.Array | float, jax.Array | float]
 
 
 class Loss(NamedTuple):
-    """A pair of losses.
+    """The losses of both players.
 
     Attributes:
-      d: (real, fake, targets) -> D's, the sum of its halves on reals and on fakes. `targets`
-        is what D should answer for each real and each fake: 1 and 0 but for noise on labels.
-      g: (real, fake) -> G's.
-      logits: (real, fake) -> the same, D deciding for "real" above 0; None where D decides
-        nothing, as a critic.
-      uses_targets: whether d looks at its targets.
+      d: (real, fake, targets) -> the discriminator's loss, the sum of its halves on reals and on
+        fakes. `targets` is what D should answer for each real and each fake: 1 and 0, but for
+        noise on labels.
+      g: (real, fake) -> the generator's loss.
+      logits: (real, fake) -> the same, shifted so that D decides for "real" above 0; None where D
+        decides nothing, as a critic.
+      uses_targets: whether `d` looks at its targets.
+      compares_batches: whether scores are compared with the mean of the whole batch, which
+        micro-batches do not have.
     """
 
     d: Callable[[jax.Array, jax.Array, Targets], jax.Array]
     g: Callable[[jax.Array, jax.Array], jax.Array]
     logits: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]] | None
     uses_targets: bool
+    compares_batches: bool = False
 
 
 def binary_cross_entropy(logits: jax.Array, target: jax.Array | float) -> jax.Array:
@@ -120,5 +124,7 @@ LOSSES = {
     ),
     "hinge": Loss(hinge_d, wasserstein_g, _as_they_are, False),
     "wasserstein": Loss(wasserstein_d, wasserstein_g, None, False),
-    "relativistic": Loss(relativistic_d, relativistic_g, relativistic_logits, True),
+    "relativistic": Loss(
+        relativistic_d, relativistic_g, relativistic_logits, True, compares_batches=True
+    ),
 }

@@ -5,11 +5,12 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 
 from ganjax.config import ConfigError, differences
-from ganjax.training import checkpoint
+from ganjax.training import checkpoint, migrations
 from ganjax.training.schema import Loaded, RunConfig, load
 
 CONFIG = "config.json"
@@ -32,10 +33,10 @@ def claim(workdir: Path, config: RunConfig, fingerprint: str = "") -> None:
         whose images were others.
     """
     path = workdir / CONFIG
-    ours = config.model_dump(mode="json")
+    fields = config.model_dump(mode="json")
     if checkpoint.exist(workdir):
-        theirs = _read(path)
-        changed = [n for n in differences(ours, theirs) if n not in config.continuable]
+        of_run = read(workdir).config.model_dump(mode="json")
+        changed = [n for n in differences(fields, of_run) if n not in config.continuable]
         if changed:
             raise ConfigError(
                 f"{workdir} holds a run with another {', '.join(changed)} (see {path}): set that, "
@@ -45,16 +46,26 @@ def claim(workdir: Path, config: RunConfig, fingerprint: str = "") -> None:
     (workdir / "samples").mkdir(parents=True, exist_ok=True)
     if fingerprint:
         _write(workdir / DATA, {"source": config.data.source, "fingerprint": fingerprint})
-    _write(path, ours)
+    _write(path, {migrations.KEY: migrations.FORMAT, **fields})
 
 
 def read(workdir: Path) -> Loaded:
-    """The config of the run in a folder, and its algorithm.
+    """Reads the config of the run in a folder, and loads its algorithm.
 
     Raises:
-      ConfigError: there is no run, or its config.json is not one of this version.
+      ConfigError: there is no run, or its config.json is not one that this version reads.
     """
-    return load(_read(workdir / CONFIG))
+    return load(read_fields(workdir))
+
+
+def read_fields(workdir: Path) -> dict[str, Any]:
+    """Reads the fields of the run in a folder, unchecked; those of older versions are upgraded.
+
+    Raises:
+      ConfigError: there is no run, or its config.json is not one that this version reads.
+    """
+    path = workdir / CONFIG
+    return migrations.upgraded(_read(path), str(path))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,51 @@
+"""An algorithm whose discriminator sees augmented images, in both players' losses."""
+
+import jax.numpy as jnp
+
+from ganjax.augment.policies import Augmentation
+from ganjax.engine.algorithm import Algorithm
+from ganjax.keys import fold
+from ganjax.objectives.losses import Loss
+
+
+def augmented(algorithm: Algorithm, augmentation: Augmentation, loss: Loss) -> Algorithm:
+    """Returns the algorithm with D's images augmented and the probability controlled.
+
+    Reals and fakes are augmented with draws of their own. The metrics of D's loss are joined by
+    aug_p, the probability in this step, and, of losses with logits, by r_t = E[sign(D(real))]
+    (Karras et al. 2020, arXiv:2006.06676, equation 1), which the controller watches.
+
+    Args:
+      algorithm: whose D sees images as they are.
+      augmentation: what they pass through. A penalty of the algorithm passes them through it
+        itself.
+      loss: the algorithm's.
+    """
+
+    def discriminate(params, vars, fake, context):
+        def seen(batch, name):
+            key = fold(context.key, name)
+            image = augmentation.images(batch["image"], context._replace(key=key))
+            return {**batch, "image": image}
+
+        reals = seen(context.batch, "real")
+        fakes = seen(fake, "fake")
+        return algorithm.discriminate(params, vars, fakes, context._replace(batch=reals))
+
+    def d_loss(scores, context):
+        value, metrics = algorithm.d_loss(scores, context)
+        metrics = {**metrics, "aug_p": context.aug["p"]}
+        if loss.logits is not None:
+            metrics["r_t"] = jnp.mean(jnp.sign(loss.logits(*scores)[0]))
+        return value, metrics
+
+    def aug_update(aug, metrics):
+        return augmentation.controller.update(aug, metrics.get("r_t"))
+
+    return algorithm._replace(
+        discriminate=discriminate,
+        d_loss=d_loss,
+        aug_init=augmentation.controller.init,
+        aug_update=aug_update,
+        leaks=augmentation.leaks,
+    )

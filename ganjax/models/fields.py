@@ -1,0 +1,220 @@
+"""What the networks' config fields have in common, and what a network is built from."""
+
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax.numpy as jnp
+from flax import linen as nn
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+
+from ganjax.config import ConfigError, Fields, Fraction, Widths
+from ganjax.models.layers import VALUE_RANGES, Conditioning
+from ganjax.models.norms import Norm
+
+
+class BatchNormFields(Fields):
+    """Settings of BatchNorm in both networks.
+
+    Attributes:
+      scale: whether BatchNorm has a learned scale; under spectral normalisation it never has.
+      momentum: decay of the running averages.
+      epsilon: added to the variance.
+    """
+
+    scale: bool = True
+    momentum: Fraction = 0.9
+    epsilon: PositiveFloat = 1e-5
+
+
+class ConditioningFields(Fields):
+    """How the label reaches the networks; see `ganjax.models.layers.Conditioning`.
+
+    Attributes:
+      generator: "none", "embedding", "one_hot" or "batch_norm".
+      discriminator: "none", "embedding", "one_hot" or "projection".
+      embedding_dim: length of the vectors of "embedding".
+      fake_labels: whether generated images take the labels of the batch's "reals", or labels
+        drawn "uniform" over the classes.
+    """
+
+    generator: Literal["none", "embedding", "one_hot", "batch_norm"] = "none"
+    discriminator: Literal["none", "embedding", "one_hot", "projection"] = "none"
+    embedding_dim: PositiveInt = 10
+    fake_labels: Literal["reals", "uniform"] = "reals"
+
+
+class Images(NamedTuple):
+    """The images that a network makes or takes.
+
+    Attributes:
+      size: pixels a side.
+      channels: 1 (grey) or 3 (RGB).
+    """
+
+    size: int
+    channels: int
+
+
+class Options(NamedTuple):
+    """What a config says about a network besides the network's own fields.
+
+    Attributes:
+      conditioning: how the network learns the label.
+      batch_norm: settings of its BatchNorm.
+      remat: whether the backward pass computes the insides of blocks anew.
+      dtype: what the network computes in; None is the parameters' own, float32.
+    """
+
+    conditioning: Conditioning = Conditioning()
+    batch_norm: BatchNormFields = BatchNormFields()
+    remat: bool = False
+    dtype: jnp.dtype | None = None
+
+
+class NetworkFields(Fields):
+    """The fields of one kind of network, its checks and its construction.
+
+    A subclass stands beside the Flax module that it builds, and in one of the tables of
+    `ganjax.models`. Its field `network`, a Literal, names the kind.
+
+    Attributes:
+      has_blocks: whether the network has convolutional blocks, which `remat` is about.
+      conditionings: the kinds of conditioning that the network can take.
+      group_size: how many neighbours in a batch the network looks at together; micro-batches
+        must hold whole groups.
+    """
+
+    has_blocks: ClassVar[bool] = True
+    conditionings: ClassVar[tuple[str, ...]] = ("none",)
+    group_size: ClassVar[int] = 1
+
+    network: str
+
+    @property
+    def uses_batch_norm(self) -> bool:
+        """Whether any layer is BatchNorm, so that samples of a batch depend on each other."""
+        return False
+
+    @property
+    def normalises_spectrum(self) -> bool:
+        """Whether every kernel is divided by its spectral norm."""
+        return getattr(self, "spectral_norm", False)
+
+    def check(self, at: str, images: Images, options: Options) -> None:
+        """Refuses fields that do not go together, or not with the images or options.
+
+        Args:
+          at: where these fields stand in the config, such as "config.generator".
+          images: what the network makes or takes.
+          options: what else the config says about the network.
+
+        Raises:
+          ConfigError: in one line: the field, its value and the mend.
+        """
+        if options.remat and not self.has_blocks:
+            raise ConfigError(
+                f"config.remat=True: {at}.network={self.network!r} has no convolutional blocks to "
+                "compute anew; set it to False"
+            )
+        kind = options.conditioning.kind
+        field = f"{at.replace('config.', 'config.conditioning.')}={kind!r}"
+        if kind not in self.conditionings:
+            raise ConfigError(
+                f"{field}: the network {self.network!r} takes "
+                f"{', '.join(map(repr, self.conditionings))}; set one of these"
+            )
+        if kind == "batch_norm" and not self.uses_batch_norm:
+            raise ConfigError(f"{field}: {at}.batch_norm is False; set it to True, or another kind")
+
+    def build(self, images: Images, options: Options) -> nn.Module:
+        """Returns the Flax module that the fields describe."""
+        raise NotImplementedError
+
+
+class GeneratorFields(NetworkFields):
+    """The fields of one kind of generator."""
+
+    conditionings: ClassVar[tuple[str, ...]] = ("none", "embedding", "one_hot", "batch_norm")
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The values of black and of white in the images that the generator makes."""
+        return VALUE_RANGES[self.output]
+
+    def norm(self, options: Options) -> Norm | None:
+        """BatchNorm as these fields and the options describe it, or None without it."""
+        return batch_norm(self, options) if self.uses_batch_norm else None
+
+
+class StagedDiscriminatorFields(NetworkFields):
+    """The fields of discriminators that are made of stages.
+
+    Attributes:
+      widths: channels or units after each stage.
+      slope: of LeakyReLU.
+      dropout: rate after the stages.
+      dropout_after: whether dropout follows "all" stages or "all_but_first".
+      final_dropout: rate before the last layer.
+      batch_norm: which stages have BatchNorm: "all", "all_but_first" (the paper's) or "none".
+      spectral_norm: whether every kernel is divided by its spectral norm; BatchNorm then has no
+        scale.
+      init_stddev: standard deviation of the initial kernels and of BatchNorm's scales around 1;
+        0 is Glorot's initialisation.
+    """
+
+    conditionings: ClassVar[tuple[str, ...]] = ("none", "embedding", "one_hot", "projection")
+
+    widths: Widths = (64, 128, 256, 512)
+    slope: Fraction = 0.2
+    dropout: Fraction = 0.0
+    dropout_after: Literal["all", "all_but_first"] = "all"
+    final_dropout: Fraction = 0.0
+    batch_norm: Literal["all", "all_but_first", "none"] = "all_but_first"
+    spectral_norm: bool = False
+    init_stddev: NonNegativeFloat = 0.02
+
+    @property
+    def uses_batch_norm(self) -> bool:
+        return self.batch_norm != "none"
+
+    def stages(self, options: Options) -> dict[str, Any]:
+        """The arguments that modules of stages share, one of each list a stage."""
+        rest = len(self.widths) - 1
+        first = self.dropout if self.dropout_after == "all" else 0.0
+        return {
+            "widths": self.widths,
+            "slope": self.slope,
+            "init_stddev": self.init_stddev,
+            "final_dropout": self.final_dropout,
+            "batch_norm": (self.batch_norm == "all",) + (self.batch_norm != "none",) * rest,
+            "dropout": (first,) + (self.dropout,) * rest,
+            "norm": batch_norm(self, options),
+            "conditioning": options.conditioning,
+            "dtype": options.dtype,
+        }
+
+
+def batch_norm(network: Any, options: Options) -> Norm:
+    """BatchNorm of a network with the fields `spectral_norm` and `init_stddev`."""
+    settings = options.batch_norm
+    use_scale = settings.scale and not network.spectral_norm
+    return Norm(use_scale, network.init_stddev, settings.momentum, settings.epsilon)
+
+
+def check_size(at: str, widths: Widths, images: Images, made: int) -> None:
+    """Refuses widths that make or take images of another size.
+
+    Args:
+      at: where the network's fields stand in the config.
+      widths: the network's, each of which doubles the size.
+      images: what it should make or take.
+      made: pixels a side that it makes or takes.
+
+    Raises:
+      ConfigError: the sizes differ.
+    """
+    if made != images.size:
+        raise ConfigError(
+            f"config.image_size={images.size}: {len(widths)} widths in {at}.widths={widths} make "
+            f"{made} pixels; set image_size={made} or add or take away widths (each doubles the "
+            "size, from 4)"
+        )
