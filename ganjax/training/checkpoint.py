@@ -1,4 +1,4 @@
-"""Checkpoints by Orbax: asynchronous, atomic, the latest few kept."""
+"""Checkpoints by Orbax: saved in the background, whole or not at all, the latest few kept."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from orbax.checkpoint import v1 as ocp
 from ganjax.engine.state import GanState
 from ganjax.errors import UserError
 from ganjax.metrics import figures
+from ganjax.training.migrations import FORMAT, KEY
 
 FOLDER = "checkpoints"
 
@@ -22,81 +23,92 @@ def open_checkpoints(
     workdir: Path,
     keep: int | None = None,
     best: str = figures.NO_FIGURE,
-    besides: Sequence[int] = (),
+    milestones: Sequence[int] = (),
 ) -> ocp.training.Checkpointer:
     """Opens a run's checkpoints.
 
     Args:
       workdir: the run's folder.
-      keep: how many of the latest are kept, to write; None only reads.
-      best: the figure whose best value marks a checkpoint that is kept besides.
-      besides: the steps of others that are.
+      keep: how many of the latest checkpoints are kept; None opens them for reading only.
+      best: the figure whose best value marks a checkpoint that is kept too.
+      milestones: the steps whose checkpoints are always kept.
     """
     policies = ocp.training.preservation_policies
     policy = policies.PreserveAll()
     if keep is not None:
-        kept = [policies.LatestN(keep), policies.CustomSteps(besides)]
+        kept = [policies.LatestN(keep), policies.CustomSteps(milestones)]
         if best != figures.NO_FIGURE:
-            kept.append(_Best(best))
+            kept.append(_KeepBest(best))
         policy = policies.AnyPreservationPolicy(kept)
     return ocp.training.Checkpointer(
         (workdir / FOLDER).absolute(),
         preservation_policy=policy,
-        # What a killed run left half-written. Never from a reader: a run may be writing it.
+        # Removes what a killed run left half-written. A reader must not: a run may be writing it.
         cleanup_tmp_directories=keep is not None,
     )
 
 
 def exist(workdir: Path) -> bool:
-    """Whether a run has any checkpoint."""
+    """Returns whether a run has any checkpoint.
+
+    Args:
+      workdir: the run's folder.
+    """
     return any(path.name.isdigit() for path in (workdir / FOLDER).glob("*"))
 
 
 def latest_step(checkpoints: ocp.training.Checkpointer) -> int:
-    """The step of the latest checkpoint, 0 without one."""
+    """Returns the step of the latest checkpoint, or 0 if there is none."""
     return 0 if checkpoints.latest is None else checkpoints.latest.step
 
 
 def best_step(checkpoints: ocp.training.Checkpointer, best: str) -> int | None:
-    """The step of the checkpoint with the best figure `best`, None without any."""
-    return _best(checkpoints.checkpoints, best)
+    """Returns the step of the checkpoint with the best value of a figure.
+
+    Args:
+      checkpoints: the run's checkpoints.
+      best: the name of the figure.
+
+    Returns:
+      The step; of equally good checkpoints the first, so that waiting for a better one has an end.
+      None if no checkpoint has the figure.
+    """
+    return _best_step(checkpoints.checkpoints, best)
 
 
-def _best(checkpoints: Sequence, best: str) -> int | None:
-    """What `best_step` gives, of checkpoints with a `step` and `metrics`."""
-    found = [
-        (figures.sign(best) * c.metrics[best], c.step)
-        for c in checkpoints
-        if best in (c.metrics or {})
+def _best_step(checkpoints: Sequence, best: str) -> int | None:
+    ranked = [
+        (figures.sign(best) * each.metrics[best], -each.step)
+        for each in checkpoints
+        if best in (each.metrics or {})
     ]
-    # The first of equals, so that waiting for a better one has an end.
-    return max(found, key=lambda figure: (figure[0], -figure[1]))[1] if found else None
+    return -max(ranked)[1] if ranked else None
 
 
-class _Best:
-    """Keeps the checkpoint that `best_step` names. (Orbax's BestN keeps the last of equals.)"""
+class _KeepBest:
+    """Preserves the checkpoint that `best_step` names. (Orbax's BestN keeps the last of equals.)"""
 
     def __init__(self, best: str):
         self._best = best
 
     def should_preserve(self, checkpoints, *, context) -> list[bool]:
         del context
-        best = _best(checkpoints, self._best)
-        return [c.step == best for c in checkpoints]
+        step = _best_step(checkpoints, self._best)
+        return [each.step == step for each in checkpoints]
 
 
 def choose_step(checkpoints: ocp.training.Checkpointer, which: str, best: str) -> int:
-    """The step of the checkpoint that `which` names; there must be a checkpoint.
+    """Returns the step of the checkpoint that a user asks for. There must be a checkpoint.
 
     Args:
-      checkpoints: the run's.
-      which: "last"; "best": by the figure `best`, or the last where none has it; or a step.
-      best: the figure by which the run's best is kept, or `figures.NO_FIGURE`.
+      checkpoints: the run's checkpoints.
+      which: "last"; "best", which is the last if no checkpoint has the figure `best`; or a step.
+      best: the figure by which the run's best checkpoint is kept, or `figures.NO_FIGURE`.
 
     Raises:
       CheckpointError: it is none of these, or the run has kept no checkpoint of that step.
     """
-    kept = sorted(c.step for c in checkpoints.checkpoints)
+    kept = sorted(each.step for each in checkpoints.checkpoints)
     if which == "best":
         step = None if best == figures.NO_FIGURE else best_step(checkpoints, best)
         return kept[-1] if step is None else step
@@ -117,48 +129,62 @@ def restore_or_init(
     sharding: Any,
     step: int | None = None,
 ) -> GanState:
-    """The latest state, or without one a new one.
+    """Restores a run's state from a checkpoint, or initialises it if there is none.
 
     Args:
-      checkpoints: the run's.
+      checkpoints: the run's checkpoints.
       init: key -> the state at step 0.
-      key: for `init`.
-      sharding: how the state lies on the devices, whatever it was saved from: of all of it, or
-        a tree of them.
-      step: of the checkpoint; None takes the latest.
+      key: the key that `init` takes.
+      sharding: how the state is to lie on the devices, which may be others than those it was saved
+        from: one sharding for all of it, or a tree of shardings.
+      step: the step of the checkpoint; None takes the latest.
 
     Raises:
-      CheckpointError: the latest checkpoint cannot be read as such a state.
+      CheckpointError: the checkpoint cannot be read as such a state.
     """
     if checkpoints.latest is None:
         return jax.jit(init, out_shardings=sharding)(key)
     shapes = jax.eval_shape(init, key)
     target = jax.tree.map(
-        lambda leaf, each: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=each),
+        lambda leaf, of_leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=of_leaf),
         shapes,
         jax.tree.broadcast(sharding, shapes),
     )
     step = checkpoints.latest.step if step is None else step
     path = checkpoints.directory / str(step)
     try:
-        return checkpoints.load(step, target)
+        stored = stored_format(checkpoints, step)
+        if stored in range(1, FORMAT + 1):
+            return checkpoints.load(step, target)
     except (ValueError, KeyError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{path} cannot be read ({reason}): remove that folder to go on from the one before"
         ) from error
+    raise CheckpointError(
+        f"{path} is of format {stored!r}: this version of ganjax reads checkpoints of formats 1 to "
+        f"{FORMAT}; take a newer ganjax"
+    )
+
+
+def stored_format(checkpoints: ocp.training.Checkpointer, step: int) -> int:
+    """Returns the format of a checkpoint; it is 1 where none was stored, as older versions did."""
+    metadata = checkpoints.checkpointables_metadata(step).custom_metadata or {}
+    return metadata.get(KEY, 1)
 
 
 def save(
     checkpoints: ocp.training.Checkpointer, step: int, state: GanState, figures: dict[str, float]
 ) -> None:
-    """Begins to save; the caller may donate `state` at once. Waits for the save before.
+    """Begins to save a state, once the save before has ended. The caller may donate it at once.
 
     Args:
-      checkpoints: the run's.
-      step: of the state.
-      state: to save.
-      figures: of its evaluation, {} without one.
+      checkpoints: the run's checkpoints.
+      step: the state's step.
+      state: the state, or the tuple of several members' states.
+      figures: the figures of the evaluation at this step, {} if there was none.
     """
     if latest_step(checkpoints) < step:
-        checkpoints.save_async(step, state, force=True, metrics=figures or None)
+        checkpoints.save_async(
+            step, state, force=True, metrics=figures or None, custom_metadata={KEY: FORMAT}
+        )

@@ -1,16 +1,14 @@
-"""Independent runs of one config at once: an ensemble of seeds.
+"""An ensemble of seeds: independent runs of one config, trained at once.
 
 Each member is the run that its seed alone would make, with its own initialisation, order of
-images, noise and probability of augmentation: `config.seed` is the first's, the others' follow.
-Outside of a dispatch its state is the tuple of theirs, which is also what a checkpoint holds.
+images, noise and probability of augmentation. The first member's seed is `config.seed`, and those
+of the others follow it. A checkpoint holds the tuple of the members' states.
 
-How members share the devices is one of two, `one_by_one` and `together`. On one CPU a joint
-program gains nothing over one launched for each member in turn: of 4 members a step of cgan takes
-as long by `jax.vmap`, of dcgan 1.8 times as long (convolutions by the kernels of several members
-are slow there); unrolled it is no faster either, and compiles for twice as long.
+There are two ways for members to share the devices, `one_by_one` and `together`. On a single CPU a
+joint program gains nothing over one program launched for each member (docs/speed.md).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -18,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
+from orbax.checkpoint import v1 as ocp
 
 from ganjax.config import ConfigError
 from ganjax.engine.state import GanState
@@ -27,31 +26,31 @@ from ganjax.training import checkpoint
 from ganjax.training.schema import RunConfig
 
 Members = tuple[GanState, ...]
-# Where the axis of members is while they step together: their number of steps is one.
+# The axis of members in a packed state. All members have the same number of steps, stored once.
 AXES = GanState(step=None, g=0, d=0, ema=0, aug=0)
 
 
 class Ensemble(NamedTuple):
-    """How members step.
+    """How the members of an ensemble advance.
 
     Attributes:
-      pack: members -> what `advance` takes.
-      members: the inverse.
-      advance: (packed, batches, keys, phase) -> (packed, metrics), where batches[i] are member
-        i's of the dispatch, as `ganjax.training.dispatch.make_train_steps` takes them, and metrics[i]
-        its metrics.
+      pack: the members' states -> the packed state, which `advance` takes.
+      unpack: a packed state -> the members' states; the inverse of `pack`.
+      advance: (packed state, batches, keys, phase) -> (packed state, metrics). Here batches[i] are
+        the batches of member i, as `ganjax.training.dispatch.make_train_steps` takes them, and
+        metrics[i] are its metrics. The state that is passed is donated.
     """
 
     pack: Callable[[Members], Any]
-    members: Callable[[Any], Members]
+    unpack: Callable[[Any], Members]
     advance: Callable[..., tuple[Any, tuple[dict[str, jax.Array], ...]]]
 
 
 def seeds(config: RunConfig) -> tuple[int, ...]:
-    """Of the members, in order.
+    """Returns the members' seeds, in order.
 
     Raises:
-      ConfigError: the last is none.
+      ConfigError: the last seed would be too large.
     """
     if config.seed + config.num_seeds > 2**32:
         raise ConfigError(
@@ -61,74 +60,104 @@ def seeds(config: RunConfig) -> tuple[int, ...]:
     return tuple(range(config.seed, config.seed + config.num_seeds))
 
 
+def whose(seeds: Sequence[int]) -> list[str]:
+    """How a line for the user names each member: " of seed 3", or "" in a run of one seed."""
+    return [f" of seed {seed}" if len(seeds) > 1 else "" for seed in seeds]
+
+
 def check(config: RunConfig) -> None:
-    """Raises ConfigError where several seeds cannot train at once."""
+    """Checks that the seeds of a config can be trained at once.
+
+    Raises:
+      ConfigError: they cannot.
+    """
     if config.num_seeds == 1:
         return
-    one = f"config.num_seeds={config.num_seeds}"
+    field = f"config.num_seeds={config.num_seeds}"
     if config.sharding != REPLICATED:
         raise ConfigError(
-            f"{one} with config.sharding={config.sharding!r}: a model too large for one device "
+            f"{field} with config.sharding={config.sharding!r}: a model too large for one device "
             "leaves no room for several; set one of them back"
         )
     if jax.process_count() > 1:
         raise ConfigError(
-            f"{one}: {jax.process_count()} processes train one run together; start an ensemble "
+            f"{field}: {jax.process_count()} processes train one run together; start an ensemble "
             "on one host, or set num_seeds=1"
         )
 
 
-def make_ensemble(train_steps: Callable, num: int, layout: Layout, placed: Any) -> Ensemble:
-    """The ensemble as it is fastest on the devices of a layout. It donates the states it advances.
+def make_ensemble(
+    train_steps: Callable, num_members: int, layout: Layout, state_sharding: Any
+) -> Ensemble:
+    """Makes the ensemble that is fastest on the devices of a layout.
 
     Args:
-      train_steps: `ganjax.training.dispatch.make_train_steps`'s, not compiled.
-      num: members.
-      layout: of the run.
-      placed: how the state of a single run lies (`ganjax.parallel.sharding.state_sharding`).
+      train_steps: the steps of `ganjax.training.dispatch.make_train_steps`, not compiled.
+      num_members: the number of members.
+      layout: how arrays lie on the devices.
+      state_sharding: how one member's state lies on them
+        (`ganjax.parallel.sharding.state_sharding`).
     """
     on_one_cpu = layout.mesh.size == 1 and layout.platform == "cpu"
-    if num == 1 or on_one_cpu:
-        return one_by_one(train_steps, layout, placed)
-    return together(train_steps, num, layout)
+    if num_members == 1 or on_one_cpu:
+        return one_by_one(train_steps, layout, state_sharding)
+    return together(train_steps, num_members, layout)
 
 
-def one_by_one(train_steps: Callable, layout: Layout, placed: Any) -> Ensemble:
-    """One program of a single run, launched for each member in turn."""
+def one_by_one(train_steps: Callable, layout: Layout, state_sharding: Any) -> Ensemble:
+    """Makes an ensemble whose members advance one after another, by the program of a single run.
+
+    Its packed state is the tuple of the members' states.
+
+    Args:
+      train_steps: as for `make_ensemble`.
+      layout: as for `make_ensemble`.
+      state_sharding: as for `make_ensemble`.
+    """
     step = jax.jit(
         train_steps,
         static_argnames="phase",
-        out_shardings=(placed, layout.replicated),
+        out_shardings=(state_sharding, layout.replicated),
         donate_argnames="state",
         compiler_options=compiling.options(layout.platform),
     )
 
     def advance(members: Members, batches, keys, phase):
-        both = [step(*each, phase=phase) for each in zip(members, batches, keys, strict=True)]
-        return tuple(state for state, _ in both), tuple(metrics for _, metrics in both)
+        advanced = [
+            step(member, of_member, key, phase=phase)
+            for member, of_member, key in zip(members, batches, keys, strict=True)
+        ]
+        return tuple(state for state, _ in advanced), tuple(metrics for _, metrics in advanced)
 
     return Ensemble(lambda members: members, lambda members: members, advance)
 
 
-def together(train_steps: Callable, num: int, layout: Layout) -> Ensemble:
-    """One program for all: apart over the mesh's axis "seed", by `jax.vmap` on each device.
+def together(train_steps: Callable, num_members: int, layout: Layout) -> Ensemble:
+    """Makes an ensemble whose members advance in one program.
 
-    The devices that a member has for itself (where there are more devices than members) share
-    its batches; see `ganjax.parallel.sharding.make_layout`.
+    The members are split over the mesh's axis "seed", and on each of its places `jax.vmap` runs
+    those that share it. Where there are more devices than members, the devices of one member share
+    its batches (`ganjax.parallel.sharding.make_layout`). The leaves of the packed state are the
+    members' leaves, stacked along `AXES`.
+
+    Args:
+      train_steps: as for `make_ensemble`.
+      num_members: as for `make_ensemble`.
+      layout: as for `make_ensemble`.
     """
     places = layout.mesh.shape["seed"]
     packed = _at_axes({None: layout.replicated, 0: layout.members})
     stacked = PartitionSpec("seed")
     specs = _at_axes({None: PartitionSpec(), 0: stacked})
 
-    def several(state, batches, keys, phase):
+    def advance_place(state, batches, keys, phase):
         step = partial(train_steps, phase=phase)
-        if num > places:
+        if num_members > places:
             return jax.vmap(step, (AXES, 0, 0), (AXES, 0))(state, batches, keys)
-        # An axis of 1: the program of a single run.
+        # A single member, along an axis of 1: the program is that of a single run.
         first = itemgetter(0)
-        alone = _per_member(first, state)
-        state, metrics = step(alone, jax.tree.map(first, batches), keys[0])
+        member = _per_member(first, state)
+        state, metrics = step(member, jax.tree.map(first, batches), keys[0])
         return _per_member(lambda leaf: leaf[None], state), jax.tree.map(lambda m: m[None], metrics)
 
     @partial(
@@ -140,7 +169,7 @@ def together(train_steps: Callable, num: int, layout: Layout) -> Ensemble:
     )
     def step(state, batches, keys, *, phase):
         batches = jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches)
-        function = partial(several, phase=phase)
+        function = partial(advance_place, phase=phase)
         if places > 1:
             function = jax.shard_map(
                 function,
@@ -150,15 +179,17 @@ def together(train_steps: Callable, num: int, layout: Layout) -> Ensemble:
                 axis_names={"seed"},
                 check_vma=False,
             )
-        state, metrics = function(state, batches, _stacked(keys))
-        return state, tuple({n: m[i] for n, m in metrics.items()} for i in range(num))
+        state, metrics = function(state, batches, _stack_keys(keys))
+        return state, tuple(
+            {name: values[i] for name, values in metrics.items()} for i in range(num_members)
+        )
 
     def pack(members):
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
         return stacked.replace(step=members[0].step)
 
     def unpack(state):
-        return tuple(_per_member(itemgetter(i), state) for i in range(num))
+        return tuple(_per_member(itemgetter(i), state) for i in range(num_members))
 
     return Ensemble(
         jax.jit(pack, out_shardings=packed),
@@ -168,31 +199,46 @@ def together(train_steps: Callable, num: int, layout: Layout) -> Ensemble:
 
 
 def restore_or_init(
-    checkpoints, init: Callable, keys, sharding, step: int | None = None
+    checkpoints: ocp.training.Checkpointer,
+    init: Callable[[jax.Array], GanState],
+    keys: Sequence[jax.Array],
+    sharding: Any,
+    step: int | None = None,
 ) -> Members:
-    """As `ganjax.training.checkpoint.restore_or_init`, of each member's key."""
+    """Restores the members from a checkpoint, or initialises them if there is none.
+
+    Args:
+      checkpoints: the run's checkpoints.
+      init: key -> the state of a member at step 0.
+      keys: each member's root key.
+      sharding: as for `ganjax.training.checkpoint.restore_or_init`, of one member.
+      step: the step of the checkpoint; None takes the latest.
+
+    Raises:
+      CheckpointError: the checkpoint cannot be read.
+    """
     restore = partial(checkpoint.restore_or_init, checkpoints)
     if len(keys) == 1 or checkpoints.latest is None:
         return tuple(restore(init, key, sharding, step) for key in keys)
     return restore(lambda keys: tuple(map(init, keys)), keys, sharding, step)
 
 
-def saved(members: Members) -> GanState | Members:
-    """What a checkpoint holds: of one member, it is that run's own."""
+def saved_form(members: Members) -> GanState | Members:
+    """Returns what a checkpoint of the members holds: a single run's state is not in a tuple."""
     return members if len(members) > 1 else members[0]
 
 
-def _stacked(keys) -> jax.Array:
-    """Keys as one array. (To stack them as such is, to `jax_debug_key_reuse`, to use them.)"""
+def _stack_keys(keys: Sequence[jax.Array]) -> jax.Array:
+    """Returns keys as one array. (Under `jax_debug_key_reuse`, jnp.stack would use them up.)"""
     data = jnp.stack([jax.random.key_data(key) for key in keys])
     return jax.random.wrap_key_data(data, impl=jax.random.key_impl(keys[0]))
 
 
-def _at_axes(choice: dict) -> GanState:
-    """AXES with something else in place of each axis."""
-    return jax.tree.map(choice.get, AXES, is_leaf=lambda axis: axis is None)
+def _at_axes(choices: dict) -> GanState:
+    """Returns AXES with each axis replaced by what `choices` has for it."""
+    return jax.tree.map(choices.get, AXES, is_leaf=lambda axis: axis is None)
 
 
 def _per_member(change: Callable, state: GanState) -> GanState:
-    """`change` of every leaf that members do not share."""
+    """Applies `change` to every leaf that is not shared by the members."""
     return jax.tree.map(change, state.replace(step=())).replace(step=state.step)

@@ -1,32 +1,66 @@
-"""What the loop tells of finished steps: metrics, pictures, figures, and divergence."""
+"""What is told of finished steps: metrics, pictures, figures, and that training has diverged."""
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import jax
 import numpy as np
+from clu import parameter_overview
 from orbax.checkpoint import v1 as ocp
 
 from ganjax.engine.phases import Phase
+from ganjax.engine.state import GanState
 from ganjax.errors import UserError
 from ganjax.pictures import images
 from ganjax.training import checkpoint, ensemble
 from ganjax.training.schema import RunConfig
 from ganjax.training.writer import Writer
 
-# The engine's own. Any other metric is NaN in a step that does not measure it.
 LOSSES = ("d_loss", "g_loss")
-ALWAYS = (*LOSSES, "d_grad_norm", "g_grad_norm")
+# The metrics that every step measures. Any other one is NaN in a step that does not measure it.
+ALWAYS_MEASURED = (*LOSSES, "d_grad_norm", "g_grad_norm")
 
 
 class NonFiniteError(UserError):
     """A loss or a gradient is infinite or NaN."""
 
 
+class Pending:
+    """What finished steps have left to be written.
+
+    To write the results of a step the host must wait for them. They stay here until the next step
+    has been dispatched, so that the device has work meanwhile.
+    """
+
+    def __init__(self):
+        self._writes: list[Callable[[], None]] = []
+
+    def add(self, write: Callable[..., None], *args) -> None:
+        """Adds the call `write(*args)`."""
+        self._writes.append(partial(write, *args))
+
+    def write(self) -> None:
+        """Writes everything that is pending, oldest first."""
+        for write in self._writes:
+            write()
+        self._writes.clear()
+
+
 class Report:
-    """What the loop tells of finished steps."""
+    """Turns what the loop computes into metrics, pictures and lines; refuses what is not finite.
+
+    Args:
+      writer: where they go.
+      folder: the run's folder.
+      config: the run's config.
+      checkpoints: the run's checkpoints, of which an error names the last good one.
+      scaled_losses: whether the losses are scaled. Then a gradient may overflow: the step leaves it
+        out and has no measure of it.
+    """
 
     def __init__(
         self,
@@ -34,147 +68,189 @@ class Report:
         folder: Path,
         config: RunConfig,
         checkpoints: ocp.training.Checkpointer,
+        *,
+        scaled_losses: bool = False,
     ):
         self._checkpoints = checkpoints
         self._writer = writer
         self._folder = folder
         self._config = config
-        # The last dispatch's end, or a phase's begin.
-        self._then = time.perf_counter()
-        # Under loss scaling a gradient that overflows is measured and left out.
-        self._always = LOSSES if config.precision == "float16" else ALWAYS
-        # Each metric as last measured.
-        self._latest = {}
-        # (step, figures) of the last evaluation.
-        self._evaluated = (0, {})
-        # (time, reals since then) of the rate: all that a phase does but its compilation.
-        self._window = None
+        self._seeds = ensemble.seeds(config)
+        self._always_measured = LOSSES if scaled_losses else ALWAYS_MEASURED
+        # When the last dispatch ended, or the phase began.
+        self._last_end = time.perf_counter()
+        # Each metric as it was last measured.
+        self._latest: dict[str, float] = {}
+        # The last evaluation: its step and its figures.
+        self._evaluated: tuple[int, dict[str, float]] = (0, {})
+        # What images_per_second is taken from: when it was last written, and the real images
+        # trained on since then. None until a phase's first dispatch, which compiles, has ended.
+        self._rate: tuple[float, int] | None = None
 
-    def begin(self, phase: Phase) -> None:
-        """A phase after the first begins, which is compiled and timed by itself."""
+    def begin_run(self, state: GanState) -> None:
+        """Tells what is trained, and starts the clock.
+
+        Args:
+          state: the state of a member, from which the run goes on.
+        """
+        for name, player in (("generator", state.g), ("discriminator", state.d)):
+            overview = parameter_overview.get_parameter_overview(player.params, include_stats=False)
+            self._writer.say(f"{name}\n{overview}")
+        config = self._config
+        several = f" of {config.num_seeds} seeds" if config.num_seeds > 1 else ""
+        self._writer.say(
+            f"{config.algorithm} on {config.data.source}{several}, steps {int(state.step)} to "
+            f"{config.total_steps}, {jax.device_count()} x {jax.devices()[0].device_kind}, "
+            f"{self._folder}; compiling"
+        )
+        self._last_end = time.perf_counter()
+
+    def begin_phase(self, phase: Phase) -> None:
+        """Tells that a phase after the first begins, which is compiled and timed by itself."""
         size, batch = phase.image_size, phase.batch_size
         self._writer.say(
             f"steps {phase.start} to {phase.stop}: {size}x{size}, batches of {batch}; compiling"
         )
-        self._then, self._window = time.perf_counter(), None
+        self._last_end, self._rate = time.perf_counter(), None
 
     def metrics(
-        self, step: int, count: int, seen: int, metrics: Sequence[dict[str, jax.Array]]
+        self, step: int, count: int, reals: int, metrics: Sequence[dict[str, jax.Array]]
     ) -> None:
-        """Checks the metrics of a dispatch's steps and writes those whose turn it is.
+        """Checks the metrics of a dispatch, and writes those of every config.log_every-th step.
+
+        A metric that a step does not measure is written as it was last measured.
 
         Args:
-          step: the last one.
-          count: of its steps.
-          seen: the reals that the discriminators were trained on in a step.
-          metrics: of each member, on the device, scalars or (count,); those not of the engine are
-            NaN where a step does not measure them, and written as last measured.
+          step: the last step of the dispatch.
+          count: the number of its steps.
+          reals: the real images that the discriminators were trained on in one step.
+          metrics: the metrics of each member, on the device: scalars, or (count,) arrays. Those
+            that a step does not measure are NaN.
 
         Raises:
-          NonFiniteError: one of them is not finite, or is NaN though it is the engine's.
+          NonFiniteError: a metric is infinite, or is NaN although every step measures it.
         """
-        members = jax.device_get(metrics)
-        every = {n: np.stack([m[n].reshape(count) for m in members]) for n in members[0]}
-        then, now = self._then, time.perf_counter()
-        self._then = now
-        compiled, self._window = self._window is None, self._window or (now, 0)
+        per_member = jax.device_get(metrics)
+        values = {
+            name: np.stack([member[name].reshape(count) for member in per_member])
+            for name in per_member[0]
+        }
+        start, end = self._last_end, time.perf_counter()
+        self._last_end = end
+        compiled = self._rate is None
         if compiled:
-            self._writer.say(f"first step after {now - then:.1f} s")
+            self._rate = (end, 0)
+            self._writer.say(f"first step after {end - start:.1f} s")
         for i in range(count):
             if not compiled:
-                self._window = (self._window[0], self._window[1] + seen)
-            values = {name: value[:, i] for name, value in every.items()}
-            # As if its steps had come one by one.
-            self._step(step - count + 1 + i, values, then + (i + 1) / count * (now - then))
+                self._rate = (self._rate[0], self._rate[1] + reals)
+            # Each step is taken to have lasted as long as the others of its dispatch.
+            step_end = start + (i + 1) / count * (end - start)
+            of_step = {name: value[:, i] for name, value in values.items()}
+            self._step_metrics(step - count + 1 + i, of_step, step_end)
 
-    def _step(self, step: int, values: dict[str, np.ndarray], now: float) -> None:
-        """One step's (members,) values of each metric, done at the time `now`."""
-        values = {n: v for n, v in values.items() if n in self._always or not np.isnan(v).any()}
-        self._check(step, values)
-        self._latest |= mean_and_spread(values)
+    def _step_metrics(self, step: int, values: dict[str, np.ndarray], end: float) -> None:
+        """Checks and writes the (members,) values of a step's metrics. The step ended at `end`."""
+        measured = {
+            name: value
+            for name, value in values.items()
+            if name in self._always_measured or not np.isnan(value).any()
+        }
+        self._check(step, measured)
+        self._latest |= mean_and_spread(measured)
         self._writer.advance()
         if step % self._config.log_every == 0 or step == self._config.total_steps:
-            since, count = self._window
-            values = dict(sorted(self._latest.items()))
-            if count:
-                values["images_per_second"] = count / (now - since)
-                self._window = (now, 0)
-            self._writer.write_scalars(step, values)
+            start, reals = self._rate
+            scalars = dict(sorted(self._latest.items()))
+            if reals:
+                scalars["images_per_second"] = reals / (end - start)
+                self._rate = (end, 0)
+            self._writer.write_scalars(step, scalars)
 
-    def samples(self, step: int, pictures: Sequence[jax.Array], names: list[str]) -> None:
+    def samples(self, step: int, samples: Sequence[jax.Array], captions: list[str]) -> None:
         """Writes a grid of each member's samples.
 
         Args:
-          step: of the state.
-          pictures: of each member.
-          names: of the pictures' classes, of which each has a column, or [].
+          step: the step of the generators.
+          samples: the samples of each member, uint8 (N, H, W, C).
+          captions: the class names of the N samples, by which they are arranged in columns; [] for
+            an unconditional run.
         """
-        for seed, cells in zip(ensemble.seeds(self._config), pictures, strict=True):
-            where = "samples" if len(pictures) == 1 else f"samples/seed_{seed}"
-            self._samples(step, np.asarray(jax.device_get(cells)), names, where)
+        for seed, cells in zip(self._seeds, samples, strict=True):
+            name = "samples" if len(samples) == 1 else f"samples/seed_{seed}"
+            self._grid(step, np.asarray(jax.device_get(cells)), captions, name)
 
-    def _samples(self, step, cells, names, where):
+    def _grid(self, step: int, cells: np.ndarray, captions: list[str], name: str) -> None:
         columns = self._config.sample_grid[1]
-        if names:
-            cells = images.captioned(cells, above=names)
-            columns = images.columns(len(cells), len(set(names)))
-        picture = images.grid(cells, columns)
+        if captions:
+            cells = images.captioned(cells, above=captions)
+            columns = images.columns(len(cells), len(set(captions)))
+        grid = images.grid(cells, columns)
         if self._writer.primary:
-            (self._folder / where).mkdir(exist_ok=True)
-            images.save_png(self._folder / where / f"step_{step:08d}.png", picture)
-        self._writer.write_images(step, {where: picture})
+            (self._folder / name).mkdir(exist_ok=True)
+            images.save_png(self._folder / name / f"step_{step:08d}.png", grid)
+        self._writer.write_images(step, {name: grid})
 
     def evaluation(
         self,
         step: int,
-        values: Sequence[list[dict[str, jax.Array]]],
+        losses: Sequence[list[dict[str, jax.Array]]],
         figures: Sequence[dict[str, float]],
     ) -> None:
-        """Writes the means over the held-out batches, and the figures.
+        """Writes the means of the held-out losses, and the figures of the samples.
 
         Args:
-          step: of the state.
-          values: of each member, of each batch, on the device.
-          figures: of each member, of its samples.
-        """
-        members = []
-        for rows, more in zip(jax.device_get(values), figures, strict=True):
-            means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-            members.append(means | more)
-        # What a member could not measure has no mean.
-        names = [name for name in members[0] if all(name in member for member in members)]
-        every = {name: np.array([member[name] for member in members]) for name in names}
-        self._check(step, every)
-        found = mean_and_spread(every)
-        self._writer.write_scalars(step, found)
-        self._evaluated = (step, found)
-
-    def figures(self, step: int) -> dict[str, float]:
-        """Of the evaluation of `step`, {} if there was none."""
-        return self._evaluated[1] if self._evaluated[0] == step else {}
-
-    def state(self, step: int, finite: jax.Array) -> None:
-        """Refuses a state with a value that is not finite.
+          step: the step of the members.
+          losses: the metrics of each member on each held-out batch, on the device.
+          figures: the figures of each member's samples.
 
         Raises:
-          NonFiniteError: there is one.
+          NonFiniteError: one of them is not finite.
+        """
+        members = []
+        for batches, of_samples in zip(jax.device_get(losses), figures, strict=True):
+            means = {
+                name: float(np.mean([batch[name] for batch in batches])) for name in batches[0]
+            }
+            members.append(means | of_samples)
+        # A figure that one of the members could not measure has no mean.
+        names = [name for name in members[0] if all(name in member for member in members)]
+        values = {name: np.array([member[name] for member in members]) for name in names}
+        self._check(step, values)
+        scalars = mean_and_spread(values)
+        self._writer.write_scalars(step, scalars)
+        self._evaluated = (step, scalars)
+
+    def figures(self, step: int) -> dict[str, float]:
+        """Returns what the evaluation of a step measured, or {} if the step had none."""
+        return self._evaluated[1] if self._evaluated[0] == step else {}
+
+    def check_finite(self, step: int, finite: jax.Array) -> None:
+        """Refuses a state with a value that is not finite.
+
+        Args:
+          step: the step of the state.
+          finite: whether all of its values are finite, on the device.
+
+        Raises:
+          NonFiniteError: one of them is not.
         """
         if not jax.device_get(finite):
             self._diverged(step, "a parameter or average is not finite")
 
     def _check(self, step: int, values: dict[str, np.ndarray]) -> None:
-        seeds = ensemble.seeds(self._config)
-        whose = [f" of seed {seed}" if len(seeds) > 1 else "" for seed in seeds]
+        """Refuses (members,) values that are not finite."""
+        whose = ensemble.whose(self._seeds)
         bad = [
-            f"{name}={value}{of}"
-            for name, each in values.items()
-            for value, of in zip(each, whose, strict=True)
+            f"{name}={value}{of_seed}"
+            for name, of_members in values.items()
+            for value, of_seed in zip(of_members, whose, strict=True)
             if not math.isfinite(value)
         ]
         if bad:
             self._diverged(step, ", ".join(bad))
 
-    def _diverged(self, step: int, what: str):
+    def _diverged(self, step: int, what: str) -> NoReturn:
         self._checkpoints.wait()
         saved = checkpoint.latest_step(self._checkpoints)
         last = f"the last good checkpoint is step {saved}" if saved else "no checkpoint yet"
@@ -186,15 +262,19 @@ class Report:
 
 
 def mean_and_spread(values: dict[str, np.ndarray]) -> dict[str, float]:
-    """name -> the mean over members and, of several, name_seed_std, their sample deviation.
+    """Summarises what was measured of each member.
 
     Args:
-      values: name -> (members,).
+      values: name -> (members,) array.
+
+    Returns:
+      name -> the mean over members; and of several members, name_seed_std -> their sample standard
+      deviation.
     """
-    found = {}
-    for name, each in values.items():
-        each = each.astype(np.float64)
-        found[name] = float(each.mean())
-        if len(each) > 1:
-            found[f"{name}_seed_std"] = float(each.std(ddof=1))
-    return found
+    summary = {}
+    for name, of_members in values.items():
+        of_members = of_members.astype(np.float64)
+        summary[name] = float(of_members.mean())
+        if len(of_members) > 1:
+            summary[f"{name}_seed_std"] = float(of_members.std(ddof=1))
+    return summary

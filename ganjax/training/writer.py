@@ -1,6 +1,6 @@
-"""Where figures go: metrics.jsonl, TensorBoard and the terminal, behind clu's verbs.
+"""Where metrics and pictures are written: metrics.jsonl, TensorBoard and the terminal.
 
-(clu's own writers need TensorFlow.)
+The methods are named as those of clu's metric writers, which themselves need TensorFlow.
 """
 
 import json
@@ -20,22 +20,22 @@ class Writer:
 
     Args:
       workdir: the run's folder.
-      step: the step from which the run goes on: later lines, of a run that was killed after
-        its last checkpoint, are removed, since they will be written again.
-      total_steps: where the run ends.
-      primary: whether this process writes at all (process 0 does).
+      step: the step from which the run goes on. Lines of later steps, which a run that was killed
+        after its last checkpoint has left, are removed, since they will be written again.
+      total_steps: the step at which the run ends.
+      primary: whether this process writes at all; of several, only process 0 does.
     """
 
     def __init__(self, workdir: Path, step: int, total_steps: int, primary: bool = True):
         self.primary = primary
-        self._total = total_steps
+        self._total_steps = total_steps
         self._bar = None
         if not primary:
             return
         path = workdir / METRICS
         _keep_until(path, step)
         self._lines = path.open("a", encoding="utf-8")
-        # Events of later steps, like later lines, are void.
+        # TensorBoard ignores the events of later steps too.
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
         if sys.stderr.isatty():
             self._bar = tqdm(total=total_steps, initial=step, unit="step", dynamic_ncols=True)
@@ -46,7 +46,12 @@ class Writer:
             self._bar.update()
 
     def write_scalars(self, step: int, scalars: dict[str, float]) -> None:
-        """One line of metrics.jsonl, and each scalar to TensorBoard and the terminal."""
+        """Writes a line of metrics.jsonl, and each scalar to TensorBoard and the terminal.
+
+        Args:
+          step: the step that the scalars were measured at.
+          scalars: name -> value.
+        """
         if not self.primary:
             return
         self._lines.write(json.dumps({"step": step} | scalars) + "\n")
@@ -55,19 +60,25 @@ class Writer:
             self._board.add_scalar(name, value, step)
         shown = {name: f"{value:.4g}" for name, value in scalars.items()}
         if self._bar is not None and "d_loss" in scalars:
-            keys = [k for k in shown if k.endswith("_loss") or k == "images_per_second"]
-            self._bar.set_postfix({k: shown[k] for k in keys})
+            names = [n for n in shown if n.endswith("_loss") or n == "images_per_second"]
+            self._bar.set_postfix({name: shown[name] for name in names})
         elif self._bar is None:
-            self.say(f"step {step}/{self._total} " + " ".join(f"{k} {v}" for k, v in shown.items()))
+            line = " ".join(f"{name} {value}" for name, value in shown.items())
+            self.say(f"step {step}/{self._total_steps} {line}")
 
     def write_images(self, step: int, images: dict[str, np.ndarray]) -> None:
-        """uint8 (H, W, C) pictures to TensorBoard."""
+        """Writes pictures to TensorBoard.
+
+        Args:
+          step: the step that the pictures were made at.
+          images: name -> uint8 (H, W, C).
+        """
         if self.primary:
             for name, image in images.items():
                 self._board.add_image(name, image, step, dataformats="HWC")
 
     def say(self, text: str) -> None:
-        """A line for the user, above the progress bar."""
+        """Prints a line for the user, above the progress bar."""
         if self.primary:
             tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()
@@ -84,7 +95,11 @@ class Writer:
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """The lines of a metrics.jsonl; what is none (a kill may cut one short) is passed over."""
+    """Returns the lines of a metrics.jsonl. Damaged lines, as a kill may leave, are passed over.
+
+    Args:
+      path: the file.
+    """
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
@@ -97,7 +112,7 @@ def read_metrics(path: Path) -> list[dict]:
 
 
 def _keep_until(path: Path, step: int) -> None:
-    """Rewrites metrics.jsonl without the lines after `step`."""
+    """Rewrites a metrics.jsonl without the lines of steps after `step`."""
     if path.exists():
         kept = [row for row in read_metrics(path) if row["step"] <= step]
         temporary = path.with_suffix(".tmp")

@@ -139,7 +139,7 @@ def alone(folder, devices, flags):
         raw.update_from_flattened_dict({name: value})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "ganjax.training.loop.make_layout", partial(make_layout, jax.devices()[:devices])
+            "ganjax.training.setup.make_layout", partial(make_layout, jax.devices()[:devices])
         )
         train(raw, folder)
 

@@ -113,7 +113,7 @@ def test_resumed_on_other_devices(tiny, tmp_path, monkeypatch):
     def train_on(folder, until, count, how):
         tiny.total_steps, tiny.sharding = until, how
         monkeypatch.setattr(
-            "ganjax.training.loop.make_layout", partial(make_layout, jax.devices()[:count])
+            "ganjax.training.setup.make_layout", partial(make_layout, jax.devices()[:count])
         )
         state = train(tiny, tmp_path / folder)
         assert len(state.step.sharding.device_set) == count

@@ -15,7 +15,7 @@ from ganjax.engine.phases import Phase
 from ganjax.errors import UserError
 from ganjax.parallel.sharding import check_batch, make_layout
 from ganjax.sample import sample
-from ganjax.training import dispatch, ensemble, loop, schema
+from ganjax.training import dispatch, ensemble, schema, setup
 from ganjax.training.loop import train
 from ganjax.training.report import mean_and_spread
 from ganjax.training.writer import read_metrics
@@ -46,7 +46,7 @@ def alone(config, folder, seed):
 
 def test_on_one_cpu_members_are_the_runs_alone(small, tmp_path, monkeypatch):
     """To the bit: parameters, samples, metrics; and resumed."""
-    monkeypatch.setattr(loop, "make_layout", partial(make_layout, jax.devices()[:1]))
+    monkeypatch.setattr(setup, "make_layout", partial(make_layout, jax.devices()[:1]))
     small.seed, small.num_seeds, small.total_steps = 5, 2, 2
     small.steps_per_dispatch = small.eval_every = small.sample_every = 2
     train(small, tmp_path / "both")
@@ -111,7 +111,7 @@ def outcome(config, make, layout, count=3):
         ]
         batches = tuple((jax.device_put(batch, layout.batches),) for batch in batches)
         state, metrics = runs.advance(state, batches, keys, phase)
-    return runs.members(state), metrics
+    return runs.unpack(state), metrics
 
 
 @pytest.mark.parametrize(("name", "num", "places"), [("ada", 3, 1), ("cgan", 8, 8)])

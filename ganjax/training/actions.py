@@ -1,0 +1,258 @@
+"""What a run does now and then while it trains: pictures, evaluations and checkpoints.
+
+Each action knows when it is due. The loop performs them in the order that it states
+(`ganjax.training.loop`), and none of them waits for the device: what they compute is left in
+`Outputs.pending` and written after the next step has been dispatched. A checkpoint alone waits,
+to make sure that no state is saved that is not finite.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+from ganjax.data import pipeline
+from ganjax.data.base import Source
+from ganjax.engine import step as steps
+from ganjax.engine.phases import Phase
+from ganjax.metrics.figures import NO_FIGURE
+from ganjax.parallel import distributed
+from ganjax.runtime.signals import Signals
+from ganjax.training import checkpoint, ensemble, evaluation, leaks
+from ganjax.training.setup import Outputs, Run
+from ganjax.training.writer import METRICS, read_metrics
+
+# Enough for a stable mean: a held-out split of 20,000 need not be read at every evaluation.
+EVAL_BATCHES = 16
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a run after a step, as the actions of that step share it.
+
+    Attributes:
+      step: the number of finished steps.
+      phase: the phase of the last of them.
+      state: the state of all members, as the ensemble packs it.
+      unpack: packed state -> the state of each member.
+    """
+
+    step: int
+    phase: Phase
+    state: Any
+    unpack: Callable[[Any], ensemble.Members]
+
+    @cached_property
+    def members(self) -> ensemble.Members:
+        """The state of each member. They may be copies, so keep no snapshot beyond its step."""
+        return self.unpack(self.state)
+
+
+class StopRequest:
+    """The wish of a user, by SIGTERM or Ctrl-C, that the run stops. All processes see it alike.
+
+    Args:
+      signals: what this process has received.
+      agree: what all processes agree on (`ganjax.parallel.distributed.Consensus`).
+
+    Attributes:
+      signal: the number of the signal, 0 while there is none.
+    """
+
+    def __init__(self, signals: Signals, agree: Callable[[int], int]):
+        self._signals = signals
+        self._agree = agree
+        self.signal = 0
+
+    def update(self) -> None:
+        """Asks all processes for a signal. To be called once a step, by all of them."""
+        self.signal = self._agree(self._signals.received or 0)
+
+
+class Action:
+    """Something that a run does every `every` steps, and at the end of each phase."""
+
+    def __init__(self, every: int):
+        self.every = every
+
+    def is_due(self, step: int, phase: Phase) -> bool:
+        """Whether the action is to be performed after `step` steps, the last of them in `phase`."""
+        return step % self.every == 0 or step == phase.stop
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        """Performs the action."""
+        raise NotImplementedError
+
+
+def perform(actions: Iterable[Action], snapshot: Snapshot) -> None:
+    """Performs those actions that are due, in their order."""
+    for action in actions:
+        if action.is_due(snapshot.step, snapshot.phase):
+            action(snapshot)
+
+
+class Pictures(Action):
+    """Draws a grid of samples of each member's averaged generator, from latents that stay the same.
+
+    Args:
+      run: the run.
+      outputs: where the grids go.
+    """
+
+    def __init__(self, run: Run, outputs: Outputs):
+        super().__init__(run.config.sample_every)
+        self._run, self._outputs = run, outputs
+        num_classes = run.algorithm.num_classes
+        num = grid_size(run.config.sample_grid, num_classes)
+        self._inputs = [
+            distributed.put(
+                jax.device_get(steps.sample_inputs(run.algorithm, key, num)),
+                run.layout.replicated,
+            )
+            for key in run.local_keys
+        ]
+        first_phase = run.algorithm.phases[0]
+        self._captions = class_names(num, num_classes, run.images[first_phase].training)
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        sampler = self._run.programs.sampler
+        samples = [
+            sampler(member.ema, *inputs, phase=snapshot.phase)
+            for member, inputs in zip(snapshot.members, self._inputs, strict=True)
+        ]
+        self._outputs.pending.add(
+            self._outputs.report.samples, snapshot.step, samples, self._captions
+        )
+
+
+class Evaluation(Action):
+    """Measures each member on held-out images: the discriminator's loss, and its samples' figures.
+
+    Args:
+      run: the run.
+      outputs: where the figures, and warnings of augmentations that leak, go.
+    """
+
+    def __init__(self, run: Run, outputs: Outputs):
+        super().__init__(run.config.eval_every)
+        self._run, self._outputs = run, outputs
+        sampler = run.programs.sampler
+        self._evaluate = evaluation.make_evaluate(
+            run.algorithm,
+            run.config,
+            sampler=sampler,
+            sharding=run.layout.everywhere,
+            params=run.feature_params,
+        )
+        self._measure_leaks = [
+            leaks.make_measure(run.algorithm, key=key, sampler=sampler) for key in run.local_keys
+        ]
+        # The smallest shares so far, of each phase, since each phase has probes of its own.
+        rows = read_metrics(run.folder / METRICS)
+        self._least_leaks = {
+            phase: [
+                leaks.least_of([row for row in rows if phase.start < row["step"] <= phase.stop])
+                for _ in run.seeds
+            ]
+            for phase in run.algorithm.phases
+        }
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        losses = self._held_out_losses(snapshot)
+        figures = [self._figures(snapshot, index) for index in range(len(self._run.seeds))]
+        self._outputs.pending.add(self._outputs.report.evaluation, snapshot.step, losses, figures)
+
+    def _held_out_losses(self, snapshot: Snapshot) -> list[list[dict[str, jax.Array]]]:
+        """The metrics of the eval step: of each member, of each held-out batch, on the device."""
+        run, phase = self._run, snapshot.phase
+        # As large as what a train step holds at once; smaller batches come in larger numbers.
+        batches = pipeline.eval_batches(
+            run.images[phase].held_out,
+            phase.batch_size // run.algorithm.accumulate,
+            limit=EVAL_BATCHES * run.algorithm.accumulate,
+            sharding=run.layout.batches,
+        )
+        losses = [[] for _ in run.seeds]
+        for index, batch in enumerate(batches):
+            for rows, member, key in zip(losses, snapshot.members, run.keys, strict=True):
+                eval_step = run.programs.eval_step
+                rows.append(eval_step(member, batch, np.int32(index), key, phase=phase))
+        return losses
+
+    def _figures(self, snapshot: Snapshot, index: int) -> dict[str, float]:
+        """The figures of one member's samples; what its augmentation leaks is warned of."""
+        run, phase, ema = self._run, snapshot.phase, snapshot.members[index].ema
+        images, key = run.images[phase], run.local_keys[index]
+        figures = self._evaluate(ema, phase, images.training, images.held_out, key)
+        figures = distributed.of_primary(figures)
+        if len({each.image_size for each in run.algorithm.phases}) > 1:
+            # Figures of different resolutions cannot be compared, so they say theirs.
+            figures = {"image_size": phase.image_size} | figures
+        leaked = self._measure_leaks[index](ema, phase, images.training)
+        whose = ensemble.whose(run.seeds)[index]
+        for line in leaks.warnings(leaked, self._least_leaks[phase][index]):
+            say = self._outputs.writer.say
+            self._outputs.pending.add(say, f"step {snapshot.step}{whose}: {line}")
+        return figures | leaked
+
+
+class Checkpoint(Action):
+    """Saves the state of all members, unless a value of it is not finite.
+
+    It is due too when the run is to stop, and at every evaluation if the best checkpoint is kept.
+
+    Args:
+      run: the run.
+      outputs: where the checkpoints go.
+      stop: whether the run is to stop.
+    """
+
+    def __init__(self, run: Run, outputs: Outputs, stop: StopRequest):
+        super().__init__(run.config.checkpoint_every)
+        self._run, self._outputs, self._stop = run, outputs, stop
+
+    def is_due(self, step: int, phase: Phase) -> bool:
+        config = self._run.config
+        evaluated = step % config.eval_every == 0
+        keeps_best = config.evaluation.best != NO_FIGURE
+        return super().is_due(step, phase) or (keeps_best and evaluated) or bool(self._stop.signal)
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        step, outputs = snapshot.step, self._outputs
+        finite = self._run.programs.all_finite(snapshot.state)
+        outputs.pending.add(outputs.report.check_finite, step, finite)
+        outputs.pending.write()
+        checkpoint.save(
+            outputs.checkpoints,
+            step,
+            ensemble.saved_form(snapshot.members),
+            outputs.report.figures(step),
+        )
+
+
+def grid_size(grid: tuple[int, int], num_classes: int) -> int:
+    """The number of images in a grid: as many of each class, if it has room for all classes.
+
+    Args:
+      grid: the grid's rows and columns.
+      num_classes: the classes that are sampled.
+    """
+    rows, columns = grid
+    return rows * columns // num_classes * num_classes or rows * columns
+
+
+def class_names(num: int, num_classes: int, source: Source) -> list[str]:
+    """The class name of each of `num` samples, or an empty list for an unconditional run.
+
+    Args:
+      num: the number of samples, whose classes come one after another and then again.
+      num_classes: the classes that are sampled.
+      source: the images, which may have names for their classes.
+    """
+    if num_classes == 1:
+        return []
+    names = source.label_names or [str(i) for i in range(num_classes)]
+    return [names[i % num_classes] for i in range(num)]

@@ -1,0 +1,239 @@
+"""What a run is before its first step: checked, opened, and given the programs that it needs."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from jax.sharding import NamedSharding
+from orbax.checkpoint import v1 as ocp
+
+from ganjax.data import pipeline
+from ganjax.data.base import SPLITS, Source
+from ganjax.data.sources import open_source
+from ganjax.engine import step as steps
+from ganjax.engine.algorithm import Algorithm, LossScaling
+from ganjax.engine.phases import Phase
+from ganjax.engine.state import GanState
+from ganjax.metrics import features
+from ganjax.parallel import distributed
+from ganjax.parallel.sharding import Layout, check_batch, gathered, make_layout, state_sharding
+from ganjax.training import checkpoint, dispatch, ensemble, evaluation, schema, workdir
+from ganjax.training.report import Pending, Report
+from ganjax.training.writer import Writer
+
+
+class Images(NamedTuple):
+    """The images of one phase, at its resolution.
+
+    Attributes:
+      training: the images that the networks are trained on.
+      held_out: the images that evaluations compare with.
+    """
+
+    training: Source
+    held_out: Source
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The functions of a run that its devices compute. Each is compiled when it is first called.
+
+    Attributes:
+      ensemble: how the members advance (`ganjax.training.ensemble.Ensemble`).
+      begin: `begin(state, phase=phase)` returns the state from which a member trains in a phase,
+        given the state in which the phase before ended. It donates that state.
+      sampler: `sampler(ema, z, label, phase=phase)` (`ganjax.engine.step.make_sampler`).
+      eval_step: `eval_step(state, batch, index, key, phase=phase)`
+        (`ganjax.engine.step.make_eval_step`).
+      all_finite: `all_finite(state)` returns whether a state has neither an infinity nor a NaN.
+    """
+
+    ensemble: ensemble.Ensemble
+    begin: Callable
+    sampler: Callable
+    eval_step: Callable
+    all_finite: Callable
+
+
+@dataclass(frozen=True)
+class Run:
+    """What stays the same in a run from its first step to its last.
+
+    Attributes:
+      folder: the folder that the run is written to.
+      config: the checked config.
+      algorithm: the algorithm that the config describes, with its networks ready for parameters
+        that are split over devices.
+      layout: how arrays lie on the devices.
+      state_sharding: how one member's state lies on the devices.
+      seeds: the seed of each member; a single one unless config.num_seeds is larger.
+      keys: each member's root key, replicated over the layout, as the programs take it.
+      local_keys: the same keys on this process's own device.
+      images: the images of each phase.
+      feature_params: the parameters of the network that the evaluation's metrics see images
+        through, or None where no metric needs one.
+      programs: the compiled functions.
+    """
+
+    folder: Path
+    config: schema.RunConfig
+    algorithm: Algorithm
+    layout: Layout
+    state_sharding: Any
+    seeds: tuple[int, ...]
+    keys: tuple[jax.Array, ...]
+    local_keys: tuple[jax.Array, ...]
+    images: Mapping[Phase, Images]
+    feature_params: features.Params | None
+    programs: Programs
+
+    def restore(self, checkpoints: ocp.training.Checkpointer) -> ensemble.Members:
+        """Returns the members as the latest checkpoint has them, or new ones if there is none.
+
+        Raises:
+          CheckpointError: the latest checkpoint cannot be read.
+        """
+        distributed.same({"last checkpoint": checkpoint.latest_step(checkpoints)})
+        init = partial(steps.init_state, self.algorithm)
+        return ensemble.restore_or_init(checkpoints, init, self.keys, self.state_sharding)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the results of a run go.
+
+    Attributes:
+      writer: writes metrics, pictures and lines for the user.
+      checkpoints: the run's checkpoints.
+      report: turns the results of steps into what the writer writes.
+      pending: the writes that wait until the next step has been dispatched.
+    """
+
+    writer: Writer
+    checkpoints: ocp.training.Checkpointer
+    report: Report
+    pending: Pending
+
+
+def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
+    """Checks a config, opens its images and claims its folder; nothing is compiled yet.
+
+    Args:
+      raw: what `get_config` of a config file returned.
+      folder: the run's folder, which is made if it does not exist.
+
+    Raises:
+      ConfigError, DataError: the run cannot be; all processes raise it alike.
+    """
+    with distributed.together():
+        config, module = schema.load(raw)
+        algorithm = module.build(config)
+        seeds = ensemble.seeds(config)
+        ensemble.check(config)
+        layout = make_layout(num_seeds=config.num_seeds)
+        for phase in algorithm.phases:
+            check_batch(phase, layout, algorithm.accumulate)
+        images = {phase: _open_images(config, phase) for phase in algorithm.phases}
+        evaluation.check(config, [of_phase.held_out for of_phase in images.values()])
+        feature_params = evaluation.load(config)
+    _claim(folder, config, images[algorithm.phases[0]].training.fingerprint)
+
+    local_keys = tuple(jax.random.key(seed) for seed in seeds)
+    keys = tuple(
+        jax.jit(lambda key=key: key, out_shardings=layout.replicated)() for key in local_keys
+    )
+    state_shapes = jax.eval_shape(partial(steps.init_state, algorithm), local_keys[0])
+    sharding = state_sharding(layout, state_shapes, config.sharding)
+    algorithm = gathered(algorithm, layout, config.sharding)
+    return Run(
+        folder=folder,
+        config=config,
+        algorithm=algorithm,
+        layout=layout,
+        state_sharding=sharding,
+        seeds=seeds,
+        keys=keys,
+        local_keys=local_keys,
+        images=images,
+        feature_params=feature_params,
+        programs=_programs(algorithm, len(seeds), layout, sharding),
+    )
+
+
+@contextlib.contextmanager
+def open_outputs(run: Run) -> Iterator[Outputs]:
+    """Opens what a run writes to, and locks its folder.
+
+    Raises:
+      ConfigError: another process trains in the folder.
+    """
+    config = run.config
+    with (
+        distributed.on_primary(workdir.lock(run.folder)),
+        checkpoint.open_checkpoints(
+            run.folder,
+            config.keep_checkpoints,
+            config.evaluation.best,
+            milestones=[phase.stop for phase in run.algorithm.phases],
+        ) as checkpoints,
+        Writer(
+            run.folder,
+            checkpoint.latest_step(checkpoints),
+            config.total_steps,
+            primary=jax.process_index() == 0,
+        ) as writer,
+    ):
+        scaled = run.algorithm.loss_scaling != LossScaling()
+        report = Report(writer, run.folder, config, checkpoints, scaled_losses=scaled)
+        yield Outputs(writer, checkpoints, report, Pending())
+
+
+def _open_images(config: schema.RunConfig, phase: Phase) -> Images:
+    images = Images(
+        *(open_source(config.data, split, image_size=phase.image_size) for split in SPLITS)
+    )
+    for source in images:
+        pipeline.check(source, on_device=config.data.on_device)
+    return images
+
+
+def _claim(folder: Path, config: schema.RunConfig, fingerprint: str) -> None:
+    """Makes the folder this run's, once all processes agree on what the run is."""
+    distributed.same({"config": config.model_dump(mode="json"), "set of images": fingerprint})
+    with distributed.together():
+        if jax.process_index() == 0:
+            workdir.claim(folder, config, fingerprint)
+    distributed.reached(folder)
+
+
+def _programs(
+    algorithm: Algorithm,
+    num_members: int,
+    layout: Layout,
+    sharding: NamedSharding | GanState,
+) -> Programs:
+    jit = partial(jax.jit, static_argnames="phase", out_shardings=layout.replicated)
+    train_steps = dispatch.make_train_steps(steps.make_train_step(algorithm, sharding=layout.batch))
+    return Programs(
+        ensemble=ensemble.make_ensemble(train_steps, num_members, layout, sharding),
+        begin=jax.jit(
+            lambda state, *, phase: algorithm.begin(state, phase),
+            static_argnames="phase",
+            out_shardings=sharding,
+            donate_argnames="state",
+        ),
+        sampler=jit(steps.make_sampler(algorithm)),
+        eval_step=jit(steps.make_eval_step(algorithm, sharding=layout.batch)),
+        all_finite=jax.jit(_all_finite, out_shardings=layout.replicated),
+    )
+
+
+def _all_finite(state: Any) -> jax.Array:
+    leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]).all()
