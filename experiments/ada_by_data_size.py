@@ -1,22 +1,22 @@
-"""What adaptive discriminator augmentation is for: fewer and fewer training images.
+"""Adaptive discriminator augmentation on fewer and fewer training images.
 
     python -m experiments.sweep --sweep=experiments/ada_by_data_size.py:smoke    # a minute
     python -m experiments.sweep --sweep=experiments/ada_by_data_size.py:short    # hours
     python -m experiments.sweep --sweep=experiments/ada_by_data_size.py          # many hours
     python -m experiments.report --sweep=experiments/ada_by_data_size.py
 
-`configs/ada.py` on nested subsets of the embedded emoji ("all" are the 1,441 that are not held
-out), without augmentation, with a fixed probability, and with ADA: KID on the held-out images,
-and D's accuracy on training images over that on held-out ones, which grows as D learns its images
-by heart (Karras et al. 2020, arXiv:2006.06676, figure 1). The preset `short` has 2,000 of the
-5,000 steps.
+It trains `configs/ada.py` on nested subsets of the embedded emoji ("all" are the 1,441 that are not
+held out) without augmentation, with a fixed probability, and with ADA. It measures KID on the
+held-out images, and how much higher D's accuracy is on training images than on held-out ones, which
+grows as D memorises its images (Karras et al. 2020, arXiv:2006.06676, figure 1). The preset `short`
+trains for 2,000 steps instead of 5,000.
 """
 
-from configs.ada import KERAS
+from experiments.tools.configs import named
 from experiments.tools.design import Cell, Sweep, axis, length, product
 
-# Where ADA's own p ends on a few hundred images is not known beforehand; a choice.
-FIXED_P = 0.2
+KERAS = named("ada").augment.to_dict()
+FIXED_P = 0.2  # A choice: where ADA's own p ends is not known beforehand.
 SIZES = {"100": 100, "200": 200, "400": 400, "800": 800, "all": 0}
 
 POLICIES = {

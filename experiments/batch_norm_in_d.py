@@ -1,9 +1,10 @@
-"""BatchNorm in the discriminator: none, in all stages but the first, in all.
+"""BatchNorm in no stage of the discriminator, in all but the first, and in all.
 
     python -m experiments.sweep --sweep=experiments/batch_norm_in_d.py
 
-DCGAN on the embedded digits. Where there is BatchNorm, reals and fakes go through D apart, each
-with their own statistics, or in one batch (Radford et al. 2015 leave it out of the first stage).
+It trains DCGAN on the embedded digits. With BatchNorm, reals and fakes pass D separately, each
+normalised by statistics of their own, or jointly in one batch. (Radford et al. 2015 leave BatchNorm
+out of the first stage.)
 """
 
 from experiments.tools.design import KID, Sweep, axis, chain, product

@@ -5,13 +5,15 @@
     python -m experiments.sweep --sweep=experiments/dcgan_ada_cifar10.py --executor=slurm \\
         --slurm=partition=gpu,gpus_per_node=1,cpus_per_task=8,time=1440
 
-Nobody publishes these six. ADA is the paper's own pipeline and controller (Karras et al. 2020).
-FID and KID are of 10,000 samples against the 10,000 test images, by FID's Inception; the published
-FIDs are of 50,000 against the training images and are not comparable.
+ADA uses the paper's own pipeline and controller (Karras et al. 2020). FID and KID compare 10,000
+samples with the 10,000 test images, by FID's Inception. Published FIDs compare 50,000 samples with
+the training images, so they are not comparable; none are published for these six settings.
 """
 
-from configs.ada import ADA
+from experiments.tools.configs import named
 from experiments.tools.design import Cell, Sweep, axis, product, smoke
+
+ADA = named("ada:cifar10").augment.to_dict()
 
 
 def cells(ada: dict) -> list[Cell]:
@@ -36,7 +38,7 @@ SWEEP = Sweep(
     baseline={"augmentation": "none"},
     also=("kid_inception", "d_real_gap", "aug_p"),
 )
-# Inception's weights must be fetched; efflite0's come with ganjax. Leaks are of 1,200 images.
+# Without a download, and without leaks, which take 1,200 images to measure.
 SMALLEST = smoke(
     SWEEP._replace(cells=cells({**ADA, "measure_leaks": False})),
     {

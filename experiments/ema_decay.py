@@ -1,11 +1,11 @@
-"""How long the generator's moving average should remember.
+"""The decay of the generator's moving average.
 
     python -m experiments.sweep --sweep=experiments/ema_decay.py
     python -m experiments.sweep --sweep=experiments/ema_decay.py:cgan    # minutes
 
-DCGAN on the embedded digits, or the dense conditional GAN for 500 steps. The training itself is
-the same in all cells of a seed: only what is sampled differs, and with decay 0 that is the
-generator as it is (averages: Karras et al. 2017; Yazici et al. 2018, arXiv:1806.04498).
+It trains DCGAN on the embedded digits, or the dense conditional GAN for 500 steps. With the same
+seed all cells train alike and differ only in the generator that is sampled; with decay 0 that is
+the trained generator itself. (Averaging: Karras et al. 2017; Yazici et al. 2018, arXiv:1806.04498.)
 """
 
 from experiments.tools.design import KID, Sweep, axis, length

@@ -2,10 +2,10 @@
 
     python -m experiments.sweep --sweep=experiments/loss_and_regulariser.py
 
-DCGAN on the embedded digits, without BatchNorm in D, which gradient penalties do not allow.
-(In the manner of Lucic et al. 2018, arXiv:1711.10337, and Kurach et al. 2019, arXiv:1807.04720,
-who found that the loss matters less than the regulariser and the tuning of both. Here nothing is
-tuned: what a cell shows is the loss at the defaults of DCGAN.)
+It trains DCGAN on the embedded digits, without BatchNorm in D, which gradient penalties do not
+allow. The grid follows Lucic et al. 2018 (arXiv:1711.10337) and Kurach et al. 2019
+(arXiv:1807.04720), who found that the loss matters less than the regulariser and the tuning of
+both. Here nothing is tuned: every loss trains with the other settings of DCGAN.
 """
 
 from experiments.tools.design import KID, Sweep, axis, product

@@ -1,11 +1,11 @@
-"""Every figure against growing blur, noise and mode collapse of real images.
+"""Measures every metric on real images with growing blur, noise and mode collapse.
 
     python -m experiments.metric_sanity
     python -m experiments.metric_sanity --source=embedded:mnist5k --num=1000
 
-Half of the images are the reals. Of the other half the fakes are made: as they are (the floor),
-blurred by a Gaussian, with Gaussian noise, or only so many distinct ones, each again and again.
-Prints a table; --out writes it as JSON too.
+Half of the images are the reals. The fakes are made from the other half: unchanged, which gives the
+floor of each metric, blurred by a Gaussian, with Gaussian noise, or with only some of the images,
+each repeated. It prints a table, which --out also writes as JSON.
 """
 
 import argparse
@@ -21,41 +21,50 @@ from ganjax.data.sources import open_source
 from ganjax.metrics import features, figures
 from ganjax.parallel.sharding import make_layout
 
-BLUR = (0.5, 1.0, 2.0)  # The Gaussian's standard deviation in pixels.
-NOISE = (5, 15, 45)  # Standard deviation in levels of 255.
-DISTINCT = (4, 16, 64)  # One in so many images is kept.
+BLUR = (0.5, 1.0, 2.0)  # Standard deviations of the Gaussian in pixels.
+NOISE = (5, 15, 45)  # Standard deviations in the values of uint8 images.
+DISTINCT = (4, 16, 64)  # One image in so many is kept.
 SIZES = {"embedded:emoji64": 64, "embedded:mnist5k": 32}
 
 
 def blurred(images, deviation):
+    """Blurs uint8 images (N, H, W, C) by a Gaussian."""
     blur = ImageFilter.GaussianBlur(deviation)
     return np.stack([np.asarray(Image.fromarray(image).filter(blur)) for image in images])
 
 
 def noisy(images, deviation):
+    """Adds Gaussian noise to uint8 images."""
     noise = np.random.RandomState(0).randn(*images.shape) * deviation
     return np.clip(np.round(images + noise), 0, 255).astype(np.uint8)
 
 
 def collapsed(images, share):
-    # Shuffled: else the pairs whose perceptual distance is measured would never be equal.
+    """Repeats one image in `share`, in a random order."""
+    # In a fixed order the pairs whose perceptual distance is measured would never be equal.
     kept = np.random.RandomState(0).randint(max(1, len(images) // share), size=len(images))
     return images[kept]
 
 
 def variants(images):
+    """Yields the kind of a degradation, its strength, and the degraded images."""
     yield "none", 0, images
-    for kind, levels, change in (
+    for kind, strengths, degrade in (
         ("blur", BLUR, blurred),
         ("noise", NOISE, noisy),
         ("collapse", DISTINCT, collapsed),
     ):
-        for level in levels:
-            yield kind, level, change(images, level)
+        for strength in strengths:
+            yield kind, strength, degrade(images, strength)
 
 
 def measure(source, num, metrics, network):
-    """[(kind, level, figures)], "none" first."""
+    """Measures `num` fakes of each degradation against as many reals.
+
+    Returns:
+      The number of images, and for each degradation, "none" first, its kind, its strength and
+      its metrics by name.
+    """
     data = DataFields(source=source, fit="pad")
     whole = open_source(data, "train", image_size=SIZES[source])
     num = min(num, whole.size // 2)
@@ -67,16 +76,16 @@ def measure(source, num, metrics, network):
     )
     real = extract([images[:num]], num, "reals")
     rows = []
-    for kind, level, fakes in variants(images[num:]):
-        fake = extract([fakes], num, f"{kind} {level}")
-        rows.append((kind, level, figures.measure(metrics, network, real, fake, real)))
+    for kind, strength, fakes in variants(images[num:]):
+        fake = extract([fakes], num, f"{kind} {strength}")
+        rows.append((kind, strength, figures.measure(metrics, network, real, fake, real)))
     return num, rows
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", default="embedded:emoji64", choices=SIZES)
-    parser.add_argument("--num", type=int, default=700, help="images of each half")
+    parser.add_argument("--num", type=int, default=700, help="the images of each half")
     parser.add_argument("--features", default="efflite0", choices=features.NETWORKS)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()

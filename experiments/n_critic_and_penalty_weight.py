@@ -1,9 +1,10 @@
-"""How often the critic is updated for each update of the generator, and how strong its penalty is.
+"""The critic's updates for each update of the generator, and the weight of its penalty.
 
     python -m experiments.sweep --sweep=experiments/n_critic_and_penalty_weight.py
 
-WGAN-GP on the embedded digits. All cells update the critic as often, and so see as many images
-and take about as long: the more updates of the critic a step, the fewer steps.
+It trains WGAN-GP on the embedded digits. The more often a cell updates the critic in a step, the
+fewer steps it takes, so that all cells update the critic equally often, see equally many images and
+take about the same time.
 """
 
 from experiments.tools.design import KID, Sweep, axis, length, product

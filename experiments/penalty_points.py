@@ -1,9 +1,10 @@
-"""Where the gradient penalty holds the critic: uniform against normal weights of real and fake.
+"""The points of the gradient penalty: uniform or normal weights of real and fake.
 
     python -m experiments.sweep --sweep=experiments/penalty_points.py
 
-WGAN-GP on the embedded digits. The paper (Gulrajani et al. 2017) draws alpha ~ U(0, 1), which
-interpolates; alpha ~ N(0, 1), of widespread tutorials, extrapolates half of the time.
+It trains WGAN-GP on the embedded digits. The paper (Gulrajani et al. 2017) draws alpha ~ U(0, 1),
+which interpolates between real and fake. Widespread tutorials draw alpha ~ N(0, 1), which
+extrapolates two times in three.
 """
 
 from experiments.tools.design import KID, Sweep, axis

@@ -1,13 +1,14 @@
-"""Does half precision cost quality? One config in each precision, the seeds of each at once.
+"""Measures whether half precision costs quality, on one config with several seeds.
 
     python -m experiments.precision --config=dcgan --seeds=3
     python -m experiments.precision --config=cgan --seeds=4 --steps=2000
     python -m experiments.precision --smoke
 
-A precision passes if the mean of its seeds' KIDs lies within the spread of float32's: the
-difference of the means is below twice its standard error, sqrt(s1^2 / n + s2^2 / n). A run that was
-stopped is taken up again. `<out>/table.md` gets the figures of the last evaluation, with seconds a
-step on this machine, where a CPU gains nothing from half precision: it has no units for it.
+A precision passes if the mean KID of its seeds differs from that of float32 by less than twice the
+standard error of the difference, sqrt(s1^2 / n + s2^2 / n). The seeds of a precision train at once,
+and a run that was stopped is continued. The metrics of the last evaluation are written to
+`<out>/table.md` with the images a second on this machine; most CPUs gain nothing from half
+precision, for which they have no units.
 """
 
 import argparse
@@ -25,7 +26,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 def config_of(name: str, precision: str, seeds: int, steps: int | None):
-    """A shipped config, measured by KID."""
+    """A shipped config in one precision, which measures KID."""
     config = named(name)
     config.precision, config.num_seeds = precision, seeds
     if steps is not None:
@@ -35,7 +36,7 @@ def config_of(name: str, precision: str, seeds: int, steps: int | None):
 
 
 def result(folder: Path) -> dict[str, float]:
-    """Of a finished run: KID, its spread over seeds, its floor, images a second."""
+    """The KID of a finished run, its deviation over seeds, its floor, and images a second."""
     rows = read_metrics(folder / "metrics.jsonl")
     last = next(row for row in reversed(rows) if FIGURE in row)
     rates = [row["images_per_second"] for row in rows if "images_per_second" in row]
@@ -48,7 +49,7 @@ def result(folder: Path) -> dict[str, float]:
 
 
 def table(results: dict[str, dict[str, float]], seeds: int) -> str:
-    """Markdown: a precision a row, and what sets it apart from the first."""
+    """The table in Markdown, with each precision's difference from the first in standard errors."""
     lines = [
         "| precision | KID, mean of seeds | standard deviation | off float32's, standard errors "
         "| real against real | images/s, all seeds |",
@@ -66,12 +67,12 @@ def table(results: dict[str, dict[str, float]], seeds: int) -> str:
 
 
 def main() -> None:
-    """Trains what is not yet trained, and writes the table."""
+    """Trains every precision that is not trained yet, and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="dcgan", help="a file of configs/[:preset]")
+    parser.add_argument("--config", default="dcgan", help="<name>[:<preset>] of configs/")
     parser.add_argument("--precisions", default="float32,bfloat16")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, help="instead of the config's")
+    parser.add_argument("--steps", type=int, help="instead of the config's total_steps")
     parser.add_argument("--out", type=Path, default=Path("runs/precision"))
     parser.add_argument("--smoke", action="store_true", help="two seeds of cgan, 20 steps")
     values = parser.parse_args()
@@ -93,7 +94,7 @@ def main() -> None:
 
 
 def compare(values: argparse.Namespace, precisions: list[str]) -> str:
-    """Trains each precision, and writes and returns the table."""
+    """Trains each precision, writes the table, and returns it."""
     results = {}
     for precision in precisions:
         folder = values.out / f"{values.config.replace(':', '_')}_{precision}_{values.seeds}"

@@ -1,16 +1,17 @@
-"""`python -m experiments.report --sweep=experiments/<name>.py[:<preset>]`: what came of a sweep.
+"""Reports the results of a sweep.
 
     python -m experiments.report --sweep=experiments/ema_decay.py
     python -m experiments.report --sweep=experiments/ada_by_data_size.py --out=runs/elsewhere
 
-Writes <out>/report/: index.html, a page that needs nothing but itself; curves_<metric>.png and
-.svg; samples.png; table.md. While runs are still going it shows what there is.
-(pip install 'ganjax[experiments]')
+It writes into <out>/report/: index.html, a page that needs no other file; curves_<metric>.png and
+.svg; samples.png; and table.md. While runs are still training it shows what they have written so
+far. (pip install 'ganjax[experiments]')
 """
 
 import json
 import os
 import time
+from collections import Counter
 from pathlib import Path
 
 from absl import flags
@@ -19,16 +20,18 @@ from ganjax import cli
 from ganjax.errors import UserError
 
 FOLDER = "report"
-# Pixels that a grid of samples is shown wide, at least.
+# The least width in pixels at which a grid of samples is shown.
 WIDE = 320
 
 
 def define_flags() -> None:
     """Defines this command's flags."""
     flags.DEFINE_string(
-        "sweep", None, "A file of experiments/, with :smoke or another preset behind it if wanted."
+        "sweep",
+        None,
+        "A file of experiments/, with :smoke or another of its presets after it if wanted.",
     )
-    flags.DEFINE_string("out", None, "The folder of its runs; by default runs/<sweep>.")
+    flags.DEFINE_string("out", None, "The folder of the sweep's runs; runs/<sweep> by default.")
 
 
 def main(argv: list[str]) -> None:
@@ -43,7 +46,7 @@ def main(argv: list[str]) -> None:
 
     from experiments.tools import design
 
-    # Accelerators, and their memory, may be the runs'.
+    # Accelerators and their memory are left to runs that may be training.
     jax.config.update("jax_platforms", "cpu")
     name, sweep, _ = design.load(values.sweep)
     out = Path(values.out or Path("runs") / name)
@@ -61,10 +64,10 @@ def report(name: str, sweep, out: Path, command: str) -> str:
     """Writes a sweep's report, and returns its table as Markdown.
 
     Args:
-      name: of the sweep.
-      sweep: a `design.Sweep`.
+      name: the name of the sweep.
+      sweep: the sweep, a `design.Sweep`.
       out: the folder of its runs.
-      command: that trains it.
+      command: the command that trains it.
 
     Raises:
       UserError: a cell's config cannot be run, or matplotlib is not installed.
@@ -96,9 +99,7 @@ def report(name: str, sweep, out: Path, command: str) -> str:
     if sheet:
         images.save_png(folder / "samples.png", plots.sheet(*zip(*sheet, strict=True)))
     cells = page.cells_table(sweep, results.table(sweep, found))
-    counts = {}
-    for each in found:
-        counts[each.progress.state] = counts.get(each.progress.state, 0) + 1
+    counts = Counter(result.progress.state for result in found)
     better = "more" if figures.sign(sweep.metric) > 0 else "less"
     html = page.html(
         name=name,

@@ -1,16 +1,16 @@
-"""Where each system stops scaling, on paper: a step's seconds against the count of devices.
+"""Estimates where each system stops scaling: a step's seconds against the number of devices.
 
     python -m experiments.scaling --accelerator=v5e
     python -m experiments.scaling --accelerator=h100 --config dcgan:celeb_a wgan_gp:celeb_a
 
-Each config's step (of a growing run, that of its last resolution) is compiled for 8 devices, which
-gives its FLOPs and its collectives: gradients, BatchNorm's statistics and means of metrics, of as
-many bytes for any count of devices. From these and the accelerator's peak figures
-(`ganjax.planning.accelerators`, with all assumptions) follow a step's seconds on n devices: computation, and
-every collective in a ring of them.
+Each config's step (for a growing run, that of its last resolution) is compiled for 8 devices, which
+gives its FLOPs and its collectives: gradients, BatchNorm's statistics and means of metrics, which
+have the same number of bytes for any number of devices. From these and the accelerator's peak
+figures (`ganjax.planning.accelerators` lists all assumptions) it estimates the seconds of a step on
+n devices: the computation, and then every collective in a ring of the devices.
 
-Efficiency is the share of n devices' computation that n devices give: at the config's batch shared
-by all ("fixed batch"), and with the config's batch on each ("a batch each").
+Efficiency is the speed of n devices over n times the speed of one: for the config's batch divided
+among all devices ("fixed batch"), and for the config's batch on each of them ("a batch each").
 """
 
 import argparse
@@ -36,20 +36,20 @@ COUNTS = [2**i for i in range(MOST.bit_length())]
 
 
 def fixed_batch(cost: PhaseCost, accelerator: Accelerator, n: int, kind: str = "float32") -> float:
-    """Efficiency of n devices that share one batch."""
+    """The efficiency of n devices that share one batch."""
     alone = step_seconds(cost, accelerator, 1, kind)
     return alone / (n * step_seconds(cost, accelerator, n, kind))
 
 
 def batch_each(cost: PhaseCost, accelerator: Accelerator, n: int, kind: str = "float32") -> float:
-    """Efficiency of n devices with a batch on each: n times the FLOPs, the same collectives."""
+    """The efficiency of n devices with a batch on each: n times the FLOPs, the same collectives."""
     alone = step_seconds(cost, accelerator, 1, kind)
     larger = cost._replace(flops=n * cost.flops)
     return alone / step_seconds(larger, accelerator, n, kind)
 
 
 def limit(efficiency, cost: PhaseCost, accelerator: Accelerator, most: int, kind: str) -> str:
-    """The first count (of powers of 2) that is less than half efficient."""
+    """The first power of 2 at which n devices are less than half efficient, as text."""
     for n in COUNTS:
         if n > most:
             return f"none to {most}"
@@ -59,8 +59,9 @@ def limit(efficiency, cost: PhaseCost, accelerator: Accelerator, most: int, kind
 
 
 def row(name: str, accelerator_name: str) -> str:
+    """The row of a config in the table."""
     accelerator = ACCELERATORS[accelerator_name]
-    last = slice(-1, None)  # Of a growing run, where nearly all of its time goes.
+    last = slice(-1, None)  # A growing run spends nearly all of its time there.
     planned = plan(named(name), devices=COMPILED, accelerator=accelerator_name, phases=last)
     kind, (cost,) = precision(planned.config), planned.phases
     batch = cost.phase.batch_size
@@ -80,7 +81,9 @@ def row(name: str, accelerator_name: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--accelerator", default="v5e", choices=tuple(ACCELERATORS))
-    parser.add_argument("--config", nargs="+", default=list(SYSTEMS), help="files of configs/")
+    parser.add_argument(
+        "--config", nargs="+", default=list(SYSTEMS), help="<name>[:<preset>] of configs/"
+    )
     args = parser.parse_args()
     print(f"{args.accelerator}, on paper; efficiency of n devices")
     print(

@@ -1,4 +1,4 @@
-"""`python -m experiments.sweep --sweep=experiments/<name>.py[:<preset>]`: trains what it describes.
+"""Trains the runs of a sweep.
 
     python -m experiments.sweep --sweep=experiments/ema_decay.py --executor=dry
     python -m experiments.sweep --sweep=experiments/ema_decay.py
@@ -6,9 +6,10 @@
     python -m experiments.sweep --sweep=experiments/dcgan_ada_cifar10.py --executor=slurm \\
         --slurm=partition=gpu,gpus_per_node=1,cpus_per_task=8,time=1440,array_parallelism=16
 
-The same command goes on with what was stopped or killed, tries again what failed, and leaves
-what is finished or has diverged: a run is known by a hash of its config. `experiments.report`
-shows what came of it, also while it runs. (pip install 'ganjax[experiments]')
+Repeated, the same command goes on with runs that were stopped or killed, tries failed ones again,
+and leaves finished and diverged ones alone: a run is recognised by a hash of its config.
+`experiments.report` reports the results, also while the sweep is running. (pip install
+'ganjax[experiments]')
 """
 
 from pathlib import Path
@@ -23,29 +24,32 @@ from ganjax.errors import UserError
 def define_flags() -> None:
     """Defines this command's flags."""
     flags.DEFINE_string(
-        "sweep", None, "A file of experiments/, with :smoke or another preset behind it if wanted."
+        "sweep",
+        None,
+        "A file of experiments/, with :smoke or another of its presets after it if wanted.",
     )
     flags.DEFINE_enum(
         "executor",
         "local",
         ["local", "slurm", "dry"],
-        "local: on this machine, until all is done; slurm: queued, not waited for; dry: every "
-        "config is checked, and nothing trained.",
+        "local trains on this machine and ends when all runs have; slurm queues the runs and does "
+        "not wait for them; dry checks every config and trains nothing.",
     )
-    flags.DEFINE_string("out", None, "The folder of its runs; by default runs/<sweep>.")
+    flags.DEFINE_string("out", None, "The folder of the sweep's runs; runs/<sweep> by default.")
     flags.DEFINE_integer(
         "jobs",
         None,
-        "local: runs at once; by default one a GPU, or without any one a core.",
+        "local: how many runs train at once; by default one for each GPU or, without a GPU, one "
+        "for each core.",
         lower_bound=1,
     )
     flags.DEFINE_list(
-        "slurm", [], "slurm: parameters of submitit's executor, name=value with commas between."
+        "slurm", [], "slurm: parameters of submitit's executor, as name=value separated by commas."
     )
 
 
 def main(argv: list[str]) -> None:
-    """Trains what the flags name."""
+    """Trains the sweep that the flags name."""
     del argv
     values = flags.FLAGS
     for flag, owner in (("jobs", "local"), ("slurm", "slurm")):
@@ -64,14 +68,14 @@ def main(argv: list[str]) -> None:
     from experiments.tools import design, jobs, runs
     from experiments.tools.board import Board
 
-    # This process only plans: accelerators, and their memory, are for the jobs.
+    # This process only plans; accelerators and their memory are for the jobs.
     jax.config.update("jax_platforms", "cpu")
 
     name, sweep, _ = design.load(values.sweep)
     out = Path(values.out or Path("runs") / name)
     planned = runs.plan(sweep, out)
     board = Board(sweep, planned)
-    # What is no terminal, such as a file, takes lines of any length.
+    # A file or a pipe takes lines of any length.
     console = Console() if Console().is_terminal else Console(width=200)
     console.print(f"{sweep.question}\n", highlight=False)
     waiting = [run for run in planned if board.progress(run).state not in runs.OVER]
@@ -83,7 +87,7 @@ def main(argv: list[str]) -> None:
         with Live(console=console, auto_refresh=False, transient=True) as live:
 
             def look():
-                if console.is_terminal and board.is_due():
+                if console.is_terminal and board.is_old():
                     live.update(board.table(), refresh=True)
 
             def say(line):

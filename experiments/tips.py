@@ -1,16 +1,16 @@
-"""The tips and tricks of training GANs, each alone against a default.
+"""Tips and tricks of training GANs, each alone against a default.
 
     python -m experiments.sweep --sweep=experiments/tips.py
 
-The default is `configs/ada.py` on 400 embedded emoji. What cannot be had alone takes what it
-needs along, and its name says so: a gradient penalty needs a D without BatchNorm, the Wasserstein
-loss a bound on D and no controller that watches D's signs.
+The default is `configs/ada.py` on 400 embedded emoji. A switch that needs another one sets that
+too, and its name says so: a gradient penalty needs a D without BatchNorm, and the Wasserstein loss
+needs a bound on D and no controller that watches the signs of D's scores.
 """
 
-from configs.ada import KERAS
+from experiments.tools.configs import named
 from experiments.tools.design import Sweep, axis, length
 
-ADA = {**KERAS, "measure_leaks": False}
+ADA = named("ada").augment.to_dict() | {"measure_leaks": False}
 PLAIN = {"policy": "none"}
 NO_BATCH_NORM = {"discriminator.batch_norm": "none"}
 

@@ -1,9 +1,9 @@
-"""Transposed convolutions against nearest-neighbour upsampling and a convolution.
+"""Transposed convolutions against nearest-neighbour upsampling with a convolution.
 
     python -m experiments.sweep --sweep=experiments/upsampling.py
 
-DCGAN on the embedded digits; the checkerboards of the former are what Odena et al. 2016
-(distill.pub/2016/deconv-checkerboard) found.
+It trains DCGAN on the embedded digits. Transposed convolutions leave checkerboard patterns (Odena
+et al. 2016, distill.pub/2016/deconv-checkerboard).
 """
 
 from experiments.tools.design import KID, Sweep, axis

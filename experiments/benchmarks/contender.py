@@ -15,8 +15,9 @@ import subprocess
 import sys
 import traceback
 
+from experiments import ROOT
 from experiments.benchmarks.clock import steps_of
-from experiments.benchmarks.job import ROOT, Failed, called
+from experiments.benchmarks.job import Failed, called
 
 
 class Contender:

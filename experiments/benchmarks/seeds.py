@@ -18,11 +18,10 @@ import time
 from pathlib import Path
 from statistics import median
 
+from experiments import ROOT
 from experiments.benchmarks.clock import positive
 from ganjax.runtime import huge_pages
 from ganjax.training.writer import read_metrics
-
-ROOT = Path(__file__).parents[2]
 
 
 def seconds(config: str, folder: Path, cache: Path, steps: int, **fields) -> float:

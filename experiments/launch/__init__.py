@@ -1,11 +1,11 @@
-"""Launching a run on many devices; each file holds its exact command.
+"""Launches a run on many devices; each file holds its exact command.
 
-- One node, many GPUs: `python -m ganjax.main --config=...` as it stands: in JAX one process drives
-  all devices of its host. `per_gpu.sh` has a process for each instead.
-- `slurm.py`: nodes of a Slurm cluster, through submitit.
-- `tpu_pod.sh`: all workers of a Cloud TPU pod slice, through gcloud.
+- One node with many GPUs needs no launcher: one process of `python -m ganjax.main --config=...`
+  drives all devices of its host. `per_gpu.sh` starts a process for each GPU instead.
+- `slurm.py` trains on nodes of a Slurm cluster, through submitit.
+- `tpu_pod.sh` trains on all workers of a Cloud TPU pod slice, through gcloud.
 
-Every process is given the same --workdir, on a file system that all reach (NFS, Lustre, Filestore):
-each saves its part of a checkpoint there. All that was started is started again after a failure,
-and goes on from the last checkpoint.
+Every process is given the same --workdir, on a file system that all of them reach (NFS, Lustre,
+Filestore), since each saves its part of a checkpoint there. After a failure start all processes
+again; the run goes on from its last checkpoint.
 """

@@ -1,9 +1,9 @@
-"""What of a run can be refused before it waits in a queue: its flags and its config.
+"""Checks the flags and the config of a run before it waits in a queue.
 
     python -m experiments.launch.check --config=configs/wgan_gp.py:celeb_a --config.n_critic=3
 
-Takes the flags of ganjax.main, and answers a wrong name or value, and a config that cannot be, as
-that does: one line, exit code 2. Of the images and devices of the job nothing is known here.
+It takes the flags of ganjax.main and, as that does, answers a wrong name or value or an impossible
+config with one line and exit code 2. It cannot check the images and devices of the job.
 """
 
 from absl import flags
@@ -14,7 +14,7 @@ from ganjax.training import evaluation, schema
 
 
 def main(argv: list[str]) -> None:
-    """Builds what the config names, and trains nothing."""
+    """Builds the algorithm of the config, and trains nothing."""
     del argv
     config, module = schema.load(flags.FLAGS.config)
     module.build(config)

@@ -1,15 +1,14 @@
-"""Trains on nodes of a Slurm cluster, through submitit: a process a node, for all of its GPUs.
+"""Trains on nodes of a Slurm cluster through submitit, with a process for all GPUs of a node.
 
     pip install -e '.[cuda,launch]'
     python -m experiments.launch.slurm --nodes=2 --gpus_per_node=8 --hours=24 --partition=gpu \\
         --config=configs/wgan_gp.py:celeb_a --workdir=/shared/runs/wgan_gp_celeb_a
 
-What is no flag of the launcher is one of ganjax.main, looked at before the job is queued
-(check.py). The job's outputs come to --logs. Shortly before its time is over, or when it is
-preempted, the job saves and puts itself back into the queue. `--cluster=local` runs the same
-here, without Slurm.
+All other flags are those of ganjax.main, which are checked before the job is queued (check.py). The
+job's outputs are written to --logs. Shortly before its time is over, or when it is preempted, the
+job saves and returns to the queue. `--cluster=local` runs the same on this machine, without Slurm.
 
-By hand, with a process a GPU, as JAX reads it from Slurm:
+Without this launcher, with a process for each GPU, which JAX finds by Slurm's variables:
 
     srun --nodes=2 --ntasks-per-node=8 --gpus-per-node=8 python -m ganjax.main \\
         --distributed=slurm --config=configs/wgan_gp.py:celeb_a --workdir=/shared/runs/a
@@ -29,17 +28,18 @@ import submitit
 from submitit.core.utils import FailedJobError
 from submitit.helpers import DelayedSubmission
 
-# Below those that Linux gives to outgoing connections (from 32,768 on), above the well-known.
+# Above the well-known ports, and below those of outgoing connections on Linux (from 32,768 on).
 FIRST_PORT, LAST_PORT = 20_000, 32_767
-# How often a job that ran out of time comes back into the queue.
+# How often a job that ran out of time returns to the queue.
 MOST_REQUEUES = 100
 
 
 def join_flags(environment) -> list[str]:
-    """The flags by which a task of a job joins the others.
+    """The flags of ganjax.main by which a task of a job joins the others.
 
     Args:
-      environment: submitit's, of the task: job_id, hostnames, num_nodes, num_tasks, global_rank.
+      environment: submitit's environment of the task, with job_id, hostnames, num_nodes,
+        num_tasks and global_rank.
     """
     if environment.num_tasks == 1:
         return ["--distributed=none"]
@@ -53,10 +53,10 @@ def join_flags(environment) -> list[str]:
 
 
 class Train:
-    """What each task of a job runs: ganjax.main, in a process of its own.
+    """The task of a job: ganjax.main in a process of its own.
 
     Args:
-      flags: of ganjax.main.
+      flags: the flags of ganjax.main.
     """
 
     def __init__(self, flags: list[str]):
@@ -64,30 +64,35 @@ class Train:
         self._child = None
 
     def __call__(self) -> None:
-        """Trains to the end, or until told to stop; raises CalledProcessError where that fails."""
+        """Trains to the end, or until told to stop.
+
+        Raises:
+          subprocess.CalledProcessError: training failed.
+        """
         command = [sys.executable, "-m", "ganjax.main", *self.flags]
         command += join_flags(submitit.JobEnvironment())
         self._child = subprocess.Popen(command)
         code = self._child.wait()
-        # Stopped with the task that was told, which asks for another job: no failure.
+        # Where another task was told to stop, this one stops too; that is no failure.
         if code not in (0, 128 + signal.SIGTERM):
             raise subprocess.CalledProcessError(code, command)
 
     def checkpoint(self) -> DelayedSubmission:
-        """Called by submitit before a job is ended from outside: saves, and asks for another.
+        """Has the run save, and asks submitit for another job; called before a job is ended.
 
-        One task is told, and stops all at the same step. From the handler of a signal, which
-        interrupts `__call__` as it waits: a second Popen.wait() would wait for the first's lock.
+        submitit tells one task, which stops all of them at the same step.
         """
         if self._child is not None:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):  # It has ended.
                 os.kill(self._child.pid, signal.SIGTERM)
+                # Not Popen.wait(): this runs in a signal handler that interrupts `__call__`, whose
+                # own wait() holds a lock.
                 os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
         return DelayedSubmission(Train(self.flags))
 
 
 def submit(args: argparse.Namespace, flags: list[str]) -> submitit.Job:
-    """Puts the job into the queue."""
+    """Puts a job into the queue."""
     executor = submitit.AutoExecutor(
         folder=args.logs, cluster=args.cluster, slurm_max_num_timeout=MOST_REQUEUES
     )
@@ -111,8 +116,8 @@ def _positive(text: str) -> int:
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The launcher's flags, and those of ganjax.main."""
-    # What is no flag of its own must not be taken for the beginning of one.
+    """Splits arguments into the launcher's flags and those of ganjax.main."""
+    # No flag of ganjax.main may be taken for the abbreviation of one of the launcher.
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--cluster", default="slurm", choices=("slurm", "local"))
     parser.add_argument("--nodes", type=_positive, default=1)
@@ -143,7 +148,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def check(flags: list[str]) -> None:
-    """Exits where ganjax.main would not begin; it has said why."""
+    """Exits if ganjax.main would refuse the flags, after printing why."""
     command = [sys.executable, "-m", "experiments.launch.check", *flags]
     if code := subprocess.run(command).returncode:
         sys.exit(code)
@@ -159,7 +164,7 @@ def main() -> None:
     except FailedJobError as error:
         sys.exit(f"Slurm refused the job: {str(error).strip().splitlines()[-1]}")
     print(f"job {job.job_id}: {job.paths.stdout}", flush=True)
-    if args.cluster == "local":  # It ends with its parent.
+    if args.cluster == "local":  # The job ends with this process.
         job.wait()
         print(job.stdout())
         if job.exception() is not None:
@@ -168,7 +173,7 @@ def main() -> None:
 
 
 def _last_line(job: submitit.Job) -> str:
-    """Of what the run that failed had to say, where it said so itself."""
+    """The error of a run that failed, or where to find it."""
     said = [line for line in (job.stderr() or "").splitlines() if line.startswith("ganjax: ")]
     return said[-1] if said else f"job {job.job_id} failed: {job.paths.stderr}"
 

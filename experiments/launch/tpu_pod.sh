@@ -7,9 +7,9 @@
 #   experiments/launch/tpu_pod.sh train --config=configs/wgan_gp.py:celeb_a --workdir=/mnt/runs/a
 #   experiments/launch/tpu_pod.sh delete
 #
-# --workdir and the data stand on a file system that all workers mount (Filestore, NFS). `train`
-# runs until the run ends; after a preemption, or when a worker fails, call it again. A failed join
-# is an error of every worker, and never as many lone runs. DRY=1 prints the gcloud commands.
+# --workdir and the data must be on a file system that all workers mount (Filestore, NFS). `train`
+# returns when the run has ended; after a preemption, or when a worker failed, call it again. If the
+# workers cannot join, each of them fails; none trains alone. DRY=1 prints the gcloud commands.
 set -euo pipefail
 
 usage() {
@@ -42,7 +42,7 @@ case $action in
     ;;
   install)
     [[ $# -eq 1 ]] || usage
-    # The images of TPU VMs are of Ubuntu 22.04, whose Python is older than ganjax takes.
+    # The images of TPU VMs have Ubuntu 22.04, whose Python is too old for ganjax.
     on_all_workers "git clone $(printf '%q' "$1") ganjax && python3 -m pip install --user uv && \
 python3 -m uv venv --python 3.12 ganjax/.venv && \
 python3 -m uv pip install --python ganjax/.venv/bin/python -e './ganjax[tpu]'"

@@ -1,7 +1,7 @@
-"""attempts.jsonl of a run's folder: when, where and of which revision it was trained.
+"""The file attempts.jsonl of a run: when, where and by which revision of the code it was trained.
 
-A run may take several attempts, each of which is a line as it begins and, unless it was
-killed, a line as it ends.
+A run may take several attempts. Each writes a line when it begins and, unless it is killed, a
+line when it ends.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from experiments.tools.design import ROOT
+from experiments import ROOT
 
 FILE = "attempts.jsonl"
 PACKAGES = ("ganjax", "jax", "jaxlib", "flax", "optax", "numpy")
@@ -23,11 +23,11 @@ PACKAGES = ("ganjax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 @contextlib.contextmanager
 def recorded(folder: Path, total_steps: int) -> Iterator[None]:
-    """Writes down an attempt: its environment, and how it ended.
+    """Records an attempt around what is done within it: its environment, and how it ended.
 
     Args:
-      folder: the run's; made if it does not exist.
-      total_steps: that the attempt aims at.
+      folder: the run's folder, which is made if it does not exist.
+      total_steps: the step at which the attempt would finish.
     """
     from ganjax.training.report import NonFiniteError
 
@@ -37,7 +37,7 @@ def recorded(folder: Path, total_steps: int) -> Iterator[None]:
     try:
         yield
     except BaseException as raised:
-        # Interrupted, and what submitit raises at Slurm's time limit, are SystemExit.
+        # SystemExit is raised by an interruption, and by submitit at Slurm's time limit.
         stopped = isinstance(raised, SystemExit | KeyboardInterrupt)
         diverged = isinstance(raised, NonFiniteError)
         outcome = "stopped" if stopped else "diverged" if diverged else "failed"
@@ -49,7 +49,7 @@ def recorded(folder: Path, total_steps: int) -> Iterator[None]:
 
 
 def read(folder: Path) -> list[dict]:
-    """The lines of a run's attempts, in order; what a kill cut short is passed over."""
+    """The lines of a run's file in order, without one that a kill cut short."""
     path, found = folder / FILE, []
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -59,15 +59,18 @@ def read(folder: Path) -> list[dict]:
 
 
 def last(folder: Path) -> dict:
-    """The last line, {} without any."""
+    """The last line, or {} if there is none."""
     return next(reversed(read(folder)), {})
 
 
 def wall_time(folder: Path) -> float | None:
-    """Seconds from the first to the last that each attempt wrote, summed; None before any.
+    """The seconds between the first and the last thing that each attempt wrote, summed.
 
-    Of TensorBoard's files, since a killed attempt wrote no end: there is one of each attempt,
-    which has its beginning in its name.
+    It is read from TensorBoard's files, since a killed attempt leaves no line at its end. Each
+    attempt has one, whose name holds the time at which it began.
+
+    Returns:
+      Seconds, or None before the first attempt.
     """
     spans = []
     for path in (folder / "tensorboard").glob("events.out.tfevents.*"):
@@ -78,7 +81,7 @@ def wall_time(folder: Path) -> float | None:
 
 
 def environment() -> dict[str, object]:
-    """Machine, devices, versions and git revision of this process."""
+    """The machine, the devices, the versions and the git revision of this process."""
     import jax
 
     device = jax.devices()[0]
@@ -94,7 +97,7 @@ def environment() -> dict[str, object]:
 
 
 def revision() -> str:
-    """The git revision of the code, with "+" behind it where files differ; "" outside git."""
+    """The git revision of the code, with "+" after it if files were changed; "" outside git."""
     try:
         head = _git("rev-parse", "--short=12", "HEAD")
         return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")

@@ -1,4 +1,4 @@
-"""The progress of a sweep as one table: a row a cell, a column a seed."""
+"""Shows the progress of a sweep as a table with a row for each cell and a column for each seed."""
 
 import time
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from experiments.tools import runs
 from experiments.tools.design import Sweep
 from experiments.tools.runs import Progress, Run
 
-SECONDS = 5.0  # For which the table is not read anew.
+SECONDS = 5.0  # Between two readings of the table.
 
 
 class Board:
-    """Reads how far runs are; those that are over once only."""
+    """Reads the progress of runs; that of runs that are over is read only once."""
 
     def __init__(self, sweep: Sweep, planned: Sequence[Run]):
         self._sweep, self._runs = sweep, planned
@@ -21,42 +21,43 @@ class Board:
         self._read = 0.0
 
     def progress(self, run: Run) -> Progress:
-        """How far a run is."""
+        """The progress of a run."""
         if run.hash not in self._known or self._known[run.hash].state not in runs.OVER:
             self._known[run.hash] = runs.progress(run)
         return self._known[run.hash]
 
-    def is_due(self) -> bool:
-        """Whether the table is old; if so, the next call comes after SECONDS."""
+    def is_old(self) -> bool:
+        """Whether SECONDS have passed since the last call that returned True."""
         if time.monotonic() - self._read < SECONDS:
             return False
         self._read = time.monotonic()
         return True
 
     def table(self) -> Table:
-        """The table, read now."""
-        found = {run.hash: self.progress(run) for run in self._runs}
-        over = sum(each.state in runs.OVER for each in found.values())
-        table = Table(title=f"{over} of {len(found)} runs are over", title_justify="left")
+        """Reads the progress of all runs and returns the table."""
+        progress = {run.hash: self.progress(run) for run in self._runs}
+        over = sum(each.state in runs.OVER for each in progress.values())
+        table = Table(title=f"{over} of {len(progress)} runs are over", title_justify="left")
         for axis in self._sweep.cells[0].levels:
             table.add_column(axis)
         for seed in range(self._sweep.seeds):
             table.add_column(f"seed {seed}")
         for cell in self._sweep.cells:
-            states = [self._text(run, found[run.hash]) for run in self._runs if run.cell == cell]
+            own = [run for run in self._runs if run.cell == cell]
+            states = [self._text(run, progress[run.hash]) for run in own]
             table.add_row(*cell.levels.values(), *states)
         return table
 
     def failures(self) -> list[str]:
-        """A line of each run that failed or diverged, with its own last line."""
-        found = [(run, self.progress(run)) for run in self._runs]
+        """A line for each run that failed or diverged, with the last line of its error."""
+        progress = [(run, self.progress(run)) for run in self._runs]
         return [
             f"{run.label}: {each.state} at step {each.step}: {each.error}"
-            for run, each in found
+            for run, each in progress
             if each.state in (runs.FAILED, runs.DIVERGED)
         ]
 
-    def _text(self, run: Run, found: Progress) -> str:
-        if found.state == runs.STOPPED:
-            return f"{found.step}/{run.checked.total_steps}"
-        return found.state
+    def _text(self, run: Run, progress: Progress) -> str:
+        if progress.state == runs.STOPPED:
+            return f"{progress.step}/{run.checked.total_steps}"
+        return progress.state

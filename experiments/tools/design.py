@@ -1,4 +1,4 @@
-"""A sweep as data: a base config, what its cells set in it, seeds, and the question it answers."""
+"""Describes a sweep as data: a base config, what its cells change, seeds, and its question."""
 
 import difflib
 import itertools
@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments import ROOT
+from experiments.tools import configs
 from ganjax.errors import UserError
 
-ROOT = Path(__file__).parent.parent.parent
 SMOKE = "smoke"
-# Any config of stages, at 8x8 and two steps.
+# Brings any config with stages to 8x8 and two steps.
 SMALL = {
     "total_steps": 2,
     "batch_size": 8,
@@ -25,7 +26,7 @@ SMALL = {
     "checkpoint_every": 1,
     "evaluation.num_samples": 8,
 }
-# Overrides of a config that measures nothing by itself.
+# Has a config that measures nothing by itself measure KID.
 KID = {
     "evaluation.metrics": ("kid",),
     "evaluation.best": "kid_efflite0",
@@ -34,12 +35,12 @@ KID = {
 
 
 class Cell(NamedTuple):
-    """One setting that is tried.
+    """One setting that a sweep tries.
 
     Attributes:
-      levels: by axis, the name of what it takes there.
-      overrides: by the dotted name of a config's field, its value. A dict takes the place of
-        a whole group, such as an `augment` of another policy.
+      levels: for each axis of the sweep, the name of the cell's choice there.
+      overrides: values for fields of the config, by dotted name. A dict replaces a whole group,
+        such as an `augment` of another policy.
     """
 
     levels: dict[str, str]
@@ -47,24 +48,26 @@ class Cell(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The levels, as text."""
+        """The levels as text."""
         return ", ".join(f"{axis} {level}" for axis, level in self.levels.items())
 
 
 class Sweep(NamedTuple):
-    """Cells to be trained, with some seeds each, and compared.
+    """Describes cells that are trained, each with several seeds, and compared.
 
     Attributes:
-      question: that it answers.
-      base: a config file under the repository's root, with :<preset> behind it if wanted.
-      cells: what is tried; see `axis`, `product`, `zip_` and `chain`.
-      metric: the figure that cells are compared by, such as "kid_efflite0".
-      baseline: levels. Each cell is compared with the one that has these and else its own.
-      fixed: overrides of all cells, before their own.
-      seeds: how many; they are 0, 1, ...
-      also: other metrics to be shown: any of metrics.jsonl, or one of
+      question: the question that the sweep answers.
+      base: the config file that all cells start from, with :<preset> after it for a preset. Its
+        path is relative to the folder of configs/ and experiments/, or absolute.
+      cells: the cells; see `axis`, `product`, `zip_` and `chain`.
+      metric: the metric that cells are compared by, such as "kid_efflite0".
+      baseline: levels of some axes. Each cell is compared with the cell that has these levels,
+        and its own levels of the other axes.
+      fixed: overrides of all cells, applied before a cell's own.
+      seeds: the number of seeds, which are 0, 1, ...
+      also: further metrics to show: any in metrics.jsonl, or one of
         `ganjax.analysis.learning_curves.DERIVED`.
-      last: overrides of all cells, after their own.
+      last: overrides of all cells, applied after a cell's own.
     """
 
     question: str
@@ -79,11 +82,11 @@ class Sweep(NamedTuple):
 
 
 def axis(name: str, choices: Sequence[Any] | Mapping[str, Mapping[str, Any]]) -> list[Cell]:
-    """Cells that differ in one thing.
+    """Makes cells that differ in one thing.
 
     Args:
-      name: of a config's field, if `choices` are its values; else any.
-      choices: values, or overrides by what they are called.
+      name: the name of the axis; if `choices` are values, the dotted name of their field.
+      choices: values of that field, or overrides by the name of each choice.
     """
     if isinstance(choices, Mapping):
         return [Cell({name: label}, dict(overrides)) for label, overrides in choices.items()]
@@ -91,19 +94,19 @@ def axis(name: str, choices: Sequence[Any] | Mapping[str, Mapping[str, Any]]) ->
 
 
 def product(*factors: Sequence[Cell]) -> list[Cell]:
-    """Every cell of the first with every one of the second, and so on.
+    """Combines every cell of the first factor with every cell of the second, and so on.
 
     Raises:
-      UserError: two factors have one axis, or set one field.
+      UserError: two factors share an axis or set the same field.
     """
     return [_merge(cells) for cells in itertools.product(*factors)]
 
 
 def zip_(*factors: Sequence[Cell]) -> list[Cell]:
-    """The first cells of all in one, the second ones in one, and so on.
+    """Combines the first cells of all factors, then the second cells, and so on.
 
     Raises:
-      UserError: there are not as many of each, or two have one axis, or set one field.
+      UserError: the factors differ in length, share an axis or set the same field.
     """
     lengths = [len(cells) for cells in factors]
     if len(set(lengths)) > 1:
@@ -112,10 +115,10 @@ def zip_(*factors: Sequence[Cell]) -> list[Cell]:
 
 
 def chain(*factors: Sequence[Cell]) -> list[Cell]:
-    """All cells, one after another.
+    """Concatenates cells.
 
     Raises:
-      UserError: they have not all the same axes.
+      UserError: they do not all have the same axes.
     """
     cells = [cell for factor in factors for cell in factor]
     for cell in cells:
@@ -142,47 +145,47 @@ def _merge(cells: Sequence[Cell]) -> Cell:
 
 
 def length(steps: int, evaluations: int) -> dict[str, int]:
-    """Overrides: a run of as many steps, evaluated, pictured and saved as often."""
+    """Overrides that set a run's steps, and how often it is evaluated, sampled and saved."""
     every = steps // evaluations
     names = ("eval_every", "sample_every", "checkpoint_every")
     return {"total_steps": steps} | dict.fromkeys(names, every)
 
 
-def override(config: dict, overrides: Mapping[str, Any], of: str) -> None:
-    """Sets fields of a nested dict.
+def override(config: dict, overrides: Mapping[str, Any], name: str) -> None:
+    """Sets fields of a config.
 
     Args:
-      config: changed in place.
-      overrides: see `Cell`.
-      of: what the config is, for errors.
+      config: the config as a nested dict, which is changed in place.
+      overrides: values by dotted name, see `Cell`.
+      name: the name of the config, for errors.
 
     Raises:
       UserError: there is no such field.
     """
-    for name, value in overrides.items():
-        *groups, field = name.split(".")
+    for path, value in overrides.items():
+        *groups, field = path.split(".")
         group = config
         for part in groups:
             group = group.get(part)
             if not isinstance(group, dict):
-                raise UserError(f"override {name}={value!r}: {of} has no group {part}")
+                raise UserError(f"override {path}={value!r}: {name} has no group {part}")
         if field not in group:
             close = difflib.get_close_matches(field, group, 1)
             mend = f"did you mean {close[0]}?" if close else f"there are {', '.join(group)}"
-            raise UserError(f"override {name}={value!r}: {of} has no such field; {mend}")
+            raise UserError(f"override {path}={value!r}: {name} has no such field; {mend}")
         group[field] = dict(value) if isinstance(value, Mapping) else value
 
 
 def base_config(sweep: Sweep) -> dict:
-    """The base config with what is fixed in it before the cells.
+    """The base config of a sweep, with the overrides that are fixed for all cells.
 
     Raises:
-      UserError: there is no such file or field.
+      UserError: there is no such file, preset or field.
     """
     path, _, preset = sweep.base.partition(":")
     if not (ROOT / path).is_file():
         raise UserError(f"sweep.base={sweep.base!r}: there is no file {ROOT / path}")
-    config = runpy.run_path(str(ROOT / path))["get_config"](preset).to_dict()
+    config = configs.from_file(ROOT / path, preset, f"sweep.base={sweep.base!r}").to_dict()
     override(config, sweep.fixed, sweep.base)
     return config
 
@@ -191,7 +194,7 @@ def cell_config(sweep: Sweep, cell: Cell, seed: int) -> dict:
     """The config of one cell and seed.
 
     Raises:
-      UserError: the cell sets a field that is not there.
+      UserError: the cell sets a field that the config does not have.
     """
     config = base_config(sweep)
     override(config, cell.overrides, sweep.base)
@@ -201,7 +204,7 @@ def cell_config(sweep: Sweep, cell: Cell, seed: int) -> dict:
 
 
 def baseline_of(sweep: Sweep, cell: Cell) -> Cell | None:
-    """The cell that `cell` is compared with; None for a baseline itself.
+    """The cell that `cell` is compared with; None for a cell that is a baseline itself.
 
     Raises:
       UserError: there is no such cell.
@@ -216,11 +219,13 @@ def baseline_of(sweep: Sweep, cell: Cell) -> Cell | None:
 
 
 def smoke(sweep: Sweep, overrides: Mapping[str, Any] | None = None) -> Sweep:
-    """The same with its last cell that has a baseline, and that; one seed, two steps at 8x8.
+    """Shrinks a sweep to its last cell that has a baseline and that baseline.
+
+    Both are trained with one seed for two steps at 8x8.
 
     Args:
-      sweep: whose smallest form.
-      overrides: of all cells, beyond what makes them small.
+      sweep: the sweep.
+      overrides: further overrides of all cells.
     """
     last = [cell for cell in sweep.cells if baseline_of(sweep, cell) is not None][-1]
     chosen = [last, baseline_of(sweep, last)]
@@ -232,23 +237,28 @@ def smoke(sweep: Sweep, overrides: Mapping[str, Any] | None = None) -> Sweep:
 
 
 def load(named: str) -> tuple[str, Sweep, tuple[str, ...]]:
-    """The sweep that a file describes: (its name, the sweep, the file's own presets).
+    """Reads the sweep that a file describes.
 
     Args:
-      named: "experiments/<name>.py", or any such file, with :<preset> behind it: one of the
-        file's PRESETS, or "smoke".
+      named: "experiments/<name>.py" or the path of any such file, with :<preset> after it for a
+        preset: one of the file's PRESETS, or "smoke". A relative path is looked up from the
+        current folder, and then from the folder of configs/ and experiments/.
+
+    Returns:
+      The name of the sweep, the sweep, and the file's own presets.
 
     Raises:
       UserError: there is no such file or preset, or it describes no sweep.
     """
     path, _, preset = named.partition(":")
-    if not Path(path).is_file():
+    file = next((file for file in (Path(path), ROOT / path) if file.is_file()), None)
+    if file is None:
         raise UserError(f"--sweep={named}: there is no file {path}; there are {_shipped()}")
-    found = runpy.run_path(path)
-    if not isinstance(found.get("SWEEP"), Sweep):
+    variables = runpy.run_path(str(file))
+    if not isinstance(variables.get("SWEEP"), Sweep):
         raise UserError(f"--sweep={named}: {path} has no SWEEP; there are {_shipped()}")
-    own = found.get("PRESETS", {})
-    presets = {"": found["SWEEP"], SMOKE: smoke(found["SWEEP"]), **own}
+    own = variables.get("PRESETS", {})
+    presets = {"": variables["SWEEP"], SMOKE: smoke(variables["SWEEP"]), **own}
     if preset not in presets:
         raise UserError(
             f"--sweep={named}: there is no preset {preset!r}, but "

@@ -1,4 +1,4 @@
-"""Runs as jobs of submitit: on this machine, as many at once as it has places, or on Slurm."""
+"""Trains runs as jobs of submitit: several at once on this machine, or queued on Slurm."""
 
 import contextlib
 import os
@@ -11,25 +11,25 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments import ROOT
 from experiments.tools import attempts, runs
-from experiments.tools.design import ROOT
 from experiments.tools.runs import Run
 from ganjax.config import ConfigError
 from ganjax.errors import UserError
 from ganjax.runtime import signals
 from ganjax.training import workdir
 
-# Within the folder of a sweep's runs: what submitit writes, logs among it.
+# The folder, within that of a sweep's runs, of what submitit writes, such as logs.
 FOLDER = "jobs"
-SECONDS = 1.0  # Between two looks at the jobs.
-A_YEAR = 60 * 24 * 365  # In minutes: a local job is never stopped for its length.
+SECONDS = 1.0  # Between two inspections of the jobs.
+A_YEAR = 60 * 24 * 365  # In minutes; a local job is never stopped for taking long.
 
 
 class Place(NamedTuple):
-    """Where a local job runs.
+    """The hardware that one local job at a time has to itself.
 
     Attributes:
-      cores: of the CPU that it keeps to.
+      cores: the numbers of the CPU cores that the job may run on.
       device: the index of its GPU, None without one.
     """
 
@@ -38,16 +38,16 @@ class Place(NamedTuple):
 
 
 class Train:
-    """Trains one run. Slurm may stop it at its time limit and queue it again: it goes on."""
+    """Trains one run; stopped at Slurm's time limit and queued again, the job goes on."""
 
     def __call__(
         self, config: dict[str, Any], folder: Path, total_steps: int, place: Place | None
     ) -> None:
-        # Before JAX is there: a signal ends the process; while it trains, it saves first.
+        # Until JAX is imported a signal just ends the process; while it trains it saves first.
         signals.quit_at_once("it had not begun")
         if place is not None:
-            # What is sent to the whole group is for the sweep, which tells each job once: a
-            # second signal would not let it save.
+            # A signal to the whole group is for the sweep, which passes it on once: after a second
+            # one a run would not save.
             with contextlib.suppress(OSError):
                 os.setsid()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.NUMBERS)
@@ -60,14 +60,14 @@ class Train:
         train(config, folder, total_steps)
 
     def checkpoint(self, *arguments):
-        """What submitit queues instead of a job that ran out of time: the same job."""
+        """Returns what submitit queues in place of a job that ran out of time: the same job."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, *arguments)
 
 
 def train(config: dict[str, Any], folder: Path, total_steps: int) -> None:
-    """Trains one run in this process, and writes down the attempt."""
+    """Trains one run in this process and records the attempt."""
     from ganjax.training.loop import train
 
     with attempts.recorded(folder, total_steps):
@@ -75,16 +75,17 @@ def train(config: dict[str, Any], folder: Path, total_steps: int) -> None:
 
 
 def places(most: int | None = None) -> list[Place]:
-    """A place for each GPU, or without any for each core that this process may use.
+    """Divides the machine: a place for each GPU or, without GPUs, for each core.
 
-    A process of JAX takes all the cores that it is given, and several on the same ones wait
-    for each other: each place has its own. (A TPU's chips belong to one process: `most` = 1.)
+    Each place has cores of its own, because a process of JAX takes all the cores that it may use,
+    and several processes on the same cores wait for each other. (The chips of a TPU belong to one
+    process: take `most` = 1.)
 
     Args:
-      most: at most so many; cores are shared among them.
+      most: the largest number of places; the cores are divided among them.
 
     Raises:
-      UserError: GPUs are named otherwise than by numbers.
+      UserError: CUDA_VISIBLE_DEVICES names GPUs otherwise than by number.
     """
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     devices: list[int | None] = list(_gpus())
@@ -101,17 +102,17 @@ def run_locally(
     say: Callable[[str], None],
     look: Callable[[], None] = lambda: None,
 ) -> None:
-    """Trains runs, one at each place at a time; returns when none is left.
+    """Trains runs, one at a time at each place, until none is left.
 
-    Ctrl-C or SIGTERM lets what runs save its state, and returns; a second one does not wait.
+    After Ctrl-C or SIGTERM the runs in progress save their state, and it returns; after a second
+    signal it does not wait for them.
 
     Args:
       out: the folder of the sweep's runs.
-      waiting: what is to be trained, in order. One that another process is training is waited
-        for.
+      waiting: the runs to train, in order. A run that another process is training is waited for.
       at: the places.
-      say: called, with a line, whenever a run begins or ends.
-      look: called between.
+      say: called with a line whenever a run begins or ends.
+      look: called about every SECONDS.
     """
     import submitit
 
@@ -119,10 +120,10 @@ def run_locally(
     free, queue, busy = deque(at), deque(waiting), []
     with _stopping() as stop, _importable():
         while (queue and not stop.asked) or busy:
-            for each in [each for each in busy if each.job.done()]:
-                busy.remove(each)
-                free.append(each.place)
-                say(_outcome(each.run, each.job.paths.stdout))
+            for ended in [job for job in busy if job.job.done()]:
+                busy.remove(ended)
+                free.append(ended.place)
+                say(_outcome(ended.run, ended.job.paths.stdout))
             for _ in range(min(len(free), len(queue)) if not stop.asked else 0):
                 run = queue.popleft()
                 if is_locked(run.folder):
@@ -132,17 +133,21 @@ def run_locally(
                 say(f"{run.label}: begins, {busy[-1].job.paths.stdout}")
             if stop.is_new():
                 say(f"stopping: {len(busy)} runs save what they have; again to wait no longer")
-            for i, each in enumerate(busy):
-                if each.told < stop.asked and _tell(each):
-                    busy[i] = each._replace(told=stop.asked)
+            for i, job in enumerate(busy):
+                if job.told < stop.asked and _tell(job):
+                    busy[i] = job._replace(told=stop.asked)
             look()
             time.sleep(SECONDS)
 
 
 class _Job(NamedTuple):
-    """A job of submitit that trains a run at a place, since a time.
+    """A job in progress.
 
     Attributes:
+      run: the run that it trains.
+      job: submitit's job.
+      place: the place that it takes.
+      since: the time at which it was submitted.
       told: how often it was told to stop.
     """
 
@@ -162,7 +167,7 @@ def _start(executor, run: Run, place: Place) -> _Job:
         visible_gpus=device,
     )
     since = time.time()
-    # submitit's own process, which inherits this, would pass a group's signal on.
+    # submitit's own process inherits the mask; it would pass the group's signals on.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.NUMBERS)
     try:
         job = executor.submit(Train(), run.config, run.folder, run.checked.total_steps, place)
@@ -172,7 +177,7 @@ def _start(executor, run: Run, place: Place) -> _Job:
 
 
 def _tell(job: _Job) -> bool:
-    """Tells the process that trains to stop; False where it is not that far yet."""
+    """Tells the process that trains to stop; returns False if it has not begun yet."""
     line = attempts.last(job.run.folder)
     if line.get("event") != "begin" or line["time"] < job.since:
         return False
@@ -184,16 +189,19 @@ def _tell(job: _Job) -> bool:
 def submit_to_slurm(
     out: Path, waiting: Sequence[Run], parameters: dict[str, Any]
 ) -> list[tuple[Run, str]]:
-    """Queues runs as one array, without waiting for them: (run, job's number) of each.
+    """Queues runs as one array of jobs, without waiting for them.
 
     Args:
       out: the folder of the sweep's runs, on a file system that the nodes share.
-      waiting: what is to be trained.
-      parameters: of `submitit.SlurmExecutor`, such as partition, time, gpus_per_node and
-        array_parallelism.
+      waiting: the runs to train.
+      parameters: parameters of `submitit.SlurmExecutor`, such as partition, time, gpus_per_node
+        and array_parallelism.
+
+    Returns:
+      Each run with the number of its job.
 
     Raises:
-      UserError: there is no Slurm here, or no such parameter, or it refused the jobs.
+      UserError: there is no Slurm or no such parameter, or Slurm refused the jobs.
     """
     import submitit
     from submitit.core.utils import FailedJobError
@@ -220,17 +228,17 @@ def submit_to_slurm(
     return queued
 
 
-# Of a run's folder: the number of the job of Slurm that trains it.
+# The file in a run's folder that holds the number of its Slurm job.
 JOB = "slurm_job"
 
 
 def is_queued(run: Run) -> bool:
-    """Whether Slurm has the run's last job still waiting or running."""
+    """Whether the run's last Slurm job is still waiting or running."""
     path = run.folder / JOB
     if not path.is_file() or shutil.which("squeue") is None:
         return False
     command = ["squeue", "--noheader", "--format=%T", f"--jobs={path.read_text().strip()}"]
-    # Of a job that is long gone it knows nothing, which is an error.
+    # squeue fails for a job that ended long ago.
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return bool(found.stdout.strip())
 
@@ -247,26 +255,26 @@ def is_locked(folder: Path) -> bool:
 
 
 def _outcome(run: Run, log: Path) -> str:
-    """The line that is said of a run whose job has ended."""
-    found = runs.progress(run)
-    if found.state == runs.FINISHED:
+    """A line about a run whose job has ended."""
+    progress = runs.progress(run)
+    if progress.state == runs.FINISHED:
         return f"{run.label}: finished"
-    if found.error:
-        return f"{run.label}: {found.state}: {found.error}"
-    # Killed, or stopped before it could say why.
+    if progress.error:
+        return f"{run.label}: {progress.state}: {progress.error}"
+    # It was killed, or stopped before it could say why.
     lines = log.read_text(errors="replace").split("\n") if log.is_file() else []
     last = next((line for line in reversed(lines) if line.strip()), "it wrote nothing")
-    return f"{run.label}: stopped at step {found.step}: {last.strip()}"
+    return f"{run.label}: stopped at step {progress.step}: {last.strip()}"
 
 
 def _gpus() -> Iterator[int]:
-    """The indices of the GPUs that this process may use, without taking them as JAX would."""
+    """The indices of the GPUs that this process may use, found without reserving their memory."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         for index in filter(None, map(str.strip, visible.split(","))):
-            if index == "-1":  # CUDA hides it, and those behind it.
+            if index == "-1":  # CUDA hides it and all after it.
                 return
-            if not index.isdigit():  # submitit takes numbers only.
+            if not index.isdigit():  # submitit takes only numbers.
                 raise UserError(
                     f"CUDA_VISIBLE_DEVICES={visible}: {index} is no number; name GPUs by those "
                     "that nvidia-smi gives them, such as 0,1"
@@ -279,7 +287,7 @@ def _gpus() -> Iterator[int]:
 
 
 class _Stop:
-    """How often a signal asked to stop."""
+    """Counts the signals that asked to stop."""
 
     def __init__(self):
         self.asked = self._seen = 0
@@ -288,13 +296,14 @@ class _Stop:
         self.asked += 1
 
     def is_new(self) -> bool:
-        """Whether it was asked since the last call."""
+        """Whether there was a signal since the last call."""
         seen, self._seen = self._seen, self.asked
         return seen < self.asked
 
 
 @contextlib.contextmanager
 def _stopping() -> Iterator[_Stop]:
+    """Within it, signals only count."""
     stop = _Stop()
     before = {number: signal.signal(number, stop.ask) for number in signals.NUMBERS}
     try:
@@ -306,7 +315,7 @@ def _stopping() -> Iterator[_Stop]:
 
 @contextlib.contextmanager
 def _importable() -> Iterator[None]:
-    """Jobs can import `experiments`, wherever they are started."""
+    """Within it, new processes can import `experiments` from any folder."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), before)))
     try:

@@ -1,11 +1,11 @@
-"""A sweep's report: a page that needs nothing but itself, and a table for a README."""
+"""The report of a sweep, as a page that needs no other file and as a table in Markdown."""
 
 import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.tools import design, results
+from experiments.tools import results
 from experiments.tools.design import Sweep
 from experiments.tools.results import Difference, Result, Row, Spread
 
@@ -13,21 +13,21 @@ TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
 class Value(NamedTuple):
-    """What stands in a table: its text, and the number that it is sorted by, None of a text."""
+    """An entry of a table: its text and the number that it is sorted by, None to sort by text."""
 
     text: str
     number: float | None = None
 
 
 class Table(NamedTuple):
-    """Of a page: `columns`, their names, and `rows`, a Value each."""
+    """A table of the page: the names of its columns, and its rows."""
 
     columns: list[str]
     rows: list[list[Value]]
 
 
 class Picture(NamedTuple):
-    """Of a page: `source`, a data URI, the `title` above and the `caption` below."""
+    """A picture of the page: a data URI, the title above and the caption below it, its width."""
 
     source: str
     title: str
@@ -36,13 +36,13 @@ class Picture(NamedTuple):
 
 
 def picture(path: Path, title: str, caption: str = "", width: int | None = None) -> Picture:
-    """A picture with its content in the page."""
+    """Reads a .png or .svg into a picture of the page."""
     content = base64.b64encode(path.read_bytes()).decode()
     return Picture(f"data:{TYPES[path.suffix]};base64,{content}", title, caption, width)
 
 
 def cells_table(sweep: Sweep, rows: Sequence[Row]) -> Table:
-    """A line a cell: mean and deviation over seeds, and the difference from the baseline."""
+    """The table of cells: mean and deviation over seeds, and the difference from the baseline."""
     axes = list(sweep.cells[0].levels)
     columns = [*axes, "runs"]
     for kind in ("best", "last"):
@@ -63,7 +63,7 @@ def cells_table(sweep: Sweep, rows: Sequence[Row]) -> Table:
 
 
 def runs_table(sweep: Sweep, found: Sequence[Result]) -> Table:
-    """A line a run."""
+    """The table of runs."""
     columns = [*sweep.cells[0].levels, "seed", "state", "step", "images seen", "wall time, s"]
     columns += [f"best {sweep.metric}", f"last {sweep.metric}", "folder", "last line"]
     lines = []
@@ -91,7 +91,7 @@ def runs_table(sweep: Sweep, found: Sequence[Result]) -> Table:
 
 
 def fields_table(sweep: Sweep) -> Table:
-    """A line a cell: the fields that cells set, and nothing else."""
+    """The table of the fields that cells set, with their values in each cell."""
     fields = results.changed_fields(sweep)
     lines = []
     for cell in sweep.cells:
@@ -103,18 +103,18 @@ def fields_table(sweep: Sweep) -> Table:
 
 
 def environments_table(found: Sequence[Result]) -> Table:
-    """A line each environment that runs were trained in, and of how many runs."""
+    """The table of the environments that runs were trained in, with the number of runs in each."""
     counts = {}
     for each in found:
-        for one in each.attempts:
-            versions = ", ".join(f"{n} {v}" for n, v in one["versions"].items())
+        for attempt in each.attempts:
+            versions = ", ".join(f"{n} {v}" for n, v in attempt["versions"].items())
             key = (
-                one["revision"],
-                one["host"],
-                one["devices"],
-                str(one["cores"]),
-                one["system"],
-                f"python {one['python']}, {versions}",
+                attempt["revision"],
+                attempt["host"],
+                attempt["devices"],
+                str(attempt["cores"]),
+                attempt["system"],
+                f"python {attempt['python']}, {versions}",
             )
             counts.setdefault(key, set()).add(each.run.hash)
     columns = ["git revision", "host", "devices", "cores", "system", "versions", "runs"]
@@ -132,30 +132,25 @@ def markdown(table: Table) -> str:
 
 
 def html(**content) -> str:
-    """The page.
+    """Fills the template page.html.
 
     Args:
-      content: name, question, state, tables, curves, samples, base, metric and the like: what
-        page.html asks for.
-
-    Raises:
-      UserError: jinja2 is not installed.
+      **content: everything that the template asks for, by name.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    folder = design.ROOT / "experiments" / "tools"
-    made = Environment(
-        loader=FileSystemLoader(folder),
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return made.get_template("page.html").render(**content)
+    return environment.get_template("page.html").render(**content)
 
 
 def _level(text: str) -> Value:
-    """Sorted as a number where it is one."""
+    """An entry that is sorted as a number if its text is one."""
     try:
         return Value(text, float(text))
     except ValueError:

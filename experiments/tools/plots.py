@@ -1,4 +1,4 @@
-"""The curves of a sweep, and the samples of its cells."""
+"""Draws the curves of a sweep and the samples of its cells."""
 
 import math
 from collections.abc import Sequence
@@ -14,17 +14,21 @@ from ganjax.analysis.trained import Trained
 from ganjax.pictures import curves, images
 from ganjax.training.checkpoint import exist
 
-# Lines that can still be told apart in one panel.
+# The most lines that can be told apart in one panel.
 MOST_LINES = 8
 SAMPLES = 25
 GREY = "0.6"
 
 
 def panels(sweep: Sweep) -> dict[str, list[tuple[str, Cell, str | None]]]:
-    """What is drawn where: by title, the lines as (label, cell, colour or None for the next).
+    """Divides the cells of a sweep among the panels of a figure.
 
-    Of two axes or more, a panel each level of the first. Of one with many levels, a panel each,
-    beside the baseline.
+    A sweep with two axes or more has a panel for each level of the first axis. One with a single
+    axis has one panel or, where that axis has many levels, a panel for each level, drawn beside
+    the baseline.
+
+    Returns:
+      For each panel's title its lines: the label, the cell, and the colour, None for the next one.
     """
     axes = list(sweep.cells[0].levels)
     if len(axes) > 1:
@@ -49,7 +53,7 @@ def panels(sweep: Sweep) -> dict[str, list[tuple[str, Cell, str | None]]]:
 
 
 def draw_curves(sweep: Sweep, results: Sequence[Result], metric: str):
-    """A metric against images seen: a matplotlib Figure, None where no run has it yet."""
+    """Draws a metric against images seen, as a Matplotlib figure; None while no run has it."""
     by_cell = {}
     for each in results:
         if len(each.curves[metric].images):
@@ -75,7 +79,7 @@ def draw_curves(sweep: Sweep, results: Sequence[Result], metric: str):
         axes.set_visible(False)
     for axes in grid[-1]:
         axes.set_xlabel("images seen")
-        # Thousands as k, so that narrow panels hold them.
+        # Thousands are written as k, so that narrow panels have room for them.
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     for axes in grid[:, 0]:
@@ -84,9 +88,11 @@ def draw_curves(sweep: Sweep, results: Sequence[Result], metric: str):
 
 
 def sample(result: Result, folder: Path) -> tuple[Path, int] | None:
-    """(a PNG of samples of a run's best checkpoint, its step); None before there is any.
+    """Draws samples of a run's best checkpoint as a PNG, from the same latents in every run.
 
-    Of the same latents in every run, and drawn once: what `folder` holds already is taken.
+    Returns:
+      The file and the checkpoint's step; None while there is no checkpoint. A file that `folder`
+      has already is not drawn again.
     """
     if not exist(result.run.folder):
         return None
@@ -99,13 +105,13 @@ def sample(result: Result, folder: Path) -> tuple[Path, int] | None:
 
 
 def size(path: Path) -> tuple[int, int]:
-    """Width and height of a picture."""
+    """The width and height of a picture in pixels."""
     with Image.open(path) as picture:
         return picture.size
 
 
 def sheet(paths: Sequence[Path], labels: Sequence[str]) -> np.ndarray:
-    """Pictures side by side, a label above each: uint8 (H, W, 3)."""
+    """Arranges pictures in a grid with a label above each: uint8 (H, W, 3)."""
     opened = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
     height = max(each.shape[0] for each in opened)
     width = max(each.shape[1] for each in opened)

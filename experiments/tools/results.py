@@ -1,4 +1,4 @@
-"""What came of a sweep's runs: their figures, and cells compared over seeds."""
+"""Reads the results of a sweep's runs and compares its cells over seeds."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,14 +15,14 @@ from ganjax.pictures.curves import Curve
 
 
 class Result(NamedTuple):
-    """What is known of one run.
+    """The results of one run.
 
     Attributes:
-      run: which.
-      progress: how far it is.
-      curves: of the sweep's metric, and of those that are also shown, by name.
-      images: the reals that D was trained on.
-      wall_time: seconds, None before it began.
+      run: the run.
+      progress: its progress.
+      curves: by name, the curves of the sweep's metric and of the others that are shown.
+      images: the number of real images that D was trained on.
+      wall_time: the seconds of all its attempts, None before the first.
       attempts: the environments of its attempts, in order.
     """
 
@@ -35,12 +35,12 @@ class Result(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """Values of a cell over its seeds.
+    """Summarises a cell's values over its seeds.
 
     Attributes:
-      mean: of them.
-      deviation: the sample's standard deviation (of n - 1), None of one value.
-      count: how many.
+      mean: their mean.
+      deviation: their standard deviation, with n - 1 in its denominator; None for one value.
+      count: their number.
     """
 
     mean: float
@@ -49,15 +49,15 @@ class Spread(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A cell less its baseline, seed by seed.
+    """The difference between a cell and its baseline, seed by seed.
 
     Attributes:
-      mean: of the differences.
-      p: of a paired t-test (two-sided), None of fewer than two pairs, or where all
+      mean: the mean of the differences.
+      p: the p-value of a paired, two-sided t-test; None for fewer than two pairs, or if all
         differences are equal.
-      adjusted: p, for as many tests as there are in the column, by the false discovery rate
-        of Benjamini & Hochberg 1995; None as p.
-      count: pairs.
+      adjusted: p adjusted for the number of tests in its column by the false discovery rate
+        (Benjamini & Hochberg 1995); None where p is.
+      count: the number of pairs.
     """
 
     mean: float
@@ -67,17 +67,18 @@ class Difference(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A cell's line of the table.
+    """The row of a cell in the table, over its finished runs.
 
     Attributes:
-      cell: which.
-      finished: runs that came to their end, of which the rest is.
-      diverged: runs that did not, by what is no number.
-      best: of the metric's best value.
-      last: of its last.
-      best_difference: from the baseline's best; None of a baseline, or before there is a pair.
-      last_difference: from its last.
-      also: the last values of other metrics.
+      cell: the cell.
+      finished: the number of finished runs.
+      diverged: the number of runs that ended with a value that is not finite.
+      best: the best values of the metric.
+      last: the last values of the metric.
+      best_difference: the difference of the best values from the baseline's; None for a
+        baseline, or while there is no pair of runs.
+      last_difference: the same difference of the last values.
+      also: the last values of the other metrics that are shown.
     """
 
     cell: Cell
@@ -91,23 +92,23 @@ class Row(NamedTuple):
 
 
 def read(sweep: Sweep, planned: Sequence[Run]) -> list[Result]:
-    """The results of all runs, those that have not begun among them."""
+    """Reads the results of all runs, including those that have not begun."""
     results = []
     for run in planned:
-        # One that was trained further counts as it was here.
+        # A run that was trained for longer counts as it was at this step.
         until = run.checked.total_steps
         rows = [row for row in runs.metrics(run.folder) if row["step"] <= until]
-        found = runs.progress(run)
+        progress = runs.progress(run)
         lines = attempts.read(run.folder)
         results.append(
             Result(
                 run=run,
-                progress=found,
+                progress=progress,
                 curves={
                     name: learning_curve(rows, name, run.algorithm)
                     for name in (sweep.metric, *sweep.also)
                 },
-                images=images_seen(run.algorithm, min(found.step, until)),
+                images=images_seen(run.algorithm, min(progress.step, until)),
                 wall_time=attempts.wall_time(run.folder),
                 attempts=[line for line in lines if line["event"] == "begin"],
             )
@@ -116,38 +117,38 @@ def read(sweep: Sweep, planned: Sequence[Run]) -> list[Result]:
 
 
 def best_value(result: Result, metric: str) -> float:
-    """The best of a run's curve; it must have a point."""
+    """The best value of a run's curve, which must have a point."""
     values = result.curves[metric].values
     return float(values.max() if figures.sign(metric) > 0 else values.min())
 
 
 def last_value(result: Result, metric: str) -> float:
-    """The last of a run's curve; it must have a point."""
+    """The last value of a run's curve, which must have a point."""
     return float(result.curves[metric].values[-1])
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """Mean and deviation, None of no values."""
+    """Summarises values; None without any."""
     if not len(values):
         return None
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return Spread(float(np.mean(values)), deviation, len(values))
 
 
-def difference(ours: dict[int, float], theirs: dict[int, float]) -> Difference | None:
-    """Of two cells' values by seed; None without a seed that both have."""
-    seeds = sorted(set(ours) & set(theirs))
+def difference(cell: dict[int, float], baseline: dict[int, float]) -> Difference | None:
+    """Compares two cells' values by seed; None if no seed has both."""
+    seeds = sorted(set(cell) & set(baseline))
     if not seeds:
         return None
-    a, b = (np.array([values[seed] for seed in seeds]) for values in (ours, theirs))
+    a, b = (np.array([values[seed] for seed in seeds]) for values in (cell, baseline))
     p = None
-    if len(seeds) > 1 and np.ptp(a - b) > 0:  # SciPy warns of a test that says nothing.
+    if len(seeds) > 1 and np.ptp(a - b) > 0:  # SciPy warns if all are equal.
         p = float(stats.ttest_rel(a, b).pvalue)
     return Difference(float(np.mean(a - b)), p, None, len(seeds))
 
 
 def adjust(found: Sequence[Difference | None]) -> list[Difference | None]:
-    """The same with `adjusted`, for all of a column's tests."""
+    """Fills in `adjusted` for all tests of a column."""
     tested = [i for i, each in enumerate(found) if each is not None and each.p is not None]
     adjusted = list(found)
     if tested:
@@ -159,7 +160,7 @@ def adjust(found: Sequence[Difference | None]) -> list[Difference | None]:
 
 
 def table(sweep: Sweep, results: Sequence[Result]) -> list[Row]:
-    """A row a cell. Runs that are not finished count in no mean."""
+    """Makes the row of each cell, from finished runs only."""
     values = {"best": {}, "last": {}}
     for each in results:
         if each.progress.state == runs.FINISHED and len(each.curves[sweep.metric].values):
@@ -195,7 +196,7 @@ def table(sweep: Sweep, results: Sequence[Result]) -> list[Row]:
 
 
 def best_runs(sweep: Sweep, results: Sequence[Result]) -> list[Result]:
-    """Of each cell the run with the best value of the metric; none of a cell without any."""
+    """The run with the metric's best value in each cell that has a value."""
     found = []
     for cell in sweep.cells:
         own = [
@@ -210,13 +211,13 @@ def best_runs(sweep: Sweep, results: Sequence[Result]) -> list[Result]:
 
 
 def changed_fields(sweep: Sweep) -> list[str]:
-    """The dotted names of the fields that cells set, in order, but for those that are axes."""
+    """The dotted names of the fields that cells set, in order, except those that are axes."""
     names = dict.fromkeys(name for cell in sweep.cells for name in cell.overrides)
     return [name for name in names if name not in sweep.cells[0].levels]
 
 
 def field(sweep: Sweep, cell: Cell, name: str):
-    """What a cell's config has for a field; "" where its group has none such."""
+    """The value of a field in a cell's config; "" if the config has no such field."""
     value = design.cell_config(sweep, cell, 0)
     for part in name.split("."):
         value = value.get(part, "") if isinstance(value, dict) else ""

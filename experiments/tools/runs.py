@@ -1,4 +1,4 @@
-"""The runs of a sweep: their configs, their hashes, their folders, and how far each is."""
+"""The runs of a sweep: their configs, hashes, folders and progress."""
 
 import hashlib
 import json
@@ -16,26 +16,24 @@ from ganjax.training import schema, workdir
 from ganjax.training.checkpoint import FOLDER as CHECKPOINTS
 from ganjax.training.writer import read_metrics
 
-# States of a run.
+# The states of a run.
 WAITING, STOPPED, FAILED = "waiting", "stopped", "failed"
 DIVERGED, FINISHED = "diverged", "finished"
-# Those that need no further training.
+# The states of runs that need no further training.
 OVER = (DIVERGED, FINISHED)
 
 
 class Run(NamedTuple):
-    """One training of a sweep.
-
-    A run is one seed of one cell. (Where seeds share a program, it is here that they join.)
+    """One training of a sweep: one seed of one cell.
 
     Attributes:
-      cell: what it tries.
-      seed: its own.
-      config: nested dict, as `ganjax.training.loop.train` takes it.
-      checked: the same, checked.
-      algorithm: that it describes.
-      hash: of the config but for what a continuation may change.
-      folder: where it is, or will be.
+      cell: the cell.
+      seed: the seed.
+      config: the config as a nested dict, as `ganjax.training.loop.train` takes it.
+      checked: the same config, checked.
+      algorithm: the algorithm that it describes.
+      hash: the hash of the config without the fields that a continuation may change.
+      folder: the run's folder, which need not exist yet.
     """
 
     cell: Cell
@@ -48,18 +46,18 @@ class Run(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Its cell and seed, as text."""
+        """The run's cell and seed as text."""
         return f"{self.cell.label}, seed {self.seed}"
 
 
 class Progress(NamedTuple):
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-      state: `WAITING` (no step was written yet), `STOPPED` (or still running), `FAILED`,
-        `DIVERGED`, or `FINISHED`.
-      step: of its last line of metrics.
-      error: of what failed or diverged, the last line.
+      state: `WAITING` (it has not logged a step yet), `STOPPED` (or still running), `FAILED`,
+        `DIVERGED` or `FINISHED`.
+      step: the step of its last line of metrics.
+      error: the last line of the error of a run that failed or diverged, else "".
     """
 
     state: str
@@ -68,15 +66,15 @@ class Progress(NamedTuple):
 
 
 def plan(sweep: Sweep, out: Path) -> list[Run]:
-    """All runs, a seed of every cell before the next seed: stopped early, cells are equally far.
+    """Lists all runs: one seed of every cell, then the next seed, so that cells progress alike.
 
     Args:
-      sweep: whose.
+      sweep: the sweep.
       out: the folder of its runs.
 
     Raises:
-      UserError: a cell's config cannot be run, does not measure the sweep's metric, or is
-        another's.
+      UserError: a cell's config cannot be run, does not measure the sweep's metric, or equals
+        another cell's.
     """
     if figures.sign(sweep.metric) is None:
         raise UserError(
@@ -110,31 +108,31 @@ def plan(sweep: Sweep, out: Path) -> list[Run]:
 
 
 def config_hash(config: schema.RunConfig) -> str:
-    """Of the fields that make a run what it is: all but `config.continuable`."""
+    """A hash of the fields that identify a run: all but those in `config.continuable`."""
     content = _identity(config.model_dump(mode="json"), config.continuable)
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def progress(run: Run) -> Progress:
-    """How far a run is, from what its folder holds."""
-    last = attempts.last(run.folder)
+    """Reads the progress of a run from its folder."""
+    attempt = attempts.last(run.folder)
     rows = metrics(run.folder)
     step = rows[-1]["step"] if rows else 0
     saved = [int(path.name) for path in (run.folder / CHECKPOINTS).glob("*") if _is_step(path)]
     total = run.checked.total_steps
     if max(saved, default=0) >= total:
         return Progress(FINISHED, step, "")
-    outcome, until = last.get("outcome"), last.get("total_steps", 0)
-    if outcome == FINISHED and until >= total:  # Before total_steps, by its patience.
+    outcome, until = attempt.get("outcome"), attempt.get("total_steps", 0)
+    if outcome == FINISHED and until >= total:  # It may end early by config.evaluation.patience.
         return Progress(FINISHED, step, "")
     if outcome in (FAILED, DIVERGED):
-        return Progress(outcome, step, last.get("error", ""))
+        return Progress(outcome, step, attempt.get("error", ""))
     return Progress(STOPPED if step else WAITING, step, "")
 
 
 def metrics(folder: Path) -> list[dict]:
-    """The lines of a run's metrics.jsonl, [] before there are any."""
+    """The lines of a run's metrics.jsonl, [] if there are none yet."""
     path = folder / "metrics.jsonl"
     return read_metrics(path) if path.is_file() else []
 
@@ -165,27 +163,28 @@ def _identity(content: dict, continuable: frozenset[str], prefix: str = "config"
 
 
 def _folder_name(cell: Cell, seed: int, key: str) -> str:
-    """Readable, and found again by the hash at its end."""
+    """A readable name that ends with the hash, by which the folder is found again."""
     words = re.sub(r"[^\w.]+", "_", "_".join(cell.levels.values())).strip("_")
     return f"{words[:80]}_seed{seed}_{key}"
 
 
 def _known(out: Path) -> dict[Path, dict]:
-    """The configs of the runs that a folder holds."""
-    found = {}
+    """The configs of the runs in a folder, by their folders."""
+    configs = {}
     for path in sorted(out.glob(f"*/{workdir.CONFIG}")):
         try:
-            found[path.parent] = workdir.read_fields(path.parent)
+            configs[path.parent] = workdir.read_fields(path.parent)
         except ConfigError:
-            continue  # Not written by a run, which never leaves it half-written.
-    return found
+            continue  # A run never leaves this file half-written, so it is none of a run.
+    return configs
 
 
 def _folders(known: dict[Path, dict], planned: list[Run]) -> dict[str, Path]:
-    """The folders of runs that there are, by their hash, whatever they are called.
+    """The existing folders of planned runs, by the hash of the run.
 
-    One of an older version, whose config lacks fields that have come since, is found too, but
-    where it may be of several runs, which differ in such a field, it is of none.
+    A folder is recognised by the hash in its name or, whatever its name is, by the config in it. A
+    config of an older version may lack fields that the planned runs differ in: a folder that could
+    be several runs' is nobody's.
     """
     found = {
         run.hash: folder
@@ -200,21 +199,21 @@ def _folders(known: dict[Path, dict], planned: list[Run]) -> dict[str, Path]:
     return found
 
 
-def _continues(config: schema.RunConfig, theirs: dict) -> bool:
-    """Whether a config is that of another run, as far as that one's goes."""
-    ours = config.model_dump(mode="json")
-    changed = differences(_shared(ours, theirs), theirs)
-    return bool(theirs) and not [name for name in changed if name not in config.continuable]
+def _continues(config: schema.RunConfig, stored: dict) -> bool:
+    """Whether a run of a config continues a stored one, judging by the fields of the stored one."""
+    planned = config.model_dump(mode="json")
+    changed = differences(_shared(planned, stored), stored)
+    return bool(stored) and not [name for name in changed if name not in config.continuable]
 
 
-def _shared(ours: dict, theirs: dict) -> dict:
-    """`ours` without the fields that `theirs` lacks."""
+def _shared(planned: dict, stored: dict) -> dict:
+    """The fields of `planned` that `stored` has too."""
     return {
-        name: _shared(value, theirs[name])
-        if isinstance(value, dict) and isinstance(theirs[name], dict)
+        name: _shared(value, stored[name])
+        if isinstance(value, dict) and isinstance(stored[name], dict)
         else value
-        for name, value in ours.items()
-        if name in theirs
+        for name, value in planned.items()
+        if name in stored
     }
 
 

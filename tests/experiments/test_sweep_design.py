@@ -82,6 +82,10 @@ def test_cells_that_do_not_go_together(make, message):
         ({"baseline": {"n_critic": "4"}}, "no cell has {'n_critic': '4'}"),
         ({"base": "configs/none.py"}, "there is no file"),
         (
+            {"base": "configs/wgan_gp.py:none"},
+            "sweep.base='configs/wgan_gp.py:none': preset 'none'",
+        ),
+        (
             {"cells": axis("x", {"3": {}, "three": {"n_critic": 3}}), "baseline": {"x": "3"}},
             "cells x 3 and x three have the same config",
         ),
@@ -125,6 +129,18 @@ def test_a_sweep_file_that_is_not_there(tmp_path):
         design.load(str(tmp_path / "empty.py"))
     with pytest.raises(UserError, match="no preset 'long', but smoke, short"):
         design.load(str(ROOT / "experiments" / "ada_by_data_size.py:long"))
+
+
+def test_a_shipped_sweep_is_planned_from_any_folder(tmp_path, monkeypatch):
+    """A file of the current folder comes before a shipped one; runs are written there too."""
+    monkeypatch.chdir(tmp_path)
+    name, found, _ = design.load("experiments/ada_by_data_size.py:short")
+    assert name == "ada_by_data_size_short"
+    assert len(runs.plan(found, tmp_path)) == found.seeds * len(found.cells)
+    own = tmp_path / "experiments" / "ema_decay.py"
+    own.parent.mkdir()
+    own.write_text((ROOT / "experiments" / "upsampling.py").read_text())
+    assert "transposed convolutions" in design.load("experiments/ema_decay.py")[1].question
 
 
 def test_seeds_come_one_after_another(tmp_path):
