@@ -1,4 +1,4 @@
-"""What the command-line tools share: flags, and errors as one line."""
+"""Flags that several commands share, and errors as one line."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from ml_collections import config_flags
 from ganjax.errors import UserError
 from ganjax.runtime import huge_pages, signals
 
-# What parsers of flags and config files raise.
+# The errors that parsers of flags and config files raise.
 PARSING = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)
 # The help of --which.
 WHICH = (
@@ -27,18 +27,20 @@ def run(
     commands: Sequence[str] = (),
     positional: bool = False,
 ) -> None:
-    """`absl.app.run`, but what a user did wrong ends in one line and exit code 2.
+    """Runs a command as `absl.app.run` does, except that a user's error is one line.
 
-    Where the command is its process' own, that first starts anew with huge pages
-    (`huge_pages.restart`).
+    The process then ends with exit code 2.
+
+    If the command is the main module of its process, the process is first restarted with huge
+    pages (`huge_pages.restart`).
 
     Args:
-      main: takes the arguments that are no flags.
+      main: the command, called with the arguments that are not flags; the first is its name.
       define_flags: defines the command's flags.
       required: the flag that must be given, if there is one.
-      check: looks at the arguments before they are parsed; may raise UserError.
-      commands: words of which one may be given, and comes to `main` behind its name.
-      positional: whether any other words may be, and come there too.
+      check: looks at the arguments before they are parsed, and may raise a UserError.
+      commands: words of which one may be given as the first argument.
+      positional: whether any other words may be given as arguments.
     """
     if main.__globals__ is vars(sys.modules["__main__"]):
         huge_pages.restart()
@@ -50,7 +52,7 @@ def run(
             missing = required is not None and flags.FLAGS[required].value is None
         except (UserError, *PARSING) as error:
             text = str(error)
-            if "Traceback" in text:  # A config file's own error comes wrapped in all of it.
+            if "Traceback" in text:  # An error in a config file comes with its whole traceback.
                 text = text.strip().splitlines()[-1].removeprefix("ValueError: ")
             elif isinstance(error, AttributeError | KeyError):
                 text = _no_field(error, argv)
@@ -65,7 +67,7 @@ def run(
         if missing:
             _fail(f"--{required} is missing")
         if not flags.FLAGS["verbosity"].present:
-            # The libraries' own news is for those who ask for it.
+            # The libraries' messages are only for those who ask for them.
             logging.set_verbosity(logging.WARNING)
         return rest
 
@@ -81,21 +83,25 @@ def run(
 
 
 def define_config() -> None:
-    """Defines --config, the flag of a config file and of all its fields."""
+    """Defines --config, the flag that names a config file and sets its fields."""
     config_flags.DEFINE_config_file(
         "config", None, "A file of configs/, with :<preset> behind it if wanted.", lock_config=True
     )
 
 
 def define_seed_index() -> None:
-    """Defines --seed_index, of runs of several seeds."""
+    """Defines --seed_index, which selects one of a run's several seeds."""
     flags.DEFINE_integer(
         "seed_index", 0, "Which of the run's config.num_seeds seeds, from 0.", lower_bound=0
     )
 
 
 def check_config(argv: list[str]) -> None:
-    """Raises UserError if --config names no file (ml_collections answers with a page)."""
+    """Refuses a --config that names no file, for which ml_collections would print a page.
+
+    Raises:
+      UserError: there is no such file.
+    """
     for argument, following in zip(argv, [*argv[1:], ""], strict=True):
         name, equals, value = argument.lstrip("-").partition("=")
         if argument.startswith("-") and name == "config":
@@ -105,7 +111,10 @@ def check_config(argv: list[str]) -> None:
 
 
 def _no_field(error: object, argv: list[str]) -> str:
-    """One line of what ml_collections raises: an AttributeError of a KeyError of its text."""
+    """Returns one line for the error that ml_collections raises for an unknown field.
+
+    It is an AttributeError that holds a KeyError that holds the text.
+    """
     while isinstance(error, Exception) and error.args:
         error = error.args[0]
     name, *hints = str(error).splitlines()
@@ -115,6 +124,7 @@ def _no_field(error: object, argv: list[str]) -> str:
 
 
 def _fail(message: object) -> None:
+    """Prints an error as one line and exits with code 2."""
     text = " ".join(str(message).split())
     print(f"ganjax: {text}", file=sys.stderr)
     sys.exit(2)

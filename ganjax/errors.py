@@ -1,9 +1,9 @@
-"""Errors that are the user's to mend."""
+"""Errors that the user can mend."""
 
 
 class UserError(Exception):
-    """Its message is one line that names what is wrong, its value and the mend."""
+    """An error whose message is one line: what is wrong, its value, and what to do about it."""
 
 
 class DataError(UserError):
-    """Data that cannot be had or used."""
+    """An error of data that cannot be read or used."""

@@ -1,4 +1,4 @@
-"""Random keys, folded by name: no key is ever carried, so that resuming needs none."""
+"""Random keys, derived by name: none is ever stored, so a resumed run needs none."""
 
 import zlib
 
@@ -6,15 +6,15 @@ import jax
 
 
 def fold(key: jax.Array, *path: str | int | jax.Array) -> jax.Array:
-    """The key that stands at `path` below `key`.
+    """Derives a key by folding names and integers into another, one after the other.
 
     Args:
       key: a typed key (`jax.random.key`).
-      *path: names (by their CRC-32, which is the same in every process and version) and
-        integers, traced or not.
+      *path: names, which are folded in by their CRC-32, the same in every process and version,
+        and integers, traced or not.
 
     Returns:
-      A typed key; the same path gives the same key always.
+      A typed key, always the same one for the same path.
     """
     for part in path:
         data = zlib.crc32(part.encode()) if isinstance(part, str) else part

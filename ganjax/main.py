@@ -1,4 +1,4 @@
-"""`python -m ganjax.main --config=configs/<name>.py[:<preset>]`: trains, or goes on training."""
+"""`python -m ganjax.main --config=configs/<name>.py[:<preset>]`: trains, or continues training."""
 
 from pathlib import Path
 
@@ -11,36 +11,40 @@ from ganjax.runtime import compiling
 
 
 def define_flags() -> None:
-    """Defines this command's flags; not on import, where another command's would clash."""
+    """Defines this command's flags."""
     cli.define_config()
     flags.DEFINE_string("workdir", None, "The run's folder; by default runs/<config name>.")
     flags.DEFINE_string(
         "distributed",
         None,
-        "Joins the processes of a run as this says who they are: tpu, slurm, ompi, mpi4py, k8s or "
-        "auto (the first that is found); none runs alone whatever the environment says.",
+        "Where the processes of a run find each other: tpu, slurm, ompi, mpi4py, k8s or auto (the "
+        "first of these that is there); none runs alone whatever the environment says.",
     )
-    flags.DEFINE_string("coordinator", None, "Or by hand: host:port of process 0.")
-    flags.DEFINE_integer("num_processes", None, "And how many processes there are.")
-    flags.DEFINE_integer("process_id", None, "And which of them this is, from 0.")
-    flags.DEFINE_integer("join_timeout", 300, "Seconds to wait for the others.", lower_bound=1)
-    flags.DEFINE_bool("dry_run", False, "Compiles all, trains nothing, says what it would take.")
+    flags.DEFINE_string("coordinator", None, "Instead of --distributed: host:port of process 0.")
+    flags.DEFINE_integer("num_processes", None, "With --coordinator: how many processes there are.")
+    flags.DEFINE_integer("process_id", None, "With --coordinator: which of them this is, from 0.")
     flags.DEFINE_integer(
-        "devices", None, "--dry_run: for so many, whatever this machine has.", lower_bound=1
+        "join_timeout", 300, "Seconds to wait for the other processes.", lower_bound=1
+    )
+    flags.DEFINE_bool(
+        "dry_run", False, "Compiles everything, trains nothing, and prints what a run needs."
+    )
+    flags.DEFINE_integer(
+        "devices", None, "--dry_run: the number of devices to plan for.", lower_bound=1
     )
     flags.DEFINE_string(
-        "accelerator", None, "--dry_run: which one; refuses what its memory does not hold."
+        "accelerator", None, "--dry_run: the accelerator, whose memory must hold the run."
     )
 
 
 def default_workdir(config_path: str) -> Path:
-    """runs/<name> for configs/<name>.py, runs/<name>_<preset> for a preset."""
+    """Returns runs/<name> for configs/<name>.py, runs/<name>_<preset> for one of its presets."""
     path, _, preset = config_path.partition(":")
     return Path("runs") / "_".join(filter(None, (Path(path).stem, preset)))
 
 
 def main(argv: list[str]) -> None:
-    """Trains what the flags name."""
+    """Trains the config that the flags name."""
     del argv
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
     from ganjax.parallel import distributed, joining
@@ -73,7 +77,7 @@ def main(argv: list[str]) -> None:
         values.process_id,
         values.join_timeout,
     )
-    # After the join, which nothing may use JAX before.
+    # Imported after the join, before which nothing may use JAX.
     from ganjax.training.loop import train
 
     named = config_flags.get_config_filename(values["config"])

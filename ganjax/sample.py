@@ -1,20 +1,22 @@
-"""`python -m ganjax.sample [command] --workdir=runs/<name>`: what the averaged generator makes.
+"""`python -m ganjax.sample [command] --workdir=runs/<name>`: samples of the averaged generator.
 
 Commands:
-  grid         samples; this is what comes without a command.
-  labels       one z a row, one class a column (a conditional model).
-  interpolate  from z to z along a closed path: a row from each to the next (.png) or a film
-               (--out=<name>.gif or .mp4).
+  grid         samples; this is the default command.
+  labels       each row has one latent, each column one class (a conditional run).
+  interpolate  a closed path through latents, as rows from each latent to the next (.png) or as a
+               film (--out=<name>.gif or .mp4).
   neighbours   samples, each with the training images nearest to it.
-  resolutions  what a growing run made at every resolution: one z a row.
+  resolutions  what a growing run generated at every resolution: each row has one latent.
   arithmetic   --label=<class>: from samples without an attribute towards those that have it, by
-               the difference of their mean latents (an unconditional model of data with labels).
+               the difference of their mean latents (an unconditional run on data with labels).
 
 --raw=<name>.npz writes the samples as arrays, instead of the picture or, with --out, besides it.
 """
 
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
@@ -25,25 +27,46 @@ from ganjax.pictures import interpolation
 from ganjax.runtime import compiling
 
 FILMS = (".gif", ".mp4")
-# With how many samples, or rows of them, comes without --num.
+
+
+class Command(NamedTuple):
+    """One of this module's commands.
+
+    Attributes:
+      num: the default of --num.
+      columns: returns the number of images in a row of the picture, from the flags' values and
+        the run.
+      options: the flags that only some commands have, and the arguments that they set.
+      captioned: whether every image or column has a text even without classes.
+      film: whether the command can make a film.
+    """
+
+    num: int = 8
+    columns: Callable[[Any, Any], int] = lambda values, run: 1
+    options: Mapping[str, str] = MappingProxyType({})
+    captioned: bool = False
+    film: bool = False
+
+
 COMMANDS = {
-    "grid": 64,
-    "labels": 8,
-    "interpolate": 8,
-    "neighbours": 8,
-    "resolutions": 8,
-    "arithmetic": 8,
-}
-# Commands with a text at every image or column, whatever the model is.
-CAPTIONED = ("neighbours", "resolutions", "arithmetic")
-# Flags that mean something to some commands alone.
-OWN = {
-    "frames": ("interpolate", "arithmetic"),
-    "interpolation": ("interpolate",),
-    "neighbours": ("neighbours",),
-    "by": ("neighbours",),
-    "columns": ("grid",),
-    "samples": ("arithmetic",),
+    "grid": Command(num=64, options={"columns": "columns"}),
+    "labels": Command(columns=lambda values, run: len(values.label) or run.algorithm.num_classes),
+    "interpolate": Command(
+        columns=lambda values, run: values.frames + 2,
+        options={"frames": "between", "interpolation": "method"},
+        film=True,
+    ),
+    "neighbours": Command(
+        columns=lambda values, run: values.neighbours + 1,
+        options={"neighbours": "k", "by": "by"},
+        captioned=True,
+    ),
+    "resolutions": Command(columns=lambda values, run: len(run.algorithm.phases), captioned=True),
+    "arithmetic": Command(
+        columns=lambda values, run: values.frames + 1,
+        options={"frames": "steps", "samples": "samples"},
+        captioned=True,
+    ),
 }
 
 
@@ -55,8 +78,8 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "num",
         None,
-        "How many samples (64; neighbours: 8), rows (labels, resolutions, arithmetic: 8) or points "
-        "of the path (interpolate: 8).",
+        "The number of samples (64; neighbours: 8), rows (labels, resolutions, arithmetic: 8) or "
+        "points of the path (interpolate: 8).",
         lower_bound=1,
     )
     flags.DEFINE_string(
@@ -91,7 +114,7 @@ def define_flags() -> None:
         "columns", None, "grid: images a row; by default as many as rows.", lower_bound=1
     )
     flags.DEFINE_integer(
-        "samples", 512, "arithmetic: from how many the direction is taken.", lower_bound=2
+        "samples", 512, "arithmetic: how many the direction is taken from.", lower_bound=2
     )
     flags.DEFINE_enum(
         "interpolation",
@@ -100,30 +123,29 @@ def define_flags() -> None:
         "interpolate: along the sphere or straight.",
     )
     flags.DEFINE_integer(
-        "neighbours", 4, "neighbours: how many training images a sample.", lower_bound=1
+        "neighbours", 4, "neighbours: how many training images to each sample.", lower_bound=1
     )
-    flags.DEFINE_string(
-        "by", "pixels", "neighbours: what is compared: pixels, or the features of a network."
-    )
+    flags.DEFINE_string("by", "pixels", "neighbours: compare pixels, or the features of a network.")
 
 
 def sample(
     folder: Path, num: int, seed: int | None = None, which: str = "best", seed_index: int = 0
 ) -> np.ndarray:
-    """Samples a checkpoint of a run, its classes in turn.
+    """Generates samples from a checkpoint of a run, of each class in turn.
 
     Args:
-      folder: the run's.
-      num: how many.
-      seed: of the latents; None takes the run's.
-      which: checkpoint: "best", "last" or a step.
+      folder: the folder of the run.
+      num: the number of samples.
+      seed: the seed of their latents; None takes the run's.
+      which: the checkpoint: "best", "last" or a step.
       seed_index: which of the run's config.num_seeds seeds, from 0.
 
     Returns:
       uint8 (num, H, W, C).
 
     Raises:
-      ConfigError, CheckpointError: there is no run, or it has no checkpoint yet.
+      ConfigError: there is no run.
+      CheckpointError: the run has no such checkpoint.
     """
     from ganjax.analysis.trained import Trained
 
@@ -132,66 +154,73 @@ def sample(
 
 
 def main(argv: list[str]) -> None:
-    """Makes what the command and its flags describe."""
+    """Writes the samples that the command and its flags describe."""
     values = flags.FLAGS
-    command = argv[1] if len(argv) > 1 else "grid"
-    for flag, owners in OWN.items():
-        if values[flag].present and command not in owners:
-            raise UserError(
-                f"--{flag} is a flag of {' and '.join(owners)}, not of {command}; leave it out"
-            )
+    name = argv[1] if len(argv) > 1 else "grid"
+    command = COMMANDS[name]
+    _check_options(values, name)
     out = values.out
     if out is None and values.raw is None:
-        out = "samples.png" if command == "grid" else f"{command}.png"
-    pictures_end = (".png", *FILMS) if command == "interpolate" else (".png",)
-    out = out if out is None else _writable("out", out, pictures_end)
+        out = "samples.png" if name == "grid" else f"{name}.png"
+    suffixes = (".png", *FILMS) if command.film else (".png",)
+    out = out if out is None else _writable("out", out, suffixes)
     raw = values.raw if values.raw is None else _writable("raw", values.raw, (".npz",))
-    film = out is not None and out.suffix in FILMS
+    is_film = out is not None and out.suffix in FILMS
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
-    from ganjax.analysis import run_pictures
+    from ganjax.analysis import grids, latents, views
     from ganjax.analysis.trained import Trained
     from ganjax.pictures import images
 
     compiling.keep_programs()
     run = Trained(Path(values.workdir), values.which, seed_index=values.seed_index)
-    num = COMMANDS[command] if values.num is None else values.num
-    if out is not None and not film:
-        per_row = {
-            "grid": 1,
-            "labels": len(values.label) or run.algorithm.num_classes,
-            "interpolate": values.frames + 2,
-            "neighbours": values.neighbours + 1,
-            "resolutions": len(run.algorithm.phases),
-            "arithmetic": values.frames + 1,
-        }[command]
-        run_pictures.check_size(run, num, per_row, captioned=command in CAPTIONED)
-    make = {
-        "grid": partial(run_pictures.grid, columns=values.columns),
-        "labels": run_pictures.labels,
-        "interpolate": partial(
-            run_pictures.interpolate, between=values.frames, method=values.interpolation
-        ),
-        "neighbours": partial(run_pictures.neighbours, k=values.neighbours, by=values.by),
-        "resolutions": run_pictures.resolutions,
-        "arithmetic": partial(run_pictures.arithmetic, steps=values.frames, samples=values.samples),
-    }[command]
-    made = make(run, num, values.seed, values.label)
-    for line in made.report:
+    num = command.num if values.num is None else values.num
+    if out is not None and not is_film:
+        columns = command.columns(values, run)
+        views.check_size(run, num, columns, captioned=command.captioned)
+    make_view = {
+        "grid": grids.grid,
+        "labels": grids.class_grid,
+        "interpolate": latents.interpolate,
+        "neighbours": grids.neighbour_grid,
+        "resolutions": grids.resolution_grid,
+        "arithmetic": latents.arithmetic,
+    }[name]
+    options = {argument: values[flag].value for flag, argument in command.options.items()}
+    view = make_view(run, num, values.seed, values.label, **options)
+    for line in view.report:
         print(line)
     if raw is not None:
-        images.save_npz(raw, made.arrays)
+        images.save_npz(raw, view.arrays)
         print(raw)
-    if film:
-        {".gif": images.save_gif, ".mp4": images.save_mp4}[out.suffix](out, made.frames())
+    if is_film:
+        {".gif": images.save_gif, ".mp4": images.save_mp4}[out.suffix](out, view.frames())
     elif out is not None:
-        images.save_png(out, made.picture())
+        images.save_png(out, view.picture())
     if out is not None:
         print(out)
 
 
+def _check_options(values, name: str) -> None:
+    """Refuses a flag that belongs to other commands.
+
+    Raises:
+      UserError: there is one.
+    """
+    for flag in dict.fromkeys(flag for each in COMMANDS.values() for flag in each.options):
+        owners = [owner for owner, each in COMMANDS.items() if flag in each.options]
+        if values[flag].present and name not in owners:
+            raise UserError(
+                f"--{flag} is a flag of {' and '.join(owners)}, not of {name}; leave it out"
+            )
+
+
 def _writable(flag: str, value: str, suffixes: tuple[str, ...]) -> Path:
-    """The path that a flag names; raises UserError if no such file can be made there."""
+    """Returns the path that a flag names.
+
+    Raises:
+      UserError: no file with one of the suffixes can be written there.
+    """
     path = Path(value)
     if path.suffix not in suffixes:
         raise UserError(f"--{flag}={value}: end its name in {' or '.join(suffixes)}")

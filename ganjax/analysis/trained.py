@@ -21,25 +21,26 @@ class Trained:
     """The averaged generator of one of a run's checkpoints.
 
     Args:
-      folder: the run's.
-      which: "best": by config.evaluation.best, or the last where that names none; "last"; or
-        a step.
-      devices: that share the work, by default the first one.
+      folder: the folder of the run.
+      which: the checkpoint: "best" is the best by config.evaluation.best, or the last where that
+        names no figure; "last"; or a step.
+      devices: the devices that share the work; by default the first one of this process.
       seed_index: which of the run's config.num_seeds seeds, from 0.
 
     Attributes:
-      folder: the run's.
-      which: checkpoint was asked for.
-      config: the run's.
-      seed_index: as given.
-      seed: the one that was trained with.
-      algorithm: the run's.
-      step: of the checkpoint.
-      phase: the one that made it.
+      folder: the folder of the run.
+      which: the checkpoint that was asked for.
+      config: the run's config.
+      seed_index: which of the run's seeds.
+      seed: the seed that the generator was trained with.
+      algorithm: the run's algorithm.
+      step: the step of the checkpoint.
+      phase: the phase that the checkpoint belongs to.
 
     Raises:
-      ConfigError, CheckpointError: there is no run, or it has no checkpoint yet.
-      UserError: it has no such seed.
+      ConfigError: there is no run, or it has no checkpoint yet.
+      CheckpointError: the run has no such checkpoint.
+      UserError: the run has no such seed.
     """
 
     def __init__(
@@ -81,10 +82,10 @@ class Trained:
         self._sampler = jax.jit(steps.make_sampler(self.algorithm), static_argnames="phase")
 
     def resolutions(self) -> list["Trained"]:
-        """What a growing run had made at the end of each lower resolution, and this one.
+        """Returns a growing run at the end of each lower resolution, and then this one.
 
         Raises:
-          CheckpointError: the run has kept no checkpoint of such an end.
+          CheckpointError: the run has kept no checkpoint of the end of a resolution.
         """
         side = self.phase.image_size
         with checkpoint.open_checkpoints(self.folder) as checkpoints:
@@ -101,61 +102,65 @@ class Trained:
         return [*(Trained(self.folder, end, self._devices, self.seed_index) for end in ends), self]
 
     def inputs(self, num: int, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """(z, label) of `num` samples, labels in turn.
+        """Returns latents and labels to generate samples from.
 
         Args:
-          num: how many.
-          seed: None takes the run's, which gives the latents of its own pictures.
+          num: the number of samples, N.
+          seed: the seed of the latents; None takes the run's, which gives the latents of the
+            run's own pictures.
+
+        Returns:
+          z, float32 (N, Z), and label, int32 (N,), which goes through the classes in order.
         """
         key = jax.random.key(self.seed if seed is None else seed)
         z, label = jax.device_get(steps.sample_inputs(self.algorithm, key, num))
         return z, label
 
     def generate(self, z: np.ndarray, label: np.ndarray) -> np.ndarray:
-        """Makes images.
+        """Generates images.
 
         Args:
-          z: (N, Z).
-          label: int32 (N,).
+          z: (N, Z), the latents.
+          label: int32 (N,), the classes; 0 for an unconditional run.
 
         Returns:
           uint8 (N, H, W, C).
         """
         images, done = None, 0
         with tqdm(total=len(z), desc="samples", disable=None, leave=False) as bar:
-            for made in self.batches(z, label):
+            for batch in self.batches(z, label):
                 if images is None:
-                    images = np.empty((len(z), *made.shape[1:]), np.uint8)
-                images[done : done + len(made)] = made
-                done += len(made)
-                bar.update(len(made))
+                    images = np.empty((len(z), *batch.shape[1:]), np.uint8)
+                images[done : done + len(batch)] = batch
+                done += len(batch)
+                bar.update(len(batch))
         return images
 
     def batches(self, z: np.ndarray, label: np.ndarray) -> Iterator[np.ndarray]:
-        """Yields what `generate` makes, uint8 (n, H, W, C), batch by batch, compiled once."""
+        """Yields the images that `generate` returns, as uint8 (n, H, W, C) batches."""
         return sampling.sample_batches(
             self._sampler, self._ema, z, label, phase=self.phase, sharding=self._layout.batch
         )
 
     def training_images(self) -> sources.Source:
-        """What the generator was trained on, as it was shown it.
+        """Opens the images that the generator was trained on, at their size in this phase.
 
         Raises:
-          DataError: it is no longer there.
+          DataError: they cannot be read any more.
         """
         return self.images_of("train")
 
     def images_of(self, split: str) -> sources.Source:
-        """The run's images of a split, "train" or "validation".
+        """Opens the run's images of a split, "train" or "validation", at their size in this phase.
 
         Raises:
-          DataError: they are no longer there.
+          DataError: they cannot be read any more.
         """
         return sources.open_source(self.config.data, split, image_size=self.phase.image_size)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """A name for each class: its index where the data set tells none; () without classes."""
+        """The name of each class, or its index where it has none; () without classes."""
         classes = self.algorithm.num_classes
         if classes == 1:
             return ()
@@ -166,13 +171,14 @@ class Trained:
         return names if len(names) == classes else tuple(str(i) for i in range(classes))
 
     def classes(self, chosen: Sequence[str] = ()) -> np.ndarray:
-        """The indices of classes.
+        """Returns the indices of classes.
 
         Args:
-          chosen: names or, where no class is named so, indices; without any it is all classes.
+          chosen: the names of classes or, where no class has that name, indices; by default all
+            classes.
 
         Returns:
-          int32 (K,); (0,) for an unconditional model.
+          int32 (K,); [0] for an unconditional run.
 
         Raises:
           UserError: there is no such class, or there are none at all.
@@ -185,11 +191,15 @@ class Trained:
                 f"--label={','.join(chosen)}: the run's model has no classes (it is "
                 "unconditional); leave the flag out"
             )
-        return np.array([class_index(one, names) for one in chosen], np.int32)
+        return np.array([class_index(each, names) for each in chosen], np.int32)
 
 
 def class_index(chosen: str, names: Sequence[str]) -> int:
-    """The class of a name or, where none is named so, of an index.
+    """Returns the index of a class.
+
+    Args:
+      chosen: its name or, where no class has that name, its index as text.
+      names: the names of all classes.
 
     Raises:
       UserError: there is no such class.

@@ -1,1 +1,1 @@
-"""Arrays to picture files: grids, captions, films and curves. Nothing here knows a run."""
+"""From arrays to picture files: grids, captions, films and curves. No module here knows runs."""

@@ -1,4 +1,4 @@
-"""From images to pictures on disk."""
+"""Grids, captions and films of images, and picture files."""
 
 import contextlib
 import math
@@ -8,32 +8,42 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from ganjax.errors import UserError
 
-# Pixels a side of an image that has a caption: in less, none can be read.
+# The least side, in pixels, of an image whose caption can be read.
 CAPTIONED_SIDE = 96
 
 
 def columns(num: int, classes: int) -> int:
-    """Columns of a grid as nearly square as can be in which a class keeps to its column."""
+    """Returns the number of columns of a nearly square grid whose columns each show one class.
+
+    Where there are too many classes for that, it is the number of columns of a square grid.
+
+    Args:
+      num: the number of images.
+      classes: the number of classes, which follow one another.
+    """
     square = math.ceil(math.sqrt(num))
     if classes > 2 * square:
         return square
     return max(square // classes, 1) * classes
 
 
-def grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.ndarray:
-    """Lays images out row by row, as nearly square as can be.
+def grid(
+    images: UInt8[np.ndarray, "n h w c"], columns: int | None = None, gap: int = 2
+) -> UInt8[np.ndarray, "h2 w2 c"]:
+    """Lays images out in rows.
 
     Args:
-      images: uint8 (N, H, W, C).
-      columns: images a row; by default the square root of N, rounded up.
-      gap: black pixels between images.
+      images: the images, at least one.
+      columns: the number of images in a row; by default the square root of N, rounded up.
+      gap: the number of black pixels between images.
 
     Returns:
-      uint8 (H', W', C).
+      The grid as one picture.
     """
     n, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(n))
@@ -45,34 +55,36 @@ def grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.nda
     return sheet[: sheet.shape[0] - gap, : sheet.shape[1] - gap]
 
 
-def enlarge(images: np.ndarray, side: int = CAPTIONED_SIDE) -> np.ndarray:
-    """Repeats every pixel as often as it takes for images to be `side` wide or wider.
+def enlarge(
+    images: UInt8[np.ndarray, "n h w c"], side: int = CAPTIONED_SIDE
+) -> UInt8[np.ndarray, "n h2 w2 c"]:
+    """Enlarges images by a whole factor, repeating pixels, until they are wide enough.
 
     Args:
-      images: uint8 (N, H, W, C).
-      side: pixels; images that are as wide stay as they are.
+      images: the images; they stay as they are if they are wide enough.
+      side: the least width in pixels.
 
     Returns:
-      uint8 (N, f H, f W, C).
+      The enlarged images.
     """
     factor = math.ceil(side / images.shape[2])
     return images.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
-def text_strips(texts: Sequence[str], width: int, channels: int) -> np.ndarray:
-    """Texts in white on black, centred, all in one size; what is too long is cut.
+def text_strips(texts: Sequence[str], width: int, channels: int) -> UInt8[np.ndarray, "n h w c"]:
+    """Draws lines of text in white on black, centred and all in one size.
 
     Args:
-      texts: N of them, a line each.
-      width: of a strip, at least `CAPTIONED_SIDE` if it is to be read.
-      channels: C.
+      texts: N lines; those that are too long are cut.
+      width: the width of a strip in pixels, at least `CAPTIONED_SIDE` if it is to be read.
+      channels: the number of channels, C.
 
     Returns:
-      uint8 (N, H, width, C); H follows from the width alone.
+      A strip for each line; its height follows from the width alone.
     """
     largest = max(width // 8, 6)
     height = largest * 3 // 2
-    room = width - largest // 2  # So that two neighbours do not run into one.
+    room = width - largest // 2  # Texts side by side must not run into one.
     fonts = [ImageFont.load_default(size) for size in range(largest, largest * 2 // 3 - 1, -1)]
     widest = {font: max(font.getlength(text) for text in texts) for font in fonts}
     font = next((font for font in fonts if widest[font] <= room), fonts[-1])
@@ -86,44 +98,45 @@ def text_strips(texts: Sequence[str], width: int, channels: int) -> np.ndarray:
 
 
 def captioned(
-    images: np.ndarray, *, above: Sequence[str] = (), below: Sequence[str] = ()
-) -> np.ndarray:
-    """Images with a text over or under each; small ones are enlarged so that it can be read.
+    images: UInt8[np.ndarray, "n h w c"], *, above: Sequence[str] = (), below: Sequence[str] = ()
+) -> UInt8[np.ndarray, "n h2 w2 c"]:
+    """Adds a text above or below each image. Small images are enlarged so that it can be read.
 
     Args:
-      images: uint8 (N, H, W, C).
+      images: the images.
       above: N texts, or none at all.
       below: N texts, or none at all.
 
     Returns:
-      uint8 (N, H', W', C).
+      The images with their captions.
     """
     images = enlarge(images)
     width, channels = images.shape[2:]
-    over, under = (
+    strips_above, strips_below = (
         [text_strips(texts, width, channels)] if len(texts) else [] for texts in (above, below)
     )
-    return np.concatenate([*over, images, *under], axis=1)
+    return np.concatenate([*strips_above, images, *strips_below], axis=1)
 
 
-def save_png(path: Path, picture: np.ndarray) -> None:
-    """Writes uint8 (H, W, 1 or 3) as PNG, whole or not at all."""
-    with _whole(path) as temporary:
+def save_png(path: Path, picture: UInt8[np.ndarray, "h w c"]) -> None:
+    """Writes a picture of 1 or 3 channels as PNG, completely or not at all."""
+    with _replacing(path) as temporary:
         _image(picture).save(temporary, format="png")
 
 
-def save_gif(path: Path, frames: np.ndarray, milliseconds: int = 50) -> None:
-    """Writes uint8 (N, H, W, 1 or 3) as a GIF that plays for ever, whole or not at all.
+def save_gif(path: Path, frames: UInt8[np.ndarray, "n h w c"], milliseconds: int = 50) -> None:
+    """Writes a film as a GIF that repeats for ever, completely or not at all.
 
-    Pillow makes equal frames in a row into one that lasts as long as they would.
+    Pillow joins equal frames in a row to one frame that lasts as long.
 
     Args:
-      path: where.
-      frames: in order. Colours are reduced to 256 a frame; greys stay as they are.
-      milliseconds: that a frame lasts; GIF counts in tens of them.
+      path: where to write it.
+      frames: the frames, of 1 or 3 channels. Colours are reduced to 256 in a frame; greys are
+        not changed.
+      milliseconds: how long a frame lasts, in multiples of 10.
     """
     first, *rest = [_image(frame) for frame in frames]
-    with _whole(path) as temporary:
+    with _replacing(path) as temporary:
         first.save(
             temporary,
             format="gif",
@@ -134,14 +147,14 @@ def save_gif(path: Path, frames: np.ndarray, milliseconds: int = 50) -> None:
         )
 
 
-def save_mp4(path: Path, frames: np.ndarray, milliseconds: int = 50) -> None:
-    """Writes uint8 (N, H, W, 1 or 3) as an H.264 film, whole or not at all.
+def save_mp4(path: Path, frames: UInt8[np.ndarray, "n h w c"], milliseconds: int = 50) -> None:
+    """Writes a film as H.264, completely or not at all.
 
     Args:
-      path: where.
-      frames: in order; a side of an odd number of pixels loses the last one, since H.264 stores
-        colours by two.
-      milliseconds: that a frame lasts.
+      path: where to write it.
+      frames: the frames, of 1 or 3 channels. A side of an odd number of pixels loses the last
+        one, since H.264 stores the colours of two pixels together.
+      milliseconds: how long a frame lasts.
 
     Raises:
       UserError: imageio-ffmpeg, which brings the encoder, is not installed.
@@ -160,24 +173,25 @@ def save_mp4(path: Path, frames: np.ndarray, milliseconds: int = 50) -> None:
         *("-r", str(1000 / milliseconds), "-i", "-"),
         *("-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", "-f", "mp4"),
     ]
-    with _whole(path) as temporary:
-        # Not by imageio_ffmpeg's own function, which forks a process that has threads.
+    with _replacing(path) as temporary:
+        # imageio_ffmpeg's own function would fork this process, which has threads.
         subprocess.run([*command, str(temporary)], input=rgb.tobytes(), check=True)
 
 
 def save_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes arrays by name, uncompressed, whole or not at all."""
-    with _whole(path) as temporary, temporary.open("wb") as file:
+    """Writes arrays by name, uncompressed, completely or not at all."""
+    with _replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
 
 
 def _image(picture: np.ndarray) -> Image.Image:
+    """Converts (H, W, 1 or 3) to an image of Pillow's."""
     return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
 
 
 @contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `path` once all is written."""
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path, which replaces `path` once the context is left without an error."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary
@@ -187,7 +201,7 @@ def _whole(path: Path) -> Iterator[Path]:
 
 
 def _cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """The text, or as much of its beginning as fits."""
+    """Returns the text, or as much of its beginning as fits into a width."""
     if font.getlength(text) <= width:
         return text
     shorter = (f"{text[:n]}…" for n in range(len(text) - 1, 0, -1))

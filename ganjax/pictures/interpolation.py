@@ -1,14 +1,14 @@
-"""Paths between latents: straight, or along a sphere."""
+"""Paths between latents: along straight lines, or along a sphere."""
 
 import numpy as np
 
 
 def lerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """The straight line: (1 - t) a + t b.
+    """Interpolates linearly: (1 - t) a + t b.
 
     Args:
-      a: (Z,), where t is 0.
-      b: (Z,), where t is 1.
+      a: (Z,), the latent at t = 0.
+      b: (Z,), the latent at t = 1.
       t: (T,), in [0, 1].
 
     Returns:
@@ -19,16 +19,16 @@ def lerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 
 def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Spherical interpolation (Shoemake 1985; for latents White 2016, arXiv:1609.04468).
+    """Interpolates along a sphere (Shoemake 1985; for latents White 2016, arXiv:1609.04468).
 
-    A Gaussian z of many dimensions lies near a sphere; the straight line between two cuts
-    through its inside, where the generator was never trained. With w the angle between a and
-    b: (sin((1 - t) w) a + sin(t w) b) / sin w. Where that is no direction (parallel, opposite
-    or zero vectors) it is the straight line.
+    A Gaussian latent of many dimensions lies near a sphere. The straight line between two of them
+    passes through its inside, where the generator was never trained. With w the angle between a
+    and b, the path is (sin((1 - t) w) a + sin(t w) b) / sin w. Where sin w is 0 (parallel, opposite
+    or zero vectors) the path is the straight line.
 
     Args:
-      a: (Z,), where t is 0.
-      b: (Z,), where t is 1.
+      a: (Z,), the latent at t = 0.
+      b: (Z,), the latent at t = 1.
       t: (T,), in [0, 1].
 
     Returns:
@@ -49,15 +49,16 @@ METHODS = {"spherical": slerp, "linear": lerp}
 
 
 def loop(z: np.ndarray, between: int, method: str) -> np.ndarray:
-    """A closed path through latents: from each to the next, and from the last to the first.
+    """Returns a closed path through latents: from each to the next, and back to the first.
 
     Args:
-      z: (N, Z), in order.
-      between: points between two of them.
+      z: (N, Z), the latents in order.
+      between: the number of points between two latents.
       method: a name in `METHODS`.
 
     Returns:
-      float32 (N * (between + 1), Z): z[i] at i * (between + 1). The first does not come again.
+      float32 (N * (between + 1), Z), with z[i] at i * (between + 1). The first latent is not
+      repeated at the end.
     """
     t = np.arange(between + 1) / (between + 1)
     ends = np.roll(z, -1, axis=0)

@@ -1,9 +1,14 @@
-"""Pictures: grid, and files written whole."""
+"""Grids, captions and films, and files that are written completely or not at all."""
+
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ganjax.errors import UserError
 from ganjax.pictures import images
 
 
@@ -78,6 +83,28 @@ def test_gif_plays_for_ever(tmp_path, channels):
             assert film.info["duration"] == 50
             assert (np.asarray(film.convert("RGB")) == level).all()
     assert [p.name for p in tmp_path.iterdir()] == ["a.gif"]
+
+
+def test_a_film_as_mp4(tmp_path):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    levels = np.arange(0, 250, 25, dtype=np.uint8)
+    frames = np.broadcast_to(levels[:, None, None, None], (10, 65, 64, 1))
+    images.save_mp4(tmp_path / "a.mp4", frames)
+    command = [ffmpeg.get_ffmpeg_exe(), "-i", str(tmp_path / "a.mp4"), "-f", "rawvideo"]
+    done = subprocess.run([*command, "-pix_fmt", "gray", "-"], capture_output=True, check=True)
+    assert re.search(r"h264.* 64x64, .* 20 fps", done.stderr.decode()), "an odd side loses a pixel"
+    read = np.frombuffer(done.stdout, np.uint8).reshape(10, 64, 64).mean((1, 2))
+    np.testing.assert_allclose(read, levels, atol=4)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_without_an_encoder_the_mend_is_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(
+        UserError, match=r"a.mp4: MP4 needs an encoder; pip install 'ganjax\[video\]'"
+    ):
+        images.save_mp4(tmp_path / "a.mp4", np.zeros((2, 4, 4, 1), np.uint8))
+    assert not list(tmp_path.iterdir())
 
 
 def test_npz_holds_the_arrays(tmp_path):

@@ -1,9 +1,6 @@
-"""Pictures of growing runs: every resolution, attributes, films."""
+"""Views of a growing run: every resolution, and attributes by arithmetic of latents."""
 
-import re
 import shutil
-import subprocess
-import sys
 from functools import partial
 
 import jax
@@ -16,11 +13,10 @@ from conftest import shipped, shrink
 from PIL import Image
 
 from ganjax import sample
-from ganjax.analysis import run_pictures
+from ganjax.analysis import latents
 from ganjax.analysis.trained import Trained
 from ganjax.engine import step as steps
 from ganjax.errors import UserError
-from ganjax.pictures import images
 from ganjax.training import checkpoint, schema, workdir
 
 
@@ -81,10 +77,10 @@ def test_a_resolution_whose_end_is_gone(run, tmp_path):
 
 
 def test_arithmetic_follows_the_labels_of_neighbours(run, monkeypatch):
-    """Samples whose z[0] > 0 are drawn white; white training images are of class 1."""
+    """Samples whose z[0] > 0 are white; white training images are of class 1."""
     trained = Trained(run)
 
-    def draw(z, label):
+    def generate(z, label):
         return np.where(z[:, 0] > 0, 255, 0).astype(np.uint8)[:, None, None, None].repeat(8, 1)
 
     def fetch(indices):
@@ -93,19 +89,19 @@ def test_arithmetic_follows_the_labels_of_neighbours(run, monkeypatch):
         return {"image": image, "label": white.astype(np.int32)}
 
     source = trained.training_images()._replace(size=20, fetch=fetch)
-    monkeypatch.setattr(trained, "draw", draw)
+    monkeypatch.setattr(trained, "generate", generate)
     monkeypatch.setattr(trained, "training_images", lambda: source)
-    made = run_pictures.arithmetic(trained, 3, label=["1"], steps=4, samples=100)
+    view = latents.arithmetic(trained, 3, classes=["1"], steps=4, samples=100)
     z, _ = trained.inputs(100)
     have = z[:, 0] > 0
-    np.testing.assert_array_equal(made.arrays["have"], have)
+    np.testing.assert_array_equal(view.arrays["have"], have)
     direction = z[have].mean(axis=0) - z[~have].mean(axis=0)
-    np.testing.assert_allclose(made.arrays["direction"], direction, rtol=1e-6)
-    rows = made.arrays["image"].reshape(3, 5, 8)[..., 0]
+    np.testing.assert_allclose(view.arrays["direction"], direction, rtol=1e-6)
+    rows = view.arrays["image"].reshape(3, 5, 8)[..., 0]
     amounts = np.linspace(0, 2, 5)
     expected = np.where(z[~have][:3, :1] + amounts * direction[0] > 0, 255, 0)
     np.testing.assert_array_equal(rows, expected)
-    assert made.report == [f"{have.sum()} of 100 samples have '1'"]
+    assert view.report == [f"{have.sum()} of 100 samples have '1'"]
 
 
 @pytest.mark.parametrize(
@@ -119,25 +115,3 @@ def test_arithmetic_follows_the_labels_of_neighbours(run, monkeypatch):
 def test_arithmetic_that_cannot_be_is_refused(run, command, arguments, message):
     with pytest.raises(UserError, match=message):
         command("arithmetic", f"--workdir={run}", *arguments)
-
-
-def test_a_film_as_mp4(tmp_path):
-    ffmpeg = pytest.importorskip("imageio_ffmpeg")
-    levels = np.arange(0, 250, 25, dtype=np.uint8)
-    frames = np.broadcast_to(levels[:, None, None, None], (10, 65, 64, 1))
-    images.save_mp4(tmp_path / "a.mp4", frames)
-    command = [ffmpeg.get_ffmpeg_exe(), "-i", str(tmp_path / "a.mp4"), "-f", "rawvideo"]
-    done = subprocess.run([*command, "-pix_fmt", "gray", "-"], capture_output=True, check=True)
-    assert re.search(r"h264.* 64x64, .* 20 fps", done.stderr.decode()), "an odd side loses a pixel"
-    read = np.frombuffer(done.stdout, np.uint8).reshape(10, 64, 64).mean((1, 2))
-    np.testing.assert_allclose(read, levels, atol=4)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
-
-
-def test_without_an_encoder_the_mend_is_said(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(
-        UserError, match=r"a.mp4: MP4 needs an encoder; pip install 'ganjax\[video\]'"
-    ):
-        images.save_mp4(tmp_path / "a.mp4", np.zeros((2, 4, 4, 1), np.uint8))
-    assert not list(tmp_path.iterdir())

@@ -1,0 +1,169 @@
+"""Grids of a trained run's samples: by class, by resolution, and beside training images."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ganjax.analysis.trained import Trained
+from ganjax.analysis.views import View, headed, names_of, sample_arrays
+from ganjax.errors import UserError
+from ganjax.metrics.neighbours import nearest, nearest_by_features
+from ganjax.pictures import images
+
+PIXELS = "pixels"
+
+
+def grid(
+    run: Trained,
+    num: int,
+    seed: int | None = None,
+    classes: Sequence[str] = (),
+    *,
+    columns: int | None = None,
+) -> View:
+    """Shows samples; those of a conditional run are of each class in turn, and named.
+
+    Where the classes fit side by side, each class has one or several columns of its own.
+
+    Args:
+      run: the trained run.
+      num: the number of samples.
+      seed: the seed of their latents; None takes the run's.
+      classes: the names or indices of classes; by default all.
+      columns: the number of images in a row, at most `num`; by default about as many as rows.
+
+    Raises:
+      UserError: there is no such class.
+    """
+    chosen = run.classes(classes)
+    z, labels = run.inputs(num, seed)
+    if classes:
+        labels = chosen[np.arange(num) % len(chosen)]
+    samples = run.generate(z, labels)
+    columns = min(columns or images.columns(num, len(chosen)), num)
+
+    def picture():
+        if run.algorithm.num_classes == 1:
+            return images.grid(samples, columns)
+        return images.grid(images.captioned(samples, above=names_of(run, labels)), columns)
+
+    return View(sample_arrays(run, samples, labels), picture)
+
+
+def class_grid(
+    run: Trained, num: int, seed: int | None = None, classes: Sequence[str] = ()
+) -> View:
+    """Shows what the class changes: each row has one latent, each column one class.
+
+    Args:
+      run: the trained run.
+      num: the number of rows.
+      seed: the seed of the latents; None takes the run's.
+      classes: the names or indices of classes; by default all.
+
+    Raises:
+      UserError: the run has no classes, or none of that name.
+    """
+    if run.algorithm.num_classes == 1:
+        raise UserError(
+            "labels: the run's model has no classes (it is unconditional); leave the word "
+            "`labels` out for a grid of samples"
+        )
+    chosen = run.classes(classes)
+    z, _ = run.inputs(num, seed)
+    labels = np.tile(chosen, num)
+    samples = run.generate(z.repeat(len(chosen), axis=0), labels)
+
+    def picture():
+        return headed(images.enlarge(samples), names_of(run, chosen))
+
+    return View(sample_arrays(run, samples, labels), picture)
+
+
+def resolution_grid(
+    run: Trained, num: int, seed: int | None = None, classes: Sequence[str] = ()
+) -> View:
+    """Shows what a growing run generated at the end of each resolution.
+
+    Each row has one latent, each column one resolution; all images are shown as large as the
+    largest. The view's arrays are "image_4", "image_8", ...
+
+    Args:
+      run: the trained run; the last column has its resolution.
+      num: the number of rows.
+      seed: the seed of the latents; None takes the run's.
+      classes: the names or indices of classes, which follow one another; by default all.
+
+    Raises:
+      CheckpointError: the run has kept no checkpoint of the end of one resolution.
+      UserError: there is no such class.
+    """
+    side, ends = run.phase.image_size, run.resolutions()
+    arrays = [grid(end, num, seed, classes).arrays for end in ends]
+    samples = {f"image_{each['image'].shape[1]}": each["image"] for each in arrays}
+
+    def picture():
+        large = max(side, images.CAPTIONED_SIDE)
+        columns = [images.enlarge(each, large) for each in samples.values()]
+        cells = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
+        return headed(cells, [f"{end.phase.image_size}x{end.phase.image_size}" for end in ends])
+
+    labels = {name: array for name, array in arrays[-1].items() if name != "image"}
+    return View(labels | samples, picture)
+
+
+def neighbour_grid(
+    run: Trained,
+    num: int,
+    seed: int | None = None,
+    classes: Sequence[str] = (),
+    *,
+    k: int = 4,
+    by: str = PIXELS,
+) -> View:
+    """Shows samples, each beside its nearest training images with their distances below.
+
+    The view's arrays include "neighbour_image", "neighbour_index" and "neighbour_distance", the
+    fields of `ganjax.metrics.neighbours.Neighbours`.
+
+    Args:
+      run: the trained run.
+      num: the number of samples.
+      seed: the seed of their latents; None takes the run's.
+      classes: the names or indices of classes, which follow one another; by default all.
+      k: the number of neighbours of each sample.
+      by: what the distance is measured in: "pixels", or the features of a network of
+        `ganjax.metrics.features.NETWORKS`.
+
+    Raises:
+      UserError: there is no such network or class, or there are fewer training images than k.
+      DataError: the training images cannot be read any more.
+    """
+    source = run.training_images()
+    if k > source.size:
+        raise UserError(f"--neighbours={k}: there are {source.size} training images; set fewer")
+    arrays = grid(run, num, seed, classes).arrays
+    samples = arrays["image"]
+    if by == PIXELS:
+        found = nearest(samples, source, k)
+        measure = "mean absolute difference (0: equal, 1: black against white)"
+    else:
+        found = nearest_by_features(samples, source, k, by)
+        measure = f"distance of {by} features"
+    names = names_of(run, arrays["label"]) if "label" in arrays else []
+
+    def picture():
+        rows = np.concatenate([samples[:, None], found.image], axis=1)
+        captions = []
+        for name, distances in zip(names or ["sample"] * num, found.distance, strict=True):
+            captions += [name, *(f"{distance:.4f}" for distance in distances)]
+        cells = rows.reshape(-1, *rows.shape[2:])
+        return images.grid(images.captioned(cells, below=captions), 1 + k)
+
+    report = [f"{measure} and training image"]
+    for i, (distances, indices) in enumerate(zip(found.distance, found.index, strict=True)):
+        of_class = f" ({names[i]})" if names else ""
+        pairs = zip(distances, indices, strict=True)
+        report.append(f"sample {i}{of_class}: " + ", ".join(f"{d:.4f} #{j}" for d, j in pairs))
+    neighbours = {f"neighbour_{name}": array for name, array in found._asdict().items()}
+    return View(arrays | neighbours, picture, report=report)

@@ -1,0 +1,77 @@
+"""Views: samples of a trained run together with the picture or film that shows them."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int, UInt8
+from PIL import Image
+
+from ganjax.analysis.trained import Trained
+from ganjax.errors import UserError
+from ganjax.pictures import images
+
+
+class View(NamedTuple):
+    """Samples of a run, and how they are shown.
+
+    Attributes:
+      arrays: the samples as "image", uint8 (N, H, W, C); for a conditional model their "label",
+        int32 (N,), and "label_names", (classes,); and whatever else was computed.
+      picture: returns the picture, uint8 (H', W', C).
+      frames: returns the frames of a film, uint8 (N, H', W', C); None where nothing moves.
+      report: lines of text about the samples.
+    """
+
+    arrays: dict[str, np.ndarray]
+    picture: Callable[[], UInt8[np.ndarray, "h w c"]]
+    frames: Callable[[], UInt8[np.ndarray, "n h w c"]] | None = None
+    report: Sequence[str] = ()
+
+
+def check_size(run: Trained, num: int, columns: int, *, captioned: bool = False) -> None:
+    """Refuses a picture that would be too large for many programs to open.
+
+    Args:
+      run: the run whose samples are shown.
+      num: the number of rows.
+      columns: the number of images in a row.
+      captioned: whether images have captions even if the run has no classes.
+
+    Raises:
+      UserError: the picture has more pixels than Pillow opens without a warning.
+    """
+    side = run.phase.image_size
+    if captioned or run.algorithm.num_classes > 1:
+        side *= math.ceil(images.CAPTIONED_SIDE / side)
+    if num * columns * side**2 > Image.MAX_IMAGE_PIXELS:
+        raise UserError(
+            f"--num={num}: {num} x {columns} images of {side}x{side} are more than the "
+            f"{Image.MAX_IMAGE_PIXELS} pixels that a picture may have; set less, or take "
+            "--raw=<name>.npz without --out"
+        )
+
+
+def names_of(run: Trained, labels: Sequence[int]) -> list[str]:
+    """Returns the class name of each label, or an empty list for an unconditional run."""
+    names = run.class_names
+    return [names[i] for i in labels] if names else []
+
+
+def sample_arrays(
+    run: Trained, samples: UInt8[np.ndarray, "n h w c"], labels: Int[np.ndarray, " n"]
+) -> dict[str, np.ndarray]:
+    """Returns samples and, for a conditional run, their labels as the arrays of a `View`."""
+    if not run.class_names:
+        return {"image": samples}
+    return {"image": samples, "label": labels, "label_names": np.array(run.class_names)}
+
+
+def headed(
+    cells: UInt8[np.ndarray, "n h w c"], names: Sequence[str]
+) -> UInt8[np.ndarray, "h2 w2 c"]:
+    """Lays images out in a grid with a column for each name, which stands above its column."""
+    header = images.text_strips(names, *cells.shape[2:])
+    rows = [images.grid(each, len(names)) for each in (header, cells)]
+    return np.concatenate(rows)
