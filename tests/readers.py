@@ -1,8 +1,8 @@
-"""One of several processes that read an epoch together; run by test_processes.py.
+"""Reads an epoch as one of two processes that read it together; run by test_processes.py.
 
     python tests/readers.py <port> <process> <data config as JSON> <out>
 
-Writes what this one of two processes read, and what its two devices got, to <out>.
+It writes the indices that this process read, and the images that its two devices got, to <out>.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The commands as typed: one line and exit code 2 for what is wrong."""
+"""The commands as typed: a wrong argument gives one line and exit code 2."""
 
 import subprocess
 import sys
@@ -48,7 +48,7 @@ def command(module, *arguments):
         ([], "--config is missing"),
     ],
 )
-def test_what_is_wrong_is_one_line(arguments, message, tmp_path):
+def test_a_wrong_argument_is_answered_in_one_line(arguments, message, tmp_path):
     if arguments:
         arguments = [*arguments, f"--workdir={tmp_path / 'run'}"]
     result = command("ganjax.main", *arguments)
@@ -77,7 +77,9 @@ def test_what_is_wrong_is_one_line(arguments, message, tmp_path):
         ),
     ],
 )
-def test_data_commands(module, arguments, message, tmp_path):
+def test_a_wrong_argument_of_a_data_command_is_answered_in_one_line(
+    module, arguments, message, tmp_path
+):
     arguments = [each.replace("OUT", str(tmp_path / "out")) for each in arguments]
     result = command(f"ganjax.data.{module}", *arguments)
     assert result.returncode == 2
@@ -88,7 +90,7 @@ def test_data_commands(module, arguments, message, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_sample_without_a_run(tmp_path):
+def test_sampling_a_folder_without_a_run_is_refused(tmp_path):
     result = command("ganjax.sample", f"--workdir={tmp_path}")
     assert result.returncode == 2
     assert result.stderr.splitlines()[0].endswith("such as runs/wgan_gp")
@@ -105,5 +107,5 @@ def test_sample_without_a_run(tmp_path):
         ("/elsewhere/mine.py", "runs/mine"),
     ],
 )
-def test_default_workdir(config, folder):
+def test_the_default_workdir_is_named_after_config_and_preset(config, folder):
     assert default_workdir(config) == Path(folder)

@@ -22,7 +22,7 @@ from ganjax.training import checkpoint, schema, workdir
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """As at the ends of 4x4, step 2, and of 8x8, step 5, but of other weights; not trained."""
+    """A run with checkpoints of the ends of 4x4, step 2, and of 8x8, step 5; it is not trained."""
     folder = tmp_path_factory.mktemp("progan")
     raw = shrink(shipped("progan"))
     raw.total_steps = 5
@@ -53,7 +53,7 @@ def command(tmp_path, monkeypatch):
         delattr(flags.FLAGS, name)
 
 
-def test_a_strip_of_every_resolution(run, command):
+def test_each_resolution_is_a_column_of_the_grid(run, command):
     arrays = command("resolutions", f"--workdir={run}", "--num=3", "--out=a.png")
     assert {name: a.shape for name, a in arrays.items()} == {
         "image_4": (3, 4, 4, 1),
@@ -68,7 +68,7 @@ def test_a_strip_of_every_resolution(run, command):
     np.testing.assert_array_equal(shown[98 : 98 + 96 : 12, 98::12], arrays["image_8"][1, ..., 0])
 
 
-def test_a_resolution_whose_end_is_gone(run, tmp_path):
+def test_a_resolution_whose_checkpoint_is_gone_is_named(run, tmp_path):
     folder = shutil.copytree(run, tmp_path / "run")
     shutil.rmtree(folder / "checkpoints" / "2")
     with pytest.raises(UserError, match="step 2, the end of 4x4, is not there, only 5; ") as caught:
@@ -112,6 +112,6 @@ def test_arithmetic_follows_the_labels_of_neighbours(run, monkeypatch):
         (["--label=3", "--samples=8", "--num=8"], "--label=3: . of 8 samples have it, and 8 rows"),
     ],
 )
-def test_arithmetic_that_cannot_be_is_refused(run, command, arguments, message):
+def test_impossible_arithmetic_is_refused(run, command, arguments, message):
     with pytest.raises(UserError, match=message):
         command("arithmetic", f"--workdir={run}", *arguments)

@@ -1,4 +1,4 @@
-"""Samples of a trained run: their layout, paths, neighbours, files, and what is refused."""
+"""The command `ganjax.sample`: its pictures and files, and what is refused."""
 
 import re
 import subprocess
@@ -26,7 +26,7 @@ SIDE, LARGE = 32, 96  # Of a sample, and of one below a caption.
 
 
 def make_run(folder, algorithm):
-    """A run's folder as at step 1, without the training."""
+    """Makes the folder of a run at step 1, without training it."""
     raw = shrink(shipped("wgan_gp"))
     raw.algorithm = algorithm
     raw.data.label, raw.data.num_classes = "label", conditional.CLASSES
@@ -50,7 +50,7 @@ def unconditional(tmp_path_factory):
 
 @pytest.fixture
 def command(tmp_path, monkeypatch):
-    """The command, in an empty folder: arguments -> the arrays of its --raw, if any."""
+    """Runs the command in an empty folder; returns the arrays of its --raw, if there is one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(conditional, "traced", [])
     before = set(flags.FLAGS)
@@ -74,7 +74,7 @@ def read(name):
 
 
 def cells(picture, above=0, below=0, side=LARGE, header=0):
-    """A picture's images, (rows, columns, SIDE, SIDE, 1), without captions and enlargement."""
+    """Returns a picture's images, (rows, columns, SIDE, SIDE, 1), at their own size."""
     picture = picture[header:]
     height, width = above + side + below + 2, side + 2
     rows, columns = (picture.shape[0] + 2) // height, (picture.shape[1] + 2) // width
@@ -108,7 +108,7 @@ def test_labels_has_one_z_a_row_and_one_class_a_column(of_classes, command, caps
     )
 
 
-def test_grid_of_classes_has_the_name_over_each_image(of_classes, command):
+def test_a_grid_of_classes_has_the_name_over_each_image(of_classes, command):
     arrays = command(f"--workdir={of_classes}", "--num=25", "--out=a.png", "--raw=a.npz")
     picture = read("a.png")
     shown = cells(picture, above=STRIP)
@@ -142,7 +142,7 @@ def test_without_the_data_classes_are_indices(of_classes, command, monkeypatch):
         command("neighbours", f"--workdir={of_classes}")
 
 
-def test_unconditional_grid(unconditional, command):
+def test_a_grid_without_classes_has_the_columns_and_the_seed_that_flags_set(unconditional, command):
     arrays = command(f"--workdir={unconditional}", "--num=5", "--out=a.png", "--raw=a.npz")
     assert list(arrays) == ["image"]
     np.testing.assert_array_equal(read("a.png"), images.grid(arrays["image"]))
@@ -158,7 +158,7 @@ def test_unconditional_grid(unconditional, command):
     assert not np.array_equal(arrays["image"], other["image"])
 
 
-def test_which_files_are_written(of_classes, command):
+def test_out_and_raw_decide_which_files_are_written(of_classes, command):
     command("interpolate", f"--workdir={of_classes}", "--num=2", "--raw=only.npz")
     assert [p.name for p in Path().iterdir()] == ["only.npz"], "--raw stands for the picture"
     command("interpolate", f"--workdir={of_classes}", "--num=2")
@@ -168,7 +168,7 @@ def test_which_files_are_written(of_classes, command):
 
 
 @pytest.mark.parametrize("method", ["spherical", "linear"])
-def test_interpolation_is_a_closed_path_of_one_class(of_classes, command, method):
+def test_interpolation_follows_a_closed_path_in_one_class(of_classes, command, method):
     arguments = ["interpolate", f"--workdir={of_classes}", "--num=3", "--frames=4", "--label=6"]
     arguments += [f"--interpolation={method}"]
     arrays = command(*arguments, "--out=a.png", "--raw=a.npz")

@@ -27,7 +27,7 @@ def test_area_is_the_mean_of_what_a_pixel_covers(shape, channels):
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8, 32])
-def test_halves_are_exact(factor):
+def test_resizing_to_a_half_or_a_quarter_is_exact(factor):
     image = RANDOM.randint(0, 256, (64, 32, 3), np.uint8)
     cells = image.reshape(64 // factor, factor, 32 // factor, factor, 3).sum((1, 3), dtype=int)
     expected = (2 * cells + factor**2) // (2 * factor**2)
@@ -57,7 +57,7 @@ BOXES = [
 
 
 @pytest.mark.parametrize(("extent", "box", "crop"), BOXES)
-def test_crops_round_a_bounding_box(extent, box, crop):
+def test_a_bounding_box_is_cropped_as_computed_by_hand(extent, box, crop):
     assert box_crop(*extent, box) == crop
     image = RANDOM.randint(0, 256, (*extent, 3), np.uint8)
     height, width, top, left = crop
@@ -66,7 +66,7 @@ def test_crops_round_a_bounding_box(extent, box, crop):
 
 
 def test_relative_boxes_are_truncated_in_float32():
-    """139 / 500 is less than that in float32, and 500 times it exactly 139 again."""
+    """In float32, 139 / 500 is rounded down, and 500 times that is exactly 139 again."""
     box = Box(*(np.array([139 / 500, 139 / 500, 239 / 500, 239 / 500], np.float32) * 500))
     assert box_crop(500, 500, box) == (125, 125, 126, 126)
     box = Box(*(np.float32(v) * np.float32(500) for v in (39 / 500, 39 / 500, 119 / 500, 1 / 5)))
@@ -74,12 +74,12 @@ def test_relative_boxes_are_truncated_in_float32():
 
 
 @pytest.mark.parametrize("box", [Box(0, 0, 0, 0), Box(120, 120, 140, 140), Box(50, 5, 40, 3)])
-def test_boxes_outside_are_refused(box):
+def test_a_box_outside_of_the_image_is_refused(box):
     with pytest.raises(DataError, match="leaves nothing to crop"):
         bounding_box(np.zeros((100, 100, 3), np.uint8), 8, box)
 
 
-def test_no_box():
+def test_an_image_without_a_box_is_refused():
     with pytest.raises(
         DataError, match=r"config.data.fit='bounding_box': an image has no bounding box"
     ):
@@ -103,14 +103,14 @@ def test_pad_centres_on_the_background():
     assert np.all(padded[2, 2] == 9)
 
 
-def test_growing_is_bicubic():
+def test_an_image_is_enlarged_bicubically():
     image = RANDOM.randint(0, 256, (9, 9, 3), np.uint8)
     expected = Image.fromarray(image).resize((16, 16), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(resize(image, 16), expected)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_alpha_lies_over_the_background(mode):
+def test_a_transparent_image_lies_over_the_background(mode):
     channels = len(mode)
     image = RANDOM.randint(0, 256, (20, 20, channels), np.uint8)
     over = Image.new("RGBA", (20, 20), (10, 200, 30))
@@ -119,12 +119,12 @@ def test_alpha_lies_over_the_background(mode):
     assert np.abs(made.astype(int) - np.asarray(expected.convert("RGB"))).max() <= 1
 
 
-def test_sixteen_bits_are_rounded():
+def test_sixteen_bits_are_rounded_to_eight():
     image = np.array([0, 128, 129, 257, 65_535, 32_896], np.uint16).reshape(2, 3, 1)
     assert to_channels(image, 1).ravel().tolist() == [0, 0, 1, 1, 255, 128]
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4, 5), np.uint8), np.zeros((4, 4, 3), np.float32)])
-def test_other_arrays_are_refused(image):
+def test_arrays_that_are_no_images_are_refused(image):
     with pytest.raises(DataError, match="are not read"):
         to_channels(image, 3)

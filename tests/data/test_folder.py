@@ -38,13 +38,13 @@ def opened(root, split="train", image_size=16, **fields):
 
 
 def all_of(root, **fields):
-    """Every image by content, in the order of the names, whichever split it is in."""
+    """Returns the batches of all training and of all held-out images."""
     parts = [opened(root, split, **fields) for split in ("train", "validation")]
     return [part.fetch(np.arange(part.size)) for part in parts]
 
 
 def png16(path, values):
-    """A 16-bit grey PNG."""
+    """Writes a 16-bit grey PNG."""
     Image.fromarray(values.astype(np.uint16)).save(path)
 
 
@@ -78,7 +78,7 @@ def png16(path, values):
         ),
     ],
 )
-def test_kinds_of_files_that_lose_nothing(tmp_path, name, save, expected):
+def test_lossless_files_are_decoded_exactly(tmp_path, name, save, expected):
     save(tmp_path / name)
     np.testing.assert_array_equal(decode(tmp_path / name), expected)
 
@@ -87,7 +87,7 @@ def test_kinds_of_files_that_lose_nothing(tmp_path, name, save, expected):
     ("name", "options"),
     [("x.jpg", {"quality": 95}), ("cmyk.jpg", {"quality": 95}), ("x.webp", {"quality": 95})],
 )
-def test_kinds_of_files_that_lose_a_little(tmp_path, name, options):
+def test_lossy_files_are_decoded_nearly(tmp_path, name, options):
     image = Image.fromarray(SMOOTH)
     image = image.convert("CMYK") if "cmyk" in name else image
     image.save(tmp_path / name, **options)
@@ -95,8 +95,8 @@ def test_kinds_of_files_that_lose_a_little(tmp_path, name, options):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(tmp_path, orientation):
-    """What a viewer shows: the inverses of what cameras do, written out."""
+def test_an_image_is_turned_upright_by_its_exif_orientation(tmp_path, orientation):
+    """The inverses of what cameras do are written out."""
     upright = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
     as_stored = {
         1: upright,
@@ -114,7 +114,7 @@ def test_exif_orientation(tmp_path, orientation):
     np.testing.assert_array_equal(decode(tmp_path / "a.png")[..., 0], upright)
 
 
-def test_transparency_over_the_background(tmp_path):
+def test_a_transparent_file_lies_over_the_background(tmp_path):
     palette = Image.new("P", (16, 16), 1)
     palette.putpalette([255, 0, 0, 0, 0, 255])
     for i in range(10):
@@ -125,7 +125,7 @@ def test_transparency_over_the_background(tmp_path):
         assert np.all(part["image"] == [1, 2, 3])
 
 
-def test_order_is_that_of_the_names(tmp_path):
+def test_files_are_in_the_order_of_their_names(tmp_path):
     root = write_images(tmp_path / "set", 30, size=16)
     (root / "sub").mkdir()
     os.replace(root / "007.png", root / "sub" / "a.png")
@@ -139,7 +139,7 @@ def test_order_is_that_of_the_names(tmp_path):
     assert found[-1] == "sub/a.png"
 
 
-def test_centre_crop_and_pad(tmp_path):
+def test_images_are_cropped_or_padded_around_their_centre(tmp_path):
     (tmp_path / "set").mkdir()
     wide = RANDOM.randint(0, 256, (32, 48, 3), np.uint8)
     for i in range(2):
@@ -153,7 +153,7 @@ def test_centre_crop_and_pad(tmp_path):
 
 @pytest.fixture
 def classes(tmp_path):
-    """cats 10, dogs 20, with a grey level for each class."""
+    """A folder of 10 cats and 20 dogs, each class of its own greys."""
     for name, count, level in (("cats", 10, 50), ("dogs", 20, 200)):
         (tmp_path / "set" / name / "deep").mkdir(parents=True)
         for i in range(count):
@@ -177,7 +177,7 @@ def test_sub_folders_are_labels_and_the_split_keeps_their_shares(classes):
     )
 
 
-def test_folders_of_splits(classes):
+def test_folders_named_train_and_val_are_the_splits(classes):
     os.makedirs(classes / "train")
     for name in ("cats", "dogs"):
         os.replace(classes / name, classes / "train" / name)
@@ -194,7 +194,7 @@ def test_folders_of_splits(classes):
 CSV = "file,kind,tall,age,x,ymin,xmin,ymax,xmax\n"
 
 
-def test_labels_and_boxes_of_a_csv_file(tmp_path):
+def test_labels_and_boxes_are_read_from_a_csv_file(tmp_path):
     root = write_images(tmp_path / "set", 20, size=64)
     rows = [
         f"{i:03}.png,{'ab'[i % 2]},{1 if i % 4 else -1},{i},{i / 2},10,20,26,36\n"
@@ -231,7 +231,7 @@ def test_labels_and_boxes_of_a_csv_file(tmp_path):
         {"labels": [[f"{i:03}.png", i % 3] for i in range(20)]},
     ],
 )
-def test_labels_of_a_json_file(tmp_path, content):
+def test_labels_are_read_from_a_json_file(tmp_path, content):
     root = write_images(tmp_path / "set", 20, size=16)
     (tmp_path / "labels.json").write_text(json.dumps(content))
     labelled = {"labels_file": str(tmp_path / "labels.json"), "label": "label", "num_classes": 3}
@@ -259,7 +259,7 @@ def test_labels_of_a_json_file(tmp_path, content):
         ("a.txt", "", "end its name in .csv or .json"),
     ],
 )
-def test_wrong_files_of_labels(tmp_path, name, content, message):
+def test_a_wrong_file_of_labels_is_refused_in_one_line(tmp_path, name, content, message):
     root = write_images(tmp_path / "set", 3, size=16)
     if content is not None:
         (tmp_path / name).write_text(content)
@@ -269,7 +269,7 @@ def test_wrong_files_of_labels(tmp_path, name, content, message):
 
 
 def bomb(path, side=20_000):
-    """A PNG whose header says side x side, of a few bytes."""
+    """Writes a PNG of a few bytes whose header says side x side."""
 
     def chunk(kind, data):
         whole = kind + data
@@ -318,7 +318,7 @@ def test_bad_files_are_skipped_up_to_a_limit(tmp_path, caplog):
     assert "b_cut.jpg (" in str(caught.value)
 
 
-def test_what_was_found_is_remembered_until_files_change(tmp_path, monkeypatch):
+def test_a_scan_is_cached_until_files_change(tmp_path, monkeypatch):
     root = write_images(tmp_path / "set", 5, size=16)
     spoil(root)
     files = scan.listing(root, "").files
@@ -341,7 +341,7 @@ def test_what_was_found_is_remembered_until_files_change(tmp_path, monkeypatch):
     assert changed.digest != first.digest
 
 
-def test_what_may_be_gone_at_the_next_try_is_not_remembered(tmp_path, monkeypatch):
+def test_a_failure_that_may_be_gone_at_the_next_try_is_not_cached(tmp_path, monkeypatch):
     root = write_images(tmp_path / "set", 4, size=16)
     for error, reason in (
         (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
@@ -362,7 +362,7 @@ def test_what_may_be_gone_at_the_next_try_is_not_remembered(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("content", ["[]", "7", "{", '{"shapes": [], "reasons": 3}', "null"])
-def test_what_is_remembered_may_be_damaged(tmp_path, monkeypatch, content):
+def test_a_damaged_cache_is_ignored(tmp_path, monkeypatch, content):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     root = write_images(tmp_path / "set", 4, size=16)
     assert opened(root).size == 3
@@ -394,7 +394,7 @@ def test_links_to_nowhere_and_closed_folders_are_skipped(tmp_path, monkeypatch):
     assert opened(root, max_skipped=1).size == 4
 
 
-def test_a_set_is_known_by_its_names_contents_and_labels(tmp_path):
+def test_the_fingerprint_depends_on_names_contents_and_labels_alone(tmp_path):
     root = write_images(tmp_path / "set", 4, size=16)
     labels = tmp_path / "labels.json"
     labels.write_text(json.dumps({f"00{i}.png": i % 2 for i in range(4)}))
@@ -410,7 +410,7 @@ def test_a_set_is_known_by_its_names_contents_and_labels(tmp_path):
 
 
 def test_the_label_that_is_read_changes_no_split(tmp_path):
-    """Neither what is held out nor the subset of the rest."""
+    """Neither the held-out images nor the subset of the rest depend on it."""
     root = write_images(tmp_path / "set", 60, size=16)
     rows = "".join(f"{i:03}.png,{i % 2},{i // 20}\n" for i in range(60))
     (tmp_path / "labels.csv").write_text("file,odd,label\n" + rows)
@@ -462,7 +462,7 @@ def test_a_file_that_goes_bad_later_is_named(tmp_path):
         ),
     ],
 )
-def test_folders_that_are_no_set(tmp_path, make, message):
+def test_a_folder_that_is_no_set_is_refused_in_one_line(tmp_path, make, message):
     make(tmp_path / "set")
     with pytest.raises(DataError, match=message) as caught:
         opened(tmp_path / "set")
@@ -477,7 +477,7 @@ def test_folders_that_are_no_set(tmp_path, make, message):
         ({"fit": "pad", "image_size": 8}, r"do not fit into config.image_size=8; .* \(000.png\)"),
     ],
 )
-def test_fields_that_do_not_go_with_the_folder(tmp_path, fields, message):
+def test_a_field_that_does_not_fit_the_folder_is_refused(tmp_path, fields, message):
     root = write_images(tmp_path / "set", 2, size=16)
     with pytest.raises(DataError, match=message):
         opened(root, **fields)
@@ -530,8 +530,8 @@ def test_numbers_too_long_for_any_integer_are_no_labels(tmp_path):
     assert set(opened(root, labels_file=f"{tmp_path}/labels.csv").features()) == {"class"}
 
 
-def test_no_warning_of_what_is_refused(tmp_path):
-    """Between its limit and twice that Pillow only warns."""
+def test_pillow_does_not_warn_of_an_image_that_is_refused(tmp_path):
+    """Pillow itself only warns of images between its limit and twice that."""
     bomb(tmp_path / "a.png", 10_000)
     code = "import sys; from pathlib import Path; from ganjax.data.decode import decode\n"
     code += "try: decode(Path(sys.argv[1]))\nexcept Exception as error: print(error)"

@@ -34,7 +34,7 @@ def on_device():
 
 
 @pytest.mark.parametrize("size", [7, 10])
-def test_order_is_one_permutation_after_another(size):
+def test_the_order_is_one_permutation_after_another(size):
     every = pipeline.order(0, 0, size, 0, 3 * size)
     epochs = every.reshape(3, size)
     assert all(sorted(epoch) == list(range(size)) for epoch in epochs)
@@ -60,7 +60,7 @@ def test_batches_are_sharded_uint8_and_follow_the_order():
     np.testing.assert_array_equal(batch["label"].reshape(32), expected["label"])
 
 
-def test_a_run_resumed_at_any_step_sees_the_same():
+def test_a_run_resumed_at_any_step_sees_the_same_images():
     first = batches()
     whole = [next(first)["image"] for _ in range(6)]
     resumed = batches(start=4)
@@ -73,7 +73,7 @@ def test_the_pipeline_ends_with_its_phase():
     assert sum(1 for _ in batches(start=995)) == 5
 
 
-def test_set_on_the_devices_gives_the_same_batches():
+def test_a_set_on_the_devices_gives_the_same_batches():
     near, far = batches(on_device=on_device()), batches()
     for _ in range(3):
         a, b = next(near), next(far)
@@ -108,7 +108,7 @@ def test_each_process_reads_only_its_columns():
     assert pipeline._local_columns(Half(), 2, 16) == slice(8, 16)
 
 
-def test_small_held_out_split_fills_a_batch():
+def test_a_small_held_out_split_is_repeated_to_fill_a_batch():
     source = digits("validation")._replace(size=5)
     (batch,) = pipeline.eval_batches(source, 16, limit=9, sharding=make_layout().batches)
     np.testing.assert_array_equal(batch["image"][0, :5], batch["image"][0, 5:10])
@@ -121,8 +121,7 @@ def test_eval_batches_are_limited():
     assert sum(1 for _ in pipeline.eval_batches(source, 16, limit=99, sharding=sharding)) == 31
 
 
-def test_mirrored_batches():
-    """A fair coin for each position, the same for a run resumed, on the device or off it."""
+def test_images_are_flipped_by_a_fair_coin_that_resuming_and_the_devices_do_not_change():
     plain, far = batches(), batches(mirror=True)
     near = batches(mirror=True, on_device=on_device())
     coins = pipeline.mirrored(0, 0, 4_500, 0, 64).reshape(2, 2, 16)

@@ -1,4 +1,4 @@
-"""Sets decoded and resized once: what is written, what training checks, what outlives a kill."""
+"""Prepared sets: what is written, what training checks, and what survives a kill."""
 
 import contextlib
 import json
@@ -53,7 +53,7 @@ def copy(emoji, tmp_path):
 LABELLED = {"label": "label", "num_classes": 8}
 
 
-def test_a_prepared_set_is_the_source(emoji):
+def test_a_prepared_set_holds_the_images_and_labels_of_its_source(emoji):
     for split in SPLITS:
         direct, made = (
             open_source(data(source, **LABELLED), split, image_size=64)
@@ -73,7 +73,7 @@ def test_a_prepared_set_is_the_source(emoji):
 
 
 @pytest.mark.parametrize("size", [32, 16, 4])
-def test_lower_resolutions_are_areas(emoji, size):
+def test_lower_resolutions_are_means_of_cells(emoji, size):
     source = open_source(data(f"records:{emoji}"), "validation", image_size=size)
     full = open_source(data(f"records:{emoji}"), "validation", image_size=64)
     indices = np.array([5, 3, 150])
@@ -83,13 +83,13 @@ def test_lower_resolutions_are_areas(emoji, size):
     np.testing.assert_array_equal(source.fetch(indices)["image"], expected)
 
 
-def test_grey_from_colour(emoji):
+def test_a_set_in_colour_can_be_read_in_grey(emoji):
     grey = open_source(data(f"records:{emoji}", channels=1), "validation", image_size=64)
     direct = open_source(data("embedded:emoji64", channels=1), "validation", image_size=64)
     np.testing.assert_array_equal(everything(grey)["image"], everything(direct)["image"])
 
 
-def test_every_label_and_the_skipped_come_along(tmp_path):
+def test_every_label_and_the_skipped_files_are_kept(tmp_path):
     root = write_images(tmp_path / "images", 20, size=16)
     (root / "bad.png").write_bytes(b"")
     rows = "".join(f"{i:03}.png,{i % 2 * 2 - 1},{i * 1000}\n" for i in range(20))
@@ -151,7 +151,7 @@ def renamed(root):
 
 
 def replaced(root):
-    """Another image of as many bytes."""
+    """Replaces an image by another one of as many bytes."""
     path = root / "000.bmp"
     before = path.stat()
     Image.new("L", (16, 16), 7).save(path)
@@ -159,8 +159,8 @@ def replaced(root):
 
 
 @pytest.mark.parametrize("change", [renamed, replaced])
-def test_what_was_begun_with_other_images_is_begun_anew(tmp_path, monkeypatch, change):
-    """As many images as before; half of the old shards would hold some of them twice."""
+def test_shards_of_other_images_are_not_kept(tmp_path, monkeypatch, change):
+    """There are as many images as before; with old shards some would be there twice."""
     root = write_images(tmp_path / "images", 20, size=16)
     Image.open(root / "000.png").save(root / "000.bmp")
     config, out = data(f"folder:{root}"), tmp_path / "set"
@@ -207,7 +207,7 @@ def test_a_finished_set_of_images_that_changed_is_refused(tmp_path, monkeypatch)
         prepare.prepare(data("folder:copy"), 8, out)
 
 
-def test_one_process_a_folder(tmp_path):
+def test_a_second_process_is_refused_the_same_folder(tmp_path):
     with (
         filelock.FileLock(tmp_path / "set.lock"),
         pytest.raises(UserError, match=r"--out=.*set: another process is making it"),
@@ -232,19 +232,19 @@ def test_what_another_process_finished_meanwhile_is_kept(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "set"]
 
 
-def test_failing_at_once_leaves_nothing(tmp_path):
+def test_a_failure_at_the_first_image_leaves_no_folder(tmp_path):
     with tfds.testing.mock_data(num_examples=20), pytest.raises(DataError, match="do not fit"):
         prepare.prepare(data("tfds:mnist", fit="pad"), 8, tmp_path / "set")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("fields", [{"num_examples": 9}, {"fraction": 0.5}, {"label": "label"}])
-def test_all_of_a_set_is_prepared(tmp_path, fields):
+def test_preparing_a_part_of_a_set_is_refused(tmp_path, fields):
     with pytest.raises(UserError, match=f"config.data.{next(iter(fields))}=.*holds all images"):
         prepare.prepare(data("embedded:emoji64", **fields), 8, tmp_path / "set")
 
 
-def test_a_home_is_expanded(tmp_path, monkeypatch):
+def test_a_tilde_in_a_path_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(prepare.signals, "quit_at_once", lambda text: None)
     write_images(tmp_path / "images", 4, size=16)
@@ -259,7 +259,7 @@ def test_a_home_is_expanded(tmp_path, monkeypatch):
     assert (tmp_path / "set" / "manifest.json").is_file()
 
 
-def test_the_background_is_compared_where_it_matters(tmp_path, emoji):
+def test_another_background_is_refused_only_for_transparent_images(tmp_path, emoji):
     (tmp_path / "images").mkdir()
     for i in range(4):
         Image.new("LA", (16, 16), (i, 9)).save(tmp_path / "images" / f"{i}.png")
@@ -274,7 +274,7 @@ def test_the_background_is_compared_where_it_matters(tmp_path, emoji):
     assert open_source(data(f"records:{emoji}", background=(0, 0, 0)), "train", image_size=64).size
 
 
-def test_a_flipped_byte_is_one_line(copy):
+def test_a_flipped_byte_is_reported_in_one_line(copy):
     path = copy / "train-00003-of-00015.array_record"
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 255
@@ -325,7 +325,7 @@ def edit(**changes):
         ),
     ],
 )
-def test_what_training_checks(copy, damage, fields, message):
+def test_a_damaged_or_unfitting_prepared_set_is_refused_in_one_line(copy, damage, fields, message):
     damage(copy)
     fields = dict(fields)
     size = fields.pop("image_size", 64)

@@ -1,4 +1,4 @@
-"""What is shown of a set before a run."""
+"""What `ganjax.data.show` shows of a set before a run."""
 
 import json
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ def give(monkeypatch, **values):
     monkeypatch.setattr(show, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**values)))
 
 
-def test_the_first_batch(tmp_path, capsys, monkeypatch):
+def test_the_first_batch_of_a_run_is_shown(tmp_path, capsys, monkeypatch):
     """The picture and the figures are those of the batch that a run begins with."""
     config = shipped("cwgan_gp")
     config.data.mirror = True
@@ -57,7 +57,7 @@ def test_the_first_batch(tmp_path, capsys, monkeypatch):
     np.testing.assert_array_equal(enlarged[::3, ::3], batch["image"][0, ..., 0])
 
 
-def test_what_is_not_read_is_counted(tmp_path, capsys, monkeypatch):
+def test_ignored_files_are_counted(tmp_path, capsys, monkeypatch):
     config = shipped("cwgan_gp")
     root = write_images(tmp_path / "set", 40, size=8)
     for name in ("a.tiff", "b.TIFF", "c.jpe", "none"):
@@ -75,7 +75,7 @@ def test_what_is_not_read_is_counted(tmp_path, capsys, monkeypatch):
         show.main([])
 
 
-def test_where_no_picture_can_be_is_said(tmp_path, monkeypatch):
+def test_a_path_where_no_picture_can_be_is_refused(tmp_path, monkeypatch):
     give(monkeypatch, config=shipped("cwgan_gp"), out=str(tmp_path / "no" / "a.png"))
     with pytest.raises(UserError, match=r"--out=.*a.png: name a .png file in a folder that is"):
         show.main([])

@@ -15,7 +15,7 @@ def opened(name, split, *, image_size, **fields):
     return open_source(DataFields(source=name, **fields), split, image_size=image_size)
 
 
-def test_embedded_digits():
+def test_embedded_digits_are_padded_and_a_tenth_of_each_class_is_held_out():
     fields = {"label": "label", "num_classes": 10, "channels": 1, "fit": "pad", "image_size": 32}
     train, held = (opened("embedded:mnist5k", split, **fields) for split in SPLITS)
     assert (train.size, held.size) == (4_500, 500)
@@ -32,7 +32,7 @@ def test_embedded_digits():
     assert not any(i.tobytes() in seen for i in held.fetch(np.arange(500))["image"])
 
 
-def test_embedded_emoji_resized_and_grey():
+def test_embedded_emoji_can_be_resized_and_grey():
     source = opened("embedded:emoji64", "train", image_size=32, channels=3, fit="resize")
     full = opened("embedded:emoji64", "train", image_size=64, channels=3, fit="resize")
     small, large = (s.fetch(np.arange(5))["image"] for s in (source, full))
@@ -43,7 +43,7 @@ def test_embedded_emoji_resized_and_grey():
     assert np.abs(grey.fetch(np.arange(5))["image"][..., 0] - luma).max() <= 1
 
 
-def test_tfds_without_tensorflow():
+def test_tfds_sets_are_read_without_tensorflow():
     with tfds.testing.mock_data(num_examples=40):
         source = opened("tfds:cifar10", "train", image_size=16, channels=3, fit="resize")
         held = opened("tfds:cifar10", "validation", image_size=16, channels=1, fit="resize")
@@ -58,8 +58,8 @@ def test_tfds_without_tensorflow():
 IMAGES = {"image_size": 32, "channels": 3, "fit": "resize"}
 
 
-def test_labels_of_tfds_sets():
-    """Classes, a binary attribute, integers that have no names."""
+def test_labels_are_read_from_any_integer_or_boolean_feature_of_a_tfds_set():
+    """They may be classes, a binary attribute, or integers without names."""
     with tfds.testing.mock_data(num_examples=60):
         classes = opened("tfds:cifar10", "train", label="label", num_classes=10, **IMAGES)
         assert len(classes.label_names) == 10
@@ -97,7 +97,7 @@ def test_labels_of_tfds_sets():
         ("embedded:emoji64", "label", 10, r"num_classes=10: .* has 8 classes"),
     ],
 )
-def test_labels_that_cannot_be(name, label, classes, message):
+def test_a_label_that_a_set_does_not_have_is_refused(name, label, classes, message):
     with (
         tfds.testing.mock_data(num_examples=3),
         pytest.raises(DataError, match=message) as caught,
@@ -118,7 +118,9 @@ def test_labels_that_cannot_be(name, label, classes, message):
         ("embedded:emoji64", "images of 64x64 do not fit into config.image_size=32"),
     ],
 )
-def test_errors_name_the_mend(name, message, tmp_path, monkeypatch):
+def test_a_source_that_does_not_exist_is_refused_and_the_mend_is_named(
+    name, message, tmp_path, monkeypatch
+):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(DataError, match=message) as caught:
         opened(name, "train", image_size=32, channels=1, fit="pad")
@@ -140,8 +142,8 @@ def test_a_field_of_another_kind_of_source_is_refused(name, field, value, messag
     assert str(caught.value) == f"config.data.{message}"
 
 
-def test_a_kind_of_source_is_a_line_of_the_table(monkeypatch):
-    """Its own fields are refused elsewhere, it is listed, and a tenth of it is held out."""
+def test_a_new_kind_of_source_needs_one_line_in_the_table(monkeypatch):
+    """Its own fields are refused for other kinds, errors list it, and a tenth is held out."""
 
     def open_stripes(name, split, data, image_size):
         images = np.zeros((30, image_size, image_size, data.channels), np.uint8)

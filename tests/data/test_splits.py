@@ -34,7 +34,7 @@ def test_subsets_are_nested_and_independent_of_labels():
         ({"num_examples": 9, "fraction": 0.5}, r"num_examples=9: config.data.fraction=0.5 is set"),
     ],
 )
-def test_subsets_that_cannot_be(fields, message):
+def test_an_impossible_subset_is_refused(fields, message):
     with pytest.raises(DataError, match=message):
         digits(**fields)
 
@@ -43,8 +43,8 @@ def test_subsets_that_cannot_be(fields, message):
     ("counts", "held"),
     [((500, 30, 10), (50, 3, 1)), ((9, 9, 9), 2), ((3,), 1), ((1, 1), 1), ((100, 4, 4, 4), 11)],
 )
-def test_held_out_tenth(counts, held):
-    """Of every class of ten or more; of all smaller ones together; one at least."""
+def test_a_tenth_of_each_class_is_held_out(counts, held):
+    """Classes of fewer than ten images count together, and at least one image is held out."""
     label = np.random.RandomState(1).permutation(np.repeat(np.arange(len(counts)), counts))
     mask = splits.held_out(label)
     if isinstance(held, tuple):

@@ -1,4 +1,4 @@
-"""A TFDS set really prepared on disk, by a builder that needs no TensorFlow."""
+"""A TFDS set that is really prepared on disk, by a builder that needs no TensorFlow."""
 
 import io
 import json
@@ -91,7 +91,7 @@ def opened(split, image_size=16, **fields):
     return open_source(data, split, image_size=image_size)
 
 
-def test_a_prepared_set_without_a_split_of_its_own(folder):
+def test_a_tenth_of_a_set_without_a_validation_split_is_held_out(folder):
     fields = {"label": "label", "num_classes": 3, "fit": "bounding_box"}
     train, held = (opened(split, **fields) for split in ("train", "validation"))
     assert train.label_names == ("crow", "duck", "wren")
@@ -109,7 +109,7 @@ def test_a_prepared_set_without_a_split_of_its_own(folder):
     assert sorted(map(bytes, images)) == sorted(map(bytes, expected))
 
 
-def test_every_label_is_listed(folder):
+def test_every_feature_that_can_be_a_label_is_listed(folder):
     found = opened("train").features()
     assert {name: each.names for name, each in found.items()} == {
         "label": ("crow", "duck", "wren"),
@@ -123,8 +123,10 @@ def test_every_label_is_listed(folder):
     np.testing.assert_array_equal(rare.fetch(every)["image"], expected)
 
 
-def test_a_set_prepared_in_another_format(folder, tmp_path, monkeypatch):
-    """As download_and_prepare() without further ado, which needs TensorFlow, leaves it."""
+def test_a_set_prepared_in_another_format_is_refused_and_the_mend_is_named(
+    folder, tmp_path, monkeypatch
+):
+    """The format is the one that download_and_prepare() makes by default with TensorFlow."""
     shutil.copytree(folder, tmp_path / "tfds")
     monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path / "tfds"))
     before = opened("train").fingerprint
@@ -141,7 +143,7 @@ def test_a_set_prepared_in_another_format(folder, tmp_path, monkeypatch):
     assert opened("train").fingerprint != before
 
 
-def test_what_preparing_lacks_is_one_line(tmp_path, monkeypatch):
+def test_a_failed_download_is_reported_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path))
 
     def needy(self, *args, **kwargs):

@@ -13,12 +13,12 @@ from ganjax.pictures import images
 
 
 @pytest.mark.parametrize(("n", "columns", "shape"), [(4, None, (8, 8)), (5, None, (8, 13))])
-def test_grid_shape(n, columns, shape):
+def test_a_grid_is_nearly_square_with_gaps(n, columns, shape):
     sheet = images.grid(np.full((n, 3, 3, 1), 9, np.uint8), columns)
     assert sheet.shape == (*shape, 1)
 
 
-def test_grid_places_images_row_by_row():
+def test_a_grid_places_images_row_by_row():
     cells = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1).repeat(2, 1).repeat(2, 2) + 1
     sheet = images.grid(cells, columns=3, gap=1)[..., 0]
     assert sheet.shape == (5, 8)
@@ -28,7 +28,7 @@ def test_grid_places_images_row_by_row():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_png_holds_the_pixels(tmp_path, channels):
+def test_a_png_holds_the_pixels(tmp_path, channels):
     picture = np.random.RandomState(0).randint(0, 256, (5, 7, channels)).astype(np.uint8)
     images.save_png(tmp_path / "a.png", picture)
     with Image.open(tmp_path / "a.png") as image:
@@ -73,7 +73,7 @@ def test_captions_are_on_their_own_side():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_gif_plays_for_ever(tmp_path, channels):
+def test_a_gif_plays_for_ever(tmp_path, channels):
     levels = np.array([0, 100, 255], np.uint8)[:, None, None, None]
     images.save_gif(tmp_path / "a.gif", np.broadcast_to(levels, (3, 4, 6, channels)))
     with Image.open(tmp_path / "a.gif") as film:
@@ -85,7 +85,7 @@ def test_gif_plays_for_ever(tmp_path, channels):
     assert [p.name for p in tmp_path.iterdir()] == ["a.gif"]
 
 
-def test_a_film_as_mp4(tmp_path):
+def test_an_mp4_has_the_frames(tmp_path):
     ffmpeg = pytest.importorskip("imageio_ffmpeg")
     levels = np.arange(0, 250, 25, dtype=np.uint8)
     frames = np.broadcast_to(levels[:, None, None, None], (10, 65, 64, 1))
@@ -107,7 +107,7 @@ def test_without_an_encoder_the_mend_is_said(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_npz_holds_the_arrays(tmp_path):
+def test_an_npz_holds_the_arrays(tmp_path):
     image = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
     images.save_npz(tmp_path / "a.npz", {"image": image})
     with np.load(tmp_path / "a.npz") as arrays:
