@@ -1,5 +1,6 @@
 """Checkpoints by Orbax: saved in the background, whole or not at all, the latest few kept."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ from orbax.checkpoint import v1 as ocp
 
 from ganjax.engine.state import GanState
 from ganjax.errors import UserError
-from ganjax.metrics import figures
+from ganjax.metrics.fields import NO_FIGURE
+from ganjax.metrics.table import sign
 from ganjax.training.migrations import FORMAT, KEY
 
 FOLDER = "checkpoints"
+# The file in which Orbax keeps what it is told of a checkpoint.
+METADATA = "_CHECKPOINT_METADATA"
 
 
 class CheckpointError(UserError):
@@ -22,7 +26,7 @@ class CheckpointError(UserError):
 def open_checkpoints(
     workdir: Path,
     keep: int | None = None,
-    best: str = figures.NO_FIGURE,
+    best: str = NO_FIGURE,
     milestones: Sequence[int] = (),
 ) -> ocp.training.Checkpointer:
     """Opens a run's checkpoints.
@@ -37,7 +41,7 @@ def open_checkpoints(
     policy = policies.PreserveAll()
     if keep is not None:
         kept = [policies.LatestN(keep), policies.CustomSteps(milestones)]
-        if best != figures.NO_FIGURE:
+        if best != NO_FIGURE:
             kept.append(_KeepBest(best))
         policy = policies.AnyPreservationPolicy(kept)
     return ocp.training.Checkpointer(
@@ -78,7 +82,7 @@ def best_step(checkpoints: ocp.training.Checkpointer, best: str) -> int | None:
 
 def _best_step(checkpoints: Sequence, best: str) -> int | None:
     ranked = [
-        (figures.sign(best) * each.metrics[best], -each.step)
+        (sign(best) * each.metrics[best], -each.step)
         for each in checkpoints
         if best in (each.metrics or {})
     ]
@@ -103,14 +107,14 @@ def choose_step(checkpoints: ocp.training.Checkpointer, which: str, best: str) -
     Args:
       checkpoints: the run's checkpoints.
       which: "last"; "best", which is the last if no checkpoint has the figure `best`; or a step.
-      best: the figure by which the run's best checkpoint is kept, or `figures.NO_FIGURE`.
+      best: the figure by which the run's best checkpoint is kept, or `NO_FIGURE`.
 
     Raises:
       CheckpointError: it is none of these, or the run has kept no checkpoint of that step.
     """
     kept = sorted(each.step for each in checkpoints.checkpoints)
     if which == "best":
-        step = None if best == figures.NO_FIGURE else best_step(checkpoints, best)
+        step = None if best == NO_FIGURE else best_step(checkpoints, best)
         return kept[-1] if step is None else step
     if which == "last":
         return kept[-1]
@@ -152,25 +156,36 @@ def restore_or_init(
     )
     step = checkpoints.latest.step if step is None else step
     path = checkpoints.directory / str(step)
+    stored = stored_format(path)
+    if stored not in range(1, FORMAT + 1):
+        raise CheckpointError(
+            f"{path} is of format {stored!r}: this version of ganjax reads checkpoints of formats "
+            f"1 to {FORMAT}; take a newer ganjax"
+        )
     try:
-        stored = stored_format(checkpoints, step)
-        if stored in range(1, FORMAT + 1):
-            return checkpoints.load(step, target)
+        return checkpoints.load(step, target)
     except (ValueError, KeyError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{path} cannot be read ({reason}): remove that folder to go on from the one before"
         ) from error
-    raise CheckpointError(
-        f"{path} is of format {stored!r}: this version of ganjax reads checkpoints of formats 1 to "
-        f"{FORMAT}; take a newer ganjax"
-    )
 
 
-def stored_format(checkpoints: ocp.training.Checkpointer, step: int) -> int:
-    """Returns the format of a checkpoint; it is 1 where none was stored, as older versions did."""
-    metadata = checkpoints.checkpointables_metadata(step).custom_metadata or {}
-    return metadata.get(KEY, 1)
+def stored_format(path: Path) -> int:
+    """Returns the format that a checkpoint says.
+
+    Args:
+      path: the checkpoint's folder.
+
+    Returns:
+      The number; 1 where there is none, since older versions stored none.
+    """
+    try:
+        # By Orbax's own reader of metadata every array would be opened.
+        metadata = json.loads((path / METADATA).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # What else is wrong, loading tells.
+        return 1
+    return (metadata.get("custom_metadata") or {}).get(KEY, 1)
 
 
 def save(

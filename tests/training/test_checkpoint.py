@@ -1,4 +1,6 @@
-"""The format that every checkpoint says."""
+"""Checkpoints: the format that each says, and those that cannot be read."""
+
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +31,7 @@ def restored(checkpoints):
 
 def test_a_checkpoint_says_the_format_of_this_version(tmp_path):
     with saved(tmp_path) as checkpoints:
-        assert checkpoint.stored_format(checkpoints, 3) == FORMAT
+        assert checkpoint.stored_format(tmp_path / checkpoint.FOLDER / "3") == FORMAT
         jax.tree.map(np.testing.assert_array_equal, restored(checkpoints), STATE)
 
 
@@ -51,5 +53,14 @@ def test_a_checkpoint_of_before_there_were_formats_is_restored(tmp_path):
     with checkpoint.open_checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(3, STATE)  # As older versions did.
         checkpoints.wait()
-        assert checkpoint.stored_format(checkpoints, 3) == 1
+        assert checkpoint.stored_format(tmp_path / checkpoint.FOLDER / "3") == 1
         jax.tree.map(np.testing.assert_array_equal, restored(checkpoints), STATE)
+
+
+def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path):
+    with saved(tmp_path) as checkpoints:
+        shutil.rmtree(tmp_path / "checkpoints" / "3" / "state")
+        message = r"checkpoints/3 cannot be read \(.*\): remove that folder to go on from the one"
+        with pytest.raises(checkpoint.CheckpointError, match=message) as caught:
+            restored(checkpoints)
+    assert "\n" not in str(caught.value)
