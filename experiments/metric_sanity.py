@@ -18,7 +18,8 @@ from PIL import Image, ImageFilter
 
 from ganjax.data.fields import DataFields
 from ganjax.data.sources import open_source
-from ganjax.metrics import features, figures
+from ganjax.metrics import features
+from ganjax.metrics.table import METRICS, network_outputs
 from ganjax.parallel.sharding import make_layout
 
 BLUR = (0.5, 1.0, 2.0)  # Standard deviations of the Gaussian in pixels.
@@ -58,7 +59,7 @@ def variants(images):
             yield kind, strength, degrade(images, strength)
 
 
-def measure(source, num, metrics, network):
+def measure(source, num, network):
     """Measures `num` fakes of each degradation against as many reals.
 
     Returns:
@@ -71,14 +72,19 @@ def measure(source, num, metrics, network):
     chosen = np.random.RandomState(0).permutation(whole.size)[: 2 * num]
     images = whole.fetch(chosen)["image"]
     sharding = make_layout(jax.local_devices()).batch
-    extract = features.Extractor(
-        network, features.load(network), figures.outputs(metrics), sharding
-    )
+    metrics = [metric for metric in METRICS.values() if metric.of_network]
+    outputs = network_outputs(metrics)
+    extract = features.Extractor(network, features.load(network), outputs, sharding)
     real = extract([images[:num]], num, "reals")
     rows = []
     for kind, strength, fakes in variants(images[num:]):
         fake = extract([fakes], num, f"{kind} {strength}")
-        rows.append((kind, strength, figures.measure(metrics, network, real, fake, real)))
+        figures = {}
+        for metric in metrics:
+            prepared = metric.prepare(getattr(real, metric.needs))
+            found = metric.measure(prepared, getattr(fake, metric.needs))
+            figures |= metric.full_names(found, network)
+        rows.append((kind, strength, figures))
     return num, rows
 
 
@@ -89,8 +95,7 @@ def main():
     parser.add_argument("--features", default="efflite0", choices=features.NETWORKS)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    metrics = tuple(figures.METRICS)
-    num, rows = measure(args.source, args.num, metrics, args.features)
+    num, rows = measure(args.source, args.num, args.features)
     names = [name for name in rows[0][2] if "_std" not in name]
     print(f"{args.source}, {num} against {num}, {args.features}\n")
     print(

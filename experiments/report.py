@@ -73,7 +73,7 @@ def report(name: str, sweep, out: Path, command: str) -> str:
       UserError: a cell's config cannot be run, or matplotlib is not installed.
     """
     from experiments.tools import design, page, plots, results, runs
-    from ganjax.metrics import figures
+    from ganjax.metrics.table import sign
     from ganjax.pictures import curves, images
 
     found = results.read(sweep, runs.plan(sweep, out))
@@ -100,7 +100,7 @@ def report(name: str, sweep, out: Path, command: str) -> str:
         images.save_png(folder / "samples.png", plots.sheet(*zip(*sheet, strict=True)))
     cells = page.cells_table(sweep, results.table(sweep, found))
     counts = Counter(result.progress.state for result in found)
-    better = "more" if figures.sign(sweep.metric) > 0 else "less"
+    better = "more" if sign(sweep.metric) > 0 else "less"
     html = page.html(
         name=name,
         question=sweep.question,

@@ -29,7 +29,7 @@ from ganjax import cli
 from ganjax.errors import UserError
 from ganjax.runtime import compiling
 
-# Flags that mean something to one of the two forms alone.
+# The flags that belong to one of the command's two forms alone.
 OF_RUNS, OF_SETS = ("which", "seed_index", "num", "seed", "resolutions"), ("fit",)
 
 
@@ -78,7 +78,7 @@ def define_flags() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Compares what the flags name."""
+    """Measures what the flags name."""
     del argv
     values = flags.FLAGS
     _check_form(values)
@@ -88,33 +88,33 @@ def main(argv: list[str]) -> None:
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
     from ganjax.analysis import measurement
-    from ganjax.metrics import features, figures
+    from ganjax.metrics import features
+    from ganjax.metrics.table import METRICS
 
     compiling.keep_programs()
     measurement.check(values.metrics, values.features)
-    params = None
-    if any(metric in figures.METRICS for metric in values.metrics):
-        params = features.load(values.features, values.weights)
-    uses_network = params is not None
-    compare = partial(measurement.compare, network=values.features, params=params)
+    uses_network = any(METRICS[name].of_network for name in values.metrics)
+    params = features.load(values.features, values.weights) if uses_network else None
+    measure = partial(measurement.measure_sets, network=values.features, params=params)
     if values.workdir is None:
         default = Path("evaluation.json")
-        result = compare(_sets(values), values.metrics)
+        result = measure(_sets(values), values.metrics)
         _print(result)
     else:
         run, default = _run(values, uses_network)
         if values.resolutions == "last":
-            result = compare(_sets_of(run, values), values.metrics)
+            result = measure(_sets_of(run, values), values.metrics)
             _print(result)
         else:
             result = {}
             for each in _resolutions(run):
-                metrics = _possible(values.metrics, each.phase.image_size)
+                side = each.phase.image_size
+                metrics = [name for name in values.metrics if METRICS[name].takes(side, side)]
                 if metrics:
-                    name = f"{each.phase.image_size}x{each.phase.image_size}"
-                    print(f"{name}, step {each.step}")
-                    result[name] = compare(_sets_of(each, values), metrics)
-                    _print(result[name])
+                    print(f"{side}x{side}, step {each.step}")
+                    measured = measure(_sets_of(each, values), metrics)
+                    _print(measured)
+                    result[f"{side}x{side}"] = measured
     if out is None:
         default.parent.mkdir(exist_ok=True)
         out = _free(default)
@@ -124,7 +124,8 @@ def main(argv: list[str]) -> None:
     print(out)
 
 
-def _print(result) -> None:
+def _print(result: dict) -> None:
+    """Prints the figures of one measurement with their floors."""
     for name, value in result["figures"].items():
         floor = result["floor"].get(name)
         beside = "no floor" if floor is None else f"real against real {floor:.6g}"
@@ -137,12 +138,13 @@ def _print(result) -> None:
 
 
 def _free(path: Path) -> Path:
-    """The path, or the first of <name>_2, <name>_3, ... that is not there."""
+    """Returns the path, or the first of <name>_2, <name>_3, ... that does not exist."""
     paths = (path.with_stem(f"{path.stem}_{i}") for i in count(2))
     return next(each for each in chain([path], paths) if not each.exists())
 
 
 def _check_form(values) -> None:
+    """Refuses flags that name neither a run nor two sets of images, or mix the two forms."""
     pair = [name for name in ("real", "fake") if values[name].value is not None]
     if values.workdir is None and len(pair) != 2:
         raise UserError("name a run by --workdir, or two sets of images by --real and --fake")
@@ -155,7 +157,7 @@ def _check_form(values) -> None:
 
 
 def _run(values, uses_network: bool):
-    """(the run, where the JSON goes)."""
+    """Returns the run, and the path of the JSON."""
     import jax
 
     from ganjax.analysis.trained import Trained
@@ -172,14 +174,15 @@ def _run(values, uses_network: bool):
 
 
 def _reals(run, split: str):
-    from ganjax.analysis.image_sets import from_source
-    from ganjax.training.evaluation import MOST
+    """Returns a run's images of a split."""
+    from ganjax.metrics.features import MOST
+    from ganjax.metrics.image_set import from_source
 
     return from_source(f"{run.config.data.source} {split}", run.images_of(split), MOST)
 
 
 def _resolutions(run):
-    """The run at the end of each of its resolutions."""
+    """Returns the run at the end of each of its resolutions."""
     found = run.resolutions()
     if len(found) == 1:
         raise UserError(
@@ -189,18 +192,12 @@ def _resolutions(run):
     return found
 
 
-def _possible(metrics: list[str], side: int) -> list[str]:
-    """Those that images of this size have."""
-    from ganjax.metrics import figures, swd
-
-    return [name for name in metrics if name != figures.SWD or swd.takes(side, side)]
-
-
 def _sets_of(run, values):
-    """What is compared of a run."""
-    from ganjax.analysis.image_sets import from_run, from_source
+    """Returns the sets that are compared of a run."""
+    from ganjax.analysis.image_sets import from_run
     from ganjax.analysis.measurement import Sets
     from ganjax.data.base import SPLITS
+    from ganjax.metrics.image_set import from_source
 
     name = run.config.data.source
     split = values.split
@@ -216,20 +213,23 @@ def _sets_of(run, values):
 
 
 def _most_others(values, training: str, fakes: int) -> int:
-    """Of the split that `real` is not: neighbours are looked for among all training images."""
-    from ganjax.analysis.measurement import NEIGHBOURS
-    from ganjax.training.evaluation import MOST
+    """Returns how many images to take of the split that `real` is not.
 
-    among = training == "other" and NEIGHBOURS & set(values.metrics)
-    return MOST if among else min(fakes, MOST)
+    As many as there are fakes stand in for them; copies are looked for among all training images.
+    """
+    from ganjax.metrics.features import MOST
+    from ganjax.metrics.table import METRICS
+
+    of_training = any(METRICS[name].reference == "training" for name in values.metrics)
+    return MOST if training == "other" and of_training else min(fakes, MOST)
 
 
 def _sets(values):
-    """What is compared without a run."""
+    """Returns the sets that are compared without a run."""
     from ganjax.analysis.image_sets import from_folder, from_named_source, from_npz
     from ganjax.analysis.measurement import Sets
     from ganjax.data.base import SPLITS
-    from ganjax.training.evaluation import MOST
+    from ganjax.metrics.features import MOST
 
     def opened(flag: str, value: str):
         path = Path(value)

@@ -75,14 +75,14 @@ def of_figures(rounds, num=1000):
     real, fake = (random.randn(num, efflite0.DIMENSION).astype(np.float32) for _ in range(2))
     moments = fid.moments_of(real)
     runs = {
-        f"KID of {num} against {num}": lambda: kid.kid(real, fake),
-        f"KID of {num} against {num}, 100 subsets of half": lambda: kid.kid(
+        f"KID of {num} against {num}": lambda: kid.kernel_distance(real, fake),
+        f"KID of {num} against {num}, 100 subsets of half": lambda: kid.kernel_distance(
             real, fake, size=num // 2
         ),
         "FID, the fakes' moments and the distance": lambda: fid.frechet_distance(
             moments, fid.moments_of(fake)
         ),
-        "precision, recall, density, coverage": lambda: prdc.prdc(real, fake, 5),
+        "precision, recall, density, coverage": lambda: prdc.fidelity(real, fake, 5),
     }
     return {name: min(seconds(run) for _ in range(rounds)) for name, run in runs.items()}
 

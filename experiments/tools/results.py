@@ -10,7 +10,7 @@ from experiments.tools import attempts, design, runs
 from experiments.tools.design import Cell, Sweep
 from experiments.tools.runs import Progress, Run
 from ganjax.analysis.learning_curves import images_seen, learning_curve
-from ganjax.metrics import figures
+from ganjax.metrics.table import sign
 from ganjax.pictures.curves import Curve
 
 
@@ -119,7 +119,7 @@ def read(sweep: Sweep, planned: Sequence[Run]) -> list[Result]:
 def best_value(result: Result, metric: str) -> float:
     """The best value of a run's curve, which must have a point."""
     values = result.curves[metric].values
-    return float(values.max() if figures.sign(metric) > 0 else values.min())
+    return float(values.max() if sign(metric) > 0 else values.min())
 
 
 def last_value(result: Result, metric: str) -> float:
@@ -205,8 +205,8 @@ def best_runs(sweep: Sweep, results: Sequence[Result]) -> list[Result]:
             if each.run.cell == cell and len(each.curves[sweep.metric].values)
         ]
         if own:
-            sign = figures.sign(sweep.metric)
-            found.append(max(own, key=lambda each: sign * best_value(each, sweep.metric)))
+            direction = sign(sweep.metric)
+            found.append(max(own, key=lambda each: direction * best_value(each, sweep.metric)))
     return found
 
 

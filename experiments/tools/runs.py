@@ -11,7 +11,7 @@ from experiments.tools.design import Cell, Sweep
 from ganjax.config import ConfigError, differences
 from ganjax.engine.algorithm import Algorithm
 from ganjax.errors import UserError
-from ganjax.metrics import figures
+from ganjax.metrics import table
 from ganjax.training import schema, workdir
 from ganjax.training.checkpoint import FOLDER as CHECKPOINTS
 from ganjax.training.writer import read_metrics
@@ -76,10 +76,12 @@ def plan(sweep: Sweep, out: Path) -> list[Run]:
       UserError: a cell's config cannot be run, does not measure the sweep's metric, or equals
         another cell's.
     """
-    if figures.sign(sweep.metric) is None:
+    if table.sign(sweep.metric) is None:
+        metrics = [metric for metric in table.METRICS.values() if metric.of_network]
+        figures = [figure.name for metric in metrics for figure in metric.figures if figure.better]
         raise UserError(
             f"sweep.metric={sweep.metric!r}: by it no model is better than another; name a figure "
-            f"such as kid_efflite0 ({', '.join(figures.SIGNS)}, and the network's name)"
+            f"such as kid_efflite0 ({', '.join(figures)}, and the network's name)"
         )
     configured = {}
     for cell in sweep.cells:
@@ -138,8 +140,10 @@ def metrics(folder: Path) -> list[dict]:
 
 
 def _check_metric(sweep: Sweep, cell: Cell, config: schema.RunConfig) -> None:
-    metrics = [name for name in config.evaluation.metrics if name in figures.METRICS]
-    measured = [*figures.names(metrics, config.evaluation.features), figures.LIKELIHOOD]
+    names = config.evaluation.metrics
+    metrics = [table.METRICS[name] for name in names if name in table.METRICS]
+    metrics.append(table.HELD_OUT_LIKELIHOOD)
+    measured = table.ranking(metrics, config.evaluation.features)
     if sweep.metric not in measured:
         raise UserError(
             f"sweep.metric={sweep.metric!r}: cell {cell.label} does not measure it; set "

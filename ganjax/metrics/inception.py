@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float32, UInt8
 
 from ganjax.metrics import resize
-from ganjax.metrics.layers import Activations, Params, conv, dense, folded, matmul
+from ganjax.metrics.layers import Activations, Network, Params, conv, dense, folded, matmul
 from ganjax.metrics.weights import File
 
 FILE = File(
@@ -32,29 +33,29 @@ RESIZE_CLEAN = f"bicubic with antialiasing (Pillow's, in float32) to {SIZE}x{SIZ
 
 
 def make_params(tensors: dict[str, np.ndarray]) -> Params:
-    """The parameters of `apply` from the published tensors: by each convolution's name."""
+    """Makes the parameters of `apply`, by each convolution's name, from the published tensors."""
     convs = [name.removesuffix(".conv.weight") for name in tensors if name.endswith(".conv.weight")]
     params = {name: folded(tensors, f"{name}.conv", f"{name}.bn") for name in convs}
     return params | {"fc": dense(tensors, "fc")}
 
 
-def prepare(images: jax.Array) -> jax.Array:
-    """uint8 (N, H, W, 3) -> the float32 (N, 299, 299, 3) that `apply` takes, as TF 1 resized."""
+def prepare(images: UInt8[Array, "n h w 3"]) -> Float32[Array, "n s s 3"]:
+    """Resizes images as TensorFlow 1 did, and scales them as `apply` takes them."""
     return (resize.tf1_bilinear(images.astype(jnp.float32), SIZE) - 128) / 128
 
 
-def prepare_clean(images: jax.Array) -> jax.Array:
-    """As `prepare`, but resized without aliasing (Parmar et al. 2022, arXiv:2104.11222)."""
+def prepare_clean(images: UInt8[Array, "n h w 3"]) -> Float32[Array, "n s s 3"]:
+    """As `prepare`, but resizes without aliasing (Parmar et al. 2022, arXiv:2104.11222)."""
     return (resize.clean(images.astype(jnp.float32), SIZE) - 128) / 128
 
 
-def apply(params: Params, x: jax.Array) -> Activations:
-    """The network.
+def apply(params: Params, x: Float32[Array, "n h w 3"]) -> Activations:
+    """Runs the network.
 
     Args:
-      params: `make_params`'s.
-      x: float32 (N, H, W, 3), (level - 128) / 128 of levels from 0 to 255; 299 a side is what
-        figures are made with, 75 the least that fits.
+      params: the parameters, from `make_params`.
+      x: images, scaled from 0..255 by (x - 128) / 128. Figures are made with 299 pixels a side;
+        75 is the least that fits.
 
     Returns:
       2048 features, 1008 logits without their bias, and the activations before each halving
@@ -147,10 +148,10 @@ def _max_pool(x, stride, padding):
 
 
 def _average_pool(x):
-    """3 x 3, of the pixels that the image has: what is padded is not counted."""
+    """Averages 3x3 pixels, without counting padding."""
     window = ((1, 3, 3, 1), (1, 1, 1, 1), "SAME")
     total = lax.reduce_window(x, 0.0, lax.add, *window)
-    # Known when it is compiled.
+    # In NumPy, so that it is a constant of the program.
     count = np.ones(x.shape[1:3], np.float32)
     count = sum(
         np.pad(count, 1)[i : i + count.shape[0], j : j + count.shape[1]]
@@ -158,3 +159,7 @@ def _average_pool(x):
         for j in range(3)
     )
     return total / count[None, :, :, None]
+
+
+NETWORK = Network(FILE, make_params, prepare, apply, DIMENSION, RESIZE)
+NETWORK_CLEAN = NETWORK._replace(prepare=prepare_clean, resize=RESIZE_CLEAN)

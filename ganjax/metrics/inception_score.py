@@ -1,41 +1,66 @@
 """Inception Score (Salimans et al. 2016, arXiv:1606.03498, section 4), of any classifier."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from scipy.special import log_softmax
 
+from ganjax.metrics.metric import Figure, Metric, Taken
+
 SPLITS = 10
+SEED = 0
 
 
-def inception_score(
-    logits: np.ndarray, *, splits: int = SPLITS, seed: int = 0
+class InceptionScore(Metric):
+    """The score of the network's classes. It looks at generated images only."""
+
+    name = "is"
+    figures = (Figure("is", better="more"), Figure("is_std"))
+    needs = "logits"
+
+    def measure(
+        self, reference: Float[np.ndarray, "m k"], fake: Float[np.ndarray, "n k"]
+    ) -> dict[str, float]:
+        """Returns `is`, the mean over the splits, and `is_std`, their standard deviation."""
+        del reference
+        mean, deviation = score(fake, splits=min(SPLITS, len(fake)), seed=SEED)
+        return {"is": mean, "is_std": deviation}
+
+    def protocol(self, taken: Taken) -> dict[str, Any]:
+        """Returns the number of splits and the seed of the shuffling."""
+        return {"splits": min(SPLITS, taken.fake), "seed": SEED}
+
+
+def score(
+    logits: Float[np.ndarray, "n k"], *, splits: int = SPLITS, seed: int = SEED
 ) -> tuple[float, float]:
-    """exp of the mean KL divergence of p(class | image) from p(class), over splits of a set.
+    """Computes exp of the mean KL divergence of p(class | image) from p(class), split by split.
 
-    From 1, where all images are classified alike, to the number of classes. Real images are not
-    looked at. Biased: larger splits give a larger score; 5,000 a split is usual.
+    A score lies between 1, where all images are classified alike, and the number of classes. It
+    is biased: larger splits give a larger score; 5,000 images a split are usual.
 
     Args:
-      logits: float (N, K), of a classifier.
-      splits: parts of the shuffled set, each scored by itself.
-      seed: of the shuffling.
+      logits: a classifier's logits of each image.
+      splits: the number of parts of the shuffled set, each of which is scored by itself.
+      seed: seed of the shuffling.
 
     Returns:
-      (mean, standard deviation) over the splits.
+      The mean and the standard deviation over the splits.
 
     Raises:
-      ValueError: fewer images than splits.
+      ValueError: there are fewer images than splits.
     """
     if len(logits) < splits:
         raise ValueError(f"inception score: {len(logits)} images for {splits} splits")
     logits = logits[np.random.RandomState(seed).permutation(len(logits))]
     bounds = [i * len(logits) // splits for i in range(splits + 1)]
-    scores = [_score(logits[a:b]) for a, b in pairwise(bounds)]
+    scores = [_score_of_split(logits[a:b]) for a, b in pairwise(bounds)]
     return float(np.mean(scores)), float(np.std(scores))
 
 
-def _score(logits) -> float:
+def _score_of_split(logits) -> float:
     log_p = log_softmax(logits.astype(np.float64), axis=1)
     p = np.exp(log_p)
     # A class that no image of the split has by float64 has the logarithm of 0 and adds nothing.

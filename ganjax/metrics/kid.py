@@ -1,59 +1,111 @@
 """Kernel Inception Distance (Binkowski et al. 2018, arXiv:1801.01401), of any network's features.
 
 The squared maximum mean discrepancy of two sets of features under the kernel
-k(x, y) = (x.y / d + 1)^3, unbiased: what has the same distribution has the mean 0, and a
-single figure may be negative. All in float64.
+k(x, y) = (x.y / d + 1)^3. The estimate is unbiased: two sets of one distribution give 0 on
+average, and a single estimate may be negative. All is computed in float64.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
+
+from ganjax.metrics.metric import Figure, Metric, Taken
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
+SEED = 0
+BATCH = 128
 
 
-class Drawn(NamedTuple):
-    """Which subsets are compared: how many, and of how many features of each set."""
+class KernelDistance(Metric):
+    """The mean of the estimates over random subsets, and their standard deviation."""
+
+    name = "kid"
+    figures = (Figure("kid", better="less"), Figure("kid_std"))
+    unbiased = True
+    training_floor = "kid"
+
+    def measure(
+        self, reference: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"]
+    ) -> dict[str, float]:
+        """Returns `kid`, and `kid_std` if there are several subsets."""
+        mean, deviation = kernel_distance(reference, fake, seed=SEED)
+        several = choose_subsets(len(reference), len(fake)).subsets > 1
+        return {"kid": mean} | ({"kid_std": deviation} if several else {})
+
+    def protocol(self, taken: Taken) -> dict[str, Any]:
+        """Returns the kernel, the number and size of the subsets, and their seed."""
+        subsets = choose_subsets(taken.reference, taken.fake)
+        return {"kernel": "(x.y/d + 1)^3", **subsets._asdict(), "seed": SEED}
+
+
+class KernelDistanceOfBatches(Metric):
+    """The mean of the estimates over batches in order."""
+
+    name = "kid_batch"
+    figures = (Figure("kid_batch", better="less"),)
+    unbiased = True
+
+    def measure(
+        self, reference: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"]
+    ) -> dict[str, float]:
+        """Returns `kid_batch`."""
+        return {"kid_batch": kernel_distance_of_batches(reference, fake, BATCH)}
+
+    def protocol(self, taken: Taken) -> dict[str, Any]:
+        """Returns the size of a batch."""
+        return {"batch": min(BATCH, taken.reference, taken.fake)}
+
+
+class Subsets(NamedTuple):
+    """Which subsets of two sets are compared.
+
+    Attributes:
+      subsets: the number of subsets.
+      subset_size: the number of features in a subset of either set.
+    """
 
     subsets: int
     subset_size: int
 
 
-def drawn(reals: int, fakes: int, subsets: int = SUBSETS, size: int = SUBSET_SIZE) -> Drawn:
-    """The subsets that `kid` takes of so many; one only where it would be all of both sets."""
+def choose_subsets(
+    reals: int, fakes: int, subsets: int = SUBSETS, size: int = SUBSET_SIZE
+) -> Subsets:
+    """Returns the subsets of so many features; a single one where it would be all of both sets."""
     size = min(size, reals, fakes)
-    return Drawn(1 if size == max(reals, fakes) else subsets, size)
+    return Subsets(1 if size == max(reals, fakes) else subsets, size)
 
 
-def kid(
-    real: np.ndarray,
-    fake: np.ndarray,
+def kernel_distance(
+    real: Float[np.ndarray, "m d"],
+    fake: Float[np.ndarray, "n d"],
     *,
     subsets: int = SUBSETS,
     size: int = SUBSET_SIZE,
-    seed: int = 0,
+    seed: int = SEED,
 ) -> tuple[float, float]:
-    """The mean and standard deviation of the estimate over random subsets.
+    """Estimates the Kernel Inception Distance over random subsets.
 
-    Where `size` takes all of both sets there is one subset only, and its deviation is 0.
+    Where `size` takes all of both sets there is a single subset, and its deviation is 0.
 
     Args:
-      real: float (M, D) features.
-      fake: float (N, D) features.
-      subsets: how many, each without an element twice, drawn as torch-fidelity does.
-      size: elements of a subset; min(size, M, N) of each set are taken.
-      seed: of the subsets.
+      real: features of real images.
+      fake: features of generated images.
+      subsets: the number of subsets, each without a feature twice, drawn as torch-fidelity does.
+      size: features in a subset; min(size, m, n) of each set are taken.
+      seed: seed of the subsets.
 
     Returns:
-      (mean, standard deviation).
+      The mean and the standard deviation of the estimates.
 
     Raises:
-      ValueError: a set has fewer than two features, or the two have other dimensions.
+      ValueError: a set has fewer than two features.
     """
     _check(real, fake)
     counts = len(real), len(fake)
-    subsets, size = drawn(*counts, subsets, size)
+    subsets, size = choose_subsets(*counts, subsets, size)
     if size == max(counts):
         return float(_mmd2(real, fake, *(np.ones((1, n)) for n in counts))[0]), 0.0
     random = np.random.RandomState(seed)
@@ -62,40 +114,49 @@ def kid(
     return float(np.mean(values)), float(np.std(values))
 
 
-def kid_of_batches(real: np.ndarray, fake: np.ndarray, batch: int = 128) -> float:
-    """The mean of the estimates of batch against batch, as a metric within a training loop is.
+def kernel_distance_of_batches(
+    real: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"], batch: int = BATCH
+) -> float:
+    """Estimates the Kernel Inception Distance batch by batch, as metrics within a loop do.
 
-    Unbiased too, but of a larger variance than one of all features. The last batch of fewer
-    than `batch` is left out.
+    The mean of the estimates is unbiased too, but varies more than one estimate of all features.
+    A last batch of fewer than `batch` features is left out.
 
     Args:
-      real: float (M, D) features.
-      fake: float (N, D) features.
-      batch: features of each set that are compared at a time; min(batch, M, N) are.
+      real: features of real images.
+      fake: features of generated images.
+      batch: features of each set that are compared at a time; min(batch, m, n) are.
+
+    Raises:
+      ValueError: a set has fewer than two features.
     """
     _check(real, fake)
     batch = min(batch, len(real), len(fake))
     starts = range(0, min(len(real), len(fake)) - batch + 1, batch)
     ones = np.ones((1, batch))
-    pieces = [(real[i : i + batch], fake[i : i + batch]) for i in starts]
-    return float(np.mean([_mmd2(*piece, ones, ones)[0] for piece in pieces]))
+    pairs = [(real[i : i + batch], fake[i : i + batch]) for i in starts]
+    return float(np.mean([_mmd2(*pair, ones, ones)[0] for pair in pairs]))
 
 
-def _of_subsets(real, fake, drawn):
-    size, (m, n) = len(drawn[0][0]), (len(real), len(fake))
-    # Kernels of all pairs once, where that is less than those of each subset.
-    if m * m + n * n + m * n <= 3 * size * size * len(drawn):
-        chosen = [np.zeros((len(drawn), count)) for count in (m, n)]
-        for i, indices in enumerate(drawn):
+def _of_subsets(real, fake, subsets):
+    """Returns the estimate of each subset, given the subsets' indices in either set: (S,)."""
+    size, (m, n) = len(subsets[0][0]), (len(real), len(fake))
+    # The kernels of all pairs are computed once, where that is less than those of each subset.
+    if m * m + n * n + m * n <= 3 * size * size * len(subsets):
+        chosen = [np.zeros((len(subsets), count)) for count in (m, n)]
+        for i, indices in enumerate(subsets):
             for member, index in zip(chosen, indices, strict=True):
                 member[i, index] = 1
         return _mmd2(real, fake, *chosen)
     ones = np.ones((1, size))
-    return np.concatenate([_mmd2(real[a], fake[b], ones, ones) for a, b in drawn])
+    return np.concatenate([_mmd2(real[a], fake[b], ones, ones) for a, b in subsets])
 
 
 def _mmd2(real, fake, in_real, in_fake) -> np.ndarray:
-    """(S,) of the subsets whose members are marked with 1: (S, M), (S, N); equation 4."""
+    """Returns the estimate, equation 4, of each of S subsets: (S,).
+
+    `in_real` (S, M) and `in_fake` (S, N) mark a subset's features with 1.
+    """
     real, fake = real.astype(np.float64), fake.astype(np.float64)
     m, n = in_real.sum(1), in_fake.sum(1)
     within = [
@@ -107,7 +168,7 @@ def _mmd2(real, fake, in_real, in_fake) -> np.ndarray:
 
 
 def _sums(x, y, in_x, in_y, rows: int = 2048) -> np.ndarray:
-    """(S,) sums of the kernel over each subset's pairs, a few rows of x at a time."""
+    """Sums the kernel over each subset's pairs, a few rows of x at a time: (S,)."""
     total = np.zeros(len(in_x))
     for i in range(0, len(x), rows):
         kernel = _kernel(x[i : i + rows] @ y.T, x.shape[1])
@@ -116,7 +177,7 @@ def _sums(x, y, in_x, in_y, rows: int = 2048) -> np.ndarray:
 
 
 def _kernel(products, dimension: int):
-    # Not **3, which is a power of floats and ten times as slow.
+    # Not **3, which is a power of floats and slower (docs/metrics.md).
     base = products / dimension + 1
     return base * base * base
 

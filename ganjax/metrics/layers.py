@@ -1,40 +1,63 @@
-"""What the feature networks share: convolutions with their BatchNorm folded in, and stages."""
+"""What the feature networks are made of: convolutions with their BatchNorm folded in, and more."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float, Float32, UInt8
+
+from ganjax.metrics.weights import File
 
 Params = dict[str, Any]
-# Of both networks' BatchNorms.
+# What both networks' BatchNorms add to variances.
 EPSILON = 1e-3
 # Accelerators would round factors to 10 bits or fewer, and figures would depend on the machine.
 PRECISION = lax.Precision.HIGHEST
 
 
 class Activations(NamedTuple):
-    """What a feature network makes of images; what is not used is not computed under jit.
+    """The outputs of a feature network; under jit those that are not used are not computed.
 
     Attributes:
-      features: float32 (N, D), the averages over the last layer's pixels.
-      logits: float32 (N, K), of the classes.
-      stages: float32 (N, H, W, C) each, from fine to coarse.
+      features: the averages over the last layer's pixels.
+      logits: the classes' logits.
+      stages: (N, H, W, C) activations of several layers, from fine to coarse.
     """
 
-    features: jax.Array
-    logits: jax.Array
-    stages: tuple[jax.Array, ...]
+    features: Float32[Array, "n d"]
+    logits: Float32[Array, "n k"]
+    stages: tuple[Float32[Array, "n _ _ _"], ...]
+
+
+class Network(NamedTuple):
+    """A feature network, and how images are resized for it.
+
+    Attributes:
+      file: its published weights.
+      make_params: converts the published tensors, by name, to parameters.
+      prepare: converts images to what `apply` takes.
+      apply: runs the network.
+      dimension: the number of features, D.
+      resize: how `prepare` resizes, in words, for the record.
+    """
+
+    file: File
+    make_params: Callable[[dict[str, np.ndarray]], Params]
+    prepare: Callable[[UInt8[Array, "n h w 3"]], Float32[Array, "n s s 3"]]
+    apply: Callable[[Params, Float32[Array, "n h w 3"]], Activations]
+    dimension: int
+    resize: str
 
 
 def folded(tensors: dict[str, np.ndarray], conv: str, norm: str) -> dict[str, np.ndarray]:
-    """A convolution and the BatchNorm behind it as one convolution with a bias.
+    """Folds a BatchNorm into the convolution before it, which gets a bias.
 
     Args:
-      tensors: of a PyTorch state dict.
+      tensors: a PyTorch state dict.
       conv: the convolution's name there; its weight is (O, I, h, w).
-      norm: the BatchNorm's.
+      norm: the BatchNorm's name there.
 
     Returns:
       "kernel" (h, w, I, O) and "bias" (O,), float32.
@@ -58,20 +81,22 @@ def folded(tensors: dict[str, np.ndarray], conv: str, norm: str) -> dict[str, np
 
 
 def dense(tensors: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    """A dense layer of a PyTorch state dict: "kernel" (I, O) and "bias" (O,)."""
+    """Returns a dense layer of a PyTorch state dict: "kernel" (I, O) and "bias" (O,)."""
     return {
         "kernel": np.ascontiguousarray(tensors[f"{name}.weight"].T),
         "bias": tensors[f"{name}.bias"],
     }
 
 
-def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """(N, I), (I, O) -> (N, O)."""
+def matmul(x: Float[Array, "n i"], kernel: Float[Array, "i o"]) -> Float[Array, "n o"]:
+    """Multiplies matrices in full precision."""
     return jnp.matmul(x, kernel, precision=PRECISION)
 
 
-def conv(x: jax.Array, layer: Params, stride: int = 1, padding="SAME") -> jax.Array:
-    """(N, H, W, I) -> (N, H', W', O), with the bias; no activation."""
+def conv(
+    x: Float[Array, "n _ _ _"], layer: Params, stride: int = 1, padding: str = "SAME"
+) -> Float[Array, "n _ _ _"]:
+    """Applies a convolution with its bias, without an activation."""
     kernel = layer["kernel"]
     if kernel.shape[:2] == (1, 1):
         y = jnp.einsum("nhwi,io->nhwo", x, kernel[0, 0], precision=PRECISION)
@@ -87,16 +112,16 @@ def conv(x: jax.Array, layer: Params, stride: int = 1, padding="SAME") -> jax.Ar
     return y + bias(layer)
 
 
-def depthwise(x: jax.Array, layer: Params, stride: int) -> jax.Array:
-    """(N, H, W, C) -> (N, H / stride, W / stride, C), SAME, stride 1 or 2, with the bias.
+def depthwise(x: Float[Array, "n _ _ c"], layer: Params, stride: int) -> Float[Array, "n _ _ c"]:
+    """Applies a depthwise convolution with its bias, padded as SAME, of stride 1 or 2.
 
-    A sum of shifted images: one loop for XLA, five times as fast on CPUs as its grouped
-    convolution.
+    It is written as a sum of shifted images, which is one loop for XLA and faster on CPUs than its
+    grouped convolution (docs/metrics.md).
     """
     kernel = layer["kernel"]
     (height, width), window = x.shape[1:3], kernel.shape[:2]
     pads = lax.padtype_to_pads((height, width), window, (stride, stride), "SAME")
-    # An even number of rows and columns, for the cut into 2 x 2 below.
+    # An even number of rows and columns can be cut into 2 x 2 below.
     pads = [
         (low, high + (n + low + high) % stride)
         for n, (low, high) in zip(x.shape[1:3], pads, strict=True)
@@ -104,7 +129,7 @@ def depthwise(x: jax.Array, layer: Params, stride: int) -> jax.Array:
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     rows, columns = -(-height // stride), -(-width // stride)
     n, h, w, c = x.shape
-    # Pixels of one stride by one stride become one: then every shift is a plain slice.
+    # Blocks of stride x stride pixels become one pixel: then every shift is a plain slice.
     x = x.reshape(n, h // stride, stride, w // stride, stride * c)
     terms = [
         x[
@@ -121,6 +146,6 @@ def depthwise(x: jax.Array, layer: Params, stride: int) -> jax.Array:
     return sum(terms) + bias(layer)
 
 
-def bias(layer: Params) -> jax.Array:
-    """(1, 1, 1, O)."""
+def bias(layer: Params) -> Float[Array, "1 1 1 o"]:
+    """Returns a layer's bias, to be added to images."""
     return layer["bias"][None, None, None]

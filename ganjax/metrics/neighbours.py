@@ -1,45 +1,107 @@
 """The training images nearest to a sample: does a generator copy what it was shown?"""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float, Float64, Int64, UInt8
 from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
 from ganjax.data.base import Source
 from ganjax.metrics import features, pairs
+from ganjax.metrics.image_set import ImageSet
+from ganjax.metrics.metric import Counts, Figure, Metric, Taken
 from ganjax.parallel.sharding import make_layout
 
-# Of uint8 pixels held at once; while they are compared it is nine times as much.
+# Bytes of uint8 pixels that are held at once; comparing them takes nine times as many.
 CHUNK_BYTES = 16 << 20
+# `PixelNeighbours` looks for the neighbours of at most so many images, pair by pair.
+MOST_BY_PIXELS = 256
+
+
+class FeatureNeighbours(Metric):
+    """How far and how varied the training images nearest to samples are, by their features.
+
+    No direction is better: a copied training set has the nearest neighbours of all.
+    """
+
+    name = "neighbours"
+    figures = (Figure("neighbour_distance"), Figure("distinct_neighbours"))
+    reference = "training"
+
+    def measure(
+        self, reference: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"]
+    ) -> dict[str, float]:
+        """Returns the mean distance, and the distinct neighbours as a share of the samples."""
+        found = pairs.nearest(fake, reference, 1)
+        return {
+            "neighbour_distance": float(np.mean(found.distance)),
+            "distinct_neighbours": len(np.unique(found.index)) / len(found.index),
+        }
+
+    def protocol(self, taken: Taken) -> dict[str, Any]:
+        """Returns the number of neighbours and what is called near."""
+        del taken
+        return {"k": 1, "distance": "Euclidean"}
+
+
+class PixelNeighbours(Metric):
+    """As `FeatureNeighbours`, by the mean absolute difference of pixels."""
+
+    name = "pixel_neighbours"
+    figures = (Figure("neighbour_distance_pixels"), Figure("distinct_neighbours_pixels"))
+    needs = "images"
+    reference = "training"
+    while_training = False
+
+    def take(self, counts: Counts) -> Taken:
+        """Returns all training images, and as many samples as can be compared in full."""
+        others = counts.fake if counts.stand_in is None else counts.stand_in
+        return Taken(counts.reference, min(MOST_BY_PIXELS, counts.fake, others))
+
+    def measure(self, reference: ImageSet, fake: ImageSet) -> dict[str, float]:
+        """Returns the mean distance, and the distinct neighbours as a share of the samples."""
+        found = nearest(fake.array(), reference.source, 1)
+        return {
+            "neighbour_distance_pixels": float(np.mean(found.distance)),
+            "distinct_neighbours_pixels": len(np.unique(found.index)) / fake.count,
+        }
+
+    def protocol(self, taken: Taken) -> dict[str, Any]:
+        """Returns the number of neighbours, what is called near, and the number of samples."""
+        return {"k": 1, "distance": "mean absolute", "fakes": taken.fake}
 
 
 class Neighbours(NamedTuple):
-    """The K nearest of each of N images, the nearest first.
+    """The k images of a source that are nearest to each of n images, the nearest first.
 
     Attributes:
-      image: uint8 (N, K, H, W, C).
-      index: int64 (N, K), in the source.
-      distance: float64 (N, K). Of pixels: their mean absolute difference, 0 for equal images,
-        1 for black against white. Of features: Euclidean.
+      image: the neighbours.
+      index: their indices in the source.
+      distance: their distances. By pixels: the mean absolute difference, 0 for equal images and
+        1 between black and white. By features: Euclidean.
     """
 
-    image: np.ndarray
-    index: np.ndarray
-    distance: np.ndarray
+    image: UInt8[np.ndarray, "n k h w c"]
+    index: Int64[np.ndarray, "n k"]
+    distance: Float64[np.ndarray, "n k"]
 
 
-def nearest(images: np.ndarray, source: Source, k: int, chunk: int | None = None) -> Neighbours:
-    """Compares images with every one of a source, which is read once, chunk by chunk.
+def nearest(
+    images: UInt8[np.ndarray, "n h w c"], source: Source, k: int, chunk: int | None = None
+) -> Neighbours:
+    """Compares images with every image of a source by their pixels.
 
-    Memory is bounded whatever the source's size. Of equally near ones the earlier come first.
+    The source is read once, chunk by chunk, so memory is bounded whatever its size. Of equally
+    near images the earlier come first.
 
     Args:
-      images: uint8 (N, H, W, C), as the source's.
-      source: what to compare with.
-      k: how many, at most source.size.
-      chunk: how many of the source's images to hold at once; by default `CHUNK_BYTES` of them.
+      images: the images whose neighbours are looked for.
+      source: where neighbours are looked for; its images have the same shape.
+      k: the number of neighbours, at most source.size.
+      chunk: the number of the source's images that are held at once, by default `CHUNK_BYTES` of
+        them.
     """
     n, pixels = len(images), images[0].size
     chunk = chunk or max(1, CHUNK_BYTES // pixels)
@@ -55,32 +117,35 @@ def nearest(images: np.ndarray, source: Source, k: int, chunk: int | None = None
         kept = np.argsort(total, axis=1, kind="stable")[:, :k]
         total = np.take_along_axis(total, kept, axis=1)
         index = np.take_along_axis(index, kept, axis=1)
-    # One by one a row, so that these too never are more than a chunk and the answer.
+    # Row by row, so that no more than a chunk and the answer is ever held.
     found = np.stack([source.fetch(row)["image"] for row in index])
     return Neighbours(found, index, total / (255 * pixels))
 
 
-def nearest_by_features(images: np.ndarray, source: Source, k: int, network: str) -> Neighbours:
-    """As `nearest`, but in the features of a network: alike is what shows the same things.
+def nearest_by_features(
+    images: UInt8[np.ndarray, "n h w c"], source: Source, k: int, network: str
+) -> Neighbours:
+    """Compares images with every image of a source by a network's features.
 
-    The features of all of the source's images are held, 4 bytes times their dimension each.
+    Near are images that show the same things. The features of all of the source's images are
+    held, 4 bytes times their dimension each.
 
     Args:
-      images: uint8 (N, H, W, C).
-      source: what to compare with.
-      k: how many, at most source.size.
-      network: of `ganjax.metrics.features.NETWORKS`.
+      images: the images whose neighbours are looked for.
+      source: where neighbours are looked for.
+      k: the number of neighbours, at most source.size.
+      network: a name in `ganjax.metrics.features.NETWORKS`.
 
     Raises:
-      UserError: there is no such network, or its weights are not to be had.
+      UserError: there is no such network, or its weights cannot be had.
     """
     sharding = make_layout(jax.local_devices()).batch
     extract = features.Extractor(network, features.load(network), ["features"], sharding)
     chunk = max(1, CHUNK_BYTES // images[0].size)
     every = np.arange(source.size)
-    pieces = (source.fetch(every[i : i + chunk])["image"] for i in range(0, source.size, chunk))
-    among = extract(pieces, source.size, "training images").features
-    of = extract([images], len(images), "samples").features
-    found = pairs.nearest(of, among, k)
-    shown = np.stack([source.fetch(row)["image"] for row in found.index])
-    return Neighbours(shown, found.index, found.distance)
+    batches = (source.fetch(every[i : i + chunk])["image"] for i in range(0, source.size, chunk))
+    of_source = extract(batches, source.size, "training images").features
+    of_images = extract([images], len(images), "samples").features
+    found = pairs.nearest(of_images, of_source, k)
+    neighbours = np.stack([source.fetch(row)["image"] for row in found.index])
+    return Neighbours(neighbours, found.index, found.distance)

@@ -4,36 +4,39 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Float64, Int64
 
-# float64 distances held at once (64 MiB), and as many sums.
+# Distances that are held at once (64 MiB), and as many sums.
 CHUNK = 1 << 23
 
 
 class Nearest(NamedTuple):
-    """The K nearest of each of N, the nearest first.
+    """The k features of one set that are nearest to each of another, the nearest first.
 
     Attributes:
-      index: int64 (N, K).
-      distance: float64 (N, K), Euclidean.
+      index: their indices.
+      distance: their Euclidean distances.
     """
 
-    index: np.ndarray
-    distance: np.ndarray
+    index: Int64[np.ndarray, "n k"]
+    distance: Float64[np.ndarray, "n k"]
 
 
 def distances(
-    x: np.ndarray, y: np.ndarray, centre: np.ndarray | None = None
+    x: Float[np.ndarray, "n d"],
+    y: Float[np.ndarray, "m d"],
+    centre: Float64[np.ndarray, " d"] | None = None,
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yields rows of x and their distances to all of y: (slice, float64 (rows, len(y))).
+    """Yields some rows of x and their distances to all of y: (slice, float64 (rows, m)).
 
-    From |x|^2 - 2 x.y + |y|^2 about a centre. What is below the rounding of these terms, some
-    1e-7 of the features' norms, is 0: equal features are 0 apart.
+    They are computed as |x|^2 - 2 x.y + |y|^2 about a centre. A distance below the rounding of
+    these terms, some 1e-7 of the features' norms, is 0: equal features are 0 apart.
 
     Args:
-      x: float (N, D).
-      y: float (M, D).
-      centre: float64 (D,) near them, by default the mean of y. Distances that are to be compared
-        with one another want the same one, since their rounding depends on it.
+      x: features.
+      y: features.
+      centre: a point near the features, by default the mean of y. Distances that are to be
+        compared with one another need the same one, since their rounding depends on it.
     """
     centre = y.mean(axis=0, dtype=np.float64) if centre is None else centre
     rounding = y.shape[1] * np.finfo(np.float64).eps
@@ -50,8 +53,8 @@ def distances(
         yield slice(first, first + len(part)), np.sqrt(squared, out=squared)
 
 
-def nearest(x: np.ndarray, y: np.ndarray, k: int) -> Nearest:
-    """The k nearest of y to each of x; for k >= 1 and at most len(y)."""
+def nearest(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], k: int) -> Nearest:
+    """Finds the k features of y that are nearest to each of x, for k from 1 to m."""
     index = np.empty((len(x), k), np.int64)
     distance = np.empty((len(x), k))
     for rows, apart in distances(x, y):
@@ -63,11 +66,19 @@ def nearest(x: np.ndarray, y: np.ndarray, k: int) -> Nearest:
     return Nearest(index, distance)
 
 
-def radii(x: np.ndarray, k: int, centre: np.ndarray | None = None) -> np.ndarray:
-    """float64 (N,): from each of x to its k-th nearest other; `centre` as in `distances`."""
+def radii(
+    x: Float[np.ndarray, "n d"], k: int, centre: Float64[np.ndarray, " d"] | None = None
+) -> Float64[np.ndarray, " n"]:
+    """Computes the distance from each feature to its k-th nearest other one.
+
+    Args:
+      x: features.
+      k: from 1 to n - 1.
+      centre: as in `distances`.
+    """
     found = np.empty(len(x))
     for rows, apart in distances(x, x, centre):
-        # Oneself is no neighbour.
+        # No feature is its own neighbour.
         apart[np.arange(len(apart)), np.arange(rows.start, rows.stop)] = np.inf
         found[rows] = np.partition(apart, k - 1, axis=1)[:, k - 1]
     return found

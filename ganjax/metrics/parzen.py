@@ -12,38 +12,109 @@ well nor ranks models as it does (Theis et al. 2016, arXiv:1511.01844, section 4
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float, Float32, Num, UInt8
+
+from ganjax.metrics.image_set import ImageSet
+from ganjax.metrics.metric import Counts, Figure, Metric, Taken
 
 # The grid of the papers' own code.
 WIDTHS = tuple(np.logspace(-1, 0, 10).tolist())
-# Distances held at once: 32 MiB in float32, and a few times as much in temporaries.
+# Distances that are held at once: 32 MiB in float32, and a few times as much in temporaries.
 PAIRS = 1 << 23
+# The papers' number of samples, and as many real images.
+MOST = 10_000
+# Flattened images (count, dimension); their shapes and types are checked with errors that say
+# what to do.
+Points = Num[Array, "..."] | Num[np.ndarray, "..."]
 
 
-def flat(images: np.ndarray) -> np.ndarray:
-    """uint8 (N, ...) images -> float32 (N, D) in [0, 1], which the others take."""
+class LogLikelihood(Metric):
+    """The log-likelihood of half of the real images; the other half chooses the windows' width."""
+
+    name = "log_likelihood"
+    figures = (
+        Figure("log_likelihood"),
+        Figure("log_likelihood_standard_error"),
+        Figure("parzen_width"),
+    )
+    needs = "images"
+    while_training = False
+
+    def take(self, counts: Counts) -> Taken:
+        """Returns at most `MOST` images of each set."""
+        return Taken(min(MOST, counts.reference), min(MOST, counts.fake))
+
+    def prepare(self, reference: ImageSet) -> Float32[np.ndarray, "n d"]:
+        """Flattens the real images."""
+        return flat(reference.array())
+
+    def measure(self, reference: Float32[np.ndarray, "n d"], fake: ImageSet) -> dict[str, float]:
+        """Returns the mean over the second half in nats, its standard error, and the width."""
+        samples, half = flat(fake.array()), len(reference) // 2
+        width = choose_width(samples, reference[:half])
+        each = np.asarray(log_likelihood(samples, reference[half:], width), np.float64)
+        return {
+            "log_likelihood": float(np.mean(each)),
+            "log_likelihood_standard_error": float(np.std(each, ddof=1) / np.sqrt(len(each))),
+            "parzen_width": width,
+        }
+
+    def protocol(self, taken: Taken) -> dict[str, Any]:
+        """Returns how the width is chosen and the numbers of images."""
+        return {
+            "width": "best on the first half of the reals; scored on the second",
+            "reals": taken.reference,
+            "fakes": taken.fake,
+        }
+
+
+class HeldOutLogLikelihood(Metric):
+    """The log-likelihood of all held-out images under the width that is best for them.
+
+    Mirza & Osindero 2014, section 4.1. Measured while training, where a model is chosen by it.
+    """
+
+    name = "val_log_likelihood"
+    figures = (Figure("val_log_likelihood", better="more"), Figure("val_parzen_width"))
+    needs = "images"
+    fewest = 1
+
+    def prepare(self, reference: ImageSet) -> Float32[np.ndarray, "n d"]:
+        """Flattens the held-out images."""
+        return flat(reference.array())
+
+    def measure(self, reference: Float32[np.ndarray, "n d"], fake: ImageSet) -> dict[str, float]:
+        """Returns the mean in nats an image, and the windows' standard deviation."""
+        mean, width = best_log_likelihood(flat(fake.array()), reference)
+        return {"val_log_likelihood": mean, "val_parzen_width": width}
+
+
+def flat(images: UInt8[np.ndarray, "n ..."]) -> Float32[np.ndarray, "n d"]:
+    """Flattens images to points in [0, 1], which the functions below take."""
     return images.reshape(len(images), -1).astype(np.float32) / 255
 
 
-def log_likelihood(samples: jax.Array, points: jax.Array, width: float) -> jax.Array:
-    """The log-likelihood of each point under Gaussian windows on the samples.
+def log_likelihood(samples: Points, points: Points, width: float) -> Float[Array, " n"]:
+    """Computes the log-likelihood of each point under Gaussian windows on the samples.
 
     log p(x) = log (1/M) sum_i N(x; s_i, width^2 I). Breuleux et al. 2011, section 3.
 
-    Computed in the arguments' common dtype, float32 at least: there, for images in [0, 1] and
-    widths of 0.1 or more, it is exact to 0.01 nats.
+    It is computed in the arguments' common dtype, float32 at least. In float32, for images in
+    [0, 1] and widths of 0.1 or more, it is exact to 0.01 nats.
 
     Args:
-      samples: (M, D) floats, flattened images in [0, 1], from the generator.
-      points: (N, D) floats, held-out data in [0, 1].
+      samples: (M, D) floats, generated images, flattened and in [0, 1].
+      points: (N, D) floats, held-out images, likewise.
       width: the windows' standard deviation, positive, in units of the pixels.
 
     Returns:
-      (N,) nats. The papers report their mean, plus or minus its standard error.
+      Nats. The papers report their mean, plus or minus its standard error.
 
     Raises:
       ValueError: an argument is empty, integer, of the wrong shape, or not positive.
@@ -51,41 +122,41 @@ def log_likelihood(samples: jax.Array, points: jax.Array, width: float) -> jax.A
     return _log_likelihoods(samples, points, [width])[:, 0]
 
 
-def choose_width(samples: jax.Array, points: jax.Array, widths: Sequence[float] = WIDTHS) -> float:
-    """The width under which the points are likeliest on average.
+def choose_width(samples: Points, points: Points, widths: Sequence[float] = WIDTHS) -> float:
+    """Chooses the width under which the points are likeliest on average.
 
     Args:
-      samples: as `log_likelihood`.
-      points: as `log_likelihood`: validation points, not those to be scored.
+      samples: as in `log_likelihood`.
+      points: as in `log_likelihood`: validation points, not those to be scored.
       widths: what to choose from.
 
     Returns:
       One of `widths`, the first of equals.
 
     Raises:
-      ValueError: as `log_likelihood`, or there are no widths.
+      ValueError: as in `log_likelihood`, or there are no widths.
     """
-    return parzen(samples, points, widths)[1]
+    return best_log_likelihood(samples, points, widths)[1]
 
 
-def parzen(
-    samples: jax.Array, validation: jax.Array, widths: Sequence[float] = WIDTHS
+def best_log_likelihood(
+    samples: Points, validation: Points, widths: Sequence[float] = WIDTHS
 ) -> tuple[float, float]:
-    """The best width, and the points' mean log-likelihood under it.
+    """Computes the points' mean log-likelihood under the best width, and that width.
 
-    Chosen and scored on the same points, so slightly too high: to report a test set's, give
-    the width to `log_likelihood`.
+    The width is chosen and scored on the same points, so the mean is slightly too high: to report
+    a test set's, give the width to `log_likelihood`.
 
     Args:
-      samples: as `log_likelihood`.
+      samples: as in `log_likelihood`.
       validation: (N, D) floats, points in [0, 1].
       widths: what to choose from.
 
     Returns:
-      (mean log-likelihood in nats, width).
+      The mean log-likelihood in nats, and the width.
 
     Raises:
-      ValueError: as `choose_width`.
+      ValueError: as in `choose_width`.
     """
     values = np.asarray(_log_likelihoods(samples, validation, widths))
     means = np.mean(values, axis=0, dtype=np.float64)
@@ -93,13 +164,13 @@ def parzen(
     return float(means[best]), float(widths[best])
 
 
-def _log_likelihoods(samples, points, widths) -> jax.Array:
-    """(N, W) nats under each width: the distances, the costly part, serve all widths."""
+def _log_likelihoods(samples, points, widths) -> Float[Array, "n w"]:
+    """Computes nats under each width; the distances, the costly part, serve all widths."""
     samples, points = jnp.asarray(samples), jnp.asarray(points)
     _check(samples, points, widths)
     dtype = jnp.result_type(samples, points, jnp.float32)
     widths = jnp.asarray(widths, dtype)
-    # The nearer to the origin, the less of a squared distance is lost when it cancels below.
+    # The nearer points are to the origin, the less of a squared distance is lost below.
     centre = jnp.mean(samples, axis=0, keepdims=True, dtype=dtype)
     samples, points = samples - centre, points - centre
     # A multiple of 8 pads little; the last chunk is filled up so that one shape is compiled.
@@ -112,7 +183,7 @@ def _log_likelihoods(samples, points, widths) -> jax.Array:
 
 @jax.jit
 def _of_chunk(samples, points, widths):
-    """(n, W) nats of n points."""
+    """Computes the nats of n points under W widths: (n, W)."""
     squares = lambda x: jnp.sum(jnp.square(x), axis=-1)  # noqa: E731
     # |x - s|^2 = |x|^2 - 2 x.s + |s|^2; accelerators would round the factors to 10 bits.
     products = jnp.matmul(points, samples.T, precision=jax.lax.Precision.HIGHEST)
@@ -132,7 +203,7 @@ def _check(samples, points, widths):
     for name, x in (("samples", samples), ("points", points)):
         if x.ndim != 2 or x.size == 0:
             raise ValueError(f"parzen: {name} are {x.shape}: need (count, dimension), none 0")
-        # What `sample` returns; distances between bytes have no meaning here.
+        # Bytes are what `sample` writes; distances between them mean nothing here.
         if not jnp.issubdtype(x.dtype, jnp.floating):
             raise ValueError(f"parzen: {name} are {x.dtype}: divide them by their range first")
     if samples.shape[1] != points.shape[1]:

@@ -6,31 +6,52 @@ values compare with each other, and with no published LPIPS.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32
 
-# As LPIPS has it, below any norm.
+from ganjax.metrics.metric import Figure, Metric, Taken
+
+# As in LPIPS, this is added to every norm.
 EPSILON = 1e-10
 
 
-def distances(stages: Sequence[jax.Array]) -> jax.Array:
-    """Of the images 0 and 1, 2 and 3, and so on.
+class PerceptualDistance(Metric):
+    """The mean distance of disjoint pairs of generated images."""
+
+    name = "perceptual_distance"
+    figures = (Figure("perceptual_distance"),)
+    needs = "distances"
+    unbiased = True
+
+    def measure(
+        self, reference: Float[np.ndarray, " m"], fake: Float[np.ndarray, " n"]
+    ) -> dict[str, float]:
+        """Returns `perceptual_distance`."""
+        del reference
+        return {"perceptual_distance": float(np.mean(fake, dtype=np.float64))}
+
+    def protocol(self, taken: Taken) -> dict[str, Any]:
+        """Returns how images are paired."""
+        return {"of": "disjoint pairs", "pairs": taken.fake // 2}
+
+
+def distances(stages: Sequence[Float[Array, "_ _ _ _"]]) -> Float32[Array, " n"]:
+    """Computes the distances between the images 0 and 1, 2 and 3, and so on.
 
     In every stage each pixel's channels are divided by their norm; the squared differences are
     added up over the channels, averaged over the pixels, and added up over the stages. So each
     stage gives between 0 and 4; between 0 and 2 after a ReLU.
 
     Args:
-      stages: float (2 N, H, W, C) activations each.
-
-    Returns:
-      float32 (N,).
+      stages: activations of a network for 2 N images, (2 N, H, W, C) each.
     """
-    return sum(_of_stage(stage) for stage in stages)
+    return sum(_distances_in_stage(stage) for stage in stages)
 
 
-def _of_stage(x):
+def _distances_in_stage(x):
     x = x.astype(jnp.float32)
     x = x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + EPSILON)
     x = x.reshape(-1, 2, *x.shape[1:])

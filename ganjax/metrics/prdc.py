@@ -4,16 +4,57 @@ A set of features is taken for the union of balls about each, as wide as the way
 neighbour. arXiv:1904.06991, equations 1 and 2; arXiv:2002.09797, section 3.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
+from ganjax.metrics.metric import Figure, Metric, Taken
 from ganjax.metrics.pairs import distances, radii
 
-# What the papers take.
+# The papers' numbers of neighbours.
 K_PRECISION, K_DENSITY = 3, 5
 # A ball has its surface: what is as far as its radius but for rounding lies within.
 TIE = 1e-9
+
+
+class PrecisionRecall(Metric):
+    """Kynkaanniemi et al. 2019: the shares of fakes among reals, and of reals among fakes."""
+
+    name = "precision_recall"
+    figures = (Figure("precision", better="more"), Figure("recall", better="more"))
+
+    def measure(
+        self, reference: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"]
+    ) -> dict[str, float]:
+        """Returns `precision` and `recall`."""
+        found = fidelity(reference, fake, K_PRECISION)
+        return {"precision": found.precision, "recall": found.recall}
+
+    def protocol(self, taken: Taken) -> dict[str, Any]:
+        """Returns k."""
+        del taken
+        return {"k": K_PRECISION}
+
+
+class DensityCoverage(Metric):
+    """Naeem et al. 2020: how densely reals lie about fakes, and which of them fakes reach."""
+
+    name = "density_coverage"
+    figures = (Figure("density", better="more"), Figure("coverage", better="more"))
+    fewest = K_DENSITY + 1
+
+    def measure(
+        self, reference: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"]
+    ) -> dict[str, float]:
+        """Returns `density` and `coverage`."""
+        found = fidelity(reference, fake, K_DENSITY)
+        return {"density": found.density, "coverage": found.coverage}
+
+    def protocol(self, taken: Taken) -> dict[str, Any]:
+        """Returns k."""
+        del taken
+        return {"k": K_DENSITY}
 
 
 class Fidelity(NamedTuple):
@@ -22,7 +63,8 @@ class Fidelity(NamedTuple):
     Attributes:
       precision: the share of fakes within a real's ball, in [0, 1].
       recall: the share of reals within a fake's ball, in [0, 1].
-      density: in how many reals' balls a fake lies, over k: 1 is expected of reals; unbounded.
+      density: the mean number of reals' balls that a fake lies in, over k. It is 1 for reals in
+        place of the fakes, and has no upper bound.
       coverage: the share of reals with a fake in their ball, in [0, 1].
     """
 
@@ -32,13 +74,13 @@ class Fidelity(NamedTuple):
     coverage: float
 
 
-def prdc(real: np.ndarray, fake: np.ndarray, k: int) -> Fidelity:
-    """All four for one k. The memory is bounded, the time grows with M * N.
+def fidelity(real: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"], k: int) -> Fidelity:
+    """Computes all four measures for one k. Memory is bounded, and time grows with m * n.
 
     Args:
-      real: float (M, D) features.
-      fake: float (N, D) features.
-      k: whose neighbour's distance is a ball's radius.
+      real: features of real images.
+      fake: features of generated images.
+      k: a ball's radius is the distance to the k-th neighbour.
 
     Raises:
       ValueError: a set has no more than k features.

@@ -1,4 +1,4 @@
-"""Resizing as others' figures were made: two linear, separable maps, each one matrix an axis.
+"""Resizing as published figures were made: two separable linear maps, one matrix for each axis.
 
 `jax.image.resize` is neither of them.
 """
@@ -8,46 +8,43 @@ from functools import lru_cache
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float32
 
-# Of Pillow's bicubic kernel (Keys 1981, equation 4, with a = -1/2).
+# The coefficient a of Pillow's bicubic kernel (Keys 1981, equation 4).
 CUBIC = -0.5
 
 
-def clean(images: jax.Array, size: int) -> jax.Array:
-    """Bicubic with antialiasing, each channel apart in float32, clipped to [0, 255].
+def clean(images: Float32[Array, "n h w c"], size: int) -> Float32[Array, "n {size} {size} c"]:
+    """Resizes images by bicubic interpolation with antialiasing, and clips them to [0, 255].
 
-    What Pillow gives for images of its mode "F", and Parmar et al. 2022 (arXiv:2104.11222)
-    call clean: nothing is rounded on the way.
+    This is what Pillow gives for each channel as an image of its mode "F", and what Parmar et al.
+    2022 (arXiv:2104.11222) call clean: nothing is rounded on the way.
 
     Args:
-      images: float32 (N, H, W, C) in [0, 255].
-      size: S, pixels a side.
-
-    Returns:
-      float32 (N, S, S, C).
+      images: images in [0, 255].
+      size: pixels a side of the result.
     """
     return jnp.clip(_resize(images, size, bicubic_matrix), 0, 255)
 
 
-def tf1_bilinear(images: jax.Array, size: int) -> jax.Array:
-    """Bilinear without antialiasing, corner upon corner: TensorFlow 1's, as FID first had it.
+def tf1_bilinear(
+    images: Float32[Array, "n h w c"], size: int
+) -> Float32[Array, "n {size} {size} c"]:
+    """Resizes images as TensorFlow 1 did for the first FIDs: bilinearly, without antialiasing.
 
-    `tf.image.resize_bilinear(align_corners=False)`: output pixel i is read at i * H / S, not at
-    (i + 1/2) * H / S - 1/2, so that the image is shifted by up to half a pixel.
+    `tf.image.resize_bilinear(align_corners=False)` reads output pixel i at i * H / S, not at
+    (i + 1/2) * H / S - 1/2, so the image is shifted by up to half a pixel.
 
     Args:
-      images: float32 (N, H, W, C).
-      size: S, pixels a side.
-
-    Returns:
-      float32 (N, S, S, C).
+      images: images in any range.
+      size: S, pixels a side of the result.
     """
     return _resize(images, size, bilinear_matrix)
 
 
 @lru_cache(maxsize=64)
-def bicubic_matrix(source: int, size: int) -> np.ndarray:
-    """float32 (size, source): the weights of Pillow's bicubic filter; its rows add up to 1."""
+def bicubic_matrix(source: int, size: int) -> Float32[np.ndarray, "{size} {source}"]:
+    """Returns the weights of Pillow's bicubic filter; the rows add up to 1."""
     scale = source / size
     stretch = max(scale, 1.0)  # Shrinking widens the filter: that is the antialiasing.
     centre = (np.arange(size) + 0.5) * scale
@@ -61,9 +58,9 @@ def bicubic_matrix(source: int, size: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def bilinear_matrix(source: int, size: int) -> np.ndarray:
-    """float32 (size, source): the weights of TensorFlow 1's bilinear resizing."""
-    # In float32, as there: the fraction decides between neighbours.
+def bilinear_matrix(source: int, size: int) -> Float32[np.ndarray, "{size} {source}"]:
+    """Returns the weights of TensorFlow 1's bilinear resizing."""
+    # In float32, as TensorFlow: the fraction decides between neighbours.
     place = np.arange(size, dtype=np.float32) * np.float32(source / size)
     low = place.astype(int)
     high = np.minimum(low + 1, source - 1)
@@ -76,6 +73,7 @@ def bilinear_matrix(source: int, size: int) -> np.ndarray:
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
+    """Evaluates the bicubic kernel."""
     x = np.abs(x)
     near = ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1
     far = (((x - 5) * x + 8) * x - 4) * CUBIC
@@ -83,6 +81,7 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 
 
 def _resize(images: jax.Array, size: int, matrix) -> jax.Array:
+    """Applies the matrices that `matrix` gives to rows and columns."""
     _, height, width, _ = images.shape
     # Accelerators would round the factors to 10 bits.
     highest = jax.lax.Precision.HIGHEST

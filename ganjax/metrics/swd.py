@@ -7,121 +7,155 @@ levels and high at the fine ones is a generator whose layout is right and whose 
 
 from collections.abc import Iterable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Float32, Key, UInt8
 
 from ganjax.keys import fold
-from ganjax.metrics.features import rebatched
+from ganjax.metrics.image_set import ImageSet, rebatched
+from ganjax.metrics.metric import Counts, Figure, Metric, Taken
 
-# The binomial filter of Burt & Adelson 1983, and where the pyramid ends.
+# The binomial filter of Burt & Adelson 1983, and the side of the coarsest level.
 TAPS = np.array([1, 4, 6, 4, 1], np.float32) / 16
 COARSEST = 16
-# The paper's: the side of a patch, patches of an image at a level, and directions: 4 x 128.
+# The paper's side of a patch, patches of an image and level, and directions: 4 x 128.
 PATCH = 7
 PER_IMAGE = 128
 DIRECTIONS = 128
 REPEATS = 4
-# Of one image's pyramid at a time this many, so that memory is bounded.
-PIECE = 256
-# Images of a set that `ganjax.evaluate` compares at most: their patches take 75 kB each (of
-# three channels) at every level. The paper takes 16,384.
+# The images whose pyramids are made at a time, so that memory is bounded.
+BATCH = 256
+# The images of a set that are compared: the patches of an RGB image take 75 kB at every level.
+# The paper takes 16,384.
 MOST = 4_096
+# The normalised patches of each level by its side in pixels, the finest first:
+# (PER_IMAGE * images, 49 C).
+Described = dict[int, Float32[np.ndarray, "_ _"]]
 
 
-class Swd(NamedTuple):
-    """Distances times 1000, as the paper gives them; 0 is the least.
+class SlicedWasserstein(Metric):
+    """The distance at each level of the pyramids, and its average over the levels.
+
+    As many images are taken of each set, for the floor too.
+    """
+
+    name = "swd"
+    figures = (Figure("swd", better="less"),)  # And swd_16, swd_32, ..., of each level.
+    needs = "images"
+    training_floor = "swd"
+    sizes = f"{COARSEST} times a power of 2 pixels a side, or {PATCH} to {COARSEST}"
+
+    def takes(self, height: int, width: int) -> bool:
+        """Returns whether images of this size have a pyramid."""
+        try:
+            level_sizes(height, width)
+        except ValueError:
+            return False
+        return True
+
+    def take(self, counts: Counts) -> Taken:
+        """Returns the same number for both sets."""
+        count = min(MOST, *(count for count in counts if count is not None))
+        return Taken(count, count)
+
+    def prepare(self, reference: ImageSet) -> Described:
+        """Cuts patches out of the real images."""
+        return describe(reference.batches(), "a")
+
+    def measure(self, reference: Described, fake: ImageSet) -> dict[str, float]:
+        """Returns `swd` and the distance of each level."""
+        found = distance(reference, describe(fake.batches(), "b"))
+        return {"swd": found.average} | {f"swd_{size}": d for size, d in found.levels.items()}
+
+    def protocol(self, taken: Taken) -> dict[str, Any]:
+        """Returns the numbers of images, patches and directions, and the scale."""
+        return {
+            "images": taken.fake,
+            "patches": f"{PER_IMAGE} of {PATCH}x{PATCH} from each image and level",
+            "directions": REPEATS * DIRECTIONS,
+            "scale": 1e3,
+        }
+
+
+class Distances(NamedTuple):
+    """Sliced Wasserstein distances times 1000, as the paper gives them; 0 is the least.
 
     Attributes:
-      levels: pixels a side of a level -> its distance, the finest first.
-      average: over the levels.
+      levels: the distance at each level by its side in pixels, the finest first.
+      average: the mean over the levels.
     """
 
     levels: dict[int, float]
     average: float
 
-    def figures(self) -> dict[str, float]:
-        """ "swd", the average, and of each level "swd_16", "swd_32", ..."""
-        return {"swd": self.average} | {f"swd_{size}": d for size, d in self.levels.items()}
 
+def distance_of_images(
+    reals: UInt8[np.ndarray, "..."], fakes: UInt8[np.ndarray, "..."], *, seed: int = 0
+) -> Distances:
+    """Computes the distance at each level of the pyramids, from full size to 16x16.
 
-def protocol(count: int) -> dict[str, object]:
-    """How `distance` measures `count` images of each set, for the record."""
-    return {
-        "images": count,
-        "patches": f"{PER_IMAGE} of {PATCH}x{PATCH} from each image and level",
-        "directions": REPEATS * DIRECTIONS,
-        "scale": 1e3,
-    }
-
-
-def swd(reals: np.ndarray, fakes: np.ndarray, *, seed: int = 0) -> Swd:
-    """The sliced Wasserstein distance at each level of the pyramids, from full size to 16x16.
-
-    Smaller images have one level, themselves. The patches and directions follow from the seed;
-    the paper takes 16,384 images of each kind, and fewer give larger distances: compare
-    with that of reals to other reals.
+    Smaller images have one level, themselves. The paper takes 16,384 images of each set, and
+    fewer give larger distances: compare with that of reals to other reals.
 
     Args:
-      reals: uint8 (N, S, S, C); S is 16 times a power of 2, or from 7 to 16.
-      fakes: uint8, of the same shape.
-      seed: of the patches and directions.
+      reals: (N, S, S, C); S is 16 times a power of 2, or from 7 to 16.
+      fakes: the same shape.
+      seed: seed of the patches' places and of the directions.
 
     Raises:
-      ValueError: the shapes differ, or are no such.
+      ValueError: the shapes differ, or S is no such number.
     """
     if reals.shape != fakes.shape or reals.ndim != 4:
         raise ValueError(f"swd: as many images of one shape each, not {reals.shape}, {fakes.shape}")
     return distance(describe([reals], "a", seed=seed), describe([fakes], "b", seed=seed), seed=seed)
 
 
-Described = dict[int, np.ndarray]
-
-
-def describe(pieces: Iterable[np.ndarray], name: str, *, seed: int = 0) -> Described:
-    """What `distance` compares of a set of images, which are never all held at once.
+def describe(
+    batches: Iterable[UInt8[np.ndarray, "_ s s c"]], name: str, *, seed: int = 0
+) -> Described:
+    """Cuts out the patches that `distance` compares, of images that are never all held at once.
 
     Args:
-      pieces: uint8 (n, S, S, C) arrays, of any n; S as in `swd`.
-      name: of the set: two sets that are compared should have two, for places of their own.
-      seed: of the patches' places.
-
-    Returns:
-      Of each level, the finest first, its normalised patches, (128 images, 49 C).
+      batches: images in batches of any size; s as in `distance_of_images`.
+      name: the set's name. Two sets that are compared should have different names, and so patches
+        at different places.
+      seed: seed of the patches' places.
 
     Raises:
-      ValueError: S is no such size.
+      ValueError: the images have no such size.
     """
-    key, found, done = fold(jax.random.key(seed), name), [], 0
-    for piece in rebatched(pieces, PIECE):
-        sizes = level_sizes(*piece.shape[1:3])
-        found.append(_describe(jnp.asarray(piece), fold(key, done)))
-        done += len(piece)
-    levels = [np.concatenate(level) for level in zip(*found, strict=True)]
+    key, patches_of_batches, done = fold(jax.random.key(seed), name), [], 0
+    for batch in rebatched(batches, BATCH):
+        sizes = level_sizes(*batch.shape[1:3])
+        patches_of_batches.append(_describe(jnp.asarray(batch), fold(key, done)))
+        done += len(batch)
+    levels = [np.concatenate(level) for level in zip(*patches_of_batches, strict=True)]
     return {size: normalise(level) for size, level in zip(sizes, levels, strict=True)}
 
 
-def distance(a: Described, b: Described, *, seed: int = 0) -> Swd:
-    """The distance of two sets of as many images, as `describe` gives them.
+def distance(a: Described, b: Described, *, seed: int = 0) -> Distances:
+    """Computes the distance of two sets of as many images.
 
     Args:
-      a: of one set.
-      b: of the other.
-      seed: of the directions.
+      a: the patches of one set, from `describe`.
+      b: the patches of the other set.
+      seed: seed of the directions.
     """
     key, distances = jax.random.key(seed), {}
-    for size, one in a.items():
-        at = fold(key, "directions", size)
-        distances[size] = 1e3 * sliced_wasserstein(one, b[size], at)
-    return Swd(distances, float(np.mean(list(distances.values()))))
+    for size, patches_of_a in a.items():
+        level_key = fold(key, "directions", size)
+        distances[size] = 1e3 * sliced_wasserstein(patches_of_a, b[size], level_key)
+    return Distances(distances, float(np.mean(list(distances.values()))))
 
 
-def laplacian_pyramid(images: jax.Array) -> list[jax.Array]:
-    """Images (N, S, S, C) -> what each size adds, from S to twice `COARSEST`, and the rest.
+def laplacian_pyramid(images: Float[Array, "n s s c"]) -> list[Float[Array, "n _ _ c"]]:
+    """Computes what each size adds to images, from s to twice `COARSEST`, and the rest.
 
-    Burt & Adelson 1983, of mirrored borders: their sum, each enlarged, is the images.
+    Burt & Adelson 1983, with mirrored borders: the sum of the levels, each expanded to full size,
+    is the images.
     """
     levels = []
     for _ in level_sizes(*images.shape[1:3])[1:]:
@@ -131,21 +165,23 @@ def laplacian_pyramid(images: jax.Array) -> list[jax.Array]:
     return [*levels, images]
 
 
-def reduce(images: jax.Array) -> jax.Array:
-    """(N, S, S, C) -> (N, S / 2, S / 2, C): filtered, every second pixel."""
+def reduce(images: Float[Array, "n s s c"]) -> Float[Array, "n s/2 s/2 c"]:
+    """Halves the sides of images: filters them and takes every second pixel."""
     return _filter(images)[:, ::2, ::2]
 
 
-def expand(images: jax.Array) -> jax.Array:
-    """(N, S, S, C) -> (N, 2S, 2S, C): pixels apart by zeros, filtered, times 4."""
+def expand(images: Float[Array, "n s s c"]) -> Float[Array, "n 2*s 2*s c"]:
+    """Doubles the sides of images: puts zeros between pixels, filters, and multiplies by 4."""
     n, height, width, channels = images.shape
     apart = jnp.zeros((n, height, 2, width, 2, channels), images.dtype)
     apart = apart.at[:, :, 0, :, 0].set(images)
     return 4 * _filter(apart.reshape(n, 2 * height, 2 * width, channels))
 
 
-def patches(level: jax.Array, key: jax.Array, per_image: int = PER_IMAGE) -> jax.Array:
-    """(N, S, S, C) -> (N, per_image, 7, 7, C), at places drawn uniformly for each image."""
+def patches(
+    level: Float[Array, "n s s c"], key: Key[Array, ""], per_image: int = PER_IMAGE
+) -> Float[Array, "n per_image 7 7 c"]:
+    """Cuts patches out of a level, at places drawn uniformly for each image."""
     n, side, _, channels = level.shape
     corners = jax.random.randint(key, (n, per_image, 2), 0, side - PATCH + 1)
 
@@ -155,34 +191,34 @@ def patches(level: jax.Array, key: jax.Array, per_image: int = PER_IMAGE) -> jax
     return jax.vmap(jax.vmap(cut, (None, 0)))(level, corners)
 
 
-def normalise(patches: np.ndarray) -> np.ndarray:
-    """(M, 7, 7, C) -> (M, 49 C), each channel of mean 0 and deviation 1 over the whole set."""
+def normalise(patches: Float32[np.ndarray, "m 7 7 c"]) -> Float32[np.ndarray, "m 49*c"]:
+    """Brings each channel to mean 0 and deviation 1 over all patches, and flattens them."""
     mean = patches.mean((0, 1, 2), dtype=np.float64)
     stddev = patches.std((0, 1, 2), dtype=np.float64)
-    # A channel of one level only, as a collapsed generator's may be, stays at 0.
+    # A constant channel, as a collapsed generator's may be, stays at 0.
     stddev = np.where(stddev > 0, stddev, 1)
-    # In float32, since there are many.
+    # The many patches stay in float32.
     scaled = (patches - mean.astype(np.float32)) / stddev.astype(np.float32)
     return scaled.reshape(len(patches), -1)
 
 
 def sliced_wasserstein(
-    a: np.ndarray,
-    b: np.ndarray,
-    key: jax.Array,
+    a: Float32[np.ndarray, "m d"],
+    b: Float32[np.ndarray, "m d"],
+    key: Key[Array, ""],
     directions: int = DIRECTIONS,
     repeats: int = REPEATS,
 ) -> float:
-    """The mean over random directions of the Wasserstein-1 distance of the projections.
+    """Computes the mean over random directions of the projections' Wasserstein-1 distance.
 
-    Rabin et al. 2011. In one dimension that is the mean distance of the sorted points.
+    Rabin et al. 2011. In one dimension it is the mean distance of the sorted points.
 
     Args:
-      a: (M, D).
-      b: (M, D).
-      key: of the directions, uniform on the sphere.
-      directions: taken at once.
-      repeats: how often.
+      a: points of one set.
+      b: points of the other set.
+      key: key of the directions, which are uniform on the sphere.
+      directions: the number of directions that are taken at once.
+      repeats: how many times so many are taken.
     """
     return float(
         np.mean([_sliced(a, b, fold(key, i), directions=directions) for i in range(repeats)])
@@ -191,6 +227,7 @@ def sliced_wasserstein(
 
 @partial(jax.jit, static_argnames="directions")
 def _sliced(a, b, key, *, directions):
+    """Computes the mean Wasserstein-1 distance over some directions."""
     to = jax.random.normal(key, (a.shape[1], directions))
     to = to / jnp.linalg.norm(to, axis=0, keepdims=True)
     # In full precision, which products of float32 do not have by default on GPUs and TPUs.
@@ -200,13 +237,14 @@ def _sliced(a, b, key, *, directions):
 
 @jax.jit
 def _describe(images, key):
+    """Returns the patches of each level: float32 (PER_IMAGE * N, 7, 7, C)."""
     levels = laplacian_pyramid(images.astype(jnp.float32))
-    found = [patches(level, fold(key, level.shape[1])) for level in levels]
-    return [each.reshape(-1, *each.shape[2:]) for each in found]
+    cut = [patches(level, fold(key, level.shape[1])) for level in levels]
+    return [each.reshape(-1, *each.shape[2:]) for each in cut]
 
 
 def level_sizes(height: int, width: int) -> list[int]:
-    """Pixels a side of each level of images of this size, the finest first.
+    """Returns the side in pixels of each level of images of this size, the finest first.
 
     Raises:
       ValueError: images of this size have no such pyramid.
@@ -221,16 +259,8 @@ def level_sizes(height: int, width: int) -> list[int]:
     return [width >> i for i in range(count + 1)]
 
 
-def takes(height: int, width: int) -> bool:
-    """Whether images of this size have a distance."""
-    try:
-        level_sizes(height, width)
-    except ValueError:
-        return False
-    return True
-
-
 def _filter(images: jax.Array) -> jax.Array:
+    """Filters images by `TAPS` along both axes, with mirrored borders."""
     for axis in (1, 2):
         margin = [(2, 2) if i == axis else (0, 0) for i in range(4)]
         padded, size = jnp.pad(images, margin, mode="reflect"), images.shape[axis]

@@ -18,7 +18,7 @@ from ganjax.data import pipeline
 from ganjax.data.base import Source
 from ganjax.engine import step as steps
 from ganjax.engine.phases import Phase
-from ganjax.metrics.figures import NO_FIGURE
+from ganjax.metrics.fields import NO_FIGURE
 from ganjax.parallel import distributed
 from ganjax.runtime.signals import Signals
 from ganjax.training import checkpoint, ensemble, evaluation, leaks
@@ -140,7 +140,7 @@ class Evaluation(Action):
         super().__init__(run.config.eval_every)
         self._run, self._outputs = run, outputs
         sampler = run.programs.sampler
-        self._evaluate = evaluation.make_evaluate(
+        self._evaluate = evaluation.Evaluator(
             run.algorithm,
             run.config,
             sampler=sampler,

@@ -1,6 +1,8 @@
 """What is measured of the averaged generator while it trains."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -9,250 +11,264 @@ from jax.sharding import NamedSharding
 from ganjax.config import ConfigError
 from ganjax.data.base import Source
 from ganjax.engine.algorithm import Algorithm
+from ganjax.engine.phases import Phase
+from ganjax.engine.state import Ema
 from ganjax.keys import fold
-from ganjax.metrics import features, figures, parzen, swd
+from ganjax.metrics import features
+from ganjax.metrics.features import Observed
+from ganjax.metrics.fields import NO_FIGURE, EvaluationFields
+from ganjax.metrics.image_set import ImageSet, choose, from_source
+from ganjax.metrics.metric import Counts, Metric, Taken
+from ganjax.metrics.table import HELD_OUT_LIKELIHOOD, METRICS, network_outputs, ranking
 from ganjax.training import sampling
 from ganjax.training.schema import RunConfig
 
-# Images read at once, and bytes of them (170 images of 256x256).
-PIECE = 500
-PIECE_BYTES = 32 << 20
-# Images of which features are kept: as many as published FIDs take.
-MOST = 50_000
-# What can be measured while training.
-METRICS = (*figures.METRICS, figures.SWD)
+# The names that config.evaluation.metrics takes.
+NAMES = tuple(name for name, metric in METRICS.items() if metric.while_training)
+
+
+class Wanted(NamedTuple):
+    """A metric that a config asks for.
+
+    Attributes:
+      metric: the metric.
+      num_samples: the number of samples to measure.
+      num_reals: the most held-out images to compare them with, drawn at random; None takes all.
+    """
+
+    metric: Metric
+    num_samples: int
+    num_reals: int | None
+
+
+def wanted(fields: EvaluationFields) -> list[Wanted]:
+    """Returns what `fields` ask for; `check` must have passed their metrics."""
+    num = fields.num_samples
+    found = [Wanted(METRICS[name], num, num) for name in fields.metrics]
+    if fields.log_likelihood:
+        found.append(Wanted(HELD_OUT_LIKELIHOOD, fields.log_likelihood, None))
+    return found
 
 
 def check(config: RunConfig, held_out: Iterable[Source] = ()) -> None:
     """Refuses what cannot be measured.
 
     Args:
-      config: whose `evaluation`.
-      held_out: the images that are held out, for each phase; without them their number is not
-        looked at.
+      config: the run's config.
+      held_out: the held-out images of each phase; without them their numbers are not looked at.
 
     Raises:
-      ConfigError: something cannot be measured, or the best is wanted by what is not.
+      ConfigError: a metric cannot be measured, or no metric gives the figure of
+        config.evaluation.best.
     """
-    wanted = config.evaluation
-    at = "config.evaluation"
-    for metric in wanted.metrics:
-        if metric not in METRICS:
+    fields, at = config.evaluation, "config.evaluation"
+    for name in fields.metrics:
+        if name not in NAMES:
             raise ConfigError(
-                f"{at}.metrics={wanted.metrics}: there is no {metric!r}, but {', '.join(METRICS)}"
+                f"{at}.metrics={fields.metrics}: there is no {name!r}, but {', '.join(NAMES)}"
             )
-    if figures.SWD in wanted.metrics and not swd.takes(config.image_size, config.image_size):
-        raise ConfigError(
-            f"{at}.metrics={wanted.metrics}: 'swd' is of images of {swd.COARSEST} times a power "
-            f"of 2 pixels a side, or {swd.PATCH} to {swd.COARSEST}, and config.image_size is "
-            f"{config.image_size}; leave it out"
-        )
-    if wanted.features not in features.NETWORKS:
-        raise ConfigError(
-            f"{at}.features={wanted.features!r}: there are {', '.join(features.NETWORKS)}"
-        )
-    if wanted.metrics:
-        least = min((wanted.num_samples, *(source.size for source in held_out)))
-        if least < figures.LEAST:
+        if not METRICS[name].takes(config.image_size, config.image_size):
             raise ConfigError(
-                f"{at}.num_samples={wanted.num_samples}: of as many and the held-out images "
-                f"{least} can be compared; {figures.LEAST} are needed"
+                f"{at}.metrics={fields.metrics}: {name!r} is of images of {METRICS[name].sizes}, "
+                f"and config.image_size is {config.image_size}; leave it out"
             )
-    measured = [
-        name
-        for name in figures.names(_of_network(wanted.metrics), wanted.features)
-        if figures.sign(name) is not None
-    ]
-    if figures.SWD in wanted.metrics:
-        measured.append(figures.SWD)
-    if wanted.log_likelihood:
-        measured.append(figures.LIKELIHOOD)
-    if wanted.best == figures.LIKELIHOOD and not wanted.log_likelihood:
+    if fields.features not in features.NETWORKS:
         raise ConfigError(
-            f"{at}.best={wanted.best!r}: {at}.log_likelihood is 0, so it is not measured; set it "
+            f"{at}.features={fields.features!r}: there are {', '.join(features.NETWORKS)}"
+        )
+    if fields.metrics:
+        least = min((fields.num_samples, *(source.size for source in held_out)))
+        needed = max(METRICS[name].fewest for name in fields.metrics)
+        if least < needed:
+            raise ConfigError(
+                f"{at}.num_samples={fields.num_samples}: of as many and the held-out images "
+                f"{least} can be compared; {needed} are needed"
+            )
+    _check_best(fields, at)
+
+
+def _check_best(fields: EvaluationFields, at: str) -> None:
+    """Refuses a best figure that is not measured, and patience without one."""
+    of_likelihood = ranking([HELD_OUT_LIKELIHOOD], fields.features)
+    if fields.best in of_likelihood and not fields.log_likelihood:
+        raise ConfigError(
+            f"{at}.best={fields.best!r}: {at}.log_likelihood is 0, so it is not measured; set it "
             "to a number of samples, such as 1_000"
         )
-    if wanted.best not in (figures.NO_FIGURE, *measured):
+    measured = ranking([each.metric for each in wanted(fields)], fields.features)
+    if fields.best not in (NO_FIGURE, *measured):
         raise ConfigError(
-            f"{at}.best={wanted.best!r}: {at}.metrics={wanted.metrics} of "
-            f"{at}.features={wanted.features!r} give no such figure by which one model is better "
-            f"than another, but {', '.join((figures.NO_FIGURE, *measured))}"
+            f"{at}.best={fields.best!r}: {at}.metrics={fields.metrics} of "
+            f"{at}.features={fields.features!r} give no such figure by which one model is better "
+            f"than another, but {', '.join((NO_FIGURE, *measured))}"
         )
-    if wanted.patience and wanted.best == figures.NO_FIGURE:
+    if fields.patience and fields.best == NO_FIGURE:
         raise ConfigError(
-            f"{at}.patience={wanted.patience}: {at}.best is 'none'; name the figure that is "
+            f"{at}.patience={fields.patience}: {at}.best is 'none'; name the figure that is "
             "waited for, or set patience=0"
         )
 
 
 def load(config: RunConfig) -> features.Params | None:
-    """The feature network's parameters, None where no metric asks for it.
+    """Loads the feature network's parameters; None where no metric needs them.
 
     Raises:
-      UserError: its weights cannot be had.
+      UserError: the weights cannot be had.
     """
-    wanted = config.evaluation
-    if not _of_network(wanted.metrics):
+    fields = config.evaluation
+    if not any(each.metric.of_network for each in wanted(fields)):
         return None
-    return features.load(wanted.features, wanted.weights or None)
+    return features.load(fields.features, fields.weights or None)
 
 
-def _of_network(metrics: Iterable[str]) -> list[str]:
-    return [metric for metric in metrics if metric in figures.METRICS]
+class Reference(NamedTuple):
+    """What a metric computed of real images, which stay the same from evaluation to evaluation.
 
-
-def make_evaluate(
-    algorithm: Algorithm,
-    config: RunConfig,
-    *,
-    sampler: Callable,
-    sharding: NamedSharding,
-    params: features.Params | None,
-) -> Callable:
-    """`evaluate(ema, phase, reals, held_out, key) -> figures`, {} if none is asked for.
-
-    `key` is the run's root key, on this process's own device; it gives the same latents each time.
-
-    config.evaluation.metrics' figures are those of `ganjax.metrics.figures`, of the held-out
-    images; neighbours are looked for among the training images. Beside a KID and an SWD stands
-    its floor: that of training images instead of samples. Samples have the labels of
-    `draw_labels`. swd is the mean over the levels, swd_16, swd_32, ... (`ganjax.metrics.swd`), of
-    as many samples as there are reals; images of a phase that are too small have none.
-
-    val_log_likelihood is the mean log-likelihood, in nats an image, of the held-out images
-    (in [0, 1]) under a Gaussian Parzen window over samples, and val_parzen_width its standard
-    deviation, the best one on those images (Mirza & Osindero 2014, section 4.1).
-
-    Args:
-      algorithm: whose generator.
-      config: its `evaluation` says what is measured.
-      sampler: `ganjax.engine.step.make_sampler`'s, compiled.
-      sharding: of a batch.
-      params: `load`'s.
+    Attributes:
+      metric: the metric.
+      taken: the numbers of images that it looks at.
+      prepared: what its `prepare` returned.
+      floor: the floor's figure by its full name, of real images in place of samples.
     """
-    wanted = config.evaluation
-    num = max(wanted.log_likelihood, wanted.num_samples if wanted.metrics else 0)
-    if not num:
-        return lambda ema, phase, reals, held_out, key: {}
-    measures = []
-    if _of_network(wanted.metrics):
-        measures.append(_make_measure(config, params, sharding))
-    if figures.SWD in wanted.metrics:
-        measures.append(_make_swd(wanted.num_samples))
 
-    def evaluate(ema, phase, reals: Source, held_out: Source, key: jax.Array):
-        z = np.asarray(algorithm.latent(fold(key, "evaluation", "sample"), num))
-        label = draw_labels(reals, algorithm.num_classes, num)
-
-        def samples(count: int) -> Iterator[np.ndarray]:
-            inputs = z[:count], label[:count]
-            return sampling.sample_batches(sampler, ema, *inputs, phase=phase, sharding=sharding)
-
-        found = {}
-        for measure in measures:
-            found |= measure(samples, phase.image_size, reals, held_out)
-        if wanted.log_likelihood:
-            fakes = parzen.flat(np.concatenate(list(samples(wanted.log_likelihood))))
-            real = parzen.flat(held_out.fetch(np.arange(held_out.size))["image"])
-            mean, width = parzen.parzen(fakes, real)
-            found |= {figures.LIKELIHOOD: float(mean), "val_parzen_width": float(width)}
-        return found
-
-    return evaluate
+    metric: Metric
+    taken: Taken
+    prepared: Any
+    floor: dict[str, float]
 
 
-def _make_measure(config: RunConfig, params: features.Params, sharding: NamedSharding) -> Callable:
-    """(samples, image size, training images, held-out images) -> figures.
+class Evaluator:
+    """Measures samples of the averaged generator against held-out images.
 
-    `samples` is a number -> batches of as many.
+    The figures are those of the metrics in config.evaluation. Metrics that look for copies compare
+    with the training images instead. Where a metric has a `training_floor`, that floor, the figure
+    of training images in place of samples, stands beside it: kid_efflite0_floor. Images of a phase
+    that a metric cannot take are not measured by it.
     """
-    wanted = config.evaluation
-    metrics, network = _of_network(wanted.metrics), wanted.features
-    extract = features.Extractor(network, params, figures.outputs(metrics), sharding)
-    # (of the held-out images, of training images, the floor) by the images' size: all stay
-    # the same.
-    known: dict[int, tuple[features.Extracted, features.Extracted, dict[str, float]]] = {}
 
-    def of_reals(reals, held_out):
-        chosen = choose(held_out, wanted.num_samples)
-        real = extract(read(held_out, chosen), len(chosen), "held-out images")
-        trained_on = set(metrics) & set(figures.OF_TRAINING)
-        if "kid" not in metrics and not trained_on:
-            return real, features.Extracted(), {}
-        # Copies are looked for among all of them.
-        chosen = choose(reals, MOST if trained_on else wanted.num_samples)
-        train = extract(read(reals, chosen), len(chosen), "training images")
-        if "kid" not in metrics:
-            return real, train, {}
-        stand_in = features.rows(train, 0, wanted.num_samples)
-        name = figures.full_name("kid", network)
-        floor = figures.measure(["kid"], network, real, stand_in)[name]
-        return real, train, {f"{name}_floor": floor}
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        config: RunConfig,
+        *,
+        sampler: Callable,
+        sharding: NamedSharding,
+        params: features.Params | None,
+    ):
+        """Prepares the feature network.
 
-    def measure(samples, image_size, reals, held_out):
-        if image_size not in known:
-            known[image_size] = of_reals(reals, held_out)
-        real, train, floor = known[image_size]
-        fake = extract(samples(wanted.num_samples), wanted.num_samples, "samples")
-        return figures.measure(metrics, network, real, fake, train) | floor
+        Args:
+          algorithm: the algorithm whose generator is measured.
+          config: the run's config.
+          sampler: the compiled sampler, of `ganjax.engine.step.make_sampler`.
+          sharding: how a batch lies on the devices.
+          params: the feature network's parameters, from `load`.
+        """
+        self._algorithm, self._config = algorithm, config
+        self._sampler, self._sharding = sampler, sharding
+        self._wanted = wanted(config.evaluation)
+        outputs = network_outputs(each.metric for each in self._wanted)
+        network = config.evaluation.features
+        self._extract = features.Extractor(network, params, outputs, sharding)
+        # By the images' size: the phases of a run have the same images at different sizes.
+        self._references: dict[int, list[Reference]] = {}
 
-    return measure
+    def __call__(
+        self, ema: Ema, phase: Phase, training: Source, held_out: Source, key: jax.Array
+    ) -> dict[str, float]:
+        """Measures a generator.
 
+        Args:
+          ema: the averaged generator.
+          phase: the phase that made it.
+          training: the training images of the phase. Samples have labels as frequent as theirs.
+          held_out: the held-out images of the phase.
+          key: the run's root key, on this process's own device; it gives the same latents each
+            time.
 
-def _make_swd(num: int) -> Callable:
-    """As `_make_measure`, of at most `num` images of each kind."""
-    known: dict[int, tuple[int, swd.Described, float]] = {}
-
-    def of_reals(reals, held_out):
-        count = min(num, held_out.size, reals.size, swd.MOST)
-        real, other = (
-            swd.describe(read(source, choose(source, count)), name)
-            for source, name in ((held_out, "a"), (reals, "b"))
-        )
-        return count, real, swd.distance(real, other).average
-
-    def measure(samples, image_size, reals, held_out):
-        if not swd.takes(image_size, image_size):
+        Returns:
+          The figures by their full names; {} if none is asked for.
+        """
+        if not self._wanted:
             return {}
-        if image_size not in known:
-            known[image_size] = of_reals(reals, held_out)
-        count, real, floor = known[image_size]
-        found = swd.distance(real, swd.describe(samples(count), "b")).figures()
-        return found | {f"{figures.SWD}_floor": floor}
+        side = phase.image_size
+        if side not in self._references:
+            self._references[side] = self._prepare(side, training, held_out)
+        num = max(each.num_samples for each in self._wanted)
+        z = np.asarray(self._algorithm.latent(fold(key, "evaluation", "sample"), num))
+        label = draw_labels(training, self._algorithm.num_classes, num)
+        sample = partial(
+            sampling.sample_batches, self._sampler, ema, phase=phase, sharding=self._sharding
+        )
 
-    return measure
+        def samples(count: int) -> ImageSet:
+            return ImageSet(
+                "samples", count, self._shape(side), partial(sample, z[:count], label[:count])
+            )
+
+        fields, figures = self._config.evaluation, {}
+        outputs = self._extract.observe(samples(fields.num_samples), "samples").outputs
+        for metric, taken, prepared, floor in self._references[side]:
+            fakes = Observed(samples(taken.fake), outputs)
+            found = metric.measure(prepared, fakes.part(metric.needs, 0, taken.fake))
+            figures |= metric.full_names(found, fields.features) | floor
+        return figures
+
+    def _prepare(self, side: int, training: Source, held_out: Source) -> list[Reference]:
+        """Looks at the real images, once for each size."""
+        metrics = [each.metric for each in self._wanted if each.metric.takes(side, side)]
+        num = self._config.evaluation.num_samples
+        shape = self._shape(side)
+        real = from_source("held-out images", held_out, num, shape)
+        real = self._extract.observe(real, real.name)
+        # Copies are looked for among all training images; the floor takes as many as samples.
+        copies = any(metric.reference == "training" for metric in metrics)
+        trained = from_source("training images", training, features.MOST if copies else num, shape)
+        trained = Observed(trained)
+        if any(m.of_network and (m.training_floor or m.reference == "training") for m in metrics):
+            trained = self._extract.observe(trained.images, trained.images.name)
+        every = Observed(from_source("held-out images", held_out, None, shape))
+        references = []
+        for metric, num_samples, num_reals in self._wanted:
+            if metric in metrics:
+                held = every if num_reals is None else real
+                of_copies = metric.reference == "training"
+                reference, stand_in = (trained, held) if of_copies else (held, trained)
+                references.append(self._look(metric, reference, stand_in, num_samples))
+        return references
+
+    def _look(
+        self, metric: Metric, reference: Observed, stand_in: Observed, num_samples: int
+    ) -> Reference:
+        """Computes what a metric needs of its reference images, and its floor."""
+        taken = metric.take(Counts(reference.images.count, num_samples, stand_in.images.count))
+        prepared = metric.prepare(reference.part(metric.needs, 0, taken.reference))
+        floor = {}
+        if metric.training_floor:
+            found = metric.measure(prepared, stand_in.part(metric.needs, 0, taken.fake))
+            name = metric.full_name(metric.training_floor, self._config.evaluation.features)
+            floor = {f"{name}_floor": found[metric.training_floor]}
+        return Reference(metric, taken, prepared, floor)
+
+    def _shape(self, side: int) -> tuple[int, int, int]:
+        return side, side, self._config.data.channels
 
 
-def choose(source: Source, num: int) -> np.ndarray:
-    """Indices of `num` images of a source, or of all, in an order that is random but fixed."""
-    return np.random.RandomState(0).permutation(source.size)[:num]
+def draw_labels(training: Source, num_classes: int, num: int) -> np.ndarray:
+    """Draws labels for samples that are to be like the training images.
 
-
-def draw_labels(reals: Source, num_classes: int, num: int) -> np.ndarray:
-    """Labels of samples that are to be like reals: those of `choose(reals, num)`.
-
-    So classes are as frequent as among the reals, and in a random order; where there are fewer
-    reals, they come again. 0 without classes.
+    They are the labels of the images that `ganjax.metrics.image_set.choose` draws. So classes are
+    as frequent as among the training images, and in a random order; where there are fewer images
+    than samples, they come again.
 
     Args:
-      reals: the training images.
-      num_classes: the model's.
-      num: how many.
+      training: the training images.
+      num_classes: the model's number of classes; a single class has the label 0.
+      num: the number of samples.
 
     Returns:
       int32 (num,).
     """
     if num_classes == 1:
         return np.zeros(num, np.int32)
-    return reals.labels()[np.resize(choose(reals, num), num)].astype(np.int32)
-
-
-def read(source: Source, indices: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields these images, some at a time: uint8 (n, H, W, C)."""
-    first, size = 0, 1
-    while first < len(indices):
-        images = source.fetch(indices[first : first + size])["image"]
-        yield images
-        first += size
-        # What one takes is known now.
-        size = max(1, min(PIECE, PIECE_BYTES // images[0].nbytes))
+    return training.labels()[np.resize(choose(training, num), num)].astype(np.int32)

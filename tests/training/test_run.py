@@ -21,6 +21,7 @@ from ganjax.data import sources
 from ganjax.engine import step as steps
 from ganjax.errors import DataError
 from ganjax.keys import fold
+from ganjax.metrics import parzen
 from ganjax.sample import sample
 from ganjax.training import evaluation, schema, workdir
 from ganjax.training.loop import Interrupted, train
@@ -30,7 +31,7 @@ from ganjax.training.writer import read_metrics
 SHIPPED = [
     (path.stem, preset)
     for path in sorted((ROOT / "configs").glob("*.py"))
-    for preset in runpy.run_path(str(path))["PRESETS"]
+    for preset in runpy.run_path(str(path))["get_config"].presets
 ]
 
 
@@ -161,7 +162,9 @@ def test_a_finished_run_says_how_to_go_on(tiny, tmp_path, capsys):
 def test_a_run_stops_past_its_best_and_that_is_sampled(tiny, tmp_path, capsys, monkeypatch):
     """Figures 3, 5, 5, 4: with a patience of 2 the run ends at step 4, its best is step 2."""
     figures = iter([3.0, 5.0, 5.0, 4.0])
-    monkeypatch.setattr(evaluation.parzen, "parzen", lambda samples, reals: (next(figures), 0.2))
+    monkeypatch.setattr(
+        parzen, "best_log_likelihood", lambda samples, reals: (next(figures), 0.2)
+    )
     tiny.total_steps, tiny.eval_every, tiny.checkpoint_every = 9, 1, 100
     tiny.keep_checkpoints = 1
     tiny.evaluation.update({"log_likelihood": 20, "best": "val_log_likelihood", "patience": 2})
@@ -332,8 +335,8 @@ def test_bad_configs_are_refused_in_one_line(tiny, tmp_path, change, message):
 
 def test_a_missing_field_is_named(tiny, tmp_path):
     raw = tiny.to_dict()
-    del raw["penalty"]["target"]
-    with pytest.raises(ConfigError, match=r"config.penalty.target is missing"):
+    del raw["total_steps"]
+    with pytest.raises(ConfigError, match=r"config.total_steps is missing"):
         train(raw, tmp_path)
 
 

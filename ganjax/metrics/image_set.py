@@ -1,0 +1,121 @@
+"""Sets of images as metrics see them: counted, and read in batches that are never all held at once.
+
+`ganjax.analysis.image_sets` makes them of runs, files and folders.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from ganjax.data.base import Source, take
+
+# Images that are read at once, and their bytes (170 RGB images of 256x256).
+BATCH = 500
+BATCH_BYTES = 32 << 20
+
+
+class ImageSet(NamedTuple):
+    """A set of images, which can be read again and again.
+
+    Attributes:
+      name: a description of the images, for the record of a measurement.
+      count: the number of images.
+      shape: (H, W, C) of each image.
+      batches: returns an iterator of uint8 (n, H, W, C) arrays, `count` images in all.
+      source: the same images by index; None for samples, which are generated anew each time.
+      record: how the samples were generated; empty for other images.
+    """
+
+    name: str
+    count: int
+    shape: tuple[int, int, int]
+    batches: Callable[[], Iterator[np.ndarray]]
+    source: Source | None = None
+    record: Mapping[str, Any] = MappingProxyType({})
+
+    def part(self, start: int, stop: int) -> "ImageSet":
+        """Returns the images from `start` up to `stop`, or up to the last one."""
+        stop = min(stop, self.count)
+        if (start, stop) == (0, self.count):
+            return self
+        source = None if self.source is None else take(self.source, np.arange(start, stop))
+        return self._replace(
+            count=stop - start,
+            batches=lambda: _between(self.batches(), start, stop),
+            source=source,
+        )
+
+    def array(self) -> UInt8[np.ndarray, "n h w c"]:
+        """Returns all images in one array."""
+        return np.concatenate(list(self.batches()))
+
+
+def from_source(
+    name: str, source: Source, num: int | None, shape: tuple[int, int, int] | None = None
+) -> ImageSet:
+    """Returns a set of images of a source.
+
+    Args:
+      name: the name of the set.
+      source: where the images are read from.
+      num: at most this many, as `choose` draws them; None takes all, in the source's own order.
+      shape: (H, W, C) of each image; None reads one image to see.
+    """
+    own = source if num is None else take(source, choose(source, num))
+    if shape is None:
+        shape = own.fetch(np.arange(1))["image"].shape[1:]
+    return ImageSet(name, own.size, shape, lambda: _read(own), own)
+
+
+def choose(source: Source, num: int) -> Int[np.ndarray, " n"]:
+    """Draws images of a source, the same ones each time.
+
+    Args:
+      source: what is drawn from.
+      num: at most this many images.
+
+    Returns:
+      The indices of min(num, source.size) different images, in a random order.
+    """
+    return np.random.RandomState(0).permutation(source.size)[:num]
+
+
+def rebatched(batches: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Yields the same images in batches of `size`, the last of which may be smaller."""
+    held = []
+    for batch in batches:
+        held.append(batch)
+        if sum(map(len, held)) >= size:
+            images = np.concatenate(held)
+            whole = len(images) // size * size
+            yield from np.split(images[:whole], whole // size)
+            held = [images[whole:]]
+    rest = np.concatenate(held) if held else ()
+    if len(rest):
+        yield rest
+
+
+def _read(source: Source) -> Iterator[np.ndarray]:
+    """Yields all images of a source, in order: uint8 (n, H, W, C)."""
+    first, size = 0, 1  # The first image says how many bytes one takes.
+    while first < source.size:
+        indices = np.arange(first, min(first + size, source.size))
+        images = source.fetch(indices)["image"]
+        yield images
+        first += size
+        size = max(1, min(BATCH, BATCH_BYTES // images[0].nbytes))
+
+
+def _between(batches: Iterable[np.ndarray], start: int, stop: int) -> Iterator[np.ndarray]:
+    """Yields the images of batches from `start` up to `stop`, and asks for no later batch."""
+    first = 0
+    for batch in batches:
+        part = batch[max(start - first, 0) : stop - first]
+        if len(part):
+            yield part
+        first += len(batch)
+        if first >= stop:
+            return

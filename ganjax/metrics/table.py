@@ -1,0 +1,73 @@
+"""The table of all metrics, and what is asked of it."""
+
+from collections.abc import Iterable, Iterator
+
+from ganjax.metrics import (
+    features,
+    fid,
+    inception_score,
+    kid,
+    neighbours,
+    parzen,
+    perceptual,
+    prdc,
+    swd,
+)
+from ganjax.metrics.metric import Figure, Metric
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        kid.KernelDistance(),
+        kid.KernelDistanceOfBatches(),
+        fid.FrechetDistance(),
+        inception_score.InceptionScore(),
+        prdc.PrecisionRecall(),
+        prdc.DensityCoverage(),
+        perceptual.PerceptualDistance(),
+        neighbours.FeatureNeighbours(),
+        neighbours.PixelNeighbours(),
+        parzen.LogLikelihood(),
+        swd.SlicedWasserstein(),
+    )
+}
+# config.evaluation.log_likelihood asks for this one, instead of config.evaluation.metrics.
+HELD_OUT_LIKELIHOOD = parzen.HeldOutLogLikelihood()
+
+
+def network_outputs(metrics: Iterable[Metric]) -> tuple[str, ...]:
+    """Returns the fields of `ganjax.metrics.features.Outputs` that these metrics need."""
+    return tuple(sorted({metric.needs for metric in metrics if metric.of_network}))
+
+
+def ranking(metrics: Iterable[Metric], network: str) -> list[str]:
+    """Returns the full names of the figures by which one generator is better than another."""
+    return [
+        metric.full_name(figure.name, network)
+        for metric in metrics
+        for figure in metric.figures
+        if figure.better
+    ]
+
+
+def sign(figure: str) -> int | None:
+    """Returns the direction in which a figure gets better.
+
+    Args:
+      figure: a full name, such as kid_efflite0.
+
+    Returns:
+      1 if more of it is better, -1 if less is, None if neither is or no metric gives it.
+    """
+    for name, (_, better) in _figures():
+        if name == figure and better:
+            return 1 if better == "more" else -1
+    return None
+
+
+def _figures() -> Iterator[tuple[str, Figure]]:
+    """Yields every metric's figures by their full names, for every network."""
+    for metric in (*METRICS.values(), HELD_OUT_LIKELIHOOD):
+        for figure in metric.figures:
+            for network in features.NETWORKS if metric.of_network else ("",):
+                yield metric.full_name(figure.name, network), figure
