@@ -113,8 +113,8 @@ def without_defaults_of_other_kinds(schema: type[Fields], raw: dict) -> dict:
     """Drops from a config what belongs to kinds of its parts that it does not take.
 
     A flag such as `--config.generator.network=resnet` changes the kind of a part and leaves the
-    fields of the one before. Those that the new kind does not have are dropped where they have
-    their defaults, and so say nothing; others are left, to be refused.
+    fields of the kind before. Those that the new kind does not have are dropped where they have
+    the defaults of the kind before, and so say nothing; others are left, to be refused.
 
     Args:
       schema: of the config.
@@ -132,10 +132,12 @@ def without_defaults_of_other_kinds(schema: type[Fields], raw: dict) -> dict:
             if not taken:
                 continue
             kind = taken[0]
+            # The kind before is the one that knows most of the fields.
+            before = max(kinds, key=lambda k: len(value.keys() & k.model_fields.keys()))
             value = {
                 field: content
                 for field, content in value.items()
-                if field in kind.model_fields or not _is_default(kinds, field, content)
+                if field in kind.model_fields or not _is_default(before, field, content)
             }
         if isinstance(kind, type) and issubclass(kind, Fields):
             value = without_defaults_of_other_kinds(kind, value)
@@ -143,14 +145,12 @@ def without_defaults_of_other_kinds(schema: type[Fields], raw: dict) -> dict:
     return cleaned
 
 
-def _is_default(kinds: Sequence[type[Fields]], field: str, value: Any) -> bool:
-    found = [kind.model_fields[field] for kind in kinds if field in kind.model_fields]
-    value = tuple(value) if isinstance(value, list) else value
-    return any(_plain(info.get_default(call_default_factory=True)) == value for info in found)
-
-
-def _plain(value: Any) -> Any:
-    return value.model_dump() if isinstance(value, Fields) else value
+def _is_default(kind: type[Fields], field: str, value: Any) -> bool:
+    if field not in kind.model_fields:
+        return False
+    default = kind.model_fields[field].default
+    default = default.model_dump() if isinstance(default, Fields) else default
+    return default == (tuple(value) if isinstance(value, list) else value)
 
 
 def explain(error: pydantic.ValidationError, schema: type[Fields], raw: dict) -> str:

@@ -96,14 +96,22 @@ def build(config: Config) -> Algorithm:
     Raises:
       ConfigError: the fields do not go together.
     """
-    networks = build_networks(
+    return assemble(config, networks_of(config))
+
+
+def networks_of(config: Config) -> Networks:
+    """Returns the networks that a config describes, as functions.
+
+    Raises:
+      ConfigError: they do not fit together, or not the images.
+    """
+    return build_networks(
         config,
         image_size=config.image_size,
         channels=config.data.channels,
         num_classes=config.data.num_classes,
         batch_norm=config.batch_norm,
     )
-    return assemble(config, networks)
 
 
 def assemble(config: CommonConfig, networks: Networks) -> Algorithm:

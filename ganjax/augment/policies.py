@@ -1,4 +1,4 @@
-"""What policies of augmentation have in common, and the augmentation that D's images pass through."""
+"""What policies of augmentation have in common; the augmentation that D's images pass through."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol

@@ -9,9 +9,8 @@ import pytest
 from conftest import shipped, shrink
 from test_gan import ACCURACY, ADA, FIXED, KERAS, build, tiny_dcgan
 
-from ganjax.algorithms.networks import networks
+from ganjax.algorithms.gan import networks_of
 from ganjax.augment import affine, colour
-from ganjax.augment.policies import augmentation
 from ganjax.data import sources
 from ganjax.engine.algorithm import Context
 from ganjax.engine.step import init_state, make_train_step
@@ -24,7 +23,7 @@ from ganjax.training.writer import read_metrics
 def test_parameter_counts():
     """Those of Keras' example at 64x64, width 128, by its own count."""
     config, _ = schema.load(shipped("ada", "emoji64"))
-    players = jax.eval_shape(networks(config).init, jax.random.key(0))
+    players = jax.eval_shape(networks_of(config).init, jax.random.key(0))
     counts = [[sum(x.size for x in jax.tree.leaves(tree)) for tree in one] for one in players]
     assert counts == [[926_083, 930_947 - 926_083], [795_137, 796_161 - 795_137]]
 
@@ -32,7 +31,7 @@ def test_parameter_counts():
 def test_initialisation_is_of_dense_layers():
     """Glorot's limit of the first and the last layer counts their units, as in Keras."""
     config, _ = schema.load(shipped("ada", "emoji64"))
-    (g, _), (d, _) = networks(config).init(jax.random.key(0))
+    (g, _), (d, _) = networks_of(config).init(jax.random.key(0))
     for kernel, fans in (
         (g["ConvTranspose_0"]["kernel"], 64 + 2048),
         (d["Conv_4"]["kernel"], 2048 + 1),
@@ -47,8 +46,8 @@ def test_r1_is_by_the_image_before_augmentation():
     raw.penalty.r1 = 2.0
     raw.update({"augment": {**KERAS, "controller": {**FIXED, "p": 1.0}}})
     config, module = schema.load(raw)
-    algorithm, nets = module.build(config), networks(config)
-    augment = augmentation(config, nets.value_range)
+    algorithm, nets = module.build(config), networks_of(config)
+    augment = config.augment.augmentation(nets.value_range, config.batch_size)
     _, (params, vars) = algorithm.init(jax.random.key(0))
     image = np.random.RandomState(0).randn(8, 8, 8, 1).astype(np.float32)
     batch = {"image": image, "label": jnp.zeros(8, jnp.int32)}

@@ -309,6 +309,12 @@ SWITCHES = [
     {"generator.upsample": "nearest"},
     {"discriminator.batch_norm": "none"},
     {"generator.network": "resnet"},
+    {"generator.network": "mlp"},
+    {"discriminator.network": "mlp"},
+    {"augment.policy": "ada"},
+    {"augment.policy": "diffaugment"},
+    {"g_optimiser.name": "sgd"},
+    {"d_optimiser.name": "rmsprop"},
     {"generator.network": "resnet", "generator.upsample": "nearest"},
     {"discriminator.network": "resnet", "discriminator.final_size": 4},
     {"generator.init_stddev": 0.1},
@@ -502,7 +508,11 @@ IMPOSSIBLE = [
     ({"augment": {**KERAS, "controller": FIXED, "zom": 1}}, r"config.augment.zom=1: no such field"),
     (
         {"generator.network": "resnet", "generator.first_norm": "unit"},
-        r"config.generator.first_norm='unit': network='resnet' with batch_norm=True has no norm",
+        r"config.generator.first_norm='unit': no such field; with network='resnet' there are only",
+    ),
+    (
+        {"generator.batch_norm": False, "generator.first_norm": "unit"},
+        r"config.generator.first_norm='unit': with batch_norm=False there is no norm of the first",
     ),
     (
         {"penalty.weight": 10.0, "d_batches": "joint", "order": "simultaneous"},
@@ -550,7 +560,10 @@ IMPOSSIBLE = [
         },
         r"config.conditioning.fake_labels='uniform': points between a real and a fake need one",
     ),
-    ({"discriminator.final_size": 8}, r"config.discriminator.final_size=8: the network 'dcgan'"),
+    (
+        {"discriminator.final_size": 8},
+        r"config.discriminator.final_size=8: no such field; with network='dcgan' there are only",
+    ),
     (
         {"discriminator.network": "resnet", "discriminator.final_size": 2},
         r"config.discriminator.final_size=2: 1 blocks cannot halve image_size=8 to it",
@@ -560,17 +573,13 @@ IMPOSSIBLE = [
         r"config.generator.network='dcgn': there are dcgan, resnet, mlp",
     ),
     (
-        {"generator.network": "mlp"},
-        r"config.generator.first_norm='channel': no such field; with network='mlp' there are only "
+        {"generator.network": "mlp", "generator.upsample": "nearest"},
+        r"config.generator.upsample='nearest': no such field; with network='mlp' there are only "
         r".* A flag takes no field away: take it out of the file, or give generator whole",
     ),
     (
-        {"g_optimiser.name": "sgd"},
-        r"config.g_optimiser.decay_factor is missing: name='sgd' needs it. .*: give g_optimiser w",
-    ),
-    (
-        {"augment.policy": "ada"},
-        r"config.augment.measure_leaks is missing: policy='ada' needs it. .*: give augment whole",
+        {"g_optimiser.name": "sgd", "g_optimiser.b1": 0.0},
+        r"config.g_optimiser.b1=0.0: no such field; with name='sgd' there are only .*: take it out",
     ),
     (
         {"image_size": 32},

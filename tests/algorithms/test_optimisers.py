@@ -7,12 +7,12 @@ import optax
 import pytest
 
 from ganjax.algorithms import optimisers
-from ganjax.algorithms.optimisers import AdamConfig, EmaConfig, RmspropConfig, SgdConfig
+from ganjax.algorithms.optimisers import AdamFields, EmaFields, RmspropFields, SgdFields
 from ganjax.config import ConfigError
 
-ADAM = AdamConfig(name="adam", learning_rate=1e-2, b1=0.5, b2=0.9, eps=1e-8, decay="none")
-RMSPROP = RmspropConfig(name="rmsprop", learning_rate=1e-2, b2=0.99, eps=1e-8, decay="none")
-SGD = SgdConfig(
+ADAM = AdamFields(name="adam", learning_rate=1e-2, b1=0.5, b2=0.9, eps=1e-8, decay="none")
+RMSPROP = RmspropFields(name="rmsprop", learning_rate=1e-2, b2=0.99, eps=1e-8, decay="none")
+SGD = SgdFields(
     name="sgd",
     learning_rate=0.1,
     decay_factor=1.5,
@@ -47,7 +47,7 @@ def test_against_torch(config):
         "adam": lambda: torch.optim.Adam([theirs], 1e-2, (0.5, 0.9), 1e-8),
         "rmsprop": lambda: torch.optim.RMSprop([theirs], 1e-2, 0.99, 1e-8),
     }[config.name]()
-    path = walk(optimisers.optimiser(config, 100), start, gradients())
+    path = walk(config.build(100), start, gradients())
     for gradient, ours in zip(gradients(), path, strict=True):
         theirs.grad = torch.from_numpy(gradient.copy())
         tx.step()
@@ -57,7 +57,7 @@ def test_against_torch(config):
 def test_sgd_with_its_schedules():
     """velocity <- momentum velocity + gradient; both schedules by the update's number."""
     expected, velocity = np.zeros(3), np.zeros(3)
-    path = walk(optimisers.optimiser(SGD, 100), np.zeros(3, np.float32), gradients())
+    path = walk(SGD.build(100), np.zeros(3, np.float32), gradients())
     for i, (gradient, ours) in enumerate(zip(gradients(), path, strict=True)):
         velocity = min(0.5 + 0.2 * i / 4, 0.7) * velocity + gradient
         expected = expected - max(0.1 / 1.5**i, 0.02) * velocity
@@ -68,7 +68,7 @@ def test_sgd_with_its_schedules():
 def test_linear_decay_ends_at_zero(config):
     """Constant gradients: Adam's steps are its rate."""
     config = config.model_copy(update={"decay": "linear"})
-    path = walk(optimisers.optimiser(config, 4), np.zeros(1, np.float32), np.ones((6, 1)))
+    path = walk(config.build(4), np.zeros(1, np.float32), np.ones((6, 1)))
     steps = -np.diff([0.0, *(p.item() for p in path)])
     if config.name == "adam":
         np.testing.assert_allclose(steps[:4], 1e-2 * np.array([1, 0.75, 0.5, 0.25]), rtol=1e-4)
@@ -85,14 +85,14 @@ def test_clipping_bounds_every_parameter():
 
 def test_ema_by_half_life():
     """After half_life reals, half of the weight is gone, whatever the batch."""
-    config = EmaConfig(decay=0.0, half_life=1_000, ramp_up=0.0)
+    config = EmaFields(decay=0.0, half_life=1_000, ramp_up=0.0)
     for reals in (50, 250):
         decay = optimisers.ema_decay(config, reals)(jnp.zeros((), jnp.int32))
         np.testing.assert_allclose(decay ** (1_000 / reals), 0.5, rtol=1e-5)
 
 
 def test_ema_ramps_up():
-    config = EmaConfig(decay=0.0, half_life=1_000, ramp_up=0.05)
+    config = EmaFields(decay=0.0, half_life=1_000, ramp_up=0.05)
     decay = jax.jit(optimisers.ema_decay(config, 50))
     assert decay(0) == 0  # The first average is the generator itself.
     np.testing.assert_allclose(decay(10), 0.5 ** (50 / 25), rtol=1e-5)
@@ -108,4 +108,4 @@ def test_ema_ramps_up():
 )
 def test_impossible_averages(fields, message):
     with pytest.raises(ConfigError, match=message):
-        optimisers.ema_decay(EmaConfig(**fields), 8)
+        optimisers.ema_decay(EmaFields(**fields), 8)
