@@ -1,17 +1,17 @@
-"""Phases: a run is a tuple of them, and each is compiled once."""
+"""The phases of a run: stretches of constant shapes, each of which is compiled once."""
 
 from typing import NamedTuple
 
 
 class Phase(NamedTuple):
-    """A stretch of a run with constant shapes. Hashable, static.
+    """A stretch of a run with constant shapes. It is hashable, and static in compiled functions.
 
     Attributes:
       start: its first train step.
       stop: the step after its last.
-      batch_size: reals of one update, over all devices.
+      batch_size: real images in one update, over all devices.
       image_size: pixels a side.
-      batch_field: where batch_size stands in the config, for errors.
+      batch_field: the config field that sets batch_size, for errors.
     """
 
     start: int
@@ -22,5 +22,5 @@ class Phase(NamedTuple):
 
 
 def phase_of(phases: tuple[Phase, ...], step: int) -> Phase:
-    """The phase that made the state at `step` (the last one's after the end)."""
+    """Returns the phase that made the state at `step`; after the end, the last one."""
     return next((phase for phase in phases if step <= phase.stop), phases[-1])

@@ -1,19 +1,15 @@
-"""What a run holds: pure data, and all of what a checkpoint stores."""
-
-from typing import Any
+"""The state of a run: pure data, and all that a checkpoint stores."""
 
 from flax import struct
+from jaxtyping import PyTree
 
-PyTree = Any
 
-
-@struct.dataclass
-class Player:
+class Player(struct.PyTreeNode):
     """One of the two networks.
 
     Attributes:
       params: the trained parameters.
-      opt_state: its optimiser's state.
+      opt_state: the state of its optimiser.
       vars: its other Flax collections (`batch_stats`, ...), {} where it has none.
     """
 
@@ -22,9 +18,8 @@ class Player:
     vars: PyTree
 
 
-@struct.dataclass
-class Ema:
-    """Exponential moving average of the generator: parameters and BatchNorm averages.
+class Ema(struct.PyTreeNode):
+    """The exponential moving average of the generator: its parameters and BatchNorm averages.
 
     Its other variables (the vectors of spectral normalisation) are the generator's present ones.
     """
@@ -33,19 +28,18 @@ class Ema:
     vars: PyTree
 
 
-@struct.dataclass
-class GanState:
-    """A run between two steps. No key, optimiser or apply function is inside.
+class GanState(struct.PyTreeNode):
+    """The state of a run between two steps. It holds no key, optimiser or apply function.
 
     Attributes:
       step: int32 scalar, the number of finished train steps (updates of the generator).
       g: the generator.
       d: the discriminator or critic.
-      ema: what is sampled and evaluated.
-      aug: the augmentation controller's state, () without one.
+      ema: the averaged generator, which is sampled and evaluated.
+      aug: the augmentation controller's state, () without a controller.
     """
 
-    step: Any
+    step: PyTree
     g: Player
     d: Player
     ema: Ema

@@ -1,33 +1,57 @@
-"""The two-player engine: one pure train step for every algorithm.
+"""The train step, the evaluation step and the sampler of any algorithm, as pure functions.
 
-An algorithm is data to it (`ganjax.engine.algorithm`). In which order the players move
-(`ganjax.engine.updates`), and how the updates of D are repeated, are functions chosen once, when the step
-is built.
-
-A player's variables (BatchNorm averages) move in its own update alone: the generator's do
-not when it makes fakes for D, nor D's when it judges for the generator.
+An algorithm is data to them (`ganjax.engine.algorithm`). The method itself, what each player's
+update computes and in which order they come, is in `ganjax.engine.updates`.
 """
 
-from collections.abc import Callable
 from functools import partial
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import NamedSharding
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from ganjax.engine import updates
-from ganjax.engine.algorithm import Algorithm, Metrics
-from ganjax.engine.levels import to_uint8
+from ganjax.engine.algorithm import Algorithm, Batch, Metrics, Penalty
+from ganjax.engine.inputs import StepInputs
 from ganjax.engine.phases import Phase
+from ganjax.engine.pixels import to_uint8
+from ganjax.engine.scheduling import arranged, scanned, unrolled
 from ganjax.engine.state import Ema, GanState, Player
 from ganjax.keys import fold
 
-Step = Callable[..., tuple[GanState, Metrics]]
+
+@runtime_checkable
+class TrainStep(Protocol):
+    """One train step; `make_train_step` says what it takes and returns."""
+
+    def __call__(
+        self, state: GanState, batch: Batch, key: Key[Array, ""], *, phase: Phase
+    ) -> tuple[GanState, Metrics]: ...
+
+
+@runtime_checkable
+class EvalStep(Protocol):
+    """The discriminator's loss on held-out reals; see `make_eval_step`."""
+
+    def __call__(
+        self, state: GanState, batch: Batch, index: jax.Array, key: Key[Array, ""], *, phase: Phase
+    ) -> Metrics: ...
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Samples of the averaged generator; see `make_sampler`."""
+
+    def __call__(
+        self, ema: Ema, z: Float[Array, "n ..."], label: Int[Array, " n"], *, phase: Phase
+    ) -> UInt8[Array, "n h w c"]: ...
 
 
 def init_state(algorithm: Algorithm, key: jax.Array) -> GanState:
-    """The state at step 0: both players initialised, the average a copy of the generator.
+    """Returns the state at step 0: both players initialised, the average a copy of the generator.
 
     Args:
       algorithm: whose networks and optimisers to initialise.
@@ -47,22 +71,22 @@ def init_state(algorithm: Algorithm, key: jax.Array) -> GanState:
 
 def make_train_step(
     algorithm: Algorithm, *, sharding: NamedSharding | None = None, unroll: bool = False
-) -> Step:
-    """The pure `train_step(state, batch, key, *, phase) -> (state, metrics)`.
+) -> TrainStep:
+    """Returns the pure `train_step(state, batch, key, *, phase) -> (state, metrics)`.
 
-    `batch` leaves are (reals_per_step, N, ...): uint8 images, scaled here to the algorithm's
-    range, or floats, taken as they are. `key` is the run's root key, the same at every step.
-    Metrics are float32 scalars: d_loss (with its penalty), g_loss, the gradient norms
-    d_grad_norm and g_grad_norm, and the algorithm's own; those of D are means over its
-    n_critic updates, those of a lazy penalty NaN in the steps between.
+    The leaves of `batch` are (reals_per_step, N, ...): uint8 images, which are mapped here to the
+    algorithm's range, or floats, which are taken as they are. `key` is the run's root key, the same
+    at every step. Metrics are float32 scalars: d_loss (with its penalty), g_loss, the gradient
+    norms d_grad_norm and g_grad_norm, and the algorithm's own. The discriminator's are means over
+    its n_critic updates; those of a lazy penalty are NaN in the steps without it.
 
     Args:
       algorithm: what to train.
       sharding: how (N, ...) arrays lie on the devices; None leaves it to the compiler.
-      unroll: whether the updates of D, and micro-batches, are unrolled in the program instead of
-        a loop: to count what it computes. With the convolutions of `ganjax.ops` a loop runs as
-        fast, compiles in less time and needs less memory; JAX's own gradients of convolutions
-        are many times slower in a loop on CPUs.
+      unroll: whether the updates of the discriminator, and micro-batches, are unrolled in the
+        program instead of a loop: to count what it computes. With the convolutions of `ganjax.ops`
+        a loop runs as fast, compiles in less time and needs less memory; JAX's own gradients of
+        convolutions are many times slower in a loop on CPUs.
 
     Returns:
       A function for `jax.jit` with `phase` static and `state` donated.
@@ -77,30 +101,34 @@ def make_train_step(
             f"n_critic={algorithm.n_critic}: the simultaneous order updates both players once "
             "a step; set n_critic=1 or the alternating order"
         )
-    move = updates.ORDERS[algorithm.order]
-    repeat = updates.unrolled if unroll else updates.scanned
+    update_players = updates.ORDERS[algorithm.order]
+    repeat = unrolled if unroll else scanned
 
     def train_step(state, batch, key, *, phase):
-        now = _of(algorithm, phase)
-        if now.penalty_interval > 1:
-            now = now._replace(penalty=_lazy(now))
-        turn = updates.turns(now, state, batch, fold(key, "train", state.step), phase, sharding)
-        g, d, aug, metrics = move(now, state, turn, repeat)
-        ema = _average(state.ema, g, now.ema_decay(state.step))
-        return GanState(state.step + 1, g, d, ema, aug), metrics
+        gan = arranged(algorithm.in_phase(phase), sharding)
+        gan = gan._replace(penalty=lazy_penalty(gan.penalty, gan.penalty_interval))
+        key = fold(key, "train", state.step)
+        inputs = StepInputs(
+            batch, key, state.step, phase, gan.value_range, gan.accumulate, repeat, sharding
+        )
+        updated, metrics = update_players(gan, state, inputs)
+        ema = moving_average(state.ema, updated.g, gan.ema_decay(state.step))
+        return updated.replace(step=state.step + 1, ema=ema), metrics
 
     return train_step
 
 
-def make_eval_step(algorithm: Algorithm, *, sharding: NamedSharding | None = None) -> Callable:
-    """`eval_step(state, batch, index, key, *, phase) -> metrics`: D's loss on held-out reals.
+def make_eval_step(algorithm: Algorithm, *, sharding: NamedSharding | None = None) -> EvalStep:
+    """Returns `eval_step(state, batch, index, key, *, phase) -> metrics` on held-out reals.
 
-    What D's update would report for these reals and fresh fakes, in training form (dropout
-    acts, BatchNorm is of the batch; a lazy penalty acts every time, once), but nothing is
-    updated; names carry "val_". `index` is the batch's number in the evaluation; the batch may
-    be of any size, and is never cut into micro-batches. A gap to the
-    training loss that grows is a critic that memorises its data (Gulrajani et al. 2017,
-    figure 5b).
+    The metrics are what an update of the discriminator would report for these reals and fresh
+    fakes, with "val_" before their names. The networks are in training mode (dropout acts,
+    BatchNorm's statistics are the batch's), a lazy penalty acts every time, once, and nothing is
+    updated. A gap to the training loss that grows is a critic that memorises its data (Gulrajani et
+    al. 2017, figure 5b).
+
+    The leaves of `batch` are (1, N, ...) for any N; it is never divided into micro-batches. `index`
+    is the batch's number in the evaluation.
 
     Args:
       algorithm: as for `make_train_step`.
@@ -108,70 +136,77 @@ def make_eval_step(algorithm: Algorithm, *, sharding: NamedSharding | None = Non
     """
 
     def eval_step(state, batch, index, key, *, phase):
+        gan = arranged(algorithm.in_phase(phase), sharding)
         key = fold(key, "eval", state.step, index)
-        whole = _of(algorithm, phase)._replace(accumulate=1)
-        turn = updates.turns(whole, state, batch, key, phase, sharding)
-        now = turn("d", 0, state.aug)
-        fake, _ = now.generate(state.g.params, state.g.vars)
-        loss, (_, metrics) = now.d_objective(state.d.params, state.d.vars, fake)
-        penalty, more = now.penalty(state.d.params, state.d.vars, fake)
-        metrics |= more | {"d_loss": loss + penalty}
+        inputs = StepInputs(batch, key, state.step, phase, gan.value_range)
+        context, d = inputs.of_update("d", 0, state.aug).context(), state.d
+        fake, _ = updates.generate(gan, state.g.params, state.g.vars, context)
+        scores, _ = gan.discriminate(d.params, d.vars, fake, context.named("judge"))
+        loss, metrics = gan.d_loss(scores, context.named("d_loss"))
+        penalty, penalty_metrics = gan.penalty(d.params, d.vars, fake, context.named("penalty"))
+        metrics = metrics | penalty_metrics | {"d_loss": loss + penalty}
         return {f"val_{name}": value for name, value in metrics.items()}
 
     return eval_step
 
 
-def make_sampler(algorithm: Algorithm) -> Callable:
-    """`sampler(ema, z, label, *, phase) -> uint8 (N, H, W, C)` of the averaged generator.
+def make_sampler(algorithm: Algorithm) -> Sampler:
+    """Returns `sampler(ema, z, label, *, phase) -> uint8 images` of the averaged generator.
 
     Args:
       algorithm: whose generator.
     """
 
     def sampler(ema, z, label, *, phase):
-        samples = _of(algorithm, phase).sample(ema.params, ema.vars, z, label, phase)
-        return to_uint8(samples, algorithm.value_range)
+        images = algorithm.in_phase(phase).sample(ema.params, ema.vars, z, label, phase)
+        return to_uint8(images, algorithm.value_range)
 
     return sampler
 
 
-def sample_inputs(algorithm: Algorithm, key: jax.Array, num: int) -> tuple[jax.Array, jax.Array]:
-    """(z, label) for `num` samples: the same for one key always, labels in turn.
+def sample_inputs(
+    algorithm: Algorithm, key: jax.Array, num: int
+) -> tuple[Float[Array, "num ..."], Int[Array, " num"]]:
+    """Returns latents and labels for `num` samples: the same for one key, the classes in rotation.
 
     Args:
       algorithm: whose latents.
-      key: a run's root key gives the latents of its own pictures.
-      num: how many.
+      key: the run's root key gives the latents of the run's own pictures.
+      num: the number of samples.
     """
     return algorithm.latent(fold(key, "sample"), num), jnp.arange(num) % algorithm.num_classes
 
 
-def _of(algorithm: Algorithm, phase: Phase) -> Algorithm:
-    return algorithm if algorithm.at is None else algorithm.at(phase)
+def lazy_penalty(penalty: Penalty, interval: int) -> Penalty:
+    """Returns a penalty that acts every `interval` steps, `interval` times as large.
 
-
-def _lazy(algorithm: Algorithm) -> Callable:
-    """The penalty where step % penalty_interval is 0; between nothing, and NaN for its metrics."""
-    interval = algorithm.penalty_interval
+    In the steps between it is 0, and its metrics are NaN (Karras et al. 2020, arXiv:1912.04958,
+    section 3.1).
+    """
+    if interval == 1:
+        return penalty
 
     def lazy(params, vars, fake, context):
-        def due():
-            value, metrics = algorithm.penalty(params, vars, fake, context)
+        def penalise():
+            value, metrics = penalty(params, vars, fake, context)
             return interval * value, metrics
 
-        value, metrics = jax.eval_shape(due)
+        value, metrics = jax.eval_shape(penalise)
         unmeasured = {name: jnp.full(m.shape, jnp.nan, m.dtype) for name, m in metrics.items()}
         skipped = jnp.zeros(value.shape, value.dtype), unmeasured
-        return jax.lax.cond(context.step % interval == 0, due, lambda: skipped)
+        return jax.lax.cond(context.step % interval == 0, penalise, lambda: skipped)
 
     return lazy
 
 
-def _average(ema: Ema, g: Player, decay) -> Ema:
-    """Averages parameters and BatchNorm averages; other variables are the generator's."""
+def moving_average(ema: Ema, generator: Player, decay: float | jax.Array) -> Ema:
+    """Moves the average of parameters and BatchNorm averages towards the generator's present ones.
+
+    Other variables are not averaged, but the generator's own.
+    """
     towards = partial(optax.incremental_update, step_size=1.0 - decay)
     vars = {
         name: towards(values, ema.vars[name]) if name == "batch_stats" else values
-        for name, values in g.vars.items()
+        for name, values in generator.vars.items()
     }
-    return Ema(towards(g.params, ema.params), vars)
+    return Ema(towards(generator.params, ema.params), vars)

@@ -1,261 +1,174 @@
-"""In which order the players move in a train step, and from what their gradients are taken.
+"""The updates of both players, and their order within a train step.
 
-An order is (algorithm, state, turn, repeat) -> (G, D, augmentation, metrics). `turn` gives an
-update, or a micro-batch of it, its reals and its key; `repeat` says whether what is done several
-times is unrolled or a loop.
+They follow algorithm 1 of Gulrajani et al. 2017 (arXiv:1704.00028), whose lines stand at the right;
+other GANs have another objective, penalty or optimiser. A player's variables (BatchNorm averages)
+move in its own updates alone: the generator's do not when it makes fakes for the discriminator, nor
+the discriminator's when it scores them for the generator.
 """
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Protocol
 
 import jax
-import jax.numpy as jnp
-import optax
-from jax.sharding import NamedSharding
+from jaxtyping import PyTree
 
-from ganjax.engine.algorithm import Algorithm, Context, PyTree
-from ganjax.engine.levels import from_uint8
-from ganjax.engine.phases import Phase
-from ganjax.engine.state import Player
-from ganjax.keys import fold
-from ganjax.ops.lowering import after_all, late_kernels
+from ganjax.engine import scheduling
+from ganjax.engine.algorithm import Algorithm, Batch, Context, Metrics
+from ganjax.engine.inputs import StepInputs, UpdateInputs
+from ganjax.engine.scheduling import BatchGradient
+from ganjax.engine.state import GanState, Player
 
-
-class Turn(NamedTuple):
-    """An algorithm's functions with the context of one update filled in."""
-
-    algorithm: Algorithm
-    context: Context
-    sharding: NamedSharding | None
-
-    def _at(self, name: str) -> Context:
-        return self.context._replace(key=fold(self.context.key, name))
-
-    def generate(self, params, vars):
-        """(fakes, new vars) of G, from z of this turn's own."""
-        size = jax.tree.leaves(self.context.batch)[0].shape[0]
-        z = self.algorithm.latent(fold(self.context.key, "latent"), size)
-        if self.sharding is not None:
-            z = jax.lax.with_sharding_constraint(z, self.sharding)
-        with late_kernels():
-            return self.algorithm.generate(params, vars, z, self._at("generate"))
-
-    def discriminate(self, params, vars, fake):
-        """(scores, new vars) of D."""
-        return self.algorithm.discriminate(params, vars, fake, self._at("judge"))
-
-    def d_loss(self, scores):
-        """(loss without its penalty, metrics)."""
-        return self.algorithm.d_loss(scores, self._at("d_loss"))
-
-    def g_loss(self, scores):
-        """(loss, metrics)."""
-        return self.algorithm.g_loss(scores, self._at("g_loss"))
-
-    def penalty(self, params, vars, fake):
-        """(weighted penalty, metrics)."""
-        return self.algorithm.penalty(params, vars, fake, self._at("penalty"))
-
-    def d_objective(self, params, vars, fake):
-        """(loss without its penalty, (new vars, metrics)) of D on given fakes."""
-        scores, vars = self.discriminate(params, vars, fake)
-        loss, metrics = self.d_loss(scores)
-        return loss, (vars, metrics)
-
-    def g_objective(self, params, vars, d: Player):
-        """(loss, (new vars, metrics)) of G against D."""
-        fake, vars = self.generate(params, vars)
-        with late_kernels():  # D(real) is no part of this, but of a relativistic loss.
-            scores, _ = self.discriminate(d.params, d.vars, fake)
-        loss, metrics = self.g_loss(scores)
-        return loss, (vars, metrics)
+# A run's random numbers follow from the names of its keys (`Context.named`). That of `discriminate`
+# is "judge", as the function was once called: another name would change every run.
 
 
-def turns(algorithm, state, batch, key, phase: Phase, sharding) -> Callable[..., Turn]:
-    """(player, update, augmentation, micro-batch) -> its turn, with its own reals and key."""
-    share = _whole if algorithm.accumulate == 1 else partial(_micro, algorithm, sharding)
+def update_discriminator(
+    algorithm: Algorithm, discriminator: Player, generator: Player, inputs: UpdateInputs
+) -> tuple[Player, Metrics]:
+    """Updates the discriminator once; the generator makes the fakes and stays as it is.
 
-    def scaled(leaf):
-        return from_uint8(leaf, algorithm.value_range) if leaf.dtype == jnp.uint8 else leaf
-
-    def turn(player: str, i, aug: PyTree, micro=0) -> Turn:
-        reals = {name: leaf[i % leaf.shape[0]] for name, leaf in batch.items()}
-        reals, key_ = share(reals, fold(key, player, i), micro)
-        reals = {name: scaled(leaf) for name, leaf in reals.items()}
-        return Turn(algorithm, Context(reals, key_, state.step, phase, aug), sharding)
-
-    return turn
-
-
-def _whole(reals, key, micro):
-    return reals, key
-
-
-def _micro(algorithm, sharding, reals, key, micro):
-    """The reals and the key of a micro-batch: of the rows every `accumulate`-th.
-
-    So a micro-batch is of the same rows on any number of devices, each of which has its part
-    of them already.
+    Returns:
+      The updated discriminator, and metrics: d_loss, d_grad_norm and those of the algorithm.
     """
 
-    def rows(leaf):
-        leaf = leaf.reshape(-1, algorithm.accumulate, *leaf.shape[1:])
-        leaf = jax.lax.dynamic_index_in_dim(leaf, micro, axis=1, keepdims=False)
-        return leaf if sharding is None else jax.lax.with_sharding_constraint(leaf, sharding)
+    def batch_gradient(vars, context):
+        fake, _ = generate(algorithm, generator.params, generator.vars, context)  # lines 4 and 5
+        fake = jax.lax.stop_gradient(fake)
 
-    return {name: rows(leaf) for name, leaf in reals.items()}, fold(key, "micro", micro)
+        def objective(params, fake):  # line 7 without its penalty
+            scores, new_vars = algorithm.discriminate(params, vars, fake, context.named("judge"))
+            loss, metrics = algorithm.d_loss(scores, context.named("d_loss"))
+            return loss, (new_vars, metrics)
 
+        def penalty(params, fake):  # line 6, and the penalty of line 7
+            return algorithm.penalty(params, vars, fake, context.named("penalty"))
 
-class _Measured(NamedTuple):
-    """A micro-batch's outcome: gradients, the players' vars after it, metrics."""
+        return scheduling.gradient_of_sum(algorithm, "d", discriminator, objective, penalty, fake)
 
-    gradient: Any
-    vars: Any
-    metrics: dict[str, jax.Array]
-
-
-def _mean(measure: Callable, vars, count: int, repeat) -> _Measured:
-    """The mean gradient and metrics of measure(vars, i) over `count` micro-batches."""
-    if count == 1:
-        return measure(vars, 0)
-
-    def body(carry, i):
-        vars, total = carry
-        now = measure(vars, i)
-        return (now.vars, jax.tree.map(jnp.add, total, now.gradient)), now.metrics
-
-    shapes = jax.eval_shape(lambda: measure(vars, 0).gradient)
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    (vars, total), metrics = repeat(body, (vars, zeros), count)
-    return _Measured(jax.tree.map(lambda leaf: leaf / count, total), vars, metrics)
+    gradient = inputs.accumulate(batch_gradient, discriminator.vars)
+    return scheduling.apply_gradient(algorithm, "d", discriminator, gradient)  # line 9
 
 
-def _scaled_gradient(algorithm: Algorithm, player: Player, objective: Callable, at):
-    """(loss, aux, scaled gradient) of objective(at) -> (loss, aux), a loss of the player's."""
+def update_generator(
+    algorithm: Algorithm, generator: Player, discriminator: Player, inputs: UpdateInputs
+) -> tuple[Player, Metrics]:
+    """Updates the generator once, from fresh latents; the discriminator stays as it is.
 
-    def scaled(at):
-        loss, aux = objective(at)
-        return algorithm.loss_scaling.scale(loss, player.opt_state), (loss, aux)
-
-    gradient, (loss, aux) = jax.grad(scaled, has_aux=True)(at)
-    return loss, aux, gradient
-
-
-def _gradient(algorithm: Algorithm, player: Player, objective: Callable):
-    """(loss, aux, gradient) at the player's parameters."""
-    loss, aux, gradient = _scaled_gradient(algorithm, player, objective, player.params)
-    return loss, aux, algorithm.loss_scaling.unscale(gradient, player.opt_state)
-
-
-def _update(algorithm: Algorithm, name: str, player: Player, gradient, vars):
-    """(the player after its optimiser's step, metrics)."""
-    tx = {"g": algorithm.g_tx, "d": algorithm.d_tx}[name]
-    metrics = {f"{name}_grad_norm": optax.tree.norm(gradient)}
-    metrics |= algorithm.loss_scaling.metrics(name, player.opt_state)
-    # On CPUs the update begins when its whole gradient is there: of `dcgan:celeb_a` at batch 128
-    # XLA needs 260 MiB of temporaries so, not 269, since it copies fewer old moments before.
-    gradient, player = after_all((gradient, player))
-    updates, opt_state = tx.update(gradient, player.opt_state, player.params)
-    return Player(optax.apply_updates(player.params, updates), opt_state, vars), metrics
-
-
-def _alternating(algorithm, state, turn, repeat):
-    """n_critic updates of D, then one of G with a fresh z against the new D."""
-
-    def update_d(carry, i):
-        d, aug = carry
-
-        def measure(vars, micro):
-            now = turn("d", i, aug, micro)
-            fake = jax.lax.stop_gradient(now.generate(state.g.params, state.g.vars)[0])
-            objective = partial(now.d_objective, vars=vars, fake=fake)
-            loss, (new_vars, metrics), scaled = _scaled_gradient(algorithm, d, objective, d.params)
-            # On CPUs a penalty of fakes begins when the loss has ended, so that no layers are
-            # kept of both at once: of `wgan_gp:celeb_a` a fifth of the temporaries. Not one of
-            # reals alone (R1), which takes D(real) from the loss.
-            scaled, fake = after_all((scaled, fake))
-            objective = partial(now.penalty, vars=vars, fake=fake)
-            penalty, more, addend = _scaled_gradient(algorithm, d, objective, d.params)
-            gradient = jax.tree.map(jnp.add, scaled, addend)
-            gradient = algorithm.loss_scaling.unscale(gradient, d.opt_state)
-            metrics |= more | {"d_loss": loss + penalty}
-            return _Measured(gradient, new_vars, metrics)
-
-        gradient, vars, metrics = _mean(measure, d.vars, algorithm.accumulate, repeat)
-        d, more = _update(algorithm, "d", d, gradient, vars)
-        metrics |= more
-        return (d, algorithm.aug_update(aug, metrics)), metrics
-
-    (d, aug), d_metrics = repeat(update_d, (state.d, state.aug), algorithm.n_critic)
-    # On CPUs G's turn begins when D's have ended. Else XLA makes its fakes, which wait for nothing,
-    # at some time before, and keeps G's layers for the backward pass while D is being updated.
-    g, d = after_all((state.g, d))
-
-    def measure(vars, micro):
-        now = turn("g", algorithm.n_critic - 1, aug, micro)
-        objective = partial(now.g_objective, vars=vars, d=d)
-        loss, (vars, metrics), gradient = _gradient(algorithm, g, objective)
-        return _Measured(gradient, vars, metrics | {"g_loss": loss})
-
-    gradient, vars, metrics = _mean(measure, g.vars, algorithm.accumulate, repeat)
-    g, more = _update(algorithm, "g", g, gradient, vars)
-    return g, d, aug, d_metrics | metrics | more
-
-
-def _simultaneous(algorithm, state, turn, repeat):
-    """Both players from one forward pass of G and of D, at the old parameters.
-
-    One vjp is pulled twice, so D(fake) is computed once for both.
+    Returns:
+      The updated generator, and metrics: g_loss, g_grad_norm and those of the algorithm.
     """
 
-    gradient = partial(_scaled_gradient, algorithm)
-    unscale = algorithm.loss_scaling.unscale
+    def batch_gradient(vars, context):
+        @scheduling.single_pass
+        def objective(params):
+            fake, new_vars = generate(algorithm, params, vars, context)  # line 11
+            scores, _ = algorithm.discriminate(
+                discriminator.params, discriminator.vars, fake, context.named("judge")
+            )
+            loss, metrics = algorithm.g_loss(scores, context.named("g_loss"))
+            return loss, (new_vars, metrics)
 
-    def measure(vars, micro):
-        now = turn("both", 0, state.aug, micro)
+        return scheduling.gradient_of(algorithm, "g", generator, objective)
+
+    gradient = inputs.accumulate(batch_gradient, generator.vars)
+    return scheduling.apply_gradient(algorithm, "g", generator, gradient)  # line 12
+
+
+def update_both(
+    algorithm: Algorithm, generator: Player, discriminator: Player, inputs: UpdateInputs
+) -> tuple[Player, Player, Metrics]:
+    """Updates both players at once, from one forward pass of each at the old parameters.
+
+    Returns:
+      The updated generator and discriminator, and the metrics of both.
+    """
+
+    def batch_gradient(vars, context):
+        g_vars, d_vars = vars
 
         def forward(g_params, d_params):
-            fake, g_vars = now.generate(g_params, vars[0])
-            scores, d_vars = now.discriminate(d_params, vars[1], fake)
-            return scores, (fake, g_vars, d_vars)
+            fake, new_g_vars = generate(algorithm, g_params, g_vars, context)
+            scores, new_d_vars = algorithm.discriminate(
+                d_params, d_vars, fake, context.named("judge")
+            )
+            return scores, (fake, (new_g_vars, new_d_vars))
 
-        scores, pull, (fake, g_vars, d_vars) = jax.vjp(
-            forward, state.g.params, state.d.params, has_aux=True
+        def g_objective(scores):
+            return algorithm.g_loss(scores, context.named("g_loss"))
+
+        def d_objective(scores):
+            return algorithm.d_loss(scores, context.named("d_loss"))
+
+        def penalty(d_params, fake):
+            return algorithm.penalty(d_params, d_vars, fake, context.named("penalty"))
+
+        return scheduling.gradients_of_both(
+            algorithm, generator, discriminator, forward, g_objective, d_objective, penalty
         )
-        d_loss, d_metrics, d_pull = gradient(state.d, now.d_loss, scores)
-        g_loss, g_metrics, g_pull = gradient(state.g, now.g_loss, scores)
-        penalise = lambda params: now.penalty(params, vars[1], jax.lax.stop_gradient(fake))  # noqa: E731
-        penalty, more, d_gradient = gradient(state.d, penalise, state.d.params)
-        d_gradient = jax.tree.map(jnp.add, d_gradient, pull(d_pull)[1])
-        g_gradient = unscale(pull(g_pull)[0], state.g.opt_state)
-        gradients = g_gradient, unscale(d_gradient, state.d.opt_state)
-        metrics = d_metrics | more | g_metrics | {"d_loss": d_loss + penalty, "g_loss": g_loss}
-        return _Measured(gradients, (g_vars, d_vars), metrics)
 
-    vars = state.g.vars, state.d.vars
-    gradients, vars, metrics = _mean(measure, vars, algorithm.accumulate, repeat)
-    g, g_more = _update(algorithm, "g", state.g, gradients[0], vars[0])
-    d, d_more = _update(algorithm, "d", state.d, gradients[1], vars[1])
-    metrics |= g_more | d_more
-    return g, d, algorithm.aug_update(state.aug, metrics), metrics
+    gradients, vars, metrics = inputs.accumulate(
+        batch_gradient, (generator.vars, discriminator.vars)
+    )
+    gradient = BatchGradient(gradients[0], vars[0], metrics)
+    generator, metrics = scheduling.apply_gradient(algorithm, "g", generator, gradient)
+    gradient = BatchGradient(gradients[1], vars[1], metrics)
+    discriminator, metrics = scheduling.apply_gradient(algorithm, "d", discriminator, gradient)
+    return generator, discriminator, metrics
 
 
-ORDERS = {"alternating": _alternating, "simultaneous": _simultaneous}
+def generate(
+    algorithm: Algorithm, params: PyTree, vars: PyTree, context: Context
+) -> tuple[Batch, PyTree]:
+    """Runs the generator in training mode on as many fresh latents as there are reals.
+
+    Returns:
+      The generated batch, and the generator's updated variables.
+    """
+    z = algorithm.latent(context.named("latent").key, len(context.batch["label"]))
+    return algorithm.generate(params, vars, z, context.named("generate"))
 
 
-def unrolled(body, carry, n: int):
-    """body(carry, i) n times, without a loop: (carry, the means of what it gives besides)."""
-    metrics = []
-    for i in range(n):
-        carry, now = body(carry, i)
-        metrics.append(now)
-    return carry, jax.tree.map(lambda *values: sum(values) / n, *metrics)
+class Order(Protocol):
+    """Updates the players, and the augmentation controller, as one train step does.
+
+    Returns the state with its `g`, `d` and `aug` updated, and the metrics of the updates.
+    """
+
+    def __call__(
+        self, algorithm: Algorithm, state: GanState, inputs: StepInputs
+    ) -> tuple[GanState, Metrics]: ...
 
 
-def scanned(body, carry, n: int):
-    """The same as a loop."""
-    if n == 1:
-        return unrolled(body, carry, n)
-    carry, metrics = jax.lax.scan(body, carry, jnp.arange(n))
-    return carry, jax.tree.map(partial(jnp.mean, axis=0), metrics)
+def alternating(
+    algorithm: Algorithm, state: GanState, inputs: StepInputs
+) -> tuple[GanState, Metrics]:
+    """The `Order` of n_critic updates of the discriminator, then one of the generator."""
+
+    def critic_update(carry, i):
+        discriminator, aug = carry
+        discriminator, metrics = update_discriminator(
+            algorithm, discriminator, state.g, inputs.of_update("d", i, aug)
+        )
+        return (discriminator, algorithm.aug_update(aug, metrics)), metrics
+
+    (discriminator, aug), d_metrics = inputs.repeat(  # lines 2 to 10
+        critic_update, (state.d, state.aug), algorithm.n_critic
+    )
+    generator, discriminator = scheduling.one_by_one(state.g, discriminator)
+    generator, g_metrics = update_generator(
+        algorithm, generator, discriminator, inputs.of_update("g", algorithm.n_critic - 1, aug)
+    )
+    return state.replace(g=generator, d=discriminator, aug=aug), d_metrics | g_metrics
+
+
+def simultaneous(
+    algorithm: Algorithm, state: GanState, inputs: StepInputs
+) -> tuple[GanState, Metrics]:
+    """The `Order` of one update of both players."""
+    generator, discriminator, metrics = update_both(
+        algorithm, state.g, state.d, inputs.of_update("both", 0, state.aug)
+    )
+    aug = algorithm.aug_update(state.aug, metrics)
+    return state.replace(g=generator, d=discriminator, aug=aug), metrics
+
+
+ORDERS: dict[str, Order] = {"alternating": alternating, "simultaneous": simultaneous}

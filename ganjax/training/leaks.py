@@ -21,7 +21,7 @@ import numpy as np
 from ganjax.data.base import Source
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Algorithm
-from ganjax.engine.levels import from_uint8
+from ganjax.engine.pixels import from_uint8
 from ganjax.keys import fold
 
 # The most training images that are used: half to fit the probe, half to measure its errors.

@@ -17,7 +17,7 @@ from ganjax.data import pipeline
 from ganjax.data.base import SPLITS, Source
 from ganjax.data.sources import open_source
 from ganjax.engine import step as steps
-from ganjax.engine.algorithm import Algorithm, LossScaling
+from ganjax.engine.algorithm import Algorithm, NoLossScaling
 from ganjax.engine.phases import Phase
 from ganjax.engine.state import GanState
 from ganjax.metrics import features
@@ -189,7 +189,7 @@ def open_outputs(run: Run) -> Iterator[Outputs]:
             primary=jax.process_index() == 0,
         ) as writer,
     ):
-        scaled = run.algorithm.loss_scaling != LossScaling()
+        scaled = not isinstance(run.algorithm.loss_scaling, NoLossScaling)
         report = Report(writer, run.folder, config, checkpoints, scaled_losses=scaled)
         yield Outputs(writer, checkpoints, report, Pending())
 

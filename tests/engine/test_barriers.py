@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from conftest import shipped, shrink
 
+from ganjax.engine import scheduling
 from ganjax.engine import step as steps
-from ganjax.engine import updates
 from ganjax.ops import conv, lowering, winograd
 from ganjax.ops.geometry import Geometry
 from ganjax.planning import dry_run
@@ -65,7 +65,7 @@ def test_late_kernels_take_less_memory(monkeypatch):
     """Of layers that are Winograd's, and light beside their kernels."""
     algorithm, *args = small(size=16, widths=(32, 64, 128))
     late = compiled(algorithm, *args, OPTIONS[1])
-    monkeypatch.setattr(updates, "late_kernels", contextlib.nullcontext)
+    monkeypatch.setattr(scheduling, "late_kernels", contextlib.nullcontext)
     assert temporaries(late) < 0.96 * temporaries(compiled(algorithm, *args, OPTIONS[1]))
 
 

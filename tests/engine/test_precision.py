@@ -169,7 +169,7 @@ def gradients(config, precision):
 )
 def test_gradients_are_close_to_those_in_float32(system, precision, tolerance, monkeypatch):
     """Of both orders: cgan's is simultaneous."""
-    monkeypatch.setattr(loss_scaling, "FIRST", 2.0**8)  # No overflow at the first step.
+    monkeypatch.setattr(loss_scaling, "INITIAL_SCALE", 2.0**8)  # No overflow at the first step.
     config = tiny_of(system, "float32")
     if system == "wgan_gp":
         config.image_size, config.data.fit = 8, "resize"
@@ -201,7 +201,7 @@ def test_convolutions_add_up_in_float32():
     assert float(kernel[1, 1, 0, 0]) == 4 * 64 * 64
 
 
-def scaled_quadratic(scale=loss_scaling.FIRST):
+def scaled_quadratic(scale=loss_scaling.INITIAL_SCALE):
     tx = loss_scaling.skipping(optax.adam(0.1))
     params = {"w": jnp.ones(3)}
     return tx, params, tx.init(params)._replace(scale=jnp.float32(scale))
@@ -214,7 +214,7 @@ def test_an_overflow_is_left_out_and_halves_the_scale():
     updates, after = tx.update(unscaled, state, params)
     assert not np.any(updates["w"])
     jax.tree.map(np.testing.assert_array_equal, after.inner, state.inner)
-    assert after.scale == loss_scaling.FIRST / 2
+    assert after.scale == loss_scaling.INITIAL_SCALE / 2
     assert after.since == 0
     good = loss_scaling.DYNAMIC.unscale({"w": jnp.array([1.0, 2.0, 4.0]) * after.scale}, after)
     np.testing.assert_array_equal(good["w"], [1.0, 2.0, 4.0])
@@ -223,23 +223,23 @@ def test_an_overflow_is_left_out_and_halves_the_scale():
 
 
 def test_the_scale_doubles_after_its_period_and_ends_as_nan(monkeypatch):
-    monkeypatch.setattr(loss_scaling, "PERIOD", 3)
+    monkeypatch.setattr(loss_scaling, "GROWTH_INTERVAL", 3)
     tx, params, state = scaled_quadratic()
     scales = []
     for _ in range(6):
         _, state = tx.update({"w": jnp.ones(3)}, state, params)
-        scales.append(float(state.scale) / loss_scaling.FIRST)
+        scales.append(float(state.scale) / loss_scaling.INITIAL_SCALE)
     assert scales == [1, 1, 2, 2, 2, 4]
-    most = state._replace(scale=jnp.float32(loss_scaling.MOST), since=jnp.int32(2))
-    assert tx.update({"w": jnp.ones(3)}, most, params)[1].scale == loss_scaling.MOST
-    least = state._replace(scale=jnp.float32(loss_scaling.LEAST))
+    most = state._replace(scale=jnp.float32(loss_scaling.MAX_SCALE), since=jnp.int32(2))
+    assert tx.update({"w": jnp.ones(3)}, most, params)[1].scale == loss_scaling.MAX_SCALE
+    least = state._replace(scale=jnp.float32(loss_scaling.MIN_SCALE))
     assert np.isnan(tx.update({"w": jnp.full(3, jnp.nan)}, least, params)[1].scale)
 
 
 def test_a_run_in_float16_outlives_overflows(tiny, tmp_path, monkeypatch):
     """From a scale that overflows at once, both players find one that does not."""
-    monkeypatch.setattr(loss_scaling, "FIRST", 2.0**24)
-    monkeypatch.setattr(loss_scaling, "LEAST", 2.0**-24)
+    monkeypatch.setattr(loss_scaling, "INITIAL_SCALE", 2.0**24)
+    monkeypatch.setattr(loss_scaling, "MIN_SCALE", 2.0**-24)
     tiny.precision, tiny.n_critic = "float16", 1
     tiny.total_steps = tiny.eval_every = tiny.checkpoint_every = 16
     tiny.sample_every = 16
