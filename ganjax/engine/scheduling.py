@@ -35,20 +35,6 @@ class Repeat(Protocol):
     def __call__(self, body: Callable, carry: PyTree, n: int) -> tuple[PyTree, Metrics]: ...
 
 
-class BatchGradient(NamedTuple):
-    """A gradient on one batch, or micro-batch, and what its forward passes left.
-
-    Attributes:
-      gradient: with respect to the parameters of a player, or of both.
-      vars: the variables of that player, or of both, after the passes.
-      metrics: of the passes.
-    """
-
-    gradient: PyTree
-    vars: PyTree
-    metrics: Metrics
-
-
 def unrolled(body: Callable, carry: PyTree, n: int) -> tuple[PyTree, Metrics]:
     """The `Repeat` that writes the body n times into the program."""
     metrics = []
@@ -85,7 +71,10 @@ def constrained(array: jax.Array, sharding: NamedSharding | None) -> jax.Array:
 
 
 def single_pass(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Decorates a function in which each network runs once: see `ops.lowering.late_kernels`."""
+    """Decorates a function in which each network runs once, so that kernels are prepared late.
+
+    See `ganjax.ops.lowering.late_kernels`.
+    """
 
     @wraps(function)
     def late(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -96,12 +85,26 @@ def single_pass(function: Callable[Arguments, Result]) -> Callable[Arguments, Re
 
 
 def one_by_one(generator: Player, discriminator: Player) -> tuple[Player, Player]:
-    """Returns both players, and keeps what follows from beginning before both are computed.
+    """Returns both players; what is computed from them begins when both are there.
 
-    Without it XLA on CPU runs G's forward pass early, since its latents wait for nothing, and keeps
-    its activations alive while D is updated.
+    Without this barrier XLA on CPU runs G's forward pass early, since its latents wait for nothing,
+    and keeps its activations alive while D is updated.
     """
     return after_all((generator, discriminator))
+
+
+class BatchGradient(NamedTuple):
+    """A gradient on one batch, or micro-batch, and what its forward passes return besides.
+
+    Attributes:
+      gradient: with respect to the parameters of a player, or of both.
+      vars: the variables of that player, or of both, after the passes.
+      metrics: those that the passes report.
+    """
+
+    gradient: PyTree
+    vars: PyTree
+    metrics: Metrics
 
 
 def gradient_of(
@@ -136,13 +139,13 @@ def gradient_of_sum(
       player: the player.
       objective: (params, fake) -> (loss, (vars, metrics)).
       penalty: (params, fake) -> (penalty, metrics).
-      fake: the generated batch that both see.
+      fake: the generated batch. It is an argument of both, so that the penalty's can wait.
     """
     loss, (vars, metrics), gradient = _scaled(
         algorithm, player, partial(objective, fake=fake), player.params
     )
-    # A penalty of fakes waits for the loss's gradient, so that no activations are kept of both at
-    # once. One of reals alone (R1) does not: it shares D(real) with the loss.
+    # A penalty of fakes waits for the loss's gradient, so that activations are not kept of both at
+    # once. One of reals alone (R1) does not wait: it shares D(real) with the loss.
     gradient, fake = after_all((gradient, fake))
     value, penalty_metrics, penalty_gradient = _scaled(
         algorithm, player, partial(penalty, fake=fake), player.params
@@ -224,8 +227,8 @@ def apply_gradient(
     """
     metrics = {f"{name}_grad_norm": optax.tree.norm(update.gradient)}
     metrics |= algorithm.loss_scaling.metrics(name, player.opt_state)
-    # XLA on CPU copies fewer of the old moments if none is updated before the whole gradient is
-    # computed (docs/memory.md).
+    # XLA on CPU copies fewer of the old moments if none is updated before all of the gradient is
+    # computed.
     gradient, player = after_all((update.gradient, player))
     tx = {"g": algorithm.g_tx, "d": algorithm.d_tx}[name]
     updates, opt_state = tx.update(gradient, player.opt_state, player.params)

@@ -1,9 +1,9 @@
 """The updates of both players, and their order within a train step.
 
-They follow algorithm 1 of Gulrajani et al. 2017 (arXiv:1704.00028), whose lines stand at the right;
-other GANs have another objective, penalty or optimiser. A player's variables (BatchNorm averages)
-move in its own updates alone: the generator's do not when it makes fakes for the discriminator, nor
-the discriminator's when it scores them for the generator.
+They follow algorithm 1 of Gulrajani et al. 2017 (arXiv:1704.00028), whose line numbers stand at the
+right; other GANs have another objective, penalty or optimiser. A player's variables (BatchNorm
+averages) move in its own updates alone: the generator's do not when it makes fakes for the
+discriminator, nor the discriminator's when it scores them for the generator.
 """
 
 from typing import Protocol
@@ -30,7 +30,7 @@ def update_discriminator(
       The updated discriminator, and metrics: d_loss, d_grad_norm and those of the algorithm.
     """
 
-    def batch_gradient(vars, context):
+    def batch_gradient(vars: PyTree, context: Context) -> BatchGradient:
         fake, _ = generate(algorithm, generator.params, generator.vars, context)  # lines 4 and 5
         fake = jax.lax.stop_gradient(fake)
 
@@ -51,13 +51,13 @@ def update_discriminator(
 def update_generator(
     algorithm: Algorithm, generator: Player, discriminator: Player, inputs: UpdateInputs
 ) -> tuple[Player, Metrics]:
-    """Updates the generator once, from fresh latents; the discriminator stays as it is.
+    """Updates the generator once; the discriminator scores the fakes and stays as it is.
 
     Returns:
       The updated generator, and metrics: g_loss, g_grad_norm and those of the algorithm.
     """
 
-    def batch_gradient(vars, context):
+    def batch_gradient(vars: PyTree, context: Context) -> BatchGradient:
         @scheduling.single_pass
         def objective(params):
             fake, new_vars = generate(algorithm, params, vars, context)  # line 11
@@ -82,7 +82,7 @@ def update_both(
       The updated generator and discriminator, and the metrics of both.
     """
 
-    def batch_gradient(vars, context):
+    def batch_gradient(vars: PyTree, context: Context) -> BatchGradient:
         g_vars, d_vars = vars
 
         def forward(g_params, d_params):
@@ -141,7 +141,10 @@ class Order(Protocol):
 def alternating(
     algorithm: Algorithm, state: GanState, inputs: StepInputs
 ) -> tuple[GanState, Metrics]:
-    """The `Order` of n_critic updates of the discriminator, then one of the generator."""
+    """The `Order` of n_critic updates of the discriminator, then one of the generator.
+
+    The generator's loss is taken at the new discriminator, on fresh latents.
+    """
 
     def critic_update(carry, i):
         discriminator, aug = carry

@@ -24,8 +24,8 @@ BARRIER = "opt-barrier("
 
 
 def small(name="dcgan", *, size=64, widths=(8, 8, 8), remat=False):
-    """An algorithm, by default one whose layers weigh more than its kernels, and its step's
-    arguments."""
+    """A small algorithm and the arguments of its step; by default its activations weigh more than
+    its kernels."""
     config = shrink(shipped(name))
     config.batch_size, config.image_size, config.remat = size, 32, remat
     config.generator.widths = config.discriminator.widths = widths
@@ -48,7 +48,7 @@ def temporaries(program):
 
 @pytest.mark.parametrize("name", ["dcgan", "wgan_gp"])
 def test_a_step_takes_less_memory_and_computes_the_same(name):
-    """Of WGAN-GP only because its penalty begins when its loss has ended."""
+    """WGAN-GP does only because its penalty begins when its loss has ended."""
     algorithm, *args = small(name)
     plain, kept = (compiled(algorithm, *args, options) for options in OPTIONS)
     assert [BARRIER in each.as_text() for each in (plain, kept)] == [False, True]
@@ -62,14 +62,14 @@ def test_a_step_takes_less_memory_and_computes_the_same(name):
 
 
 def test_late_kernels_take_less_memory(monkeypatch):
-    """Of layers that are Winograd's, and light beside their kernels."""
+    """The layers here are Winograd's, and light beside their kernels."""
     algorithm, *args = small(size=16, widths=(32, 64, 128))
     late = compiled(algorithm, *args, OPTIONS[1])
     monkeypatch.setattr(scheduling, "late_kernels", contextlib.nullcontext)
     assert temporaries(late) < 0.96 * temporaries(compiled(algorithm, *args, OPTIONS[1]))
 
 
-def test_blocks_that_are_to_be_computed_anew_are():
+def test_blocks_under_remat_are_computed_again():
     """Without barriers XLA's CPU merges them with what was computed before."""
     plain, kept, again, kept_again = (
         len(re.findall(r" (?:dot|convolution)\(", compiled(*small(remat=remat), options).as_text()))
@@ -87,8 +87,8 @@ def test_passes_that_the_environment_disables_stay_so(monkeypatch):
     assert compiling.options("gpu") == {}
 
 
-def test_turns_and_updates_are_apart_on_cpus_alone():
-    """Before G's turn both players are there, before an update its gradient and its player."""
+def test_updates_and_optimisers_wait_on_cpus_alone():
+    """G's update waits for both players, an optimiser for all of the gradient and its player."""
     algorithm, *args = small()
     step = jax.jit(steps.make_train_step(algorithm), static_argnames="phase")
     traced = step.trace(*args, phase=algorithm.phases[0])
@@ -108,7 +108,7 @@ def test_turns_and_updates_are_apart_on_cpus_alone():
 
 
 @pytest.mark.parametrize("command", ["a run", "runs at once", "a dry run"])
-def test_every_command_asks_for_them(command, tmp_path, monkeypatch):
+def test_every_command_compiles_with_the_options(command, tmp_path, monkeypatch):
     config = shrink(shipped("cgan"))
     config.num_seeds = 2 if command == "runs at once" else 1
     monkeypatch.setattr(compiling, "options", lambda platform: {f"of the {platform}": True})
@@ -118,8 +118,8 @@ def test_every_command_asks_for_them(command, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("channels", [4, 64])
 @pytest.mark.parametrize("name", ["conv", "input_grad", "kernel_grad"])
-def test_a_map_reads_images_that_are_there(name, channels):
-    """And its result is, before it is read; with Winograd's form the blocks are, too."""
+def test_a_convolution_reads_images_that_are_computed(name, channels):
+    """Its result is computed before it is read, too, and so are the blocks of Winograd's form."""
     geometry = Geometry((1, 1), ((1, 1), (1, 1)), (8, 8), (3, 3))
     images, kernel = jnp.ones((2, 8, 8, channels)), jnp.ones((3, 3, channels, channels))
     args = images, images if name == "kernel_grad" else kernel
@@ -143,7 +143,7 @@ def test_a_map_reads_images_that_are_there(name, channels):
     ids=lambda function: function.__name__,
 )
 def test_a_late_kernel_waits_for_its_images(function, channels):
-    """Winograd's, on CPUs; a context that has ended leaves nothing, and gradients are the same."""
+    """It does for Winograd's form on CPUs, only inside the context, and gradients are the same."""
     random = np.random.RandomState(0)
     shapes = (2, 8, 8, channels), (3, 3, channels, channels)
     x, kernel = (random.randn(*shape).astype(np.float32) / channels for shape in shapes)

@@ -109,19 +109,19 @@ def test_images_scores_and_penalties_are_float32(system, precision):
         config.discriminator.batch_norm, config.penalty.r1 = "none", 1.0
     algorithm = build(config)
     phase = algorithm.phases[0]
-    now = algorithm if algorithm.at is None else algorithm.at(phase)
+    gan = algorithm.in_phase(phase)
     state, batch, key = arguments(algorithm, config, phase)
     reals = {name: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for name, leaf in batch.items()}
     reals["image"] = jax.ShapeDtypeStruct(reals["image"].shape, np.float32)
 
     def outcome(state, reals):
         context = Context(reals, key, state.step, phase, state.aug)
-        z = now.latent(key, 8)
-        fake, vars = now.generate(state.g.params, state.g.vars, z, context)
-        scores, d_vars = now.discriminate(state.d.params, state.d.vars, fake, context)
-        penalty, _ = now.penalty(state.d.params, state.d.vars, fake, context)
-        sampled = now.sample(state.g.params, state.g.vars, z, reals["label"], phase)
-        loss = now.d_loss(scores, context)[0], now.g_loss(scores, context)[0]
+        z = gan.latent(key, 8)
+        fake, vars = gan.generate(state.g.params, state.g.vars, z, context)
+        scores, d_vars = gan.discriminate(state.d.params, state.d.vars, fake, context)
+        penalty, _ = gan.penalty(state.d.params, state.d.vars, fake, context)
+        sampled = gan.sample(state.g.params, state.g.vars, z, reals["label"], phase)
+        loss = gan.d_loss(scores, context)[0], gan.g_loss(scores, context)[0]
         return fake["image"], scores, penalty, sampled, loss, vars, d_vars
 
     for leaf in jax.tree.leaves(jax.eval_shape(outcome, state, reals)):
@@ -135,8 +135,7 @@ def gradients(config, precision):
     sgd = optax.sgd(1.0)
     if precision == "float16":
         sgd = loss_scaling.skipping(sgd)
-    plain = algorithm if algorithm.at is None else algorithm.at(algorithm.phases[0])
-    algorithm = plain._replace(g_tx=sgd, d_tx=sgd)
+    algorithm = algorithm.in_phase(algorithm.phases[0])._replace(g_tx=sgd, d_tx=sgd)
     key, random = jax.random.key(0), np.random.RandomState(0)
     phase = algorithm.phases[0]
     shape, size = (algorithm.reals_per_step, phase.batch_size), phase.image_size

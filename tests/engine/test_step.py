@@ -1,4 +1,4 @@
-"""The engine: orders, repeats, averages, keys, devices."""
+"""The train step, the evaluation step and the sampler, for any algorithm."""
 
 from functools import partial
 
@@ -57,7 +57,7 @@ def close(one, other, rtol=1e-5, atol=1e-6):
 
 
 def context(algorithm, count=8):
-    """Of a first step, without images; labels are 0."""
+    """The context of a first step: labels are 0, and there are no images."""
     label = {"label": jnp.zeros(count, jnp.int32)}
     return Context(label, jax.random.key(7), jnp.zeros((), int), algorithm.phases[0], ())
 
@@ -111,7 +111,7 @@ def test_one_device_and_eight_agree(tiny, order):
     close(one[0].d, eight[0].d, rtol=1e-2, atol=2e-4)
 
 
-def test_critic_reals_fresh_or_shared(tiny):
+def test_shared_reals_are_fresh_reals_that_repeat(tiny):
     algorithm = build(tiny)
     batch = reals(algorithm)
     assert batch["image"].shape[0] == 2
@@ -120,7 +120,6 @@ def test_critic_reals_fresh_or_shared(tiny):
     tiny.critic_reals = "shared"
     shared = build(tiny)
     assert shared.reals_per_step == 1
-    # Shared is fresh with the same reals twice.
     twice = {name: leaf[:1].repeat(2, axis=0) for name, leaf in batch.items()}
     once = {name: leaf[:1] for name, leaf in batch.items()}
     close(run(shared, batch=once), run(algorithm, batch=twice))
@@ -158,15 +157,13 @@ def test_alternating_generator_sees_the_new_critic(tiny):
     state, metrics = run(algorithm)
     key = jax.random.key(0)
     initial = jax.jit(partial(steps.init_state, algorithm))(key)
-    turn = fold(key, "train", 0, "g", 0)
-    now = context(algorithm)
-    fake, _ = algorithm.generate(
-        initial.g.params, initial.g.vars, algorithm.latent(fold(turn, "latent"), 8), now
-    )
+    z = algorithm.latent(fold(key, "train", 0, "g", 0, "latent"), 8)
+    plain = context(algorithm)
+    fake, _ = algorithm.generate(initial.g.params, initial.g.vars, z, plain)
 
     def loss(d):
-        scores, _ = algorithm.discriminate(d.params, d.vars, fake, now._replace(batch=fake))
-        return algorithm.g_loss(scores, now)[0]
+        scores, _ = algorithm.discriminate(d.params, d.vars, fake, plain._replace(batch=fake))
+        return algorithm.g_loss(scores, plain)[0]
 
     np.testing.assert_allclose(metrics["g_loss"], loss(state.d), rtol=1e-4)
     assert abs(metrics["g_loss"] - loss(initial.d)) > 0.1 * abs(metrics["g_loss"])
@@ -179,28 +176,29 @@ def test_simultaneous_is_both_gradients_at_the_old_parameters(tiny):
     key = jax.random.key(0)
     batch = reals(algorithm)
     initial = jax.jit(partial(steps.init_state, algorithm))(key)
-    turn = fold(key, "train", 0, "both", 0)
-    now = context(algorithm)
-    now = now._replace(
-        batch={"image": batch["image"][0] / np.float32(127.5) - 1, "label": batch["label"][0]}
-    )
-    z = algorithm.latent(fold(turn, "latent"), 8)
+    update_key = fold(key, "train", 0, "both", 0)
+    first_reals = {
+        "image": batch["image"][0] / np.float32(127.5) - 1,
+        "label": batch["label"][0],
+    }
+    plain = context(algorithm)._replace(batch=first_reals)
+    z = algorithm.latent(fold(update_key, "latent"), 8)
 
     def at(name):
-        return now._replace(key=fold(turn, name))
+        return plain._replace(key=fold(update_key, name))
 
     def fakes(g_params):
-        return algorithm.generate(g_params, initial.g.vars, z, now)[0]
+        return algorithm.generate(g_params, initial.g.vars, z, plain)[0]
 
     def d_loss(d_params):
         fake = fakes(initial.g.params)
         scores, _ = algorithm.discriminate(d_params, {}, fake, at("judge"))
         penalty, _ = algorithm.penalty(d_params, {}, fake, at("penalty"))
-        return algorithm.d_loss(scores, now)[0] + penalty
+        return algorithm.d_loss(scores, plain)[0] + penalty
 
     def g_loss(g_params):
         scores, _ = algorithm.discriminate(initial.d.params, {}, fakes(g_params), at("judge"))
-        return algorithm.g_loss(scores, now)[0]
+        return algorithm.g_loss(scores, plain)[0]
 
     state, metrics = run(algorithm)
     np.testing.assert_allclose(metrics["d_loss"], d_loss(initial.d.params), rtol=1e-5)
@@ -211,7 +209,7 @@ def test_simultaneous_is_both_gradients_at_the_old_parameters(tiny):
         close(getattr(state, player).params, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_ema_of_parameters_and_batch_norm_averages(tiny):
+def test_the_ema_averages_parameters_and_batch_norm_averages(tiny):
     tiny.ema.decay = 0.75
     algorithm = build(tiny)
     initial = jax.jit(partial(steps.init_state, algorithm))(jax.random.key(0))
@@ -226,7 +224,7 @@ def test_ema_of_parameters_and_batch_norm_averages(tiny):
         assert differs(getattr(initial.ema, name), getattr(state.ema, name))
 
 
-def test_sampler_uses_the_average_and_one_z(tiny):
+def test_the_sampler_uses_the_average_and_one_z(tiny):
     algorithm = build(tiny)
     sampler = steps.make_sampler(algorithm)
     key, phase = jax.random.key(0), algorithm.phases[0]
@@ -240,7 +238,7 @@ def test_sampler_uses_the_average_and_one_z(tiny):
     assert differs(one, sampler(initial.ema, z, label, phase=phase))
 
 
-def test_eval_step_changes_nothing_and_sees_the_reals(tiny):
+def test_an_eval_step_changes_nothing_and_sees_the_reals(tiny):
     algorithm = build(tiny)
     state, _ = run(algorithm, 3)
     step = jax.jit(steps.make_eval_step(algorithm), static_argnames="phase")
