@@ -43,6 +43,20 @@ def test_what_is_not_finite_is_refused(wrong, tmp_path, monkeypatch):
             report.metrics(1, 1, 8, [metrics(**wrong)])
 
 
+def test_under_loss_scaling_a_gradient_may_overflow_but_no_loss(tmp_path, monkeypatch):
+    raw = shipped("wgan_gp")
+    raw.log_every = 1
+    config = schema.load(raw).config
+    with Writer(tmp_path, 0, config.total_steps, True) as writer:
+        report = Report(writer, tmp_path, config, None, scaled_losses=True)
+        report.metrics(1, 1, 8, [metrics(d_grad_norm=math.nan)])
+        monkeypatch.setattr(report, "_diverged", lambda step, what: pytest.fail(what))
+        with pytest.raises(pytest.fail.Exception, match="d_loss"):
+            report.metrics(2, 1, 8, [metrics(d_loss=math.nan)])
+    (row,) = (json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert row.keys() == {"step", "d_loss", "g_loss", "g_grad_norm"}
+
+
 def test_of_several_seeds_it_is_told_whose(tmp_path, monkeypatch):
     raw = shipped("wgan_gp")
     raw.seed, raw.num_seeds, raw.log_every = 3, 2, 1

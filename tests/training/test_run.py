@@ -162,9 +162,7 @@ def test_a_finished_run_says_how_to_go_on(tiny, tmp_path, capsys):
 def test_a_run_stops_past_its_best_and_that_is_sampled(tiny, tmp_path, capsys, monkeypatch):
     """Figures 3, 5, 5, 4: with a patience of 2 the run ends at step 4, its best is step 2."""
     figures = iter([3.0, 5.0, 5.0, 4.0])
-    monkeypatch.setattr(
-        parzen, "best_log_likelihood", lambda samples, reals: (next(figures), 0.2)
-    )
+    monkeypatch.setattr(parzen, "best_log_likelihood", lambda samples, reals: (next(figures), 0.2))
     tiny.total_steps, tiny.eval_every, tiny.checkpoint_every = 9, 1, 100
     tiny.keep_checkpoints = 1
     tiny.evaluation.update({"log_likelihood": 20, "best": "val_log_likelihood", "patience": 2})
