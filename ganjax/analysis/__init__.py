@@ -1,1 +1,1 @@
-"""What is asked of finished runs: their samples, and measurements of sets of images."""
+"""Analysis of trained runs: their samples, their curves, and measurements of sets of images."""
