@@ -339,7 +339,8 @@ def test_resizing_layers():
     np.testing.assert_array_equal(layers.mean_pool(x)[0, :, :, 0], [[2.5, 4.5], [10.5, 12.5]])
 
 
-# Kernels of S1 from and to 64x64 (F = 64), without G's first and D's first and last layers.
+# Kernels of DCGAN at 64x64 (outermost width 64), without G's first and last, and D's first and last
+# layers.
 INNER = 16 * (512 * 256 + 256 * 128 + 128 * 64)
 # Scale and bias of each BatchNorm, or a bias of each convolution without one.
 G_NORMS, D_NORMS, D_BIASES = 2 * (512 + 256 + 128 + 64), 2 * (128 + 256 + 512), 128 + 256 + 512
@@ -348,28 +349,28 @@ G_NORMS, D_NORMS, D_BIASES = 2 * (512 + 256 + 128 + 64), 2 * (128 + 256 + 512), 
 @pytest.mark.parametrize(
     ("name", "preset", "g", "d"),
     [
-        # S1: no BatchNorm in D's first layer, which has a bias then, as has its logit.
+        # D's first layer has a bias instead of BatchNorm, and so has its last.
         (
             "dcgan",
             "celeb_a",
             16 * (100 * 512 + 64 * 3) + INNER + G_NORMS,
             16 * (3 * 64 + 512) + INNER + 64 + D_NORMS + 1,
         ),
-        # S2: the same in grey.
+        # The same networks, for grey images.
         (
             "dcgan_noisy",
             "folder",
             16 * (100 * 512 + 64 * 1) + INNER + G_NORMS,
             16 * (1 * 64 + 512) + INNER + 64 + D_NORMS + 1,
         ),
-        # S3: no BatchNorm in the critic; the tutorial's z of 128 numbers.
+        # The critic has biases instead of BatchNorm; z has 128 numbers.
         (
             "wgan_gp",
             "celeb_a",
             16 * (128 * 512 + 64 * 3) + INNER + G_NORMS,
             16 * (3 * 64 + 512) + INNER + 64 + D_BIASES + 1,
         ),
-        # S4: G takes 32 + 2 numbers, the critic 3 + 2 channels.
+        # G takes 32 + 2 numbers, the critic 3 + 2 channels.
         (
             "cwgan_gp",
             "celeb_a",
