@@ -1,0 +1,104 @@
+"""CR-GAN: a discriminator that scores an image and its augmented copy alike (Zhang et al. 2020).
+
+An algorithm outside ganjax: one file with its fields, its construction and its config.
+    python -m ganjax.main --config=examples/consistency_gan.py
+    python -m ganjax.main --config=examples/consistency_gan.py --config.consistency=0
+
+See docs/extending.md.
+"""
+
+from functools import partial
+
+import jax.numpy as jnp
+from pydantic import NonNegativeFloat
+
+from ganjax.algorithms import gan
+from ganjax.algorithms.networks import NetworkGroup
+from ganjax.algorithms.optimisers import OptimiserGroup, discriminator_optimiser, ema_decay
+from ganjax.augment import diffaugment
+from ganjax.config import defaults, presets
+from ganjax.engine.algorithm import Algorithm
+from ganjax.engine.loss_scaling import scaled
+from ganjax.engine.phases import Phase
+from ganjax.keys import fold
+from ganjax.objectives import objective
+from ganjax.training.schema import RunConfig
+
+
+class Config(NetworkGroup, objective.ObjectiveGroup, OptimiserGroup, RunConfig):
+    """The groups of fields that `build` honours, and one of its own.
+
+    It has no `n_critic`, `penalty` or `augment`: a config that sets one is refused by name.
+
+    Attributes:
+      consistency: lambda, the weight of the consistency term.
+    """
+
+    consistency: NonNegativeFloat = 10.0
+
+
+def build(config: Config) -> Algorithm:
+    """Returns the algorithm; its own metric is `consistency`, without its weight.
+
+    Raises:
+      ConfigError: the fields do not go together.
+    """
+    objective.check(config)
+    networks = gan.networks_of(config)
+    algorithm = Algorithm(
+        init=networks.init,
+        latent=networks.latent,
+        generate=partial(gan.generate, networks, gan.labels_of_reals),
+        discriminate=partial(gan.discriminate_separately, networks),
+        d_loss=objective.discriminator_loss(config),
+        g_loss=objective.generator_loss(config),
+        penalty=partial(consistency, networks, config.consistency),
+        sample=networks.sample,
+        g_tx=config.g_optimiser.build(config.total_steps),
+        d_tx=discriminator_optimiser(config, config.total_steps),
+        phases=(Phase(0, config.total_steps, config.batch_size, config.image_size),),
+        value_range=networks.value_range,
+        num_classes=1 if config.conditioning.generator == "none" else config.data.num_classes,
+        ema_decay=ema_decay(config.ema, config.batch_size),
+    )
+    return scaled(algorithm) if config.precision == "float16" else algorithm
+
+
+def consistency(networks, weight, params, vars, fake, context):
+    """lambda mean (D(x) - D(T(x)))^2 over the reals x, T a shift by up to an eighth of the size.
+
+    Zhang et al. 2020 (arXiv:1910.12027), equation 3, of D's scores.
+    """
+    del fake
+    params, vars = networks.prepare_discriminator(params, vars)
+    image, label = context.batch["image"], context.batch["label"]
+    key = fold(context.key, "shift")
+    shifted = diffaugment.translation(image, 1.0, key, networks.value_range)
+
+    def scores(image):
+        return networks.discriminate(params, vars, image, label, fold(context.key, "dropout"))[0]
+
+    value = jnp.mean(jnp.square(scores(image) - scores(shifted)))
+    return weight * value, {"consistency": value}
+
+
+def digits():
+    config = defaults(
+        Config,
+        algorithm="examples.consistency_gan",
+        total_steps=2_500,
+        batch_size=64,
+        image_size=32,
+        latent_dim=100,
+        data={"source": "embedded:mnist5k", "channels": 1, "fit": "pad"},
+    )
+    config.generator.widths = (128, 64, 32)
+    config.discriminator.widths = (32, 64, 128)
+    # Spectral normalisation instead of BatchNorm, which would tie an image's score to its batch.
+    config.discriminator.update(batch_norm="none", spectral_norm=True)
+    config.ema.decay = 0.99
+    config.sample_every = config.eval_every = config.checkpoint_every = 250
+    return config
+
+
+get_config = presets(digits)

@@ -1,0 +1,82 @@
+"""Runs of older versions: they load, sample, and go on as they would have."""
+
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from ganjax.config import ConfigError
+from ganjax.sample import sample
+from ganjax.training import migrations, workdir
+from ganjax.training.loop import train
+from ganjax.training.writer import read_metrics
+
+RUNS = ROOT / "tests" / "runs_of_format_1"
+with np.load(RUNS / "expected.npz") as arrays:
+    EXPECTED = {name: arrays[name] for name in arrays}
+
+
+@pytest.fixture
+def old_run(tmp_path):
+    """Unpacks one of the runs, by its name."""
+
+    def unpack(name):
+        with tarfile.open(RUNS / f"{name}.tar.xz") as archive:
+            archive.extractall(tmp_path, filter="data")
+        return tmp_path / name
+
+    return unpack
+
+
+@pytest.mark.parametrize("name", ["finished", "half_finished", "growing"])
+def test_a_run_of_format_1_is_sampled_as_before(old_run, name):
+    made = sample(old_run(name), 4).astype(int)
+    # One level where a pixel is rounded the other way.
+    np.testing.assert_allclose(made, EXPECTED[f"{name}_samples"].astype(int), atol=1)
+
+
+@pytest.mark.parametrize("name", ["half_finished", "growing"])
+def test_a_run_of_format_1_goes_on_as_before(old_run, name):
+    folder = old_run(name)
+    assert migrations.KEY not in json.loads((folder / workdir.CONFIG).read_text())
+    train(workdir.read_fields(folder), folder)
+    assert json.loads((folder / workdir.CONFIG).read_text())[migrations.KEY] == migrations.FORMAT
+    rows = {row["step"]: row for row in read_metrics(folder / "metrics.jsonl")}
+    assert sorted(rows) == list(range(1, 13))
+    losses = [[rows[step]["d_loss"], rows[step]["g_loss"]] for step in (7, 8, 9)]
+    np.testing.assert_allclose(losses, EXPECTED[f"{name}_losses"], rtol=1e-3, atol=1e-5)
+
+
+def test_a_finished_run_of_format_1_is_finished(old_run, capsys):
+    folder = old_run("finished")
+    train(workdir.read_fields(folder), folder)
+    assert "is finished at step 8" in capsys.readouterr().out
+
+
+def test_fields_that_said_nothing_are_taken_away_and_others_kept():
+    old = {
+        "algorithm": "gan",
+        "generator": {"network": "resnet", "first_norm": "channel", "slope": 0.0},
+        "discriminator": {"network": "dcgan", "final_size": 4, "slope": 0.2},
+        "batch_norm": {"scale": True},
+    }
+    assert migrations.upgraded(old, "config.json") == {
+        "algorithm": "gan",
+        "generator": {"network": "resnet", "slope": 0.0},
+        "discriminator": {"network": "dcgan", "slope": 0.2},
+        "batch_norm": {"scale": True},
+    }
+    assert "batch_norm" not in migrations.upgraded(old | {"algorithm": "progan"}, "config.json")
+    other = old | {"discriminator": {"network": "resnet", "final_size": 8}}
+    assert migrations.upgraded(other, "config.json")["discriminator"] == other["discriminator"]
+
+
+@pytest.mark.parametrize("number", [0, 3, "2", True, None])
+def test_a_run_of_an_unknown_format_is_refused_in_one_line(old_run, number):
+    folder = old_run("finished")
+    content = json.loads((folder / workdir.CONFIG).read_text())
+    (folder / workdir.CONFIG).write_text(json.dumps({migrations.KEY: number} | content))
+    with pytest.raises(ConfigError, match=r"config.json: format=.*reads runs of formats 1 to 2"):
+        sample(folder, 1)
