@@ -28,7 +28,7 @@ def seconds(step: Callable[[], object]) -> float:
 def alternate(
     contenders: dict[str, Callable[[int], list[float]]], rounds: int, run: int = RUN
 ) -> dict[str, list[float]]:
-    """Times contenders by turns, so that a slow spell of the machine meets all of them.
+    """Times contenders alternately, so that a slow spell of the machine meets all of them.
 
     A first round, which is not counted, warms all of them up.
 

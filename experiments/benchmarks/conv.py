@@ -1,4 +1,4 @@
-"""Measures every lowering of every map of a convolution on CPU, beside a matrix product.
+"""Measures every lowering of every map of a convolution on CPU, and a matrix product.
 
     python -m experiments.benchmarks.conv
     python -m experiments.benchmarks.conv --layers=64 --batch_size=128

@@ -3,9 +3,9 @@
     python -m experiments.benchmarks.memory --rows=dcgan:celeb_a@32,wgan_gp:celeb_a@32,progan@32
 
 The rows are those of the table (rows.py). Each is measured twice, in processes of their own: with
-the program compiled anew, and read from the compilation cache. "anonymous" is memory that the
+the program compiled, and read from the compilation cache. "anonymous" is memory that the
 process has written to, "files" are the pages of libraries that it has touched, and "peak" is the
-most of both so far. "temporaries" is the memory that the step needs beside its state, as XLA
+most of both so far. "temporaries" is the memory that the step needs besides its state, as XLA
 reports it.
 """
 

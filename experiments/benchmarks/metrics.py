@@ -1,4 +1,4 @@
-"""Measures images a second through efflite0 beside PyTorch, and the seconds that metrics take.
+"""Measures images a second through efflite0 and PyTorch, and the seconds that metrics take.
 
     python -m experiments.benchmarks.metrics
     python -m experiments.benchmarks.metrics --batch_size=64 --rounds=20

@@ -26,7 +26,7 @@ NO_KERAS = "not measured: no --keras_python"
 
 
 class Row(NamedTuple):
-    """A train step beside its peers.
+    """A train step and the peers that it is compared with.
 
     Attributes:
       config: the name of a file of configs/, with :<preset> after it for a preset.
@@ -63,7 +63,7 @@ ROWS = {
     "dcgan:celeb_a@32/flax": Row(DCGAN, {"batch_size": 32}, by="flax_step", alone=False),
     "wgan_gp:celeb_a@32/flax": Row(WGAN_GP, WGAN_GP_FIELDS, by="flax_step", alone=False),
 }
-# A row of another kind: the rate of DCGAN's convolutions beside that of a matrix product.
+# A row of another kind: the rate of DCGAN's convolutions compared with that of a matrix product.
 SHARE = "convolutions"
 NAMES = (*ROWS, SHARE)
 

@@ -67,10 +67,10 @@ def kind(config: schema.RunConfig) -> type[Peer]:
     """
     peer = PEERS.get((config.loss, config.discriminator.network))
     if peer is None:
-        known = "; ".join(" with ".join(pair) for pair in PEERS)
+        names = "; ".join(" with ".join(pair) for pair in PEERS)
         raise UserError(
             f"config.loss={config.loss!r} with config.discriminator.network="
-            f"{config.discriminator.network!r}: PyTorch has no peer for it, but for {known}"
+            f"{config.discriminator.network!r}: PyTorch has no peer for it, but for {names}"
         )
     require(config, peer.IMPLEMENTS)
     return peer

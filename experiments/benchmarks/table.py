@@ -21,7 +21,7 @@ def markdown(results: dict) -> str:
         f"{results['date']}: {results['processor']}, {results['threads']} threads each side, load "
         f"{results['load_before']:.2f} before; {versions}.",
         "",
-        f"Medians over rounds of {RUN} steps in a row (2 beside Flax), in float32, the contenders "
+        f"Medians over rounds of {RUN} steps in a row (2 for Flax), in float32, the contenders "
         "alternating; ratios are those of the medians, below 1 where ganjax is faster. Before the "
         "clock starts both sides are shown to compute the same in float64. Memory is the peak of "
         "the resident memory of processes of one side alone; that of PyTorch, and of ganjax with a "
@@ -70,7 +70,7 @@ def _share(row: dict) -> str:
 
 def _growth(points: list[dict]) -> list[str]:
     lines = [
-        f"`dcgan:celeb_a` by size, beside {EAGER}; F is the width of the outermost layers. Here "
+        f"`dcgan:celeb_a` by size, and {EAGER}; F is the width of the outermost layers. Here "
         "the two are not shown to compute the same:",
         "",
         f"| batch | F | pixels | ganjax, s | {EAGER}, s | ratio |",

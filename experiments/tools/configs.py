@@ -23,8 +23,8 @@ def named(name: str) -> ConfigDict:
     file, _, preset = name.partition(":")
     path = FOLDER / f"{file}.py"
     if not path.is_file():
-        known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.py")))
-        raise UserError(f"--config={name}: configs/ has no {file}.py, but {known}")
+        names = ", ".join(sorted(path.stem for path in FOLDER.glob("*.py")))
+        raise UserError(f"--config={name}: configs/ has no {file}.py, but {names}")
     return from_file(path, preset, f"--config={name}")
 
 

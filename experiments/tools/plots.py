@@ -24,8 +24,8 @@ def panels(sweep: Sweep) -> dict[str, list[tuple[str, Cell, str | None]]]:
     """Divides the cells of a sweep among the panels of a figure.
 
     A sweep with two axes or more has a panel for each level of the first axis. One with a single
-    axis has one panel or, where that axis has many levels, a panel for each level, drawn beside
-    the baseline.
+    axis has one panel or, where that axis has many levels, a panel for each level and the
+    baseline.
 
     Returns:
       For each panel's title its lines: the label, the cell, and the colour, None for the next one.

@@ -105,7 +105,7 @@ def plan(sweep: Sweep, out: Path) -> list[Run]:
             seen[key] = cell.label
             folder = out / _folder_name(cell, seed, key)
             planned.append(Run(cell, seed, raw, checked, algorithm, key, folder))
-    folders = _folders(_known(out), planned)
+    folders = _folders(_stored(out), planned)
     return [run._replace(folder=folders.get(run.hash, run.folder)) for run in planned]
 
 
@@ -172,7 +172,7 @@ def _folder_name(cell: Cell, seed: int, key: str) -> str:
     return f"{words[:80]}_seed{seed}_{key}"
 
 
-def _known(out: Path) -> dict[Path, dict]:
+def _stored(out: Path) -> dict[Path, dict]:
     """The configs of the runs in a folder, by their folders."""
     configs = {}
     for path in sorted(out.glob(f"*/{workdir.CONFIG}")):
@@ -183,7 +183,7 @@ def _known(out: Path) -> dict[Path, dict]:
     return configs
 
 
-def _folders(known: dict[Path, dict], planned: list[Run]) -> dict[str, Path]:
+def _folders(stored: dict[Path, dict], planned: list[Run]) -> dict[str, Path]:
     """The existing folders of planned runs, by the hash of the run.
 
     A folder is recognised by the hash in its name or, whatever its name is, by the config in it. A
@@ -192,12 +192,12 @@ def _folders(known: dict[Path, dict], planned: list[Run]) -> dict[str, Path]:
     """
     found = {
         run.hash: folder
-        for folder in known
+        for folder in stored
         for run in planned
         if folder.name.endswith(f"_{run.hash}")
     }
-    for folder in sorted(known.keys() - found.values()):
-        alike = [run for run in planned if _continues(run.checked, known[folder])]
+    for folder in sorted(stored.keys() - found.values()):
+        alike = [run for run in planned if _continues(run.checked, stored[folder])]
         if len(alike) == 1:
             found.setdefault(alike[0].hash, folder)
     return found

@@ -46,7 +46,7 @@ def test_contenders_alternate():
     assert times == {"ganjax": [1.0, 1.0], "peer": [2.0, 2.0]}
 
 
-def test_summary():
+def test_a_summary_has_medians_and_ratios():
     found = clock.summary({"ganjax": [1.0, 2.0, 6.0], "peer": [4.0, 2.0, 8.0]})
     assert found["seconds"]["peer"] == {
         "median": 4.0,
@@ -101,7 +101,7 @@ def test_flax_convolutions_make_the_same_parameters(monkeypatch):
         flax_step.check_equal("wgan_gp", TINY)
 
 
-def test_share_of_the_matrix_product(monkeypatch):
+def test_the_share_is_that_of_the_matrix_products_rate(monkeypatch):
     monkeypatch.setitem(conv.LAYERS, "64", (2, 2, [(8, 3, 4), (4, 4, 8)]))
     monkeypatch.setattr(conv, "SQUARE", 8)
     found = json.loads(json.dumps(conv.share(1)))
@@ -111,13 +111,13 @@ def test_share_of_the_matrix_product(monkeypatch):
     assert min(rates) <= found["gflops"] <= max(rates)
 
 
-def test_flop_of_a_map():
+def test_a_map_counts_the_flop_of_its_definition():
     # 4x4 outputs of 2 images, each of 4x4 taps of 3 channels into 5.
     (flop,) = {conv.map_of(name, (8, 3, 5), 2, 2).flop for name in conv.MAPS}
     assert flop == 2 * 2 * 4 * 4 * 4 * 4 * 3 * 5
 
 
-def test_a_process_of_ganjax_alone(tmp_path):
+def test_ganjax_is_measured_alone(tmp_path):
     before = jax.config.jax_compilation_cache_dir
     try:
         found = ours.alone("cgan", DENSE, str(tmp_path))
@@ -154,7 +154,7 @@ def test_a_contender_that_ends_is_a_failure():
 
 @pytest.fixture
 def jobs(monkeypatch):
-    """Jobs that are noted instead of run; those in `failing` fail."""
+    """Records jobs instead of running them; those in `failing` fail."""
 
     class Jobs:
         def __init__(self):
@@ -273,7 +273,7 @@ def test_an_unknown_row_is_refused(capsys):
 
 
 @pytest.mark.torch
-def test_beside_pytorch(monkeypatch):
+def test_a_step_is_compared_with_pytorch(monkeypatch):
     pytest.importorskip("torch")
     from experiments.benchmarks import step
 
@@ -288,7 +288,7 @@ def test_beside_pytorch(monkeypatch):
 
 
 @pytest.mark.torch
-def test_a_process_of_pytorch_alone():
+def test_pytorch_is_measured_alone():
     pytest.importorskip("torch")
     found = job.run("torch_alone.alone", config="cgan", fields=DENSE, contender="torch eager")
     assert found["peak_mib"] > 50
@@ -320,8 +320,8 @@ def test_a_config_that_does_not_grow_is_refused_in_one_line(monkeypatch, capsys)
     assert "--config=wgan_gp has no group growth" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_growth_of_a_run(monkeypatch, capsys):
-    """Each resolution's share, and all of them beside the last one from the start."""
+def test_growing_is_compared_with_full_resolution_from_the_start(monkeypatch, capsys):
+    """The table has each resolution's share, their sum, and the last resolution from the start."""
     seconds = {4: 1.0, 8: 2.0, 16: 4.0, 32: 8.0}
 
     def fake(loaded, count):

@@ -1,4 +1,4 @@
-"""The launchers, as far as they go without their hardware."""
+"""Tests of the launchers that need none of their hardware."""
 
 import os
 import signal
@@ -173,7 +173,7 @@ def test_submitit_really_runs_a_job(tasks, tmp_path, monkeypatch):
 
 
 def test_a_run_that_fails_fails_its_launcher(monkeypatch, capsys, tmp_path):
-    """And says why in one line."""
+    """It says why in one line."""
     job = SimpleNamespace(
         job_id="7",
         paths=SimpleNamespace(stdout="7.out", stderr="7.err"),
@@ -203,7 +203,7 @@ def test_without_slurm_nothing_is_submitted(monkeypatch):
 
 @pytest.fixture
 def refusing(tmp_path, monkeypatch):
-    """A Slurm that takes no job."""
+    """A Slurm that refuses every job."""
     for name in ("sbatch", "srun"):
         path = tmp_path / "bin" / name
         path.parent.mkdir(exist_ok=True)

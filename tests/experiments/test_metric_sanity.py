@@ -1,4 +1,4 @@
-"""Figures grow worse as images do, and are near their floor for reals."""
+"""Tests that metrics get worse as images do, and are near their floor for real images."""
 
 import json
 import os

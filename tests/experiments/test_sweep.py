@@ -1,4 +1,4 @@
-"""Sweeps as they are run: every shipped one in its smallest form, its report, real kills."""
+"""Tests of sweeps that train: every shipped one in its smallest form, reports, real kills."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ EMA = ROOT / "experiments" / "ema_decay.py"
 
 
 def train(sweep, out):
-    """Every run, in this process."""
+    """Trains every run in this process."""
     planned = runs.plan(sweep, out)
     for run in planned:
         jobs.train(run.config, run.folder, run.checked.total_steps)
@@ -50,7 +50,7 @@ def without_network(sweep):
     "path", [path for path in design.shipped() if path != EMA], ids=lambda path: path.stem
 )
 def test_a_shipped_sweep_is_trained(path, tmp_path):
-    """One cell, in its smallest form; that all can be run is in test_sweep_design.py."""
+    """Of one cell in its smallest form; test_sweep_design.py checks that all cells can be run."""
     name, sweep, _ = design.load(f"{path}:smoke")
     sweep = without_network(sweep)._replace(cells=sweep.cells[-1:], baseline={})
     with tfds.testing.mock_data(num_examples=200):
@@ -100,7 +100,7 @@ def test_attempts_say_where_and_how_long(ema):
         assert attempts.last(each.run.folder)["outcome"] == "finished"
 
 
-def test_several_runs_in_one_picture(ema):
+def test_several_runs_are_compared_in_one_picture(ema):
     sweep, out = ema
     folders = [run.folder for run in runs.plan(sweep, out)[:2]]
     plot, lines = compare(folders, ["g_loss", sweep.metric], num=4)
@@ -135,8 +135,8 @@ def column(page, table, index):
     return cells.all_inner_texts()
 
 
-def test_the_page_in_a_browser(ema):
-    """It needs nothing but itself, its pictures load, its tables sort and filter."""
+def test_the_page_needs_no_other_file_and_sorts_and_filters(ema):
+    """Its pictures load without a network."""
     from playwright.sync_api import sync_playwright
 
     sweep, out = ema

@@ -1,4 +1,4 @@
-"""Sweeps as data: how cells are put together, what is refused, and how runs are recognised."""
+"""Tests of sweeps as data: how cells combine, what is refused, and how runs are recognised."""
 
 import json
 import math
@@ -55,7 +55,7 @@ def test_cells_are_put_together():
         (lambda: chain(axis("a", [1]), axis("b", [1])), "chain: axes ['a'] and ['b']"),
     ],
 )
-def test_cells_that_do_not_go_together(make, message):
+def test_cells_that_do_not_go_together_are_refused(make, message):
     with pytest.raises(UserError) as error:
         make()
     assert message in str(error.value)
@@ -91,7 +91,7 @@ def test_cells_that_do_not_go_together(make, message):
         ),
     ],
 )
-def test_sweeps_that_cannot_be_run(own, message, tmp_path):
+def test_sweeps_that_cannot_be_run_are_refused(own, message, tmp_path):
     with pytest.raises(UserError) as error:
         runs.plan(sweep(**own), tmp_path)
     assert message in str(error.value)
@@ -109,7 +109,7 @@ def test_every_cell_of_a_shipped_sweep_can_be_run(path, tmp_path):
             assert results.field(found, cell, "evaluation.best") == found.metric
 
 
-def test_what_is_shipped():
+def test_every_tip_changes_the_default():
     names = {path.stem for path in design.shipped()}
     assert {"tips", "loss_and_regulariser", "ada_by_data_size", "dcgan_ada_cifar10"} <= names
     tips = design.load(str(ROOT / "experiments" / "tips.py"))[1]
@@ -121,7 +121,7 @@ def test_what_is_shipped():
                 assert results.field(tips, default, name) != value, (cell.label, name)
 
 
-def test_a_sweep_file_that_is_not_there(tmp_path):
+def test_a_file_that_is_no_sweep_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"there is no file .*; there are experiments/ada_by"):
         design.load(str(tmp_path / "none.py"))
     (tmp_path / "empty.py").write_text("")
@@ -196,7 +196,7 @@ def test_a_run_of_an_older_version_is_that_of_one_cell_at_most(tmp_path):
     assert found[0].folder == own
 
 
-def test_places(monkeypatch):
+def test_each_place_has_cores_of_its_own(monkeypatch):
     monkeypatch.setattr(jobs.os, "sched_getaffinity", lambda _: {2, 3, 5, 7})
     monkeypatch.setattr(jobs.shutil, "which", lambda _: None)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -213,13 +213,13 @@ def test_places(monkeypatch):
     assert len(jobs.places()) == 4
 
 
-def test_slurm_that_is_not_here(monkeypatch, tmp_path):
+def test_a_sweep_is_not_queued_without_slurm(monkeypatch, tmp_path):
     monkeypatch.setattr(jobs.shutil, "which", lambda _: None)
     with pytest.raises(UserError, match="there is no sbatch here"):
         jobs.submit_to_slurm(tmp_path, runs.plan(sweep(), tmp_path), {})
 
 
-def test_the_paired_test():
+def test_a_difference_has_the_p_of_a_paired_t_test():
     """Of two degrees of freedom Student's t has p = 1 - t / sqrt(t^2 + 2)."""
     baseline = {0: 1.0, 1: 5.0, 2: 2.0, 9: 100.0}
     found = results.difference({0: 2.0, 1: 7.0, 2: 5.0, 4: -100.0}, baseline)
@@ -232,7 +232,7 @@ def test_the_paired_test():
     assert results.difference({4: 2.0}, baseline) is None
 
 
-def test_the_adjustment_for_many_tests():
+def test_p_is_adjusted_by_the_false_discovery_rate():
     """The example of Benjamini & Hochberg 1995, section 3.2, whose four smallest stay below .05."""
     given = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344]
     given += [0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0000]
@@ -246,7 +246,7 @@ def test_the_adjustment_for_many_tests():
     assert adjusted[1.0] == 1.0
 
 
-def test_spread():
+def test_a_spread_is_a_mean_and_a_sample_deviation():
     assert results.spread([1.0, 3.0]) == (2.0, pytest.approx(math.sqrt(2)), 2)
     assert results.spread([1.0]) == (1.0, None, 1)
     assert results.spread([]) is None

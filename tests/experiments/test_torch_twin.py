@@ -1,7 +1,7 @@
-"""One whole training step of each system against an independent one, in PyTorch.
+"""Tests of a whole train step of each system against an independent one in PyTorch.
 
-In float64, where a difference is a difference and not rounding, which BatchNorm of few and small
-values and Adam's first update magnify. Penalties are float32 even there, hence the tolerance.
+They compute in float64, since BatchNorm over few small values and Adam's first update magnify
+rounding. Penalties are computed in float32 even then, hence the tolerance.
 """
 
 from functools import partial
@@ -33,7 +33,7 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 
 
 class Case(NamedTuple):
-    """A shipped config beside its peer.
+    """A shipped config and its peer.
 
     Attributes:
       peer: PyTorch's class.
@@ -175,32 +175,32 @@ def assert_same(network, expected, pixels, variance_weight):
         np.testing.assert_allclose(value.numpy(), expected[name].numpy(), err_msg=name, **CLOSE)
 
 
-def test_metrics(ours, models):
+def test_metrics_equal_pytorchs(ours, models):
     got = models[2]
     assert got.keys() == ours.metrics.keys()
     for name, value in ours.metrics.items():
         np.testing.assert_allclose(got[name], value, err_msg=name, **CLOSE)
 
 
-def test_discriminator(ours, models):
+def test_the_discriminator_equals_pytorchs(ours, models):
     model, expected, _ = models
     norms = ours.case.d_norms
     # Two batches moved the averages: the reals, then the fakes.
     assert_same(model.discriminator, expected.discriminator, norms, 1 - (1 - ours.newest) ** 2)
 
 
-def test_generator(ours, models):
+def test_the_generator_equals_pytorchs(ours, models):
     model, expected, _ = models
     assert_same(model.generator, expected.generator, ours.case.g_norms, ours.newest)
 
 
-def test_average(ours, models):
+def test_the_average_of_the_generator_equals_pytorchs(ours, models):
     model, expected, _ = models
     weight = ours.newest * (1 - ours.config.ema.decay)
     assert_same(model.ema, expected.ema, ours.case.g_norms, weight)
 
 
-def test_everything_moved(ours, models):
+def test_a_step_moves_everything(ours, models):
     start = ours.twin(ours.before)
     still = {
         (player, name)
