@@ -125,7 +125,7 @@ def plan(
     found, compiler = targets.devices(devices, accelerator)
     layout = make_layout(found)
     for phase in algorithm.phases:
-        check_batch(phase, layout, config.accumulate)
+        check_batch(phase, layout, algorithm.accumulate)
     state = state_shapes(algorithm)
     with whole_convolutions():
         costs = [_cost(config, algorithm, layout, phase) for phase in algorithm.phases[phases]]
@@ -216,9 +216,10 @@ def check_memory(planned: Plan, name: str) -> None:
         mends = ["take more devices"]
         if most:
             mends.insert(0, "set a smaller batch")
-        if planned.config.accumulate == 1 and batch % (2 * planned.devices) == 0:
+        fields = planned.config.model_dump()  # Not every algorithm has these two.
+        if fields.get("accumulate") == 1 and batch % (2 * planned.devices) == 0:
             mends.append("take it in parts by config.accumulate=2")
-        if not planned.config.remat:
+        if fields.get("remat") is False:
             mends.append("keep less for the backward pass by config.remat=True")
         # Where the state matters.
         replicated = planned.config.sharding == "replicated" and planned.devices > 1
