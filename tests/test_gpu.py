@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import shipped, shrink
-from test_conv_platforms import ORDERS, case, functions
+from convolutions import ORDERS, large, large_case
 from test_sharding import SYSTEMS, run
 
 from ganjax.augment.pipeline import FAMILIES, pipeline
@@ -27,20 +27,20 @@ def on(platform, function, args):
         return jax.device_get(jax.jit(function)(*args))
 
 
-@functions
+@large
 @pytest.mark.parametrize("order", ORDERS)
 def test_convolutions_are_those_of_a_cpu(name, order):
-    function, shapes = case(name, order)
+    function, shapes = large_case(name, order)
     args = arrays(shapes)
     for here, there in zip(on("gpu", function, args), on("cpu", function, args), strict=True):
         np.testing.assert_allclose(here, there, 0, 1e-4 * np.abs(there).max())
 
 
-@functions
+@large
 @pytest.mark.parametrize("order", ORDERS)
 def test_convolutions_are_calls_of_cudnn(name, order):
     """None is left to XLA's own loops, which are tens of times slower."""
-    function, shapes = case(name, order)
+    function, shapes = large_case(name, order)
     text = jax.jit(function).lower(*arrays(shapes)).compile().as_text()
     assert re.search(r'"__cudnn\$conv', text)
     assert not re.search(r"= \S+ convolution\(", text)

@@ -25,7 +25,7 @@ import jax
 import numpy as np
 
 from experiments.benchmarks.clock import positive, threads
-from ganjax.ops import blocks, canonical, fold, lowering, native, strips, winograd
+from ganjax.ops import blocks, canonical, lowering, native, patches, strips, winograd
 from ganjax.ops.geometry import Geometry
 from ganjax.runtime import huge_pages
 
@@ -52,7 +52,7 @@ LAYERS = {
     ),
 }
 MAPS = ("conv", "input_grad", "kernel_grad")
-LOWERINGS = (native, canonical, strips, fold, blocks, winograd)
+LOWERINGS = (native, canonical, strips, patches, blocks, winograd)
 # Rows and columns of the matrices whose product is the yardstick.
 SQUARE = 1024
 
@@ -100,13 +100,13 @@ class Map(NamedTuple):
         return 2.0 * self.args[0].shape[0] * pixels * np.prod(self.channels)
 
     @property
-    def chosen(self):
-        """The module of the lowering that `ganjax.ops.lowering` chooses."""
+    def chosen(self) -> lowering.Lowering:
+        """The function by which `ganjax.ops.lowering` chooses to compute this map."""
         return lowering.choose(self.name, self.geometry, self.args[0].shape[0], self.channels)
 
-    def timer(self, module) -> Timer:
-        """A timer of this map in the lowering of a module."""
-        return Timer(partial(getattr(module, self.name), geometry=self.geometry), *self.args)
+    def timer(self, function: lowering.Lowering) -> Timer:
+        """A timer of this map as a function computes it."""
+        return Timer(partial(function, geometry=self.geometry), *self.args)
 
 
 def map_of(name: str, layer: tuple[int, int, int], stride: int, batch: int) -> Map:
@@ -149,12 +149,12 @@ def measure(name: str, layer: tuple[int, int, int], stride: int, batch: int, rou
     for module in LOWERINGS:
         fits = getattr(module, "fits", lambda _: True)
         if hasattr(module, name) and fits(measured.geometry):
-            timers[module] = measured.timer(module)
+            timers[module] = measured.timer(getattr(module, name))
     run_alternately(list(timers.values()), rounds)
     cells = [cell(timers["matmul"].rate(2 * SQUARE**3))]
     for module in LOWERINGS:
         rate = cell(timers[module].rate(measured.flop)) if module in timers else "-"
-        cells.append(rate + ("*" if module is measured.chosen else " "))
+        cells.append(rate + ("*" if getattr(module, name, None) is measured.chosen else " "))
     return "".join(f"{cell:>14}" for cell in cells)
 
 
@@ -192,7 +192,7 @@ def share(rounds: int, layers: str = "64") -> dict:
         "maps": {
             name: {
                 "gflops": timer.rate(measured.flop)[0],
-                "lowering": measured.chosen.__name__.rpartition(".")[2],
+                "lowering": measured.chosen.__module__.rpartition(".")[2],
             }
             for name, measured, timer in timed
         },

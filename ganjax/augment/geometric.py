@@ -17,7 +17,7 @@ from ganjax.augment.gate import (
     uniform,
 )
 from ganjax.keys import fold
-from ganjax.ops import chunks
+from ganjax.ops.chunks import count_chunks, map_chunks
 
 # log2 of both scalings.
 SCALE = 0.2
@@ -27,7 +27,7 @@ TRANSLATION = 0.125
 DOUBLED = 16
 # Of doubled images, on CPUs: a piece of the batch that stays in the cache. Of 64x64 these are four
 # images; from 128x128 on a piece is one.
-PIECE_BYTES = 4 << 20
+CHUNK_BYTES = 4 << 20
 TRANSFORMS = ("isotropic_scaling", "rotation", "anisotropic_scaling", "fractional_translation")
 
 
@@ -80,11 +80,11 @@ def apply(images: jax.Array, inverse: jax.Array) -> jax.Array:
     Images whose map is the identity come out bit for bit.
     """
 
-    def in_pieces(images, inverse):
-        count = chunks.count(len(images), 4 * images.size * DOUBLED, PIECE_BYTES)
-        return chunks.mapped(lambda piece: _apply(*piece), (images, inverse), count)
+    def in_chunks(images, inverse):
+        count = count_chunks(len(images), 4 * images.size * DOUBLED, CHUNK_BYTES)
+        return map_chunks(lambda chunk: _apply(*chunk), (images, inverse), count)
 
-    return lax.platform_dependent(images, inverse, cpu=in_pieces, default=_apply)
+    return lax.platform_dependent(images, inverse, cpu=in_chunks, default=_apply)
 
 
 def _apply(images, inverse):

@@ -17,7 +17,7 @@ from jaxtyping import PyTree
 
 from ganjax.engine.algorithm import Algorithm, Batch, Metrics
 from ganjax.engine.state import Player
-from ganjax.ops.lowering import after_all, late_kernels
+from ganjax.ops.lowering import cpu_barrier, late_kernels
 
 # A number, or a traced int32 scalar.
 Index = int | jax.Array
@@ -90,7 +90,7 @@ def one_by_one(generator: Player, discriminator: Player) -> tuple[Player, Player
     Without this barrier XLA on CPU runs G's forward pass early, since its latents wait for nothing,
     and keeps its activations alive while D is updated.
     """
-    return after_all((generator, discriminator))
+    return cpu_barrier((generator, discriminator))
 
 
 class BatchGradient(NamedTuple):
@@ -146,7 +146,7 @@ def gradient_of_sum(
     )
     # A penalty of fakes waits for the loss's gradient, so that activations are not kept of both at
     # once. One of reals alone (R1) does not wait: it shares D(real) with the loss.
-    gradient, fake = after_all((gradient, fake))
+    gradient, fake = cpu_barrier((gradient, fake))
     value, penalty_metrics, penalty_gradient = _scaled(
         algorithm, player, partial(penalty, fake=fake), player.params
     )
@@ -229,7 +229,7 @@ def apply_gradient(
     metrics |= algorithm.loss_scaling.metrics(name, player.opt_state)
     # XLA on CPU copies fewer of the old moments if none is updated before all of the gradient is
     # computed.
-    gradient, player = after_all((update.gradient, player))
+    gradient, player = cpu_barrier((update.gradient, player))
     tx = {"g": algorithm.g_tx, "d": algorithm.d_tx}[name]
     updates, opt_state = tx.update(gradient, player.opt_state, player.params)
     params = optax.apply_updates(player.params, updates)

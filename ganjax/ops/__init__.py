@@ -1,1 +1,1 @@
-"""Array operations that know nothing of models."""
+"""Array operations that know nothing of GANs: convolutions, and how each platform computes them."""

@@ -1,104 +1,124 @@
-"""A map of a batch in pieces that stay in the cache, for CPUs.
+"""Computes functions of a batch in chunks that stay in the cache, for CPUs.
 
-A loop, so that the pieces are compiled once and share their memory, and what follows is not
-computed into them: XLA takes a reader that repeats pixels together with the sums that they are
-made of, and makes these sums for every repetition. A convolution in such a loop must have the axes
-of `ganjax.ops.canonical`.
+The chunks are computed one after another in a loop, so that the program holds the function once and
+the chunks share its memory. The loop is also what keeps XLA from fusing the function into a later
+operation that repeats pixels, which would compute the sums behind a pixel for every repetition. A
+convolution in such a loop must have the order of axes that `ganjax.ops.canonical` has.
 """
 
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Where Linux describes the caches of its first core.
+# The folder in which Linux describes the caches of its first core.
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-# Of a machine that does not: what a core complex of the EPYC has on which the rest was measured.
+# Bytes that are assumed where it does not: those of the machine of docs/speed.md.
 USUAL_CACHE = 32 << 20
 
 
 @cache
 def cache_bytes() -> int:
-    """Of the largest cache that the first core has a part in."""
+    """Returns the size in bytes of the largest cache that the first core uses."""
     sizes = [path.read_text().strip() for path in CACHES.glob("index*/size")]
     return max((int(s[:-1]) << 10 for s in sizes if s.endswith("K")), default=USUAL_CACHE)
 
 
-def count(batch: int, total: int, most: int) -> int:
-    """Into how many equal pieces a batch of images is cut so that each takes at most `most`.
+def count_chunks(batch: int, total_bytes: int, chunk_bytes: int) -> int:
+    """Returns the number of equal chunks into which to cut a batch of images.
+
+    It is the least that divides the batch and keeps a chunk within `chunk_bytes`, except that a
+    chunk has at least one image.
 
     Args:
-      batch: images.
-      total: bytes that all of them take.
-      most: bytes of a piece, if it has more than one image.
+      batch: the number of images.
+      total_bytes: the bytes that the whole batch takes.
+      chunk_bytes: the bytes that a chunk may take.
     """
-    needed = min(-(-total // most), batch)
+    needed = min(-(-total_bytes // chunk_bytes), batch)
     return next(n for n in range(needed, batch + 1) if batch % n == 0)
 
 
-def mapped(function: Callable, x, n: int) -> jax.Array:
-    """function(x), computed by n pieces of the batch, the first axis of x's arrays and of it."""
-    if n == 1:
-        return function(x)
-    y = lax.map(function, jax.tree.map(lambda array: _cut(array, n), x))
-    return y.reshape(-1, *y.shape[2:])
-
-
-def placed(function: Callable, x: jax.Array, n: int, kernel: jax.Array) -> jax.Array:
-    """As `mapped`, in less memory, but for what has a derivative of its own.
-
-    Through this loop JAX's would keep the whole result for every piece.
+def map_chunks(function: Callable[[Any], jax.Array], arrays: Any, count: int) -> jax.Array:
+    """Computes `function(arrays)` chunk by chunk; it is differentiated as any other function.
 
     Args:
-      function: as in `mapped`.
-      x: likewise, one array.
-      n: likewise.
-      kernel: what the function reads beside x, so that memory is taken no earlier than it is there.
-
-    Returns:
-      function(x).
+      function: takes a tree of arrays and returns an array, each with the batch as its first axis;
+        an image's result depends on that image alone.
+      arrays: the tree of arrays of the whole batch.
+      count: the number of chunks, which divides the batch.
     """
-    if n == 1:
-        return function(x)
-    x = _cut(x, n)
-    made = jax.eval_shape(function, x[0])
-
-    def place(i, y):
-        return lax.dynamic_update_index_in_dim(y, function(x[i]), i, 0)
-
-    y = lax.fori_loop(0, n, place, _anything((n, *made.shape), made.dtype, x, kernel))
+    if count == 1:
+        return function(arrays)
+    y = lax.map(function, jax.tree.map(lambda array: _cut(array, count), arrays))
     return y.reshape(-1, *y.shape[2:])
 
 
-def summed(function: Callable, x: jax.Array, g: jax.Array, n: int):
-    """function(x, g), a tree of arrays that are sums over the batch, from n pieces of it.
+def write_chunks(
+    function: Callable[[jax.Array], jax.Array], x: jax.Array, count: int, kernel: jax.Array
+) -> jax.Array:
+    """Computes `function(x)` chunk by chunk, each written in place into the result.
 
-    For what has a derivative of its own, as `placed`.
+    This takes less memory than `map_chunks`, but it is only for maps with a `jax.custom_vjp`: to
+    differentiate through the loop JAX would keep the whole result for every chunk.
+
+    Args:
+      function: as in `map_chunks`, of one array.
+      x: the array of the whole batch.
+      count: the number of chunks, which divides the batch.
+      kernel: an array that the function also reads; the result's memory is not taken before it has
+        been computed.
     """
-    if n == 1:
+    if count == 1:
+        return function(x)
+    x = _cut(x, count)
+    result = jax.eval_shape(function, x[0])
+
+    def write(i, y):
+        return lax.dynamic_update_index_in_dim(y, function(x[i]), i, 0)
+
+    y = lax.fori_loop(0, count, write, _buffer((count, *result.shape), result.dtype, x, kernel))
+    return y.reshape(-1, *y.shape[2:])
+
+
+def sum_chunks(
+    function: Callable[[jax.Array, jax.Array], Any], x: jax.Array, g: jax.Array, count: int
+) -> Any:
+    """Computes `function(x, g)`, whose results are sums over the batch, chunk by chunk.
+
+    Like `write_chunks` it is only for maps with a `jax.custom_vjp`.
+
+    Args:
+      function: takes two arrays with the batch as their first axis and returns a tree of arrays.
+      x: the first array of the whole batch.
+      g: the second array of the whole batch.
+      count: the number of chunks, which divides the batch.
+    """
+    if count == 1:
         return function(x, g)
-    x, g = _cut(x, n), _cut(g, n)
-    made = jax.eval_shape(function, x[0], g[0])
+    x, g = _cut(x, count), _cut(g, count)
+    result = jax.eval_shape(function, x[0], g[0])
 
     def add(i, total):
-        piece = function(x[i], g[i])
-        return jax.tree.map(lambda a, b: jnp.where(i > 0, a, 0) + b, total, piece)
+        chunk = function(x[i], g[i])
+        return jax.tree.map(lambda a, b: jnp.where(i > 0, a, 0) + b, total, chunk)
 
-    start = jax.tree.map(lambda a: _anything(a.shape, a.dtype, x, g), made)
-    return lax.fori_loop(0, n, add, start)
+    start = jax.tree.map(lambda a: _buffer(a.shape, a.dtype, x, g), result)
+    return lax.fori_loop(0, count, add, start)
 
 
-def _anything(shape, dtype, *after: jax.Array) -> jax.Array:
-    """An array that is to be overwritten, made no earlier than others are.
+def _buffer(shape, dtype, *after: jax.Array) -> jax.Array:
+    """Returns an array of arbitrary values, to be overwritten, made after other arrays exist.
 
-    A loop's own zeros XLA's CPU makes when the program begins, once for all loops and a copy for
-    each, held until its turn: a fifth of the temporaries of DCGAN's step, two fifths at batch 128.
+    Zeros, with which loops usually begin, XLA's CPU makes when the program begins, a copy for each
+    loop, and holds until the loop runs (docs/memory.md). Values read from an input prevent that.
     """
     return jnp.full(shape, sum(array[(0,) * array.ndim].astype(dtype) for array in after))
 
 
-def _cut(x: jax.Array, n: int) -> jax.Array:
-    return x.reshape(n, x.shape[0] // n, *x.shape[1:])
+def _cut(x: jax.Array, count: int) -> jax.Array:
+    return x.reshape(count, x.shape[0] // count, *x.shape[1:])

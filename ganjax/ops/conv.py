@@ -1,37 +1,38 @@
 """Two-dimensional convolutions that stay closed under reverse differentiation.
 
-A convolution is one trilinear form in (input x, kernel k, output cotangent g). Its
-three partial maps are
+A convolution is one trilinear form in (input x, kernel k, output cotangent g). Its three partial
+maps are
 
     conv(x, k) -> g        kernel_grad(x, g) -> k        input_grad(g, k) -> x
 
-and each of the three is bilinear, with the other two as its derivatives. Written
-once with ``jax.custom_vjp``, every order of reverse differentiation (a gradient
-penalty is of second order) stays inside these three maps, each of which XLA lowers
-well. Left to JAX, the kernel gradient of a transposed convolution, and so the second
-order of any strided one, is a convolution whose left side is dilated: tens of times
-slower on CPU, and no pattern that cuDNN's backward-filter matches. A transposed
-convolution is `input_grad` with its arguments named anew.
+and each of the three is bilinear, with the other two as its derivatives. Written once with
+`jax.custom_vjp`, every order of reverse differentiation stays inside these three maps, each of
+which XLA lowers well; a gradient penalty is of second order. Left to JAX, the kernel gradient of a
+transposed convolution, and so the second order of any strided one, is a convolution whose left side
+is dilated: tens of times slower on CPU, and no pattern that cuDNN's backward-filter matches. A
+transposed convolution is `input_grad` under another name.
 
-Forward-mode differentiation (``jax.jvp``, ``jax.hessian``) is refused by JAX for
-custom_vjp functions; gradient penalties and Hessian-vector products are had by reverse
-over reverse.
+JAX refuses forward-mode differentiation (`jax.jvp`, `jax.hessian`) of custom_vjp functions;
+gradient penalties and Hessian-vector products are computed by reverse over reverse.
 
-Layout: NHWC images, HWIO kernels. Arguments of one call share one dtype.
+The layout is NHWC for images and HWIO for kernels. The arguments of one call share one dtype.
 """
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float
 
 from ganjax.ops.geometry import Geometry
-from ganjax.ops.lowering import after, lower
+from ganjax.ops.lowering import delay_kernel, lower
 
-Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
+Strides = int | Sequence[int]
+Padding = str | int | Sequence[int] | Sequence[Sequence[int]]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -57,7 +58,7 @@ def _kernel_grad(x, g, geometry):
 
 
 def _save(bilinear):
-    """The forward rule that all three share: a bilinear map's residuals are its arguments."""
+    """Makes the forward rule of a bilinear map, whose residuals are its two arguments."""
     return lambda a, b, geometry: (bilinear(a, b, geometry), (a, b))
 
 
@@ -84,17 +85,22 @@ _kernel_grad.defvjp(
 )
 
 
-def conv(x: jax.Array, kernel: jax.Array, strides=(1, 1), padding: Padding = "SAME") -> jax.Array:
-    """Cross-correlation of images with a kernel, as `flax.linen.Conv` computes it.
+def conv(
+    x: Float[Array, "n h w i"],
+    kernel: Float[Array, "kh kw i o"],
+    strides: Strides = (1, 1),
+    padding: Padding = "SAME",
+) -> Float[Array, "n _ _ o"]:
+    """Computes the cross-correlation of images with a kernel, as `flax.linen.Conv` does.
 
     Args:
-      x: (N, H, W, I) images.
-      kernel: (h, w, I, O), of x's dtype.
+      x: the images.
+      kernel: the kernel, of x's dtype.
       strides: an int or (vertical, horizontal).
       padding: "SAME", "VALID", an int for every side, or ((top, bottom), (left, right)).
 
     Returns:
-      (N, H', W', O) with H' = (H + top + bottom - h) // stride + 1.
+      Images of height (h + top + bottom - kh) // stride + 1, and of width likewise.
 
     Raises:
       ValueError: the shapes do not fit, or the output would be empty.
@@ -108,28 +114,30 @@ def conv(x: jax.Array, kernel: jax.Array, strides=(1, 1), padding: Padding = "SA
     geometry = Geometry(strides, _pads(padding), size, window)
     if min(geometry.out) < 1:
         raise ValueError(f"conv: a {window} window with padding {padding} is larger than {size}")
-    return _conv(x, after(x, kernel, "conv", geometry), geometry)
+    return _conv(x, delay_kernel("conv", x, kernel, geometry), geometry)
 
 
 def conv_transpose(
-    x: jax.Array, kernel: jax.Array, strides=(1, 1), padding: Padding = "SAME"
-) -> jax.Array:
-    """Transposed convolution: the input gradient of the convolution with the same kernel.
+    x: Float[Array, "n h w i"],
+    kernel: Float[Array, "kh kw o i"],
+    strides: Strides = (1, 1),
+    padding: Padding = "SAME",
+) -> Float[Array, "n _ _ o"]:
+    """Computes the transposed convolution: the input gradient of the convolution with this kernel.
 
-    As `flax.linen.ConvTranspose(transpose_kernel=True)`, Keras and PyTorch have it. Flax's
-    default turns the kernel by half and swaps its channels, which costs copies of it in every
-    step. "SAME" gives H' = H * stride, "VALID" gives
-    H' = H * stride + max(h - stride, 0); numbers pad the stride-dilated input, as in
-    `jax.lax.conv_transpose` (they are not PyTorch's `padding`, which is h - 1 - pad).
+    It is that of `flax.linen.ConvTranspose(transpose_kernel=True)`, Keras and PyTorch. Flax's
+    default rotates the kernel by 180 degrees and swaps its channels, which copies it in every step.
 
     Args:
-      x: (N, H, W, I) images.
-      kernel: (h, w, O, I), of x's dtype.
+      x: the images.
+      kernel: the kernel of the convolution that is transposed, of x's dtype.
       strides: an int or (vertical, horizontal).
-      padding: "SAME", "VALID", an int for every side, or ((top, bottom), (left, right)).
+      padding: "SAME" for a height of h * stride; "VALID" for h * stride + max(kh - stride, 0); or
+        an int for every side or ((top, bottom), (left, right)), which pad the stride-dilated input
+        as in `jax.lax.conv_transpose`. (PyTorch's `padding` is kh - 1 minus that.)
 
     Returns:
-      (N, H', W', O).
+      The larger images.
 
     Raises:
       ValueError: the shapes do not fit, or the output would be empty.
@@ -148,22 +156,24 @@ def conv_transpose(
         raise ValueError(f"conv_transpose: padding {padding} leaves nothing of {x.shape[1:3]}")
     forward = tuple((k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(window, pads, strict=True))
     geometry = Geometry(strides, forward, size, window)
-    return _input_grad(x, after(x, kernel, "input_grad", geometry), geometry)
+    return _input_grad(x, delay_kernel("input_grad", x, kernel, geometry), geometry)
 
 
-def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`conv`, stride 1 and "SAME", of images with every pixel repeated to 2x2.
+def upsample_conv(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "kh kw i o"]
+) -> Float[Array, "n 2*h 2*w o"]:
+    """Computes `conv`, of stride 1 and "SAME", of the images with every pixel repeated to 2x2.
 
-    Every pixel meets up to two neighbouring taps of the kernel, so the sums of those are the kernel
-    of a transposed convolution of stride 2: for a 3x3 window 4 products a pixel of the output, not
-    9, and no repeated pixels in memory. Only the order of sums differs.
+    Each pixel meets up to two neighbouring taps of the kernel, so that sums of those are the kernel
+    of a transposed convolution of stride 2. For a 3x3 window that takes 4 products for each pixel
+    of the output instead of 9, and stores no repeated pixels. Only the order of the sums differs.
 
     Args:
-      x: (N, H, W, I) images.
-      kernel: (h, w, I, O), of x's dtype.
+      x: the images.
+      kernel: the kernel, of x's dtype.
 
     Returns:
-      (N, 2 H, 2 W, O).
+      Images of twice the size.
 
     Raises:
       ValueError: the shapes do not fit.
@@ -171,22 +181,24 @@ def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     _check(x, kernel, "(h, w, I, O)", kernel.shape[2:3])
     height, width = x.shape[1:3]
     pads = tuple((k // 2, (k - 1) // 2) for k in kernel.shape[:2])
-    kernel = _neighbours_summed(kernel[::-1, ::-1].swapaxes(2, 3))
+    kernel = _sum_neighbours(kernel[::-1, ::-1].swapaxes(2, 3))
     geometry = Geometry((2, 2), pads, (2 * height, 2 * width), kernel.shape[:2])
-    return _input_grad(x, after(x, kernel, "input_grad", geometry), geometry)
+    return _input_grad(x, delay_kernel("input_grad", x, kernel, geometry), geometry)
 
 
-def conv_downsample(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The means of 2x2 pixels of `conv`, stride 1 and "SAME".
+def conv_downsample(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "kh kw i o"]
+) -> Float[Array, "n h//2 w//2 o"]:
+    """Computes the means over 2x2 pixels of `conv`, of stride 1 and "SAME".
 
-    One convolution of stride 2, as in `upsample_conv`.
+    It is one convolution of stride 2 by the argument of `upsample_conv`.
 
     Args:
-      x: (N, H, W, I) images, H and W even.
-      kernel: (h, w, I, O), of x's dtype.
+      x: the images, of even height and width.
+      kernel: the kernel, of x's dtype.
 
     Returns:
-      (N, H / 2, W / 2, O).
+      Images of half the size.
 
     Raises:
       ValueError: the shapes do not fit.
@@ -197,13 +209,13 @@ def conv_downsample(x: jax.Array, kernel: jax.Array) -> jax.Array:
             f"conv_downsample: an image of {x.shape[1:3]} has no 2x2 pixels throughout"
         )
     pads = tuple(((k - 1) // 2, k // 2) for k in kernel.shape[:2])
-    kernel = _neighbours_summed(kernel) / 4
+    kernel = _sum_neighbours(kernel) / 4
     geometry = Geometry((2, 2), pads, x.shape[1:3], kernel.shape[:2])
-    return _conv(x, after(x, kernel, "conv", geometry), geometry)
+    return _conv(x, delay_kernel("conv", x, kernel, geometry), geometry)
 
 
-def _neighbours_summed(kernel):
-    """(h, w, ...) -> (h + 1, w + 1, ...): each tap and those before it, down, across and both."""
+def _sum_neighbours(kernel):
+    """(h, w, ...) -> (h + 1, w + 1, ...), the sums over all windows of 2x2 taps."""
     for axis in (0, 1):
         zeros = jnp.zeros_like(lax.slice_in_dim(kernel, 0, 1, axis=axis))
         kernel = jnp.concatenate([kernel, zeros], axis) + jnp.concatenate([zeros, kernel], axis)
@@ -211,7 +223,7 @@ def _neighbours_summed(kernel):
 
 
 def _transpose_pads(k: int, s: int, padding: str) -> tuple[int, int]:
-    """Padding of one dilated axis, as `jax.lax.conv_transpose` defines it."""
+    """Returns the padding of one dilated axis, as `jax.lax.conv_transpose` defines it."""
     _check_name(padding)
     if padding == "VALID":
         total, before = k + s - 2 + max(k - s, 0), k - 1
@@ -226,16 +238,19 @@ def _check_name(padding: str) -> None:
         raise ValueError(f'convolution: padding {padding!r} is neither "SAME" nor "VALID"')
 
 
-def _pair(value) -> tuple[int, int]:
+def _pair(value: Any) -> tuple[Any, Any]:
+    """Returns a number twice, or two things as a tuple."""
     if isinstance(value, (int, np.integer)):
         return (int(value), int(value))
     if len(value) != 2:
         raise ValueError(f"convolution: {value} is neither one number nor (vertical, horizontal)")
-    return tuple(value)
+    first, second = value
+    return first, second
 
 
 def _pads(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
-    return tuple(_pair(p) for p in _pair(padding))
+    vertical, horizontal = _pair(padding)
+    return _pair(vertical), _pair(horizontal)
 
 
 def _check(x, kernel, layout: str, inputs: tuple[int, ...]) -> None:

@@ -1,15 +1,16 @@
-"""The static side of a convolution: what its three maps (`ganjax.ops.conv`) have in common."""
+"""The static side of a convolution, which its three maps (`ganjax.ops.conv`) have in common."""
 
 from typing import NamedTuple
 
 
 class Geometry(NamedTuple):
-    """All that is static about a convolution; hashable, as a static argument must be.
+    """Everything static about a convolution; it is hashable, as a static argument must be.
 
     Attributes:
-      strides: (vertical, horizontal) steps of the window.
-      padding: ((top, bottom), (left, right)) zeros added to the input; negative crops.
-      size: (height, width) of the input: strides make it ambiguous from the output.
+      strides: (vertical, horizontal) steps of the window, in pixels.
+      padding: ((top, bottom), (left, right)) zeros added to the input; negative numbers crop it.
+      size: (height, width) of the input, which does not follow from the output's where the strides
+        exceed 1.
       window: (height, width) of the kernel.
     """
 
@@ -21,18 +22,19 @@ class Geometry(NamedTuple):
     @property
     def out(self) -> tuple[int, int]:
         """(height, width) of the output."""
-        return tuple(
+        height, width = (
             (n + sum(pad) - k) // s + 1
             for n, k, s, pad in zip(self.size, self.window, self.strides, self.padding, strict=True)
         )
+        return height, width
 
     @property
     def is_dense(self) -> bool:
-        """Whether the window covers the whole input once: the three maps are products."""
+        """Whether the window covers the whole input once, so that the maps are matrix products."""
         return self.size == self.window and self.padding == ((0, 0), (0, 0))
 
     def input_grad_padding(self) -> tuple[tuple[int, int], ...]:
-        """Padding of the stride-dilated cotangent that gives back exactly `size`."""
+        """Returns the padding of the stride-dilated cotangent that restores exactly `size`."""
         return tuple(
             (k - 1 - low, n + low - (o - 1) * s - 1)
             for n, k, s, o, (low, _) in zip(
@@ -41,10 +43,10 @@ class Geometry(NamedTuple):
         )
 
     def kernel_grad_padding(self) -> tuple[tuple[int, int], ...]:
-        """Padding of the input that gives back exactly `window`.
+        """Returns the padding of the input that restores exactly `window`.
 
-        It differs from `padding` where the stride never reaches the last rows: those
-        are cut.
+        It differs from `padding` where the strides never reach the last rows or columns, which it
+        then crops.
         """
         return tuple(
             (low, (o - 1) * s + k - n - low)
@@ -55,14 +57,15 @@ class Geometry(NamedTuple):
 
     @property
     def shifts(self) -> tuple[int, int]:
-        """(vertical, horizontal) strides that a window reaches over: ceil(k / s)."""
-        return tuple(-(-k // s) for k, s in zip(self.window, self.strides, strict=True))
+        """(vertical, horizontal) numbers of strides that a window spans, ceil(window / stride)."""
+        vertical, horizontal = (-(-k // s) for k, s in zip(self.window, self.strides, strict=True))
+        return vertical, horizontal
 
     @property
     def whole_padding(self) -> tuple[tuple[int, int], ...]:
-        """What makes the input strides * (out + shifts - 1) long, all that windows reach.
+        """The padding that makes the input a whole number of strides: all that windows reach.
 
-        Negative where it crops.
+        The padded input is strides * (out + shifts - 1) long; negative numbers crop it.
         """
         return tuple(
             (low, s * (o + a - 1) - n - low)

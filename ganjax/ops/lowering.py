@@ -1,21 +1,22 @@
-"""How each map of a convolution is computed: the one place where that is chosen.
+"""Chooses how each of a convolution's three maps is computed: the one place where that is decided.
 
-The rule is data, float32 on two cores of an AMD EPYC (Zen 3) beside jax 0.10;
-`python -m experiments.benchmarks.conv` measures it anew. XLA's own forms make strided
-gradients at half the speed of a matrix product or less, so on CPUs:
+GPUs and TPUs have units for convolutions, so there the maps are XLA's own (`native`). On CPUs XLA's
+own gradients of strided convolutions reach half the rate of a matrix product or less, and `choose`
+picks a module of this folder by the map and its shape. Its rules are measurements in float32 on two
+CPU cores (docs/speed.md), which `python -m experiments.benchmarks.conv` repeats:
 
-- Of stride 1 and few channels, the forward map and input gradient of many small images go side by
-  side in one strip (`strips`), 1.05 to 1.6 times as fast as XLA's own.
-- `winograd` wherever else it fits and there are channels enough to pay for its sums, and pixels at
-  stride 1: 1.2 to 4 times the next best, often above the rate of a matrix product.
-- Of the rest, strided gradients go over blocks, where the blocks at the border are few (large
-  images) and the input has channels enough that it pays to shift the cotangent instead of it.
-  Else they go over patches, which nothing beats for images of few pixels and for RGB.
-- The strided forward map goes over patches as long as all of them nearly fit the cache; above
-  that XLA's own is as fast or faster.
-- Of stride 1, XLA's own forward map (`native`) and input gradient (`canonical`) are left. The
-  kernel gradient is the products of rows and columns in `strips`, but for RGB, windows of one pixel
-  and paddings that `strips` has not, which go over patches.
+- At stride 1, the forward map and the input gradient of many small images with few channels lay the
+  images side by side (`strips`), which is faster than XLA's own.
+- Otherwise `winograd` is the fastest wherever it fits, given enough channels to pay for its sums
+  and, at stride 1, enough pixels.
+- Otherwise strided gradients use `blocks` if few blocks are at the border (large images) and the
+  cotangent is small enough that it pays to shift it rather than the input. If not they use
+  `patches`, which nothing beats for images of few pixels or of three colours.
+- Otherwise the strided forward map uses `patches` as long as all of them nearly fit the cache;
+  beyond that XLA's own is as fast or faster.
+- Otherwise, at stride 1, the forward map and the input gradient are XLA's own (`native`,
+  `canonical`). The kernel gradient uses the products of rows and columns in `strips`, or `patches`
+  for images of colours, for windows of one pixel and for paddings that `strips` does not have.
 """
 
 import contextlib
@@ -23,166 +24,245 @@ import math
 from collections.abc import Iterator
 from contextvars import ContextVar
 from functools import partial
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ganjax.ops import blocks, canonical, fold, native, strips, winograd
+from ganjax.ops import blocks, canonical, native, patches, strips, winograd
+from ganjax.ops.geometry import Geometry
 
-# Products that blocks may take, over those that are needed: 1.13 at 16x16 outputs of a 4x4
-# window of stride 2, where blocks win, 1.27 at 8x8, where they lose.
-MOST_WORK = 1.2
-# Of input and output, for winograd's sums to cost less than the products that they save: at stride
-# 1 and at others. What strided forward maps and kernel gradients have instead is slower. Kernel
-# gradients of stride 1 and 32 to 63 channels are up to 1.4 times as fast by winograd at 16x16, half
-# as fast at 64x64: without it ProGAN's step takes 2 % longer and compiles in 8 s instead of 11.
-LEAST_CHANNELS = {"conv": (32, 16), "input_grad": (32, 32), "kernel_grad": (64, 16)}
-# Outputs of an image from which on winograd and strips pay at stride 1. At 4x4 ProGAN's step takes
-# as long with XLA's own, in a smaller program.
+MapName = Literal["conv", "input_grad", "kernel_grad"]
+
+
+@runtime_checkable
+class Lowering(Protocol):
+    """One way to compute one of the three maps of a convolution (`ganjax.ops.conv`).
+
+    The modules of this folder have functions of these names and arguments, each those maps for
+    which it has a way of its own; g is the cotangent of the output.
+
+        conv(x, k, geometry)           (N, H, W, I), (h, w, I, O)    ->  (N, H', W', O)
+        input_grad(g, k, geometry)     (N, H', W', O), (h, w, I, O)  ->  (N, H, W, I)
+        kernel_grad(x, g, geometry)    (N, H, W, I), (N, H', W', O)  ->  (h, w, I, O)
+    """
+
+    def __call__(self, a: jax.Array, b: jax.Array, /, geometry: Geometry) -> jax.Array:
+        """Computes the map of its two arrays."""
+        ...
+
+
+NATIVE: dict[MapName, Lowering] = {
+    "conv": native.conv,
+    "input_grad": native.input_grad,
+    "kernel_grad": native.kernel_grad,
+}
+
+# The most products that `blocks` may take as a multiple of those needed: more than that loses.
+MOST_BLOCK_WORK = 1.2
+# Least channels, of input and output, that pay for the sums of `winograd`: (at stride 1, beyond).
+# Kernel gradients of stride 1 would win at 32 too if images are small, but lose if they are large.
+LEAST_WINOGRAD_CHANNELS = {"conv": (32, 16), "input_grad": (32, 32), "kernel_grad": (64, 16)}
+# Least pixels of an output at which `winograd` and `strips` pay at stride 1.
 LEAST_PIXELS = 64
-# Strips: below the first XLA's own are as fast, from the second on winograd is faster; fewer images
-# make no long row, and larger ones have long rows themselves.
+# Channels for which strips pay: with fewer XLA's own is as fast, with more `winograd` is faster.
 STRIP_CHANNELS = range(16, 64)
-LEAST_IMAGES = 32
-MOST_WIDTH = 64
-# At most so many channels make an image of colours, whose patches are narrow.
-COLOURS = 4
-# Bytes of all patches up to which strided forward maps go over them. The step of WGAN-GP at 32x32
-# takes 5 % longer with XLA's own, although some of these alone are faster.
-MOST_BYTES = 24 << 20
+# Fewer images make no long row, and wider ones have long rows by themselves.
+LEAST_STRIP_IMAGES = 32
+MOST_STRIP_WIDTH = 64
+# Images of so few channels are colours, whose patches are narrow.
+MOST_COLOURS = 4
+# Most bytes of all patches of a batch for which strided forward maps use them.
+MOST_PATCH_BYTES = 24 << 20
 
 
-def choose(name: str, geometry, batch: int, channels: tuple[int, int]):
-    """The module that computes a map on CPUs: a sibling of this one.
+def choose(name: MapName, geometry: Geometry, batch: int, channels: tuple[int, int]) -> Lowering:
+    """Returns the function that computes a map on CPUs, by the rules above.
 
     Args:
       name: "conv", "input_grad" or "kernel_grad".
-      geometry: of the convolution.
-      batch: images in it.
-      channels: (of the input, of the output).
+      geometry: the convolution's.
+      batch: the number of images.
+      channels: the numbers of channels of the input and of the output.
     """
-    inputs, outputs = channels
-    (h, w), (a, b) = geometry.window, geometry.shifts
-    strided = min(geometry.strides) > 1
-    pays = strided or math.prod(geometry.out) >= LEAST_PIXELS
-    stripped = strips.fits(geometry) and geometry.window != (1, 1)
-    long = batch >= LEAST_IMAGES and geometry.size[1] <= MOST_WIDTH
-    if stripped and long and pays and min(channels) in STRIP_CHANNELS and name != "kernel_grad":
-        return strips
-    if winograd.fits(geometry) and min(channels) >= LEAST_CHANNELS[name][strided] and pays:
-        return winograd
-    if not strided:
-        if name == "kernel_grad":
-            return strips if stripped and inputs > COLOURS else fold
-        return native if name == "conv" else canonical
     if name == "conv":
-        return fold if fold.patch_bytes(geometry, batch, inputs) <= MOST_BYTES else native
-    shifts_cotangent = a * b * outputs <= h * w * inputs
-    return blocks if shifts_cotangent and blocks.work(geometry) <= MOST_WORK else fold
+        return _choose_conv(geometry, batch, channels)
+    if name == "input_grad":
+        return _choose_input_grad(geometry, batch, channels)
+    return _choose_kernel_grad(geometry, channels)
 
 
-_WHOLE = ContextVar("whole", default=False)
-_LATE = ContextVar("late", default=False)
+def _choose_conv(geometry, batch: int, channels: tuple[int, int]) -> Lowering:
+    if _strips_pay(geometry, batch, channels):
+        return strips.conv
+    if _winograd_pays("conv", geometry, channels):
+        return winograd.conv
+    fits_cache = patches.patch_bytes(geometry, batch, channels[0]) <= MOST_PATCH_BYTES
+    return patches.conv if _is_strided(geometry) and fits_cache else native.conv
 
 
-def whole_convolutions():
-    """A context. What is traced in it is as on GPUs and TPUs, also for CPUs: to plan for those."""
-    return _set(_WHOLE)
+def _choose_input_grad(geometry, batch: int, channels: tuple[int, int]) -> Lowering:
+    if _strips_pay(geometry, batch, channels):
+        return strips.input_grad
+    if _winograd_pays("input_grad", geometry, channels):
+        return winograd.input_grad
+    if not _is_strided(geometry):
+        return canonical.input_grad
+    return blocks.input_grad if _blocks_pay(geometry, channels) else patches.input_grad
 
 
-def late_kernels():
-    """A context. What is traced in it prepares Winograd's kernels when their images are there.
+def _choose_kernel_grad(geometry, channels: tuple[int, int]) -> Lowering:
+    if _winograd_pays("kernel_grad", geometry, channels):
+        return winograd.kernel_grad
+    if _is_strided(geometry):
+        return blocks.kernel_grad if _blocks_pay(geometry, channels) else patches.kernel_grad
+    stripped = _strips_fit(geometry) and channels[0] > MOST_COLOURS
+    return strips.kernel_grad if stripped else patches.kernel_grad
 
-    For networks that pass once, on CPUs. Else XLA makes the sums of a kernel, up to 2.25 times as
-    large as it, when the pass begins, and keeps them until they are needed. Networks that pass
-    several times are better without: all passes then share one set of sums.
 
-    As with `whole_convolutions`, what JAX has traced once, such as a function under
-    `jax.checkpoint` that is called again, stays as it was traced.
+def _is_strided(geometry) -> bool:
+    return min(geometry.strides) > 1
+
+
+def _has_pixels(geometry) -> bool:
+    return math.prod(geometry.out) >= LEAST_PIXELS
+
+
+def _strips_fit(geometry) -> bool:
+    return strips.fits(geometry) and geometry.window != (1, 1)
+
+
+def _strips_pay(geometry, batch: int, channels: tuple[int, int]) -> bool:
+    long = batch >= LEAST_STRIP_IMAGES and geometry.size[1] <= MOST_STRIP_WIDTH
+    few = min(channels) in STRIP_CHANNELS
+    return _strips_fit(geometry) and long and few and _has_pixels(geometry)
+
+
+def _winograd_pays(name: MapName, geometry, channels: tuple[int, int]) -> bool:
+    strided = _is_strided(geometry)
+    enough = min(channels) >= LEAST_WINOGRAD_CHANNELS[name][strided]
+    return winograd.fits(geometry) and enough and (strided or _has_pixels(geometry))
+
+
+def _blocks_pay(geometry, channels: tuple[int, int]) -> bool:
+    (a, b), (h, w), (inputs, outputs) = geometry.shifts, geometry.window, channels
+    shifting_pays = a * b * outputs <= h * w * inputs
+    return shifting_pays and blocks.relative_work(geometry) <= MOST_BLOCK_WORK
+
+
+_NATIVE_ONLY = ContextVar("native only", default=False)
+_LATE_KERNELS = ContextVar("late kernels", default=False)
+
+
+def native_convolutions() -> contextlib.AbstractContextManager[None]:
+    """A context in which convolutions are traced for CPUs as for GPUs and TPUs, to plan for those.
+
+    A function that JAX has traced before, such as one under `jax.checkpoint` that is called again,
+    stays as it was traced.
     """
-    return _set(_LATE)
+    return _set(_NATIVE_ONLY)
+
+
+def late_kernels() -> contextlib.AbstractContextManager[None]:
+    """A context in which Winograd's kernels are transformed only once their images exist, on CPUs.
+
+    It is for a network that is applied once. Without it XLA transforms all kernels, up to 2.25
+    times as large then, when the pass begins, and keeps them until they are needed. A network that
+    is applied several times is better without: all passes then share one transformed kernel. The
+    restriction of `native_convolutions` on functions traced before holds here too.
+    """
+    return _set(_LATE_KERNELS)
 
 
 @contextlib.contextmanager
 def _set(variable: ContextVar) -> Iterator[None]:
-    before = variable.set(True)
+    token = variable.set(True)
     try:
         yield
     finally:
-        variable.reset(before)
+        variable.reset(token)
 
 
-def lower(name: str, x, y, geometry, channels: tuple[int, int]):
-    """A map of its two arguments, in the form that suits its shape and the platform."""
-    if _WHOLE.get():
-        return getattr(native, name)(x, y, geometry=geometry)
-    cpu, default = (
-        partial(getattr(module, name), geometry=geometry)
-        for module in (choose(name, geometry, x.shape[0], channels), native)
-    )
-    if x.dtype.itemsize < 4:
-        cpu = _in_float32(cpu)
-    # GPUs and TPUs have convolution units: there the native forms stay.
-    return lax.platform_dependent(x, y, cpu=_apart(name, cpu), default=default)
+def lower(
+    name: MapName, a: jax.Array, b: jax.Array, geometry: Geometry, channels: tuple[int, int]
+) -> jax.Array:
+    """Computes a map of its two arrays in the form that suits its shape and the platform.
 
-
-def after_all(arrays):
-    """The arrays of a tree, on CPUs none of them before all are there.
-
-    In a program that keeps barriers (`ganjax.runtime.compiling.options`). GPUs and TPUs, also where they
-    are planned for (`whole_convolutions`), order operations as they see fit.
+    Args:
+      name: "conv", "input_grad" or "kernel_grad".
+      a: the map's first array, as in `Lowering`.
+      b: the map's second array.
+      geometry: the convolution's.
+      channels: the numbers of channels of the input and of the output.
     """
-    if _WHOLE.get():
+    default = partial(NATIVE[name], geometry=geometry)
+    if _NATIVE_ONLY.get():
+        return default(a, b)
+    cpu = partial(choose(name, geometry, a.shape[0], channels), geometry=geometry)
+    if a.dtype.itemsize < 4:
+        cpu = _in_float32(cpu)
+    return lax.platform_dependent(a, b, cpu=_between_barriers(name, cpu), default=default)
+
+
+def cpu_barrier(arrays: Any) -> Any:
+    """Returns a tree's arrays, on CPUs none of them before all have been computed.
+
+    It acts in programs that keep barriers (`ganjax.runtime.compiling.options`). GPUs and TPUs order
+    operations as they see fit, and so do programs for CPUs under `native_convolutions`.
+    """
+    if _NATIVE_ONLY.get():
         return arrays
     return lax.platform_dependent(
         arrays, cpu=lax.optimization_barrier, default=lambda arrays: arrays
     )
 
 
-def after(x, kernel, name: str, geometry):
-    """The kernel of a map of x, under `late_kernels` not before x is there."""
-    late = _LATE.get() and choose(name, geometry, x.shape[0], kernel.shape[2:]) is winograd
-    return _after(kernel, x) if late else kernel
+def delay_kernel(name: MapName, x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """Returns the kernel of a map of x, under `late_kernels` not before x has been computed."""
+    if not _LATE_KERNELS.get():
+        return kernel
+    chosen = choose(name, geometry, x.shape[0], kernel.shape[2:])
+    is_transformed = chosen in (winograd.conv, winograd.input_grad)
+    return _delay(kernel, x) if is_transformed else kernel
 
 
 @jax.custom_vjp
-def _after(kernel, x):
-    return after_all((kernel, x))[0]
+def _delay(kernel, x):
+    return cpu_barrier((kernel, x))[0]
 
 
-# Nothing waits backward: cotangents of a kernel and of images have no need of each other.
-_after.defvjp(lambda kernel, x: (_after(kernel, x), None), lambda _, g: (g, None))
+# The backward pass has nothing to wait for: the cotangents of kernel and images are independent.
+_delay.defvjp(lambda kernel, x: (_delay(kernel, x), None), lambda _, g: (g, None))
 
 
-def _apart(name: str, function):
-    """A map on CPUs that reads images which are there, and whose result is there before it is read.
+def _between_barriers(name: MapName, function):
+    """Makes a map on CPUs read images that are stored, and store its result before it is read.
 
-    In a program that keeps barriers (`ganjax.runtime.compiling.options`). Else XLA computes what is cheap
-    anew for each of its readers: BatchNorm's backward pass up to four times in each of Winograd's
-    nine factors. So DCGAN's program has an eighth fewer lines, and its step of 32 images takes 4 to
-    5 % less time.
+    It acts in programs that keep barriers (`ganjax.runtime.compiling.options`). Without them XLA
+    computes what is cheap anew for each reader, such as BatchNorm's backward pass for each of
+    Winograd's factors (docs/speed.md).
     """
 
-    def computed(x, y):
-        # Each by itself: maps that read the same array then have one barrier, and the padding and
-        # blocks behind it are made once for both.
-        x = lax.optimization_barrier(x)
-        if name == "kernel_grad":  # The others' is a kernel: little to compute, and read by few.
-            y = lax.optimization_barrier(y)
-        return lax.optimization_barrier(function(x, y))
+    def stored(a, b):
+        # One barrier for each array: maps that read the same array then share its barrier, and the
+        # padding and the blocks made of it.
+        a = lax.optimization_barrier(a)
+        if name == "kernel_grad":  # The other maps' b is a kernel, which is cheap and read by few.
+            b = lax.optimization_barrier(b)
+        return lax.optimization_barrier(function(a, b))
 
-    return computed
+    return stored
 
 
 def _in_float32(function):
-    """Half precision on CPUs, which have no units for it: rounded once, at the end.
+    """Makes a map of half precision on CPUs compute in float32 and round once, at the end.
 
-    Products and sums of half-precision numbers in float32 are also what the units of GPUs and
-    TPUs compute.
+    CPUs have no units for half precision. Products and sums of half-precision numbers in float32
+    are also what the units of GPUs and TPUs compute.
     """
 
-    def computed(x, y):
-        return function(x.astype(jnp.float32), y.astype(jnp.float32)).astype(x.dtype)
+    def widened(a, b):
+        return function(a.astype(jnp.float32), b.astype(jnp.float32)).astype(a.dtype)
 
-    return computed
+    return widened

@@ -1,12 +1,15 @@
-"""Convolutions in the forms that XLA lowers well everywhere, and best on GPUs and TPUs."""
+"""XLA's own convolutions, in the forms that it lowers well everywhere and best on GPUs and TPUs."""
 
+import jax
 from jax import lax
+
+from ganjax.ops.geometry import Geometry
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
-def conv(x, k, geometry):
-    """The forward map: (N, H, W, I), (h, w, I, O) -> (N, H', W', O)."""
+def conv(x: jax.Array, k: jax.Array, geometry: Geometry) -> jax.Array:
+    """Computes the forward map: (N, H, W, I), (h, w, I, O) -> (N, H', W', O)."""
     return lax.conv_general_dilated(
         x,
         k,
@@ -16,8 +19,8 @@ def conv(x, k, geometry):
     )
 
 
-def input_grad(g, k, geometry):
-    """The input gradient: (N, H', W', O), (h, w, I, O) -> (N, H, W, I)."""
+def input_grad(g: jax.Array, k: jax.Array, geometry: Geometry) -> jax.Array:
+    """Computes the input gradient: (N, H', W', O), (h, w, I, O) -> (N, H, W, I)."""
     return lax.conv_general_dilated(
         g,
         lax.rev(k, (0, 1)),
@@ -28,8 +31,8 @@ def input_grad(g, k, geometry):
     )
 
 
-def kernel_grad(x, g, geometry):
-    """The kernel gradient: (N, H, W, I), (N, H', W', O) -> (h, w, I, O)."""
+def kernel_grad(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
+    """Computes the kernel gradient: (N, H, W, I), (N, H', W', O) -> (h, w, I, O)."""
     return lax.conv_general_dilated(
         x,
         g,

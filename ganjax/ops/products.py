@@ -1,7 +1,8 @@
-"""The products of kernel gradients, on CPUs: sums over all axes but the last of two arrays,
-(..., A), (..., B) -> (A, B), in float32 at least.
+"""The matrix products of kernel gradients on CPUs: sums over all axes but the last of two arrays.
 
-Pieces of a batch are summed, which half precision should not do.
+Both functions take arrays (..., A) and (..., B) of equal leading axes and return (A, B) in float32
+or wider, since the products of several chunks are summed, which half precision should not do. They
+differ in the library to which XLA hands the product.
 """
 
 import jax
@@ -9,15 +10,16 @@ import jax.numpy as jnp
 from jax import lax
 
 
-def read_in_columns(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Of x as it lies: XLA gives such a product of two matrices to Eigen."""
+def product_flattened(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Multiplies the arrays as two matrices; XLA hands that to Eigen, which reads x as it lies."""
     x, y = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
     return _product(x, y, (0,))
 
 
-def transposed_first(x: jax.Array, y: jax.Array) -> jax.Array:
-    """XLA writes x transposed if the sum is over several axes. Then it gives the product to
-    YNNPACK: the faster way where x is narrow and y wide.
+def product_transposed(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Sums over several axes: XLA first writes x transposed, then hands the product to YNNPACK.
+
+    This is the faster way where x is narrow and y wide.
     """
     return _product(x, y, tuple(range(x.ndim - 1)))
 

@@ -1,38 +1,40 @@
-"""Convolutions of stride 1 with all images side by side in one strip, for CPUs.
+"""Convolutions of stride 1 with all images of a batch side by side in one strip, for CPUs.
 
-XLA's library (YNNPACK) computes tiles of outputs along a row of pixels. Rows of an image are too
-short for it: at 32 pixels it runs at half the rate of a matrix product, and at that rate along one
-row of all images, with zeros between them.
+XLA's library, YNNPACK, computes tiles of outputs along a row of pixels. The rows of small images
+are too short for its full rate, which it reaches along one row through all images with zeros
+between them (docs/speed.md).
 
-The kernel gradient of a strip has an image for a window and a few taps for an image, which is no
-better than without. Here it is a product for every row of the window: of the rows of the input that
-it reaches, with the cotangent shifted by every column, side by side. Of 3x3 taps three copies of
-the cotangent and one of the input instead of nine of that.
+For the kernel gradient that alone would change nothing: the image would be the window and a few
+taps the output. Instead each row of the window is one matrix product, of the rows of the input that
+it reaches and the cotangent shifted by every column of the window, side by side. For 3x3 taps that
+copies the cotangent three times and the input once, where patches copy the input nine times.
 
-Of a batch that several CPU devices share, the strip is cut between images, and a forward map sends
-the columns at the cuts.
+Where several CPU devices share a batch, the strip is cut between images, and the forward map sends
+only the columns at the cuts from one device to the next.
 """
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import sequential_vmap
 
-from ganjax.ops import chunks, native
+from ganjax.ops import native
+from ganjax.ops.chunks import count_chunks, sum_chunks
 from ganjax.ops.geometry import Geometry
-from ganjax.ops.products import read_in_columns
+from ganjax.ops.products import product_flattened
 
-# XLA gives the library no convolution of 16 channels or fewer; its own is slower in a strip.
+# XLA gives its library no convolution of fewer channels, and its own is slower in a strip.
 LEAST_CHANNELS = 17
-# To which the channels of such are filled up: a multiple of four, which is faster than 17.
+# The channels to which fewer are filled up: a multiple of four, which is faster than 17.
 FILLED_CHANNELS = 20
-# Rows and columns of one piece of the kernel gradient: larger falls out of the cache.
-PIECE_BYTES = 4 << 20
+# Bytes of the rows and columns of one chunk of the kernel gradient: more falls out of the cache.
+CHUNK_BYTES = 4 << 20
 
 
-def fits(geometry) -> bool:
-    """Whether the module has this convolution: stride 1, every window on the image."""
+def fits(geometry: Geometry) -> bool:
+    """Whether this module computes the convolution: at stride 1, with every window on the image."""
     return geometry.strides == (1, 1) and all(
         0 <= pad < k
         for k, pads in zip(geometry.window, geometry.padding, strict=True)
@@ -40,10 +42,10 @@ def fits(geometry) -> bool:
     )
 
 
-def conv(x, k, geometry):
-    """The forward map: (N, H, W, I), (h, w, I, O) -> (N, H', W', O)."""
-    # Side by side under `jax.vmap` the kernels of several members of an ensemble would make a
-    # convolution of groups, which the library has not.
+def conv(x: jax.Array, k: jax.Array, geometry: Geometry) -> jax.Array:
+    """Computes the forward map: (N, H, W, I), (h, w, I, O) -> (N, H', W', O)."""
+    # `jax.vmap` over the kernels of an ensemble would make it a convolution of groups, which the
+    # library does not have.
     return sequential_vmap(partial(_conv, geometry=geometry))(x, k)
 
 
@@ -57,7 +59,7 @@ def _conv(x, k, geometry):
         x.reshape(1, height, n * (width + gap), inputs + fill),
         jnp.pad(k, ((0, 0), (0, 0), (0, fill), (0, 0))),
         (1, 1),
-        # As many outputs as pixels: those of windows that are not an image's are left out below.
+        # As many outputs as pixels; those of windows between two images are dropped below.
         (vertical, (left, k.shape[1] - 1 - left)),
         dimension_numbers=native.LAYOUT,
     )
@@ -65,24 +67,24 @@ def _conv(x, k, geometry):
     return y.reshape(rows, n, width + gap, -1)[:, :, :columns].swapaxes(0, 1)
 
 
-def input_grad(g, k, geometry):
-    """The input gradient: (N, H', W', O), (h, w, I, O) -> (N, H, W, I)."""
-    back = Geometry((1, 1), geometry.input_grad_padding(), geometry.out, geometry.window)
-    return conv(g, k[::-1, ::-1].swapaxes(2, 3), back)
+def input_grad(g: jax.Array, k: jax.Array, geometry: Geometry) -> jax.Array:
+    """Computes the input gradient: (N, H', W', O), (h, w, I, O) -> (N, H, W, I)."""
+    reverse = Geometry((1, 1), geometry.input_grad_padding(), geometry.out, geometry.window)
+    return conv(g, k[::-1, ::-1].swapaxes(2, 3), reverse)
 
 
-def kernel_grad(x, g, geometry):
-    """The kernel gradient: (N, H, W, I), (N, H', W', O) -> (h, w, I, O)."""
+def kernel_grad(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
+    """Computes the kernel gradient: (N, H, W, I), (N, H', W', O) -> (h, w, I, O)."""
     (h, w), (rows, _) = geometry.window, geometry.out
     width, (left, right) = x.shape[2], geometry.padding[1]
 
-    def piece(x, g):
+    def kernel_grad_of_chunk(x, g):
         x = jnp.pad(x, ((0, 0), geometry.padding[0], (0, 0), (0, 0)))
         g = jnp.pad(g, ((0, 0), (0, 0), (w - 1 - left, w - 1 - right), (0, 0)))
         columns = jnp.concatenate([g[:, :, j : j + width] for j in reversed(range(w))], 3)
-        return jnp.stack([read_in_columns(x[:, i : i + rows], columns) for i in range(h)])
+        return jnp.stack([product_flattened(x[:, i : i + rows], columns) for i in range(h)])
 
-    total = rows * width * (h * x.shape[3] + w * g.shape[3])
-    count = chunks.count(x.shape[0], 4 * x.shape[0] * total, PIECE_BYTES)
-    kernel = chunks.summed(piece, x, g, count).astype(x.dtype)
+    image_bytes = 4 * rows * width * (h * x.shape[3] + w * g.shape[3])
+    count = count_chunks(x.shape[0], x.shape[0] * image_bytes, CHUNK_BYTES)
+    kernel = sum_chunks(kernel_grad_of_chunk, x, g, count).astype(x.dtype)
     return kernel.reshape(h, x.shape[3], w, g.shape[3]).swapaxes(1, 2)

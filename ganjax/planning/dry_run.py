@@ -21,7 +21,7 @@ from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
 from ganjax.errors import UserError
-from ganjax.ops.lowering import whole_convolutions
+from ganjax.ops.lowering import native_convolutions
 from ganjax.parallel.sharding import Layout, check_batch, gathered, make_layout, state_sharding
 from ganjax.planning import devices as targets
 from ganjax.planning import program
@@ -127,7 +127,7 @@ def plan(
     for phase in algorithm.phases:
         check_batch(phase, layout, algorithm.accumulate)
     state = state_shapes(algorithm)
-    with whole_convolutions():
+    with native_convolutions():
         costs = [_cost(config, algorithm, layout, phase) for phase in algorithm.phases[phases]]
     params = tuple(
         sum(leaf.size for leaf in jax.tree.leaves(player.params)) for player in (state.g, state.d)

@@ -136,7 +136,7 @@ def test_a_whole_number_of_periods_is_the_first_pixel(period):
     np.testing.assert_array_equal(part, 0)
 
 
-def test_pieces_of_the_batch(monkeypatch):
+def test_chunks_of_the_batch(monkeypatch):
     """And groups: both change the order of the work alone."""
     n = 6
     x, weight = images(n), images(n, smooth=1.0)
@@ -148,7 +148,7 @@ def test_pieces_of_the_batch(monkeypatch):
 
     monkeypatch.setattr(affine, "GROUPS", 1)
     whole = made(geometric._apply)
-    monkeypatch.setattr(geometric, "PIECE_BYTES", 2 * 4 * geometric.DOUBLED * x[0].size)
+    monkeypatch.setattr(geometric, "CHUNK_BYTES", 2 * 4 * geometric.DOUBLED * x[0].size)
     monkeypatch.setattr(affine, "GROUPS", 2)
     cut = made(geometric.apply)
     for a, b in zip(whole, cut, strict=True):

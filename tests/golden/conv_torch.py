@@ -4,7 +4,7 @@
 
 It was made with PyTorch 2.13.0 on CPU. All is computed in float64 and stored as float32
 in PyTorch's own layout (NCHW; kernels OIHW, or IOHW when transposed), so that the
-translation to ours is part of what `tests/test_conv.py` tests. Entry "<case>/<name>":
+translation to ours is part of what `tests/ops/test_conv.py` tests. Entry "<case>/<name>":
 
   x, k, c      image, kernel, weights of the output (random)
   y            conv(x, k)

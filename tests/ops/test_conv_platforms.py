@@ -12,52 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import shipped
+from convolutions import LARGE, LARGE_BATCH, LARGE_INPUTS, LARGE_OUTPUTS, ORDERS, large, large_case
 from jax import lax
 from jaxlib.mlir.dialects import stablehlo
 
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.ops import lowering, native, winograd
-from ganjax.ops.conv import conv, conv_downsample, conv_transpose, upsample_conv
+from ganjax.ops.conv import conv
 from ganjax.ops.geometry import Geometry
 from ganjax.planning.dry_run import batch_shapes
 from ganjax.training import schema
 
-BATCH, INPUTS, OUTPUTS = 32, 64, 128
 FORWARD, INPUT, KERNEL = "forward", "backward-data", "backward-filter"
 DILATED, SPREAD = "forward with a dilated kernel", "none of cuDNN's"
-# Name -> (the function of (x, k), x's shape, k's shape), of which CPUs take every map over
-# Winograd's products or patches.
-FUNCTIONS = {
-    "conv": (partial(conv, strides=2, padding=1), (32, 32, INPUTS), (4, 4, INPUTS, OUTPUTS)),
-    "conv of odd images": (partial(conv, strides=2), (31, 29, INPUTS), (4, 4, INPUTS, OUTPUTS)),
-    "conv of RGB": (partial(conv, strides=2, padding=1), (64, 64, 3), (4, 4, 3, OUTPUTS)),
-    "conv, stride 1": (conv, (16, 16, INPUTS), (3, 3, INPUTS, OUTPUTS)),
-    "conv_transpose": (
-        partial(conv_transpose, strides=2, padding="SAME"),
-        (16, 16, OUTPUTS),
-        (4, 4, INPUTS, OUTPUTS),
-    ),
-    "upsample_conv": (upsample_conv, (16, 16, INPUTS), (3, 3, INPUTS, OUTPUTS)),
-    "conv_downsample": (conv_downsample, (32, 32, INPUTS), (3, 3, INPUTS, OUTPUTS)),
-}
-functions = pytest.mark.parametrize("name", FUNCTIONS)
 PLATFORMS = ("cuda", "tpu")
-
-
-def output(function):
-    return lambda x, k: jnp.sum(jnp.sin(function(x, k)))
-
-
-def penalty(function):
-    """Of second order, as a gradient penalty is."""
-    return lambda x, k: jnp.sum(jax.grad(output(function))(x, k) ** 2)
-
-
-# What is lowered: the forward map with all of its gradients; those of a penalty.
-ORDERS = {
-    "gradients": lambda function: jax.grad(output(function), (0, 1)),
-    "second order": lambda function: jax.grad(penalty(function), (0, 1)),
-}
 
 
 def lowered(function, shapes, *platforms):
@@ -78,11 +46,6 @@ def inside(operation):
             for each in block.operations:
                 yield each.operation
                 yield from inside(each.operation)
-
-
-def case(name, order):
-    function, image, kernel = FUNCTIONS[name]
-    return ORDERS[order](function), ((BATCH, *image), kernel)
 
 
 def numbers(operation, name, default):
@@ -107,11 +70,11 @@ def is_reversed(kernel, dimensions):
 def form_of(operation):
     """Which of the forms above a stablehlo.convolution has.
 
-    Backward-data: a reversed kernel over an input that may be dilated, by the strides of the
-    convolution whose gradient this is. Backward-filter: batch and features of the input in each
-    other's place, a "kernel" (the cotangent) that is larger than the output (the kernel's
-    gradient) and may be dilated, by those strides. Both only if that convolution's padding is
-    nowhere negative. Forward: the input is not dilated.
+    Backward-data has a reversed kernel, and its input may be dilated by the strides of the
+    convolution whose gradient it is. Backward-filter has the input's batch and features in each
+    other's place, and a "kernel" (the cotangent) that is larger than the output (the kernel's
+    gradient) and may be dilated by those strides. Both need the padding of that convolution to be
+    nowhere negative. Forward has an input that is not dilated.
     """
     dims = stablehlo.ConvDimensionNumbers(operation.attributes["dimension_numbers"])
     assert not any(numbers(operation, "window_reversal", [False]))
@@ -139,44 +102,45 @@ def form_of(operation):
     return DILATED if is_dilated[1] else FORWARD
 
 
-# (Of the function's own forward map, of its gradients by x and k.)
+# The forms of a function's own map and of its gradients by x and by k.
 DIRECT, TRANSPOSED = (FORWARD, INPUT, KERNEL), (INPUT, FORWARD, KERNEL)
-MAPS = dict.fromkeys(FUNCTIONS, DIRECT)
+MAPS = dict.fromkeys(LARGE, DIRECT)
 MAPS |= dict.fromkeys(("conv_transpose", "upsample_conv"), TRANSPOSED)
 
 
-@functions
+@large
 @pytest.mark.parametrize("order", ORDERS)
 def test_every_order_is_of_the_three_forms(name, order):
-    """And nothing else multiplies: no products of patches, blocks or Winograd's factors."""
+    """Nothing else multiplies: no products of patches, of blocks or of Winograd's factors."""
     forward, by_x, by_k = MAPS[name]
     expected = {
         "gradients": [forward, by_x, by_k],
-        # The gradient by x of the sine is by_x of its cosine; of its square, by that cosine the
-        # forward map and by k; then those of the forward map within the cosine.
+        # The inner gradient is by_x of the cosine of the forward map. Its square has gradients by
+        # that cosine (the forward map) and by k, and the cosine's forward map has its own two.
         "second order": [forward, by_x, forward, by_k, by_x, by_k],
     }[order]
-    for names, forms in lowered(*case(name, order), *PLATFORMS):
+    for names, forms in lowered(*large_case(name, order), *PLATFORMS):
         assert sorted(forms) == sorted(expected)
         assert not {"stablehlo.dot_general", "stablehlo.dot"} & names
 
 
 def test_cpus_have_other_forms():
-    """The test above can fail: the same functions for CPUs are products and no convolution."""
-    ((names, forms),) = lowered(*case("conv", "second order"), "cpu")
+    """The test above can fail: for CPUs the same functions are products and no convolution."""
+    ((names, forms),) = lowered(*large_case("conv", "second order"), "cpu")
     assert forms == []
     assert "stablehlo.dot_general" in names
     geometry = Geometry((2, 2), ((1, 1), (1, 1)), (32, 32), (4, 4))
-    assert lowering.choose("conv", geometry, BATCH, (INPUTS, OUTPUTS)) is winograd
+    channels = LARGE_INPUTS, LARGE_OUTPUTS
+    assert lowering.choose("conv", geometry, LARGE_BATCH, channels) is winograd.conv
 
 
-# What CPUs leave to XLA's convolutions: few channels, of small images in a strip, and the input
-# gradient over blocks.
-OF_CPUS = {
+# What is a convolution of XLA's on CPUs too: few channels, in a strip if images are small, and the
+# input gradient of blocks.
+CPU_CONVOLUTIONS = {
     "of a strip": (conv, (32, 32, 16), (3, 3, 16, 16)),
     "of 16 channels": (conv, (72, 72, 16), (3, 3, 16, 16)),
     "of one pixel": (conv, (32, 32, 16), (1, 1, 16, 3)),
-    "over blocks": (partial(conv, strides=2, padding=1), (64, 64, 16), (4, 4, 16, 16)),
+    "of blocks": (partial(conv, strides=2, padding=1), (64, 64, 16), (4, 4, 16, 16)),
     "of a stride in one direction": (partial(conv, strides=(2, 1)), (32, 32, 16), (5, 3, 16, 16)),
 }
 
@@ -185,7 +149,7 @@ CANONICAL = "b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]>"
 
 
 def axes(lowered):
-    """The orders of axes of all convolutions."""
+    """The order of axes of each convolution in a lowered program."""
     module = lowered.compiler_ir("stablehlo")
     return {
         str(each.attributes["dimension_numbers"]).partition("[")[2]
@@ -194,18 +158,18 @@ def axes(lowered):
     }
 
 
-@pytest.mark.parametrize("name", OF_CPUS)
+@pytest.mark.parametrize("name", CPU_CONVOLUTIONS)
 @pytest.mark.parametrize("order", ORDERS)
-def test_convolutions_of_cpus_have_the_order_of_axes_that_loops_need(name, order):
-    function, image, kernel = OF_CPUS[name]
-    args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((BATCH, *image), kernel)]
+def test_convolutions_on_cpus_have_the_order_of_axes_that_loops_need(name, order):
+    function, image, kernel = CPU_CONVOLUTIONS[name]
+    args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((LARGE_BATCH, *image), kernel)]
     traced = jax.jit(ORDERS[order](function)).trace(*args)
     assert axes(traced.lower(lowering_platforms=("cpu",))) == {CANONICAL}
 
 
 @pytest.mark.parametrize("name", ["ada", "dcgan_noisy", "progan", "sngan", "wgan_gp"])
-def test_so_have_those_of_a_whole_step(name):
-    """Augmentation, every part of the networks, and the penalty: all may be in a loop."""
+def test_convolutions_of_a_whole_step_have_the_order_of_axes_that_loops_need(name):
+    """Those of augmentation, networks and penalty may all be in a loop."""
     config, module = schema.load(shipped(name))
     algorithm = module.build(config)
     phase, key = algorithm.phases[-1], jax.random.key(0)
@@ -218,7 +182,7 @@ def test_so_have_those_of_a_whole_step(name):
 
 @pytest.mark.parametrize("function", ["conv", "conv_transpose"])
 def test_lax_leaves_the_three_forms(function):
-    """So can the patterns: JAX's own second order spreads the input of a kernel's gradient."""
+    """The patterns can fail: JAX's own second order spreads the input of a kernel gradient."""
     peer = {
         "conv": lax.conv_general_dilated,
         "conv_transpose": partial(lax.conv_transpose, transpose_kernel=True),
@@ -228,17 +192,14 @@ def test_lax_leaves_the_three_forms(function):
     def call(x, k):
         return peer(x, k, (2, 2), "SAME", dimension_numbers=layout)
 
-    _, image, kernel = FUNCTIONS[function]
-    ((_, forms),) = lowered(ORDERS["second order"](call), ((BATCH, *image), kernel), "cuda")
+    _, image, kernel = LARGE[function]
+    ((_, forms),) = lowered(ORDERS["second order"](call), ((LARGE_BATCH, *image), kernel), "cuda")
     assert SPREAD in forms
 
 
-def test_kernel_gradients_of_few_pixels():
-    """Of 4x4 outputs, of which some versions of XLA make forward convolutions: dilated in the
-    kernel, which cuDNN has too.
-    """
-    function = partial(
-        native.kernel_grad, geometry=Geometry((2, 2), ((1, 1), (1, 1)), (8, 8), (4, 4))
-    )
-    for _, forms in lowered(function, ((BATCH, 8, 8, 256), (BATCH, 4, 4, 512)), *PLATFORMS):
+def test_kernel_gradients_of_few_pixels_are_convolutions_with_a_dilated_kernel():
+    """cuDNN has those too; some versions of XLA make them where outputs have 4x4 pixels."""
+    geometry = Geometry((2, 2), ((1, 1), (1, 1)), (8, 8), (4, 4))
+    shapes = (LARGE_BATCH, 8, 8, 256), (LARGE_BATCH, 4, 4, 512)
+    for _, forms in lowered(partial(native.kernel_grad, geometry=geometry), shapes, *PLATFORMS):
         assert forms == [DILATED]

@@ -10,7 +10,7 @@ from conftest import shipped, shrink
 from jax.sharding import PartitionSpec as P
 
 from ganjax.engine import step as steps
-from ganjax.ops.lowering import whole_convolutions
+from ganjax.ops.lowering import native_convolutions
 from ganjax.parallel.sharding import gathered, make_layout, state_sharding
 from ganjax.runtime import compiling
 from ganjax.training import schema
@@ -34,7 +34,7 @@ def run(config, devices, how):
     algorithm, layout = module.build(loaded), make_layout(devices)
     random = np.random.RandomState(0)
     # What the convolutions are made of is not the matter here, and whole ones compile sooner.
-    with whole_convolutions(), jax.enable_x64(True):
+    with native_convolutions(), jax.enable_x64(True):
         key = jax.device_put(jax.random.key(0), layout.replicated)
         state = jax.tree.map(
             lambda leaf: (
