@@ -114,18 +114,18 @@ def distance_of_images(
 
 
 def describe(
-    batches: Iterable[UInt8[np.ndarray, "_ s s c"]], name: str, *, seed: int = 0
+    batches: Iterable[UInt8[np.ndarray, "_ h w c"]], name: str, *, seed: int = 0
 ) -> Described:
     """Cuts out the patches that `distance` compares, of images that are never all held at once.
 
     Args:
-      batches: images in batches of any size; s as in `distance_of_images`.
+      batches: images in batches of any size, of sides as in `distance_of_images`.
       name: the set's name. Two sets that are compared should have different names, and so patches
         at different places.
       seed: seed of the patches' places.
 
     Raises:
-      ValueError: the images have no such size.
+      ValueError: the images have other sides.
     """
     key, patches_of_batches, done = fold(jax.random.key(seed), name), [], 0
     for batch in rebatched(batches, BATCH):

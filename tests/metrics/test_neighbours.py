@@ -43,9 +43,9 @@ def test_a_chunk_is_bounded_in_bytes_and_distance_in_one():
 def test_neighbours_by_features_are_those_of_brute_force(monkeypatch):
     """By a network that looks at the mean of each row."""
     rows = features.NETWORKS["efflite0"]._replace(
-        make_params=lambda tensors: np.float32(1),
+        make_params=lambda tensors: {"scale": np.float32(1)},
         prepare=lambda images: images.astype("float32"),
-        apply=lambda params, x: Activations(x.mean((2, 3)) * params, x.mean((2, 3)), ()),
+        apply=lambda params, x: Activations(x.mean((2, 3)) * params["scale"], x.mean((2, 3)), ()),
     )
     monkeypatch.setitem(features.NETWORKS, "rows", rows)
     monkeypatch.setattr(neighbours, "CHUNK_BYTES", 48 * 100)

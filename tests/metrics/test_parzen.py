@@ -72,8 +72,8 @@ def test_the_known_width_is_best():
     assert parzen.choose_width(SAMPLES[:1], POINTS, [rms * 0.97, rms, rms * 1.03]) == rms
 
 
-def test_parzen_is_the_mean_under_the_best_width():
-    value, width = parzen.parzen(SAMPLES, POINTS)
+def test_the_best_log_likelihood_is_the_mean_under_the_best_width():
+    value, width = parzen.best_log_likelihood(SAMPLES, POINTS)
     means = [reference(SAMPLES, POINTS, width).mean() for width in parzen.WIDTHS]
     assert width == parzen.choose_width(SAMPLES, POINTS) == parzen.WIDTHS[np.argmax(means)]
     np.testing.assert_allclose(value, max(means), rtol=1e-4)
@@ -95,7 +95,7 @@ def test_parzen_is_the_mean_under_the_best_width():
 )
 def test_invalid(samples, points, widths, message):
     with pytest.raises(ValueError, match=message) as caught:
-        parzen.parzen(samples, points, widths)
+        parzen.best_log_likelihood(samples, points, widths)
     assert "\n" not in str(caught.value)
     if len(widths) == 1:
         with pytest.raises(ValueError, match=message):

@@ -11,6 +11,7 @@ from ganjax.config import ConfigError
 from ganjax.data.sources import Source
 from ganjax.keys import fold
 from ganjax.metrics import swd
+from ganjax.metrics.image_set import choose
 from ganjax.parallel.sharding import make_layout
 from ganjax.training import evaluation, schema
 
@@ -97,7 +98,7 @@ def test_the_whole_against_a_plain_one():
             cut = np.stack(cut)
             cut = (cut - cut.mean((0, 1, 2))) / cut.std((0, 1, 2))
             sets[name, size] = cut.reshape(len(cut), -1)
-    ours = swd.swd(reals, fakes, seed=7)
+    ours = swd.distance_of_images(reals, fakes, seed=7)
     assert list(ours.levels) == [32, 16]
     for size in (32, 16):
         distances = []
@@ -113,17 +114,20 @@ def test_the_whole_against_a_plain_one():
 
 def test_artefacts_are_seen_at_their_scale(monkeypatch):
     """A checkerboard of single pixels is far at the finest level, and gone at the coarsest."""
-    monkeypatch.setattr(swd, "PIECE", 6)  # More than one piece.
+    monkeypatch.setattr(swd, "BATCH", 6)  # More than one batch.
     a, b = pictures(12, 32), pictures(12, 32, seed=1)
     checkerboard = 60 * (np.indices((32, 32)).sum(axis=0) % 2)[..., None].astype(np.uint8)
-    floor, far = swd.swd(a, b), swd.swd(a, np.minimum(b, 195) + checkerboard)
+    floor, far = (
+        swd.distance_of_images(a, b),
+        swd.distance_of_images(a, np.minimum(b, 195) + checkerboard),
+    )
     assert far.levels[32] > 2 * floor.levels[32]
     assert far.levels[16] < 2 * floor.levels[16]
-    assert swd.swd(a, a).average < floor.average  # Other places of the same images.
+    assert swd.distance_of_images(a, a).average < floor.average  # Other places of the same images.
 
 
 def test_a_collapsed_generator_has_a_distance():
-    value = swd.swd(pictures(4, 16), np.full((4, 16, 16, 3), 7, np.uint8))
+    value = swd.distance_of_images(pictures(4, 16), np.full((4, 16, 16, 3), 7, np.uint8))
     assert np.isfinite(value.average)
     assert value.average > 100
 
@@ -139,7 +143,7 @@ def test_a_collapsed_generator_has_a_distance():
 )
 def test_shapes_that_have_none(a, b, message):
     with pytest.raises(ValueError, match=message):
-        swd.swd(np.zeros(a, np.uint8), np.zeros(b, np.uint8))
+        swd.distance_of_images(np.zeros(a, np.uint8), np.zeros(b, np.uint8))
 
 
 def test_while_training():
@@ -148,7 +152,7 @@ def test_while_training():
     raw.evaluation.update({"metrics": ("swd",), "num_samples": 12})
     config, module = schema.load(raw)
     algorithm = module.build(config)
-    measure = evaluation.make_evaluate(
+    measure = evaluation.Evaluator(
         algorithm,
         config,
         sampler=lambda fakes, z, label, phase: fakes[: len(z)],
@@ -164,11 +168,11 @@ def test_while_training():
     assert measure(fakes[:, :4, :4], algorithm.phases[0], reals, held, key) == {}
     phase = next(phase for phase in algorithm.phases if phase.image_size == 16)
     found = measure(np.concatenate([fakes] * 13), phase, reals, held, key)
-    chosen = evaluation.choose(held, 12)
-    expected = swd.swd(held_out[chosen], fakes[:12])
+    chosen = choose(held, 12)
+    expected = swd.distance_of_images(held_out[chosen], fakes[:12])
     np.testing.assert_allclose(found["swd"], expected.average)
     np.testing.assert_allclose(found["swd_16"], expected.levels[16])
-    floor = swd.swd(held_out[chosen], train[chosen]).average
+    floor = swd.distance_of_images(held_out[chosen], train[chosen]).average
     np.testing.assert_allclose(found["swd_floor"], floor)
     assert set(found) == {"swd", "swd_16", "swd_floor"}
 
