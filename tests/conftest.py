@@ -19,8 +19,13 @@ os.environ["XLA_FLAGS"] = (
 import jax
 import numpy as np
 import pytest
+from jaxtyping import install_import_hook
 from ml_collections import ConfigDict
 from PIL import Image
+
+# The shapes and types that functions of these folders state are checked at every call.
+TYPED = ("objectives", "augment", "ops", "metrics", "pictures")
+install_import_hook([f"ganjax.{folder}" for folder in TYPED], "beartype.beartype")
 
 ROOT = Path(__file__).parent.parent
 
@@ -48,24 +53,6 @@ def _compilation_cache(tmp_path_factory):
     yield
     if before is not None:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = before
-
-
-# Fields of DataFields as most configs have them; the rest names the set.
-DATA = {
-    "label": "",
-    "num_classes": 1,
-    "channels": 3,
-    "fit": "resize",
-    "mirror": False,
-    "num_examples": 0,
-    "fraction": 1.0,
-    "subset_seed": 0,
-    "background": (255, 255, 255),
-    "labels_file": "",
-    "min_side": 1,
-    "max_skipped": 0,
-    "on_device": False,
-}
 
 
 def write_images(folder, count, size=64):

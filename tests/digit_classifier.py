@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from conftest import DATA
 from flax import linen as nn
 
 from ganjax.data.fields import DataFields
@@ -42,7 +41,7 @@ class CNN(nn.Module):
 def digits(split: str) -> tuple[np.ndarray, np.ndarray]:
     """mnist5k's images, uint8 (N, 32, 32, 1), and labels (N,)."""
     digits = {"label": "label", "num_classes": 10, "channels": 1, "fit": "pad"}
-    data = DataFields(source="embedded:mnist5k", **DATA | digits)
+    data = DataFields(source="embedded:mnist5k", **digits)
     source = open_source(data, split, image_size=SIZE)
     batch = source.fetch(np.arange(source.size))
     return batch["image"], batch["label"]

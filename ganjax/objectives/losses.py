@@ -10,8 +10,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
-Targets = tuple[jax.Array | float, jax.Array | float]
+Scores = Float[Array, " n"]
+Scalar = Float[Array, ""]
+# What D should answer for each real and for each fake, or one number for all of a kind.
+Targets = tuple[Array | float, Array | float] | Float[Array, "2 n"]
 
 
 class Loss(NamedTuple):
@@ -29,15 +33,15 @@ class Loss(NamedTuple):
         micro-batches do not have.
     """
 
-    d: Callable[[jax.Array, jax.Array, Targets], jax.Array]
-    g: Callable[[jax.Array, jax.Array], jax.Array]
-    logits: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]] | None
+    d: Callable[[Scores, Scores, Targets], Scalar]
+    g: Callable[[Scores, Scores], Scalar]
+    logits: Callable[[Scores, Scores], tuple[Scores, Scores]] | None
     uses_targets: bool
     compares_batches: bool = False
 
 
-def binary_cross_entropy(logits: jax.Array, target: jax.Array | float) -> jax.Array:
-    """Mean of -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), stable for all logits.
+def binary_cross_entropy(logits: Scores, target: Scores | float) -> Scalar:
+    """Computes the mean of -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), stable for all logits.
 
     Targets outside [0, 1], as noisy labels give them, extend it linearly.
 
@@ -48,67 +52,80 @@ def binary_cross_entropy(logits: jax.Array, target: jax.Array | float) -> jax.Ar
     return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, target))
 
 
-def logistic_d(real: jax.Array, fake: jax.Array, targets: Targets) -> jax.Array:
-    """D's cross entropy on reals and on fakes. Goodfellow et al. 2014, equation 1."""
+def logistic_d(real: Scores, fake: Scores, targets: Targets) -> Scalar:
+    """Computes D's cross entropy on reals plus that on fakes.
+
+    Goodfellow et al. 2014, equation 1.
+    """
     return binary_cross_entropy(real, targets[0]) + binary_cross_entropy(fake, targets[1])
 
 
-def non_saturating_g(real: jax.Array, fake: jax.Array) -> jax.Array:
-    """-mean log sigmoid(D(fake)). Goodfellow et al. 2014, section 3."""
+def non_saturating_g(real: Scores, fake: Scores) -> Scalar:
+    """Computes -mean log sigmoid(D(fake)). Goodfellow et al. 2014, section 3."""
     return binary_cross_entropy(fake, 1.0)
 
 
-def minimax_g(real: jax.Array, fake: jax.Array) -> jax.Array:
-    """mean log(1 - sigmoid(D(fake))), which saturates. Goodfellow et al. 2014, equation 1."""
+def minimax_g(real: Scores, fake: Scores) -> Scalar:
+    """Computes mean log(1 - sigmoid(D(fake))), which saturates.
+
+    Goodfellow et al. 2014, equation 1.
+    """
     return -binary_cross_entropy(fake, 0.0)
 
 
-def least_squares_d(real: jax.Array, fake: jax.Array, targets: Targets) -> jax.Array:
-    """Half the squared errors. Mao et al. 2017 (arXiv:1611.04076), equation 9."""
+def least_squares_d(real: Scores, fake: Scores, targets: Targets) -> Scalar:
+    """Computes half the squared errors of D's scores.
+
+    Mao et al. 2017 (arXiv:1611.04076), equation 9.
+    """
     return 0.5 * (jnp.mean((real - targets[0]) ** 2) + jnp.mean((fake - targets[1]) ** 2))
 
 
-def least_squares_g(real: jax.Array, fake: jax.Array) -> jax.Array:
-    """Half the squared distance of D(fake) to 1. Mao et al. 2017, equation 9."""
+def least_squares_g(real: Scores, fake: Scores) -> Scalar:
+    """Computes half the squared distance of D(fake) to 1. Mao et al. 2017, equation 9."""
     return 0.5 * jnp.mean((fake - 1.0) ** 2)
 
 
-def hinge_d(real: jax.Array, fake: jax.Array, targets: Targets) -> jax.Array:
-    """mean max(0, 1 - D(real)) + mean max(0, 1 + D(fake)).
+def hinge_d(real: Scores, fake: Scores, targets: Targets) -> Scalar:
+    """Computes mean max(0, 1 - D(real)) + mean max(0, 1 + D(fake)).
 
     Lim & Ye 2017 (arXiv:1705.02894); Miyato et al. 2018 (arXiv:1802.05957), equation 16.
     """
     return jnp.mean(jax.nn.relu(1.0 - real)) + jnp.mean(jax.nn.relu(1.0 + fake))
 
 
-def wasserstein_d(real: jax.Array, fake: jax.Array, targets: Targets = (1.0, 0.0)) -> jax.Array:
-    """The critic's loss mean D(fake) - mean D(real), minus the Wasserstein-1 estimate.
+def wasserstein_d(real: Scores, fake: Scores, targets: Targets = (1.0, 0.0)) -> Scalar:
+    """Computes the critic's loss mean D(fake) - mean D(real).
 
-    Arjovsky et al. 2017 (arXiv:1701.07875), equation 2 with its sign turned.
+    With its sign turned it estimates the Wasserstein-1 distance.
+    Arjovsky et al. 2017 (arXiv:1701.07875), equation 2.
     """
     return jnp.mean(fake) - jnp.mean(real)
 
 
-def wasserstein_g(real: jax.Array, fake: jax.Array) -> jax.Array:
-    """The generator's loss -mean D(fake). Arjovsky et al. 2017, algorithm 1, line 10."""
+def wasserstein_g(real: Scores, fake: Scores) -> Scalar:
+    """Computes the generator's loss -mean D(fake). Arjovsky et al. 2017, algorithm 1, line 10."""
     return -jnp.mean(fake)
 
 
-def relativistic_logits(real: jax.Array, fake: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Each output less the mean of the other kind's.
+def relativistic_logits(real: Scores, fake: Scores) -> tuple[Scores, Scores]:
+    """Computes each score less the mean score of the other kind.
 
     Jolicoeur-Martineau 2018 (arXiv:1807.00734), section 4.2, the relativistic average.
     """
     return real - jnp.mean(fake), fake - jnp.mean(real)
 
 
-def relativistic_d(real: jax.Array, fake: jax.Array, targets: Targets) -> jax.Array:
-    """Cross entropy of the relativistic logits. Jolicoeur-Martineau 2018, equation 8 (RaSGAN)."""
+def relativistic_d(real: Scores, fake: Scores, targets: Targets) -> Scalar:
+    """Computes D's cross entropy of relativistic logits.
+
+    Jolicoeur-Martineau 2018, equation 8 (RaSGAN).
+    """
     return logistic_d(*relativistic_logits(real, fake), targets)
 
 
-def relativistic_g(real: jax.Array, fake: jax.Array) -> jax.Array:
-    """As D's with the targets exchanged: reals matter to G too. Equation 9 (RaSGAN)."""
+def relativistic_g(real: Scores, fake: Scores) -> Scalar:
+    """Computes D's loss with the targets exchanged: reals matter to G too. Equation 9 (RaSGAN)."""
     return logistic_d(*relativistic_logits(real, fake), (0.0, 1.0))
 
 

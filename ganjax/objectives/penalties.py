@@ -1,44 +1,52 @@
-"""Penalties on the critic's gradient: pure functions, always computed in float32."""
+"""Penalties on the critic's gradient: pure functions, always computed in float32.
+
+A critic is a function of samples (N, ...) whose score of a sample depends on that sample alone: it
+has no BatchNorm.
+"""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
 
 from ganjax.keys import fold
 
-Critic = Callable[[jax.Array], jax.Array]
+Samples = Float[Array, "n ..."]
+Norms = Float[Array, " n"]
+Scalar = Float[Array, ""]
+Critic = Callable[[Samples], Float[Array, " n"]]
+Alpha = Callable[[Key[Array, ""], tuple[int, ...]], Array]
 
 
-def uniform_alpha(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Interpolation weights U[0, 1): points between real and fake.
+def uniform_alpha(key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
+    """Draws interpolation weights from U[0, 1), for points between real and fake.
 
     Gulrajani et al. 2017 (arXiv:1704.00028), algorithm 1.
     """
     return jax.random.uniform(key, shape)
 
 
-def normal_alpha(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Interpolation weights N(0, 1): what widespread tutorials do; it extrapolates."""
+def normal_alpha(key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
+    """Draws interpolation weights from N(0, 1), as widespread tutorials do; they extrapolate."""
     return jax.random.normal(key, shape)
 
 
-def two_sided(norms: jax.Array, target: float) -> jax.Array:
-    """(norm - target)^2 of each sample. Gulrajani et al. 2017, equation 3."""
+def two_sided(norms: Norms, target: float) -> Norms:
+    """Computes (norm - target)^2 of each sample. Gulrajani et al. 2017, equation 3."""
     return jnp.square(norms - target)
 
 
-def one_sided(norms: jax.Array, target: float) -> jax.Array:
-    """max(0, norm - target)^2 of each sample. Gulrajani et al. 2017, section 4."""
+def one_sided(norms: Norms, target: float) -> Norms:
+    """Computes max(0, norm - target)^2 of each sample. Gulrajani et al. 2017, section 4."""
     return jnp.square(jnp.maximum(norms - target, 0.0))
 
 
-def gradient_norms(critic: Critic, x: jax.Array, eps: float = 1e-12) -> jax.Array:
-    """The L2 norm of each sample's gradient, over all its axes.
+def gradient_norms(critic: Critic, x: Samples, eps: float = 1e-12) -> Norms:
+    """Computes the L2 norm of each sample's gradient, over all its axes.
 
     Args:
-      critic: (N, ...) -> (N,), where sample i's output depends on sample i alone (so no
-        BatchNorm inside).
+      critic: (N, ...) -> (N,).
       x: (N, ...) points.
       eps: added under the square root, whose derivative at 0 is infinite.
 
@@ -48,18 +56,15 @@ def gradient_norms(critic: Critic, x: jax.Array, eps: float = 1e-12) -> jax.Arra
     return jnp.sqrt(_squared_norms(critic, x) + eps)
 
 
-def _squared_norms(critic: Critic, x: jax.Array) -> jax.Array:
+def _squared_norms(critic: Critic, x: Samples) -> Norms:
     gradients = jax.grad(lambda x: jnp.sum(critic(x).astype(jnp.float32)))(x)
     return jnp.sum(jnp.square(gradients.astype(jnp.float32)), axis=tuple(range(1, x.ndim)))
 
 
 def interpolates(
-    real: jax.Array,
-    fake: jax.Array,
-    key: jax.Array,
-    alpha: Callable[[jax.Array, tuple[int, ...]], jax.Array] = uniform_alpha,
-) -> jax.Array:
-    """One point between each real and its fake: real_i + a_i (fake_i - real_i).
+    real: Samples, fake: Samples, key: Key[Array, ""], alpha: Alpha = uniform_alpha
+) -> Samples:
+    """Draws one point between each real and its fake: real_i + a_i (fake_i - real_i).
 
     Gulrajani et al. 2017 (arXiv:1704.00028), algorithm 1.
 
@@ -79,8 +84,8 @@ def interpolates(
     return real + weight * (fake - real)
 
 
-def perturbed(real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
-    """Points around the reals: real + a s u / 2, where DRAGAN penalises.
+def perturbed(real: Samples, fake: Samples, key: Key[Array, ""]) -> Samples:
+    """Draws points around the reals, real + a s u / 2, where DRAGAN penalises.
 
     s is the standard deviation over all values of the batch, u ~ U[0, 1) for each value,
     a ~ U[0, 1) for each sample. Kodali et al. 2017 (arXiv:1705.07215), algorithm 1, with the
@@ -92,17 +97,17 @@ def perturbed(real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
 
 def gradient_penalty(
     critic: Critic,
-    points: jax.Array,
+    points: Samples,
     *,
     target: float = 1.0,
-    side: Callable[[jax.Array, float], jax.Array] = two_sided,
-) -> jax.Array:
-    """mean_i side(||grad D(x_i)||_2, target), unweighted.
+    side: Callable[[Norms, float], Norms] = two_sided,
+) -> Scalar:
+    """Computes mean_i side(||grad D(x_i)||_2, target), unweighted.
 
     Gulrajani et al. 2017 (arXiv:1704.00028), equation 3.
 
     Args:
-      critic: (N, ...) -> (N,), without BatchNorm.
+      critic: (N, ...) -> (N,).
       points: (N, ...) the x_i, `interpolates` or `perturbed`.
       target: the norm aimed at.
       side: `two_sided` or `one_sided`.
@@ -113,13 +118,13 @@ def gradient_penalty(
     return jnp.mean(side(gradient_norms(critic, points), target))
 
 
-def zero_centred(critic: Critic, x: jax.Array) -> jax.Array:
-    """R1 at reals, R2 at fakes: mean_i ||grad D(x_i)||^2 / 2, unweighted.
+def zero_centred(critic: Critic, x: Samples) -> Scalar:
+    """Computes mean_i ||grad D(x_i)||^2 / 2, unweighted: R1 at reals, R2 at fakes.
 
     Mescheder et al. 2018 (arXiv:1801.04406), equations 9 and 10.
 
     Args:
-      critic: (N, ...) -> (N,), without BatchNorm.
+      critic: (N, ...) -> (N,).
       x: (N, ...).
 
     Returns:

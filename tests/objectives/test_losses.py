@@ -76,9 +76,9 @@ def test_targets_are_used_where_it_is_said(name):
 
 def test_decisions():
     """Above 0 the logits say "real": of least squares, halfway between its targets."""
-    real, fake = LOSSES["least_squares"].logits(np.array([0.6, 0.4]), np.array([0.6, 0.4]))
+    real, fake = LOSSES["least_squares"].logits(jnp.array([0.6, 0.4]), jnp.array([0.6, 0.4]))
     assert (real > 0).tolist() == (fake > 0).tolist() == [True, False]
-    real, fake = LOSSES["relativistic"].logits(np.array([5.0, 7.0]), np.array([4.0, 8.0]))
+    real, fake = LOSSES["relativistic"].logits(jnp.array([5.0, 7.0]), jnp.array([4.0, 8.0]))
     assert (real > 0).tolist() == [False, True]
     assert (fake > 0).tolist() == [False, True]
     assert LOSSES["wasserstein"].logits is None

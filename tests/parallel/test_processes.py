@@ -13,7 +13,7 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from conftest import DATA, ROOT, shipped
+from conftest import ROOT, shipped
 
 from ganjax.data import pipeline
 from ganjax.data.fields import DataFields
@@ -52,7 +52,7 @@ def free_port() -> int:
 @pytest.mark.slow
 def test_the_union_of_two_processes_is_one_epoch(tmp_path):
     port = free_port()
-    data = DataFields(source="embedded:mnist5k", **DATA | {"channels": 1})
+    data = DataFields(source="embedded:mnist5k", channels=1)
     outs = [tmp_path / f"{i}.npz" for i in range(2)]
     command = [sys.executable, "tests/readers.py", str(port)]
     children = [
