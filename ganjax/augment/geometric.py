@@ -25,8 +25,7 @@ SCALE = 0.2
 TRANSLATION = 0.125
 # Pixels of the doubled images, a period of their reflections, over those of the images.
 DOUBLED = 16
-# Of doubled images, on CPUs: a piece of the batch that stays in the cache. Of 64x64 these are four
-# images; from 128x128 on a piece is one.
+# Bytes of the doubled images of one chunk, which stays in the cache of a CPU (docs/speed.md).
 CHUNK_BYTES = 4 << 20
 TRANSFORMS = ("isotropic_scaling", "rotation", "anisotropic_scaling", "fractional_translation")
 
