@@ -85,7 +85,7 @@ def run(
 def define_config() -> None:
     """Defines --config, the flag that names a config file and sets its fields."""
     config_flags.DEFINE_config_file(
-        "config", None, "A file of configs/, with :<preset> behind it if wanted.", lock_config=True
+        "config", None, "A file of configs/, followed by :<preset> if wanted.", lock_config=True
     )
 
 

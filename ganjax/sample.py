@@ -131,7 +131,7 @@ def define_flags() -> None:
 def sample(
     folder: Path, num: int, seed: int | None = None, which: str = "best", seed_index: int = 0
 ) -> np.ndarray:
-    """Generates samples from a checkpoint of a run, of each class in turn.
+    """Generates samples from a checkpoint of a run, whose classes follow one another.
 
     Args:
       folder: the folder of the run.

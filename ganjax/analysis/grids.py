@@ -21,7 +21,7 @@ def grid(
     *,
     columns: int | None = None,
 ) -> View:
-    """Shows samples; those of a conditional run are of each class in turn, and named.
+    """Shows samples; those of a conditional run go through the classes and have their names above.
 
     Where the classes fit side by side, each class has one or several columns of its own.
 
