@@ -17,7 +17,7 @@ Config = dict[str, Any]
 
 
 def _from_1(config: Config) -> Config:
-    """Takes away fields that said nothing of the network or algorithm that they stood beside."""
+    """Takes away fields that did nothing beside the network, algorithm or source of their run."""
     config = dict(config)
     generator, discriminator = config.get("generator"), config.get("discriminator")
     if _is(generator, network="resnet", first_norm="channel"):
@@ -26,6 +26,10 @@ def _from_1(config: Config) -> Config:
         config["discriminator"] = _without(discriminator, "final_size")
     if config.get("algorithm") in ("progan", "ganjax.algorithms.progan"):
         config = _without(config, "batch_norm")
+    data = config.get("data")
+    if isinstance(data, dict) and not str(data.get("source")).startswith("folder:"):
+        ignored = ("min_side", "max_skipped")
+        config["data"] = {name: value for name, value in data.items() if name not in ignored}
     return config
 
 

@@ -55,7 +55,7 @@ def test_a_finished_run_of_format_1_is_finished(old_run, capsys):
     assert "is finished at step 8" in capsys.readouterr().out
 
 
-def test_fields_that_said_nothing_are_taken_away_and_others_kept():
+def test_fields_that_did_nothing_are_taken_away_and_others_kept():
     old = {
         "algorithm": "gan",
         "generator": {"network": "resnet", "first_norm": "channel", "slope": 0.0},
@@ -69,6 +69,9 @@ def test_fields_that_said_nothing_are_taken_away_and_others_kept():
         "batch_norm": {"scale": True},
     }
     assert "batch_norm" not in migrations.upgraded(old | {"algorithm": "progan"}, "config.json")
+    folder, records = ({"source": f"{kind}:x", "max_skipped": 4} for kind in ("folder", "records"))
+    assert migrations.upgraded(old | {"data": folder}, "config.json")["data"] == folder
+    assert "max_skipped" not in migrations.upgraded(old | {"data": records}, "config.json")["data"]
     other = old | {"discriminator": {"network": "resnet", "final_size": 8}}
     assert migrations.upgraded(other, "config.json")["discriminator"] == other["discriminator"]
 
