@@ -93,9 +93,8 @@ def rebatched(batches: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
             whole = len(images) // size * size
             yield from np.split(images[:whole], whole // size)
             held = [images[whole:]]
-    rest = np.concatenate(held) if held else ()
-    if len(rest):
-        yield rest
+    if sum(map(len, held)):
+        yield np.concatenate(held)
 
 
 def _read(source: Source) -> Iterator[np.ndarray]:

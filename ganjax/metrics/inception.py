@@ -152,13 +152,10 @@ def _average_pool(x):
     window = ((1, 3, 3, 1), (1, 1, 1, 1), "SAME")
     total = lax.reduce_window(x, 0.0, lax.add, *window)
     # In NumPy, so that it is a constant of the program.
-    count = np.ones(x.shape[1:3], np.float32)
-    count = sum(
-        np.pad(count, 1)[i : i + count.shape[0], j : j + count.shape[1]]
-        for i in range(3)
-        for j in range(3)
-    )
-    return total / count[None, :, :, None]
+    height, width = x.shape[1:3]
+    padded = np.pad(np.ones((height, width), np.float32), 1)
+    shifted = [padded[i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    return total / np.sum(shifted, axis=0)[None, :, :, None]
 
 
 NETWORK = Network(FILE, make_params, prepare, apply, DIMENSION, RESIZE)

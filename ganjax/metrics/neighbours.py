@@ -62,6 +62,7 @@ class PixelNeighbours(Metric):
 
     def measure(self, reference: ImageSet, fake: ImageSet) -> dict[str, float]:
         """Returns the mean distance, and the distinct neighbours as a share of the samples."""
+        assert reference.source is not None  # Real images are read by index.
         found = nearest(fake.array(), reference.source, 1)
         return {
             "neighbour_distance_pixels": float(np.mean(found.distance)),
@@ -146,6 +147,8 @@ def nearest_by_features(
     batches = (source.fetch(every[i : i + chunk])["image"] for i in range(0, source.size, chunk))
     of_source = extract(batches, source.size, "training images").features
     of_images = extract([images], len(images), "samples").features
+    assert of_source is not None
+    assert of_images is not None
     found = pairs.nearest(of_images, of_source, k)
     neighbours = np.stack([source.fetch(row)["image"] for row in found.index])
     return Neighbours(neighbours, found.index, found.distance)

@@ -38,13 +38,13 @@ def distances(
       centre: a point near the features, by default the mean of y. Distances that are to be
         compared with one another need the same one, since their rounding depends on it.
     """
-    centre = y.mean(axis=0, dtype=np.float64) if centre is None else centre
+    origin = y.mean(axis=0, dtype=np.float64) if centre is None else centre
     rounding = y.shape[1] * np.finfo(np.float64).eps
-    y = y.astype(np.float64) - centre
+    y = y.astype(np.float64) - origin
     squares = np.einsum("nd,nd->n", y, y)
     rows = max(1, CHUNK // len(y))
     for first in range(0, len(x), rows):
-        part = x[first : first + rows].astype(np.float64) - centre
+        part = x[first : first + rows].astype(np.float64) - origin
         norms = squares + np.einsum("nd,nd->n", part, part)[:, None]
         squared = part @ y.T
         squared *= -2

@@ -159,7 +159,7 @@ def best_log_likelihood(
       ValueError: as in `choose_width`.
     """
     values = np.asarray(_log_likelihoods(samples, validation, widths))
-    means = np.mean(values, axis=0, dtype=np.float64)
+    means = values.mean(axis=0, dtype=np.float64)
     best = int(np.argmax(means))
     return float(means[best]), float(widths[best])
 

@@ -48,7 +48,10 @@ def distances(stages: Sequence[Float[Array, "_ _ _ _"]]) -> Float32[Array, " n"]
     Args:
       stages: activations of a network for 2 N images, (2 N, H, W, C) each.
     """
-    return sum(_distances_in_stage(stage) for stage in stages)
+    total, *others = (_distances_in_stage(stage) for stage in stages)
+    for other in others:
+        total += other
+    return total
 
 
 def _distances_in_stage(x):

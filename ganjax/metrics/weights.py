@@ -10,7 +10,6 @@ import collections
 import hashlib
 import http.client
 import importlib.util
-import io
 import math
 import os
 import pickle
@@ -18,7 +17,7 @@ import sys
 import urllib.request
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import platformdirs
@@ -102,7 +101,7 @@ def locate(file: File) -> Path:
     """
     if file.package:
         spec = importlib.util.find_spec(file.package[0])
-        for folder in spec.submodule_search_locations if spec else ():
+        for folder in (spec and spec.submodule_search_locations) or ():
             path = Path(folder) / file.package[1]
             if path.is_file():
                 return path
@@ -256,7 +255,7 @@ def _tensor(storage, offset, shape, strides, *_):
 class _Unpickler(pickle.Unpickler):
     """Reads the structure of a weight file; `storages` collects what it refers to by key."""
 
-    def __init__(self, file: io.BufferedIOBase):
+    def __init__(self, file: IO[bytes]):
         super().__init__(file)
         self.storages: dict[str, _Storage] = {}
 
@@ -280,7 +279,7 @@ class _Unpickler(pickle.Unpickler):
         return self.storages.setdefault(key, _Storage(key, np.dtype(dtype), size))
 
 
-def _read_zip(file: io.BufferedIOBase):
+def _read_zip(file: IO[bytes]):
     """Returns what is pickled, and the numbers of each storage by its key."""
     with zipfile.ZipFile(file) as archive:
         (root,) = {name.split("/")[0] for name in archive.namelist()}
@@ -296,7 +295,7 @@ def _read_zip(file: io.BufferedIOBase):
         }
 
 
-def _read_legacy(file: io.BufferedIOBase):
+def _read_legacy(file: IO[bytes]):
     """As `_read_zip`, for the format in which the storages come after the pickles."""
     file.seek(0)
     if _Unpickler(file).load() != LEGACY_MAGIC:

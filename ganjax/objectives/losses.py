@@ -1,21 +1,26 @@
-"""Adversarial losses: pure functions of the discriminator's outputs, each a scalar.
+"""Adversarial losses: pure functions of the discriminator's scores, and the config fields of them.
 
-`real` and `fake` are (N,) scores: the outputs of the discriminator (logits) or of the critic.
-`LOSSES` holds the losses by name; to add one, write its functions and its line there.
+`real` and `fake` are (N,) scores, the discriminator's logits or the critic's values. `LOSSES` holds
+the losses by name; to add one, write its functions and its line there.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
+
+from ganjax.config import ConfigError, Fields, Fraction
+from ganjax.engine.algorithm import DiscriminatorLoss, GeneratorLoss
+from ganjax.keys import fold
 
 Scores = Float[Array, " n"]
 Scalar = Float[Array, ""]
-# What D should answer for each real and for each fake, or one number for all of a kind.
-Targets = tuple[Array | float, Array | float] | Float[Array, "2 n"]
+# The targets of the scores of reals and of fakes: for each kind a number, or one for each score.
+Targets = tuple[Scores | float, Scores | float] | Float[Array, "2 n"]
 
 
 class Loss(NamedTuple):
@@ -23,12 +28,11 @@ class Loss(NamedTuple):
 
     Attributes:
       d: (real, fake, targets) -> the discriminator's loss, the sum of its halves on reals and on
-        fakes. `targets` is what D should answer for each real and each fake: 1 and 0, but for
-        noise on labels.
+        fakes. Without label noise the targets are 1 for reals and 0 for fakes.
       g: (real, fake) -> the generator's loss.
-      logits: (real, fake) -> the same, shifted so that D decides for "real" above 0; None where D
-        decides nothing, as a critic.
-      uses_targets: whether `d` looks at its targets.
+      logits: (real, fake) -> the scores shifted such that D takes an image for real where they are
+        above 0; None for a critic, which decides nothing.
+      uses_targets: whether `d` depends on its targets.
       compares_batches: whether scores are compared with the mean of the whole batch, which
         micro-batches do not have.
     """
@@ -129,19 +133,127 @@ def relativistic_g(real: Scores, fake: Scores) -> Scalar:
     return logistic_d(*relativistic_logits(real, fake), (0.0, 1.0))
 
 
-def _as_they_are(real, fake):
+def _unshifted(real, fake):
     return real, fake
 
 
 LOSSES = {
-    "non_saturating": Loss(logistic_d, non_saturating_g, _as_they_are, True),
-    "minimax": Loss(logistic_d, minimax_g, _as_they_are, True),
+    "non_saturating": Loss(logistic_d, non_saturating_g, _unshifted, True),
+    "minimax": Loss(logistic_d, minimax_g, _unshifted, True),
     "least_squares": Loss(
         least_squares_d, least_squares_g, lambda real, fake: (real - 0.5, fake - 0.5), True
     ),
-    "hinge": Loss(hinge_d, wasserstein_g, _as_they_are, False),
+    "hinge": Loss(hinge_d, wasserstein_g, _unshifted, False),
     "wasserstein": Loss(wasserstein_d, wasserstein_g, None, False),
     "relativistic": Loss(
         relativistic_d, relativistic_g, relativistic_logits, True, compares_batches=True
     ),
 }
+
+
+class TargetsFields(Fields):
+    """Changes to the discriminator's targets, which otherwise are 1 for reals and 0 for fakes.
+
+    Attributes:
+      smoothing: s; the target of reals is 1 - s (one-sided label smoothing, Salimans et al. 2016,
+        arXiv:1606.03498, section 3.4).
+      noise: c; the targets of reals are raised by c u and those of fakes lowered by c u, with
+        u ~ U[0, 1) for each sample.
+      flip: share of the samples that have the target of the other kind.
+    """
+
+    smoothing: Fraction = 0.0
+    noise: Fraction = 0.0
+    flip: Fraction = 0.0
+
+
+class LossGroup(Fields):
+    """Fields of algorithms that take their losses from `discriminator_loss` and `generator_loss`.
+
+    Attributes:
+      loss: a name in `LOSSES`.
+      d_halves: whether D's losses on reals and on fakes are their "sum" or their "mean".
+      targets: changes to D's targets.
+    """
+
+    loss: Literal[tuple(LOSSES)] = "non_saturating"
+    d_halves: Literal["sum", "mean"] = "sum"
+    targets: TargetsFields = TargetsFields()
+
+
+def check(config: LossGroup) -> None:
+    """Refuses fields of the losses that do not go together.
+
+    Raises:
+      ConfigError: targets are changed or halves averaged that the loss does not have.
+    """
+    loss = LOSSES[config.loss]
+    if not loss.uses_targets:
+        for name, value in config.targets:
+            if value:
+                raise ConfigError(
+                    f"config.targets.{name}={value}: the loss {config.loss!r} has no targets; set "
+                    "it to 0 or take another config.loss"
+                )
+    if config.d_halves == "mean" and loss.logits is None:
+        raise ConfigError(
+            f"config.d_halves='mean': the loss {config.loss!r} is a difference, not two halves; "
+            "set 'sum'"
+        )
+
+
+def discriminator_loss(config: LossGroup) -> DiscriminatorLoss:
+    """Returns D's loss, with its targets changed as the config says.
+
+    Where the loss has logits, its metrics are D's accuracies on reals (d_real_acc), on fakes
+    (d_fake_acc) and on both (d_acc); elsewhere the critic's loss without its penalty (c_wass_loss).
+    """
+    loss = LOSSES[config.loss]
+    scale = {"sum": 1.0, "mean": 0.5}[config.d_halves]
+    noisy = config.targets.noise or config.targets.flip
+    targets = partial(_noisy_targets if noisy else _plain_targets, config.targets)
+
+    def d_loss(scores, context):
+        value = loss.d(*scores, targets(context.key, scores[0].shape))
+        if loss.logits is None:
+            return value, {"c_wass_loss": value}
+        real, fake = loss.logits(*scores)
+        d_real_acc, d_fake_acc = jnp.mean(real > 0), jnp.mean(fake < 0)
+        return scale * value, {
+            "d_real_acc": d_real_acc,
+            "d_fake_acc": d_fake_acc,
+            "d_acc": (d_real_acc + d_fake_acc) / 2,
+        }
+
+    return d_loss
+
+
+def generator_loss(config: LossGroup) -> GeneratorLoss:
+    """Returns G's loss.
+
+    Where the loss has logits, its metric is g_acc, the share of fakes that D takes for real.
+    """
+    loss = LOSSES[config.loss]
+
+    def g_loss(scores, context):
+        del context
+        metrics = {}
+        if loss.logits is not None:
+            metrics["g_acc"] = jnp.mean(loss.logits(*scores)[1] > 0)
+        return loss.g(*scores), metrics
+
+    return g_loss
+
+
+def _plain_targets(fields: TargetsFields, key: Key[Array, ""], shape: tuple[int, ...]) -> Targets:
+    """Returns the targets of reals and of fakes, one number for each kind."""
+    del key, shape
+    return 1.0 - fields.smoothing, 0.0
+
+
+def _noisy_targets(fields: TargetsFields, key: Key[Array, ""], shape: tuple[int, ...]) -> Targets:
+    """Draws the targets of reals and of fakes, an array of `shape` for each kind."""
+    u = jax.random.uniform(fold(key, "noise"), (2, *shape))
+    flip = jax.random.bernoulli(fold(key, "flip"), fields.flip, (2, *shape))
+    noisy = jnp.stack([1 - fields.smoothing + fields.noise * u[0], -fields.noise * u[1]])
+    return jnp.where(flip, noisy[::-1], noisy)

@@ -271,4 +271,5 @@ def draw_labels(training: Source, num_classes: int, num: int) -> np.ndarray:
     """
     if num_classes == 1:
         return np.zeros(num, np.int32)
+    assert training.labels is not None  # Sources of a model with classes are labelled.
     return training.labels()[np.resize(choose(training, num), num)].astype(np.int32)
