@@ -111,7 +111,7 @@ class Extractor:
           sharding: how a batch lies on the devices.
         """
         replicated = NamedSharding(sharding.mesh, PartitionSpec())
-        devices = sharding.mesh.devices
+        devices = np.asarray(sharding.mesh.devices)
         each = BATCH.get(devices.flat[0].platform, ACCELERATOR_BATCH)
         self._batch = each * devices.size
         self._sharding = sharding

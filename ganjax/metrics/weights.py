@@ -10,6 +10,7 @@ import collections
 import hashlib
 import http.client
 import importlib.util
+import io
 import math
 import os
 import pickle
@@ -17,7 +18,7 @@ import sys
 import urllib.request
 import zipfile
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import platformdirs
@@ -255,7 +256,7 @@ def _tensor(storage, offset, shape, strides, *_):
 class _Unpickler(pickle.Unpickler):
     """Reads the structure of a weight file; `storages` collects what it refers to by key."""
 
-    def __init__(self, file: IO[bytes]):
+    def __init__(self, file: io.BufferedIOBase):
         super().__init__(file)
         self.storages: dict[str, _Storage] = {}
 
@@ -279,23 +280,22 @@ class _Unpickler(pickle.Unpickler):
         return self.storages.setdefault(key, _Storage(key, np.dtype(dtype), size))
 
 
-def _read_zip(file: IO[bytes]):
+def _read_zip(file: io.BufferedIOBase):
     """Returns what is pickled, and the numbers of each storage by its key."""
     with zipfile.ZipFile(file) as archive:
         (root,) = {name.split("/")[0] for name in archive.namelist()}
         order = f"{root}/byteorder"
         if order in archive.namelist() and archive.read(order) != b"little":
             raise WeightsError("its numbers are big-endian")
-        with archive.open(f"{root}/data.pkl") as pickled:
-            unpickler = _Unpickler(pickled)
-            tensors = unpickler.load()
+        unpickler = _Unpickler(io.BytesIO(archive.read(f"{root}/data.pkl")))
+        tensors = unpickler.load()
         storages = unpickler.storages.items()
         return tensors, {
             key: storage.filled(archive.read(f"{root}/data/{key}")) for key, storage in storages
         }
 
 
-def _read_legacy(file: IO[bytes]):
+def _read_legacy(file: io.BufferedIOBase):
     """As `_read_zip`, for the format in which the storages come after the pickles."""
     file.seek(0)
     if _Unpickler(file).load() != LEGACY_MAGIC:
