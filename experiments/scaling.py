@@ -18,7 +18,8 @@ import argparse
 from experiments.tools.configs import named
 from ganjax.errors import UserError
 from ganjax.planning.accelerators import ACCELERATORS, Accelerator
-from ganjax.planning.dry_run import PhaseCost, plan, precision, step_seconds
+from ganjax.planning.costs import PhaseCost, precision, step_seconds
+from ganjax.planning.dry_run import plan
 
 SYSTEMS = (
     "cgan:mnist",

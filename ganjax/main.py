@@ -81,7 +81,7 @@ def main(argv: list[str]) -> None:
     from ganjax.training.loop import train
 
     named = config_flags.get_config_filename(values["config"])
-    with distributed.or_leave():
+    with distributed.exiting_on_error():
         train(values.config, values.workdir or default_workdir(named))
 
 

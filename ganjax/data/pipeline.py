@@ -237,7 +237,7 @@ def eval_batches(
 def put_all(source: Source, sharding: NamedSharding) -> Batch:
     """Puts a copy of the whole set on each device of a sharding."""
     replicated = NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
-    return distributed.put(read_all(source), replicated)
+    return distributed.device_put(read_all(source), replicated)
 
 
 def _local_columns(sharding: NamedSharding, reals: int, batch_size: int) -> slice:

@@ -116,7 +116,7 @@ class Extractor:
         self._batch = each * devices.size
         self._sharding = sharding
         self._outputs = tuple(outputs)
-        self._params = distributed.put(params, replicated) if self._outputs else None
+        self._params = distributed.device_put(params, replicated) if self._outputs else None
         self.images_per_second = 0.0
         network = NETWORKS[name]
 
@@ -177,5 +177,5 @@ class Extractor:
     def _begin(self, batch: np.ndarray):
         """Returns a batch's outputs and its size; its last image fills it up if it is not full."""
         rows = np.minimum(np.arange(self._batch), len(batch) - 1)
-        images = distributed.put(batch[rows], self._sharding)
+        images = distributed.device_put(batch[rows], self._sharding)
         return self._run(self._params, images), len(batch)

@@ -1,1 +1,1 @@
-"""Several devices and several processes as one run."""
+"""Runs over several devices and several processes."""

@@ -1,8 +1,8 @@
-"""Several processes as one run, once they have joined (`ganjax.parallel.joining`): they stay of one mind.
+"""Agreement between the processes of a run, once they have joined (`ganjax.parallel.joining`).
 
-All of them run the same program on the same arrays, so all must take the same turns: what one
-of them alone finds out (a signal, an error, a figure) is shared here before it is acted upon.
-In a run of one process these functions do nothing.
+All processes run the same program on the same arrays, so they must take the same steps: what one of
+them alone finds out (a signal, an error, a metric) is shared here before any acts upon it. In a run
+of one process these functions do nothing.
 """
 
 import contextlib
@@ -22,85 +22,88 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ganjax.errors import DataError, UserError
 
-# Bytes of an error's line that others are told.
-LINE = 1024
-# Seconds until what one process has written is there for all, on a slow network.
-VISIBLE = 15
+# Bytes of an error's line that the other processes are told.
+LINE_BYTES = 1024
+# Seconds until a file that one process has written is visible to all, on a slow network.
+VISIBLE_SECONDS = 15
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
-    """What one process alone finds wrong in the body, all raise: none waits for one that left.
+def sharing_errors() -> Iterator[None]:
+    """A context whose errors all processes raise, so that none waits for one that has ended.
 
-    Every process must come by.
+    Every process must enter it.
 
     Raises:
-      UserError: the body's own; or of the first process with one.
+      UserError: the body's own error, or that of the first process with one.
     """
-    found = None
+    own_error = None
     try:
         yield
     except (UserError, OSError) as error:
-        found = error
+        own_error = error
     if jax.process_count() == 1:
-        if found is not None:
-            raise found
+        if own_error is not None:
+            raise own_error
         return
-    line = np.zeros(LINE, np.uint8)
-    text = "" if found is None else " ".join(str(found).split()) or type(found).__name__
-    told = text.encode()[:LINE]
-    line[: len(told)] = np.frombuffer(told, np.uint8)
-    lines = [bytes(each).rstrip(b"\0") for each in multihost_utils.process_allgather(line)]
-    if found is not None:
-        raise found
-    for process, each in enumerate(lines):
-        if each:
-            raise UserError(f"process {process}: {each.decode(errors='replace')}")
+    line = ""
+    if own_error is not None:
+        line = " ".join(str(own_error).split()) or type(own_error).__name__
+    message = np.zeros(LINE_BYTES, np.uint8)
+    encoded = line.encode()[:LINE_BYTES]
+    message[: len(encoded)] = np.frombuffer(encoded, np.uint8)
+    messages = [bytes(row).rstrip(b"\0") for row in multihost_utils.process_allgather(message)]
+    if own_error is not None:
+        raise own_error
+    for process, encoded in enumerate(messages):
+        if encoded:
+            raise UserError(f"process {process}: {encoded.decode(errors='replace')}")
 
 
-def same(facts: Mapping[str, Any]) -> None:
-    """Makes sure that all processes know the same; every process must come by.
+def check_same(facts: Mapping[str, Any]) -> None:
+    """Raises unless all processes hold the same facts; every process must call it.
 
     Args:
-      facts: name -> what is to be alike, by its repr.
+      facts: the name of each fact and its value, which is compared by its repr.
 
     Raises:
-      UserError: on all of them, where one knows otherwise than process 0.
+      UserError: on all processes, if one holds another value than process 0.
     """
     if jax.process_count() == 1:
         return
     digests = [hashlib.sha256(repr(fact).encode()).digest() for fact in facts.values()]
-    told = multihost_utils.process_allgather(np.array([[*each] for each in digests], np.uint8))
-    for process, theirs in enumerate(told):
-        for name, each, first in zip(facts, theirs, told[0], strict=True):
-            if (each != first).any():
+    gathered = multihost_utils.process_allgather(np.array([[*each] for each in digests], np.uint8))
+    for process, others in enumerate(gathered):
+        for name, digest, first in zip(facts, others, gathered[0], strict=True):
+            if (digest != first).any():
                 raise UserError(
                     f"process {process} has another {name} than process 0; start all with the "
                     "same --config, the same data and one --workdir that all reach"
                 )
 
 
-def reached(folder: Path) -> None:
-    """Makes sure that all processes reach the folder of process 0, which has made it.
+def check_shared_folder(folder: Path) -> None:
+    """Raises unless all processes reach the same folder; every process must call it.
 
-    Else each saves its part of a checkpoint where the others do not look, and all wait for ever.
+    Otherwise each would save its part of a checkpoint where the others do not look, and all would
+    wait forever.
 
     Args:
-      folder: the run's.
+      folder: the run's folder, which process 0 has made.
 
     Raises:
-      UserError: on all of them, where one does not.
+      UserError: on all processes, if one does not reach it.
     """
     if jax.process_count() == 1:
         return
     token = multihost_utils.broadcast_one_to_all(np.frombuffer(os.urandom(16), np.uint8))
     name = folder / f".reached_{bytes(token).hex()}"
-    with together():
+    with sharing_errors():
         if jax.process_index() == 0:
             name.touch()
     try:
-        with together():
-            deadline = time.monotonic() + VISIBLE
+        with sharing_errors():
+            deadline = time.monotonic() + VISIBLE_SECONDS
             while not name.exists():
                 if time.monotonic() > deadline:
                     raise UserError(
@@ -115,109 +118,112 @@ def reached(folder: Path) -> None:
 
 @contextlib.contextmanager
 def on_primary(manager: contextlib.AbstractContextManager) -> Iterator[None]:
-    """A context of process 0 alone. What it raises on entering, all raise."""
+    """A context that process 0 alone enters; what it raises on entering, all processes raise."""
     with contextlib.ExitStack() as stack:
-        with together():
+        with sharing_errors():
             if jax.process_index() == 0:
                 stack.enter_context(manager)
         yield
 
 
 class Consensus:
-    """What any process wants done, told to all at the same call.
+    """Tells all processes at the same call what any of them wants done.
 
-    To be called by all processes once a step. A run of one process is answered at once. In one
-    of several the answer is that of the call before, so that no step is waited for: the votes
-    are a collective on the devices, behind the step that was begun before them.
+    All processes must call it once a step. In a run of one process the answer is immediate. In one
+    of several processes it is the answer to the votes of the call before, so that no step is waited
+    for: the votes are a collective on the devices, which runs after the step begun before them.
 
     Args:
-      mesh: all devices.
+      mesh: the mesh of all devices.
     """
 
     def __init__(self, mesh: Mesh):
         self._alone = jax.process_count() == 1
         self._size = mesh.size
         self._split = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-        self._most = jax.jit(
+        self._largest = jax.jit(
             lambda votes: votes.max(), out_shardings=NamedSharding(mesh, PartitionSpec())
         )
-        self._before = None
+        self._previous: jax.Array | None = None
 
     def __call__(self, vote: int) -> int:
-        """The largest vote of all processes; 0 is none."""
+        """Returns the largest vote of all processes; 0 is no vote."""
         if self._alone:
             return vote
         local = np.full(len(self._split.addressable_devices), vote, np.int32)
         votes = jax.make_array_from_process_local_data(self._split, local, (self._size,))
-        before, self._before = self._before, self._most(votes)
-        return 0 if before is None else int(before)
+        previous, self._previous = self._previous, self._largest(votes)
+        return 0 if previous is None else int(previous)
 
 
-def of_primary(figures: dict[str, float]) -> dict[str, float]:
-    """Process 0's figures: others may have rounded differently, and decide by them."""
+def broadcast_from_primary(figures: dict[str, float]) -> dict[str, float]:
+    """Returns process 0's values of named figures.
+
+    Processes decide by them, and the other processes' values may be rounded differently.
+    """
     if jax.process_count() == 1:
         return figures
     values = np.array([figures[name] for name in sorted(figures)], np.float64)
-    # As bytes: JAX would make float32 of them.
-    told = multihost_utils.broadcast_one_to_all(values.view(np.uint8))
-    return dict(zip(sorted(figures), np.asarray(told).view(np.float64).tolist(), strict=True))
+    # They are sent as bytes, since JAX would round them to float32.
+    received = multihost_utils.broadcast_one_to_all(values.view(np.uint8))
+    return dict(zip(sorted(figures), np.asarray(received).view(np.float64).tolist(), strict=True))
 
 
-def put(values: Any, sharding: NamedSharding) -> Any:
-    """Host arrays that every process holds alike, onto the devices.
+def device_put(values: Any, sharding: NamedSharding) -> Any:
+    """Puts host arrays that every process holds alike onto the devices.
 
     Args:
-      values: a tree of numpy arrays; each process gives its devices their parts.
-      sharding: of all of them.
+      values: a tree of numpy arrays; each process gives its own devices their parts.
+      sharding: the sharding of all of them.
     """
     if sharding.is_fully_addressable:
         return jax.device_put(values, sharding)
-    # (device_put would first send all of it round to compare.)
+    # jax.device_put would first send every array to all processes to compare them.
     return jax.tree.map(
-        lambda each: jax.make_array_from_callback(
-            np.shape(each), sharding, lambda index: np.asarray(each)[index]
+        lambda array: jax.make_array_from_callback(
+            np.shape(array), sharding, lambda index: np.asarray(array)[index]
         ),
         values,
     )
 
 
 @contextlib.contextmanager
-def or_leave() -> Iterator[None]:
-    """Ends a process of several at once where it fails alone.
+def exiting_on_error() -> Iterator[None]:
+    """A context that ends this process at once if it fails alone among several.
 
-    Python's own end would first wait for the others, who wait for this one's part of a
-    collective. UserError and SystemExit, which all raise alike, pass, but for the DataError of
-    images that this process alone reads.
+    Python's own exit would first wait for the other processes, which wait for this one's part of a
+    collective. UserError and SystemExit pass, since all processes raise them alike, except for the
+    DataError of images that this process alone reads.
     """
     try:
         yield
     except (UserError, SystemExit) as error:
         if jax.process_count() == 1 or not isinstance(error, DataError):
             raise
-        _leave(error)
+        _exit(error)
     except BaseException as error:
         if jax.process_count() == 1:
             raise
-        _leave(error)
+        _exit(error)
 
 
-def _leave(error: BaseException) -> NoReturn:
-    who = f"ganjax: process {jax.process_index()} of {jax.process_count()}"
-    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+def _exit(error: BaseException) -> NoReturn:
+    process = f"ganjax: process {jax.process_index()} of {jax.process_count()}"
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, DataError):
-        print(f"{who}: {first}", file=sys.stderr)
+        print(f"{process}: {first_line}", file=sys.stderr)
     elif not isinstance(error, jax.errors.JaxRuntimeError):
         traceback.print_exception(error)
-    elif first.startswith("RESOURCE_EXHAUSTED"):
+    elif first_line.startswith("RESOURCE_EXHAUSTED"):
         print(
-            f"{who}: its devices' memory does not hold the run ({first}); take a smaller "
+            f"{process}: its devices' memory does not hold the run ({first_line}); take a smaller "
             "config.batch_size, config.accumulate or config.remat",
             file=sys.stderr,
         )
     else:
         print(
-            f"{who} lost the others ({first}); start all again: the run goes on from its last "
-            "checkpoint",
+            f"{process} lost the others ({first_line}); start all again: the run goes on from its "
+            "last checkpoint",
             file=sys.stderr,
         )
     sys.stderr.flush()

@@ -1,6 +1,6 @@
-"""How the processes of a run join: by flags, or as a launcher's environment says.
+"""Joins the processes of a run, by flags or as a launcher's environment says.
 
-What they do together from then on: `ganjax.parallel.distributed`.
+What joined processes do together is in `ganjax.parallel.distributed`.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import jax
 from ganjax.errors import UserError
 from ganjax.parallel import meeting
 
-# --distributed -> JAX's name of the environment that it reads the processes from; None takes the
+# --distributed -> JAX's name for the environment that it reads the processes from; None is the
 # first of TPU, Slurm, Open MPI and Kubernetes that it finds.
 METHODS = {
     "auto": None,
@@ -28,29 +28,33 @@ METHODS = {
     "k8s": "k8s",
 }
 NONE = "none"
-# A launcher's variable that counts the processes -> what joins them.
+# A launcher's variable that tells the number of processes -> the method that joins them.
 COUNTS = {
     "SLURM_STEP_NUM_TASKS": "slurm",
     "OMPI_COMM_WORLD_SIZE": "ompi",
     "PMI_SIZE": "mpi4py",
     "TPU_WORKER_HOSTNAMES": "tpu",
 }
-# Seconds that a process that ends waits for the others.
-SHUTDOWN = 60
-# And without a sign of life after which a process counts as lost: the others end then, where no
-# collective has told them before.
-HEARTBEAT = 30
+# Seconds that a process waits for the others when it ends.
+SHUTDOWN_SECONDS = 60
+# Seconds without a sign of life after which a process counts as lost; then the others end, unless a
+# collective has ended them before.
+HEARTBEAT_SECONDS = 30
 
 
 class JoinError(UserError):
-    """Processes that could not be joined."""
+    """The processes of a run could not be joined."""
 
 
 def started_together(environ: Mapping[str, str]) -> tuple[str, int, str] | None:
-    """(variable, count, --distributed) where a launcher started this process with others.
+    """Finds out whether a launcher has started this process as one of several.
 
     Args:
       environ: the environment's variables.
+
+    Returns:
+      The variable that says so, the number of processes and the value of --distributed that joins
+      them; or None.
     """
     for name, method in COUNTS.items():
         value = environ.get(name, "")
@@ -68,21 +72,22 @@ def join(
     timeout: int = 300,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
-    """Joins this process to the others of its run. To be called before JAX is used.
+    """Joins this process to the others of its run; it must be called before JAX is used.
 
     Args:
-      method: a name in METHODS reads who the others are from the environment; NONE runs alone
-        whatever that says; None joins by the next three, or runs alone without them.
-      coordinator: host:port of process 0, the same for all.
-      num_processes: how many there are.
-      process_id: of this one, from 0.
+      method: a name in METHODS, which reads the other processes from the environment; NONE, which
+        runs alone whatever that says; or None, which joins by the next three arguments and runs
+        alone without them.
+      coordinator: host:port of process 0, the same for all processes.
+      num_processes: the number of processes.
+      process_id: the number of this process, from 0.
       timeout: seconds to wait for the others.
       environ: the environment's variables.
 
     Raises:
-      JoinError: the flags do not go together, this process was started as one of several but
-        told nothing of it, or the environment does not say who they are. Where the others do not
-        come within the timeout the process ends with one line and exit code 2.
+      JoinError: the arguments do not go together, a launcher has started several processes but no
+        argument joins them, or the environment does not name the others. If the others do not come
+        within the timeout, the process ends with one line and the exit code 2.
     """
     explicit = {
         "--coordinator": coordinator,
@@ -99,67 +104,68 @@ def join(
         return
     if method is None:
         _check(explicit)
-        who = f"--coordinator={coordinator}: process {process_id} of {num_processes}"
+        process = f"--coordinator={coordinator}: process {process_id} of {num_processes}"
     elif method in METHODS:
-        who = f"--distributed={method}: this process"
+        process = f"--distributed={method}: this process"
     else:
         raise JoinError(f"--distributed={method}: there are {', '.join((*METHODS, NONE))}")
-    # Its handler of SIGTERM would take the place of ours.
+    # JAX's handler of SIGTERM would replace that of `ganjax.runtime.signals`.
     jax.config.update("jax_enable_preemption_service", False)
-    trouble: list[str] = []
-    here: set[int] = set()
+    status: list[str] = []
+    arrived: set[int] = set()
 
-    def late():
-        found = trouble
-        if process_id == 0 and len(here) < num_processes - 1:
-            missing = sorted(set(range(1, num_processes)) - here)
-            found = [f"missing: {', '.join(map(str, missing))}"]
-        why = f" ({found[0]})" if found else ""
+    def timeout_message():
+        reasons = status
+        if process_id == 0 and len(arrived) < num_processes - 1:
+            missing = sorted(set(range(1, num_processes)) - arrived)
+            reasons = [f"missing: {', '.join(map(str, missing))}"]
+        reason = f" ({reasons[0]})" if reasons else ""
         return (
-            f"{who} was not joined by all others within --join_timeout={timeout} seconds{why}; "
-            "start all, each with its own number, and let them reach the coordinator's port"
+            f"{process} was not joined by all others within --join_timeout={timeout} "
+            f"seconds{reason}; start all, each with its own number, and let them reach the "
+            "coordinator's port"
         )
 
-    with _deadline(timeout, late), _quiet("jax"):
+    with _deadline(timeout, timeout_message), _quiet("jax"):
         try:
             if method is None:
-                _meet(coordinator, num_processes, process_id, here, trouble)
-                trouble[:] = ["all have met, but JAX did not join them"]
+                _meet(coordinator, num_processes, process_id, arrived, status)
+                status[:] = ["all have met, but JAX did not join them"]
             jax.distributed.initialize(
                 coordinator,
                 num_processes,
                 process_id,
                 cluster_detection_method="deactivate" if method is None else METHODS[method],
-                # Its own deadline would abort the process with a stack trace.
+                # At its own deadline JAX would abort the process with a stack trace.
                 initialization_timeout=timeout + 60,
-                shutdown_timeout_seconds=SHUTDOWN,
-                heartbeat_timeout_seconds=HEARTBEAT,
+                shutdown_timeout_seconds=SHUTDOWN_SECONDS,
+                heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             )
         except meeting.Refused as error:
-            raise JoinError(f"{who}: {error}") from None
+            raise JoinError(f"{process}: {error}") from None
         except (ValueError, RuntimeError, KeyError, OSError, ImportError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             unset = isinstance(error, KeyError) or "should be defined" in reason
             if method is not None and unset:
                 reason = "its environment variables are not set, so nothing is known of the others"
             raise JoinError(
-                f"{who} could not be joined to the others ({reason}); start all by that "
+                f"{process} could not be joined to the others ({reason}); start all by that "
                 "launcher, or name them by --coordinator, --num_processes and --process_id"
             ) from None
 
 
-def _meet(coordinator: str, count: int, number: int, here: set[int], trouble: list[str]) -> None:
+def _meet(coordinator: str, count: int, number: int, arrived: set[int], status: list[str]) -> None:
     address, _, port = coordinator.rpartition(":")
     if number == 0:
-        meeting.host(int(port), count, here)
+        meeting.host(int(port), count, arrived)
     else:
-        meeting.call(address.strip("[]"), int(port), number, count, trouble)
+        meeting.call(address.strip("[]"), int(port), number, count, status)
 
 
 def _refuse_alone(environ: Mapping[str, str]) -> None:
-    found = started_together(environ)
-    if found is not None:
-        name, count, method = found
+    started = started_together(environ)
+    if started is not None:
+        name, count, method = started
         raise JoinError(
             f"{name}={environ[name]}: this is one of {count} processes, which would be {count} "
             f"runs; add --distributed={method} to join them, or --distributed={NONE} if lone runs "
@@ -168,16 +174,17 @@ def _refuse_alone(environ: Mapping[str, str]) -> None:
 
 
 def _check(explicit: dict[str, Any]) -> None:
+    """Raises JoinError unless the three flags are all set, to values that go together."""
     missing = [name for name, value in explicit.items() if value is None]
     if missing:
         raise JoinError(
             f"{missing[0]} is missing: {', '.join(explicit)} go together; set all three"
         )
     coordinator, count, number = explicit.values()
-    found = re.fullmatch(r".+:(\d+)", coordinator)
-    if found is None:
+    match = re.fullmatch(r".+:(\d+)", coordinator)
+    if match is None:
         raise JoinError(f"--coordinator={coordinator}: write host:port, such as 10.0.0.1:7777")
-    if not 1 <= int(found[1]) <= 65_535:
+    if not 1 <= int(match[1]) <= 65_535:
         raise JoinError(f"--coordinator={coordinator}: ports are from 1 to 65535")
     if count < 1:
         raise JoinError(f"--num_processes={count}: set 1 or more")
@@ -188,11 +195,11 @@ def _check(explicit: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _deadline(seconds: float, line: Callable[[], str]) -> Iterator[None]:
-    """Ends the process with a line where the body takes longer, which cannot be interrupted."""
+def _deadline(seconds: float, message: Callable[[], str]) -> Iterator[None]:
+    """Ends the process with a message if the body, which cannot be interrupted, takes longer."""
 
     def give_up():
-        print(f"ganjax: {line()}", file=sys.stderr, flush=True)
+        print(f"ganjax: {message()}", file=sys.stderr, flush=True)
         os._exit(2)
 
     timer = threading.Timer(seconds, give_up)
@@ -206,11 +213,11 @@ def _deadline(seconds: float, line: Callable[[], str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Keeps back what a logger says of an error that is told in our own line."""
+    """Silences a logger whose errors are told in a line of our own."""
     logger = logging.getLogger(name)
-    before = logger.level
+    level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        logger.setLevel(level)

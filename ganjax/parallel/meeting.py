@@ -1,14 +1,14 @@
-"""The processes of a run meet before JAX joins them, at the port where it will.
+"""Lets the processes of a run meet before JAX joins them, at the port where it will.
 
-JAX's coordinator takes whoever comes: a process that was meant for another run, or that has
-another's number, makes it end all of them with stack traces, those that had been training for days
-too; and two coordinators can listen at one port. So process 0 first takes the port for itself
-alone, hears who the others are, and lets all go on together. Whoever finds JAX's coordinator there,
-or anything else, goes away. It is one line of text each way:
+JAX's coordinator accepts any process: one that was meant for another run, or that has the number of
+another, makes it end all processes with stack traces, even after days of training; and two
+coordinators can listen at one port. Process 0 therefore first takes the port for itself alone,
+hears who the others are, and lets all of them go on together. A process that finds something else
+at the port, such as JAX's coordinator, gives up. The protocol is one line of text each way:
 
-    ganjax 1 of 4       process 1 of 4 is here; then it waits
-    ganjax: go          all are; or
-    ganjax: <reason>    they will not be
+    ganjax 1 of 4       process 1 of 4 has come and waits
+    ganjax: go          all have come; or
+    ganjax: <reason>    why they cannot be joined
 """
 
 import contextlib
@@ -23,28 +23,28 @@ from collections.abc import Iterable
 
 HELLO = re.compile(rb"ganjax (\d+) of (\d+)\n")
 GO = "go"
-# Bytes of a line.
-LINE = 1024
+# The longest line, in bytes.
+LINE_BYTES = 1024
 # Seconds between two attempts to reach process 0.
-AGAIN = 0.2
-# Seconds in which whoever comes to process 0 has to say who it is.
+RETRY_SECONDS = 0.2
+# Seconds within which a process that has reached process 0 must say who it is.
 PATIENCE = 5.0
 WAITS = "process 0 is there and waits for others"
 
 
 class Refused(Exception):
-    """They will not be joined, and why."""
+    """The processes will not be joined; the message says why."""
 
 
 @dataclasses.dataclass
 class _Caller:
-    """Who has come to process 0.
+    """A process that has connected to process 0.
 
     Attributes:
-      line: to it.
-      until: when it has to have said who it is.
-      said: what it said so far.
-      number: who it is; None before it has said so.
+      line: the connection.
+      until: the time by which it must have said who it is.
+      said: what it has said so far.
+      number: its number, None before it has said that.
     """
 
     line: socket.socket
@@ -53,16 +53,17 @@ class _Caller:
     number: int | None = None
 
 
-def host(port: int, count: int, here: set[int]) -> None:
-    """Process 0's part: waits until all others have come, and lets them go on.
+def host(port: int, count: int, arrived: set[int]) -> None:
+    """Waits, as process 0, until all other processes have come, and lets them go on.
 
     Args:
-      port: of the coordinator.
-      count: of the processes.
-      here: holds the numbers of those that are there, for whoever gives up waiting.
+      port: the coordinator's port.
+      count: the number of processes.
+      arrived: is kept as the numbers of the processes that have come, for the message of a caller
+        that gives up waiting.
 
     Raises:
-      Refused: the port is taken, or who came do not go together.
+      Refused: the port is taken, or the processes that came do not go together.
     """
     others: dict[int, _Caller] = {}
     with contextlib.ExitStack() as opened, selectors.DefaultSelector() as selector:
@@ -79,7 +80,7 @@ def host(port: int, count: int, here: set[int]) -> None:
 
         def drop(caller):
             if others.pop(caller.number, None):
-                here.discard(caller.number)
+                arrived.discard(caller.number)
             selector.unregister(caller.line)
             caller.line.close()
 
@@ -89,89 +90,90 @@ def host(port: int, count: int, here: set[int]) -> None:
                 if caller is None:
                     answer()
                     continue
-                said = _heard(caller.line)
+                said = _receive(caller.line)
                 caller.said += said
-                if said and b"\n" not in caller.said and len(caller.said) < LINE:
+                if said and b"\n" not in caller.said and len(caller.said) < LINE_BYTES:
                     continue
-                found = HELLO.fullmatch(caller.said)
-                # Who waits has nothing more to say: it hung up. Else it is nobody of ours.
-                if caller.number is not None or found is None:
+                hello = HELLO.fullmatch(caller.said)
+                # A process that waits says nothing more, so it hung up; any other is not ours.
+                if caller.number is not None or hello is None:
                     drop(caller)
                     continue
-                number, of = map(int, found.groups())
-                reason = _wrong(number, of, count, others)
+                number, of = map(int, hello.groups())
+                reason = _conflict(number, of, count, others)
                 if reason:
                     _tell([*others.values(), caller], reason)
                     raise Refused(reason)
                 caller.number, others[number] = number, caller
-                here.add(number)
+                arrived.add(number)
             for key in list(selector.get_map().values()):
                 caller = key.data
                 if caller and caller.number is None and caller.until < time.monotonic():
                     drop(caller)
         _tell(others.values(), GO)
-        # They hang up first: else the port would stay taken for a while.
+        # The others hang up first, since otherwise the port would stay taken for a while.
         until = time.monotonic() + PATIENCE
         for caller in others.values():
             caller.line.settimeout(max(0.01, until - time.monotonic()))
-            _heard(caller.line)
+            _receive(caller.line)
 
 
-def call(address: str, port: int, number: int, count: int, trouble: list[str]) -> None:
-    """The part of another process: finds process 0, and waits until all are there.
+def call(address: str, port: int, number: int, count: int, status: list[str]) -> None:
+    """Finds process 0, as another process, and waits until all have come.
 
     Args:
-      address: of process 0's host.
-      port: of the coordinator.
-      number: of this process.
-      count: of the processes.
-      trouble: holds what it waits for, for whoever gives up waiting.
+      address: the host of process 0.
+      port: the coordinator's port.
+      number: the number of this process.
+      count: the number of processes.
+      status: is kept as one line that says what this process waits for, for the message of a caller
+        that gives up waiting; empty at the end.
 
     Raises:
-      Refused: something else is at the port, or who came do not go together.
+      Refused: something else is at the port, or the processes that came do not go together.
     """
     while True:
         try:
             with socket.create_connection((address, port), PATIENCE) as line:
                 if line.getsockname() == line.getpeername():
-                    # Where nobody listens the kernel may connect a socket to itself. Reset, so
-                    # that it does not keep the port from process 0.
+                    # Where nobody listens the kernel may connect a socket to itself. It is reset,
+                    # so that it does not keep the port from process 0.
                     line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
                 line.sendall(f"ganjax {number} of {count}\n".encode())
-                trouble[:] = [WAITS]
+                status[:] = [WAITS]
                 line.settimeout(None)
                 answer = b""
-                while b"\n" not in answer and len(answer) < LINE and (more := _heard(line)):
-                    answer += more
+                while b"\n" not in answer and len(answer) < LINE_BYTES and (part := _receive(line)):
+                    answer += part
         except OSError as error:
-            trouble[:] = [str(error)]
-            time.sleep(AGAIN)
+            status[:] = [str(error)]
+            time.sleep(RETRY_SECONDS)
             continue
-        if not answer:  # Process 0 has ended before all were there; it may come again.
-            trouble[:] = ["process 0 was there, but has ended"]
-            time.sleep(AGAIN)
+        if not answer:  # Process 0 ended before all had come; it may come again.
+            status[:] = ["process 0 was there, but has ended"]
+            time.sleep(RETRY_SECONDS)
             continue
-        ours, _, reason = answer.decode(errors="replace").rstrip("\n").partition("ganjax: ")
-        if ours or not reason:
+        before, _, reason = answer.decode(errors="replace").rstrip("\n").partition("ganjax: ")
+        if before or not reason:
             raise Refused(
                 f"no process 0 that waits for others is at port {port}, but something else, such "
                 "as a run that has begun, or that ended within the last minute; take another port"
             )
         if reason != GO:
             raise Refused(reason)
-        trouble.clear()
+        status.clear()
         return
 
 
 def _listen(port: int) -> socket.socket:
-    """A listener of which there is only one at a port; raises Refused if there is one already."""
-    six = socket.has_dualstack_ipv6()
+    """Returns a listener that is alone at a port; raises Refused if there is another."""
+    both = socket.has_dualstack_ipv6()
     try:
         return socket.create_server(
             ("", port),
-            family=socket.AF_INET6 if six else socket.AF_INET,
-            dualstack_ipv6=six,
+            family=socket.AF_INET6 if both else socket.AF_INET,
+            dualstack_ipv6=both,
             backlog=1024,
         )
     except OSError as error:
@@ -183,16 +185,16 @@ def _listen(port: int) -> socket.socket:
         ) from None
 
 
-def _heard(line: socket.socket) -> bytes:
-    """What has been said; nothing where they hung up."""
+def _receive(line: socket.socket) -> bytes:
+    """Returns what has been said, or nothing if the other side hung up."""
     try:
-        return line.recv(LINE)
+        return line.recv(LINE_BYTES)
     except OSError:
         return b""
 
 
-def _wrong(number: int, of: int, count: int, others: Iterable[int]) -> str:
-    """Why a process does not go together with those that are there; "" where it does."""
+def _conflict(number: int, of: int, count: int, others: Iterable[int]) -> str:
+    """Returns why a process does not go together with those that have come, or ""."""
     if of != count:
         return (
             f"--num_processes={of} of process {number} is not --num_processes={count} of process "
@@ -205,6 +207,6 @@ def _wrong(number: int, of: int, count: int, others: Iterable[int]) -> str:
 
 def _tell(callers: Iterable[_Caller], words: str) -> None:
     for caller in callers:
-        with contextlib.suppress(OSError):  # One that hung up just now.
+        with contextlib.suppress(OSError):  # It has hung up.
             caller.line.settimeout(PATIENCE)
             caller.line.sendall(f"ganjax: {words}\n".encode())

@@ -1,13 +1,14 @@
-"""How arrays lie on the devices.
+"""The layout of arrays on the devices of a run.
 
-The batch is split. The parameters, their averages and the optimisers' moments are on each
-device, or split too ("fully_sharded": ZeRO, Rajbhandari et al. 2019, arXiv:1910.02054): then
-each device keeps its part of them, and all parts of a network's parameters come together where
-the network is applied. Of an ensemble, the members are split first.
+Every batch is split over the devices. The parameters, their moving averages and the optimisers'
+moments are replicated on each device or, "fully_sharded", split as well (ZeRO, Rajbhandari et al.
+2019, arXiv:1910.02054): each device then keeps a part of them, and the parts of a network's
+parameters are gathered where the network is applied. In an ensemble of seeds the members are split
+first.
 
-Either way a step computes what one device would: a mean over the batch is one over the global
-batch. BatchNorm's statistics and ADA's r_t are of all devices' images, and so are the groups of
-a minibatch standard deviation; nothing of an algorithm asks how many devices there are.
+Any layout computes what one device would. Means over the batch are means over the global batch, and
+so BatchNorm's statistics, ADA's r_t and the groups of a minibatch standard deviation see the images
+of all devices. No algorithm asks how many devices there are.
 """
 
 from math import gcd
@@ -22,148 +23,151 @@ from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
 from ganjax.engine.state import Ema, GanState
 
+# The values of config.sharding.
 REPLICATED, FULLY_SHARDED = "replicated", "fully_sharded"
 
 
 class Layout(NamedTuple):
-    """The shardings of one run.
+    """The shardings of a run.
 
     Attributes:
-      mesh: all devices of all processes along the axis "data"; of an ensemble, ("seed", "data").
-      replicated: of keys, metrics and all of a state that is not split.
-      batch: of (N, ...) arrays.
-      batches: of (reals, N, ...) arrays.
-      everywhere: of (N, ...) arrays that all devices share, as samples of one member.
-      members: of (members, ...) arrays.
+      mesh: all devices of all processes along the axis "data", or in an ensemble along the axes
+        ("seed", "data").
+      replicated: for arrays that every device holds whole, such as keys and metrics.
+      batch: for (N, ...) arrays of one member's batch.
+      batches: for (reals, N, ...) arrays of one member's batches.
+      all_devices: for (N, ...) arrays that all devices share also in an ensemble, such as the
+        samples of one member.
+      members: for (members, ...) arrays of an ensemble.
     """
 
     mesh: Mesh
     replicated: NamedSharding
     batch: NamedSharding
     batches: NamedSharding
-    everywhere: NamedSharding
+    all_devices: NamedSharding
     members: NamedSharding
 
     @property
     def platform(self) -> str:
-        """Of the devices, such as "cpu"."""
+        """The platform of the devices, such as "cpu"."""
         return self.mesh.devices.flat[0].platform
 
 
 def make_layout(devices: list[jax.Device] | None = None, num_seeds: int = 1) -> Layout:
-    """The layout over `devices`, by default all that JAX sees.
+    """Returns the layout over a list of devices.
 
     Args:
-      devices: to use.
-      num_seeds: members of an ensemble. The axis "seed" is the longest that shares both
-        them and the devices evenly; what is left of the devices shares each member's batches.
+      devices: the devices; by default all that JAX sees.
+      num_seeds: the number of members of an ensemble. The mesh's axis "seed" is the longest that
+        divides both them and the devices; the remaining devices share each member's batches.
     """
     devices = jax.devices() if devices is None else devices
-    # A process's devices stand together, so that its part of a batch is one slice.
+    # The devices of a process stand together, so that its part of a batch is one slice.
     devices = sorted(devices, key=lambda device: (device.process_index, device.id))
     if num_seeds == 1:
         axes = {"data": len(devices)}
     else:
-        places = gcd(num_seeds, len(devices))
-        axes = {"seed": places, "data": len(devices) // places}
+        seed_size = gcd(num_seeds, len(devices))
+        axes = {"seed": seed_size, "data": len(devices) // seed_size}
     types = (AxisType.Auto,) * len(axes)
     mesh = Mesh(np.array(devices).reshape(*axes.values()), tuple(axes), axis_types=types)
-    of_members = PartitionSpec("seed") if "seed" in axes else PartitionSpec()
+    over_members = PartitionSpec("seed") if "seed" in axes else PartitionSpec()
     return Layout(
         mesh,
         NamedSharding(mesh, PartitionSpec()),
         NamedSharding(mesh, PartitionSpec("data")),
         NamedSharding(mesh, PartitionSpec(None, "data")),
         NamedSharding(mesh, PartitionSpec(tuple(axes))),
-        NamedSharding(mesh, of_members),
+        NamedSharding(mesh, over_members),
     )
 
 
 def check_batch(phase: Phase, layout: Layout, accumulate: int = 1) -> None:
-    """Raises ConfigError unless the devices share the batch, or each micro-batch, evenly.
+    """Raises ConfigError unless the devices can share each batch, or micro-batch, evenly.
 
     Args:
-      phase: whose batches.
-      layout: of the run.
-      accumulate: micro-batches of a batch.
+      phase: the phase that has the batch size.
+      layout: the run's layout.
+      accumulate: the number of micro-batches in a batch.
     """
     batch_size, devices = phase.batch_size, layout.mesh.shape["data"]
-    count = devices * accumulate
-    if batch_size % count:
-        lower = batch_size // count * count
-        nearest = f"{lower} or {lower + count}" if lower else f"{count}"
+    divisor = devices * accumulate
+    if batch_size % divisor:
+        lower = batch_size // divisor * divisor
+        nearest = f"{lower} or {lower + divisor}" if lower else f"{divisor}"
         who = f"{devices} devices cannot share " if devices > 1 else "one device cannot take "
         who += "it" if accumulate == 1 else f"config.accumulate={accumulate} micro-batches of it"
         raise ConfigError(f"{phase.batch_field}={batch_size}: {who} evenly; set {nearest}")
 
 
-def state_sharding(layout: Layout, state: GanState, how: str) -> Any:
-    """How a state lies: a tree of shardings, or one for all of it.
+def state_sharding(layout: Layout, state: GanState, mode: str) -> Any:
+    """Returns the sharding of a state: a tree of shardings, or one for the whole state.
 
     Args:
-      layout: the run's.
-      state: its shapes.
-      how: "replicated"; or "fully_sharded", which splits parameters, moments and averages along
-        their largest axis that the devices share evenly. What has none is on each device, and
-        so are the players' variables.
+      layout: the run's layout.
+      state: the state, or its shapes.
+      mode: "replicated", or "fully_sharded", which splits each array of parameters, moments and
+        averages along its largest axis that the devices share evenly. Arrays without such an axis
+        are replicated, and so are the players' variables.
     """
-    if how == REPLICATED:
+    if mode == REPLICATED:
         return layout.replicated
 
     def split(leaf):
         return NamedSharding(layout.mesh, _split(leaf.shape, layout.mesh.size))
 
-    def whole(tree):
+    def replicate(tree):
         return jax.tree.map(lambda leaf: layout.replicated, tree)
 
-    def player(each):
-        params, moments = jax.tree.map(split, (each.params, each.opt_state))
-        return each.replace(params=params, opt_state=moments, vars=whole(each.vars))
+    def split_player(player):
+        params, moments = jax.tree.map(split, (player.params, player.opt_state))
+        return player.replace(params=params, opt_state=moments, vars=replicate(player.vars))
 
     return GanState(
         step=layout.replicated,
-        g=player(state.g),
-        d=player(state.d),
-        ema=Ema(jax.tree.map(split, state.ema.params), whole(state.ema.vars)),
-        aug=whole(state.aug),
+        g=split_player(state.g),
+        d=split_player(state.d),
+        ema=Ema(jax.tree.map(split, state.ema.params), replicate(state.ema.vars)),
+        aug=replicate(state.aug),
     )
 
 
-def _split(shape: tuple[int, ...], count: int) -> PartitionSpec:
-    axes = [axis for axis, size in enumerate(shape) if size and size % count == 0]
-    if count == 1 or not axes:
+def _split(shape: tuple[int, ...], devices: int) -> PartitionSpec:
+    axes = [axis for axis, size in enumerate(shape) if size and size % devices == 0]
+    if devices == 1 or not axes:
         return PartitionSpec()
     largest = max(axes, key=lambda axis: shape[axis])
     return PartitionSpec(*(None,) * largest, "data")
 
 
-def gathered(algorithm: Algorithm, layout: Layout, how: str) -> Algorithm:
-    """The algorithm whose networks take split parameters.
+def gather_params(algorithm: Algorithm, layout: Layout, mode: str) -> Algorithm:
+    """Returns the algorithm with networks that take split parameters.
 
-    Parameters are made whole where a network is applied, layer by layer as the compiler sees
-    fit, and gradients are summed over the devices on the way back. Left to itself the compiler
-    would split some products over channels, and send images round instead.
+    Parameters are gathered where a network is applied, layer by layer as the compiler sees fit, and
+    gradients are summed over the devices on the way back. By itself the compiler would split some
+    products over channels, and send images between devices instead.
 
     Args:
-      algorithm: whose functions to wrap.
-      layout: the run's.
-      how: as for `state_sharding`.
+      algorithm: the algorithm whose functions are wrapped.
+      layout: the run's layout.
+      mode: as in `state_sharding`.
     """
-    if how == REPLICATED:
+    if mode == REPLICATED:
         return algorithm
 
-    def on_whole(function):
-        def applied(params, *rest):
+    def gathering(function):
+        def applied(params, *args, **kwargs):
             whole = jax.lax.with_sharding_constraint(params, layout.replicated)
-            return function(whole, *rest)
+            return function(whole, *args, **kwargs)
 
         return applied
 
     at = algorithm.at
     return algorithm._replace(
-        generate=on_whole(algorithm.generate),
-        discriminate=on_whole(algorithm.discriminate),
-        penalty=on_whole(algorithm.penalty),
-        sample=on_whole(algorithm.sample),
-        at=None if at is None else lambda phase: gathered(at(phase), layout, how),
+        generate=gathering(algorithm.generate),
+        discriminate=gathering(algorithm.discriminate),
+        penalty=gathering(algorithm.penalty),
+        sample=gathering(algorithm.sample),
+        at=None if at is None else lambda phase: gather_params(at(phase), layout, mode),
     )

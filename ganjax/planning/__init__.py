@@ -1,1 +1,1 @@
-"""What a run would take, before it is launched."""
+"""What a run would need, known before it is launched."""

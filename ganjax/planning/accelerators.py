@@ -1,6 +1,6 @@
-"""What accelerators can do at most, from their makers' pages, and what a step takes by that.
+"""Peak figures of accelerators, from their makers' pages, and the time of a step by them.
 
-A model on paper, to know before launching whether a run fits and where more devices stop
+It is a model on paper: it says before a launch whether a run fits and where more devices stop
 helping. Nothing in it was measured.
 """
 
@@ -10,28 +10,30 @@ from typing import NamedTuple
 GB, TB, GIB = 1e9, 1e12, 2**30
 TFLOPS = 1e12
 
-# Share of the peak that convolutional networks of these sizes are assumed to reach. A third is
-# usual for well-shaped networks; small layers and images reach less.
+# The share of the peak that convolutional networks of these sizes are assumed to reach: a third is
+# usual for well-shaped networks, and small layers and images reach less.
 UTILISATION = 0.3
 
 
 class Accelerator(NamedTuple):
-    """One device, as JAX counts them.
+    """One device, in the sense in which JAX counts devices.
 
     Attributes:
-      memory: bytes of it.
-      usable: share of these that a program gets: of GPUs JAX's default, XLA_CLIENT_MEM_FRACTION.
-      float32: FLOP/s of a float32 product as JAX computes it by default: TF32 on GPUs, one pass
-        of bfloat16 on TPUs.
-      bfloat16: FLOP/s of a bfloat16 product.
-      bandwidth: bytes/s of its memory.
-      node: devices that the fast links connect.
-      link: bytes/s that a device can send over them in a ring of all.
-      link_latency: seconds from one device to the next over them.
+      memory: the bytes of its memory.
+      usable: the share of the memory that a program gets; on GPUs JAX's default,
+        XLA_CLIENT_MEM_FRACTION.
+      float32: FLOP/s of float32 products as JAX computes them by default: in TF32 on GPUs, in one
+        pass of bfloat16 on TPUs.
+      bfloat16: FLOP/s of bfloat16 products.
+      bandwidth: bytes/s between the device and its memory.
+      node: the number of devices that fast links connect.
+      link: bytes/s that a device can send over the fast links, in a ring of all devices.
+      link_latency: seconds from one device to the next over the fast links.
       network: bytes/s of a device's share of the network between nodes.
-      network_latency: seconds over that.
-      topologies: count -> the shape of a slice (TPUs), by which XLA's own compiler can be asked.
-      source: of these.
+      network_latency: seconds from one device to the next over the network.
+      topologies: number of devices -> shape of the TPU slice that has so many, which names it to
+        XLA's own compiler.
+      source: where these figures are from.
     """
 
     memory: float
@@ -48,7 +50,7 @@ class Accelerator(NamedTuple):
     source: str
 
 
-# Slices as Google rents them.
+# The slices that Google rents out.
 _TORUS_2D = {
     1: "1x1",
     4: "2x2",
@@ -70,12 +72,12 @@ _TORUS_3D = {
     512: "8x8x8",
 }
 _TPU = {"usable": 0.97, "link_latency": 1e-6, "network_latency": 1e-5}
-# Latencies are assumptions: about what NCCL's tests show for a hop of small messages.
+# The latencies are assumptions: about what NCCL's tests show for one hop of a small message.
 _GPU = {"usable": 0.75, "link_latency": 2e-6, "network_latency": 5e-6, "topologies": {}, "node": 8}
 
-# TPU links: published all-reduce bandwidth of a pod, by its chips (v5p: half of the bidirectional
-# bandwidth); their network: that of a pod by its chips (of v4, not published, v5e's).
-# GPU links: one direction of NVLink; their network: one card for each GPU, as in NVIDIA's DGX.
+# A TPU's link is its share of the published all-reduce bandwidth of a pod (v5p: half of the
+# bidirectional bandwidth), its network its share of the pod's (v4, not published: that of v5e).
+# A GPU's link is one direction of NVLink, its network one card for each GPU, as in NVIDIA's DGX.
 ACCELERATORS = {
     "v4": Accelerator(
         memory=32 * GIB,
@@ -169,12 +171,12 @@ ACCELERATORS = {
 
 
 class Collective(NamedTuple):
-    """Collectives of one kind in a step.
+    """All collectives of one kind in a step.
 
     Attributes:
-      count: how many.
-      bytes: of their whole arrays, all together: what an all-reduce or a reduce-scatter takes in,
-        an all-gather gives out.
+      count: the number of them.
+      bytes: the bytes of their whole arrays, added up: what an all-reduce or a reduce-scatter
+        takes, what an all-gather returns.
     """
 
     count: int
@@ -182,7 +184,7 @@ class Collective(NamedTuple):
 
 
 def compute_seconds(accelerator: Accelerator, flops: float, precision: str = "float32") -> float:
-    """Seconds of `flops` on one device, at UTILISATION of its peak."""
+    """Returns the seconds that one device takes for FLOPs at UTILISATION of its peak."""
     peak = accelerator.float32 if precision == "float32" else accelerator.bfloat16
     return flops / (UTILISATION * peak)
 
@@ -190,21 +192,27 @@ def compute_seconds(accelerator: Accelerator, flops: float, precision: str = "fl
 def collective_seconds(
     accelerator: Accelerator, collectives: Mapping[str, Collective], devices: int
 ) -> float:
-    """Seconds of a step's collectives in a ring of `devices`, none hidden behind computation.
+    """Returns the seconds of a step's collectives if computation hides none of them.
 
-    An all-reduce of b bytes takes 2 (n - 1) turns, in each of which every device sends b / n (a
-    reduce-scatter and an all-gather, n - 1 each: Patarasuk & Yuan 2009, "Bandwidth optimal
-    all-reduce algorithms", section 3); one slow link holds up all. A permutation takes one.
+    The devices are taken as a ring, which its slowest link holds up. An all-reduce of b bytes takes
+    2 (n - 1) rounds, in each of which every device sends b / n (a reduce-scatter and an all-gather
+    of n - 1 rounds each: Patarasuk & Yuan 2009, "Bandwidth optimal all-reduce algorithms", section
+    3). A permutation takes one.
+
+    Args:
+      accelerator: each of the devices.
+      collectives: the collectives by kind.
+      devices: the number n of devices.
     """
     n = devices
     if n == 1:
         return 0.0
-    whole = n <= accelerator.node
-    rate = accelerator.link if whole else accelerator.network
-    latency = accelerator.link_latency if whole else accelerator.network_latency
+    one_node = n <= accelerator.node
+    rate = accelerator.link if one_node else accelerator.network
+    latency = accelerator.link_latency if one_node else accelerator.network_latency
     seconds = 0.0
     for kind, (count, size) in collectives.items():
-        turns = {"all-reduce": 2 * (n - 1), "collective-permute": 1}.get(kind, n - 1)
+        rounds = {"all-reduce": 2 * (n - 1), "collective-permute": 1}.get(kind, n - 1)
         part = size if kind == "collective-permute" else size / n
-        seconds += turns * (part / rate + count * latency)
+        seconds += rounds * (part / rate + count * latency)
     return seconds

@@ -1,4 +1,4 @@
-"""What a dry run compiles for: devices that need not be there."""
+"""The devices that a dry run compiles for, which need not exist on this machine."""
 
 import contextlib
 import importlib.util
@@ -10,50 +10,58 @@ from ganjax.errors import UserError
 from ganjax.planning.accelerators import ACCELERATORS
 
 
-def devices(count: int | None, accelerator: str | None) -> tuple[list[jax.Device], str]:
-    """Devices to compile for, and the compiler in words.
+def devices_to_compile_for(
+    count: int | None, accelerator: str | None
+) -> tuple[list[jax.Device], str]:
+    """Returns devices to compile for, and a description of their compiler.
+
+    They are those of a TPU if `libtpu` is installed and knows a slice of that many; otherwise the
+    devices of this machine, or as many virtual CPU devices as asked for.
 
     Args:
-      count: how many; None is what this machine has, or of a TPU one.
+      count: the number of devices; None is what this machine has, or 1 for a TPU.
       accelerator: a name in ACCELERATORS, or None.
 
     Raises:
-      UserError: JAX has begun with fewer devices.
+      UserError: JAX has been used before with fewer devices.
     """
     topologies = ACCELERATORS[accelerator].topologies if accelerator else {}
-    if (count or 1) in topologies and importlib.util.find_spec("libtpu"):
+    if accelerator and (count or 1) in topologies and importlib.util.find_spec("libtpu"):
         return _tpus(accelerator, topologies[count or 1])
     if count is None:
-        found = jax.devices()
+        devices = jax.devices()
     else:
-        with contextlib.suppress(RuntimeError):  # JAX has begun: with enough of them, perhaps.
+        # JAX refuses this once it has been used; it may have enough devices even so.
+        with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", count)
-        found = jax.devices("cpu")
-        if len(found) < count:
+        devices = jax.devices("cpu")
+        if len(devices) < count:
             raise UserError(
-                f"--devices={count}: JAX has begun with {len(found)}; ask before its first use"
+                f"--devices={count}: JAX has begun with {len(devices)}; ask before its first use"
             )
-        found = found[:count]
-    kind = found[0].device_kind
+        devices = devices[:count]
+    kind = devices[0].device_kind
     stands_in = (
         " for an accelerator: memory is an estimate, collectives a bound" if kind == "cpu" else ""
     )
-    return found, f"compiled by XLA for {len(found)} x {kind}{stands_in}"
+    return devices, f"compiled by XLA for {len(devices)} x {kind}{stands_in}"
 
 
 def _tpus(name: str, topology: str) -> tuple[list[jax.Device], str]:
+    """Returns the devices of a slice, such as "2x4", of the TPU with a name in ACCELERATORS."""
     from jax.experimental import topologies
 
-    # Else libtpu looks for the TPU that it runs on.
+    # Without these libtpu looks for the TPU that it runs on.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", {"v5e": "v5litepod"}.get(name, name) + "-8")
-    more: dict[str, object] = {}
+    options: dict[str, object] = {}
     if topology == "1x1":
-        more["chips_per_host_bounds"] = [1, 1, 1]  # Less than a host, of which it asks else.
+        options["chips_per_host_bounds"] = [1, 1, 1]  # By default it asks for a whole host.
     if name == "v4":
-        more["chip_config_name"] = "megacore"  # Both cores of a chip are one device, as on a v4.
-    found = topologies.get_topology_desc(
-        platform="tpu", topology_name=f"{name}:{topology}", **more
+        options["chip_config_name"] = "megacore"  # The two cores of a v4 chip are one device.
+    devices = topologies.get_topology_desc(
+        platform="tpu", topology_name=f"{name}:{topology}", **options
     ).devices
-    return list(found), f"compiled by XLA's own compiler for {len(found)} x {found[0].device_kind}"
+    kind = devices[0].device_kind
+    return list(devices), f"compiled by XLA's own compiler for {len(devices)} x {kind}"

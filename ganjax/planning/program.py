@@ -1,4 +1,4 @@
-"""What XLA says of a compiled program: memory, and what its devices send each other."""
+"""Reads from a compiled program its memory and what its devices send each other."""
 
 import math
 import re
@@ -18,50 +18,51 @@ KINDS = (
 )
 BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16, "c64": 64, "c128": 128}
 _ARRAY = re.compile(r"\b([a-z]+[0-9a-z]*)\[([0-9,]*)\]")
-# "%name = <shape> all-reduce(", or a tuple of shapes; layouts stand in braces behind each.
+# "%name = <shape> all-reduce(", or a tuple of shapes; a layout in braces follows each shape.
 _LINE = re.compile(rf"^(?:ROOT )?%?[\w.-]+ = (.+?) ({'|'.join(KINDS)})(-start)?\(")
 _GROUPS = re.compile(r"replica_groups=(?:\{\{([0-9,]*)\}|\[(\d+),(\d+)\])")
 _AXES = re.compile(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}")
-# A computation begins so; what it calls stands behind these words, the turns of a loop there.
+# The first line of a computation, the computations that an instruction calls, and a loop's length.
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.-]+) (?:\(.*)?\{$")
 _CALLED = re.compile(
     r"(?:calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.-]+)"
     r"|(?:branch_computations|called_computations)=\{([^}]*)\}"
 )
-_TURNS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
 
 def collectives(hlo: str) -> dict[str, Collective]:
-    """The collectives of an optimised HLO module, by kind, as often as a run of it has them.
+    """Returns the collectives of an optimised HLO module by kind, as one run executes them.
 
-    Those in a loop count as often as it turns (once where XLA does not know), those of a branch
-    as if it were always taken: a lazy penalty's, too.
+    A collective in a loop counts once for each iteration, or once if XLA does not know how many
+    there are. One in a branch counts as if the branch were always taken, also that of a lazy
+    penalty.
 
     Args:
-      hlo: its text, `Compiled.as_text()`.
+      hlo: the module's text, `Compiled.as_text()`.
     """
     computations, entry = _computations(hlo)
-    found: dict[str, Collective] = {}
+    totals: dict[str, Collective] = {}
 
     def count(name: str, times: int) -> None:
         for line in computations.get(name, ()):
             match = _LINE.match(line)
             if match:
                 kind, size = match[2], _size(match, line)
-                before = found.get(kind, Collective(0, 0))
-                found[kind] = Collective(before.count + times, before.bytes + times * size)
-                continue  # What it applies is a sum.
-            turns = _TURNS.search(line) if " while(" in line else None
+                total = totals.get(kind, Collective(0, 0))
+                totals[kind] = Collective(total.count + times, total.bytes + times * size)
+                continue  # The computation that it calls is a sum.
+            trips = _TRIPS.search(line) if " while(" in line else None
             for one, several in _CALLED.findall(line):
                 for called in (one, *several.replace("%", "").split(", ")):
-                    count(called, times * (int(turns[1]) if turns else 1))
+                    count(called, times * (int(trips[1]) if trips else 1))
 
     count(entry, 1)
-    return found
+    return totals
 
 
 def _computations(hlo: str) -> tuple[dict[str, list[str]], str]:
-    """The lines of every computation, and the name of the first to run."""
+    """Returns the lines of every computation by its name, and the name of the entry."""
     lines: dict[str, list[str]] = {}
     name = entry = ""
     for line in map(str.strip, hlo.splitlines()):
@@ -74,13 +75,13 @@ def _computations(hlo: str) -> tuple[dict[str, list[str]], str]:
 
 
 def _size(match: re.Match, line: str) -> int:
-    """Bytes of a collective's whole arrays."""
-    shape, kind, begun = match.groups()
+    """Returns the bytes of a collective's whole arrays, given the match of _LINE with a line."""
+    shape, kind, start = match.groups()
     arrays = [_bytes(*array) for array in _ARRAY.findall(shape)]
-    if begun and kind in ("all-gather", "collective-permute"):
-        # A tuple of what goes in and what comes out (and contexts).
+    if start and kind in ("all-gather", "collective-permute"):
+        # Its result is a tuple of operands and results (and of contexts).
         arrays = arrays[len(arrays) // 2 :] if kind == "all-gather" else arrays[:1]
-    # The result of a reduce-scatter is one part of what goes in.
+    # The result of a reduce-scatter is one part of its operand.
     return sum(arrays) * (_group(line) if kind == "reduce-scatter" else 1)
 
 
@@ -89,9 +90,9 @@ def _bytes(kind: str, shape: str) -> int:
     return math.prod(int(size) for size in shape.split(",") if size) * bits // 8
 
 
-def _group(rest: str) -> int:
-    """Devices of a group, from what stands behind an instruction's operands."""
-    match, axes = _GROUPS.search(rest), _AXES.search(rest)
+def _group(line: str) -> int:
+    """Returns the number of devices in each group of a collective."""
+    match, axes = _GROUPS.search(line), _AXES.search(line)
     if axes is not None:
         sizes = dict(axis.split("=") for axis in axes[1].split(","))
         return math.prod(int(sizes[axis.strip()]) for axis in axes[2].split(","))
@@ -102,7 +103,7 @@ def _group(rest: str) -> int:
 
 
 def peak_bytes(compiled: Compiled) -> int:
-    """Bytes that one device needs while it runs: arguments, results and what is between."""
+    """Returns the bytes that one device needs: arguments, results, temporaries and the program."""
     memory = compiled.memory_analysis()
     return (
         memory.argument_size_in_bytes

@@ -1,1 +1,1 @@
-"""The process itself: compilation, memory pages and signals."""
+"""The process of a command: its compiler, its memory pages and its signals."""

@@ -1,44 +1,43 @@
-"""What is arranged about XLA's compiler: what it is asked for, that programs are kept, and that its
-memory is given back."""
+"""Options of XLA's compiler, the cache of its programs, and the memory that it leaves free."""
 
 import ctypes
 import os
 import re
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
-# The pass in which XLA's CPU drops every `lax.optimization_barrier`, before it fuses operations and
-# orders them.
+# The pass in which XLA's CPU drops every `lax.optimization_barrier`, before it fuses and orders
+# operations.
 _DROPS_BARRIERS = "cse_barrier_expander"
 _DISABLED = "xla_disable_hlo_passes"
 
 
 def options(platform: str) -> dict[str, str]:
-    """`compiler_options` of `jax.jit` for a train step.
+    """Returns the `compiler_options` of `jax.jit` for a train step.
 
-    On CPUs barriers are kept: then what several operations read is computed once, G's turn begins
-    when D's have ended, and blocks that are to be computed anew in the backward pass (config.remat)
-    are. The numbers are the same to rounding, the temporaries of `dcgan:celeb_a` at batch 32 (jax
-    0.10.2) 101 MiB instead of 180. Passes that XLA_FLAGS disables stay so.
+    On CPUs they keep barriers, so that what several operations read is computed once, the players'
+    updates do not overlap, and blocks that the backward pass should compute again (config.remat)
+    are. Results are the same to rounding, and temporaries smaller (docs/memory.md). The passes that
+    XLA_FLAGS disables stay disabled.
 
     Args:
-      platform: of the devices that the program is for, such as "cpu".
+      platform: the platform of the devices that the program is for, such as "cpu".
     """
     if platform != "cpu":
         return {}
-    theirs = re.findall(rf"--{_DISABLED}=(\S+)", os.environ.get("XLA_FLAGS", ""))
-    return {_DISABLED: ",".join([*theirs[-1:], _DROPS_BARRIERS])}
+    already = re.findall(rf"--{_DISABLED}=(\S+)", os.environ.get("XLA_FLAGS", ""))
+    return {_DISABLED: ",".join([*already[-1:], _DROPS_BARRIERS])}
 
 
 def keep_programs(folder: str | None = None) -> None:
-    """A resumed or repeated command need not compile again.
+    """Keeps compiled programs on disk, so that a command that is repeated or resumed finds them.
 
-    Programs that compile in less than a second, which JAX does not keep by itself, are kept too: a
-    second run of `wgan_gp` starts in 6.5 s instead of 8, on two cores, and takes 80 MiB less.
-    They record the name, file and line of each operation, but not Python's whole stack, which takes
-    8 MiB more when `wgan_gp` starts.
+    Programs that compile in less than a second are kept too, which JAX by default does not do: a
+    second run then starts sooner and in less memory (docs/memory.md). Programs record the name,
+    file and line of each operation, but not the whole Python stack, which takes memory.
 
     Args:
-      folder: where; by default where JAX_COMPILATION_CACHE_DIR says, else in the user's cache.
+      folder: the folder of the programs; by default JAX_COMPILATION_CACHE_DIR, or else one in the
+        user's cache.
     """
     import jax
     import platformdirs
@@ -53,10 +52,10 @@ def keep_programs(folder: str | None = None) -> None:
 
 
 def trim_memory() -> None:
-    """From now on, what a compilation leaves free is given back before its program runs.
+    """Returns memory that compilations leave free to the system, before their programs run.
 
-    glibc keeps it else, a hundred MiB of a train step that is only read from the cache, beneath
-    all that the step needs. Takes 20 ms at most. Does nothing without glibc.
+    It acts on every compilation after this call. Otherwise glibc keeps that memory, in addition to
+    all that the program needs (docs/memory.md). Without glibc it does nothing.
     """
     from jax import monitoring
 

@@ -1,8 +1,8 @@
-"""Memory of a process in huge pages: on CPUs, where XLA maps a step's temporaries anew each time.
+"""Huge pages for the memory of a process: XLA's CPU maps a step's temporaries anew each time.
 
-A step of `progan` at 32x32 maps 30,000 pages of 4 KiB, one of `ada:emoji64` 68,000, and the kernel
-clears each by itself: 39 and 16 % of their time on two cores of an AMD EPYC (Turin). glibc asks for
-pages of 2 MiB only where its tunables say so, and it reads those when a process starts.
+The kernel clears each page by itself, and there are tens of thousands of 4 KiB in a step, so that
+huge pages save a good part of its time (docs/speed.md). glibc asks for pages of 2 MiB only if its
+tunables say so, and it reads those when a process starts.
 """
 
 import contextlib
@@ -11,34 +11,37 @@ import sys
 
 VARIABLE = "GLIBC_TUNABLES"
 TUNABLE = "glibc.malloc.hugetlb"
-# The process that has begun anew: where the tunable is taken away on the way, it does so once.
+# Holds the number of a process that has restarted: it does so once, even if the tunable is lost.
 RESTARTED = "GANJAX_RESTARTED"
-# Whoever holds the process in hand would lose it.
+# Notebooks and debuggers, which would lose a process that restarts.
 HOSTS = ("IPython", "debugpy", "pydevd")
 
 
 def tunables(given: str) -> str:
-    """What `GLIBC_TUNABLES` should be where it is `given` ("" where it is not set).
+    """Returns the value that `GLIBC_TUNABLES` should have.
 
-    Whoever names the tunable, whatever its value, is obeyed.
+    A value that names the tunable already is kept, whatever it says.
+
+    Args:
+      given: its present value, "" if it is not set.
     """
-    names = [each.partition("=")[0] for each in given.split(":")]
+    names = [entry.partition("=")[0] for entry in given.split(":")]
     return given if TUNABLE in names else ":".join(filter(None, (given, f"{TUNABLE}=1")))
 
 
 def restart() -> None:
-    """Starts this process anew with the tunable, if it has none yet: for commands' first moment.
+    """Restarts this process with the tunable if it has none; commands call it first.
 
-    The process keeps its number, files and arguments. Does nothing but on Linux, nor in a notebook
-    or a debugger, nor where the program came by the standard input, which is read only once. The
-    tunable is of glibc 2.35 and later; others do not know it and do nothing either.
+    The process keeps its number, files and arguments. Nothing happens on systems other than Linux,
+    in a notebook or a debugger, or if the program came from the standard input, which can be read
+    only once. glibc knows the tunable from 2.35 on; other versions ignore it.
     """
     given, process = os.environ.get(VARIABLE, ""), str(os.getpid())
     wanted, arguments = tunables(given), sys.orig_argv[1:]
     hosted = sys.gettrace() is not None or any(name in sys.modules for name in HOSTS)
-    by_name = bool(arguments) and "-" not in arguments
-    again = os.environ.get(RESTARTED) == process
-    if sys.platform != "linux" or wanted == given or hosted or again or not by_name:
+    has_program = bool(arguments) and "-" not in arguments
+    restarted = os.environ.get(RESTARTED) == process
+    if sys.platform != "linux" or wanted == given or hosted or restarted or not has_program:
         return
     sys.stdout.flush()
     sys.stderr.flush()

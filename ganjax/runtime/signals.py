@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: a state that the loop reads between two steps; before it, a quick end."""
+"""SIGTERM and Ctrl-C: the loop reads them between two steps; before it they end the process."""
 
 import os
 import signal
@@ -8,10 +8,10 @@ NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
 
 def quit_at_once(what_is_lost: str) -> None:
-    """From now on a signal ends the process with one line and the code 128 + its number.
+    """Lets a signal end the process at once, with one line and the code 128 + the signal's number.
 
-    Nothing runs on the way out: no thread can hang it, and no traceback comes. Checkpoints
-    are renamed when whole, so none is ever left half-written under its name.
+    Nothing else runs: no thread can delay the end, and no traceback is printed. Checkpoints get
+    their names when they are whole, so none is left half-written under its name.
 
     Args:
       what_is_lost: the end of that line.
@@ -27,10 +27,10 @@ def quit_at_once(what_is_lost: str) -> None:
 
 
 class Signals:
-    """A context that notes the first signal, and in which a second one quits at once.
+    """A context that notes the first signal; a second one then ends the process at once.
 
     Attributes:
-      received: the signal, or None.
+      received: the signal that came, or None.
     """
 
     def __init__(self):
@@ -46,9 +46,9 @@ class Signals:
         quit_at_once("what came after the last checkpoint is lost")
 
     def __enter__(self) -> "Signals":
-        self._before = {number: signal.signal(number, self._receive) for number in NUMBERS}
+        self._handlers = {number: signal.signal(number, self._receive) for number in NUMBERS}
         return self
 
     def __exit__(self, *error) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)

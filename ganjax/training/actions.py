@@ -108,7 +108,7 @@ class Pictures(Action):
         num_classes = run.algorithm.num_classes
         num = grid_size(run.config.sample_grid, num_classes)
         self._inputs = [
-            distributed.put(
+            distributed.device_put(
                 jax.device_get(steps.sample_inputs(run.algorithm, key, num)),
                 run.layout.replicated,
             )
@@ -144,7 +144,7 @@ class Evaluation(Action):
             run.algorithm,
             run.config,
             sampler=sampler,
-            sharding=run.layout.everywhere,
+            sharding=run.layout.all_devices,
             params=run.feature_params,
         )
         self._measure_leaks = [
@@ -187,7 +187,7 @@ class Evaluation(Action):
         run, phase, ema = self._run, snapshot.phase, snapshot.members[index].ema
         images, key = run.images[phase], run.local_keys[index]
         figures = self._evaluate(ema, phase, images.training, images.held_out, key)
-        figures = distributed.of_primary(figures)
+        figures = distributed.broadcast_from_primary(figures)
         if len({each.image_size for each in run.algorithm.phases}) > 1:
             # Figures of different resolutions cannot be compared, so they say theirs.
             figures = {"image_size": phase.image_size} | figures

@@ -60,7 +60,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | Memb
         setup.open_outputs(run) as outputs,
         Signals() as signals,
         # Innermost: on their way out the contexts above would wait for the other processes.
-        distributed.or_leave(),
+        distributed.exiting_on_error(),
     ):
         members = run.restore(outputs.checkpoints)
         step = int(members[0].step)

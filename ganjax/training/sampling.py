@@ -43,5 +43,5 @@ def sample_batches(
     for first in range(0, num, size):
         # The last batch is filled up with its last latent: another shape would be compiled anew.
         rows = np.minimum(np.arange(first, first + size), num - 1)
-        inputs = distributed.put((z[rows], label[rows]), sharding)
+        inputs = distributed.device_put((z[rows], label[rows]), sharding)
         yield np.asarray(sampler(ema, *inputs, phase=phase))[: num - first]

@@ -22,7 +22,7 @@ from ganjax.engine.phases import Phase
 from ganjax.engine.state import GanState
 from ganjax.metrics import features
 from ganjax.parallel import distributed
-from ganjax.parallel.sharding import Layout, check_batch, gathered, make_layout, state_sharding
+from ganjax.parallel.sharding import Layout, check_batch, gather_params, make_layout, state_sharding
 from ganjax.training import checkpoint, dispatch, ensemble, evaluation, schema, workdir
 from ganjax.training.report import Pending, Report
 from ganjax.training.writer import Writer
@@ -99,7 +99,7 @@ class Run:
         Raises:
           CheckpointError: the latest checkpoint cannot be read.
         """
-        distributed.same({"last checkpoint": checkpoint.latest_step(checkpoints)})
+        distributed.check_same({"last checkpoint": checkpoint.latest_step(checkpoints)})
         init = partial(steps.init_state, self.algorithm)
         return ensemble.restore_or_init(checkpoints, init, self.keys, self.state_sharding)
 
@@ -131,7 +131,7 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
     Raises:
       ConfigError, DataError: the run cannot be; all processes raise it alike.
     """
-    with distributed.together():
+    with distributed.sharing_errors():
         config, module = schema.load(raw)
         algorithm = module.build(config)
         seeds = ensemble.seeds(config)
@@ -150,7 +150,7 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
     )
     state_shapes = jax.eval_shape(partial(steps.init_state, algorithm), local_keys[0])
     sharding = state_sharding(layout, state_shapes, config.sharding)
-    algorithm = gathered(algorithm, layout, config.sharding)
+    algorithm = gather_params(algorithm, layout, config.sharding)
     return Run(
         folder=folder,
         config=config,
@@ -205,11 +205,11 @@ def _open_images(config: schema.RunConfig, phase: Phase) -> Images:
 
 def _claim(folder: Path, config: schema.RunConfig, fingerprint: str) -> None:
     """Makes the folder this run's, once all processes agree on what the run is."""
-    distributed.same({"config": config.model_dump(mode="json"), "set of images": fingerprint})
-    with distributed.together():
+    distributed.check_same({"config": config.model_dump(mode="json"), "set of images": fingerprint})
+    with distributed.sharing_errors():
         if jax.process_index() == 0:
             workdir.claim(folder, config, fingerprint)
-    distributed.reached(folder)
+    distributed.check_shared_folder(folder)
 
 
 def _programs(

@@ -91,12 +91,12 @@ def test_an_environment_that_says_nothing(error, monkeypatch):
 def test_a_process_alone_needs_no_consensus():
     agree = distributed.Consensus(make_layout().mesh)
     assert [agree(vote) for vote in (0, 15, 0)] == [0, 15, 0]
-    assert distributed.of_primary({"b": 1.0, "a": 0.1}) == {"b": 1.0, "a": 0.1}
-    with pytest.raises(UserError, match="mine"), distributed.together():
+    assert distributed.broadcast_from_primary({"b": 1.0, "a": 0.1}) == {"b": 1.0, "a": 0.1}
+    with pytest.raises(UserError, match="mine"), distributed.sharing_errors():
         raise UserError("mine")
     values = {"x": np.arange(16.0, dtype=np.float32)}
     layout = make_layout()
-    assert distributed.put(values, layout.batch)["x"].sharding == layout.batch
+    assert distributed.device_put(values, layout.batch)["x"].sharding == layout.batch
 
 
 @pytest.mark.parametrize(
@@ -121,18 +121,18 @@ def test_who_fails_alone_leaves_at_once_and_says_why(error, line, monkeypatch, c
         raise Left(code)
 
     monkeypatch.setattr(distributed.os, "_exit", leave)
-    with pytest.raises(type(error)), distributed.or_leave():
+    with pytest.raises(type(error)), distributed.exiting_on_error():
         raise error  # One process alone ends as Python does.
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(Left, match="1"), distributed.or_leave():
+    with pytest.raises(Left, match="1"), distributed.exiting_on_error():
         raise error
     assert re.match(f"ganjax: {line}", capsys.readouterr().err)
-    with pytest.raises(UserError), distributed.or_leave():
+    with pytest.raises(UserError), distributed.exiting_on_error():
         raise UserError("what all find")
 
 
 def test_all_must_know_the_same(monkeypatch):
-    distributed.same({"config": 1})  # One process.
+    distributed.check_same({"config": 1})  # One process.
     monkeypatch.setattr(jax, "process_count", lambda: 3)
 
     def gather(ours):
@@ -143,6 +143,6 @@ def test_all_must_know_the_same(monkeypatch):
     monkeypatch.setattr(distributed.multihost_utils, "process_allgather", gather)
     message = "^process 2 has another set of images than process 0; start all with the same"
     with pytest.raises(UserError, match=message):
-        distributed.same({"config": 1, "set of images": "a"})
+        distributed.check_same({"config": 1, "set of images": "a"})
     monkeypatch.setattr(distributed.multihost_utils, "process_allgather", lambda x: np.stack([x]))
-    distributed.same({"config": 1})
+    distributed.check_same({"config": 1})

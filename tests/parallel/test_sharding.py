@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from ganjax.engine import step as steps
 from ganjax.ops.lowering import native_convolutions
-from ganjax.parallel.sharding import gathered, make_layout, state_sharding
+from ganjax.parallel.sharding import gather_params, make_layout, state_sharding
 from ganjax.runtime import compiling
 from ganjax.training import schema
 from ganjax.training.checkpoint import open_checkpoints, restore_or_init, save
@@ -45,7 +45,7 @@ def run(config, devices, how):
         placed = state_sharding(layout, state, how)
         state = jax.device_put(state, placed)
         step = jax.jit(
-            steps.make_train_step(gathered(algorithm, layout, how), sharding=layout.batch),
+            steps.make_train_step(gather_params(algorithm, layout, how), sharding=layout.batch),
             static_argnames="phase",
             out_shardings=(placed, layout.replicated),
             compiler_options=compiling.options("cpu"),

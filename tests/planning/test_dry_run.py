@@ -16,8 +16,7 @@ from experiments import scaling
 from ganjax.config import ConfigError
 from ganjax.errors import UserError
 from ganjax.parallel.sharding import make_layout
-from ganjax.planning import devices as targets
-from ganjax.planning import dry_run, program
+from ganjax.planning import devices, dry_run, program
 from ganjax.planning.accelerators import (
     ACCELERATORS,
     UTILISATION,
@@ -302,7 +301,7 @@ def test_slices_of_tpus_have_as_many_devices(name, count, monkeypatch):
     """One a chip, and a single one where that is asked for; by libtpu where it is installed."""
     if importlib.util.find_spec("libtpu"):
         monkeypatch.delenv("TPU_ACCELERATOR_TYPE", raising=False)  # The last one's.
-        found, _ = targets.devices(count, name)
+        found, _ = devices.devices_to_compile_for(count, name)
         assert len(found) == count
         return
     asked = {}
@@ -312,7 +311,7 @@ def test_slices_of_tpus_have_as_many_devices(name, count, monkeypatch):
         return SimpleNamespace(devices=jax.devices()[:1])
 
     monkeypatch.setattr("jax.experimental.topologies.get_topology_desc", describe)
-    targets._tpus(name, ACCELERATORS[name].topologies[count])
+    devices._tpus(name, ACCELERATORS[name].topologies[count])
     assert asked["name"].startswith(f"{name}:")
     assert (asked.get("chips_per_host_bounds") == [1, 1, 1]) == (count == 1)
     assert (asked.get("chip_config_name") == "megacore") == (name == "v4")

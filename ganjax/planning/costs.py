@@ -1,0 +1,61 @@
+"""What a run costs: the FLOPs, the memory and the collectives of each phase's train step."""
+
+from typing import NamedTuple
+
+from ganjax.engine.phases import Phase
+from ganjax.planning.accelerators import (
+    Accelerator,
+    Collective,
+    collective_seconds,
+    compute_seconds,
+)
+from ganjax.training.schema import RunConfig
+
+
+class PhaseCost(NamedTuple):
+    """The cost of one train step of a phase.
+
+    Attributes:
+      phase: the phase.
+      images: real images that the discriminator sees in a step, over all devices.
+      flops: FLOPs of a step, over all devices, as XLA counts them.
+      held_bytes: bytes on one device before the step: its part of the state and of the batch.
+      peak_bytes: bytes on one device during the step.
+      collectives: the collectives that one device takes part in, by kind.
+    """
+
+    phase: Phase
+    images: int
+    flops: float
+    held_bytes: int
+    peak_bytes: int
+    collectives: dict[str, Collective]
+
+
+class Plan(NamedTuple):
+    """The cost of a run.
+
+    Attributes:
+      config: the run's config.
+      devices: the number of devices.
+      compiler: a description of the compiler that made the programs.
+      params: the numbers of parameters of the generator and of the discriminator.
+      phases: the cost of each phase, in order.
+    """
+
+    config: RunConfig
+    devices: int
+    compiler: str
+    params: tuple[int, int]
+    phases: tuple[PhaseCost, ...]
+
+
+def step_seconds(cost: PhaseCost, accelerator: Accelerator, devices: int, precision: str) -> float:
+    """Returns the seconds of a step on paper: computation, and collectives after it."""
+    computing = compute_seconds(accelerator, cost.flops / devices, precision)
+    return computing + collective_seconds(accelerator, cost.collectives, devices)
+
+
+def precision(config: RunConfig) -> str:
+    """Returns the precision in which a run's networks compute, such as "float32"."""
+    return getattr(config, "precision", "float32")
