@@ -21,11 +21,11 @@ from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.loss_scaling import scaled
 from ganjax.engine.phases import Phase
 from ganjax.keys import fold
-from ganjax.objectives import objective
+from ganjax.objectives import losses
 from ganjax.training.schema import RunConfig
 
 
-class Config(NetworkGroup, objective.ObjectiveGroup, OptimiserGroup, RunConfig):
+class Config(NetworkGroup, losses.LossGroup, OptimiserGroup, RunConfig):
     """The groups of fields that `build` honours, and one of its own.
 
     It has no `n_critic`, `penalty` or `augment`: a config that sets one is refused by name.
@@ -43,15 +43,15 @@ def build(config: Config) -> Algorithm:
     Raises:
       ConfigError: the fields do not go together.
     """
-    objective.check(config)
+    losses.check(config)
     networks = gan.networks_of(config)
     algorithm = Algorithm(
         init=networks.init,
         latent=networks.latent,
         generate=partial(gan.generate, networks, gan.labels_of_reals),
         discriminate=partial(gan.discriminate_separately, networks),
-        d_loss=objective.discriminator_loss(config),
-        g_loss=objective.generator_loss(config),
+        d_loss=losses.discriminator_loss(config),
+        g_loss=losses.generator_loss(config),
         penalty=partial(consistency, networks, config.consistency),
         sample=networks.sample,
         g_tx=config.g_optimiser.build(config.total_steps),
@@ -83,6 +83,7 @@ def consistency(networks, weight, params, vars, fake, context):
 
 
 def digits():
+    """Returns the config of 5,000 handwritten digits at 32x32."""
     config = defaults(
         Config,
         algorithm="examples.consistency_gan",

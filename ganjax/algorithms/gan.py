@@ -21,8 +21,9 @@ from ganjax.engine.algorithm import Algorithm, Context
 from ganjax.engine.loss_scaling import scaled
 from ganjax.engine.phases import Phase
 from ganjax.keys import fold
-from ganjax.objectives import objective, regularisation
-from ganjax.objectives.losses import LOSSES
+from ganjax.objectives import losses
+from ganjax.objectives.losses import LOSSES, LossGroup
+from ganjax.objectives.penalties import PenaltyGroup
 from ganjax.training.schema import RunConfig
 
 
@@ -53,8 +54,8 @@ class UpdateGroup(Fields):
 class CommonConfig(
     OptimiserGroup,
     UpdateGroup,
-    regularisation.PenaltyGroup,
-    objective.ObjectiveGroup,
+    PenaltyGroup,
+    LossGroup,
     AugmentGroup,
     LatentGroup,
     RunConfig,
@@ -126,22 +127,24 @@ def assemble(config: CommonConfig, networks: Networks) -> Algorithm:
     """
     _check(config)
     loss = LOSSES[config.loss]
-    augmentation = config.augment.augmentation(networks.value_range, config.batch_size)
+    augmentation = config.augment.build(networks.value_range, config.batch_size)
     discriminate = {"separate": discriminate_separately, "joint": discriminate_jointly}
-    labels = {"reals": labels_of_reals, "uniform": uniform_labels}[config.conditioning.fake_labels]
+    labels = {
+        "reals": labels_of_reals,
+        "uniform": partial(uniform_labels, config.data.num_classes),
+    }[config.conditioning.fake_labels]
     algorithm = Algorithm(
         init=networks.init,
         latent=networks.latent,
-        generate=partial(generate, networks, partial(labels, config.data.num_classes)),
+        generate=partial(generate, networks, labels),
         discriminate=partial(discriminate[config.d_batches], networks),
-        d_loss=objective.discriminator_loss(config),
-        g_loss=objective.generator_loss(config),
+        d_loss=losses.discriminator_loss(config),
+        g_loss=losses.generator_loss(config),
         sample=networks.sample,
         g_tx=config.g_optimiser.build(config.total_steps),
         d_tx=discriminator_optimiser(config, config.n_critic * config.total_steps),
         phases=(Phase(0, config.total_steps, config.batch_size, config.image_size),),
-        penalty=regularisation.penalty(
-            config.penalty,
+        penalty=config.penalty.build(
             prepare=networks.prepare_discriminator,
             discriminate=networks.discriminate,
             augment=None if augmentation is None else augmentation.images,
@@ -167,14 +170,13 @@ def generate(networks: Networks, labels, params, vars, z, context: Context):
     return {"image": image, "label": label}, vars
 
 
-def labels_of_reals(num_classes: int, context: Context) -> jax.Array:
-    """The labels of the batch's reals, int32 (N,)."""
-    del num_classes
+def labels_of_reals(context: Context) -> jax.Array:
+    """Returns the labels of the batch's reals, int32 (N,)."""
     return context.batch["label"]
 
 
 def uniform_labels(num_classes: int, context: Context) -> jax.Array:
-    """Labels drawn uniformly over the classes, int32 (N,)."""
+    """Draws labels uniformly over the classes, int32 (N,)."""
     shape = context.batch["label"].shape
     return jax.random.randint(fold(context.key, "label"), shape, 0, num_classes)
 
@@ -211,7 +213,7 @@ def _check(config: CommonConfig) -> None:
             f"config.n_critic={config.n_critic}: config.order='simultaneous' updates both "
             "players once a step; set n_critic=1 or order='alternating'"
         )
-    objective.check(config)
+    losses.check(config)
     if config.weight_clip and discriminator.normalises_spectrum:
         raise ConfigError(
             f"config.weight_clip={config.weight_clip}: it bounds no kernel that "
@@ -223,8 +225,7 @@ def _check(config: CommonConfig) -> None:
             "config.conditioning.fake_labels='uniform': no network takes labels; set 'reals', or "
             "config.conditioning.generator and discriminator"
         )
-    regularisation.check(
-        config.penalty,
+    config.penalty.check(
         uses_batch_norm=discriminator.uses_batch_norm,
         batch_norm=getattr(discriminator, "batch_norm", "none"),
         fake_labels=None if conditioning.discriminator == "none" else conditioning.fake_labels,

@@ -19,7 +19,7 @@ AnyPolicy = one_of(POLICIES, by="policy")
 
 
 class AugmentGroup(Fields):
-    """Fields of algorithms whose D sees augmented images: see `AugmentFields.augmentation`.
+    """Fields of algorithms whose D sees augmented images: see `AugmentFields.build`.
 
     Attributes:
       augment: what D's images pass through, reals and fakes, in both players' losses.

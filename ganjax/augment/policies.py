@@ -36,7 +36,7 @@ class NoAugmentFields(Fields):
 
     policy: Literal["none"] = "none"
 
-    def augmentation(self, value_range: ValueRange, batch_size: int) -> None:
+    def build(self, value_range: ValueRange, batch_size: int) -> None:
         """Returns None."""
 
 
@@ -75,7 +75,7 @@ class AugmentFields(Fields):
         """Returns by name the transforms whose share among samples can be measured."""
         raise NotImplementedError
 
-    def augmentation(self, value_range: ValueRange, batch_size: int) -> "Augmentation":
+    def build(self, value_range: ValueRange, batch_size: int) -> "Augmentation":
         """Returns the augmentation of D's images.
 
         Args:

@@ -102,7 +102,7 @@ class Discriminate(Protocol):
 class DiscriminatorLoss(Protocol):
     """Computes the discriminator's loss without its penalty.
 
-    See `ganjax.objectives.objective.discriminator_loss`. Returns the loss and metrics.
+    See `ganjax.objectives.losses.discriminator_loss`. Returns the loss and metrics.
     """
 
     def __call__(self, scores: PyTree, context: Context) -> tuple[Float[Array, ""], Metrics]: ...
@@ -110,7 +110,7 @@ class DiscriminatorLoss(Protocol):
 
 @runtime_checkable
 class GeneratorLoss(Protocol):
-    """Computes the generator's loss; see `ganjax.objectives.objective.generator_loss`.
+    """Computes the generator's loss; see `ganjax.objectives.losses.generator_loss`.
 
     Returns the loss and metrics.
     """
@@ -122,7 +122,7 @@ class GeneratorLoss(Protocol):
 class Penalty(Protocol):
     """Computes the penalty on the discriminator, which is added to its loss.
 
-    See `ganjax.objectives.regularisation.penalty`. Returns the weighted penalty and metrics.
+    See `ganjax.objectives.penalties.PenaltyFields.build`. Returns the weighted penalty and metrics.
     """
 
     def __call__(

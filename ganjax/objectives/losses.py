@@ -47,10 +47,10 @@ class Loss(NamedTuple):
 def binary_cross_entropy(logits: Scores, target: Scores | float) -> Scalar:
     """Computes the mean of -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), stable for all logits.
 
-    Targets outside [0, 1], as noisy labels give them, extend it linearly.
+    It is linear in the targets, which may lie outside [0, 1] (label noise).
 
-    Goodfellow et al. 2014 (arXiv:1406.2661), equation 1: with target 1 for reals and 0 for
-    fakes D's two halves; with target 1 for fakes G's non-saturating loss (section 3).
+    Goodfellow et al. 2014 (arXiv:1406.2661), equation 1: target 1 on reals and target 0 on fakes
+    give the halves of D's loss; target 1 on fakes gives G's non-saturating loss (section 3).
     """
     target = jnp.broadcast_to(target, logits.shape)
     return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, target))
@@ -78,7 +78,7 @@ def minimax_g(real: Scores, fake: Scores) -> Scalar:
 
 
 def least_squares_d(real: Scores, fake: Scores, targets: Targets) -> Scalar:
-    """Computes half the squared errors of D's scores.
+    """Computes half the sum of D's mean squared errors on reals and on fakes.
 
     Mao et al. 2017 (arXiv:1611.04076), equation 9.
     """
@@ -86,7 +86,7 @@ def least_squares_d(real: Scores, fake: Scores, targets: Targets) -> Scalar:
 
 
 def least_squares_g(real: Scores, fake: Scores) -> Scalar:
-    """Computes half the squared distance of D(fake) to 1. Mao et al. 2017, equation 9."""
+    """Computes half the mean squared distance of D(fake) to 1. Mao et al. 2017, equation 9."""
     return 0.5 * jnp.mean((fake - 1.0) ** 2)
 
 
@@ -101,8 +101,8 @@ def hinge_d(real: Scores, fake: Scores, targets: Targets) -> Scalar:
 def wasserstein_d(real: Scores, fake: Scores, targets: Targets = (1.0, 0.0)) -> Scalar:
     """Computes the critic's loss mean D(fake) - mean D(real).
 
-    With its sign turned it estimates the Wasserstein-1 distance.
-    Arjovsky et al. 2017 (arXiv:1701.07875), equation 2.
+    Its negative estimates the Wasserstein-1 distance. Arjovsky et al. 2017
+    (arXiv:1701.07875), equation 2.
     """
     return jnp.mean(fake) - jnp.mean(real)
 
@@ -129,7 +129,10 @@ def relativistic_d(real: Scores, fake: Scores, targets: Targets) -> Scalar:
 
 
 def relativistic_g(real: Scores, fake: Scores) -> Scalar:
-    """Computes D's loss with the targets exchanged: reals matter to G too. Equation 9 (RaSGAN)."""
+    """Computes `relativistic_d` with the targets exchanged, so that G's loss depends on reals too.
+
+    Jolicoeur-Martineau 2018, equation 9 (RaSGAN).
+    """
     return logistic_d(*relativistic_logits(real, fake), (0.0, 1.0))
 
 

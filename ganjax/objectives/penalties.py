@@ -1,25 +1,31 @@
-"""Penalties on the critic's gradient: pure functions, always computed in float32.
+"""Penalties on the critic's gradient: pure functions, and the config fields of them.
 
-A critic is a function of samples (N, ...) whose score of a sample depends on that sample alone: it
-has no BatchNorm.
+They are computed in float32, whatever the critic computes in. A critic is a function of samples
+(N, ...) whose score of a sample depends on that sample alone: it has no BatchNorm.
+
+To add a penalty, write its function, its weight in `PenaltyFields` and its line in `PENALTIES`.
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
+from pydantic import NonNegativeFloat, PositiveInt
 
+from ganjax.config import ConfigError, Fields
+from ganjax.engine.algorithm import Batch, Context, Penalty, no_penalty
 from ganjax.keys import fold
 
 Samples = Float[Array, "n ..."]
 Norms = Float[Array, " n"]
 Scalar = Float[Array, ""]
 Critic = Callable[[Samples], Float[Array, " n"]]
-Alpha = Callable[[Key[Array, ""], tuple[int, ...]], Array]
 
 
-def uniform_alpha(key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
+def uniform_alpha(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
     """Draws interpolation weights from U[0, 1), for points between real and fake.
 
     Gulrajani et al. 2017 (arXiv:1704.00028), algorithm 1.
@@ -27,18 +33,61 @@ def uniform_alpha(key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
     return jax.random.uniform(key, shape)
 
 
-def normal_alpha(key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
+def normal_alpha(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
     """Draws interpolation weights from N(0, 1), as widespread tutorials do; they extrapolate."""
     return jax.random.normal(key, shape)
 
 
+def interpolates(
+    real: Samples,
+    fake: Samples,
+    key: Key[Array, ""],
+    alpha: Callable[[Key[Array, ""], tuple[int, ...]], Array] = uniform_alpha,
+) -> Samples:
+    """Draws one point between each real and its fake: real_i + a_i (fake_i - real_i).
+
+    Gulrajani et al. 2017 (arXiv:1704.00028), algorithm 1.
+
+    Args:
+      real: (N, ...) samples of the data.
+      fake: (N, ...) samples of the generator.
+      key: draws the a_i, one for each sample.
+      alpha: `uniform_alpha` or `normal_alpha`.
+
+    Raises:
+      ValueError: real and fake differ in shape.
+    """
+    if real.shape != fake.shape:
+        raise ValueError(f"interpolates: real is {real.shape} but fake is {fake.shape}")
+    shape = (real.shape[0],) + (1,) * (real.ndim - 1)
+    weight = alpha(fold(key, "alpha"), shape).astype(real.dtype)
+    return real + weight * (fake - real)
+
+
+def perturbed(real: Samples, fake: Samples, key: Key[Array, ""]) -> Samples:
+    """Draws points around the reals, real + a s u / 2, where DRAGAN penalises.
+
+    s is the standard deviation over all values of the batch, u ~ U[0, 1) for each value, and
+    a ~ U[0, 1) for each sample. Kodali et al. 2017 (arXiv:1705.07215), algorithm 1, with the
+    noise of its authors' code.
+
+    Args:
+      real: (N, ...) samples of the data.
+      fake: ignored.
+      key: draws u and a.
+    """
+    del fake
+    noise = jax.random.uniform(fold(key, "noise"), real.shape, real.dtype)
+    return interpolates(real, real + 0.5 * jnp.std(real) * noise, key)
+
+
 def two_sided(norms: Norms, target: float) -> Norms:
-    """Computes (norm - target)^2 of each sample. Gulrajani et al. 2017, equation 3."""
+    """Computes (norm - target)^2 for each sample. Gulrajani et al. 2017, equation 3."""
     return jnp.square(norms - target)
 
 
 def one_sided(norms: Norms, target: float) -> Norms:
-    """Computes max(0, norm - target)^2 of each sample. Gulrajani et al. 2017, section 4."""
+    """Computes max(0, norm - target)^2 for each sample. Gulrajani et al. 2017, section 4."""
     return jnp.square(jnp.maximum(norms - target, 0.0))
 
 
@@ -61,40 +110,6 @@ def _squared_norms(critic: Critic, x: Samples) -> Norms:
     return jnp.sum(jnp.square(gradients.astype(jnp.float32)), axis=tuple(range(1, x.ndim)))
 
 
-def interpolates(
-    real: Samples, fake: Samples, key: Key[Array, ""], alpha: Alpha = uniform_alpha
-) -> Samples:
-    """Draws one point between each real and its fake: real_i + a_i (fake_i - real_i).
-
-    Gulrajani et al. 2017 (arXiv:1704.00028), algorithm 1.
-
-    Args:
-      real: (N, ...) samples of the data.
-      fake: (N, ...) samples of the generator.
-      key: draws the a_i, one a sample.
-      alpha: `uniform_alpha` or `normal_alpha`.
-
-    Raises:
-      ValueError: real and fake differ in shape.
-    """
-    if real.shape != fake.shape:
-        raise ValueError(f"interpolates: real is {real.shape} but fake is {fake.shape}")
-    shape = (real.shape[0],) + (1,) * (real.ndim - 1)
-    weight = alpha(fold(key, "alpha"), shape).astype(real.dtype)
-    return real + weight * (fake - real)
-
-
-def perturbed(real: Samples, fake: Samples, key: Key[Array, ""]) -> Samples:
-    """Draws points around the reals, real + a s u / 2, where DRAGAN penalises.
-
-    s is the standard deviation over all values of the batch, u ~ U[0, 1) for each value,
-    a ~ U[0, 1) for each sample. Kodali et al. 2017 (arXiv:1705.07215), algorithm 1, with the
-    noise of its authors' code. `fake` is not looked at.
-    """
-    noise = jax.random.uniform(fold(key, "noise"), real.shape, real.dtype)
-    return interpolates(real, real + 0.5 * jnp.std(real) * noise, key)
-
-
 def gradient_penalty(
     critic: Critic,
     points: Samples,
@@ -108,7 +123,7 @@ def gradient_penalty(
 
     Args:
       critic: (N, ...) -> (N,).
-      points: (N, ...) the x_i, `interpolates` or `perturbed`.
+      points: (N, ...) the x_i, from `interpolates` or `perturbed`.
       target: the norm aimed at.
       side: `two_sided` or `one_sided`.
 
@@ -132,3 +147,167 @@ def zero_centred(critic: Critic, x: Samples) -> Scalar:
     """
     # Without eps: there is no square root to protect.
     return 0.5 * jnp.mean(_squared_norms(critic, x))
+
+
+SIDES = {"two": two_sided, "one": one_sided}
+POINTS = {
+    "uniform": interpolates,
+    "normal": partial(interpolates, alpha=normal_alpha),
+    "dragan": perturbed,
+}
+
+
+class PenaltyFields(Fields):
+    """Penalties on D's gradient with respect to images.
+
+    Attributes:
+      weight: factor of the gradient penalty; 0 leaves it out.
+      target: the norm of the gradient that it aims at.
+      side: whether it punishes norms on "two" sides of the target, or on "one": above it.
+      points: where it is taken: between reals and fakes by "uniform" weights (paper) or "normal"
+        ones, or around the reals ("dragan").
+      r1: gamma; gamma / 2 times the squared norm at reals is added (Mescheder et al. 2018); 0
+        leaves it out.
+      r2: the same at fakes.
+      interval: steps between penalties, which then are as many times as large (lazy
+        regularisation); see `ganjax.engine.algorithm.Algorithm.penalty_interval`.
+    """
+
+    weight: NonNegativeFloat = 0.0
+    target: NonNegativeFloat = 1.0
+    side: Literal[tuple(SIDES)] = "two"
+    points: Literal[tuple(POINTS)] = "uniform"
+    r1: NonNegativeFloat = 0.0
+    r2: NonNegativeFloat = 0.0
+    interval: PositiveInt = 1
+
+    def check(
+        self, *, uses_batch_norm: bool, batch_norm: str | bool, fake_labels: str | None
+    ) -> None:
+        """Refuses penalties that do not go with each other or with other fields of the config.
+
+        Args:
+          uses_batch_norm: whether D has BatchNorm.
+          batch_norm: the value of config.discriminator.batch_norm, for the message.
+          fake_labels: config.conditioning.fake_labels where D takes labels, else None.
+
+        Raises:
+          ConfigError: in one line: the field, its value and the mend.
+        """
+        weights = {penalty.weight: getattr(self, penalty.weight) for penalty in PENALTIES}
+        for name, value in weights.items():
+            if value and uses_batch_norm:
+                raise ConfigError(
+                    f"config.penalty.{name}={value}: it holds each sample's own gradient, but "
+                    f"config.discriminator.batch_norm={batch_norm!r} ties the samples of a batch "
+                    "together; set batch_norm='none' or the penalty to 0"
+                )
+        for name in ("points", "side", "target"):
+            value, default = getattr(self, name), PenaltyFields.model_fields[name].default
+            if value != default and not self.weight:
+                raise ConfigError(
+                    f"config.penalty.{name}={value!r}: it does nothing where config.penalty.weight "
+                    f"is 0; set a weight, such as 10, or {name}={default!r}"
+                )
+        if self.weight and self.points != "dragan" and fake_labels not in (None, "reals"):
+            raise ConfigError(
+                f"config.conditioning.fake_labels={fake_labels!r}: points between a real and a "
+                "fake need one label for both; set 'reals', or config.penalty.points='dragan'"
+            )
+        if self.interval > 1 and not any(weights.values()):
+            raise ConfigError(
+                f"config.penalty.interval={self.interval}: there is no penalty; set weight, r1 or "
+                "r2, or interval=1"
+            )
+
+    def build(
+        self,
+        *,
+        prepare: Callable[[Any, Any], tuple[Any, Any]],
+        discriminate: Callable[..., tuple[jax.Array, Any]],
+        augment: Callable[[jax.Array, Context], jax.Array] | None = None,
+    ) -> Penalty:
+        """Returns the sum of all penalties that have a weight.
+
+        With an augmentation T, they are of the gradient of D(T(x)) with respect to x.
+
+        Args:
+          prepare: (params, vars) of D -> those that `discriminate` takes.
+          discriminate: (params, vars, images, label, key) -> (scores (N,), vars) of D in training.
+          augment: (images, context) -> images as D sees them; None where it sees them as they are.
+        """
+        weights = {p: getattr(self, p.weight) for p in PENALTIES if getattr(self, p.weight)}
+        if not weights:
+            return no_penalty
+
+        def weighted_sum(params, vars, fake, context):
+            params, vars = prepare(params, vars)
+            key = fold(context.key, "dropout")
+
+            def critic(label):
+                def scores(x):
+                    seen = x if augment is None else augment(x, context)
+                    return discriminate(params, vars, seen, label, key)[0]
+
+                return scores
+
+            values = {
+                penalty.metric: penalty.compute(self, critic, context.batch, fake, context.key)
+                for penalty in weights
+            }
+            return sum(w * values[penalty.metric] for penalty, w in weights.items()), values
+
+        return weighted_sum
+
+
+class PenaltyGroup(Fields):
+    """Fields of algorithms that build their penalty by `PenaltyFields.build`.
+
+    Attributes:
+      penalty: penalties on D's gradient.
+    """
+
+    penalty: PenaltyFields = PenaltyFields()
+
+
+class CriticOfLabel(Protocol):
+    """The discriminator of an update, given the labels of its images."""
+
+    def __call__(self, label: jax.Array) -> Critic:
+        """Returns D as a function of images (N, H, W, C) with labels (N,)."""
+        ...
+
+
+class WeightedPenalty(NamedTuple):
+    """One of the penalties that a config can have.
+
+    Attributes:
+      metric: the name of its value, without its weight, in the metrics.
+      weight: the field of `PenaltyFields` that is its weight.
+      compute: (fields, critic of label, real, fake, key) -> float32 scalar.
+    """
+
+    metric: str
+    weight: str
+    compute: Callable[[PenaltyFields, CriticOfLabel, Batch, Batch, jax.Array], Scalar]
+
+
+def _gradient_penalty(fields, critic, real, fake, key):
+    points = POINTS[fields.points](real["image"], fake["image"], key)
+    side = SIDES[fields.side]
+    return gradient_penalty(critic(real["label"]), points, target=fields.target, side=side)
+
+
+def _r1(fields, critic, real, fake, key):
+    return zero_centred(critic(real["label"]), real["image"])
+
+
+def _r2(fields, critic, real, fake, key):
+    return zero_centred(critic(fake["label"]), fake["image"])
+
+
+PENALTIES = (
+    WeightedPenalty("c_gp", "weight", _gradient_penalty),
+    WeightedPenalty("r1", "r1", _r1),
+    WeightedPenalty("r2", "r2", _r2),
+)

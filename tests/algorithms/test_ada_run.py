@@ -47,7 +47,7 @@ def test_r1_is_by_the_image_before_augmentation():
     raw.update({"augment": {**KERAS, "controller": {**FIXED, "p": 1.0}}})
     config, module = schema.load(raw)
     algorithm, nets = module.build(config), networks_of(config)
-    augment = config.augment.augmentation(nets.value_range, config.batch_size)
+    augment = config.augment.build(nets.value_range, config.batch_size)
     _, (params, vars) = algorithm.init(jax.random.key(0))
     image = np.random.RandomState(0).randn(8, 8, 8, 1).astype(np.float32)
     batch = {"image": image, "label": jnp.zeros(8, jnp.int32)}

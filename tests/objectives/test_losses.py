@@ -1,4 +1,4 @@
-"""The six losses against their formulas in float64, and what they are to the players."""
+"""The losses against their formulas in float64, and the directions in which they pull."""
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_formulas(name):
+def test_a_loss_is_its_formula(name):
     loss, (d, g) = LOSSES[name], EXPECTED[name]
     real, fake = jnp.asarray(REAL), jnp.asarray(FAKE)
     np.testing.assert_allclose(loss.d(real, fake, (1.0, 0.0)), d, rtol=1e-5)
@@ -57,8 +57,7 @@ def test_formulas(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_players_pull_apart(name):
-    """D raises D(real) and lowers D(fake), G raises D(fake): at the start, by any loss."""
+def test_d_parts_the_scores_and_g_raises_those_of_fakes(name):
     loss, same = LOSSES[name], jnp.full(7, 0.5)  # Between the targets of least squares.
     by_real, by_fake = jax.grad(lambda r, f: loss.d(r, f, (1.0, 0.0)), (0, 1))(same, same)
     assert np.all(by_real < 0)
@@ -67,15 +66,15 @@ def test_players_pull_apart(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_targets_are_used_where_it_is_said(name):
+def test_targets_matter_where_the_table_says_so(name):
     loss = LOSSES[name]
     real, fake = jnp.asarray(REAL), jnp.asarray(FAKE)
     one, other = (loss.d(real, fake, targets) for targets in ((1.0, 0.0), (0.9, 0.1)))
     assert (one != other) == loss.uses_targets
 
 
-def test_decisions():
-    """Above 0 the logits say "real": of least squares, halfway between its targets."""
+def test_logits_are_above_0_where_d_takes_an_image_for_real():
+    """D of least squares decides halfway between its targets."""
     real, fake = LOSSES["least_squares"].logits(jnp.array([0.6, 0.4]), jnp.array([0.6, 0.4]))
     assert (real > 0).tolist() == (fake > 0).tolist() == [True, False]
     real, fake = LOSSES["relativistic"].logits(jnp.array([5.0, 7.0]), jnp.array([4.0, 8.0]))
@@ -84,14 +83,13 @@ def test_decisions():
     assert LOSSES["wasserstein"].logits is None
 
 
-def test_minimax_saturates():
-    """Where D is sure of a fake, G's gradient vanishes; the non-saturating one does not."""
+def test_where_d_is_sure_of_a_fake_the_minimax_gradient_alone_vanishes():
     sure = jnp.full(1, -20.0)
     assert abs(jax.grad(losses.minimax_g, 1)(sure, sure)[0]) < 1e-6
     assert jax.grad(losses.non_saturating_g, 1)(sure, sure)[0] < -0.99
 
 
-def test_binary_cross_entropy_closed_form():
+def test_binary_cross_entropy_agrees_with_its_closed_form():
     logits = np.array([-30.0, -1.0, 0.0, 2.0, 30.0])
     for target in (0.0, 1.0, 0.3, 1.1, -0.1):
         np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""Gradient penalties and losses against closed forms."""
+"""Gradient penalties against closed forms."""
 
 import jax
 import jax.numpy as jnp
@@ -8,19 +8,20 @@ import pytest
 from ganjax.objectives import penalties
 
 RANDOM = np.random.RandomState(0)
-W = RANDOM.randn(4, 3, 2).astype(np.float32)
-REAL = RANDOM.randn(5, 4, 3, 2).astype(np.float32)
-FAKE = RANDOM.randn(5, 4, 3, 2).astype(np.float32)
+W, REAL, FAKE = (
+    jnp.asarray(RANDOM.randn(*shape), jnp.float32)
+    for shape in ((4, 3, 2), (5, 4, 3, 2), (5, 4, 3, 2))
+)
 KEY = jax.random.key(0)
 
 
 def linear(x):
-    """Its gradient is W everywhere."""
+    """The critic whose gradient is W everywhere."""
     return jnp.sum(x * W[None], axis=(1, 2, 3))
 
 
 def quadratic(x):
-    """Its gradient at x is x."""
+    """The critic whose gradient at x is x."""
     return 0.5 * jnp.sum(x * x, axis=(1, 2, 3))
 
 
@@ -31,24 +32,23 @@ def test_norms_are_over_all_axes_of_each_sample():
 
 @pytest.mark.parametrize("target", [0.0, 1.0, 10.0])
 @pytest.mark.parametrize("side", ["two", "one"])
-def test_linear_critic(target, side):
-    function = {"two": penalties.two_sided, "one": penalties.one_sided}[side]
+def test_a_linear_critic_is_penalised_by_the_norm_of_its_weights(target, side):
     points = penalties.interpolates(REAL, FAKE, KEY)
-    value = penalties.gradient_penalty(linear, points, target=target, side=function)
+    value = penalties.gradient_penalty(linear, points, target=target, side=penalties.SIDES[side])
     excess = np.linalg.norm(W) - target
     expected = excess**2 if side == "two" else max(0.0, excess) ** 2
     np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
-def test_one_alpha_a_sample_between_real_and_fake():
+def test_each_sample_has_one_alpha_between_real_and_fake():
     alpha = (penalties.interpolates(REAL, FAKE, KEY) - REAL) / (FAKE - REAL)
-    flat = alpha.reshape(5, -1)
+    flat = np.asarray(alpha).reshape(5, -1)
     np.testing.assert_allclose(flat, flat[:, :1].repeat(24, axis=1), rtol=2e-3, atol=2e-3)
     assert np.unique(flat[:, 0].round(4)).size == 5
     assert np.all((flat >= -1e-3) & (flat <= 1 + 1e-3))
 
 
-def test_alpha_distributions():
+def test_alphas_are_uniform_or_normal():
     uniform = np.asarray(penalties.uniform_alpha(KEY, (20_000,)))
     normal = np.asarray(penalties.normal_alpha(jax.random.key(1), (20_000,)))
     assert 0 <= uniform.min() < 0.01 < 0.99 < uniform.max() < 1
@@ -58,7 +58,7 @@ def test_alpha_distributions():
 
 
 def test_a_vanishing_gradient_has_a_finite_derivative():
-    """The square root at 0: without eps the derivative is NaN."""
+    """Without eps the derivative of the square root at 0 is NaN."""
 
     def value(scale):
         return penalties.gradient_penalty(lambda x: scale * linear(x), REAL)
@@ -67,7 +67,7 @@ def test_a_vanishing_gradient_has_a_finite_derivative():
     np.testing.assert_allclose(value(0.0), 1.0, atol=1e-5)
 
 
-def test_derivative_against_finite_differences():
+def test_the_derivative_agrees_with_finite_differences():
     def value(scale):
         return penalties.gradient_penalty(
             lambda x: jnp.sum(jnp.sin(scale * x), axis=(1, 2, 3)), REAL
@@ -77,7 +77,7 @@ def test_derivative_against_finite_differences():
     np.testing.assert_allclose(jax.grad(value)(0.7), expected, rtol=1e-2)
 
 
-def test_float32_whatever_the_compute_dtype():
+def test_penalties_of_half_precision_are_summed_in_float32():
     """4,096 gradients of 2^-7: summed in bfloat16 their squares would stop growing early."""
     x = jnp.ones((2, 4_096), jnp.bfloat16)
     norms = penalties.gradient_norms(lambda x: jnp.sum(x * x.dtype.type(2**-7), axis=1), x)
@@ -87,22 +87,23 @@ def test_float32_whatever_the_compute_dtype():
         assert penalty(lambda x: jnp.sum(x, axis=1), x).dtype == jnp.float32
 
 
-def test_shapes_must_agree():
-    with pytest.raises(ValueError, match=r"real is \(5, 4, 3, 2\) but fake is \(3, 4, 3, 2\)"):
-        penalties.interpolates(REAL, FAKE[:3], KEY)
+def test_a_fake_that_would_be_broadcast_is_refused():
+    with pytest.raises(ValueError, match=r"real is \(5, 4, 3, 2\) but fake is \(5, 4, 3, 1\)"):
+        penalties.interpolates(REAL, FAKE[..., :1], KEY)
 
 
-def test_zero_centred_penalty():
+def test_the_zero_centred_penalty_is_half_the_mean_squared_norm():
     expected = 0.5 * np.mean(np.sum(np.square(REAL), axis=(1, 2, 3)))
     np.testing.assert_allclose(penalties.zero_centred(quadratic, REAL), expected, rtol=1e-6)
 
 
-def test_points_around_the_reals():
-    """real + a s u / 2: upwards, within half a deviation, one a for each sample."""
+def test_dragans_points_are_above_the_reals_by_half_a_deviation_at_most():
+    """real + a s u / 2, with one a for each sample; the fakes do not matter."""
     reals = np.random.RandomState(1).randn(2_000, 4, 4, 1).astype(np.float32)
-    moved = np.asarray(penalties.perturbed(reals, None, KEY)) - reals
+    fakes = jnp.full(reals.shape, jnp.nan)
+    moved = np.asarray(penalties.perturbed(jnp.asarray(reals), fakes, KEY)) - reals
     assert moved.min() > -1e-6
     assert 0.45 * reals.std() < moved.max() <= 0.5 * reals.std() * (1 + 1e-5)
     np.testing.assert_allclose(moved.mean(), 0.5 * reals.std() / 4, rtol=0.03)
-    # The means of the samples follow their a: spread as U[0, 1) / 4, not as 16 pixels' noise.
+    # The samples' means follow a: they spread as U[0, 1) / 4 does, not as noise of 16 pixels.
     assert moved.mean((1, 2, 3)).std() > 0.9 * 0.5 * reals.std() * 0.5 / 12**0.5
