@@ -1,5 +1,4 @@
-"""ganjax.runtime.compiling: what a compilation leaves free is given back before its program runs, and
-programs are kept."""
+"""Compilations: the memory they leave free goes to the system, and their programs are kept."""
 
 import os
 import subprocess
@@ -9,7 +8,7 @@ import pytest
 
 SCRIPT = """
 import ctypes, types
-from ganjax import compiling
+from ganjax.runtime import compiling
 trims = []
 ctypes.CDLL = lambda name: types.SimpleNamespace(**{LIBRARY})
 compiling.trim_memory()
@@ -30,7 +29,7 @@ print(len(trims) - before)
     ("library", "expected"), [("malloc_trim=trims.append", ["1", "2"]), ("", ["0", "0"])]
 )
 def test_memory_is_trimmed_once_a_compilation(library, expected):
-    """When it ends: a program that is lowered and compiled has not run yet."""
+    """At its end, before the program that is lowered and compiled has run."""
     script = SCRIPT.replace("**{LIBRARY}", library)
     process = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
@@ -41,7 +40,7 @@ def test_memory_is_trimmed_once_a_compilation(library, expected):
 
 KEEP = """
 import jax, jax.numpy as jnp
-from ganjax import compiling
+from ganjax.runtime import compiling
 compiling.keep_programs({FOLDER})
 jax.jit(lambda x: jnp.sin(x) + 1)(jnp.zeros(3))
 """
@@ -76,7 +75,7 @@ def test_a_program_is_kept_however_fast_it_compiles(argument, variables, kept, t
 
 WHERE = """
 import jax, jax.numpy as jnp
-from ganjax import compiling
+from ganjax.runtime import compiling
 compiling.keep_programs()
 def named(x):
     return jnp.sin(x)

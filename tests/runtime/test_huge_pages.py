@@ -1,4 +1,4 @@
-"""ganjax.runtime.huge_pages: a command's process starts anew, once, and only where nobody has chosen."""
+"""Huge pages: a command's process restarts once, and only if nobody has chosen otherwise."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from ganjax.runtime.huge_pages import TUNABLE, VARIABLE, tunables
 
 SCRIPT = """
 import os, sys
-from ganjax import huge_pages
+from ganjax.runtime import huge_pages
 print(os.getpid(), os.environ.get(huge_pages.VARIABLE, ""), *sys.argv[1:], sep=";", flush=True)
 huge_pages.restart()
 """
@@ -23,7 +23,7 @@ huge_pages.restart()
         ("glibc.malloc.check=0", f"glibc.malloc.check=0:{TUNABLE}=1"),
         (f"{TUNABLE}=0", f"{TUNABLE}=0"),
         (f"glibc.malloc.check=0:{TUNABLE}=2", f"glibc.malloc.check=0:{TUNABLE}=2"),
-        # Another one, whose name only begins alike.
+        # Another tunable, whose name only begins alike.
         (f"{TUNABLE}_x=1", f"{TUNABLE}_x=1:{TUNABLE}=1"),
     ],
 )
@@ -46,9 +46,9 @@ def output(arguments, script=None, **environ):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
-def test_how_else_a_program_comes():
+def test_programs_from_the_standard_input_and_hosted_ones_do_not_restart():
     assert len(output(["-c", SCRIPT])) == 2
-    # Of the standard input nothing would be left.
+    # The standard input could not be read a second time.
     assert len(output(["-"], SCRIPT)) == len(output([], SCRIPT)) == 1
     traced = "import sys; sys.settrace(lambda *_: None)" + SCRIPT
     hosted = "import sys; sys.modules['IPython'] = sys" + SCRIPT
@@ -56,14 +56,14 @@ def test_how_else_a_program_comes():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
-def test_it_is_no_loop_where_the_tunable_is_taken_away():
+def test_a_process_restarts_once_even_if_the_tunable_is_taken_away():
     script = "import os; os.environ['GLIBC_TUNABLES'] = ''" + SCRIPT
     assert len(output(["-c", script])) == 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
 @pytest.mark.parametrize("given", ["", f"{TUNABLE}=0"])
-def test_a_process_starts_anew_once_with_its_number_and_arguments(given, tmp_path):
+def test_a_process_restarts_once_with_its_number_and_arguments(given, tmp_path):
     path = tmp_path / "script.py"
     path.write_text(SCRIPT)
     command = [sys.executable, "-W", "error", str(path), "a b", "--flag=1"]
