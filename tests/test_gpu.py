@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from conftest import shipped, shrink
 from convolutions import ORDERS, large, large_case
-from test_sharding import SYSTEMS, run
-
 from ganjax.augment.pipeline import FAMILIES, pipeline
+from systems import SYSTEMS, two_steps
 
 pytestmark = pytest.mark.skipif(jax.default_backend() != "gpu", reason="there is no GPU")
 
@@ -51,7 +50,7 @@ def test_steps_are_those_of_a_cpu(name):
     """Two of every phase, in float64; of convolutions in the same form on both."""
     config = shrink(shipped(name))
     (here, _), (there, _) = (
-        run(config, jax.devices(platform)[:1], "replicated") for platform in ("gpu", "cpu")
+        two_steps(config, jax.devices(platform)[:1], "replicated") for platform in ("gpu", "cpu")
     )
     # Of ProGAN one parameter was seen to differ by 3e-9, more than 1e-6 of it.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-6, 1e-8), here, there)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
+from processes import TINY
 
 submitit = pytest.importorskip("submitit")
 from experiments.launch import slurm  # noqa: E402
@@ -160,8 +161,6 @@ def test_processes_keep_to_the_gpus_that_are_theirs(tmp_path):
 @pytest.mark.parametrize("tasks", [1, 2])
 def test_submitit_really_runs_a_job(tasks, tmp_path, monkeypatch):
     """Through its local executor: of one task, and of two that join."""
-    from test_processes import TINY
-
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
     flags = [f"--workdir={tmp_path / 'run'}", *TINY, "--config.total_steps=1"]
     options = ["--cluster=local", f"--logs={tmp_path / 'logs'}", f"--tasks_per_node={tasks}"]

@@ -1,4 +1,4 @@
-"""Who the processes of a run are, by flags and by environments; and what they agree on."""
+"""Which processes make a run, by flags and by environments, and what they agree on."""
 
 import re
 
@@ -22,7 +22,7 @@ TPU = {"TPU_WORKER_HOSTNAMES": "10.0.0.1,10.0.0.2", "TPU_WORKER_ID": "0"}
         ({}, None),
         (SLURM, ("SLURM_STEP_NUM_TASKS", 4, "slurm")),
         (SLURM | {"SLURM_STEP_NUM_TASKS": "1"}, None),
-        # A shell within an allocation of many tasks is one process.
+        # A shell in an allocation of many tasks is one process.
         ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, None),
         (OMPI, ("OMPI_COMM_WORLD_SIZE", 16, "ompi")),
         ({"PMI_SIZE": "2"}, ("PMI_SIZE", 2, "mpi4py")),
@@ -31,7 +31,7 @@ TPU = {"TPU_WORKER_HOSTNAMES": "10.0.0.1,10.0.0.2", "TPU_WORKER_ID": "0"}
         ({"TPU_WORKER_HOSTNAMES": ""}, None),
     ],
 )
-def test_who_a_launcher_started(environ, found):
+def test_a_launcher_that_started_several_processes_is_recognised(environ, found):
     assert started_together(environ) == found
 
 
@@ -49,19 +49,19 @@ def test_who_a_launcher_started(environ, found):
         (("mpi",), {}, "--distributed=mpi: there are auto, tpu, slurm, ompi, mpi4py, k8s, none"),
     ],
 )
-def test_what_does_not_go_together_is_refused(arguments, environ, message):
+def test_flags_that_do_not_go_together_are_refused(arguments, environ, message):
     with pytest.raises(JoinError, match=message) as caught:
         joining.join(*arguments, environ=environ)
     assert "\n" not in str(caught.value)
 
 
-def test_alone_where_that_is_said_or_clear():
+def test_a_process_runs_alone_if_that_is_said_or_clear():
     joining.join("none", environ=SLURM)
     joining.join(None, environ={})
     assert jax.process_count() == 1
 
 
-def test_jax_is_asked_for_what_was_named(monkeypatch):
+def test_jax_is_asked_for_the_processes_that_were_named(monkeypatch):
     asked = []
     monkeypatch.setattr(joining.meeting, "call", lambda *_: None)
     monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: asked.append((a, k)))
@@ -79,7 +79,7 @@ def test_jax_is_asked_for_what_was_named(monkeypatch):
 @pytest.mark.parametrize(
     "error", [ValueError("coordinator_address should be defined."), KeyError("SLURM_JOB_ID")]
 )
-def test_an_environment_that_says_nothing(error, monkeypatch):
+def test_an_environment_that_names_no_processes_is_refused(error, monkeypatch):
     def initialize(*arguments, **options):
         raise error
 
@@ -113,7 +113,7 @@ def test_a_process_alone_needs_no_consensus():
         ),
     ],
 )
-def test_who_fails_alone_leaves_at_once_and_says_why(error, line, monkeypatch, capsys):
+def test_a_process_that_fails_alone_exits_at_once_and_says_why(error, line, monkeypatch, capsys):
     class Left(BaseException):
         pass
 
@@ -122,23 +122,23 @@ def test_who_fails_alone_leaves_at_once_and_says_why(error, line, monkeypatch, c
 
     monkeypatch.setattr(distributed.os, "_exit", leave)
     with pytest.raises(type(error)), distributed.exiting_on_error():
-        raise error  # One process alone ends as Python does.
+        raise error  # A run of one process ends as Python does.
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(Left, match="1"), distributed.exiting_on_error():
         raise error
     assert re.match(f"ganjax: {line}", capsys.readouterr().err)
     with pytest.raises(UserError), distributed.exiting_on_error():
-        raise UserError("what all find")
+        raise UserError("what all processes find")
 
 
-def test_all_must_know_the_same(monkeypatch):
-    distributed.check_same({"config": 1})  # One process.
+def test_processes_that_hold_different_facts_are_refused(monkeypatch):
+    distributed.check_same({"config": 1})  # This is one process.
     monkeypatch.setattr(jax, "process_count", lambda: 3)
 
     def gather(ours):
-        theirs = ours.copy()
-        theirs[1, 0] += 1
-        return np.stack([ours, ours, theirs])
+        other = ours.copy()
+        other[1, 0] += 1
+        return np.stack([ours, ours, other])
 
     monkeypatch.setattr(distributed.multihost_utils, "process_allgather", gather)
     message = "^process 2 has another set of images than process 0; start all with the same"

@@ -1,4 +1,4 @@
-"""ganjax.parallel.meeting: who does not belong to a run goes away before it has done harm."""
+"""How processes meet: one that does not belong to a run gives up before it does harm."""
 
 import socket
 import threading
@@ -6,7 +6,7 @@ import time
 from concurrent.futures import Future
 
 import pytest
-from test_processes import free_port
+from processes import free_port
 
 from ganjax.parallel import meeting
 
@@ -14,7 +14,7 @@ SECONDS = 20
 
 
 class Daemons:
-    """Threads that a test that fails leaves behind, and that keep no process from ending."""
+    """Threads that do not keep the process of a failed test from ending."""
 
     def submit(self, function, *arguments):
         future = Future()
@@ -41,28 +41,28 @@ def wait_until(condition):
         time.sleep(0.01)
 
 
-def called(pool, port, number, count, trouble=None):
-    trouble = [] if trouble is None else trouble
-    return pool.submit(meeting.call, "localhost", port, number, count, trouble)
+def called(pool, port, number, count, status=None):
+    status = [] if status is None else status
+    return pool.submit(meeting.call, "localhost", port, number, count, status)
 
 
 def test_all_go_on_together_in_any_order(pool):
-    port, here = free_port(), set()
+    port, arrived = free_port(), set()
     early = [called(pool, port, number, 4) for number in (3, 1)]
-    hosted = pool.submit(meeting.host, port, 4, here)
+    hosted = pool.submit(meeting.host, port, 4, arrived)
     with pytest.raises(TimeoutError):
         hosted.result(timeout=1)
-    assert here == {1, 3}
+    assert arrived == {1, 3}
     assert not any(each.done() for each in early)
     late = called(pool, port, 2, 4)
     for each in (hosted, *early, late):
         each.result(timeout=SECONDS)
-    # And JAX's coordinator finds the port free at once.
+    # JAX's coordinator then finds the port free at once.
     meeting._listen(port).close()
 
 
-def test_a_port_is_of_one_run(pool):
-    """The one that waits there stays as it is."""
+def test_a_second_run_at_a_port_is_refused(pool):
+    """The run that waits there goes on waiting."""
     port = free_port()
     first = pool.submit(meeting.host, port, 2, set())
     wait_until(lambda: listens(port))
@@ -73,7 +73,7 @@ def test_a_port_is_of_one_run(pool):
 
 
 def listens(port):
-    """Whether somebody does; tells them that it was nobody."""
+    """Whether a process listens at a port; it sees a caller that hangs up at once."""
     try:
         socket.create_connection(("localhost", port), 1).close()
     except OSError:
@@ -81,8 +81,8 @@ def listens(port):
     return True
 
 
-def test_nobody_joins_what_is_no_meeting(pool):
-    """Such as a coordinator of JAX, which speaks another language."""
+def test_a_process_that_finds_something_else_at_the_port_is_refused(pool):
+    """That may be a coordinator of JAX, which speaks another protocol."""
     with socket.create_server(("localhost", 0)) as server:
         port = server.getsockname()[1]
 
@@ -106,43 +106,43 @@ def test_nobody_joins_what_is_no_meeting(pool):
         ((2, 4), "--num_processes=4 of process 2 is not --num_processes=3 of process 0"),
     ],
 )
-def test_who_do_not_go_together_all_hear_why(second, reason, pool):
-    port, here = free_port(), set()
-    hosted, one = pool.submit(meeting.host, port, 3, here), called(pool, port, 1, 3)
-    wait_until(lambda: here == {1})
+def test_processes_that_do_not_go_together_are_all_told_why(second, reason, pool):
+    port, arrived = free_port(), set()
+    hosted, one = pool.submit(meeting.host, port, 3, arrived), called(pool, port, 1, 3)
+    wait_until(lambda: arrived == {1})
     for each in (called(pool, port, *second), hosted, one):
         with pytest.raises(meeting.Refused, match=reason):
             each.result(timeout=SECONDS)
 
 
-def test_who_hung_up_may_come_again(pool):
-    port, here = free_port(), set()
-    hosted = pool.submit(meeting.host, port, 3, here)
+def test_a_process_that_hung_up_may_come_again(pool):
+    port, arrived = free_port(), set()
+    hosted = pool.submit(meeting.host, port, 3, arrived)
     wait_until(lambda: listens(port))
     with socket.create_connection(("localhost", port)) as line:
         line.sendall(b"ganjax 1 of 3\n")
-        wait_until(lambda: here == {1})
-    wait_until(lambda: not here)
+        wait_until(lambda: arrived == {1})
+    wait_until(lambda: not arrived)
     both = [called(pool, port, number, 3) for number in (1, 2)]
     for each in (hosted, *both):
         each.result(timeout=SECONDS)
 
 
-def test_what_is_missing_can_be_said(pool):
-    trouble, port = [], free_port()
-    waiting = called(pool, port, 1, 3, trouble)
-    wait_until(lambda: trouble)
-    assert "refused" in trouble[0].lower()
+def test_a_waiting_process_can_say_what_it_waits_for(pool):
+    status, port = [], free_port()
+    waiting = called(pool, port, 1, 3, status)
+    wait_until(lambda: status)
+    assert "refused" in status[0].lower()
     hosted = pool.submit(meeting.host, port, 3, set())
-    wait_until(lambda: trouble == [meeting.WAITS])
+    wait_until(lambda: status == [meeting.WAITS])
     for each in (called(pool, port, 2, 3), hosted, waiting):
         each.result(timeout=SECONDS)
-    assert not trouble
+    assert not status
 
 
-def test_who_is_slow_or_silent_keeps_nobody_waiting(pool):
-    port, here = free_port(), set()
-    hosted = pool.submit(meeting.host, port, 2, here)
+def test_slow_and_silent_callers_keep_nobody_waiting(pool):
+    port, arrived = free_port(), set()
+    hosted = pool.submit(meeting.host, port, 2, arrived)
     wait_until(lambda: listens(port))
     silent, slow = (socket.create_connection(("localhost", port)) for _ in range(2))
     with silent, slow:
@@ -153,9 +153,9 @@ def test_who_is_slow_or_silent_keeps_nobody_waiting(pool):
         assert time.monotonic() - start < meeting.PATIENCE
 
 
-def test_a_line_that_comes_in_parts(pool):
-    port, here = free_port(), set()
-    hosted = pool.submit(meeting.host, port, 2, here)
+def test_a_line_may_come_in_parts(pool):
+    port, arrived = free_port(), set()
+    hosted = pool.submit(meeting.host, port, 2, arrived)
     wait_until(lambda: listens(port))
     with socket.create_connection(("localhost", port)) as line:
         for part in (b"ganjax", b" 1 of", b" 2\n"):
@@ -165,7 +165,7 @@ def test_a_line_that_comes_in_parts(pool):
     hosted.result(timeout=SECONDS)
 
 
-def test_without_ipv6(pool, monkeypatch):
+def test_processes_meet_without_ipv6(pool, monkeypatch):
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
     port = free_port()
     hosted = pool.submit(meeting.host, port, 2, set())
@@ -173,8 +173,8 @@ def test_without_ipv6(pool, monkeypatch):
     hosted.result(timeout=SECONDS)
 
 
-def test_a_socket_that_is_connected_to_itself_is_nobody(pool, monkeypatch):
-    """As the kernel does where a port is its own source; and the port stays free."""
+def test_a_socket_that_is_connected_to_itself_is_not_process_0(pool, monkeypatch):
+    """The kernel connects it so if the port is its own source port; the port must stay free."""
     port, once = free_port(), []
     connect = socket.create_connection
 
@@ -191,7 +191,7 @@ def test_a_socket_that_is_connected_to_itself_is_nobody(pool, monkeypatch):
     monkeypatch.setattr(socket, "create_connection", to_itself)
     one = called(pool, port, 1, 2)
     wait_until(lambda: once)
-    time.sleep(2 * meeting.AGAIN)
+    time.sleep(2 * meeting.RETRY_SECONDS)
     hosted = pool.submit(meeting.host, port, 2, set())
     for each in (one, hosted):
         each.result(timeout=SECONDS)

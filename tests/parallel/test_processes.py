@@ -4,7 +4,6 @@ import ast
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT, shipped
+from processes import STEPS, TINY, ends, free_port, start, wait_for_step
 
 from ganjax.data import pipeline
 from ganjax.data.fields import DataFields
@@ -23,30 +23,6 @@ from ganjax.parallel.sharding import make_layout
 from ganjax.training import checkpoint, workdir
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
-
-STEPS = 24
-# The smallest WGAN-GP, with all that a run does beside its steps.
-TINY = [
-    "--config=configs/wgan_gp.py",
-    "--config.checkpoint_every=5",
-    "--config.log_every=1",
-    "--config.sample_every=12",
-    "--config.eval_every=12",
-    "--config.evaluation.log_likelihood=20",
-    "--config.image_size=16",
-    "--config.data.fit=resize",
-    "--config.data.num_examples=200",
-    "--config.batch_size=8",
-    "--config.n_critic=1",
-    "--config.generator.widths=(4,4)",
-    "--config.discriminator.widths=(4,4)",
-]
-
-
-def free_port() -> int:
-    with socket.socket() as each:
-        each.bind(("localhost", 0))
-        return each.getsockname()[1]
 
 
 @pytest.mark.slow
@@ -73,7 +49,7 @@ def test_the_union_of_two_processes_is_one_epoch(tmp_path):
     assert [len(part["read"]) for part in parts] == [size // 2] * 2
     every = np.concatenate([part["read"] for part in parts])
     assert sorted(every.tolist()) == list(range(size))
-    # And what they read are the two halves of every batch, in the order of one process.
+    # They read the two halves of each batch, in the order of one process.
     order = pipeline.order(3, 0, size, 0, size).reshape(-1, 2, 30)
     source = open_source(data, "train", image_size=28)
     for i, part in enumerate(parts):
@@ -81,57 +57,8 @@ def test_the_union_of_two_processes_is_one_epoch(tmp_path):
         np.testing.assert_array_equal(part["images"], expected)
 
 
-def start(folder, count, flags=(), own=lambda i: (), port=None, numbers=None):
-    """`count` processes of one run, as a user starts them, with a device each.
-
-    Args:
-      own: the flags that a process has besides, by its number.
-      port: of their coordinator; by default a free one.
-      numbers: which of them; by default all.
-    """
-    port = port or free_port()
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
-    return [
-        subprocess.Popen(
-            [
-                *[sys.executable, "-m", "ganjax.main", f"--workdir={folder}", *TINY],
-                *[f"--config.total_steps={STEPS}", *flags, *own(i)],
-                *[f"--coordinator=localhost:{port}", f"--num_processes={count}"],
-                f"--process_id={i}",
-            ],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for i in (range(count) if numbers is None else numbers)
-    ]
-
-
-def wait_for_step(process, step):
-    """Reads what a process says until it has written a step's metrics."""
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        found = re.match(r"step (\d+)/", line)
-        if found and int(found[1]) >= step:
-            return
-    pytest.fail(f"ended before step {step}:\n{''.join(lines)}")
-
-
-def ends(processes, timeout=120):
-    """Their outputs and exit codes."""
-    try:
-        outputs = [process.communicate(timeout=timeout)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return outputs, [process.returncode for process in processes]
-
-
 def alone(folder, devices, flags):
-    """The same run in this process, over as many devices."""
+    """Trains the same run in this process, over as many devices."""
     raw = shipped("wgan_gp")
     for flag in (*TINY[1:], f"--config.total_steps={STEPS}", *flags):
         name, _, value = flag.removeprefix("--config.").partition("=")
@@ -145,7 +72,7 @@ def alone(folder, devices, flags):
 
 
 def final(folder):
-    """The last checkpoint's arrays, on one device."""
+    """The arrays of the last checkpoint, on one device."""
     _, module = loaded = workdir.read(folder)
     init = partial(steps.init_state, module.build(loaded.config))
     with checkpoint.open_checkpoints(folder) as checkpoints:
@@ -155,7 +82,7 @@ def final(folder):
 
 
 @pytest.mark.slow
-def test_folders_that_are_not_one_are_refused(tmp_path):
+def test_processes_with_different_folders_are_refused(tmp_path):
     processes = start(tmp_path / "a", 2, own=lambda i: [f"--workdir={tmp_path / 'ab'[i]}"])
     outputs, codes = ends(processes)
     assert codes == [2, 2], outputs
@@ -167,7 +94,7 @@ def test_folders_that_are_not_one_are_refused(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 4])
-def test_processes_one_of_them_killed_end_as_one(count, tmp_path):
+def test_a_run_of_several_processes_one_of_them_killed_ends_as_a_run_of_one(count, tmp_path):
     together, single = tmp_path / "together", tmp_path / "single"
     processes = start(together, count)
     wait_for_step(processes[0], 5)
@@ -179,7 +106,7 @@ def test_processes_one_of_them_killed_end_as_one(count, tmp_path):
     others = [code for i, code in enumerate(codes) if i != 1]
     assert not {0, None} & set(others), "the others end too, and not after a long wait"
     assert codes[1] == -signal.SIGKILL
-    # All are started again, go on, and end as a run of one process.
+    # Started again, all go on and end as a run of one process.
     outputs, codes = ends(start(together, count), timeout=60 * count)
     assert codes == [0] * count, outputs
     assert 5 <= int(re.search(rf"steps (\d+) to {STEPS}", outputs[0])[1]) < STEPS
@@ -205,8 +132,8 @@ def test_processes_one_of_them_killed_end_as_one(count, tmp_path):
 
 
 @pytest.mark.slow
-def test_four_processes_stopped_at_one_step_and_taken_up_by_one(tmp_path):
-    """By the launcher of a process for each GPU, fully sharded; then the rest on one device."""
+def test_four_processes_stop_at_one_step_and_one_process_goes_on(tmp_path):
+    """The launcher of a process for each GPU starts them, fully sharded."""
     together, single = tmp_path / "together", tmp_path / "single"
     few = ["--config.total_steps=9", "--config.checkpoint_every=50", "--config.eval_every=9"]
     launcher = subprocess.Popen(
@@ -235,8 +162,8 @@ def test_four_processes_stopped_at_one_step_and_taken_up_by_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_who_is_not_joined_ends_with_one_line(tmp_path):
-    """Process 1 of 2, whose process 0 never comes, is no run of its own."""
+def test_a_process_that_is_not_joined_ends_with_one_line(tmp_path):
+    """It is process 1 of 2, and process 0 never comes; it must not become a run of its own."""
     command = [sys.executable, "-m", "ganjax.main", f"--workdir={tmp_path / 'run'}", TINY[0]]
     flags = [f"--coordinator=localhost:{free_port()}", "--num_processes=2", "--join_timeout=1"]
     result = subprocess.run(
@@ -249,8 +176,8 @@ def test_who_is_not_joined_ends_with_one_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_is_left_alone_by_others_at_its_port(tmp_path):
-    """By the same command once more, and by a process that has gone astray."""
+def test_processes_that_come_to_the_port_of_a_run_leave_it_alone(tmp_path):
+    """They are those of the same command started once more."""
     port = free_port()
     first = start(tmp_path / "first", 2, port=port)
     wait_for_step(first[0], 1)
@@ -265,7 +192,7 @@ def test_a_run_is_left_alone_by_others_at_its_port(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_of_one_number_are_refused(tmp_path):
+def test_two_processes_with_one_number_are_refused(tmp_path):
     outputs, codes = ends(start(tmp_path / "run", 3, numbers=[0, 1, 1]))
     assert codes == [2, 2, 2], outputs
     line = "two processes have --process_id=1; give each its own"
@@ -274,8 +201,8 @@ def test_two_processes_of_one_number_are_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_processes_of_different_configs_are_refused(tmp_path):
-    """Not averaged: each would begin from another initialisation."""
+def test_processes_with_different_configs_are_refused(tmp_path):
+    """Each would start from another initialisation, and the two would be averaged."""
     outputs, codes = ends(start(tmp_path / "run", 2, own=lambda i: [f"--config.seed={i}"]))
     assert codes == [2, 2], outputs
     for output in outputs:

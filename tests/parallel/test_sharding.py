@@ -1,67 +1,22 @@
-"""One device and eight: the same losses and the same parameters, of every system."""
+"""One device and eight give the same losses and the same parameters, for every system."""
 
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import shipped, shrink
 from jax.sharding import PartitionSpec as P
+from systems import SYSTEMS, two_steps
 
 from ganjax.engine import step as steps
-from ganjax.ops.lowering import native_convolutions
-from ganjax.parallel.sharding import gather_params, make_layout, state_sharding
-from ganjax.runtime import compiling
+from ganjax.parallel.sharding import make_layout, state_sharding
 from ganjax.training import schema
 from ganjax.training.checkpoint import open_checkpoints, restore_or_init, save
 from ganjax.training.loop import train
 
-# Fully sharded where that differs: variables of spectral normalisation, and phases.
+# The systems that are fully sharded here: those with spectral normalisation, and with phases.
 FULLY_SHARDED = {"sngan", "progan"}
-# A config of every kind: DCGAN is as its noisy form is, WGAN-GP as its conditional one (and in
-# test_step.py).
-SYSTEMS = ["ada", "cgan", "cwgan_gp", "dcgan_noisy", "progan", "sngan", "wgan"]
-
-
-def run(config, devices, how):
-    """Two steps of every phase on `devices`, and all metrics; in float64.
-
-    In float32 a gradient near zero, where sums over devices round differently, becomes a step
-    of full size in Adam, and nothing tight could be asked.
-    """
-    loaded, module = schema.load(config)
-    algorithm, layout = module.build(loaded), make_layout(devices)
-    random = np.random.RandomState(0)
-    # What the convolutions are made of is not the matter here, and whole ones compile sooner.
-    with native_convolutions(), jax.enable_x64(True):
-        key = jax.device_put(jax.random.key(0), layout.replicated)
-        state = jax.tree.map(
-            lambda leaf: (
-                leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-            ),
-            jax.jit(partial(steps.init_state, algorithm))(jax.random.key(0)),
-        )
-        placed = state_sharding(layout, state, how)
-        state = jax.device_put(state, placed)
-        step = jax.jit(
-            steps.make_train_step(gather_params(algorithm, layout, how), sharding=layout.batch),
-            static_argnames="phase",
-            out_shardings=(placed, layout.replicated),
-            compiler_options=compiling.options("cpu"),
-        )
-        every = []
-        for phase in algorithm.phases:
-            if phase.start:
-                state = jax.device_put(algorithm.begin(state, phase), placed)
-            size, shape = phase.image_size, (algorithm.reals_per_step, phase.batch_size)
-            image = random.randint(0, 256, (*shape, size, size, loaded.data.channels), np.uint8)
-            label = random.randint(0, loaded.data.num_classes, shape).astype(np.int32)
-            for _ in range(2):
-                batch = jax.device_put({"image": image, "label": label}, layout.batches)
-                state, metrics = step(state, batch, key, phase=phase)
-                every.append(metrics)
-        return jax.device_get((state, every)), state
 
 
 @pytest.mark.slow
@@ -72,16 +27,16 @@ def test_one_device_and_eight_agree(name):
         config.image_size, config.data.fit = 16, "resize"
         for player in (config.generator, config.discriminator):
             player.widths = player.widths[1:]
-    how = "fully_sharded" if name in FULLY_SHARDED else "replicated"
-    one, _ = run(config, jax.devices()[:1], "replicated")
-    eight, state = run(config, jax.devices(), how)
+    mode = "fully_sharded" if name in FULLY_SHARDED else "replicated"
+    one, _ = two_steps(config, jax.devices()[:1], "replicated")
+    eight, state = two_steps(config, jax.devices(), mode)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-6, 1e-9), one, eight)
     split = [leaf for leaf in jax.tree.leaves(state) if not leaf.is_fully_replicated]
-    assert bool(split) == (how == "fully_sharded")
+    assert bool(split) == (mode == "fully_sharded")
 
 
-def test_what_is_split_and_where():
-    """The largest axis that eight devices share; nothing of the variables."""
+def test_arrays_are_split_along_their_largest_axis_that_the_devices_share():
+    """Nothing of the players' variables is split."""
     config = shrink(shipped("sngan"))
     config.generator.widths = config.discriminator.widths = (16,) * len(config.generator.widths)
     loaded, module = schema.load(config)
@@ -106,12 +61,12 @@ def test_what_is_split_and_where():
     assert state_sharding(layout, state, "replicated") == layout.replicated
 
 
-def test_resumed_on_other_devices(tiny, tmp_path, monkeypatch):
-    """Eight devices, then two, then one: as if on one from the start."""
+def test_a_run_that_moves_to_other_devices_ends_as_one_that_stayed(tiny, tmp_path, monkeypatch):
+    """It moves from eight devices to two, then to one."""
     tiny.checkpoint_every, tiny.n_critic = 1, 1
 
-    def train_on(folder, until, count, how):
-        tiny.total_steps, tiny.sharding = until, how
+    def train_on(folder, until, count, mode):
+        tiny.total_steps, tiny.sharding = until, mode
         monkeypatch.setattr(
             "ganjax.training.setup.make_layout", partial(make_layout, jax.devices()[:count])
         )

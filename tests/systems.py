@@ -1,0 +1,64 @@
+"""Train steps of whole systems for tests that compare devices."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ganjax.engine import step as steps
+from ganjax.ops.lowering import native_convolutions
+from ganjax.parallel.sharding import gather_params, make_layout, state_sharding
+from ganjax.runtime import compiling
+from ganjax.training import schema
+
+# A config of every kind: DCGAN is as its noisy form is, WGAN-GP as its conditional one.
+SYSTEMS = ["ada", "cgan", "cwgan_gp", "dcgan_noisy", "progan", "sngan", "wgan"]
+
+
+def two_steps(config, devices, mode):
+    """Trains two steps of every phase on devices, in float64.
+
+    In float32 a gradient near zero, where sums over devices round differently, becomes a step of
+    full size in Adam, and nothing tight could be asked.
+
+    Args:
+      config: the config.
+      devices: the devices that share each batch.
+      mode: how the state lies on them, a value of config.sharding.
+
+    Returns:
+      ((state, metrics of each step) on the host, state on the devices).
+    """
+    loaded, module = schema.load(config)
+    algorithm, layout = module.build(loaded), make_layout(devices)
+    random = np.random.RandomState(0)
+    # How convolutions are computed does not matter here, and native ones compile sooner.
+    with native_convolutions(), jax.enable_x64(True):
+        key = jax.device_put(jax.random.key(0), layout.replicated)
+        state = jax.tree.map(
+            lambda leaf: (
+                leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+            ),
+            jax.jit(partial(steps.init_state, algorithm))(jax.random.key(0)),
+        )
+        shardings = state_sharding(layout, state, mode)
+        state = jax.device_put(state, shardings)
+        step = jax.jit(
+            steps.make_train_step(gather_params(algorithm, layout, mode), sharding=layout.batch),
+            static_argnames="phase",
+            out_shardings=(shardings, layout.replicated),
+            compiler_options=compiling.options("cpu"),
+        )
+        metrics_of_steps = []
+        for phase in algorithm.phases:
+            if phase.start:
+                state = jax.device_put(algorithm.begin(state, phase), shardings)
+            size, shape = phase.image_size, (algorithm.reals_per_step, phase.batch_size)
+            image = random.randint(0, 256, (*shape, size, size, loaded.data.channels), np.uint8)
+            label = random.randint(0, loaded.data.num_classes, shape).astype(np.int32)
+            for _ in range(2):
+                batch = jax.device_put({"image": image, "label": label}, layout.batches)
+                state, metrics = step(state, batch, key, phase=phase)
+                metrics_of_steps.append(metrics)
+        return jax.device_get((state, metrics_of_steps)), state
