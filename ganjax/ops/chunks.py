@@ -2,7 +2,7 @@
 
 The chunks are computed one after another in a loop, so that the program holds the function once and
 the chunks share its memory. The loop is also what keeps XLA from fusing the function into a later
-operation that repeats pixels, which would compute the sums behind a pixel for every repetition. A
+operation that repeats pixels, which would compute the sums of a pixel for every repetition. A
 convolution in such a loop must have the order of axes that `ganjax.ops.canonical` has.
 """
 

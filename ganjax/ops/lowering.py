@@ -240,7 +240,7 @@ def _between_barriers(name: MapName, function):
     """Makes a map on CPUs read images that are stored, and store its result before it is read.
 
     It acts in programs that keep barriers (`ganjax.runtime.compiling.options`). Without them XLA
-    computes what is cheap anew for each reader, such as BatchNorm's backward pass for each of
+    computes what is cheap again for each reader, such as BatchNorm's backward pass for each of
     Winograd's factors (docs/speed.md).
     """
 

@@ -46,7 +46,7 @@ OUTPUT, INPUT, KERNEL = range(3)  # The places of A', B' and G in these.
 # Outputs a side of a tile.
 TILE = 2
 # Bytes of the factors of one chunk: they and the products should stay in the cache, and smaller
-# chunks make more turns of the loop and smaller products (docs/speed.md).
+# chunks make more iterations and smaller products (docs/speed.md).
 CHUNK_BYTES = max(8 << 20, cache_bytes() // 2)
 # The kernel gradient's products swap their two factors from so many tiles an input channel on.
 LEAST_TILES = 2
@@ -148,7 +148,7 @@ def _kernel_factors(k, geometry):
 def _input_factors(x, geometry):
     """(N, H, W, I) -> a grid of (N, H' / 2, W' / 2, s * t * I), with (s, t) the strides."""
     sides = [a + TILE - 1 for a in geometry.shifts]
-    # Without the barrier XLA stores padded images, and each factor cuts them into blocks anew.
+    # Without the barrier XLA stores padded images, and each factor cuts them into blocks again.
     x = lax.optimization_barrier(blocks.block(x, geometry))
     return _transform(INPUT, _places(x, sides), geometry)
 

@@ -1,4 +1,4 @@
-"""Huge pages for the memory of a process: XLA's CPU maps a step's temporaries anew each time.
+"""Huge pages for the memory of a process: XLA's CPU maps a step's temporaries again in each step.
 
 The kernel clears each page by itself, and there are tens of thousands of 4 KiB in a step, so that
 huge pages save a good part of its time (docs/speed.md). glibc asks for pages of 2 MiB only if its

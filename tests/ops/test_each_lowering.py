@@ -174,7 +174,7 @@ def test_second_order_of_what_goes_into_strips():
     [
         ((2, 2), ((1, 1), (1, 1)), (3, 3)),
         ((1, 1), ((1, 1), (-1, 1)), (3, 3)),  # crops
-        ((1, 1), ((1, 1), (1, 3)), (3, 3)),  # a window beside the image
+        ((1, 1), ((1, 1), (1, 3)), (3, 3)),  # a window that misses the image
     ],
 )
 def test_strips_have_only_stride_1_and_windows_on_the_image(strides, padding, window):
