@@ -25,7 +25,7 @@ def augmented(algorithm: Algorithm, augmentation: Augmentation, loss: Loss) -> A
     def discriminate(params, vars, fake, context):
         def seen(batch, name):
             key = fold(context.key, name)
-            image = augmentation.images(batch["image"], context._replace(key=key))
+            image = augmentation.apply(batch["image"], context._replace(key=key))
             return {**batch, "image": image}
 
         reals = seen(context.batch, "real")

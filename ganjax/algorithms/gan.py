@@ -147,7 +147,7 @@ def assemble(config: CommonConfig, networks: Networks) -> Algorithm:
         penalty=config.penalty.build(
             prepare=networks.prepare_discriminator,
             discriminate=networks.discriminate,
-            augment=None if augmentation is None else augmentation.images,
+            augment=None if augmentation is None else augmentation.apply,
         ),
         penalty_interval=config.penalty.interval,
         accumulate=config.accumulate,

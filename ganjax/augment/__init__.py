@@ -1,16 +1,16 @@
 """Differentiable augmentations for the discriminator: pure functions of images, p and a key.
 
-Every transform of every sample is drawn on its own; a sample for which nothing was drawn comes
-out bit for bit. Given what was drawn all are affine in the image, so that gradients of any order
+Every transform is drawn for every sample on its own; a sample for which nothing was drawn comes
+out bit for bit. Once drawn, all transforms are affine in the image, so that gradients of any order
 pass. Shapes are static.
 
 To add a policy, write one file with its transforms and a subclass of `policies.AugmentFields`, and
 name that here.
 """
 
+from ganjax.augment.ada import AdaFields
 from ganjax.augment.diffaugment import DiffAugmentFields
 from ganjax.augment.keras import KerasFields
-from ganjax.augment.pipeline import AdaFields
 from ganjax.augment.policies import NoAugmentFields
 from ganjax.config import Fields, one_of
 

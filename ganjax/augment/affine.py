@@ -1,84 +1,98 @@
 """Affine maps of the plane, and images looked up through them.
 
 A map is the homogeneous 3x3 matrix of (x, y, 1): x to the right, y downwards, in pixels, from
-the image's centre. Images are resampled by the *inverse*, which tells for a pixel of the output
+the image's centre. Images are resampled by the *inverse* map, which tells for a pixel of the output
 where in the input it comes from; so maps are composed as inverses, the first transform left.
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Int32
 
-# Of a batch: XLA's CPU adds up one group's values one after another, but several groups at a time.
+from ganjax.augment.shapes import Images, Maps, PerSample
+
+# The groups of a batch whose values are added up at once: XLA's CPU adds those of one group one
+# after another.
 GROUPS = 4
 
+Positions = Float[Array, "n p"]
 
-def matrix(rows) -> jax.Array:
-    """Two rows of three entries, each (N,) or a number -> (N, 3, 3)."""
+
+def matrix(rows: Sequence[Sequence[PerSample | float]]) -> Maps:
+    """Returns maps, given the entries of their first two rows: three each, (N,) or a number."""
     flat = [jnp.asarray(entry, jnp.float32) for row in (*rows, (0.0, 0.0, 1.0)) for entry in row]
     shape = jnp.broadcast_shapes(*(entry.shape for entry in flat))
     return jnp.stack([jnp.broadcast_to(entry, shape) for entry in flat], -1).reshape(*shape, 3, 3)
 
 
-def scale(x: jax.Array, y: jax.Array) -> jax.Array:
-    """(N,), (N,) -> (N, 3, 3): factors of both axes; its inverse is that of 1 / x and 1 / y."""
+def scale(x: PerSample, y: PerSample) -> Maps:
+    """Returns maps that scale both axes by factors; the inverse is the map of 1 / x and 1 / y."""
     return matrix(((x, 0.0, 0.0), (0.0, y, 0.0)))
 
 
-def rotate(angle: jax.Array) -> jax.Array:
-    """(N,) -> (N, 3, 3): by an angle in radians, from x to y (clockwise on a screen)."""
+def rotate(angle: PerSample) -> Maps:
+    """Returns rotations by angles in radians, from x to y: clockwise on a screen."""
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     return matrix(((cos, -sin, 0.0), (sin, cos, 0.0)))
 
 
-def translate(x: jax.Array, y: jax.Array) -> jax.Array:
-    """(N,), (N,) -> (N, 3, 3): by so many pixels."""
+def translate(x: PerSample, y: PerSample) -> Maps:
+    """Returns translations by so many pixels."""
     return matrix(((1.0, 0.0, x), (0.0, 1.0, y)))
 
 
-def compose(*maps: jax.Array) -> jax.Array:
-    """The product of (N, 3, 3) or (N, 4, 4) matrices, in full precision on every device."""
+def compose(*maps: Float[Array, "_ d d"]) -> Float[Array, "_ d d"]:
+    """Multiplies matrices (N, D, D) or (1, D, D), in full precision on every device."""
     product = maps[0]
     for other in maps[1:]:
         product = jnp.matmul(product, other, precision="highest")
     return product
 
 
-def positions(inverse: jax.Array, width: int, height: int) -> tuple[jax.Array, jax.Array]:
-    """The pixels of a grid, row by row, under (N, 3, 3) -> x, y, each (N, height * width).
+def positions(inverse: Maps, width: int, height: int) -> tuple[Positions, Positions]:
+    """Maps the pixels of a grid, row by row.
 
-    The grid's first pixel is (0, 0): unlike elsewhere, not its centre.
+    Args:
+      inverse: the maps, from the grid to the input. Unlike elsewhere, they are from the grid's
+        first pixel, not from its centre.
+      width: pixels of a row.
+      height: rows.
+
+    Returns:
+      The places x and y of the pixels in the input, each (N, height * width).
     """
-    # A matrix product, since XLA computes one once. A sum of products it computes anew in each loop
-    # that reads it, perhaps rounded otherwise: then floor and fraction would be of two places.
+    # A matrix product, since XLA computes one once. A sum of products is computed in each loop that
+    # reads it, perhaps rounded otherwise: then floor and fraction would be of two places.
     x, y = (axis.reshape(-1) for axis in jnp.meshgrid(jnp.arange(width), jnp.arange(height)))
     grid = jnp.stack([x, y, jnp.ones_like(x)]).astype(jnp.float32)
-    places = jnp.matmul(inverse[:, :2].reshape(-1, 3), grid, precision="highest")
-    places = places.reshape(len(inverse), 2, -1)
-    return places[:, 0], places[:, 1]
+    mapped = jnp.matmul(inverse[:, :2].reshape(-1, 3), grid, precision="highest")
+    mapped = mapped.reshape(len(inverse), 2, -1)
+    return mapped[:, 0], mapped[:, 1]
 
 
 class Places(NamedTuple):
     """Places on an axis, each between a pixel and the next.
 
     Attributes:
-      pixel: int32 (N, P), the first of the two.
-      part: (N, P), of the way to the second, in [0, 1].
+      pixel: (N, P), the first of the two pixels.
+      part: (N, P), the part of the way to the second, in [0, 1].
     """
 
-    pixel: jax.Array
-    part: jax.Array
+    pixel: Int32[Array, "n p"]
+    part: Float[Array, "n p"]
 
 
-def periodic(position: jax.Array, period: int) -> Places:
-    """On an axis of one period and its first pixel once more.
+def periodic(position: Positions, period: int) -> Places:
+    """Finds places on an axis that holds one period of an image, and its first pixel once more.
 
     Args:
-      position: (N, P), anywhere; pixel centres are the whole numbers.
+      position: anywhere; pixel centres are the whole numbers.
       period: in pixels.
     """
     # In floats, whose division is several times faster than that of integers; and of a half more
@@ -88,12 +102,12 @@ def periodic(position: jax.Array, period: int) -> Places:
     return Places(pixel, position - first)
 
 
-def symmetric(position: jax.Array, size: int) -> Places:
-    """On an axis with its edges twice, a | a b c d | d: beyond them it is its reflection.
+def symmetric(position: Positions, size: int) -> Places:
+    """Finds places on an axis with its edges twice, a | a b c d | d, reflected beyond them.
 
     Args:
-      position: (N, P), anywhere; 0 is the first of the pixels without the margin.
-      size: of these pixels.
+      position: anywhere; 0 is the first of the pixels without the margin.
+      size: the number of these pixels.
     """
     pixel, part = periodic(position, 2 * size)
     reflected = pixel >= size
@@ -101,17 +115,17 @@ def symmetric(position: jax.Array, size: int) -> Places:
     return Places(pixel + 1, jnp.where(reflected, 1 - part, part))
 
 
-def bilinear(images: jax.Array, x: Places, y: Places) -> jax.Array:
-    """images (N, H, W, C) at places of their columns and rows -> (N, P, C).
+def bilinear(images: Images, x: Places, y: Places) -> Float[Array, "n p c"]:
+    """Looks up images (N, H, W, C) at P places of each, given by their columns and their rows.
 
-    The gradient goes to the images alone; of any order.
+    The gradient, of any order, is by the images alone.
     """
     places = tuple(Places(pixel, part.astype(images.dtype)) for pixel, part in (x, y))
-    return _look(images.shape[1:3], images, *places)
+    return _look_up(images.shape[1:3], images, *places)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _look(size, images, x, y):
+def _look_up(size, images, x, y):
     height, width = size
     flat = images.reshape(len(images), height * width, -1)
     # Without signs: no index is from the end.
@@ -125,9 +139,9 @@ def _look(size, images, x, y):
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _spread(size, values, x, y):
-    """The transpose of `_look`: (N, P, C) -> (N, H, W, C).
+    """The transpose of `_look_up`: (N, P, C) -> (N, H, W, C).
 
-    Adds up squares of 2x2 pixels, which XLA's CPU does in half the time of four pixels.
+    It adds up squares of 2x2 pixels, which XLA's CPU does in half the time of four pixels.
     """
     numbers = lax.ScatterDimensionNumbers((1, 2, 3), (), (0, 1))
     add = jax.vmap(partial(lax.scatter_add, dimension_numbers=numbers, mode="promise_in_bounds"))
@@ -141,38 +155,38 @@ def _spread(size, values, x, y):
     def in_groups(*arrays):
         n = math.gcd(len(values), GROUPS)
         groups = jax.tree.map(lambda array: array.reshape(n, -1, *array.shape[1:]), arrays)
-        made = [spread(*jax.tree.map(lambda array, i=i: array[i], groups)) for i in range(n)]
-        return jnp.concatenate(made)
+        parts = [spread(*jax.tree.map(lambda array, i=i: array[i], groups)) for i in range(n)]
+        return jnp.concatenate(parts)
 
     return lax.platform_dependent(values, x, y, cpu=in_groups, default=spread)
 
 
 # Each is the other's transpose.
-_look.defvjp(
-    lambda size, images, x, y: (_look(size, images, x, y), (x, y)),
+_look_up.defvjp(
+    lambda size, images, x, y: (_look_up(size, images, x, y), (x, y)),
     lambda size, places, values: (_spread(size, values, *places), None, None),
 )
 _spread.defvjp(
     lambda size, values, x, y: (_spread(size, values, x, y), (x, y)),
-    lambda size, places, images: (_look(size, images, *places), None, None),
+    lambda size, places, images: (_look_up(size, images, *places), None, None),
 )
 
 
 def _corners(x: Places, y: Places):
-    """((row, column), weight (N, P)) of the four pixels round each place."""
+    """Yields (row, column) and the weight (N, P) of each of the four pixels round the places."""
     for row, down in enumerate((1 - y.part, y.part)):
         for column, right in enumerate((1 - x.part, x.part)):
             yield (row, column), down * right
 
 
-def resample(images: jax.Array, inverse: jax.Array) -> jax.Array:
-    """images (N, H, W, C) under maps of the given inverses (N, 3, 3): one bilinear lookup.
+def resample(images: Images, inverse: Maps) -> Images:
+    """Moves images by maps of the given inverses, with one bilinear lookup.
 
     Beyond its edges an image is its own reflection, d c b a | a b c d | d c b a.
     """
     height, width = images.shape[1:3]
     middle = jnp.array([(width - 1) / 2]), jnp.array([(height - 1) / 2])
-    there = compose(translate(*middle), inverse, translate(-middle[0], -middle[1]))
-    x, y = positions(there, width, height)
+    from_corner = compose(translate(*middle), inverse, translate(-middle[0], -middle[1]))
+    x, y = positions(from_corner, width, height)
     padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     return bilinear(padded, symmetric(x, width), symmetric(y, height)).reshape(images.shape)

@@ -5,26 +5,27 @@ Karras et al. 2020 (arXiv:2006.06676), appendix B, algorithm 1, lines 5 to 15.
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Int
 
 from ganjax.augment import affine
-from ganjax.augment.gate import Probabilities, gated, uniform
+from ganjax.augment.gate import gated, uniform
+from ganjax.augment.shapes import Maps, Probabilities, RandomKey
 from ganjax.keys import fold
 
-# Of the image's size.
+# The largest translation, as a share of the image's size.
 TRANSLATION = 0.125
 TRANSFORMS = ("x_flip", "rotate_90", "integer_translation")
 
 
-def inverse(key: jax.Array, n: int, p: Probabilities, size: tuple[int, int]) -> jax.Array:
-    """x-flip, rotation by quarter turns, integer translation, in turn -> (n, 3, 3), inverted.
+def inverse(key: RandomKey, n: int, p: Probabilities, size: tuple[int, int]) -> Maps:
+    """Draws the inverses of n maps, each a flip, a rotation by quarter turns and a translation.
 
-    Each of each sample with probability p, the flip being one in half of those and the turns
-    0 to 3.
+    A flip changes half of the images that it is drawn for; rotations are by 0 to 3 quarter turns.
 
     Args:
-      key: of this family.
-      n: samples.
-      p: probability of each of TRANSFORMS.
+      key: the key of this family.
+      n: the number of samples.
+      p: the probability of each of TRANSFORMS, for each sample on its own.
       size: (height, width) of the image.
     """
     height, width = size
@@ -45,8 +46,8 @@ def inverse(key: jax.Array, n: int, p: Probabilities, size: tuple[int, int]) -> 
     )
 
 
-def quarter_turns(turns: jax.Array) -> jax.Array:
-    """int (N,) -> (N, 3, 3): the rotation by turns * 90 degrees clockwise, free of rounding."""
+def quarter_turns(turns: Int[Array, " n"]) -> Maps:
+    """Returns rotations by turns * 90 degrees clockwise, free of rounding."""
     cos = jnp.array([1.0, 0.0, -1.0, 0.0])[turns]
     sin = jnp.array([0.0, 1.0, 0.0, -1.0])[turns]
     return affine.matrix(((cos, -sin, 0.0), (sin, cos, 0.0)))

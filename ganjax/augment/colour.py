@@ -7,19 +7,15 @@ Karras et al. 2020 (arXiv:2006.06676), appendix B, algorithm 1, lines 48 to 68, 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from ganjax.augment.affine import compose
-from ganjax.augment.gate import (
-    Probabilities,
-    differs,
-    gated,
-    lognormal,
-    only_where,
-    uniform,
-)
+from ganjax.augment.gate import differs, gated, lognormal, only_where, uniform
+from ganjax.augment.shapes import ColourMaps, Images, PerSample, Probabilities, RandomKey
+from ganjax.engine.pixels import ValueRange
 from ganjax.keys import fold
 
-# Standard deviations: of a shift, and of log2 of factors.
+# The standard deviations of a shift, and of log2 of the two factors.
 BRIGHTNESS, CONTRAST, SATURATION = 0.2, 0.5, 1.0
 TRANSFORMS = ("brightness", "contrast", "luma_flip", "hue", "saturation")
 # The axis of greys, and the projection onto it.
@@ -31,70 +27,74 @@ AROUND_LUMA = np.zeros((4, 4), np.float32)
 AROUND_LUMA[:3, :3] = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 3**0.5
 
 
-def matrix(key: jax.Array, n: int, p: Probabilities) -> jax.Array:
-    """Brightness, contrast, luma flip, hue, saturation, in turn -> (n, 4, 4).
+def matrix(key: RandomKey, n: int, p: Probabilities) -> ColourMaps:
+    """Draws n maps of brightness, contrast, luma flip, hue and saturation, in this order.
 
-    Each of each sample with probability p, the luma flip being one in half of those.
+    A luma flip changes half of the images that it is drawn for.
+
+    Args:
+      key: the key of this family.
+      n: the number of samples.
+      p: the probability of each of TRANSFORMS, for each sample on its own.
     """
     keys = {
         name: fold(key, name) for name in ("brightness", "contrast", "luma_flip", "hue", "saturate")
     }
-    draws = {name: fold(one, "value") for name, one in keys.items()}
-    shift = BRIGHTNESS * jax.random.normal(draws["brightness"], (n,), jnp.float32)
-    flips = jax.random.randint(draws["luma_flip"], (n,), 0, 2).astype(jnp.float32)
-    factors = lognormal(draws["contrast"], n, CONTRAST)
-    around = uniform(draws["hue"], n, -jnp.pi, jnp.pi)
-    away = lognormal(draws["saturate"], n, SATURATION)
+    value_keys = {name: fold(keys[name], "value") for name in keys}
+    shifts = BRIGHTNESS * jax.random.normal(value_keys["brightness"], (n,), jnp.float32)
+    flips = jax.random.randint(value_keys["luma_flip"], (n,), 0, 2).astype(jnp.float32)
+    contrasts = lognormal(value_keys["contrast"], n, CONTRAST)
+    angles = uniform(value_keys["hue"], n, -jnp.pi, jnp.pi)
+    saturations = lognormal(value_keys["saturate"], n, SATURATION)
     return compose(
-        saturation(gated(keys["saturate"], p["saturation"], away, 1.0)),
-        hue(gated(keys["hue"], p["hue"], around, 0.0)),
+        saturation(gated(keys["saturate"], p["saturation"], saturations, 1.0)),
+        hue(gated(keys["hue"], p["hue"], angles, 0.0)),
         luma_flip(gated(keys["luma_flip"], p["luma_flip"], flips, 0.0)),
-        contrast(gated(keys["contrast"], p["contrast"], factors, 1.0)),
-        brightness(gated(keys["brightness"], p["brightness"], shift, 0.0)),
+        contrast(gated(keys["contrast"], p["contrast"], contrasts, 1.0)),
+        brightness(gated(keys["brightness"], p["brightness"], shifts, 0.0)),
     )
 
 
-def brightness(shift: jax.Array) -> jax.Array:
-    """(N,) -> (N, 4, 4): adds it to all channels."""
+def brightness(shift: PerSample) -> ColourMaps:
+    """Returns maps that add the shifts to all channels."""
     column = jnp.array([[0, 0, 0, 1]] * 3 + [[0] * 4], jnp.float32)
-    return EYE[None] + _each(shift) * column[None]
+    return EYE[None] + _expanded(shift) * column[None]
 
 
-def contrast(factor: jax.Array) -> jax.Array:
-    """(N,) -> (N, 4, 4): multiplies all channels by it."""
+def contrast(factor: PerSample) -> ColourMaps:
+    """Returns maps that multiply all channels by the factors."""
     colours = np.diag([1, 1, 1, 0]).astype(np.float32)
-    return EYE[None] + (_each(factor) - 1) * colours[None]
+    return EYE[None] + (_expanded(factor) - 1) * colours[None]
 
 
-def luma_flip(flip: jax.Array) -> jax.Array:
-    """0 or 1 (N,) -> (N, 4, 4): the reflection that exchanges black and white."""
-    return EYE[None] - 2 * _each(flip) * ONTO_LUMA[None]
+def luma_flip(flip: PerSample) -> ColourMaps:
+    """Returns reflections that exchange black and white where `flip` is 1, and nothing where 0."""
+    return EYE[None] - 2 * _expanded(flip) * ONTO_LUMA[None]
 
 
-def hue(angle: jax.Array) -> jax.Array:
-    """Radians (N,) -> (N, 4, 4): the rotation about the axis of greys (Rodrigues' formula)."""
+def hue(angle: PerSample) -> ColourMaps:
+    """Returns rotations about the axis of greys by angles in radians (Rodrigues' formula)."""
     across = (AROUND_LUMA @ AROUND_LUMA)[None]
     return (
-        EYE[None] + jnp.sin(_each(angle)) * AROUND_LUMA[None] + (1 - jnp.cos(_each(angle))) * across
+        EYE[None]
+        + jnp.sin(_expanded(angle)) * AROUND_LUMA[None]
+        + (1 - jnp.cos(_expanded(angle))) * across
     )
 
 
-def saturation(factor: jax.Array) -> jax.Array:
-    """(N,) -> (N, 4, 4): multiplies the distance from the axis of greys by it."""
+def saturation(factor: PerSample) -> ColourMaps:
+    """Returns maps that multiply the distance from the axis of greys by the factors."""
     across = EYE - ONTO_LUMA
     across[3, 3] = 0
-    return EYE[None] + (_each(factor) - 1) * across[None]
+    return EYE[None] + (_expanded(factor) - 1) * across[None]
 
 
-def apply(images: jax.Array, matrix: jax.Array, value_range: tuple[float, float]) -> jax.Array:
-    """images (N, H, W, C) with colours mapped by (N, 4, 4).
-
-    Of grey images (C = 1) the mapped colour's mean. Images whose map is the identity come
-    out bit for bit.
+def apply(images: Images, matrix: ColourMaps, value_range: ValueRange) -> Images:
+    """Maps the colours of images; those whose map is the identity come out bit for bit.
 
     Args:
-      images: of 1 or 3 channels.
-      matrix: of colours in [-1, 1].
+      images: of 3 channels, or of 1: a grey then becomes the mean of its mapped colour.
+      matrix: the maps, of colours in [-1, 1].
       value_range: black and white in `images`.
     """
     middle, half = sum(value_range) / 2, (value_range[1] - value_range[0]) / 2
@@ -111,5 +111,5 @@ def apply(images: jax.Array, matrix: jax.Array, value_range: tuple[float, float]
     return only_where(differs(matrix, EYE), mapped.astype(images.dtype), images)
 
 
-def _each(value: jax.Array) -> jax.Array:
+def _expanded(value: PerSample) -> Float[Array, "n 1 1"]:
     return value[:, None, None]

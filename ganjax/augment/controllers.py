@@ -8,17 +8,17 @@ of an update, and so, under jit and sharding, over all devices.
 from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from ganjax.config import ConfigError, Fields, Probability, one_of
 
-State = dict[str, jax.Array]
+State = dict[str, Float[Array, ""]]
 
 
 class Controller(NamedTuple):
-    """How p moves.
+    """A rule by which p moves.
 
     Attributes:
       init: () -> the state before the first update.
@@ -26,24 +26,24 @@ class Controller(NamedTuple):
     """
 
     init: Callable[[], State]
-    update: Callable[[State, jax.Array], State]
+    update: Callable[[State, Float[Array, ""]], State]
 
 
 def fixed(p: float) -> Controller:
-    """p stays."""
+    """Returns the controller that never moves p."""
     return Controller(lambda: {"p": jnp.float32(p)}, lambda state, r_t: state)
 
 
 def accuracy_target(p: float, target: float, speed: float, p_max: float) -> Controller:
-    """After each update p <- clip(p + speed (acc - target), 0, p_max), acc = (1 + r_t) / 2.
+    """Returns an integral controller of D's accuracy on reals, acc = (1 + r_t) / 2.
 
-    An integral controller of D's accuracy on reals: the form of Keras' example.
+    After each update p <- clip(p + speed (acc - target), 0, p_max), as in Keras' example.
 
     Args:
-      p: at the start.
-      target: accuracy.
-      speed: gain.
-      p_max: p rises no higher.
+      p: the probability at the start.
+      target: the accuracy aimed at.
+      speed: the gain of the controller.
+      p_max: the largest p.
     """
 
     def update(state, r_t):
@@ -54,18 +54,18 @@ def accuracy_target(p: float, target: float, speed: float, p_max: float) -> Cont
 
 
 def r_t_target(p: float, target: float, interval: int, step: float, p_max: float) -> Controller:
-    """After every `interval` updates p <- clip(p + sign(r_t - target) step, 0, p_max).
+    """Returns the controller of r_t of Karras et al. 2020, section 3.
 
-    r_t is pooled over those updates. Karras et al. 2020, section 3. The paper takes steps such
-    that p could rise from 0 to 1 over 500,000 reals, and none of its own bounds p from above:
-    images of p near 1 leak (section 2.2), hence p_max.
+    After every `interval` updates p <- clip(p + sign(r_t - target) step, 0, p_max), where r_t is
+    the mean over these updates. The paper takes steps such that p could rise from 0 to 1 over
+    500,000 reals. It has no p_max; but augmentations leak where p is near 1 (section 2.2).
 
     Args:
-      p: at the start.
-      target: of r_t.
+      p: the probability at the start.
+      target: the r_t aimed at.
       interval: updates of D between changes of p.
-      step: of a change.
-      p_max: p rises no higher.
+      step: by how much p changes.
+      p_max: the largest p.
     """
 
     def init():
@@ -73,19 +73,19 @@ def r_t_target(p: float, target: float, interval: int, step: float, p_max: float
 
     def update(state, r_t):
         signs, updates = state["signs"] + r_t.astype(jnp.float32), state["updates"] + 1
-        due = updates >= interval
+        moves = updates >= interval
         moved = jnp.clip(state["p"] + step * jnp.sign(signs / updates - target), 0.0, p_max)
         return {
-            "p": jnp.where(due, moved, state["p"]),
-            "signs": jnp.where(due, 0.0, signs),
-            "updates": jnp.where(due, 0.0, updates),
+            "p": jnp.where(moves, moved, state["p"]),
+            "signs": jnp.where(moves, 0.0, signs),
+            "updates": jnp.where(moves, 0.0, updates),
         }
 
     return Controller(init, update)
 
 
 class FixedFields(Fields):
-    """A probability that stays.
+    """A constant probability.
 
     Attributes:
       p: the probability of augmentation.
@@ -97,7 +97,7 @@ class FixedFields(Fields):
     p: Probability = 1.0
 
     def check(self) -> None:
-        """Refuses nothing: every probability can stay."""
+        """Refuses nothing: every probability may stay as it is."""
 
     def build(self, batch_size: int) -> Controller:
         """Returns the controller; it does not depend on `batch_size`."""
@@ -106,11 +106,11 @@ class FixedFields(Fields):
 
 
 class _AdaptiveFields(Fields):
-    """What controllers that move the probability share.
+    """The fields that controllers which move the probability share.
 
     Attributes:
       p: the probability at the start.
-      p_max: the probability rises no higher.
+      p_max: the largest probability.
     """
 
     watches_signs: ClassVar[bool] = True
@@ -133,11 +133,11 @@ class _AdaptiveFields(Fields):
 
 
 class AccuracyTargetFields(_AdaptiveFields):
-    """See `accuracy_target`.
+    """The fields of `accuracy_target`.
 
     Attributes:
       target: the accuracy of D on reals that is aimed at.
-      speed: gain of the controller.
+      speed: the gain of the controller.
     """
 
     name: Literal["accuracy"] = "accuracy"
@@ -151,7 +151,7 @@ class AccuracyTargetFields(_AdaptiveFields):
 
 
 class RtTargetFields(_AdaptiveFields):
-    """See `r_t_target`.
+    """The fields of `r_t_target`.
 
     Attributes:
       target: the r_t = E[sign(D(real))] that is aimed at.

@@ -5,23 +5,24 @@ Karras et al. 2020 (arXiv:2006.06676), appendix B, "additional corruptions".
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from ganjax.augment.gate import Probabilities, differs, gated, only_where
+from ganjax.augment.gate import differs, gated, only_where
+from ganjax.augment.shapes import Images, Probabilities, Probability, RandomKey
+from ganjax.engine.pixels import ValueRange
 from ganjax.keys import fold
 
-# Standard deviation of the noise's standard deviation, of values in [-1, 1].
+# The standard deviation of the noise's standard deviation, for values in [-1, 1].
 NOISE = 0.1
-# Of the image's size.
+# The side of the rectangle, as a share of the image's size.
 CUTOUT = 0.5
 TRANSFORMS = ("noise", "cutout")
 
 
-def noise(
-    images: jax.Array, key: jax.Array, p: Probabilities, value_range: tuple[float, float]
-) -> jax.Array:
-    """images (N, H, W, C) + N(0, sigma^2) in each value, sigma = |N(0, 0.1)| for a sample.
+def noise(images: Images, key: RandomKey, p: Probabilities, value_range: ValueRange) -> Images:
+    """Adds N(0, sigma^2) to each value of an image, with probability p["noise"].
 
-    With probability p each. Sigma is of values in [-1, 1].
+    sigma = |N(0, 0.1)| for each image, for values in [-1, 1].
     """
     key, half = fold(key, "noise"), (value_range[1] - value_range[0]) / 2
     sigma = jnp.abs(NOISE * jax.random.normal(fold(key, "sigma"), images.shape[:1], jnp.float32))
@@ -31,27 +32,35 @@ def noise(
     return only_where(differs(sigma, 0.0), noisy, images)
 
 
-def cutout(
-    images: jax.Array, key: jax.Array, p: Probabilities, value_range: tuple[float, float]
-) -> jax.Array:
-    """images (N, H, W, C) with a rectangle of half their size in mid-grey.
-
-    With probability p each; centres are uniform over the image.
-    """
-    key = fold(key, "cutout")
-    centre = jax.random.uniform(fold(key, "centre"), (images.shape[0], 2), jnp.float32)
-    # Far away is nowhere.
-    centre = gated(key, p["cutout"], centre, [-9.0, -9.0])
-    return cut(images, centre, CUTOUT, sum(value_range) / 2)
+def cutout(images: Images, key: RandomKey, p: Probabilities, value_range: ValueRange) -> Images:
+    """Fills a rectangle of half an image's size with mid-grey, with probability p["cutout"]."""
+    return cut_anywhere(images, fold(key, "cutout"), p["cutout"], CUTOUT, sum(value_range) / 2)
 
 
-def cut(images: jax.Array, centre: jax.Array, size: float, value: float) -> jax.Array:
-    """images (N, H, W, C) with `value` in a rectangle.
+def cut_anywhere(
+    images: Images, key: RandomKey, p: Probability, size: float, value: float
+) -> Images:
+    """Cuts a rectangle out of each image with probability p; centres are uniform over the image.
 
     Args:
-      images: float.
-      centre: (N, 2), (x, y) from 0 to 1 over the image.
-      size: of the rectangle, as a share of the image's.
+      images: the images.
+      key: draws the centres, and which images are cut.
+      p: the probability of a cut.
+      size: the side of the rectangle, as a share of the image's.
+      value: what it is filled with.
+    """
+    centre = jax.random.uniform(fold(key, "centre"), (images.shape[0], 2), jnp.float32)
+    outside = [-9.0, -9.0]
+    return cut(images, gated(key, p, centre, outside), size, value)
+
+
+def cut(images: Images, centre: Float[Array, "n 2"], size: float, value: float) -> Images:
+    """Fills a rectangle of each image with a value.
+
+    Args:
+      images: the images.
+      centre: (x, y) from 0 to 1 over the image.
+      size: the side of the rectangle, as a share of the image's.
       value: what it is filled with.
     """
 

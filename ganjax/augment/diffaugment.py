@@ -1,29 +1,30 @@
 """Differentiable augmentation (Zhao et al. 2020, arXiv:2006.10738, section 3 and appendix)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Int
 from pydantic import Field
 
 from ganjax.augment import corrupt
 from ganjax.augment.gate import differs, gated, only_where, uniform
-from ganjax.augment.policies import AugmentFields
+from ganjax.augment.policies import AugmentFields, Transform
+from ganjax.augment.shapes import Images, Probability, RandomKey
+from ganjax.engine.pixels import ValueRange
 from ganjax.keys import fold
 
-# Of the image's size.
+# The largest translation and the side of the cut, as shares of the image's size.
 TRANSLATION, CUTOUT = 0.125, 0.5
 
 
-def diffaugment(
-    families: Sequence[str], value_range: tuple[float, float]
-) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
-    """`augment(images, p, key) -> images`, each family of an image with probability p (paper: 1).
+def diffaugment(families: Sequence[str], value_range: ValueRange) -> Transform:
+    """Returns the transform of the given families, each gated on its own (paper: p = 1).
 
     Args:
-      families: of FAMILIES.
+      families: some of FAMILIES.
       value_range: black and white in the images.
 
     Raises:
@@ -32,24 +33,25 @@ def diffaugment(
     unknown = sorted(set(families) - set(FAMILIES))
     if unknown:
         raise ValueError(f"families={unknown}: there are {', '.join(FAMILIES)}")
-    stages = [
-        (name, partial(stage, value_range=value_range))
+    stages = {
+        name: partial(stage, value_range=value_range)
         for name, stage in FAMILIES.items()
         if name in families
-    ]
+    }
 
     def augment(images, p, key):
-        for name, stage in stages:
+        for name, stage in stages.items():
             images = stage(images, p, fold(key, name))
         return images
 
     return augment
 
 
-def colour(images, p, key, value_range):
-    """Brightness U[-.5, .5) (of values in [-1, 1]), saturation U[0, 2), contrast U[.5, 1.5).
+def colour(images: Images, p: Probability, key: RandomKey, value_range: ValueRange) -> Images:
+    """Changes brightness, then saturation, then contrast.
 
-    Saturation is about a pixel's mean, contrast about the image's.
+    A shift from U[-0.5, 0.5), for values in [-1, 1], is added. Saturation, the distance from the
+    pixel's mean, is multiplied by U[0, 2); contrast, that from the image's mean, by U[0.5, 1.5).
     """
     n, half = images.shape[0], (value_range[1] - value_range[0]) / 2
     shift = half * uniform(fold(key, "brightness"), n, -0.5, 0.5)
@@ -65,35 +67,33 @@ def colour(images, p, key, value_range):
     return only_where(differs(drawn, [0, 1, 1]), new, images)
 
 
-def translation(images, p, key, value_range):
-    """By whole pixels, up to 1/8 of the size either way; what comes in is mid-grey."""
+def translation(images: Images, p: Probability, key: RandomKey, value_range: ValueRange) -> Images:
+    """Moves images by whole pixels, up to 1/8 of the size either way; what comes in is mid-grey."""
     n, height, width, _ = images.shape
 
     def shifts(name, size):
-        most = round(TRANSLATION * size)
-        return jax.random.randint(fold(key, name), (n,), -most, most + 1)
+        largest = round(TRANSLATION * size)
+        return jax.random.randint(fold(key, name), (n,), -largest, largest + 1)
 
     shift = gated(key, p, jnp.stack([shifts("y", height), shifts("x", width)], -1), [0, 0])
     return shifted(images, shift, sum(value_range) / 2)
 
 
-def shifted(images: jax.Array, shift: jax.Array, value: float) -> jax.Array:
-    """images (N, H, W, C) moved by shift int (N, 2), (down, right); what comes in is `value`."""
+def shifted(images: Images, shift: Int[Array, "n 2"], value: float) -> Images:
+    """Moves each image by its shift (down, right) in pixels; what comes in is `value`."""
     height, width = images.shape[1:3]
     rows = jnp.arange(height)[None] - shift[:, :1]
     columns = jnp.arange(width)[None] - shift[:, 1:]
     pick = jax.vmap(lambda image, row, column: image[row][:, column])
     moved = pick(images, rows.clip(0, height - 1), columns.clip(0, width - 1))
-    known = [(at >= 0) & (at < size) for at, size in ((rows, height), (columns, width))]
-    known = (known[0][:, :, None] & known[1][:, None, :])[..., None]
-    return jnp.where(known, moved, jnp.asarray(value, images.dtype))
+    inside = [(at >= 0) & (at < size) for at, size in ((rows, height), (columns, width))]
+    inside_both = (inside[0][:, :, None] & inside[1][:, None, :])[..., None]
+    return jnp.where(inside_both, moved, jnp.asarray(value, images.dtype))
 
 
-def cutout(images, p, key, value_range):
-    """A square of half the size at a uniform place in mid-grey."""
-    centre = jax.random.uniform(fold(key, "centre"), (images.shape[0], 2), jnp.float32)
-    centre = gated(key, p, centre, [-9.0, -9.0])  # Far away is nowhere.
-    return corrupt.cut(images, centre, CUTOUT, sum(value_range) / 2)
+def cutout(images: Images, p: Probability, key: RandomKey, value_range: ValueRange) -> Images:
+    """Fills a square of half the image's size, at a uniform place, with mid-grey."""
+    return corrupt.cut_anywhere(images, key, p, CUTOUT, sum(value_range) / 2)
 
 
 # In the order of application.
@@ -112,10 +112,10 @@ class DiffAugmentFields(AugmentFields):
         tuple(FAMILIES)
     )
 
-    def transform(self, value_range):
+    def transform(self, value_range: ValueRange) -> Transform:
         return diffaugment(self.families, value_range)
 
-    def leaks(self, value_range):
+    def leaks(self, value_range: ValueRange):
         if "colour" not in self.families:
             return {}
         return {"colour": lambda images, key: colour(images, 1.0, key, value_range)}

@@ -3,39 +3,41 @@
 Karras et al. 2020 (arXiv:2006.06676), appendix B, "image-space filtering".
 """
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from ganjax.augment import wavelets
-from ganjax.augment.gate import Probabilities, differs, gated, lognormal, only_where
+from ganjax.augment.gate import differs, gated, lognormal, only_where
+from ganjax.augment.shapes import Images, Probabilities, RandomKey
+from ganjax.engine.pixels import ValueRange
 from ganjax.keys import fold
 
-# log2 of a gain.
+# The standard deviation of log2 of a gain.
 GAIN = 1.0
 # The power expected in each octave, from the lowest: natural images fall as 1 / f.
 POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)
 TRANSFORMS = ("filter",)
 
 
-def gains(key: jax.Array, n: int, p: Probabilities) -> jax.Array:
-    """(n, 4): the factor of each octave; each is drawn in turn with probability p.
+def gains(key: RandomKey, n: int, p: Probabilities) -> Float[Array, "n 4"]:
+    """Draws the gains of the four octaves, one after another with probability p["filter"].
 
     After each draw all four are scaled so that the expected power stays what it was.
     """
     total, power = jnp.ones((n, 4)), jnp.array([POWER])
-    for band in range(4):
-        here = fold(key, band)
-        drawn = jnp.ones((n, 4)).at[:, band].set(lognormal(fold(here, "value"), n, GAIN))
+    for octave in range(4):
+        octave_key = fold(key, octave)
+        drawn = jnp.ones((n, 4)).at[:, octave].set(lognormal(fold(octave_key, "value"), n, GAIN))
         drawn = drawn / jnp.sqrt(jnp.sum(power * drawn**2, axis=-1, keepdims=True))
-        total = total * gated(here, p["filter"], drawn, jnp.ones(4))
+        total = total * gated(octave_key, p["filter"], drawn, jnp.ones(4))
     return total
 
 
-def apply(images: jax.Array, gains: jax.Array, value_range: tuple[float, float]) -> jax.Array:
-    """images (N, H, W, C) with octaves multiplied by gains (N, 4), along both axes.
+def apply(images: Images, gains: Float[Array, "n 4"], value_range: ValueRange) -> Images:
+    """Multiplies the octaves of images by their gains, along both axes.
 
-    Images are mirrored at their edges and 0 is mid-grey, as for values in [-1, 1]. Those whose
-    gains are all 1 come out bit for bit.
+    Images are mirrored at their edges, and mid-grey counts as 0, as for values in [-1, 1]. Those
+    whose gains are all 1 come out bit for bit.
     """
     middle = sum(value_range) / 2
 

@@ -1,50 +1,60 @@
-"""Draws for each sample of a batch, gated: with probability p a value, else what does nothing."""
+"""Draws for each sample of a batch that are gated: without the gate's luck they do nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Num
 
+from ganjax.augment.shapes import PerSample, Probability, RandomKey
 from ganjax.keys import fold
 
-# Of each transform, by its name.
-Probabilities = Mapping[str, jax.Array | float]
+# The parameters of a transform that does nothing, (...) or a scalar.
+Identity = ArrayLike | Sequence[int | float]
 
 
-def gated(key: jax.Array, p: jax.Array | float, value: jax.Array, nothing) -> jax.Array:
-    """`value` with probability p, else `nothing`, for each sample.
+def gated(
+    key: RandomKey, p: Probability, value: Num[Array, "n ..."], identity: Identity
+) -> Num[Array, "n ..."]:
+    """Keeps each sample's value with probability p, and else replaces it by `identity`.
 
     Args:
-      key: of this transform.
-      p: probability of `value`.
-      value: (N, ...).
-      nothing: (...), or a scalar.
+      key: the key of the transform, from which the gates are drawn.
+      p: the probability of keeping a value.
+      value: (N, ...) the parameters that were drawn for each sample.
+      identity: (...) the parameters of a transform that does nothing.
     """
-    chosen = jax.random.bernoulli(fold(key, "gate"), p, value.shape[:1])
-    return jnp.where(_beside(chosen, value), value, jnp.asarray(nothing, value.dtype)[None])
+    kept = jax.random.bernoulli(fold(key, "gate"), p, value.shape[:1])
+    return jnp.where(_expanded(kept, value), value, jnp.asarray(identity, value.dtype)[None])
 
 
-def only_where(changed: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
-    """`new` for the samples of `changed`, bool (N,), and `old` bit for bit for the others."""
-    return jnp.where(_beside(changed, new), new, old)
+def only_where(
+    changed: Bool[Array, " n"], new: Num[Array, "n ..."], old: Num[Array, "n ..."]
+) -> Num[Array, "n ..."]:
+    """Returns `new` for the changed samples, and `old` bit for bit for the others."""
+    return jnp.where(_expanded(changed, new), new, old)
 
 
-def differs(parameters: jax.Array, nothing) -> jax.Array:
-    """bool (N,): for which samples `parameters` (N, ...) are not `nothing` (...)."""
-    other = parameters != jnp.asarray(nothing, parameters.dtype)[None]
+def differs(parameters: Num[Array, "n ..."], identity: Identity) -> Bool[Array, " n"]:
+    """Returns for which samples the parameters (N, ...) are not `identity` (...)."""
+    other = parameters != jnp.asarray(identity, parameters.dtype)[None]
     return other.reshape(len(other), -1).any(-1)
 
 
-def lognormal(key: jax.Array, n: int, sigma: float) -> jax.Array:
-    """2 ** N(0, sigma), (n,): Karras et al. 2020 (arXiv:2006.06676) write Lognormal(0, (sigma
-    ln 2)^2)."""
+def lognormal(key: RandomKey, n: int, sigma: float) -> PerSample:
+    """Draws 2 ** N(0, sigma), (n,).
+
+    Karras et al. 2020 (arXiv:2006.06676), appendix B, write it as Lognormal(0, (sigma ln 2)^2).
+    """
     return jnp.exp2(sigma * jax.random.normal(key, (n,), jnp.float32))
 
 
-def uniform(key: jax.Array, n: int, low: float, high: float) -> jax.Array:
-    """U[low, high), (n,)."""
+def uniform(key: RandomKey, n: int, low: float, high: float) -> PerSample:
+    """Draws from U[low, high), (n,)."""
     return jax.random.uniform(key, (n,), jnp.float32, low, high)
 
 
-def _beside(chosen: jax.Array, value: jax.Array) -> jax.Array:
-    return chosen.reshape(-1, *(1,) * (value.ndim - 1))
+def _expanded(chosen: Bool[Array, " n"], values: Num[Array, "n ..."]) -> Bool[Array, "n ..."]:
+    """Returns bools (N,) with as many axes as `values`, to choose among them by sample."""
+    return chosen.reshape(-1, *(1,) * (values.ndim - 1))

@@ -8,20 +8,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from ganjax.augment import affine, wavelets
-from ganjax.augment.gate import (
-    Probabilities,
-    differs,
-    gated,
-    lognormal,
-    only_where,
-    uniform,
-)
+from ganjax.augment.gate import differs, gated, lognormal, only_where, uniform
+from ganjax.augment.shapes import Images, Maps, Probabilities, RandomKey
 from ganjax.keys import fold
 from ganjax.ops.chunks import count_chunks, map_chunks
 
-# log2 of both scalings.
+# The standard deviation of log2 of both scalings.
 SCALE = 0.2
-# Of the image's size.
+# The standard deviation of the translation, as a share of the image's size.
 TRANSLATION = 0.125
 # Pixels of the doubled images, a period of their reflections, over those of the images.
 DOUBLED = 16
@@ -30,17 +24,16 @@ CHUNK_BYTES = 4 << 20
 TRANSFORMS = ("isotropic_scaling", "rotation", "anisotropic_scaling", "fractional_translation")
 
 
-def inverse(key: jax.Array, n: int, p: Probabilities, size: tuple[int, int]) -> jax.Array:
-    """Isotropic scaling, rotation, anisotropic scaling, rotation, translation -> (n, 3, 3),
-    inverted.
+def inverse(key: RandomKey, n: int, p: Probabilities, size: tuple[int, int]) -> Maps:
+    """Draws the inverses of n maps, each composed of the four transforms.
 
-    Each of each sample with probability p, but each of the two rotations with 1 - sqrt(1 - p):
-    that either happens has probability p.
+    They are isotropic scaling, rotation, anisotropic scaling, rotation again, and translation. Each
+    of the two rotations has probability 1 - sqrt(1 - p), so that either happens with p.
 
     Args:
-      key: of this family.
-      n: samples.
-      p: probability of each of TRANSFORMS.
+      key: the key of this family.
+      n: the number of samples.
+      p: the probability of each of TRANSFORMS, for each sample on its own.
       size: (height, width) of the image.
     """
     height, width = size
@@ -51,12 +44,12 @@ def inverse(key: jax.Array, n: int, p: Probabilities, size: tuple[int, int]) -> 
     p_rotate = 1 - jnp.sqrt(1 - jnp.asarray(p["rotation"], jnp.float32))
 
     def scaling(name):
-        chance = p[f"{name}_scaling"]
-        return gated(keys[name], chance, lognormal(fold(keys[name], "value"), n, SCALE), 1.0)
+        factors = lognormal(fold(keys[name], "value"), n, SCALE)
+        return gated(keys[name], p[f"{name}_scaling"], factors, 1.0)
 
     def angle(name):
-        value = uniform(fold(keys[name], "value"), n, -jnp.pi, jnp.pi)
-        return gated(keys[name], p_rotate, value, 0.0)
+        angles = uniform(fold(keys[name], "value"), n, -jnp.pi, jnp.pi)
+        return gated(keys[name], p_rotate, angles, 0.0)
 
     isotropic, anisotropic = scaling("isotropic"), scaling("anisotropic")
     shift = TRANSLATION * jax.random.normal(fold(keys["translate"], "value"), (n, 2), jnp.float32)
@@ -71,11 +64,11 @@ def inverse(key: jax.Array, n: int, p: Probabilities, size: tuple[int, int]) -> 
     )
 
 
-def apply(images: jax.Array, inverse: jax.Array) -> jax.Array:
-    """images (N, H, W, C) under maps of the given inverses (N, 3, 3), free of aliasing.
+def apply(images: Images, inverse: Maps) -> Images:
+    """Moves images by maps of the given inverses, free of aliasing.
 
-    Upsampled twofold by sym6, looked up bilinearly there, downsampled by sym6. Beyond its edges
-    an image is its own reflection, d c b | a b c d | c b a, however far a map reaches.
+    They are upsampled twofold by sym6, looked up bilinearly there, and downsampled by sym6. Beyond
+    its edges an image is its own reflection, d c b | a b c d | c b a, however far a map reaches.
     Images whose map is the identity come out bit for bit.
     """
 
@@ -86,7 +79,7 @@ def apply(images: jax.Array, inverse: jax.Array) -> jax.Array:
     return lax.platform_dependent(images, inverse, cpu=in_chunks, default=_apply)
 
 
-def _apply(images, inverse):
+def _apply(images: Images, inverse: Maps) -> Images:
     n, height, width, channels = images.shape
 
     def filtered(x, rows, columns):
@@ -99,7 +92,7 @@ def _apply(images, inverse):
     # mapped; and from the centre to the doubled images' pixels.
     first = wavelets.SHIFT - 0.5
     half, corner = jnp.array([0.5]), -wavelets.REACH - first
-    there = affine.compose(
+    doubled_inverse = affine.compose(
         affine.translate(jnp.array([width + first]), jnp.array([height + first])),
         affine.scale(2 * jnp.ones(1), 2 * jnp.ones(1)),
         inverse,
@@ -107,7 +100,7 @@ def _apply(images, inverse):
         affine.translate(jnp.array([corner - width]), jnp.array([corner - height])),
     )
     across, down = (2 * (size + wavelets.REACH) for size in (width, height))
-    x, y = affine.positions(there, across, down)
+    x, y = affine.positions(doubled_inverse, across, down)
     x, y = (
         affine.periodic(at, size - 1) for at, size in ((x, doubled.shape[2]), (y, doubled.shape[1]))
     )

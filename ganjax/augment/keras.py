@@ -1,11 +1,10 @@
 """The augmentation of Keras' example of adaptive discriminator augmentation.
 
-x-flip, integer translation, rotation and zoom behind one gate for each image. Keras applies the
-four in turn, each with a lookup of its own; here they are one map and one bilinear lookup, so
+It has x-flip, integer translation, rotation and zoom behind one gate for each image. Keras applies
+the four in turn, each with a lookup of its own; here they are one map and one bilinear lookup, so
 that an image is blurred once, and reflected at its own edges.
 """
 
-from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -14,8 +13,9 @@ import jax.numpy as jnp
 from ganjax.augment import affine
 from ganjax.augment.controllers import AccuracyTargetFields, AnyController
 from ganjax.augment.gate import differs, gated, only_where, uniform
-from ganjax.augment.policies import AugmentFields, rotations
+from ganjax.augment.policies import AugmentFields, Transform, draw_rotations
 from ganjax.config import Fraction
+from ganjax.engine.pixels import ValueRange
 from ganjax.keys import fold
 
 
@@ -23,9 +23,9 @@ class KerasFields(AugmentFields):
     """The policy of Keras' example; the defaults are the example's.
 
     Attributes:
-      translation: at most, as a share of the size.
-      rotation: at most, either way, in turns.
-      zoom: the most that is cut away of height and of width.
+      translation: the largest translation, as a share of the size.
+      rotation: the largest rotation either way, as a share of a full turn.
+      zoom: the largest share of height and of width that is cut away.
     """
 
     policy: Literal["keras"] = "keras"
@@ -34,36 +34,38 @@ class KerasFields(AugmentFields):
     zoom: Fraction = 0.25
     controller: AnyController = AccuracyTargetFields()
 
-    def transform(self, value_range):
+    def transform(self, value_range: ValueRange) -> Transform:
         del value_range
         return keras(self.translation, self.rotation, self.zoom)
 
-    def leaks(self, value_range):
+    def leaks(self, value_range: ValueRange):
+        del value_range
         if not self.rotation:
             return {}
-        most = 2 * jnp.pi * self.rotation
+        largest = 2 * jnp.pi * self.rotation
 
         def rotated(images, key):
-            return affine.resample(images, rotations(images, key, most))
+            return affine.resample(images, draw_rotations(key, len(images), largest))
 
         return {"rotation": rotated}
 
 
-def keras(
-    translation: float, rotation: float, zoom: float
-) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
-    """`augment(images, p, key) -> images`: all four transforms of an image with probability p.
+def keras(translation: float, rotation: float, zoom: float) -> Transform:
+    """Returns the transform that changes an image by all four, with probability p.
 
     Args:
-      translation: at most, up or down and left or right, as a share of the size; in whole
-        pixels.
-      rotation: at most, either way, in turns.
-      zoom: the most that is cut away of height and of width, each on its own.
+      translation: the largest translation up or down and left or right, in whole pixels, as a share
+        of the size.
+      rotation: the largest rotation either way, as a share of a full turn.
+      zoom: the largest share of height and of width that is cut away, each on its own.
     """
 
     def augment(images, p, key):
         n, height, width, _ = images.shape
-        draw = lambda name, low, high: uniform(fold(key, name), n, low, high)  # noqa: E731
+
+        def draw(name, low, high):
+            return uniform(fold(key, name), n, low, high)
+
         flip = jax.random.bernoulli(fold(key, "x_flip"), 0.5, (n,))
         x = jnp.round(width * draw("translate_x", -translation, translation))
         y = jnp.round(height * draw("translate_y", -translation, translation))

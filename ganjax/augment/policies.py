@@ -1,33 +1,26 @@
 """What policies of augmentation have in common; the augmentation that D's images pass through."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-import jax
 import jax.numpy as jnp
 
 from ganjax.augment import affine
 from ganjax.augment.controllers import AnyController, Controller, FixedFields
 from ganjax.augment.gate import uniform
+from ganjax.augment.shapes import Images, Maps, Probability, RandomKey
 from ganjax.config import Fields
+from ganjax.engine.algorithm import Context, ImageTransform
+from ganjax.engine.pixels import ValueRange
 from ganjax.keys import fold
 
-ValueRange = tuple[float, float]
 
-
+@runtime_checkable
 class Transform(Protocol):
-    """Transforms of images, each sample's drawn on its own."""
+    """Transforms images, drawing for each sample on its own."""
 
-    def __call__(self, images: jax.Array, p: jax.Array, key: jax.Array) -> jax.Array:
-        """Returns images (N, H, W, C) with transforms of probability `p`, drawn by `key`."""
-        ...
-
-
-class Leak(Protocol):
-    """A transform that the generator may learn to make (`ganjax.training.leaks`)."""
-
-    def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
-        """Returns images (N, H, W, C), all of them transformed."""
+    def __call__(self, images: Images, p: Probability, key: RandomKey) -> Images:
+        """Returns images that were transformed with probability `p`, drawn by `key`."""
         ...
 
 
@@ -43,7 +36,7 @@ class NoAugmentFields(Fields):
 class AugmentFields(Fields):
     """The fields of one policy of augmentation, its checks and its construction.
 
-    A subclass stands beside the transforms that it describes, and in the table of
+    A subclass stands in the file of the transforms that it describes, and in the table of
     `ganjax.augment`. Its field `policy`, a Literal, names the policy.
 
     Attributes:
@@ -71,16 +64,21 @@ class AugmentFields(Fields):
         """
         raise NotImplementedError
 
-    def leaks(self, value_range: ValueRange) -> dict[str, Leak]:
-        """Returns by name the transforms whose share among samples can be measured."""
-        raise NotImplementedError
+    def leaks(self, value_range: ValueRange) -> dict[str, ImageTransform]:
+        """Returns, by name, the transforms whose share among samples can be measured.
+
+        Each is a transform of the policy that the generator may learn to make, applied to every
+        image. A policy that does not override this has none.
+        """
+        del value_range
+        return {}
 
     def build(self, value_range: ValueRange, batch_size: int) -> "Augmentation":
         """Returns the augmentation of D's images.
 
         Args:
           value_range: the values of black and of white in the images.
-          batch_size: reals of an update of D.
+          batch_size: the number of reals in an update of D.
 
         Raises:
           ConfigError: the fields do not go together.
@@ -89,28 +87,28 @@ class AugmentFields(Fields):
         self.controller.check()
         transform = self.transform(value_range)
 
-        def images(images, context):
+        def apply(images, context):
             return transform(images, context.aug["p"], fold(context.key, "augment"))
 
         leaks = self.leaks(value_range) if self.measure_leaks else {}
-        return Augmentation(images, self.controller.build(batch_size), leaks)
+        return Augmentation(apply, self.controller.build(batch_size), leaks)
 
 
 class Augmentation(NamedTuple):
     """What D's images pass through, and what moves its probability.
 
     Attributes:
-      images: (images, context) -> images, with the probability `context.aug["p"]` and keys below
-        `context.key`; context is a `ganjax.engine.algorithm.Context`.
+      apply: (images, context) -> images, with the probability `context.aug["p"]` and keys derived
+        from `context.key`.
       controller: moves the probability.
       leaks: as `Algorithm.leaks`.
     """
 
-    images: Callable[[jax.Array, Any], jax.Array]
+    apply: Callable[[Images, Context], Images]
     controller: Controller
-    leaks: dict[str, Leak]
+    leaks: dict[str, ImageTransform]
 
 
-def rotations(images: jax.Array, key: jax.Array, most: float = jnp.pi) -> jax.Array:
-    """Draws rotations (N, 3, 3) of as many images, up to `most` radians either way."""
-    return affine.rotate(uniform(fold(key, "rotate"), len(images), -most, most))
+def draw_rotations(key: RandomKey, n: int, largest: float = jnp.pi) -> Maps:
+    """Draws n rotations of up to `largest` radians either way."""
+    return affine.rotate(uniform(fold(key, "rotate"), n, -largest, largest))

@@ -47,7 +47,7 @@ def test_r1_is_by_the_image_before_augmentation():
     raw.update({"augment": {**KERAS, "controller": {**FIXED, "p": 1.0}}})
     config, module = schema.load(raw)
     algorithm, nets = module.build(config), networks_of(config)
-    augment = config.augment.build(nets.value_range, config.batch_size)
+    augmentation = config.augment.build(nets.value_range, config.batch_size)
     _, (params, vars) = algorithm.init(jax.random.key(0))
     image = np.random.RandomState(0).randn(8, 8, 8, 1).astype(np.float32)
     batch = {"image": image, "label": jnp.zeros(8, jnp.int32)}
@@ -55,12 +55,12 @@ def test_r1_is_by_the_image_before_augmentation():
     value, _ = jax.jit(lambda params: algorithm.penalty(params, vars, batch, now))(params)
 
     def score(x):
-        seen = augment.images(x, now)
+        seen = augmentation.apply(x, now)
         return jnp.sum(nets.discriminate(params, vars, seen, batch["label"], now.key)[0])
 
     gradient = jax.jit(jax.grad(score))(image)
     np.testing.assert_allclose(value, jnp.sum(gradient**2) / 8, rtol=1e-4)
-    assert np.abs(augment.images(image, now) - image).max() > 0.1
+    assert np.abs(augmentation.apply(image, now) - image).max() > 0.1
 
 
 def test_one_device_and_eight_agree():

@@ -4,7 +4,7 @@ Families are applied in the paper's order whichever are chosen; blitting and the
 transforms share one resampling.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Annotated, Literal
@@ -15,11 +15,12 @@ from pydantic import Field
 
 from ganjax.augment import affine, blit, colour, corrupt, filter, geometric
 from ganjax.augment.controllers import AnyController, RtTargetFields
-from ganjax.augment.policies import AugmentFields, rotations
+from ganjax.augment.policies import AugmentFields, Transform, draw_rotations
 from ganjax.config import ConfigError
+from ganjax.engine.pixels import ValueRange
 from ganjax.keys import fold
 
-# With the transforms of each.
+# The names of the transforms of each family.
 FAMILIES = {
     "blit": blit.TRANSFORMS,
     "geometric": geometric.TRANSFORMS,
@@ -29,22 +30,20 @@ FAMILIES = {
 }
 
 
-def pipeline(
-    families: Sequence[str],
-    value_range: tuple[float, float],
-    multipliers: Mapping[str, float],
-) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
-    """`augment(images, p, key) -> images`.
+def ada(
+    families: Sequence[str], value_range: ValueRange, multipliers: Mapping[str, float]
+) -> Transform:
+    """Returns the transform of the given families.
 
-    Every transform of every sample is drawn, and gated with probability p times its multiplier
-    (at most 1), on its own.
+    Every transform is drawn for every sample on its own, with probability p times the transform's
+    multiplier, at most 1.
 
     Args:
-      families: of FAMILIES.
+      families: some of FAMILIES.
       value_range: black and white in the images.
-      multipliers: of p, by the names in FAMILIES; those that are not named have 1. Filtering draws
-        each of its four octaves with that probability, and a rotation is before or after the
-        anisotropic scaling or both with it.
+      multipliers: factors of p by the names in FAMILIES; transforms that are not named have 1.
+        Filtering draws each of its four octaves with that probability; a rotation happens with it
+        before the anisotropic scaling, after it, or both.
 
     Raises:
       ValueError: there is no such family, or no such transform among them.
@@ -70,16 +69,16 @@ def pipeline(
         stages.append(partial(_corrupt, value_range=value_range))
 
     def augment(images, p, key):
-        each = {name: jnp.minimum(factor * p, 1.0) for name, factor in factors.items()}
+        probabilities = {name: jnp.minimum(factor * p, 1.0) for name, factor in factors.items()}
         for stage in stages:
-            images = stage(images, each, key)
+            images = stage(images, probabilities, key)
         return images
 
     return augment
 
 
 def transforms(families: Sequence[str]) -> tuple[str, ...]:
-    """The names of the transforms of families."""
+    """Returns the names of the transforms of families."""
     return tuple(chain.from_iterable(FAMILIES[family] for family in families))
 
 
@@ -127,55 +126,50 @@ class AdaFields(AugmentFields):
     controller: AnyController = RtTargetFields()
 
     def check(self) -> None:
-        named = [name for name, _ in self.multipliers]
-        known = transforms(self.families)
-        for name in named:
-            if named.count(name) > 1 or name not in known:
-                wrong = (
-                    "it stands twice" if name in known else f"families={self.families} have none"
-                )
-                raise ConfigError(
-                    f"config.augment.multipliers={self.multipliers}: {name!r}: {wrong}; each of "
-                    f"{', '.join(known)} can have one"
-                )
+        names = [name for name, _ in self.multipliers]
+        available = transforms(self.families)
+        for name in names:
+            if name not in available:
+                wrong = f"families={self.families} have none"
+            elif names.count(name) > 1:
+                wrong = "it stands twice"
+            else:
+                continue
+            raise ConfigError(
+                f"config.augment.multipliers={self.multipliers}: {name!r}: {wrong}; each of "
+                f"{', '.join(available)} can have one"
+            )
 
-    def transform(self, value_range):
-        return pipeline(self.families, value_range, dict(self.multipliers))
+    def transform(self, value_range: ValueRange) -> Transform:
+        return ada(self.families, value_range, dict(self.multipliers))
 
-    def leaks(self, value_range):
-        return _leaks(self.families, dict(self.multipliers), value_range)
+    def leaks(self, value_range: ValueRange):
+        """Returns the rotation and the change of colours, where images show that they happened.
 
+        A rotation is the geometric family's, or else one by quarter turns.
+        """
+        multipliers = dict(self.multipliers)
 
-def _leaks(families, multipliers, value_range):
-    """The rotation and the colours of the pipeline, each alone and always."""
-    # Half of the images whose greys are turned are as they were: of these a share says nothing.
-    shown = {
-        "blit": ("rotate_90",),
-        "geometric": ("rotation",),
-        "colour": [name for name in FAMILIES["colour"] if name != "luma_flip"],
-    }
-    happens = {
-        family
-        for family in shown.keys() & set(families)
-        if any(multipliers.get(name, 1.0) for name in shown[family])
-    }
+        def happens(family, names):
+            return family in self.families and any(multipliers.get(name, 1.0) for name in names)
 
-    def rotated(images, key):
-        return geometric.apply(images, rotations(images, key))
+        def rotated(images, key):
+            return geometric.apply(images, draw_rotations(key, len(images)))
 
-    def quarter_turned(images, key):
-        turns = jax.random.randint(key, (len(images),), 1, 4)
-        return geometric.apply(images, blit.quarter_turns(turns))
+        def quarter_turned(images, key):
+            turns = jax.random.randint(key, (len(images),), 1, 4)
+            return geometric.apply(images, blit.quarter_turns(turns))
 
-    def recoloured(images, key):
-        always = {name: float(multipliers.get(name, 1.0) > 0) for name in FAMILIES["colour"]}
-        return colour.apply(images, colour.matrix(key, len(images), always), value_range)
+        def recoloured(images, key):
+            always = {name: float(multipliers.get(name, 1.0) > 0) for name in colour.TRANSFORMS}
+            return colour.apply(images, colour.matrix(key, len(images), always), value_range)
 
-    found = {}
-    if "geometric" in happens:
-        found["rotation"] = rotated
-    elif "blit" in happens:
-        found["rotation"] = quarter_turned
-    if "colour" in happens:
-        found["colour"] = recoloured
-    return found
+        leaks = {}
+        if happens("geometric", ["rotation"]):
+            leaks["rotation"] = rotated
+        elif happens("blit", ["rotate_90"]):
+            leaks["rotation"] = quarter_turned
+        # A luma flip leaves half of the images as they are, so that of these a share says nothing.
+        if happens("colour", [name for name in colour.TRANSFORMS if name != "luma_flip"]):
+            leaks["colour"] = recoloured
+        return leaks

@@ -1,0 +1,36 @@
+"""Random images, and every policy of augmentation with all of its transforms."""
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import ndimage
+
+from ganjax.augment import ada, diffaugment, keras
+
+SIZE = 16
+RANGES = ((-1.0, 1.0), (0.0, 1.0))
+
+
+def images(n=4, size=SIZE, value_range=(-1.0, 1.0), smooth=0.0):
+    """Returns RGB images of uniform noise, blurred by a Gaussian of `smooth` pixels."""
+    low, high = value_range
+    x = np.random.RandomState(0).rand(n, size, size, 3)
+    if smooth:
+        x = ndimage.gaussian_filter(x, (0, smooth, smooth, 0), mode="mirror")
+    return jnp.asarray(x * (high - low) + low, jnp.float32)
+
+
+def policies(value_range):
+    """Returns the transforms of the policies by their names."""
+    return {
+        "keras": keras.keras(0.125, 0.125, 0.25),
+        "ada": ada.ada(tuple(ada.FAMILIES), value_range, {}),
+        "diffaugment": diffaugment.diffaugment(tuple(diffaugment.FAMILIES), value_range),
+    }
+
+
+NAMES = tuple(policies((0.0, 1.0)))
+
+
+def every(family, p):
+    """Returns the probabilities of a family's transforms, all of them p."""
+    return dict.fromkeys(family.TRANSFORMS, p)
