@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from conftest import shipped, shrink
 from convolutions import ORDERS, large, large_case
-from ganjax.augment.ada import FAMILIES, ada
 from systems import SYSTEMS, two_steps
+
+from ganjax.augment.ada import FAMILIES, ada
 
 pytestmark = pytest.mark.skipif(jax.default_backend() != "gpu", reason="there is no GPU")
 
