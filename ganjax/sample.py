@@ -193,11 +193,11 @@ def main(argv: list[str]) -> None:
     if raw is not None:
         images.save_npz(raw, view.arrays)
         print(raw)
-    if is_film:
-        {".gif": images.save_gif, ".mp4": images.save_mp4}[out.suffix](out, view.frames())
-    elif out is not None:
-        images.save_png(out, view.picture())
     if out is not None:
+        if is_film:
+            {".gif": images.save_gif, ".mp4": images.save_mp4}[out.suffix](out, view.frames())
+        else:
+            images.save_png(out, view.picture())
         print(out)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -115,8 +116,9 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
-def _field(config: dict, name: str):
+def _field(config: dict, name: str) -> Any:
     """Returns a field by its dotted name, None where the config has no such field."""
+    value: Any = config
     for part in name.split(".")[1:]:
-        config = config.get(part) if isinstance(config, dict) else None
-    return config
+        value = value.get(part) if isinstance(value, dict) else None
+    return value

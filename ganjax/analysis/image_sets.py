@@ -124,7 +124,7 @@ def from_named_source(name: str, split: str, like: ImageSet, fit: str, num: int)
             f"{like.name} has images of {side}x{width}, but a data source gives square ones: make "
             "them square, or give --real as an .npz or a folder"
         )
-    data = DataFields(source=name, channels=channels, fit=fit)
+    data = DataFields.model_validate({"source": name, "channels": channels, "fit": fit})
     if name.startswith("records:"):  # Its transparent images lie over a background already.
         background = records.background_of(name.removeprefix("records:"))
         data = data.model_copy(update={"background": background})

@@ -126,11 +126,10 @@ class Trained:
         Returns:
           uint8 (N, H, W, C).
         """
-        images, done = None, 0
+        side, done = self.phase.image_size, 0
+        images = np.empty((len(z), side, side, self.config.data.channels), np.uint8)
         with tqdm(total=len(z), desc="samples", disable=None, leave=False) as bar:
             for batch in self.batches(z, label):
-                if images is None:
-                    images = np.empty((len(z), *batch.shape[1:]), np.uint8)
                 images[done : done + len(batch)] = batch
                 done += len(batch)
                 bar.update(len(batch))

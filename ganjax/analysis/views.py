@@ -1,7 +1,7 @@
 """Views: samples of a trained run together with the picture or film that shows them."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,15 +45,16 @@ def check_size(run: Trained, num: int, columns: int, *, captioned: bool = False)
     side = run.phase.image_size
     if captioned or run.algorithm.num_classes > 1:
         side *= math.ceil(images.CAPTIONED_SIDE / side)
-    if num * columns * side**2 > Image.MAX_IMAGE_PIXELS:
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and num * columns * side**2 > limit:
         raise UserError(
             f"--num={num}: {num} x {columns} images of {side}x{side} are more than the "
-            f"{Image.MAX_IMAGE_PIXELS} pixels that a picture may have; set less, or take "
+            f"{limit} pixels that a picture may have; set less, or take "
             "--raw=<name>.npz without --out"
         )
 
 
-def names_of(run: Trained, labels: Sequence[int]) -> list[str]:
+def names_of(run: Trained, labels: Iterable[int]) -> list[str]:
     """Returns the class name of each label, or an empty list for an unconditional run."""
     names = run.class_names
     return [names[i] for i in labels] if names else []

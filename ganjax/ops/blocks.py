@@ -9,6 +9,8 @@ strides. In return the blocks at the border are multiplied by zeros.
 There is no forward map here, since XLA's own is as fast.
 """
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -35,7 +37,7 @@ def kernel_grad(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
     a, b = geometry.shifts
     outputs = g.shape[3]
     chunk = max(1, CHUNK_BYTES // (4 * a * b * g[0].size))
-    kernel = sum(
+    chunks = (
         lax.dot_general(
             _shifted(g[i : i + chunk], geometry),
             block(x[i : i + chunk], geometry),
@@ -45,7 +47,7 @@ def kernel_grad(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
         )
         for i in range(0, x.shape[0], chunk)
     )
-    kernel = kernel.astype(x.dtype).reshape(a, b, outputs, -1).swapaxes(2, 3)
+    kernel = cast(jax.Array, sum(chunks)).astype(x.dtype).reshape(a, b, outputs, -1).swapaxes(2, 3)
     return unblock_kernel(kernel, geometry)
 
 

@@ -28,7 +28,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from ganjax.ops.geometry import Geometry
+from ganjax.ops.geometry import Geometry, Pads
 from ganjax.ops.lowering import delay_kernel, lower
 
 Strides = int | Sequence[int]
@@ -107,7 +107,7 @@ def conv(
     """
     _check(x, kernel, "(h, w, I, O)", kernel.shape[2:3])
     strides = _pair(strides)
-    size, window = x.shape[1:3], kernel.shape[:2]
+    size, window = _pair(x.shape[1:3]), _pair(kernel.shape[:2])
     if isinstance(padding, str):
         _check_name(padding)
         padding = lax.padtype_to_pads(size, window, strides, padding)
@@ -144,18 +144,18 @@ def conv_transpose(
     """
     _check(x, kernel, "(h, w, O, I)", kernel.shape[3:])
     strides = _pair(strides)
-    window = kernel.shape[:2]
+    window = _pair(kernel.shape[:2])
     if isinstance(padding, str):
         padding = [_transpose_pads(k, s, padding) for k, s in zip(window, strides, strict=True)]
     pads = _pads(padding)
-    size = tuple(
+    height, width = (
         (n - 1) * s + 2 + low + high - k
         for n, k, s, (low, high) in zip(x.shape[1:3], window, strides, pads, strict=True)
     )
-    if min(size) < 1:
+    if min(height, width) < 1:
         raise ValueError(f"conv_transpose: padding {padding} leaves nothing of {x.shape[1:3]}")
-    forward = tuple((k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(window, pads, strict=True))
-    geometry = Geometry(strides, forward, size, window)
+    forward = _pads([(k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(window, pads, strict=True)])
+    geometry = Geometry(strides, forward, (height, width), window)
     return _input_grad(x, delay_kernel("input_grad", x, kernel, geometry), geometry)
 
 
@@ -180,9 +180,9 @@ def upsample_conv(
     """
     _check(x, kernel, "(h, w, I, O)", kernel.shape[2:3])
     height, width = x.shape[1:3]
-    pads = tuple((k // 2, (k - 1) // 2) for k in kernel.shape[:2])
+    pads = _pads([(k // 2, (k - 1) // 2) for k in kernel.shape[:2]])
     kernel = _sum_neighbours(kernel[::-1, ::-1].swapaxes(2, 3))
-    geometry = Geometry((2, 2), pads, (2 * height, 2 * width), kernel.shape[:2])
+    geometry = Geometry((2, 2), pads, (2 * height, 2 * width), _pair(kernel.shape[:2]))
     return _input_grad(x, delay_kernel("input_grad", x, kernel, geometry), geometry)
 
 
@@ -208,9 +208,9 @@ def conv_downsample(
         raise ValueError(
             f"conv_downsample: an image of {x.shape[1:3]} has no 2x2 pixels throughout"
         )
-    pads = tuple(((k - 1) // 2, k // 2) for k in kernel.shape[:2])
+    pads = _pads([((k - 1) // 2, k // 2) for k in kernel.shape[:2]])
     kernel = _sum_neighbours(kernel) / 4
-    geometry = Geometry((2, 2), pads, x.shape[1:3], kernel.shape[:2])
+    geometry = Geometry((2, 2), pads, _pair(x.shape[1:3]), _pair(kernel.shape[:2]))
     return _conv(x, delay_kernel("conv", x, kernel, geometry), geometry)
 
 
@@ -248,7 +248,7 @@ def _pair(value: Any) -> tuple[Any, Any]:
     return first, second
 
 
-def _pads(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
+def _pads(padding: Padding) -> Pads:
     vertical, horizontal = _pair(padding)
     return _pair(vertical), _pair(horizontal)
 

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
 
 class Geometry(NamedTuple):
     """Everything static about a convolution; it is hashable, as a static argument must be.
@@ -15,7 +17,7 @@ class Geometry(NamedTuple):
     """
 
     strides: tuple[int, int]
-    padding: tuple[tuple[int, int], tuple[int, int]]
+    padding: Pads
     size: tuple[int, int]
     window: tuple[int, int]
 
@@ -33,27 +35,29 @@ class Geometry(NamedTuple):
         """Whether the window covers the whole input once, so that the maps are matrix products."""
         return self.size == self.window and self.padding == ((0, 0), (0, 0))
 
-    def input_grad_padding(self) -> tuple[tuple[int, int], ...]:
+    def input_grad_padding(self) -> Pads:
         """Returns the padding of the stride-dilated cotangent that restores exactly `size`."""
-        return tuple(
+        vertical, horizontal = (
             (k - 1 - low, n + low - (o - 1) * s - 1)
             for n, k, s, o, (low, _) in zip(
                 self.size, self.window, self.strides, self.out, self.padding, strict=True
             )
         )
+        return vertical, horizontal
 
-    def kernel_grad_padding(self) -> tuple[tuple[int, int], ...]:
+    def kernel_grad_padding(self) -> Pads:
         """Returns the padding of the input that restores exactly `window`.
 
         It differs from `padding` where the strides never reach the last rows or columns, which it
         then crops.
         """
-        return tuple(
+        vertical, horizontal = (
             (low, (o - 1) * s + k - n - low)
             for n, k, s, o, (low, _) in zip(
                 self.size, self.window, self.strides, self.out, self.padding, strict=True
             )
         )
+        return vertical, horizontal
 
     @property
     def shifts(self) -> tuple[int, int]:
@@ -62,14 +66,15 @@ class Geometry(NamedTuple):
         return vertical, horizontal
 
     @property
-    def whole_padding(self) -> tuple[tuple[int, int], ...]:
+    def whole_padding(self) -> Pads:
         """The padding that makes the input a whole number of strides: all that windows reach.
 
         The padded input is strides * (out + shifts - 1) long; negative numbers crop it.
         """
-        return tuple(
+        vertical, horizontal = (
             (low, s * (o + a - 1) - n - low)
             for n, s, o, a, (low, _) in zip(
                 self.size, self.strides, self.out, self.shifts, self.padding, strict=True
             )
         )
+        return vertical, horizontal

@@ -222,7 +222,8 @@ def delay_kernel(name: MapName, x: jax.Array, kernel: jax.Array, geometry: Geome
     """Returns the kernel of a map of x, under `late_kernels` not before x has been computed."""
     if not _LATE_KERNELS.get():
         return kernel
-    chosen = choose(name, geometry, x.shape[0], kernel.shape[2:])
+    inputs, outputs = kernel.shape[2:]
+    chosen = choose(name, geometry, x.shape[0], (inputs, outputs))
     is_transformed = chosen in (winograd.conv, winograd.input_grad)
     return _delay(kernel, x) if is_transformed else kernel
 

@@ -160,7 +160,7 @@ def save_mp4(path: Path, frames: UInt8[np.ndarray, "n h w c"], milliseconds: int
       UserError: imageio-ffmpeg, which brings the encoder, is not installed.
     """
     try:
-        import imageio_ffmpeg
+        import imageio_ffmpeg  # pyright: ignore[reportMissingImports]  # Of an extra.
     except ImportError:
         raise UserError(
             f"{path}: MP4 needs an encoder; pip install 'ganjax[video]', or end the name in .gif"
@@ -181,7 +181,8 @@ def save_mp4(path: Path, frames: UInt8[np.ndarray, "n h w c"], milliseconds: int
 def save_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes arrays by name, uncompressed, completely or not at all."""
     with _replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+        # To a type checker an array might be the argument `allow_pickle`.
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def _image(picture: np.ndarray) -> Image.Image:
@@ -200,7 +201,7 @@ def _replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """Returns the text, or as much of its beginning as fits into a width."""
     if font.getlength(text) <= width:
         return text

@@ -63,7 +63,7 @@ def trim_memory() -> None:
     if trim is None:
         return
 
-    def listen(event: str, seconds: float, **_) -> None:
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
         if event == COMPILED:
             trim(0)
 
