@@ -6,8 +6,8 @@ loads whole configs; an algorithm's `Config` puts both together.
 """
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, Union, get_args
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, get_args
 
 import pydantic
 from ml_collections import ConfigDict
@@ -57,16 +57,6 @@ def changeable(group: Fields, prefix: str = "config") -> Iterator[str]:
             yield from changeable(value, f"{prefix}.{name}")
         elif isinstance(info.json_schema_extra, dict) and MAY_CHANGE in info.json_schema_extra:
             yield f"{prefix}.{name}"
-
-
-def one_of(kinds: Sequence[type[Fields]], by: str) -> Any:
-    """The type of a field that holds one of several kinds of a part.
-
-    Args:
-      kinds: the groups of fields of the kinds.
-      by: the name of the field that tells them apart, a Literal in each.
-    """
-    return Annotated[Union[tuple(kinds)], Field(discriminator=by)]  # noqa: UP007
 
 
 def defaults(schema: type[Fields], **fields: Any) -> ConfigDict:

@@ -61,8 +61,8 @@ class NetworkGroup(LatentGroup):
       batch_norm: settings of BatchNorm in both.
     """
 
-    generator: models.Generator = dcgan.GeneratorFields()
-    discriminator: models.Discriminator = dcgan.DiscriminatorFields()
+    generator: models.AnyGenerator = dcgan.GeneratorFields()
+    discriminator: models.AnyDiscriminator = dcgan.DiscriminatorFields()
     batch_norm: BatchNormFields = BatchNormFields()
 
 

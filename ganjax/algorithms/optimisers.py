@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from ganjax.config import ConfigError, Fields, Fraction, one_of
+from ganjax.config import ConfigError, Fields, Fraction
 
 
 class OptimiserFields(Fields):
@@ -114,8 +114,7 @@ class SgdFields(OptimiserFields):
 
 
 # To add an optimiser, write its fields and their `build`, and name them here.
-OPTIMISERS = (AdamFields, RmspropFields, SgdFields)
-AnyOptimiser = one_of(OPTIMISERS, by="name")
+AnyOptimiser = Annotated[AdamFields | RmspropFields | SgdFields, Field(discriminator="name")]
 
 
 class EmaFields(Fields):

@@ -8,14 +8,19 @@ To add a policy, write one file with its transforms and a subclass of `policies.
 name that here.
 """
 
+from typing import Annotated
+
+from pydantic import Field
+
 from ganjax.augment.ada import AdaFields
 from ganjax.augment.diffaugment import DiffAugmentFields
 from ganjax.augment.keras import KerasFields
 from ganjax.augment.policies import NoAugmentFields
-from ganjax.config import Fields, one_of
+from ganjax.config import Fields
 
-POLICIES = (NoAugmentFields, KerasFields, AdaFields, DiffAugmentFields)
-AnyPolicy = one_of(POLICIES, by="policy")
+AnyPolicy = Annotated[
+    NoAugmentFields | KerasFields | AdaFields | DiffAugmentFields, Field(discriminator="policy")
+]
 
 
 class AugmentGroup(Fields):

@@ -4,22 +4,25 @@ To add a network, write one file with its module and a subclass of `fields.Gener
 `fields.NetworkFields`, and name that here.
 """
 
-from ganjax.config import one_of
+from typing import Annotated
+
+from pydantic import Field
+
 from ganjax.models import dcgan, maxout, mlp, progan, resnet
 
-GENERATORS = (
-    dcgan.GeneratorFields,
-    resnet.GeneratorFields,
-    mlp.GeneratorFields,
-    maxout.GeneratorFields,
-    progan.GeneratorFields,
-)
-DISCRIMINATORS = (
-    dcgan.DiscriminatorFields,
-    resnet.DiscriminatorFields,
-    mlp.DiscriminatorFields,
-    maxout.DiscriminatorFields,
-    progan.DiscriminatorFields,
-)
-Generator = one_of(GENERATORS, by="network")
-Discriminator = one_of(DISCRIMINATORS, by="network")
+AnyGenerator = Annotated[
+    dcgan.GeneratorFields
+    | resnet.GeneratorFields
+    | mlp.GeneratorFields
+    | maxout.GeneratorFields
+    | progan.GeneratorFields,
+    Field(discriminator="network"),
+]
+AnyDiscriminator = Annotated[
+    dcgan.DiscriminatorFields
+    | resnet.DiscriminatorFields
+    | mlp.DiscriminatorFields
+    | maxout.DiscriminatorFields
+    | progan.DiscriminatorFields,
+    Field(discriminator="network"),
+]
