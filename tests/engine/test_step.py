@@ -178,8 +178,8 @@ def test_simultaneous_is_both_gradients_at_the_old_parameters(tiny):
     initial = jax.jit(partial(steps.init_state, algorithm))(key)
     update_key = fold(key, "train", 0, "both", 0)
     first_reals = {
-        "image": batch["image"][0] / np.float32(127.5) - 1,
-        "label": batch["label"][0],
+        "image": jnp.asarray(batch["image"][0] / np.float32(127.5) - 1),
+        "label": jnp.asarray(batch["label"][0]),
     }
     plain = context(algorithm)._replace(batch=first_reals)
     z = algorithm.latent(fold(update_key, "latent"), 8)
