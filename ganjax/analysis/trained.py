@@ -13,7 +13,7 @@ from ganjax.data import sources
 from ganjax.engine import step as steps
 from ganjax.engine.phases import phase_of
 from ganjax.errors import DataError, UserError
-from ganjax.parallel.sharding import make_layout
+from ganjax.parallel.sharding import Device, make_layout
 from ganjax.training import checkpoint, ensemble, sampling, workdir
 
 
@@ -47,7 +47,7 @@ class Trained:
         self,
         folder: Path,
         which: str = "best",
-        devices: list[jax.Device] | None = None,
+        devices: list[Device] | None = None,
         seed_index: int = 0,
     ):
         self._devices = devices or jax.local_devices()[:1]

@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -44,6 +44,20 @@ HEARTBEAT_SECONDS = 30
 
 class JoinError(UserError):
     """The processes of a run could not be joined."""
+
+
+class Place(NamedTuple):
+    """The place of a process in its run, as the flags name it.
+
+    Attributes:
+      coordinator: host:port of process 0.
+      num_processes: the number of processes.
+      process_id: the number of this process, from 0.
+    """
+
+    coordinator: str
+    num_processes: int
+    process_id: int
 
 
 def started_together(environ: Mapping[str, str]) -> tuple[str, int, str] | None:
@@ -103,10 +117,10 @@ def join(
     if method == NONE:
         return
     if method is None:
-        _check(explicit)
+        place = _place(explicit)
         process = f"--coordinator={coordinator}: process {process_id} of {num_processes}"
     elif method in METHODS:
-        process = f"--distributed={method}: this process"
+        place, process = None, f"--distributed={method}: this process"
     else:
         raise JoinError(f"--distributed={method}: there are {', '.join((*METHODS, NONE))}")
     # JAX's handler of SIGTERM would replace that of `ganjax.runtime.signals`.
@@ -116,8 +130,8 @@ def join(
 
     def timeout_message():
         reasons = status
-        if process_id == 0 and len(arrived) < num_processes - 1:
-            missing = sorted(set(range(1, num_processes)) - arrived)
+        if place is not None and place.process_id == 0 and len(arrived) < place.num_processes - 1:
+            missing = sorted(set(range(1, place.num_processes)) - arrived)
             reasons = [f"missing: {', '.join(map(str, missing))}"]
         reason = f" ({reasons[0]})" if reasons else ""
         return (
@@ -128,8 +142,8 @@ def join(
 
     with _deadline(timeout, timeout_message), _quiet("jax"):
         try:
-            if method is None:
-                _meet(coordinator, num_processes, process_id, arrived, status)
+            if place is not None:
+                _meet(place, arrived, status)
                 status[:] = ["all have met, but JAX did not join them"]
             jax.distributed.initialize(
                 coordinator,
@@ -154,8 +168,9 @@ def join(
             ) from None
 
 
-def _meet(coordinator: str, count: int, number: int, arrived: set[int], status: list[str]) -> None:
-    address, _, port = coordinator.rpartition(":")
+def _meet(place: Place, arrived: set[int], status: list[str]) -> None:
+    address, _, port = place.coordinator.rpartition(":")
+    number, count = place.process_id, place.num_processes
     if number == 0:
         meeting.host(int(port), count, arrived)
     else:
@@ -173,14 +188,19 @@ def _refuse_alone(environ: Mapping[str, str]) -> None:
         )
 
 
-def _check(explicit: dict[str, Any]) -> None:
-    """Raises JoinError unless the three flags are all set, to values that go together."""
+def _place(explicit: dict[str, Any]) -> Place:
+    """Returns the place that the three flags name.
+
+    Raises:
+      JoinError: one of the flags is not set, or their values do not go together.
+    """
     missing = [name for name, value in explicit.items() if value is None]
     if missing:
         raise JoinError(
             f"{missing[0]} is missing: {', '.join(explicit)} go together; set all three"
         )
-    coordinator, count, number = explicit.values()
+    place = Place(*explicit.values())
+    coordinator, count, number = place
     match = re.fullmatch(r".+:(\d+)", coordinator)
     if match is None:
         raise JoinError(f"--coordinator={coordinator}: write host:port, such as 10.0.0.1:7777")
@@ -192,6 +212,7 @@ def _check(explicit: dict[str, Any]) -> None:
         raise JoinError(
             f"--process_id={number}: of --num_processes={count} there are 0 to {count - 1}"
         )
+    return place
 
 
 @contextlib.contextmanager

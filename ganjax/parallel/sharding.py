@@ -12,7 +12,7 @@ of all devices. No algorithm asks how many devices there are.
 """
 
 from math import gcd
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,6 +22,11 @@ from ganjax.config import ConfigError
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
 from ganjax.engine.state import Ema, GanState
+
+if TYPE_CHECKING:
+    Device = Any  # jaxlib has no stubs.
+else:
+    Device = jax.Device
 
 # The values of config.sharding.
 REPLICATED, FULLY_SHARDED = "replicated", "fully_sharded"
@@ -54,7 +59,7 @@ class Layout(NamedTuple):
         return self.mesh.devices.flat[0].platform
 
 
-def make_layout(devices: list[jax.Device] | None = None, num_seeds: int = 1) -> Layout:
+def make_layout(devices: list[Device] | None = None, num_seeds: int = 1) -> Layout:
     """Returns the layout over a list of devices.
 
     Args:

@@ -7,12 +7,11 @@ import os
 import jax
 
 from ganjax.errors import UserError
+from ganjax.parallel.sharding import Device
 from ganjax.planning.accelerators import ACCELERATORS
 
 
-def devices_to_compile_for(
-    count: int | None, accelerator: str | None
-) -> tuple[list[jax.Device], str]:
+def devices_to_compile_for(count: int | None, accelerator: str | None) -> tuple[list[Device], str]:
     """Returns devices to compile for, and a description of their compiler.
 
     They are those of a TPU if `libtpu` is installed and knows a slice of that many; otherwise the
@@ -47,7 +46,7 @@ def devices_to_compile_for(
     return devices, f"compiled by XLA for {len(devices)} x {kind}{stands_in}"
 
 
-def _tpus(name: str, topology: str) -> tuple[list[jax.Device], str]:
+def _tpus(name: str, topology: str) -> tuple[list[Device], str]:
     """Returns the devices of a slice, such as "2x4", of the TPU with a name in ACCELERATORS."""
     from jax.experimental import topologies
 

@@ -167,13 +167,17 @@ def _cost(config: RunConfig, algorithm: Algorithm, layout: Layout, phase: Phase)
     # computes; so FLOPs are those of the unrolled step before it is compiled.
     one_device = make_layout(jax.devices("cpu")[:1])
     counted = lower(config, algorithm, one_device, phase, unroll=True).cost_analysis()
+    memory, hlo = compiled.memory_analysis(), compiled.as_text()
+    assert counted is not None  # XLA gives all three on every platform.
+    assert memory is not None
+    assert hlo is not None
     return PhaseCost(
         phase,
         phase.batch_size * algorithm.n_critic,
         counted["flops"],
-        compiled.memory_analysis().argument_size_in_bytes,
+        memory.argument_size_in_bytes,
         program.peak_bytes(compiled),
-        program.collectives(compiled.as_text()),
+        program.collectives(hlo),
     )
 
 

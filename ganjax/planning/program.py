@@ -86,7 +86,12 @@ def _size(match: re.Match, line: str) -> int:
 
 
 def _bytes(kind: str, shape: str) -> int:
-    bits = BITS.get(kind) or int(re.search(r"\d+", kind)[0])
+    if kind in BITS:
+        bits = BITS[kind]
+    else:
+        digits = re.search(r"\d+", kind)
+        assert digits is not None, kind  # As in f32.
+        bits = int(digits[0])
     return math.prod(int(size) for size in shape.split(",") if size) * bits // 8
 
 
@@ -105,6 +110,7 @@ def _group(line: str) -> int:
 def peak_bytes(compiled: Compiled) -> int:
     """Returns the bytes that one device needs: arguments, results, temporaries and the program."""
     memory = compiled.memory_analysis()
+    assert memory is not None  # XLA gives it on every platform.
     return (
         memory.argument_size_in_bytes
         + memory.output_size_in_bytes
