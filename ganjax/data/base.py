@@ -1,7 +1,7 @@
 """A set of images, and what each kind of source provides to open one."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 import numpy as np
 
@@ -21,6 +21,10 @@ class Labels(NamedTuple):
 
     values: np.ndarray
     names: tuple[str, ...]
+
+
+def _none_given() -> NoReturn:
+    raise NotImplementedError("this source was made of images alone, without their labels")
 
 
 class Source(NamedTuple):
@@ -43,8 +47,8 @@ class Source(NamedTuple):
     size: int
     fetch: Callable[[np.ndarray], dict[str, np.ndarray]]
     label_names: tuple[str, ...]
-    labels: Callable[[], np.ndarray] | None = None
-    features: Callable[[], dict[str, Labels]] | None = None
+    labels: Callable[[], np.ndarray] = _none_given
+    features: Callable[[], dict[str, Labels]] = _none_given
     skipped: tuple[tuple[str, str], ...] = ()
     fingerprint: str = ""
     transparent: bool = False
@@ -81,6 +85,7 @@ class Opener(Protocol):
         Raises:
           DataError: the set does not exist, cannot be read, or does not fit `data`.
         """
+        ...
 
 
 class Kind(NamedTuple):

@@ -178,6 +178,7 @@ def bounding_box(image: np.ndarray, size: int, box: Box | None = None) -> np.nda
     """
     height, width, _ = image.shape
     check_bounding_box(height, width, size, box)
+    assert box is not None  # As has just been checked.
     crop_height, crop_width, top, left = box_crop(height, width, box)
     return area(image[top : top + crop_height, left : left + crop_width], size, size)
 

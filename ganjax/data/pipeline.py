@@ -155,17 +155,18 @@ class _Steps:
     def __len__(self) -> int:
         return self._phase.stop
 
-    def __getitem__(self, step: int) -> Batch:
-        index = self._local(order, step)
-        flips = self._local(mirrored, step) if self._mirror else None
+    def __getitem__(self, index: int) -> Batch:
+        """Returns the batch of the step `index`."""
+        chosen = self._local(order, index)
+        flips = self._local(mirrored, index) if self._mirror else None
         if self._indices_only:
-            batch = {"index": index.astype(np.int32)}
+            batch = {"index": chosen.astype(np.int32)}
             return batch if flips is None else batch | {"mirror": flips}
-        flat = self._source.fetch(index.reshape(-1))
+        flat = self._source.fetch(chosen.reshape(-1))
         if flips is not None:
             flips = flips.reshape(-1, 1, 1, 1)
             flat["image"] = np.where(flips, flat["image"][:, :, ::-1], flat["image"])
-        return {name: leaf.reshape(*index.shape, *leaf.shape[1:]) for name, leaf in flat.items()}
+        return {name: leaf.reshape(*chosen.shape, *leaf.shape[1:]) for name, leaf in flat.items()}
 
     def _local(self, sequence: Callable, step: int) -> np.ndarray:
         """Returns this process's part of a step's stretch of `order` or `mirrored`."""
@@ -243,7 +244,7 @@ def put_all(source: Source, sharding: NamedSharding) -> Batch:
 def _local_columns(sharding: NamedSharding, reals: int, batch_size: int) -> slice:
     """Returns the contiguous part of the batch axis that this process's devices hold."""
     slices = sharding.addressable_devices_indices_map((reals, batch_size)).values()
-    bounds = [s[1].indices(batch_size) for s in slices]
+    bounds = [s[1].indices(batch_size) for s in slices if s is not None]
     return slice(min(b[0] for b in bounds), max(b[1] for b in bounds))
 
 

@@ -141,20 +141,23 @@ def main(argv: list[str]) -> None:
     del argv
     values = flags.FLAGS
     kind, name = kind_of(values.source)
-    if kind.download and values.out is None and values.size is None:
+    given = [flag for flag in ("size", "out") if values[flag].value is not None]
+    if kind.download and not given:
         print(kind.download(name))
         return
     for flag in ("size", "out"):
         if not values[flag].value:
             raise UserError(f"--{flag} is missing")
-    data = DataFields(
-        source=values.source,
-        channels=int(values.channels),
-        fit=values.fit,
-        background=_colour(values.background),
-        labels_file=values.labels_file,
-        min_side=values.min_side,
-        max_skipped=values.max_skipped,
+    data = DataFields.model_validate(
+        {
+            "source": values.source,
+            "channels": int(values.channels),
+            "fit": values.fit,
+            "background": _colour(values.background),
+            "labels_file": values.labels_file,
+            "min_side": values.min_side,
+            "max_skipped": values.max_skipped,
+        }
     )
     signals.quit_at_once("finished shards are kept, and the same command goes on")
     if kind.download:
@@ -170,7 +173,8 @@ def _colour(texts: list[str]) -> tuple[int, int, int]:
     """
     if len(texts) != 3 or not all(text.isdecimal() and int(text) < 256 for text in texts):
         raise UserError(f"--background={','.join(texts)}: write R,G,B, each from 0 to 255")
-    return tuple(int(text) for text in texts)
+    red, green, blue = (int(text) for text in texts)
+    return red, green, blue
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def _write_all(
     image_bytes = settings["size"] ** 2 * settings["channels"]
     per_shard = max(1, settings["shard_bytes"] // image_bytes)
     parts: dict[str, Any] = {}
-    tasks = []
+    tasks: list[tuple[Source, int, int, Path]] = []
     for split, source in sources.items():
         bounds = [*range(0, source.size, per_shard), source.size]
         shards = []

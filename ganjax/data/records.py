@@ -56,7 +56,8 @@ def open_records(name: str, split: str, data: DataFields, image_size: int) -> Op
     from grain.sources import ArrayRecordDataSource
 
     with _damage_named(field):
-        records = ArrayRecordDataSource([str(path) for path in paths])
+        # A type checker takes grain's class for its empty one of Windows.
+        records: Any = ArrayRecordDataSource([str(path) for path in paths])
         found = len(records)
     if found != count:
         raise DataError(
@@ -104,7 +105,8 @@ def background_of(name: str) -> tuple[int, int, int]:
       DataError: there is no such set.
     """
     manifest = read_manifest(Path(name).expanduser(), f"records:{name}")
-    return tuple(manifest["settings"]["background"])
+    red, green, blue = manifest["settings"]["background"]
+    return red, green, blue
 
 
 def read_manifest(root: Path, field: str) -> dict[str, Any]:

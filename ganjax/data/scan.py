@@ -161,7 +161,8 @@ def _inspect(path: Path) -> _Found:
         return _Found((0, 0, 0), digest, str(error), not isinstance(error, TransientError))
     except OSError as error:
         # Once a link to nowhere leads somewhere, its `_stamp` differs.
-        return _Found((0, 0, 0), "", error.strerror, isinstance(error, FileNotFoundError))
+        reason = error.strerror or str(error)
+        return _Found((0, 0, 0), "", reason, isinstance(error, FileNotFoundError))
 
 
 def _read(cache: Path, count: int) -> Scan | None:

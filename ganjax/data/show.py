@@ -124,7 +124,7 @@ def main(argv: list[str]) -> None:
     picture, label = batch["image"][:MOST_SHOWN], batch["label"][:MOST_SHOWN]
     if config.data.num_classes > 1:
         names = class_names(source, config.data.num_classes)
-        picture = images.captioned(picture, above=[names[i] for i in label])
+        picture = images.captioned(picture, above=[names[int(i)] for i in label])
     images.save_png(out, images.grid(picture))
     shown = f" (the first {MOST_SHOWN} images)" if len(batch["label"]) > MOST_SHOWN else ""
     print(f"{out}{shown}")

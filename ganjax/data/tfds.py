@@ -3,8 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Callable, Iterator
-from functools import reduce
-from operator import getitem
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +25,7 @@ def open_tfds(name: str, split: str, data: DataFields, image_size: int) -> Opene
     """
     builder = make_builder(name)
     field = f"config.data.source={data.source!r}"
-    features = builder.info.features
+    features: Any = builder.info.features  # A FeaturesDict: examples have several.
     if "image" not in features:
         raise DataError(f'{field}: its features {sorted(features)} have no "image"')
     names = _label_names(features, data.label, field)
@@ -89,10 +88,12 @@ def make_builder(name: str):
         raise DataError(
             f"config.data.source='tfds:{name}': TFDS has no set of that name, config or version"
         )
-    file_format = other.info.file_format.value
+    file_format = other.info.file_format
+    assert file_format is not None  # Every builder sets one.
     raise DataError(
-        f"config.data.source='tfds:{name}': prepared as {file_format} under {other.data_dir}, "
-        "which has no random access; prepare it as array_record in another folder: "
+        f"config.data.source='tfds:{name}': prepared as {file_format.value} under "
+        f"{other.data_dir}, which has no random access; prepare it as array_record in another "
+        "folder: "
         f"TFDS_DATA_DIR=<folder> python -m ganjax.data.prepare --source=tfds:{name}"
     )
 
@@ -193,7 +194,10 @@ def _pictures(features) -> list[str]:
 
 def _label(example: dict, path: tuple[str, ...]) -> int:
     """Returns the label that lies at a path in an example; 0 for the empty path."""
-    return int(reduce(getitem, path, example)) if path else 0
+    value: Any = example
+    for name in path:
+        value = value[name]
+    return int(value) if path else 0
 
 
 def _label_paths(features, groups: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
