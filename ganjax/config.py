@@ -6,7 +6,7 @@ loads whole configs; an algorithm's `Config` puts both together.
 """
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, get_args
 
 import pydantic
@@ -116,14 +116,15 @@ def without_defaults_of_other_kinds(schema: type[Fields], raw: dict) -> dict:
         if not isinstance(value, dict):
             continue
         kinds, kind = get_args(info.annotation), info.annotation
-        if info.discriminator:
+        if isinstance(info.discriminator, str):
             tag = value.get(info.discriminator)
             taken = [k for k in kinds if tag in _tags(k, info.discriminator)]
             if not taken:
                 continue
             kind = taken[0]
             # The kind before is the one that knows most of the fields.
-            before = max(kinds, key=lambda k: len(value.keys() & k.model_fields.keys()))
+            given = value.keys()
+            before = max(kinds, key=lambda k: len(given & k.model_fields.keys()))
             value = {
                 field: content
                 for field, content in value.items()
@@ -148,7 +149,7 @@ def explain(error: pydantic.ValidationError, schema: type[Fields], raw: dict) ->
     return _line(_first(error.errors()), schema, raw)
 
 
-def _first(errors: list[dict]) -> dict:
+def _first(errors: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The one to tell: of a field that is missing since its name is misspelt, that."""
     missing = {error["loc"] for error in errors if error["type"] == "missing"}
     for error in errors:
@@ -160,21 +161,22 @@ def _first(errors: list[dict]) -> dict:
     return errors[0]
 
 
-def _line(error: dict, schema: type[Fields], raw: dict) -> str:
+def _line(error: Mapping[str, Any], schema: type[Fields], raw: dict) -> str:
     """One pydantic error as "config.<field>=<value>: <what is wrong and the mend>"."""
     names, parts = ["config"], [str(part) for part in error["loc"]]
     group, kind = schema, ""  # The one that the last name is of, and which of several it is.
+    held: Any = schema  # The type of what the last name holds.
     while parts:
         names.append(parts.pop(0))
-        info = getattr(schema, "model_fields", {}).get(names[-1])
-        group, schema = schema, info and info.annotation
+        info = getattr(held, "model_fields", {}).get(names[-1])
+        group, held = held, info and info.annotation
         if info and parts:
             kind, raw = "", raw.get(names[-1], {})
         if info and info.discriminator and parts:
             # Of several schemas, pydantic names the one that it took by its tag.
             tag = parts.pop(0)
             kind = f"{info.discriminator}={tag!r}"
-            schema = next(s for s in get_args(schema) if tag in _tags(s, info.discriminator))
+            held = next(s for s in get_args(held) if tag in _tags(s, info.discriminator))
     field = ".".join(names)
     whole = f"give {names[-2]} whole in a copy of the config file"
     if error["type"] == "extra_forbidden":
@@ -196,7 +198,7 @@ def _line(error: dict, schema: type[Fields], raw: dict) -> str:
     if error["type"].startswith("union_tag"):
         name = error["ctx"]["discriminator"].strip("'")
         tag = error["input"].get(name) if isinstance(error["input"], dict) else error["input"]
-        tags = [tag for s in get_args(schema) for tag in _tags(s, name)]
+        tags = [tag for s in get_args(held) for tag in _tags(s, name)]
         return f"{field}.{name}={tag!r}: there are {', '.join(tags)}"
     message = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return f"{field}={error['input']!r}: {message}"
