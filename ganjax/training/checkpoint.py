@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from orbax.checkpoint import v1 as ocp
@@ -17,6 +17,9 @@ from ganjax.training.migrations import FORMAT, KEY
 FOLDER = "checkpoints"
 # The file in which Orbax keeps what it is told of a checkpoint.
 METADATA = "_CHECKPOINT_METADATA"
+
+Keys = TypeVar("Keys", jax.Array, Sequence[jax.Array])
+State = TypeVar("State", GanState, tuple[GanState, ...])
 
 
 class CheckpointError(UserError):
@@ -45,8 +48,9 @@ def open_checkpoints(
             kept.append(_KeepBest(best))
         policy = policies.AnyPreservationPolicy(kept)
     return ocp.training.Checkpointer(
-        (workdir / FOLDER).absolute(),
-        preservation_policy=policy,
+        str((workdir / FOLDER).absolute()),
+        # Orbax's own policies do not fit the Protocol that it states.
+        preservation_policy=policy,  # pyright: ignore[reportArgumentType]
         # Removes what a killed run left half-written. A reader must not: a run may be writing it.
         cleanup_tmp_directories=keep is not None,
     )
@@ -128,17 +132,17 @@ def choose_step(checkpoints: ocp.training.Checkpointer, which: str, best: str) -
 
 def restore_or_init(
     checkpoints: ocp.training.Checkpointer,
-    init: Callable[[jax.Array], GanState],
-    key: jax.Array,
+    init: Callable[[Keys], State],
+    key: Keys,
     sharding: Any,
     step: int | None = None,
-) -> GanState:
+) -> State:
     """Restores a run's state from a checkpoint, or initialises it if there is none.
 
     Args:
       checkpoints: the run's checkpoints.
-      init: key -> the state at step 0.
-      key: the key that `init` takes.
+      init: key -> the state at step 0; of an ensemble, the members' keys -> their states.
+      key: what `init` takes.
       sharding: how the state is to lie on the devices, which may be others than those it was saved
         from: one sharding for all of it, or a tree of shardings.
       step: the step of the checkpoint; None takes the latest.
@@ -155,7 +159,7 @@ def restore_or_init(
         jax.tree.broadcast(sharding, shapes),
     )
     step = checkpoints.latest.step if step is None else step
-    path = checkpoints.directory / str(step)
+    path = Path(checkpoints.directory) / str(step)
     stored = stored_format(path)
     if stored not in range(1, FORMAT + 1):
         raise CheckpointError(
@@ -189,7 +193,10 @@ def stored_format(path: Path) -> int:
 
 
 def save(
-    checkpoints: ocp.training.Checkpointer, step: int, state: GanState, figures: dict[str, float]
+    checkpoints: ocp.training.Checkpointer,
+    step: int,
+    state: GanState | tuple[GanState, ...],
+    figures: dict[str, Any],
 ) -> None:
     """Begins to save a state, once the save before has ended. The caller may donate it at once.
 

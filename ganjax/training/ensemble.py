@@ -26,8 +26,9 @@ from ganjax.training import checkpoint
 from ganjax.training.schema import RunConfig
 
 Members = tuple[GanState, ...]
+_FIRST: Any = 0  # The axis of all leaves of a part, in its place.
 # The axis of members in a packed state. All members have the same number of steps, stored once.
-AXES = GanState(step=None, g=0, d=0, ema=0, aug=0)
+AXES = GanState(step=None, g=_FIRST, d=_FIRST, ema=_FIRST, aug=_FIRST)
 
 
 class Ensemble(NamedTuple):
@@ -225,7 +226,7 @@ def restore_or_init(
 
 def saved_form(members: Members) -> GanState | Members:
     """Returns what a checkpoint of the members holds: a single run's state is not in a tuple."""
-    return members if len(members) > 1 else members[0]
+    return members[0] if len(members) == 1 else members
 
 
 def _stack_keys(keys: Sequence[jax.Array]) -> jax.Array:

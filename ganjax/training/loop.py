@@ -124,7 +124,7 @@ def _dispatches(run: Run, phase: Phase, step: int, actions: Iterable[Action]) ->
       For each member a tuple of batches, one for each step of the dispatch.
     """
     config, training = run.config, run.images[phase].training
-    on_device = config.data.on_device and pipeline.put_all(training, run.layout.batches)
+    on_device = pipeline.put_all(training, run.layout.batches) if config.data.on_device else None
     per_member = [
         pipeline.train_batches(
             training,

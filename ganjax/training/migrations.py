@@ -6,7 +6,7 @@ not be read with raises `FORMAT` and adds a function to `MIGRATIONS`.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from ganjax.config import ConfigError
 
@@ -59,7 +59,7 @@ def upgraded(content: Config, where: str) -> Config:
     return config
 
 
-def _is(group: Any, **fields: Any) -> bool:
+def _is(group: Any, **fields: Any) -> TypeGuard[Config]:
     return isinstance(group, dict) and all(group.get(n) == value for n, value in fields.items())
 
 

@@ -83,9 +83,11 @@ class Report:
         self._latest: dict[str, float] = {}
         # The last evaluation: its step and its figures.
         self._evaluated: tuple[int, dict[str, float]] = (0, {})
-        # What images_per_second is taken from: when it was last written, and the real images
-        # trained on since then. None until a phase's first dispatch, which compiles, has ended.
-        self._rate: tuple[float, int] | None = None
+        # Whether the first dispatch of a phase, which compiles, has not ended yet.
+        self._compiling = True
+        # What images_per_second is taken from: when it was last written or such a dispatch ended,
+        # and the real images trained on since then.
+        self._rate = (self._last_end, 0)
 
     def begin_run(self, state: GanState) -> None:
         """Tells what is trained, and starts the clock.
@@ -111,7 +113,7 @@ class Report:
         self._writer.say(
             f"steps {phase.start} to {phase.stop}: {size}x{size}, batches of {batch}; compiling"
         )
-        self._last_end, self._rate = time.perf_counter(), None
+        self._last_end, self._compiling = time.perf_counter(), True
 
     def metrics(
         self, step: int, count: int, reals: int, metrics: Sequence[dict[str, jax.Array]]
@@ -137,9 +139,9 @@ class Report:
         }
         start, end = self._last_end, time.perf_counter()
         self._last_end = end
-        compiled = self._rate is None
+        compiled = self._compiling
         if compiled:
-            self._rate = (end, 0)
+            self._compiling, self._rate = False, (end, 0)
             self._writer.say(f"first step after {end - start:.1f} s")
         for i in range(count):
             if not compiled:
