@@ -7,7 +7,7 @@ transforms share one resampling.
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -102,7 +102,12 @@ def _corrupt(images, p, key, value_range):
     return corrupt.cutout(corrupt.noise(images, key, p, value_range), key, p, value_range)
 
 
-TransformName = Literal[transforms(tuple(FAMILIES))]
+if TYPE_CHECKING:
+    Family = str
+    TransformName = str
+else:
+    Family = Literal[tuple(FAMILIES)]
+    TransformName = Literal[transforms(tuple(FAMILIES))]
 Multiplier = Annotated[tuple[TransformName, Annotated[float, Field(ge=0)]], Field(strict=False)]
 
 
@@ -117,7 +122,7 @@ class AdaFields(AugmentFields):
     """
 
     policy: Literal["ada"] = "ada"
-    families: Annotated[tuple[Literal[tuple(FAMILIES)], ...], Field(min_length=1, strict=False)] = (
+    families: Annotated[tuple[Family, ...], Field(min_length=1, strict=False)] = (
         "blit",
         "geometric",
         "colour",

@@ -4,6 +4,8 @@ Karras et al. 2020 (arXiv:2006.06676), appendix B, algorithm 1, lines 48 to 68, 
 [-1, 1]. A map of colours is (N, 4, 4); the last transform stands left.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,8 @@ TRANSFORMS = ("brightness", "contrast", "luma_flip", "hue", "saturation")
 # The axis of greys, and the projection onto it.
 LUMA = np.array([1.0, 1.0, 1.0, 0.0], np.float32) / np.float32(3**0.5)
 ONTO_LUMA = np.outer(LUMA, LUMA)
-EYE = np.eye(4, dtype=np.float32)
+# Any, since NumPy says that its sum with a JAX array is an array of its own.
+EYE: Any = np.eye(4, dtype=np.float32)
 # The vector product with LUMA: the generator of rotations about it.
 AROUND_LUMA = np.zeros((4, 4), np.float32)
 AROUND_LUMA[:3, :3] = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 3**0.5

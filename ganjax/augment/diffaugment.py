@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -99,6 +99,11 @@ def cutout(images: Images, p: Probability, key: RandomKey, value_range: ValueRan
 # In the order of application.
 FAMILIES = {"colour": colour, "translation": translation, "cutout": cutout}
 
+if TYPE_CHECKING:
+    Family = str
+else:
+    Family = Literal[tuple(FAMILIES)]
+
 
 class DiffAugmentFields(AugmentFields):
     """Differentiable augmentation.
@@ -108,9 +113,7 @@ class DiffAugmentFields(AugmentFields):
     """
 
     policy: Literal["diffaugment"] = "diffaugment"
-    families: Annotated[tuple[Literal[tuple(FAMILIES)], ...], Field(min_length=1, strict=False)] = (
-        tuple(FAMILIES)
-    )
+    families: Annotated[tuple[Family, ...], Field(min_length=1, strict=False)] = tuple(FAMILIES)
 
     def transform(self, value_range: ValueRange) -> Transform:
         return diffaugment(self.families, value_range)

@@ -1,7 +1,7 @@
 """The convolutional networks of DCGAN (Radford et al. 2015, arXiv:1511.06434) and its kin.
 
-Spatial sizes double or halve from or to 4x4, so that len(widths) stages make or take images
-of 4 * 2**len(widths) pixels a side. No pooling, no hidden dense layer.
+Sizes double from 4x4 or halve to it, so that len(widths) stages make or take images of
+4 * 2**len(widths) pixels a side. There is no pooling and no hidden dense layer.
 """
 
 from collections.abc import Sequence
@@ -10,52 +10,37 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from pydantic import NonNegativeFloat
 
-from ganjax.config import ConfigError, Fraction, Widths
+from ganjax.config import ConfigError, Widths
 from ganjax.models import fields, layers
 from ganjax.models.layers import Conditioning, Conv, ConvTranspose
 from ganjax.models.norms import Norm
 
 
 def image_size(widths: Sequence[int]) -> int:
-    """Pixels a side of the images that networks of these widths make and take."""
+    """Returns the pixels a side of the images that networks of these widths make and take."""
     return 4 * 2 ** len(widths)
 
 
-class GeneratorFields(fields.GeneratorFields):
+class GeneratorFields(fields.StagedGeneratorFields):
     """How the DCGAN generator is built.
 
     Attributes:
       widths: channels at 4x4, 8x8, ...; each of them doubles the size once.
-      slope: of LeakyReLU; 0 is the paper's ReLU.
       upsample: how a layer doubles the size: by a "transpose"d convolution (paper), or by the
         "nearest" pixels and then a convolution, which leaves no checkerboard.
       batch_norm: whether BatchNorm follows every layer but the last.
       first_norm: what the BatchNorm at 4x4 is of: each "channel", as of a convolution's output,
         or each "unit", as of a dense layer's.
       output_bias: whether the last layer has a bias.
-      spectral_norm: whether every kernel is divided by its spectral norm; BatchNorm then has no
-        scale.
-      init_stddev: standard deviation of the initial kernels and of BatchNorm's scales around 1;
-        0 is Glorot's initialisation.
-      output: the last activation: "tanh" (paper; images in [-1, 1]) or "sigmoid" (in [0, 1]).
+      Others as in `StagedGeneratorFields`.
     """
 
     network: Literal["dcgan"] = "dcgan"
     widths: Widths = (512, 256, 128, 64)
-    slope: Fraction = 0.0
     upsample: Literal["transpose", "nearest"] = "transpose"
-    batch_norm: bool = True
     first_norm: Literal["channel", "unit"] = "channel"
     output_bias: bool = False
-    spectral_norm: bool = False
-    init_stddev: NonNegativeFloat = 0.02
-    output: Literal["tanh", "sigmoid"] = "tanh"
-
-    @property
-    def uses_batch_norm(self) -> bool:
-        return self.batch_norm
 
     def check(self, at: str, images: fields.Images, options: fields.Options) -> None:
         super().check(at, images, options)
@@ -68,23 +53,16 @@ class GeneratorFields(fields.GeneratorFields):
 
     def build(self, images: fields.Images, options: fields.Options) -> "Generator":
         return Generator(
-            widths=self.widths,
-            channels=images.channels,
-            slope=self.slope,
             upsample=self.upsample,
-            init_stddev=self.init_stddev,
-            norm=self.norm(options),
-            conditioning=options.conditioning,
-            output=self.output,
             first_norm=self.first_norm,
             output_bias=self.output_bias,
             remat=options.remat,
-            dtype=options.dtype,
+            **self.common_arguments(images, options),
         )
 
 
 class DiscriminatorFields(fields.StagedDiscriminatorFields):
-    """How the DCGAN discriminator is built: its stages halve the size down to 4x4."""
+    """How the DCGAN discriminator is built: each stage halves the size, down to 4x4."""
 
     network: Literal["dcgan"] = "dcgan"
 
@@ -93,32 +71,34 @@ class DiscriminatorFields(fields.StagedDiscriminatorFields):
         fields.check_size(at, self.widths, images, image_size(self.widths))
 
     def build(self, images: fields.Images, options: fields.Options) -> "Discriminator":
-        return Discriminator(remat=options.remat, **self.stages(options))
+        del images  # The first layer takes as many channels as they have.
+        return Discriminator(remat=options.remat, **self.common_arguments(options))
 
 
 class Generator(nn.Module):
-    """z (N, Z), label (N,) -> images (N, S, S, channels), S = 4 * 2**len(widths).
+    """Makes images (N, S, S, channels) of latents (N, Z) and labels (N,), S = 4 * 2**len(widths).
 
-    The first layer makes 4x4 with widths[0] channels; each of the others doubles the size;
-    a last layer of the same kind and `output` make the image. BatchNorm after every layer but
-    the last, so none has a bias (DCGAN, figure 1).
+    The first layer makes 4x4 with widths[0] channels; each of the others doubles the size; a last
+    layer of the same kind and `output` make the image. BatchNorm follows every layer but the last,
+    so that none needs a bias (DCGAN, figure 1).
 
     Attributes:
       widths: channels at 4x4, 8x8, ...: (8F, 4F, 2F, F) for 64x64.
-      channels: of the image.
+      channels: channels of the image.
       slope: of LeakyReLU; 0 is the ReLU of the paper.
       upsample: how a layer doubles the size: "transpose", a transposed convolution of stride 2
         (paper), or "nearest", pixels repeated and then a convolution of stride 1, which
         leaves no checkerboard (Odena et al. 2016).
-      init_stddev: of kernels around 0 (DCGAN, section 4); 0 is Glorot's.
-      norm: of all layers but the last; None leaves it out, and biases in.
+      init_stddev: standard deviation of the initial kernels (DCGAN, section 4); 0 is Glorot's
+        initialisation.
+      norm: BatchNorm of all layers but the last; None leaves it out, and gives them biases.
       conditioning: how the label enters.
-      output: a name in `layers.OUTPUTS`.
+      output: the last activation, a name in `layers.OUTPUTS`.
       first_norm: what the norm at 4x4 is of: each "channel", as of a convolution's output, or
-        each "unit" of the 16 * widths[0], as of a dense layer's, which the first layer is too.
+        each "unit" of the 16 * widths[0], as of a dense layer's, which the first layer is in truth.
       output_bias: whether the last layer has a bias.
       remat: whether the backward pass computes each layer but the last anew.
-      dtype: of the computation.
+      dtype: what is computed in; None is the parameters' own.
     """
 
     widths: Sequence[int]
@@ -136,20 +116,20 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
-        beside = layers.label_vector(label, self.conditioning)
+        side_input = layers.label_vector(label, self.conditioning)
         x = z.reshape(z.shape[0], 1, 1, -1)
         run = layers.BLOCKS[self.remat]
         for i in range(len(self.widths)):
-            x = run(self, type(self)._stage, x, label, beside, i=i, train=train)
+            x = run(self, type(self)._stage, x, label, side_input, i=i, train=train)
         return layers.OUTPUTS[self.output](self._double(x, self.channels, self.output_bias))
 
-    def _stage(self, x, label, beside, *, i: int, train: bool):
-        """The i-th layer, its norm and activation."""
+    def _stage(self, x, label, side_input, *, i: int, train: bool):
+        """Computes the i-th layer, its norm and its activation."""
         use_bias = self.norm is None
         if i == 0:  # 1x1 -> 4x4
             kernel_init = layers.kernel_init(self.init_stddev, dense="outputs")
             options = {"use_bias": use_bias, "dtype": self.dtype, "kernel_init": kernel_init}
-            x = ConvTranspose(self.widths[i], (4, 4), 1, "VALID", **options)(x, beside)
+            x = ConvTranspose(self.widths[i], (4, 4), 1, "VALID", **options)(x, side_input)
         else:
             x = self._double(x, self.widths[i], use_bias)
         if self.norm is not None:
@@ -170,9 +150,9 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images (N, S, S, C), label (N,) -> one output each (N,): a logit, or a critic's score.
+    """Scores images (N, S, S, C) with labels (N,): one logit or critic's value each, (N,).
 
-    Convolutions of stride 2 down to 4x4, then one of 4x4 to a single number.
+    Convolutions of stride 2 lead down to 4x4, and one of 4x4 to a single number.
 
     Attributes:
       widths: channels after each halving: (F, 2F, 4F, 8F) for 64x64.
@@ -181,10 +161,10 @@ class Discriminator(nn.Module):
       final_dropout: rate before the last layer.
       slope: of LeakyReLU.
       init_stddev: as in `Generator`.
-      norm: BatchNorm's settings.
+      norm: BatchNorm of these stages.
       conditioning: how the label enters.
       remat: as in `Generator`.
-      dtype: of the computation.
+      dtype: what is computed in; None is the parameters' own.
     """
 
     widths: Sequence[int]
@@ -200,22 +180,22 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
-        beside = layers.label_vector(label, self.conditioning)
+        side_input = layers.label_vector(label, self.conditioning)
         run = layers.BLOCKS[self.remat]
         for i in range(len(self.widths)):
-            x = run(self, type(self)._stage, x, label, beside, i=i, train=train)
-            beside = None  # The first layer alone takes the label.
+            x = run(self, type(self)._stage, x, label, side_input, i=i, train=train)
+            side_input = None  # The first layer alone takes the label.
         x = nn.Dropout(self.final_dropout, deterministic=not train)(x)
         x = layers.wide(x)  # The last layer computes in float32: see `layers.wide`.
         kernel_init = layers.kernel_init(self.init_stddev, dense="inputs")
         output = Conv(1, (4, 4), 1, "VALID", kernel_init=kernel_init)(x).reshape(x.shape[0])
         return layers.add_projection(output, x.sum((1, 2)), label, self.conditioning)
 
-    def _stage(self, x, label, beside, *, i: int, train: bool):
-        """The i-th layer, its norm, activation and dropout."""
+    def _stage(self, x, label, side_input, *, i: int, train: bool):
+        """Computes the i-th layer, its norm, its activation and its dropout."""
         norm, kernel_init = self.batch_norm[i], layers.kernel_init(self.init_stddev)
         options = {"use_bias": not norm, "dtype": self.dtype, "kernel_init": kernel_init}
-        x = Conv(self.widths[i], (4, 4), 2, 1, **options)(x, beside)
+        x = Conv(self.widths[i], (4, 4), 2, 1, **options)(x, side_input)
         if norm:
             x = self.norm(x, label, train=train, dtype=self.dtype)
         x = nn.leaky_relu(x, self.slope)

@@ -7,6 +7,7 @@ from flax import linen as nn
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from ganjax.config import ConfigError, Fields, Fraction, Widths
+from ganjax.engine.pixels import ValueRange
 from ganjax.models.layers import VALUE_RANGES, Conditioning
 from ganjax.models.norms import Norm
 
@@ -69,11 +70,17 @@ class Options(NamedTuple):
     remat: bool = False
     dtype: jnp.dtype | None = None
 
+    def norm(self, *, spectral_norm: bool, stddev: float) -> Norm:
+        """Returns the BatchNorm of a network; under spectral normalisation it has no scale."""
+        settings = self.batch_norm
+        use_scale = settings.scale and not spectral_norm
+        return Norm(use_scale, stddev, settings.momentum, settings.epsilon)
+
 
 class NetworkFields(Fields):
     """The fields of one kind of network, its checks and its construction.
 
-    A subclass stands beside the Flax module that it builds, and in one of the tables of
+    A subclass stands in the file of the Flax module that it builds, and in one of the tables of
     `ganjax.models`. Its field `network`, a Literal, names the kind.
 
     Attributes:
@@ -96,7 +103,7 @@ class NetworkFields(Fields):
 
     @property
     def normalises_spectrum(self) -> bool:
-        """Whether every kernel is divided by its spectral norm."""
+        """Whether every kernel is divided by its spectral norm: the field `spectral_norm`."""
         return getattr(self, "spectral_norm", False)
 
     def check(self, at: str, images: Images, options: Options) -> None:
@@ -110,6 +117,7 @@ class NetworkFields(Fields):
         Raises:
           ConfigError: in one line: the field, its value and the mend.
         """
+        del images
         if options.remat and not self.has_blocks:
             raise ConfigError(
                 f"config.remat=True: {at}.network={self.network!r} has no convolutional blocks to "
@@ -136,25 +144,65 @@ class GeneratorFields(NetworkFields):
     conditionings: ClassVar[tuple[str, ...]] = ("none", "embedding", "one_hot", "batch_norm")
 
     @property
-    def value_range(self) -> tuple[float, float]:
+    def value_range(self) -> ValueRange:
         """The values of black and of white in the images that the generator makes."""
+        raise NotImplementedError
+
+
+class StagedGeneratorFields(GeneratorFields):
+    """The fields of generators that are made of stages.
+
+    Attributes:
+      widths: channels or units of each stage.
+      slope: of LeakyReLU; 0 is ReLU.
+      batch_norm: whether the stages have BatchNorm.
+      spectral_norm: whether every kernel is divided by its spectral norm; BatchNorm then has no
+        scale.
+      init_stddev: standard deviation of the initial kernels and of BatchNorm's scales around 1;
+        0 is Glorot's initialisation.
+      output: the last activation: "tanh" (images in [-1, 1]) or "sigmoid" (in [0, 1]).
+    """
+
+    widths: Widths
+    slope: Fraction = 0.0
+    batch_norm: bool = True
+    spectral_norm: bool = False
+    init_stddev: NonNegativeFloat = 0.02
+    output: Literal["tanh", "sigmoid"] = "tanh"
+
+    @property
+    def uses_batch_norm(self) -> bool:
+        return self.batch_norm
+
+    @property
+    def value_range(self) -> ValueRange:
         return VALUE_RANGES[self.output]
 
-    def norm(self, options: Options) -> Norm | None:
-        """BatchNorm as these fields and the options describe it, or None without it."""
-        return batch_norm(self, options) if self.uses_batch_norm else None
+    def common_arguments(self, images: Images, options: Options) -> dict[str, Any]:
+        """Returns the arguments that the modules of all staged generators take."""
+        norm = options.norm(spectral_norm=self.spectral_norm, stddev=self.init_stddev)
+        return {
+            "widths": self.widths,
+            "channels": images.channels,
+            "slope": self.slope,
+            "init_stddev": self.init_stddev,
+            "norm": norm if self.batch_norm else None,
+            "conditioning": options.conditioning,
+            "output": self.output,
+            "dtype": options.dtype,
+        }
 
 
 class StagedDiscriminatorFields(NetworkFields):
     """The fields of discriminators that are made of stages.
 
     Attributes:
-      widths: channels or units after each stage.
+      widths: channels or units of each stage.
       slope: of LeakyReLU.
       dropout: rate after the stages.
       dropout_after: whether dropout follows "all" stages or "all_but_first".
       final_dropout: rate before the last layer.
-      batch_norm: which stages have BatchNorm: "all", "all_but_first" (the paper's) or "none".
+      batch_norm: which stages have BatchNorm: "all", "all_but_first" (DCGAN's) or "none".
       spectral_norm: whether every kernel is divided by its spectral norm; BatchNorm then has no
         scale.
       init_stddev: standard deviation of the initial kernels and of BatchNorm's scales around 1;
@@ -176,28 +224,21 @@ class StagedDiscriminatorFields(NetworkFields):
     def uses_batch_norm(self) -> bool:
         return self.batch_norm != "none"
 
-    def stages(self, options: Options) -> dict[str, Any]:
-        """The arguments that modules of stages share, one of each list a stage."""
-        rest = len(self.widths) - 1
-        first = self.dropout if self.dropout_after == "all" else 0.0
+    def common_arguments(self, options: Options) -> dict[str, Any]:
+        """Returns the arguments that the modules of all staged discriminators take."""
+        later_stages = len(self.widths) - 1
+        first_dropout = self.dropout if self.dropout_after == "all" else 0.0
         return {
             "widths": self.widths,
             "slope": self.slope,
             "init_stddev": self.init_stddev,
             "final_dropout": self.final_dropout,
-            "batch_norm": (self.batch_norm == "all",) + (self.batch_norm != "none",) * rest,
-            "dropout": (first,) + (self.dropout,) * rest,
-            "norm": batch_norm(self, options),
+            "batch_norm": (self.batch_norm == "all",) + (self.batch_norm != "none",) * later_stages,
+            "dropout": (first_dropout,) + (self.dropout,) * later_stages,
+            "norm": options.norm(spectral_norm=self.spectral_norm, stddev=self.init_stddev),
             "conditioning": options.conditioning,
             "dtype": options.dtype,
         }
-
-
-def batch_norm(network: Any, options: Options) -> Norm:
-    """BatchNorm of a network with the fields `spectral_norm` and `init_stddev`."""
-    settings = options.batch_norm
-    use_scale = settings.scale and not network.spectral_norm
-    return Norm(use_scale, network.init_stddev, settings.momentum, settings.epsilon)
 
 
 def check_size(at: str, widths: Widths, images: Images, made: int) -> None:

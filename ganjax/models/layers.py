@@ -1,4 +1,4 @@
-"""Layers that Flax lacks, or whose derivatives this project lowers its own way."""
+"""Layers that Flax lacks, or whose derivatives ganjax lowers its own way."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,24 +17,24 @@ Initializer = nn.initializers.Initializer
 class Conv(nn.Module):
     """`flax.linen.Conv` in two dimensions, closed under differentiation (`ganjax.ops.conv`).
 
-    The parameters have the names and shapes of Flax's own: `kernel` (h, w, I, O) and
-    `bias` (O,). Input (N, H, W, I), output (N, H', W', O). A second input (N, E) is as if
-    each of its values were one more channel, the same at every pixel; I then is C + E.
+    It maps (N, H, W, I) to (N, H', W', O), and its parameters have Flax's names and shapes:
+    `kernel` (h, w, I, O) and `bias` (O,). An optional second input (N, E), the side input, acts as
+    if each of its values were one more channel, the same at every pixel; I then is C + E.
 
     Attributes:
-      features: O.
+      features: the number of output channels, O.
       kernel_size: (h, w).
       strides: an int or (vertical, horizontal).
       padding: "SAME", "VALID", an int, or ((top, bottom), (left, right)).
       use_bias: whether a bias is added.
-      dtype: of the computation; None takes it from the arguments.
+      dtype: what is computed in; None takes it from the arguments.
       kernel_init: initialiser of the kernel; the bias starts at 0.
       gain: the kernel is multiplied by gain / sqrt(fan-in) whenever it is used, so that with
         an initialisation of N(0, 1) an optimiser like Adam, whose steps do not know a kernel's
         scale, moves all layers at one speed (equalised learning rate, Karras et al. 2017,
         arXiv:1710.10196, section 4.1). None uses it as it is.
-      resample: "up" repeats every pixel of the input to 2x2 before, "down" takes the means of 2x2
-        pixels after (stride 1, "SAME"); as one convolution of fewer products.
+      resample: "up" repeats every pixel of the input to 2x2 before the convolution, "down" takes
+        the means of 2x2 pixels after it (stride 1, "SAME"); as one convolution of fewer products.
     """
 
     features: int
@@ -47,9 +47,9 @@ class Conv(nn.Module):
     gain: float | None = None
     resample: str = ""
 
-    inputs_axis = 2  # Of the kernel.
+    inputs_axis = 2  # The axis of the kernel that runs over input channels.
 
-    def _function(self, x, kernel):
+    def _convolve(self, x, kernel):
         if self.resample:
             if self.resample not in RESAMPLED or (self.strides, self.padding) != (1, "SAME"):
                 raise ValueError(
@@ -60,52 +60,53 @@ class Conv(nn.Module):
         return ops.conv(x, kernel, self.strides, self.padding)
 
     @nn.compact
-    def __call__(self, x: jax.Array, beside: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, side_input: jax.Array | None = None) -> jax.Array:
         channels = x.shape[-1]
         shape = [*self.kernel_size, self.features, self.features]
-        shape[self.inputs_axis] = channels + _width(beside)
+        shape[self.inputs_axis] = channels + _width(side_input)
         kernel = self.param("kernel", self.kernel_init, tuple(shape))
         kernel = equalised(kernel, self.gain, self.features)
         width = (self.features,)
         bias = self.param("bias", nn.initializers.zeros, width) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        kernel, rest = jnp.split(kernel, [channels], axis=self.inputs_axis)
-        y = self._function(x, kernel)
-        if beside is not None:
-            # Of one image of ones for all samples: no gradient is taken of channels that are
-            # nobody's pixels.
+        kernel, side_kernel = jnp.split(kernel, [channels], axis=self.inputs_axis)
+        y = self._convolve(x, kernel)
+        if side_input is not None:
+            # One image of ones serves all samples: side channels have no pixels of their own, by
+            # which a gradient would be computed.
             shape = [*self.kernel_size, -1, -1]
             shape[self.inputs_axis] = 1
             ones = jnp.ones_like(x[:1, :, :, :1])
-            maps = self._function(ones, rest.reshape(shape))
-            maps = maps.reshape(*maps.shape[1:3], *rest.shape[2:])
-            y = y + jnp.tensordot(beside.astype(y.dtype), maps, axes=((1,), (self.inputs_axis,)))
+            maps = self._convolve(ones, side_kernel.reshape(shape))
+            maps = maps.reshape(*maps.shape[1:3], *side_kernel.shape[2:])
+            side = side_input.astype(y.dtype)
+            y = y + jnp.tensordot(side, maps, axes=((1,), (self.inputs_axis,)))
         return y if bias is None else y + bias.reshape(1, 1, 1, -1)
 
 
 class ConvTranspose(Conv):
     """`flax.linen.ConvTranspose(transpose_kernel=True)` in two dimensions, likewise closed.
 
-    Attributes as `Conv`, without `resample`, and `kernel` is (h, w, O, I); "SAME" gives
-    H' = H * stride. See `ganjax.ops.conv.conv_transpose` for numeric padding.
+    The kernel is (h, w, O, I). "SAME" gives H' = H * stride; `ganjax.ops.conv.conv_transpose` says
+    what numeric padding does. Attributes as in `Conv`, without `resample`.
     """
 
     inputs_axis = 3
 
-    def _function(self, x, kernel):
+    def _convolve(self, x, kernel):
         return ops.conv_transpose(x, kernel, self.strides, self.padding)
 
 
 class Dense(nn.Module):
-    """`flax.linen.Dense`, with a second input (N, E) as if beside the first one's features.
+    """`flax.linen.Dense` with an optional side input (N, E), as if it were further features.
 
-    The parameters have the names and shapes of Flax's own: `kernel` (F + E, O) and `bias`
-    (O,). Input (N, F), output (N, O).
+    It maps (N, F) to (N, O), and its parameters have Flax's names and shapes: `kernel` (F + E, O)
+    and `bias` (O,).
 
     Attributes:
-      features: O.
+      features: the number of output features, O.
       use_bias: whether a bias is added.
-      dtype: of the computation; None takes it from the arguments.
+      dtype: what is computed in; None takes it from the arguments.
       kernel_init: initialiser of the kernel; the bias starts at 0.
       gain: as in `Conv`.
     """
@@ -117,43 +118,44 @@ class Dense(nn.Module):
     gain: float | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, beside: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, side_input: jax.Array | None = None) -> jax.Array:
         width = x.shape[-1]
-        shape = (width + _width(beside), self.features)
+        shape = (width + _width(side_input), self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         kernel = equalised(kernel, self.gain, self.features)
         bias = self.param("bias", nn.initializers.zeros, shape[-1:]) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        # Apart: the gradient by a label must not drag along that by all pixels.
-        kernel, rest = jnp.split(kernel, [width])
+        # Two products: the gradient by a label must not drag along that by all pixels.
+        kernel, side_kernel = jnp.split(kernel, [width])
         y = x @ kernel
-        if beside is not None:
-            y = y + beside.astype(y.dtype) @ rest
+        if side_input is not None:
+            y = y + side_input.astype(y.dtype) @ side_kernel
         return y if bias is None else y + bias.reshape(1, -1)
 
 
-def _width(beside: jax.Array | None) -> int:
-    return 0 if beside is None else beside.shape[-1]
+def _width(side_input: jax.Array | None) -> int:
+    return 0 if side_input is None else side_input.shape[-1]
 
 
 def equalised(kernel: jax.Array, gain: float | None, features: int) -> jax.Array:
-    """A kernel times gain / sqrt(fan-in), or as it is; see `Conv`.
+    """Multiplies a kernel by gain / sqrt(fan-in), or returns it as it is for a gain of None.
 
-    The fan-in is the window times the input's channels. Of a transposed convolution from 1x1 too:
-    with a window of 4x4 a gain of sqrt(2) is what a dense layer's of sqrt(2) / 4 would be.
+    The fan-in is the number of pixels of the window times the input's channels. It is so for a
+    transposed convolution from 1x1 too: with a window of 4x4 a gain of sqrt(2) there is what
+    sqrt(2) / 4 would be for a dense layer.
     """
     return kernel if gain is None else kernel * (gain / math.sqrt(kernel.size // features))
 
 
 class Conditioning(NamedTuple):
-    """How a network learns the label. Hashable.
+    """How a network learns the label. It can be hashed.
 
     Attributes:
-      kind: "none"; "embedding" or "one_hot", a learned vector or a one-hot one beside the
-        input; "batch_norm" (generators), a scale and bias of BatchNorm for each class; or
+      kind: "none"; "embedding" or "one_hot", a learned or a one-hot vector as the side input of the
+        first layer; "batch_norm" (generators), a scale and bias of BatchNorm for each class; or
         "projection" (discriminators).
       num_classes: labels are 0 .. num_classes - 1.
-      embedding_dim: of "embedding".
+      embedding_dim: length of the vectors of "embedding".
     """
 
     kind: str = "none"
@@ -162,10 +164,10 @@ class Conditioning(NamedTuple):
 
 
 def label_vector(label: jax.Array, conditioning: Conditioning) -> jax.Array | None:
-    """label (N,) -> (N, E), what a first layer takes `beside` its input.
+    """Returns the vectors (N, E) of labels (N,) that a first layer takes as its side input.
 
-    Mirza & Osindero 2014 (arXiv:1411.1784). None for another kind of conditioning. Inside a
-    module's `@nn.compact`.
+    For kinds of conditioning without such vectors it returns None. Call it in a module's
+    `@nn.compact` method. Mirza & Osindero 2014 (arXiv:1411.1784).
     """
     if conditioning.kind == "one_hot":
         return jax.nn.one_hot(label, conditioning.num_classes)
@@ -179,10 +181,10 @@ def label_vector(label: jax.Array, conditioning: Conditioning) -> jax.Array | No
 def add_projection(
     output: jax.Array, features: jax.Array, label: jax.Array, conditioning: Conditioning
 ) -> jax.Array:
-    """output (N,) + <embedding of the label, features (N, F)>.
+    """Adds <embedding of the label, features (N, F)> to a discriminator's output (N,).
 
-    Miyato & Koyama 2018 (arXiv:1802.05637), equation 3. output itself for another kind of
-    conditioning. Inside a module's `@nn.compact`.
+    For kinds of conditioning but "projection" it returns the output as it is. Call it in a module's
+    `@nn.compact` method. Miyato & Koyama 2018 (arXiv:1802.05637), equation 3.
     """
     if conditioning.kind != "projection":
         return output
@@ -196,12 +198,12 @@ def add_projection(
 
 
 def kernel_init(stddev: float, dense: str = "") -> Initializer:
-    """N(0, stddev), or Glorot's uniform initialisation for a stddev of 0.
+    """Returns an initialiser of N(0, stddev), or Glorot's uniform one for a stddev of 0.
 
     Args:
-      stddev: around 0.
-      dense: of a convolution to 1x1 ("inputs") or a transposed one from it ("outputs"), which
-        are dense layers in truth: what their kernel's pixels count as, to Glorot's.
+      stddev: the standard deviation.
+      dense: what the pixels of a kernel count as, to Glorot's, in a convolution that is a dense
+        layer in truth: "inputs" in a convolution to 1x1, "outputs" in a transposed one from 1x1.
     """
     if stddev:
         return nn.initializers.normal(stddev)
@@ -213,15 +215,15 @@ def kernel_init(stddev: float, dense: str = "") -> Initializer:
     return nn.initializers.glorot_uniform(**axes)
 
 
-def kept(module: nn.Module, method: Callable, *arrays, **options):
-    """method(module, *arrays, **options), as it is."""
+def run_block(module: nn.Module, method: Callable, *arrays, **options):
+    """Computes method(module, *arrays, **options)."""
     return method(module, *arrays, **options)
 
 
-def rematerialised(module: nn.Module, method: Callable, *arrays, **options):
-    """The same, but the backward pass is given the arrays alone and computes the method anew.
+def rematerialise_block(module: nn.Module, method: Callable, *arrays, **options):
+    """Computes the same, but the backward pass is given the arrays alone and computes it anew.
 
-    Chen et al. 2016 (arXiv:1604.06174). Parameters, variables and random numbers are as without.
+    Parameters, variables and random numbers are the same. Chen et al. 2016 (arXiv:1604.06174).
     """
 
     def again(module, *arrays):
@@ -231,25 +233,25 @@ def rematerialised(module: nn.Module, method: Callable, *arrays, **options):
 
 
 def wide(x: jax.Array) -> jax.Array:
-    """x in float32, or as it is where it is wider."""
+    """Returns x in float32, or as it is where it is wider."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def repeat(x: jax.Array) -> jax.Array:
-    """(N, H, W, C) -> (N, 2H, 2W, C), every pixel four times."""
+    """Repeats every pixel to 2x2: (N, H, W, C) -> (N, 2H, 2W, C)."""
     return x.repeat(2, axis=1).repeat(2, axis=2)
 
 
 def mean_pool(x: jax.Array) -> jax.Array:
-    """(N, H, W, C) -> (N, H/2, W/2, C), the means of 2x2 pixels."""
+    """Takes the means of 2x2 pixels: (N, H, W, C) -> (N, H/2, W/2, C)."""
     n, height, width, channels = x.shape
     return x.reshape(n, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 
 
 RESAMPLED = {"up": ops.upsample_conv, "down": ops.conv_downsample}
 # How a network runs its blocks, by its attribute `remat`.
-BLOCKS = {False: kept, True: rematerialised}
-# From the last layer to pixels (float32 whatever the layer computes in), and the values of black
-# and white there.
+BLOCKS = {False: run_block, True: rematerialise_block}
+# The map from the last layer to pixels, which are float32 whatever the layer computes in.
 OUTPUTS = {"tanh": lambda x: jnp.tanh(wide(x)), "sigmoid": lambda x: nn.sigmoid(wide(x))}
+# The values of black and white in these pixels.
 VALUE_RANGES = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "linear": (-1.0, 1.0)}

@@ -1,6 +1,7 @@
 """The two-branched networks of Mirza & Osindero 2014 (arXiv:1411.1784, section 4.1).
 
-Image or latent and label each go through a layer of their own, and meet in a joint one.
+The label and the image, or the latent, each go through a layer of their own, and meet in a joint
+one.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -17,9 +18,10 @@ Maxout = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
 
 
 def maxout(x: jax.Array, units: int, pieces: int, **options) -> jax.Array:
-    """x (N, F) -> (N, units), each the largest of `pieces` affine maps.
+    """Computes (N, units) of features (N, F), each the largest of `pieces` affine maps.
 
-    Goodfellow et al. 2013 (arXiv:1302.4389), equation 2. Inside a module's `@nn.compact`.
+    Call it in a module's `@nn.compact` method. Goodfellow et al. 2013 (arXiv:1302.4389),
+    equation 2.
     """
     x = nn.Dense(units * pieces, **options)(x)
     return x.reshape(x.shape[0], units, pieces).max(-1)
@@ -100,18 +102,18 @@ class DiscriminatorFields(fields.NetworkFields):
 
 
 class Generator(nn.Module):
-    """z (N, Z), label (N,) -> images (N, size, size, channels) in (0, 1).
+    """Makes images (N, size, size, channels) in (0, 1) of latents (N, Z) and labels (N,).
 
     Attributes:
       size: pixels a side.
-      channels: of the image.
-      num_classes: of the labels, given as one-hot vectors.
+      channels: channels of the image.
+      num_classes: the number of classes; labels enter as one-hot vectors.
       latent_width: ReLU units on z.
       label_width: ReLU units on the label.
       joint_width: ReLU units on both.
       dropout: rate after each of the three.
-      init_stddev: of kernels; 0 is Glorot's.
-      dtype: of the computation.
+      init_stddev: standard deviation of the initial kernels; 0 is Glorot's initialisation.
+      dtype: what is computed in; None is the parameters' own.
     """
 
     size: int
@@ -139,16 +141,16 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images (N, S, S, C), label (N,) -> one logit each (N,).
+    """Scores images (N, S, S, C) with labels (N,): one logit each, (N,).
 
     Attributes:
-      num_classes: of the labels, given as one-hot vectors.
-      image_maxout: (units, pieces) on the image.
-      label_maxout: (units, pieces) on the label.
-      joint_maxout: (units, pieces) on both.
+      num_classes: the number of classes; labels enter as one-hot vectors.
+      image_maxout: (units, pieces) of the maxout layer on the image.
+      label_maxout: (units, pieces) of the one on the label.
+      joint_maxout: (units, pieces) of the one on both.
       dropout: rate after each of the three.
       init_stddev: as in `Generator`.
-      dtype: of the computation.
+      dtype: as in `Generator`.
     """
 
     num_classes: int
@@ -161,7 +163,8 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
-        options = {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
+        kernel_init = layers.kernel_init(self.init_stddev)
+        options = {"dtype": self.dtype, "kernel_init": kernel_init}
 
         def hidden(x, size):
             return nn.Dropout(self.dropout, deterministic=not train)(maxout(x, *size, **options))
@@ -170,4 +173,4 @@ class Discriminator(nn.Module):
         x = x.reshape(x.shape[0], -1)
         x = jnp.concatenate([hidden(x, self.image_maxout), hidden(y, self.label_maxout)], -1)
         x = layers.wide(hidden(x, self.joint_maxout))  # The last layer computes in float32.
-        return nn.Dense(1, **options | {"dtype": None})(x).reshape(-1)
+        return nn.Dense(1, kernel_init=kernel_init)(x).reshape(-1)

@@ -1,4 +1,4 @@
-"""Dense networks: images are made and taken as flat vectors of pixels."""
+"""Dense networks, which make and take images as flat vectors of pixels."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from pydantic import NonNegativeFloat
 
 from ganjax.config import ConfigError, Fraction, Widths
 from ganjax.models import fields, layers
@@ -14,18 +13,13 @@ from ganjax.models.layers import Conditioning, Dense
 from ganjax.models.norms import Norm
 
 
-class GeneratorFields(fields.GeneratorFields):
+class GeneratorFields(fields.StagedGeneratorFields):
     """How the dense generator is built.
 
     Attributes:
       widths: units of the hidden layers.
-      slope: of LeakyReLU.
       batch_norm: whether BatchNorm follows every hidden layer but the first.
-      spectral_norm: whether every kernel is divided by its spectral norm; BatchNorm then has no
-        scale.
-      init_stddev: standard deviation of the initial kernels and of BatchNorm's scales around 1;
-        0 is Glorot's initialisation.
-      output: the last activation: "tanh" (images in [-1, 1]) or "sigmoid" (in [0, 1]).
+      Others as in `StagedGeneratorFields`.
     """
 
     has_blocks: ClassVar[bool] = False
@@ -33,14 +27,6 @@ class GeneratorFields(fields.GeneratorFields):
     network: Literal["mlp"] = "mlp"
     widths: Widths = (128, 256, 512, 1024)
     slope: Fraction = 0.2
-    batch_norm: bool = True
-    spectral_norm: bool = False
-    init_stddev: NonNegativeFloat = 0.02
-    output: Literal["tanh", "sigmoid"] = "tanh"
-
-    @property
-    def uses_batch_norm(self) -> bool:
-        return self.batch_norm
 
     def check(self, at: str, images: fields.Images, options: fields.Options) -> None:
         super().check(at, images, options)
@@ -52,17 +38,7 @@ class GeneratorFields(fields.GeneratorFields):
             )
 
     def build(self, images: fields.Images, options: fields.Options) -> "Generator":
-        return Generator(
-            widths=self.widths,
-            size=images.size,
-            channels=images.channels,
-            slope=self.slope,
-            init_stddev=self.init_stddev,
-            norm=self.norm(options),
-            conditioning=options.conditioning,
-            output=self.output,
-            dtype=options.dtype,
-        )
+        return Generator(size=images.size, **self.common_arguments(images, options))
 
 
 class DiscriminatorFields(fields.StagedDiscriminatorFields):
@@ -76,23 +52,23 @@ class DiscriminatorFields(fields.StagedDiscriminatorFields):
 
     def build(self, images: fields.Images, options: fields.Options) -> "Discriminator":
         del images  # They are flattened, whatever their size.
-        return Discriminator(**self.stages(options))
+        return Discriminator(**self.common_arguments(options))
 
 
 class Generator(nn.Module):
-    """z (N, Z), label (N,) -> images (N, size, size, channels).
+    """Makes images (N, size, size, channels) of latents (N, Z) and labels (N,).
 
     Attributes:
-      widths: of the hidden layers.
+      widths: units of the hidden layers.
       size: pixels a side.
-      channels: of the image.
+      channels: channels of the image.
       slope: of LeakyReLU.
-      init_stddev: of kernels; 0 is Glorot's.
+      init_stddev: standard deviation of the initial kernels; 0 is Glorot's initialisation.
       norm: BatchNorm of all hidden layers but the first, which then have no bias; None
         leaves it out.
       conditioning: how the label enters.
-      output: a name in `layers.OUTPUTS`.
-      dtype: of the computation.
+      output: the last activation, a name in `layers.OUTPUTS`.
+      dtype: what is computed in; None is the parameters' own.
     """
 
     widths: Sequence[int]
@@ -108,11 +84,11 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, z: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
         options = {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
-        x, beside = z, layers.label_vector(label, self.conditioning)
+        x, side_input = z, layers.label_vector(label, self.conditioning)
         for i, width in enumerate(self.widths):
             norm = self.norm if i else None
-            x = Dense(width, use_bias=norm is None, **options)(x, beside)
-            beside = None  # The first layer alone takes the label.
+            x = Dense(width, use_bias=norm is None, **options)(x, side_input)
+            side_input = None  # The first layer alone takes the label.
             if norm is not None:
                 x = norm(x, label, train=train, conditioning=self.conditioning, dtype=self.dtype)
             x = nn.leaky_relu(x, self.slope)
@@ -121,18 +97,18 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images (N, S, S, C), label (N,) -> one output each (N,).
+    """Scores images (N, S, S, C) with labels (N,): one logit or critic's value each, (N,).
 
     Attributes:
-      widths: of the hidden layers.
-      batch_norm: for each, whether `norm` (and then no bias) follows it.
-      dropout: for each, the rate after its activation.
+      widths: units of the hidden layers.
+      batch_norm: for each layer, whether `norm` (and then no bias) follows it.
+      dropout: for each layer, the rate after its activation.
       final_dropout: rate before the last layer.
       slope: of LeakyReLU.
       init_stddev: as in `Generator`.
-      norm: BatchNorm's settings.
+      norm: BatchNorm of these layers.
       conditioning: how the label enters.
-      dtype: of the computation.
+      dtype: as in `Generator`.
     """
 
     widths: Sequence[int]
@@ -147,15 +123,16 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
-        options = {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
-        x, beside = x.reshape(x.shape[0], -1), layers.label_vector(label, self.conditioning)
+        kernel_init = layers.kernel_init(self.init_stddev)
+        options = {"dtype": self.dtype, "kernel_init": kernel_init}
+        x, side_input = x.reshape(x.shape[0], -1), layers.label_vector(label, self.conditioning)
         for width, norm, rate in zip(self.widths, self.batch_norm, self.dropout, strict=True):
-            x = Dense(width, use_bias=not norm, **options)(x, beside)
-            beside = None  # The first layer alone takes the label.
+            x = Dense(width, use_bias=not norm, **options)(x, side_input)
+            side_input = None  # The first layer alone takes the label.
             if norm:
                 x = self.norm(x, label, train=train, dtype=self.dtype)
             x = nn.Dropout(rate, deterministic=not train)(nn.leaky_relu(x, self.slope))
         x = nn.Dropout(self.final_dropout, deterministic=not train)(x)
         x = layers.wide(x)  # The last layer computes in float32.
-        output = Dense(1, **options | {"dtype": None})(x).reshape(-1)
+        output = Dense(1, kernel_init=kernel_init)(x).reshape(-1)
         return layers.add_projection(output, x, label, self.conditioning)

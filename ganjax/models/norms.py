@@ -1,4 +1,4 @@
-"""BatchNorm, and the form of it that conditions a generator on its label."""
+"""BatchNorm, and its form that conditions a generator on the label."""
 
 from typing import NamedTuple
 
@@ -11,13 +11,13 @@ from ganjax.models.layers import Conditioning, Initializer
 
 
 class Norm(NamedTuple):
-    """BatchNorm's settings, and whether each class has its own. Hashable.
+    """The settings of a network's BatchNorm. They can be hashed.
 
     Under jit and sharding its statistics are of the global batch.
 
     Attributes:
       use_scale: whether it has a scale; not under spectral normalisation, which a scale undoes.
-      stddev: of the initial scales around 1.
+      stddev: standard deviation of the initial scales, around 1.
       momentum: decay of the running averages.
       epsilon: added to the variance.
     """
@@ -36,7 +36,17 @@ class Norm(NamedTuple):
         conditioning: Conditioning = Conditioning(),  # noqa: B008
         dtype: jnp.dtype | None = None,
     ) -> jax.Array:
-        """x (..., F), normalised. Inside a module's `@nn.compact`."""
+        """Normalises features (..., F) in a module's `@nn.compact` method.
+
+        With the conditioning "batch_norm" the scale and the bias are the class'.
+
+        Args:
+          x: (N, ..., F).
+          label: (N,).
+          train: whether the statistics are the batch's, or else the running averages.
+          conditioning: how the network learns the label.
+          dtype: as in `BatchNorm`.
+        """
         common = {
             "use_running_average": not train,
             "momentum": self.momentum,
@@ -52,14 +62,12 @@ class Norm(NamedTuple):
 
 
 class BatchNorm(nn.Module):
-    """`flax.linen.BatchNorm` over all axes but the last, of the same parameters and variables.
+    """`flax.linen.BatchNorm` over all axes but the last, with its parameters and variables.
 
-    Of x (..., F) it returns x * factor + shift, vectors (F,) that make it (x - mean) * scale /
-    sqrt(variance + epsilon) + bias. So the backward pass sums cotangents, and cotangents times x:
-    where there are a scale and a bias, nothing more goes round over devices than these two's
-    gradients. Flax's sums cotangents times x - mean, which XLA's CPU keeps beside x from one pass
-    to the other, an array of each layer's size: of batch 128 a fifth of the temporaries of DCGAN's
-    step. All is computed in float32 or wider.
+    Of x (..., F) it returns x * factor + shift, with vectors (F,) that make this (x - mean) * scale
+    / sqrt(variance + epsilon) + bias. So the backward pass sums cotangents, and cotangents times x;
+    Flax's sums cotangents times x - mean, an array that it keeps besides x (docs/memory.md). All is
+    computed in float32 or wider.
 
     Attributes:
       use_running_average: whether it normalises by the running averages, not by the batch.
@@ -89,11 +97,11 @@ class BatchNorm(nn.Module):
             mean, var = average.value, average_var.value
         else:
             mean = jnp.mean(wide, axes)
-            # Not by jnp.maximum, whose gradient is several operations: it is split at ties.
+            # The gradient of jnp.maximum, which is split at ties, would be several operations.
             var = nn.relu(jnp.mean(lax.square(wide), axes) - lax.square(mean))
             if not self.is_initializing():
-                for kept, now in ((average, mean), (average_var, var)):
-                    kept.value = self.momentum * kept.value + (1 - self.momentum) * now
+                for running, batch in ((average, mean), (average_var, var)):
+                    running.value = self.momentum * running.value + (1 - self.momentum) * batch
         factor, shift, params = lax.rsqrt(var + self.epsilon), 0, []
         if self.use_scale:
             params.append(self.param("scale", self.scale_init, features, jnp.float32))
@@ -106,12 +114,13 @@ class BatchNorm(nn.Module):
 
 
 class ClassAffine(nn.Module):
-    """x (N, ..., F) * scale[label] + bias[label]: what conditional BatchNorm adds to BatchNorm.
+    """Computes x * scale[label] + bias[label], the last step of conditional BatchNorm.
 
-    Dumoulin et al. 2017 (arXiv:1610.07629), equation 5; Miyato & Koyama 2018, appendix.
+    x is (N, ..., F) and label (N,). Dumoulin et al. 2017 (arXiv:1610.07629), equation 5; Miyato &
+    Koyama 2018 (arXiv:1802.05637), appendix.
 
     Attributes:
-      num_classes: of the labels.
+      num_classes: labels are 0 .. num_classes - 1.
       use_scale: as in `Norm`.
       stddev: as in `Norm`.
     """
@@ -132,7 +141,7 @@ class ClassAffine(nn.Module):
 
 
 def scale_init(stddev: float) -> Initializer:
-    """N(1, stddev), DCGAN's initialisation of BatchNorm's scale."""
+    """Returns the initialiser N(1, stddev), DCGAN's of BatchNorm's scale."""
 
     def init(key, shape, dtype=jnp.float32):
         return 1.0 + stddev * jax.random.normal(key, shape, dtype)

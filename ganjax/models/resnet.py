@@ -4,49 +4,36 @@ At 32x32 with widths (256, 256, 256) and (128, 128, 128, 128) they are those of 
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from pydantic import NonNegativeFloat, PositiveInt
 
-from ganjax.config import ConfigError, Fraction, Widths
+from ganjax.config import ConfigError, Widths
 from ganjax.models import dcgan, fields, layers
 from ganjax.models.layers import Conditioning, Conv, ConvTranspose, Dense
 from ganjax.models.norms import Norm
 
 
-class GeneratorFields(fields.GeneratorFields):
+class GeneratorFields(fields.StagedGeneratorFields):
     """How the residual generator is built.
 
     Attributes:
       widths: channels after each block; each block doubles the size once, from 4x4.
-      slope: of LeakyReLU; 0 is the paper's ReLU.
       upsample: how a block doubles the size: by the "nearest" pixels and then a convolution
         (paper), or by a "transpose"d convolution.
       batch_norm: whether BatchNorm stands before every activation.
       output_bias: whether the last layer has a bias.
-      spectral_norm: whether every kernel is divided by its spectral norm; BatchNorm then has no
-        scale.
-      init_stddev: standard deviation of the initial kernels and of BatchNorm's scales around 1;
-        0 is Glorot's initialisation.
-      output: the last activation: "tanh" (paper; images in [-1, 1]) or "sigmoid" (in [0, 1]).
+      Others as in `StagedGeneratorFields`.
     """
 
     network: Literal["resnet"] = "resnet"
     widths: Widths = (256, 256, 256)
-    slope: Fraction = 0.0
     upsample: Literal["transpose", "nearest"] = "nearest"
-    batch_norm: bool = True
     output_bias: bool = True
-    spectral_norm: bool = False
     init_stddev: NonNegativeFloat = 0.0
-    output: Literal["tanh", "sigmoid"] = "tanh"
-
-    @property
-    def uses_batch_norm(self) -> bool:
-        return self.batch_norm
 
     def check(self, at: str, images: fields.Images, options: fields.Options) -> None:
         super().check(at, images, options)
@@ -54,17 +41,10 @@ class GeneratorFields(fields.GeneratorFields):
 
     def build(self, images: fields.Images, options: fields.Options) -> "Generator":
         return Generator(
-            widths=self.widths,
-            channels=images.channels,
-            slope=self.slope,
             upsample=self.upsample,
-            init_stddev=self.init_stddev,
-            norm=self.norm(options),
-            conditioning=options.conditioning,
-            output=self.output,
             output_bias=self.output_bias,
             remat=options.remat,
-            dtype=options.dtype,
+            **self.common_arguments(images, options),
         )
 
 
@@ -73,6 +53,7 @@ class DiscriminatorFields(fields.StagedDiscriminatorFields):
 
     Attributes:
       final_size: pixels a side where the halving ends.
+      Others as in `StagedDiscriminatorFields`.
     """
 
     network: Literal["resnet"] = "resnet"
@@ -90,20 +71,21 @@ class DiscriminatorFields(fields.StagedDiscriminatorFields):
             )
 
     def build(self, images: fields.Images, options: fields.Options) -> "Discriminator":
+        del images  # The first block takes as many channels as they have.
         return Discriminator(
-            final_size=self.final_size, remat=options.remat, **self.stages(options)
+            final_size=self.final_size, remat=options.remat, **self.common_arguments(options)
         )
 
 
 class Generator(nn.Module):
-    """z (N, Z), label (N,) -> images (N, S, S, channels), S = 4 * 2**len(widths).
+    """Makes images (N, S, S, channels) of latents (N, Z) and labels (N,), S = 4 * 2**len(widths).
 
-    A dense layer makes 4x4, each residual block doubles the size, then BatchNorm, activation,
-    a 3x3 convolution and `output`.
+    A dense layer makes 4x4, and each residual block doubles the size. BatchNorm, the activation, a
+    3x3 convolution and `output` make the image.
 
     Attributes:
       widths: channels after each block.
-      upsample: within a block, "nearest" (paper) or "transpose".
+      upsample: how a block doubles the size, "nearest" (paper) or "transpose".
       Others as in `ganjax.models.dcgan.Generator`.
     """
 
@@ -122,15 +104,15 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, z: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
         options, run = self._options(), layers.BLOCKS[self.remat]
-        beside = layers.label_vector(label, self.conditioning)
-        x = Dense(16 * self.widths[0], **options)(z, beside).reshape(-1, 4, 4, self.widths[0])
+        side_input = layers.label_vector(label, self.conditioning)
+        x = Dense(16 * self.widths[0], **options)(z, side_input).reshape(-1, 4, 4, self.widths[0])
         for width in self.widths:
             x = run(self, type(self)._block, x, label, width=width, train=train)
         x = self._activate(x, label, train)
         x = Conv(self.channels, (3, 3), use_bias=self.output_bias, **options)(x)
         return layers.OUTPUTS[self.output](x)
 
-    def _options(self):
+    def _options(self) -> dict[str, Any]:
         return {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
 
     def _activate(self, x, label, train: bool):
@@ -145,20 +127,20 @@ class Generator(nn.Module):
         else:
             h = Conv(width, (3, 3), resample="up", **options)(h)
         h = Conv(width, (3, 3), **options)(self._activate(h, label, train))
-        # 1x1 before the pixels are repeated: the same, at a quarter of the work.
+        # A 1x1 convolution before the pixels are repeated is the same at a quarter of the work.
         return h + layers.repeat(Conv(width, (1, 1), **options)(x))
 
 
 class Discriminator(nn.Module):
-    """Images (N, S, S, C), label (N,) -> one output each (N,).
+    """Scores images (N, S, S, C) with labels (N,): one logit or critic's value each, (N,).
 
-    Residual blocks, the first ones halving the size until `final_size`; activation, the sum
-    over pixels, a dense layer.
+    It consists of residual blocks, the first ones of which halve the size until `final_size`, an
+    activation, the sum over pixels, and a dense layer.
 
     Attributes:
       widths: channels after each block.
       batch_norm: for each block, whether `norm` stands before its activations.
-      dropout: for each block, the rate after it.
+      dropout: for each block, the rate of the dropout after it.
       final_dropout: rate before the last layer.
       final_size: pixels a side where the halving ends.
       Others as in `ganjax.models.dcgan.Discriminator`.
@@ -178,21 +160,21 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
-        options, run = self._options(), layers.BLOCKS[self.remat]
-        beside = layers.label_vector(label, self.conditioning)
+        run = layers.BLOCKS[self.remat]
+        side_input = layers.label_vector(label, self.conditioning)
         for i in range(len(self.widths)):
-            x = run(self, type(self)._block, x, label, beside, i=i, train=train)
-            beside = None  # The first block alone takes the label.
+            x = run(self, type(self)._block, x, label, side_input, i=i, train=train)
+            side_input = None  # The first block alone takes the label.
         x = layers.wide(nn.leaky_relu(x, self.slope)).sum((1, 2))
         x = nn.Dropout(self.final_dropout, deterministic=not train)(x)
-        # In float32, as the sum.
-        output = Dense(1, **options | {"dtype": None})(x).reshape(-1)
+        # The last layer computes in float32, as the sum does.
+        output = Dense(1, kernel_init=layers.kernel_init(self.init_stddev))(x).reshape(-1)
         return layers.add_projection(output, x, label, self.conditioning)
 
-    def _options(self):
+    def _options(self) -> dict[str, Any]:
         return {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
 
-    def _block(self, x, label, beside, *, i: int, train: bool):
+    def _block(self, x, label, side_input, *, i: int, train: bool):
         options, width = self._options(), self.widths[i]
 
         def activate(x):
@@ -200,13 +182,13 @@ class Discriminator(nn.Module):
             return nn.leaky_relu(x, self.slope)
 
         halve = x.shape[1] > self.final_size
-        # The first block sees pixels: nothing to activate.
+        # The first block sees pixels, which are not activated.
         h = x if i == 0 else activate(x)
-        h = Conv(width if i == 0 else x.shape[-1], (3, 3), **options)(h, beside)
+        h = Conv(width if i == 0 else x.shape[-1], (3, 3), **options)(h, side_input)
         h = Conv(width, (3, 3), resample="down" if halve else "", **options)(activate(h))
         if halve:
             x = layers.mean_pool(x)
         if halve or x.shape[-1] != width:
-            # After the means: the same as before them, at a quarter of the work.
-            x = Conv(width, (1, 1), **options)(x, beside)
+            # After the means it is the same as before them, at a quarter of the work.
+            x = Conv(width, (1, 1), **options)(x, side_input)
         return nn.Dropout(self.dropout[i], deterministic=not train)(x + h)

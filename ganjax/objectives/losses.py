@@ -5,8 +5,7 @@ the losses by name; to add one, write its functions and its line there.
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -154,6 +153,12 @@ LOSSES = {
 }
 
 
+if TYPE_CHECKING:
+    LossName = str
+else:
+    LossName = Literal[tuple(LOSSES)]
+
+
 class TargetsFields(Fields):
     """Changes to the discriminator's targets, which otherwise are 1 for reals and 0 for fakes.
 
@@ -179,7 +184,7 @@ class LossGroup(Fields):
       targets: changes to D's targets.
     """
 
-    loss: Literal[tuple(LOSSES)] = "non_saturating"
+    loss: LossName = "non_saturating"
     d_halves: Literal["sum", "mean"] = "sum"
     targets: TargetsFields = TargetsFields()
 
@@ -214,13 +219,14 @@ def discriminator_loss(config: LossGroup) -> DiscriminatorLoss:
     loss = LOSSES[config.loss]
     scale = {"sum": 1.0, "mean": 0.5}[config.d_halves]
     noisy = config.targets.noise or config.targets.flip
-    targets = partial(_noisy_targets if noisy else _plain_targets, config.targets)
+    make_targets = _noisy_targets if noisy else _plain_targets
 
     def d_loss(scores, context):
-        value = loss.d(*scores, targets(context.key, scores[0].shape))
+        real, fake = scores
+        value = loss.d(real, fake, make_targets(config.targets, context.key, real.shape))
         if loss.logits is None:
             return value, {"c_wass_loss": value}
-        real, fake = loss.logits(*scores)
+        real, fake = loss.logits(real, fake)
         d_real_acc, d_fake_acc = jnp.mean(real > 0), jnp.mean(fake < 0)
         return scale * value, {
             "d_real_acc": d_real_acc,

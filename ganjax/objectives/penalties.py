@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Key
 from pydantic import NonNegativeFloat, PositiveInt
 
 from ganjax.config import ConfigError, Fields
-from ganjax.engine.algorithm import Batch, Context, Penalty, no_penalty
+from ganjax.engine.algorithm import Batch, Context, Metrics, Penalty, no_penalty
 from ganjax.keys import fold
 
 Samples = Float[Array, "n ..."]
@@ -175,8 +175,8 @@ class PenaltyFields(Fields):
 
     weight: NonNegativeFloat = 0.0
     target: NonNegativeFloat = 1.0
-    side: Literal[tuple(SIDES)] = "two"
-    points: Literal[tuple(POINTS)] = "uniform"
+    side: Literal["two", "one"] = "two"
+    points: Literal["uniform", "normal", "dragan"] = "uniform"
     r1: NonNegativeFloat = 0.0
     r2: NonNegativeFloat = 0.0
     interval: PositiveInt = 1
@@ -240,7 +240,7 @@ class PenaltyFields(Fields):
         if not weights:
             return no_penalty
 
-        def weighted_sum(params, vars, fake, context):
+        def weighted_sum(params, vars, fake, context) -> tuple[Any, Metrics]:
             params, vars = prepare(params, vars)
             key = fold(context.key, "dropout")
 
