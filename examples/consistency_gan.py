@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from pydantic import NonNegativeFloat
 
 from ganjax.algorithms import gan
-from ganjax.algorithms.networks import NetworkGroup
 from ganjax.algorithms.optimisers import OptimiserGroup, discriminator_optimiser, ema_decay
 from ganjax.augment import diffaugment
 from ganjax.config import defaults, presets
@@ -22,10 +21,9 @@ from ganjax.engine.loss_scaling import scaled
 from ganjax.engine.phases import Phase
 from ganjax.keys import fold
 from ganjax.objectives import losses
-from ganjax.training.schema import RunConfig
 
 
-class Config(NetworkGroup, losses.LossGroup, OptimiserGroup, RunConfig):
+class Config(gan.NetworkConfig, losses.LossGroup, OptimiserGroup):
     """The groups of fields that `build` honours, and one of its own.
 
     It has no `n_critic`, `penalty` or `augment`: a config that sets one is refused by name.

@@ -7,13 +7,18 @@ loads whole configs; an algorithm's `Config` puts both together.
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
+import ml_collections
 import pydantic
-from ml_collections import ConfigDict
 from pydantic import Field, PositiveInt
 
 from ganjax.errors import UserError
+
+if TYPE_CHECKING:
+    ConfigDict = Any  # Its attributes are the fields of a schema, which a type checker cannot know.
+else:
+    ConfigDict = ml_collections.ConfigDict
 
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -71,7 +76,7 @@ def defaults(schema: type[Fields], **fields: Any) -> ConfigDict:
       ConfigError: a field that has no default is not given, or a value is none that it can have.
     """
     try:
-        return ConfigDict(schema.model_validate(fields).model_dump())
+        return ml_collections.ConfigDict(schema.model_validate(fields).model_dump())
     except pydantic.ValidationError as error:
         raise ConfigError(explain(error, schema, fields)) from None
 

@@ -9,18 +9,18 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 from pydantic import PositiveInt
 
 from ganjax.algorithms.augmented import augmented
 from ganjax.algorithms.networks import LatentGroup, NetworkGroup, Networks, build_networks
 from ganjax.algorithms.optimisers import OptimiserGroup, discriminator_optimiser, ema_decay
 from ganjax.augment import AugmentGroup
-from ganjax.config import ConfigError, Fields, defaults
+from ganjax.config import ConfigDict, ConfigError, Fields, defaults
 from ganjax.engine.algorithm import Algorithm, Context
 from ganjax.engine.loss_scaling import scaled
 from ganjax.engine.phases import Phase
 from ganjax.keys import fold
+from ganjax.models.fields import NetworkFields
 from ganjax.objectives import losses
 from ganjax.objectives.losses import LOSSES, LossGroup
 from ganjax.objectives.penalties import PenaltyGroup
@@ -70,7 +70,11 @@ class CommonConfig(
         return super().continuable
 
 
-class Config(NetworkGroup, CommonConfig):
+class NetworkConfig(NetworkGroup, RunConfig):
+    """The fields of algorithms whose networks come from `networks_of`."""
+
+
+class Config(NetworkConfig, CommonConfig):
     """The fields of a GAN."""
 
 
@@ -100,7 +104,7 @@ def build(config: Config) -> Algorithm:
     return assemble(config, networks_of(config))
 
 
-def networks_of(config: Config) -> Networks:
+def networks_of(config: NetworkConfig) -> Networks:
     """Returns the networks that a config describes, as functions.
 
     Raises:
@@ -108,6 +112,8 @@ def networks_of(config: Config) -> Networks:
     """
     return build_networks(
         config,
+        config.generator,
+        config.discriminator,
         image_size=config.image_size,
         channels=config.data.channels,
         num_classes=config.data.num_classes,
@@ -125,7 +131,7 @@ def assemble(config: CommonConfig, networks: Networks) -> Algorithm:
     Raises:
       ConfigError: the fields do not go together.
     """
-    _check(config)
+    _check(config, networks.d_fields)
     loss = LOSSES[config.loss]
     augmentation = config.augment.build(networks.value_range, config.batch_size)
     discriminate = {"separate": discriminate_separately, "joint": discriminate_jointly}
@@ -205,9 +211,9 @@ def discriminate_jointly(networks: Networks, params, vars, fake, context: Contex
     return tuple(jnp.split(scores, 2)), vars
 
 
-def _check(config: CommonConfig) -> None:
+def _check(config: CommonConfig, discriminator: NetworkFields) -> None:
     """Refuses fields of different parts that do not go together."""
-    discriminator, conditioning = config.discriminator, config.conditioning
+    conditioning = config.conditioning
     if config.order == "simultaneous" and config.n_critic != 1:
         raise ConfigError(
             f"config.n_critic={config.n_critic}: config.order='simultaneous' updates both "
@@ -230,11 +236,11 @@ def _check(config: CommonConfig) -> None:
         batch_norm=getattr(discriminator, "batch_norm", "none"),
         fake_labels=None if conditioning.discriminator == "none" else conditioning.fake_labels,
     )
-    _check_accumulate(config)
+    _check_accumulate(config, discriminator.group_size)
     _check_controller(config)
 
 
-def _check_accumulate(config: CommonConfig) -> None:
+def _check_accumulate(config: CommonConfig, group_size: int) -> None:
     if config.accumulate == 1:
         return
     if LOSSES[config.loss].compares_batches:
@@ -242,7 +248,6 @@ def _check_accumulate(config: CommonConfig) -> None:
             f"config.accumulate={config.accumulate}: the loss {config.loss!r} compares with the "
             "mean of the whole batch; set 1, or another config.loss"
         )
-    group_size = config.discriminator.group_size
     if group_size > 1 and config.batch_size % (group_size * config.accumulate):
         raise ConfigError(
             f"config.accumulate={config.accumulate}: minibatch standard deviations are of groups "

@@ -121,7 +121,9 @@ class Networks:
         """Runs the generator in inference mode: running averages, no dropout."""
         del phase  # The networks are those of one phase.
         params, vars = _normalised(self.g_fields, params, vars)
-        return self.generator.apply({"params": params, **vars}, z, label, train=False)
+        # Any, since Flax says that it may be a pair, as it is where variables are updated.
+        images: Any = self.generator.apply({"params": params, **vars}, z, label, train=False)
+        return images
 
     def prepare_discriminator(self, params: Params, vars: Vars) -> tuple[Params, Vars]:
         """Normalises D's kernels, once for all passes of an update.
@@ -151,6 +153,8 @@ class Networks:
 
 def build_networks(
     config: LatentGroup,
+    generator: GeneratorFields,
+    discriminator: NetworkFields,
     *,
     image_size: int,
     channels: int,
@@ -160,7 +164,9 @@ def build_networks(
     """Builds the networks that a config describes.
 
     Args:
-      config: has the fields of `LatentGroup`, `generator` and `discriminator`.
+      config: has the fields of `LatentGroup`.
+      generator: the generator's fields.
+      discriminator: the discriminator's fields.
       image_size: pixels a side of the images.
       channels: of the images.
       num_classes: labels are 0 .. num_classes - 1.
@@ -171,8 +177,7 @@ def build_networks(
     """
     images = Images(image_size, channels)
     built = {}
-    for player in ("generator", "discriminator"):
-        fields: NetworkFields = getattr(config, player)
+    for player, fields in (("generator", generator), ("discriminator", discriminator)):
         kind = getattr(config.conditioning, player)
         conditioning = Conditioning(kind, num_classes, config.conditioning.embedding_dim)
         options = Options(conditioning, batch_norm, config.remat, DTYPES[config.precision])
@@ -181,8 +186,8 @@ def build_networks(
         built[player] = fields.build(images, options)
     return Networks(
         **built,
-        g_fields=config.generator,
-        d_fields=config.discriminator,
+        g_fields=generator,
+        d_fields=discriminator,
         images=images,
         latent_dim=config.latent_dim,
         latent_distribution=config.latent,

@@ -1,6 +1,5 @@
 """Optimisers, weight clipping and the generator's moving average: their fields and construction."""
 
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 import jax
@@ -9,6 +8,7 @@ import optax
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ganjax.config import ConfigError, Fields, Fraction
+from ganjax.engine.algorithm import EmaDecay
 
 
 class OptimiserFields(Fields):
@@ -166,13 +166,13 @@ def clip_weights(limit: float) -> optax.GradientTransformation:
     Arjovsky et al. 2017 (arXiv:1701.07875), algorithm 1, line 7.
     """
 
-    def update(updates, state, params):
+    def update(updates, state, params=None):
         return jax.tree.map(lambda u, p: jnp.clip(p + u, -limit, limit) - p, updates, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def ema_decay(fields: EmaFields, reals_per_step: int) -> Callable[[jax.Array], jax.Array | float]:
+def ema_decay(fields: EmaFields, reals_per_step: int) -> EmaDecay:
     """Returns step -> decay of the generator's average.
 
     By half-life the decay is 0.5 ** (reals of a step / half-life). Karras et al. 2020

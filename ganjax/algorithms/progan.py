@@ -12,12 +12,11 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ganjax.algorithms import gan
 from ganjax.algorithms.networks import Networks, build_networks
-from ganjax.config import ConfigError, Fields, defaults
+from ganjax.config import ConfigDict, ConfigError, Fields, defaults
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
 from ganjax.metrics.fields import NO_FIGURE
@@ -220,6 +219,8 @@ def _networks(config: Config, *, fades: bool) -> Networks:
     """
     networks = build_networks(
         config,
+        config.generator,
+        config.discriminator,
         image_size=config.image_size,
         channels=config.data.channels,
         num_classes=config.data.num_classes,
