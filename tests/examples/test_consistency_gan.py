@@ -39,7 +39,7 @@ def test_the_term_is_the_mean_squared_difference_of_scores(config):
     loaded, module = schema.load(config)
     algorithm = module.build(loaded)
     _, (params, vars) = algorithm.init(jax.random.key(0))
-    image = np.random.RandomState(0).uniform(-1, 1, (8, 8, 8, 1)).astype(np.float32)
+    image = jnp.asarray(np.random.RandomState(0).uniform(-1, 1, (8, 8, 8, 1)), jnp.float32)
     batch = {"image": image, "label": jnp.zeros(8, jnp.int32)}
     key = jax.random.key(1)
     context = Context(batch, key, jnp.zeros((), jnp.int32), algorithm.phases[0], ())
