@@ -79,7 +79,7 @@ def test_dispatches_end_where_something_is_due(done, size, cadences, expected):
 
 
 def test_a_run_in_dispatches_is_the_run_in_steps(tiny, tmp_path):
-    """To the bit, with what is due between, and resumed from a step within a dispatch."""
+    """To rounding, with pictures and evaluations between, and resumed within a dispatch."""
     tiny.n_critic = 1
     tiny.total_steps, tiny.sample_every, tiny.eval_every = 8, 5, 5
     tiny.checkpoint_every = 5
@@ -87,16 +87,16 @@ def test_a_run_in_dispatches_is_the_run_in_steps(tiny, tmp_path):
     tiny.steps_per_dispatch, tiny.total_steps = 3, 4
     train(tiny, tmp_path / "several")
     tiny.total_steps = 8
-    equal(one, train(tiny, tmp_path / "several"))
+    several = train(tiny, tmp_path / "several")
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-8), one, several)
     rows = {
         name: [row for row in read_metrics(tmp_path / name / "metrics.jsonl") if "d_loss" in row]
         for name in ("one", "several")
     }
     drop = "images_per_second"
     for row, other in zip(*rows.values(), strict=True):
-        assert {k: v for k, v in row.items() if k != drop} == {
-            k: v for k, v in other.items() if k != drop
-        }
+        row, other = ({k: v for k, v in each.items() if k != drop} for each in (row, other))
+        assert row == pytest.approx(other, rel=1e-5)
     rates = [row[drop] for row in rows["several"] if drop in row]
     assert min(rates) > 0
     assert np.isfinite(rates).all()
