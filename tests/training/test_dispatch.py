@@ -51,10 +51,6 @@ def close(one, other, rtol=1e-4, atol=1e-6):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol, atol), one, other)
 
 
-def equal(one, other):
-    jax.tree.map(np.testing.assert_array_equal, one, other)
-
-
 @pytest.mark.parametrize(
     ("done", "size", "cadences", "expected"),
     [
