@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import shipped, shrink
-from test_gan import ACCURACY, ADA, FIXED, KERAS, build, tiny_dcgan
+from tiny_dcgan import ACCURACY, ADA, FIXED, KERAS, build, tiny_dcgan
 
 from ganjax.algorithms.gan import networks_of
 from ganjax.augment import affine, colour

@@ -57,7 +57,7 @@ def test_parameters_of_every_resolution_are_the_papers():
 
 
 @pytest.mark.parametrize("size", [4, 8, 32])
-def test_shapes(size):
+def test_a_pair_makes_and_takes_images_of_one_size(size):
     widths = (8, 6, 4, 2)[: size.bit_length() - 2]
     g, d = progan.Generator(widths, channels=1), progan.Discriminator(widths)
     x = output(g, jnp.zeros((4, 5)))
@@ -66,9 +66,8 @@ def test_shapes(size):
 
 
 def grown(kind, widths, x, fades=True, **fields):
-    """A network and parameters of N(0, 1)."""
+    """Returns a network with parameters of N(0, 1), biases included."""
     module, random = kind(widths, fades=fades, **fields), np.random.RandomState(0)
-    # The biases too, which start at 0.
     return module, jax.tree.map(
         lambda leaf: jnp.asarray(random.randn(*leaf.shape), jnp.float32), shapes(module, x)
     )
@@ -115,12 +114,14 @@ def test_at_alpha_1_the_old_layer_has_neither_influence_nor_gradient(kind, z, im
     np.testing.assert_array_equal(apply(module, params, x, 1.0), apply(plain, without, x))
     weight = jax.random.normal(jax.random.key(3), apply(plain, without, x).shape)
     gradient = jax.jit(jax.grad(lambda p, alpha: jnp.sum(weight * apply(module, p, x, alpha))))
-    at = {alpha: gradient(params, alpha) for alpha in (0.0, 0.5, 1.0)}
-    assert not any(np.any(leaf) for leaf in jax.tree.leaves(at[1.0][old]))
+    gradients = {alpha: gradient(params, alpha) for alpha in (0.0, 0.5, 1.0)}
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradients[1.0][old]))
     new = ["to_rgb_16", "conv0_16"] if kind is progan.Generator else ["from_rgb_16", "conv1_16"]
     for name in new:
-        assert not any(np.any(leaf) for leaf in jax.tree.leaves(at[0.0][name]))
-        assert all(np.any(leaf) for leaf in jax.tree.leaves((at[0.5][name], at[0.5][old])))
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradients[0.0][name]))
+        assert all(
+            np.any(leaf) for leaf in jax.tree.leaves((gradients[0.5][name], gradients[0.5][old]))
+        )
 
 
 def test_reals_are_faded_as_fakes_are(image):
@@ -133,7 +134,7 @@ def test_reals_are_faded_as_fakes_are(image):
     )
 
 
-def test_pixel_norm():
+def test_pixel_norm_is_its_formula():
     x = np.array([[3.0, 4.0], [0.0, 0.0], [1e-5, 0.0]], np.float32)
     expected = np.array([[3, 4], [0, 0], [1e-5, 0]]) / np.sqrt(
         [[12.5 + 1e-8], [1e-8], [6e-11 - 1e-11 + 1e-8]]
@@ -141,8 +142,7 @@ def test_pixel_norm():
     np.testing.assert_allclose(progan.pixel_norm(jnp.asarray(x)), expected, rtol=1e-6)
 
 
-def test_equalised_scales(z, image):
-    """A layer's output is the plain convolution by its kernel times gain / sqrt(fan-in)."""
+def test_a_layer_uses_its_kernel_times_gain_over_the_root_of_fan_in(z):
     x = jax.random.normal(jax.random.key(4), (4, 5, 5, 6))
     conv = layers.Conv(7, (3, 3), gain=np.sqrt(2))
     params = {"kernel": jax.random.normal(jax.random.key(5), (3, 3, 6, 7)), "bias": jnp.ones(7)}
@@ -160,8 +160,8 @@ def test_equalised_scales(z, image):
     )
 
 
-def test_gains_are_the_papers(z, image):
-    """Each kernel is N(0, 1); sqrt(2), but 1 to RGB and last, and sqrt(2) / 4 from z."""
+def test_gains_are_the_papers():
+    """They are sqrt(2), but 1 to RGB and sqrt(2) / 4 from z; each kernel is N(0, 1)."""
     g = progan.Generator((128, 8), channels=3)
     z = jax.random.normal(jax.random.key(1), (4, 512))
     params = jax.jit(partial(g.init, train=False))(jax.random.key(0), z, LABEL)["params"]
@@ -170,23 +170,23 @@ def test_gains_are_the_papers(z, image):
     assert abs(float(params["conv_4"]["kernel"].std()) - 1) < 0.01
     run = jax.jit(partial(g.apply, train=False, capture_intermediates=True))
     _, state = run({"params": params}, z, LABEL)
-    made = {
+    outputs = {
         name: value["__call__"][0]
         for name, value in state["intermediates"].items()
         if name != "__call__"
     }
     unit = z / np.sqrt(np.mean(np.square(z), axis=1, keepdims=True))
-    # conv_transpose from 1x1: every pixel is z by its own slice of the kernel.
+    # In a transposed convolution from 1x1 each pixel is z times its own slice of the kernel.
     kernel = np.asarray(params["dense_4"]["kernel"])
     expected = np.einsum("nz,hwcz->nhwc", unit, kernel) * np.sqrt(2) / 4 / np.sqrt(512)
-    np.testing.assert_allclose(made["dense_4"], expected, rtol=1e-3, atol=1e-4)
-    x = progan.pixel_norm(jax.nn.leaky_relu(made["conv1_8"], 0.2))
+    np.testing.assert_allclose(outputs["dense_4"], expected, rtol=1e-3, atol=1e-4)
+    x = progan.pixel_norm(jax.nn.leaky_relu(outputs["conv1_8"], 0.2))
     rgb = np.einsum("nhwi,io->nhwo", x, params["to_rgb_8"]["kernel"][0, 0]) / np.sqrt(8)
-    np.testing.assert_allclose(made["to_rgb_8"], rgb, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outputs["to_rgb_8"], rgb, rtol=1e-4, atol=1e-5)
 
 
 def reference_stddev(x, size):
-    """As the paper's section 3 tells it, group by group."""
+    """Computes what section 3 of the paper says, group by group."""
     channel = np.empty((*x.shape[:3], 1))
     for first in range(0, len(x), size):
         group = x[first : first + size].astype(np.float64)
@@ -195,7 +195,7 @@ def reference_stddev(x, size):
 
 
 @pytest.mark.parametrize(("batch", "size"), [(8, 4), (4, 4), (6, 3), (7, 1), (10, 2), (2, 2)])
-def test_minibatch_stddev(batch, size):
+def test_minibatch_stddev_is_the_papers_group_by_group(batch, size):
     x = np.random.RandomState(0).randn(batch, 4, 4, 5).astype(np.float32)
     np.testing.assert_allclose(
         progan.minibatch_stddev(jnp.asarray(x)), reference_stddev(x, size), rtol=1e-5, atol=1e-7
@@ -210,7 +210,7 @@ def test_minibatch_stddev_is_float32_within_half_precision():
 
 
 @pytest.mark.parametrize("batch", [32, 8])
-def test_minibatch_stddev_does_not_know_the_devices(batch):
+def test_minibatch_stddev_is_the_same_on_eight_devices(batch):
     x = jax.random.normal(jax.random.key(0), (batch, 4, 4, 3))
     layout = make_layout()
     assert layout.mesh.size == 8

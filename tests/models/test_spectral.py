@@ -23,7 +23,7 @@ def largest(kernel):
     return np.linalg.norm(np.asarray(kernel).reshape(-1, kernel.shape[-1]), 2)
 
 
-def test_converges_to_the_largest_singular_value():
+def test_kernels_converge_to_a_largest_singular_value_of_1():
     vectors = spectral.init(PARAMS, jax.random.key(0))
     assert set(vectors) == {"Conv_0/kernel", "Block/Dense_0/kernel", "Embed_0/embedding"}
     for _ in range(100):
@@ -49,11 +49,11 @@ def test_one_call_is_one_iteration():
 
 @pytest.mark.torch
 @pytest.mark.parametrize("shape", [(3, 3, 5, 6), (9, 4), (4, 4, 1, 8)])
-def test_against_torch(shape):
-    """Kernels, vectors and gradients over several iterations with the kernel moving."""
+def test_kernels_vectors_and_gradients_are_torchs(shape):
+    """They are so over several iterations with the kernel moving."""
     torch = pytest.importorskip("torch")
     kernel = RANDOM.randn(*shape).astype(np.float32)
-    weight = RANDOM.randn(*shape).astype(np.float32)  # Of the loss.
+    weight = RANDOM.randn(*shape).astype(np.float32)
     outputs = shape[-1]
 
     def theirs(array):  # (..., I, O) -> (O, I, ...)
@@ -66,8 +66,8 @@ def test_against_torch(shape):
     assert vectors["kernel"].shape == (outputs,)
 
     def loss(params):
-        params, moved = spectral.normalise(params, vectors)
-        return jnp.sum(params["kernel"] * weight), (params["kernel"], moved)
+        params, new_vectors = spectral.normalise(params, vectors)
+        return jnp.sum(params["kernel"] * weight), (params["kernel"], new_vectors)
 
     params = {"kernel": jnp.asarray(kernel)}
     for _ in range(3):
@@ -89,7 +89,7 @@ def test_against_torch(shape):
 
 
 def test_products_are_in_full_precision():
-    """That of GPUs and TPUs by default would leave sigma three digits, or two."""
+    """With the default precision of GPUs and TPUs sigma would have three digits, or two."""
     vectors = spectral.init(PARAMS, jax.random.key(0))
     text = jax.jit(spectral.normalise).lower(PARAMS, vectors).as_text()
     products = [line for line in text.splitlines() if "dot_general" in line]

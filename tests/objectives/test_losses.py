@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ganjax.engine.algorithm import Context
+from ganjax.engine.phases import Phase
 from ganjax.objectives import losses
 from ganjax.objectives.losses import LOSSES
 
@@ -97,3 +99,52 @@ def test_binary_cross_entropy_agrees_with_its_closed_form():
             cross_entropy(logits, target),
             rtol=1e-6,
         )
+
+
+ANY = Context({}, jax.random.key(0), jnp.zeros((), int), Phase(0, 1, 8, 8), ())
+
+
+def d_loss(real, fake, **fields):
+    """Returns D's loss and metrics of a config with these fields."""
+    return losses.discriminator_loss(losses.LossGroup(**fields))((real, fake), ANY)
+
+
+@pytest.mark.parametrize(("d_halves", "factor"), [("sum", 1.0), ("mean", 0.5)])
+def test_d_loss_sums_or_averages_its_halves(d_halves, factor):
+    real, fake = jnp.array([1.0, -2.0]), jnp.array([0.5, 3.0])
+    loss, metrics = d_loss(real, fake, d_halves=d_halves)
+    halves = np.logaddexp(0, -np.asarray(real)).mean() + np.logaddexp(0, np.asarray(fake)).mean()
+    np.testing.assert_allclose(loss, factor * halves, rtol=1e-6)
+    assert metrics == {"d_real_acc": 0.5, "d_fake_acc": 0.0, "d_acc": 0.25}
+
+
+def test_g_loss_reports_the_share_of_fakes_that_d_takes_for_real():
+    real, fake = jnp.array([1.0, -2.0, 0.0]), jnp.array([0.5, 3.0, -1.0])
+    loss, metrics = losses.generator_loss(losses.LossGroup())((real, fake), ANY)
+    np.testing.assert_allclose(loss, np.logaddexp(0, -np.asarray(fake)).mean(), rtol=1e-6)
+    np.testing.assert_allclose(metrics["g_acc"], 2 / 3, rtol=1e-6)
+
+
+def test_label_noise_moves_targets_outwards():
+    """At target t the loss is softplus(x) - t x: linear in t, so it shows the mean target."""
+    noise, logits = losses.TargetsFields(noise=0.1), jnp.full((20_000,), 2.0)
+    loss, _ = d_loss(logits, logits, targets=noise)
+    # The mean targets are 1.05 and -0.05.
+    expected = 2 * np.logaddexp(0, 2.0) - (1.05 - 0.05) * 2.0
+    np.testing.assert_allclose(loss, expected, rtol=1e-3)
+    real_alone, _ = d_loss(logits, 0 * logits, targets=noise)
+    expected = np.logaddexp(0, 2.0) - 1.05 * 2.0 + np.log(2)
+    np.testing.assert_allclose(real_alone, expected, rtol=1e-3)
+
+
+def test_flips_exchange_the_targets_of_their_share_of_the_samples():
+    logits = jnp.full((20_000,), 4.0)
+    loss, _ = d_loss(logits, -logits, targets=losses.TargetsFields(flip=0.25))
+    np.testing.assert_allclose(loss, 2 * (np.logaddexp(0, 4.0) - 0.75 * 4.0), rtol=2e-2)
+
+
+def test_smoothing_moves_the_target_of_reals_alone():
+    real, fake = jnp.full((4,), 2.0), jnp.full((4,), -1.0)
+    loss, _ = d_loss(real, fake, targets=losses.TargetsFields(smoothing=0.1))
+    expected = np.logaddexp(0, 2.0) - 0.9 * 2.0 + np.logaddexp(0, -1.0)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)

@@ -1,0 +1,148 @@
+"""Configs of the composed GAN that cannot be run, and the lines that say why."""
+
+import pytest
+from tiny_dcgan import ADA, FIXED, KERAS, R_T, build, tiny_dcgan
+
+from ganjax.config import ConfigError, defaults
+from ganjax.models import mlp
+
+
+def name_of(switch):
+    return "-".join(f"{name.split('.')[-1]}={value}"[:40] for name, value in switch.items())
+
+
+IMPOSSIBLE = [
+    (
+        {"loss": "wasserstein", "augment": {**ADA, "controller": R_T}},
+        r"config.augment.controller.name='r_t': it watches the sign of D's outputs",
+    ),
+    (
+        {"augment": {**ADA, "controller": {**R_T, "p": 0.9}}},
+        r"config.augment.controller.p=0.9: it is above p_max=0.8",
+    ),
+    (
+        {"augment": {**ADA, "families": ("color",), "controller": FIXED}},
+        r"config.augment.families.0='color': should be 'blit', 'geometric', 'colour'",
+    ),
+    (
+        {"augment": {**ADA, "multipliers": (("hues", 0.5),), "controller": FIXED}},
+        r"config.augment.multipliers.0.0='hues': should be 'x_flip', 'rotate_90'",
+    ),
+    (
+        {
+            "augment": {
+                **ADA,
+                "families": ("blit",),
+                "multipliers": (("hue", 0.5),),
+                "controller": FIXED,
+            }
+        },
+        r"config.augment.multipliers=.*'hue': families=\('blit',\) have none; each of x_flip, ro",
+    ),
+    (
+        {"augment": {**ADA, "multipliers": (("hue", 0.5), ("hue", 1.0)), "controller": FIXED}},
+        r"config.augment.multipliers=.*: 'hue': it stands twice",
+    ),
+    ({"augment": {**ADA, "controller": {"name": "fxd"}}}, r"config.augment.controller.name='fxd'"),
+    ({"augment": {**KERAS, "controller": FIXED, "zom": 1}}, r"config.augment.zom=1: no such field"),
+    (
+        {"generator.network": "resnet", "generator.first_norm": "unit"},
+        r"config.generator.first_norm='unit': no such field; with network='resnet' there are only",
+    ),
+    (
+        {"generator.batch_norm": False, "generator.first_norm": "unit"},
+        r"config.generator.first_norm='unit': with batch_norm=False there is no norm of the first",
+    ),
+    (
+        {"penalty.weight": 10.0, "d_batches": "joint", "order": "simultaneous"},
+        r"config.penalty.weight=10.0: .*discriminator.batch_norm='all' ties the samples",
+    ),
+    (
+        {"weight_clip": 0.01, "discriminator.spectral_norm": True},
+        r"config.weight_clip=0.01: it bounds no kernel that .*spectral_norm divides",
+    ),
+    ({"penalty.r1": 1.0}, r"config.penalty.r1=1.0: .* ties the samples"),
+    ({"penalty.points": "dragan"}, r"config.penalty.points='dragan': it does nothing where"),
+    ({"penalty.side": "one"}, r"config.penalty.side='one': it does nothing .*; set a weight"),
+    ({"penalty.interval": 4}, r"config.penalty.interval=4: there is no penalty"),
+    ({"loss": "hinge", "targets.flip": 0.1}, r"config.targets.flip=0.1: the loss 'hinge' has no"),
+    ({"loss": "wasserstein", "targets.smoothing": 0.1}, r"config.targets.smoothing=0.1: the loss"),
+    ({"loss": "wasserstein", "d_halves": "mean"}, r"config.d_halves='mean': the loss 'wasserst"),
+    ({"conditioning.fake_labels": "uniform"}, r"config.conditioning.fake_labels='uniform': no ne"),
+    (
+        {"conditioning.generator": "one_hot", "data.num_classes": 10},
+        r"config.conditioning.discriminator='none': config.conditioning.generator is 'one_hot'",
+    ),
+    ({"loss": "hing"}, r"config.loss='hing': should be 'non_saturating', 'minimax'"),
+    ({"order": "simultaneous", "n_critic": 2}, r"config.n_critic=2: config.order='simultaneous'"),
+    (
+        {"conditioning.generator": "one_hot"},
+        r"config.conditioning.generator='one_hot': .* one class",
+    ),
+    (
+        {
+            "generator.batch_norm": False,
+            "conditioning.generator": "batch_norm",
+            "conditioning.discriminator": "projection",
+            "data.num_classes": 10,
+        },
+        r"config.conditioning.generator='batch_norm': config.generator.batch_norm is False",
+    ),
+    (
+        {
+            "conditioning.generator": "one_hot",
+            "conditioning.discriminator": "projection",
+            "conditioning.fake_labels": "uniform",
+            "data.num_classes": 10,
+            "discriminator.batch_norm": "none",
+            "penalty.weight": 10.0,
+        },
+        r"config.conditioning.fake_labels='uniform': points between a real and a fake need one",
+    ),
+    (
+        {"discriminator.final_size": 8},
+        r"config.discriminator.final_size=8: no such field; with network='dcgan' there are only",
+    ),
+    (
+        {"discriminator.network": "resnet", "discriminator.final_size": 2},
+        r"config.discriminator.final_size=2: 1 blocks cannot halve image_size=8 to it",
+    ),
+    (
+        {"generator.network": "dcgn"},
+        r"config.generator.network='dcgn': there are dcgan, resnet, mlp",
+    ),
+    (
+        {"generator.network": "mlp", "generator.upsample": "nearest"},
+        r"config.generator.upsample='nearest': no such field; with network='mlp' there are only "
+        r".* A flag takes no field away: take it out of the file, or give generator whole",
+    ),
+    (
+        {"g_optimiser.name": "sgd", "g_optimiser.b1": 0.0},
+        r"config.g_optimiser.b1=0.0: no such field; with name='sgd' there are only .*: take it out",
+    ),
+    (
+        {"image_size": 32},
+        r"config.image_size=32: 1 widths in config.generator.widths=\(4,\) make 8",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), IMPOSSIBLE, ids=[name_of(c) for c, _ in IMPOSSIBLE])
+def test_fields_that_do_not_go_together_are_refused_with_the_reason(change, message):
+    config = tiny_dcgan()
+    config.update_from_flattened_dict(change)
+    with pytest.raises(ConfigError, match=message) as caught:
+        build(config)
+    assert "\n" not in str(caught.value)
+
+
+def test_class_batch_norm_needs_a_batch_norm_in_the_mlp():
+    """It has none after its first layer, so that with one width the label would do nothing."""
+    config = tiny_dcgan()
+    config.conditioning.update(generator="batch_norm", discriminator="projection")
+    config.data.num_classes = 10
+    config.generator = defaults(mlp.GeneratorFields, widths=(4,))
+    with pytest.raises(ConfigError, match="generator='batch_norm': the network 'mlp' has"):
+        build(config)
+    config.generator.widths = (4, 4)
+    build(config)

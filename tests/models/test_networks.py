@@ -1,0 +1,142 @@
+"""What the networks do with their inputs, and how they are initialised."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from ganjax.models import dcgan, layers, maxout, mlp, norms, resnet
+
+LABEL = jnp.zeros(2, jnp.int32)
+
+
+def test_batch_norm_takes_the_bias_of_its_convolution():
+    d = dcgan.Discriminator((4, 4), (False, True), (0.0, 0.0))
+    params = d.init(jax.random.key(0), jnp.zeros((2, 16, 16, 1)), LABEL, train=False)["params"]
+    assert "bias" in params["Conv_0"]
+    assert "bias" not in params["Conv_1"]
+    assert list(params["BatchNorm_0"]["scale"].shape) == [4]
+
+
+def test_dcgan_is_initialised_as_in_its_paper():
+    g = dcgan.Generator((64, 64), 3)
+    params = g.init(jax.random.key(0), jnp.zeros((2, 100)), LABEL, train=False)["params"]
+    kernel = np.asarray(params["ConvTranspose_0"]["kernel"])
+    assert abs(kernel.std() - 0.02) < 1e-3
+    assert abs(kernel.mean()) < 1e-3
+    scale = np.concatenate([params[f"BatchNorm_{i}"]["scale"] for i in range(2)])
+    assert abs(scale.mean() - 1) < 0.01
+    assert abs(scale.std() - 0.02) < 0.01
+    assert not np.any(params["BatchNorm_0"]["bias"])
+
+
+def test_generated_images_are_in_range_and_training_moves_the_averages():
+    g = dcgan.Generator((8, 8), 1, norm=norms.Norm(momentum=0.9))
+    z, label = jax.random.normal(jax.random.key(1), (16, 10)), jnp.zeros(16, jnp.int32)
+    variables = g.init(jax.random.key(0), z, label, train=False)
+    x, new = g.apply(variables, z, label, train=True, mutable=["batch_stats"])
+    assert x.shape == (16, 16, 16, 1)
+    assert -1 <= float(x.min()) < float(x.max()) <= 1
+    # The momentum of 0.9 is the decay of the running average, which starts at 1.
+    old = np.asarray(variables["batch_stats"]["BatchNorm_0"]["var"])
+    assert np.all(old == 1)
+    assert np.all(np.asarray(new["batch_stats"]["BatchNorm_0"]["var"]) < 0.95)
+
+
+def test_dropout_acts_in_training_only():
+    d = dcgan.Discriminator((8, 8), (False,) * 2, (0.0, 0.5))
+    x = jax.random.normal(jax.random.key(1), (2, 16, 16, 1))
+    variables = d.init(jax.random.key(0), x, LABEL, train=False)
+
+    def at(key, train):
+        return np.asarray(
+            d.apply(variables, x, LABEL, train=train, rngs={"dropout": jax.random.key(key)})
+        )
+
+    assert np.array_equal(at(0, False), at(1, False))
+    assert not np.array_equal(at(0, True), at(1, True))
+
+
+def test_dcgan_follows_the_guidelines_of_its_paper():
+    """No pooling, no hidden dense layer, tanh at the generator's output and nowhere else."""
+    g = dcgan.Generator((8, 4), 1)
+    d = dcgan.Discriminator((4, 8), (False, True), (0.0, 0.0))
+    label = jnp.zeros(2, jnp.int32)
+    for module, x, tanhs in ((g, jnp.zeros((2, 10)), 1), (d, jnp.zeros((2, 16, 16, 1)), 0)):
+        variables = module.init(jax.random.key(0), x, label, train=False)
+        text = str(
+            jax.make_jaxpr(lambda v, x, m=module: m.apply(v, x, label, train=False))(variables, x)
+        )
+        assert text.count("= tanh ") == tanhs
+        assert "reduce_window" not in text
+        kinds = {name.rsplit("_", 1)[0] for name in variables["params"]}
+        assert kinds <= {"Conv", "ConvTranspose", "BatchNorm"}
+
+
+def test_dcgan_can_upsample_by_repetition():
+    """Its kernels are then those of plain convolutions, but for the first layer's."""
+    g = dcgan.Generator((8, 4), 1, upsample="nearest")
+    z = jax.random.normal(jax.random.key(1), (2, 10))
+    label = jnp.zeros(2, jnp.int32)
+    variables = g.init(jax.random.key(0), z, label, train=False)
+    assert g.apply(variables, z, label, train=False).shape == (2, 16, 16, 1)
+    shapes = {name: v["kernel"].shape for name, v in variables["params"].items() if "Conv" in name}
+    assert shapes == {
+        "ConvTranspose_0": (4, 4, 8, 10),
+        "Conv_0": (4, 4, 8, 4),
+        "Conv_1": (4, 4, 4, 1),
+    }
+
+
+def test_maxout_is_the_largest_of_affine_maps():
+    class Layer(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return maxout.maxout(x, 3, 4)
+
+    x = jax.random.normal(jax.random.key(1), (5, 6))
+    variables = Layer().init(jax.random.key(0), x)
+    kernel = np.asarray(variables["params"]["Dense_0"]["kernel"]).reshape(6, 3, 4)
+    expected = np.einsum("nf,fup->nup", x, kernel).max(-1)
+    np.testing.assert_allclose(Layer().apply(variables, x), expected, rtol=1e-5, atol=1e-6)
+
+
+NETWORKS = {
+    "dcgan": (
+        dcgan.Generator((8, 8), 1),
+        dcgan.Discriminator((8, 8), (False, True), (0.0, 0.0)),
+    ),
+    "resnet": (
+        resnet.Generator((8, 8), 1),
+        resnet.Discriminator((8, 8, 8), (False,) * 3, (0.0,) * 3),
+    ),
+    "mlp": (mlp.Generator((8, 8), 16, 1), mlp.Discriminator((8, 8), (False,) * 2, (0.0,) * 2)),
+}
+
+
+@pytest.mark.parametrize("kind", ["none", "embedding", "one_hot", "batch_norm", "projection"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_label_matters_where_it_should(name, kind):
+    """Another label makes another output, for each kind of conditioning that a network takes."""
+    conditioning = layers.Conditioning(kind, 3, 5)
+    z, x = jnp.ones((2, 10)), jax.random.normal(jax.random.key(1), (2, 16, 16, 1))
+    for module, inputs, conditionings in zip(
+        NETWORKS[name],
+        (z, x),
+        (("embedding", "one_hot", "batch_norm"), ("embedding", "one_hot", "projection")),
+        strict=True,
+    ):
+        module = module.clone(conditioning=conditioning)
+        variables = module.init(jax.random.key(0), inputs, LABEL, train=False)
+        if kind == "batch_norm":  # All classes begin alike.
+            variables["params"] = jax.tree.map(
+                lambda leaf: leaf + jax.random.normal(jax.random.key(2), leaf.shape),
+                variables["params"],
+            )
+        same, changed = (
+            module.apply(variables, inputs, jnp.array(label), train=False)
+            for label in ([1, 1], [1, 2])
+        )
+        np.testing.assert_array_equal(same[0], changed[0])
+        assert np.array_equal(same[1], changed[1]) == (kind not in conditionings)

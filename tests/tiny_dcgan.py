@@ -1,0 +1,49 @@
+"""A DCGAN at 8x8, as small as it runs, its train steps, and augmentations for it."""
+
+import jax
+import numpy as np
+from conftest import shipped, shrink
+
+from ganjax.engine.step import init_state, make_train_step
+from ganjax.ops.lowering import native_convolutions
+from ganjax.training import schema
+
+FIXED = {"name": "fixed", "p": 0.5}
+R_T = {"name": "r_t", "reals_to_one": 500, "p_max": 0.8}
+ACCURACY = {"name": "accuracy"}
+KERAS = {"policy": "keras"}
+ADA = {"policy": "ada", "families": ("blit", "geometric", "colour", "filter", "corrupt")}
+DIFFAUGMENT = {"policy": "diffaugment"}
+
+
+def tiny_dcgan():
+    """Returns the config; a test may change it."""
+    config = shrink(shipped("dcgan"))
+    config.image_size, config.data.fit = 8, "resize"
+    config.generator.widths = config.discriminator.widths = (4,)
+    config.discriminator.batch_norm = "all"
+    return config
+
+
+def build(config):
+    """Returns the algorithm of a config."""
+    loaded, module = schema.load(config)
+    return module.build(loaded)
+
+
+def train_steps(algorithm, count):
+    """Yields state and metrics after each of `count` steps on one batch, from one initial state."""
+    key, random = jax.random.key(0), np.random.RandomState(0)
+    phase = algorithm.phases[0]
+    shape = (algorithm.reals_per_step, phase.batch_size)
+    batch = {
+        "image": random.randint(0, 256, (*shape, 8, 8, 1)).astype(np.uint8),
+        "label": random.randint(0, algorithm.num_classes, shape).astype(np.int32),
+    }
+    state = init_state(algorithm, key)  # For one run, compiling it would take longer.
+    step = jax.jit(make_train_step(algorithm), static_argnames="phase", donate_argnames="state")
+    for _ in range(count):
+        # How convolutions are computed does not matter here, and native ones compile sooner.
+        with native_convolutions():
+            state, metrics = step(state, batch, key, phase=phase)
+        yield jax.tree.map(np.asarray, state), {name: float(v) for name, v in metrics.items()}
