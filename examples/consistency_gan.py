@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from pydantic import NonNegativeFloat
 
 from ganjax.algorithms import gan
+from ganjax.algorithms.networks import NetworkGroup, build_networks
 from ganjax.algorithms.optimisers import OptimiserGroup, discriminator_optimiser, ema_decay
 from ganjax.augment import diffaugment
 from ganjax.config import defaults, presets
@@ -23,7 +24,7 @@ from ganjax.keys import fold
 from ganjax.objectives import losses
 
 
-class Config(gan.NetworkConfig, losses.LossGroup, OptimiserGroup):
+class Config(NetworkGroup, losses.LossGroup, OptimiserGroup):
     """The groups of fields that `build` honours, and one of its own.
 
     It has no `n_critic`, `penalty` or `augment`: a config that sets one is refused by name.
@@ -42,7 +43,7 @@ def build(config: Config) -> Algorithm:
       ConfigError: the fields do not go together.
     """
     losses.check(config)
-    networks = gan.networks_of(config)
+    networks = build_networks(config, config.generator, config.discriminator, config.batch_norm)
     algorithm = Algorithm(
         init=networks.init,
         latent=networks.latent,
@@ -63,9 +64,10 @@ def build(config: Config) -> Algorithm:
 
 
 def consistency(networks, weight, params, vars, fake, context):
-    """lambda mean (D(x) - D(T(x)))^2 over the reals x, T a shift by up to an eighth of the size.
+    """Computes lambda mean (D(x) - D(T(x)))^2 over the reals x.
 
-    Zhang et al. 2020 (arXiv:1910.12027), equation 3, of D's scores.
+    T shifts by up to an eighth of the size. Zhang et al. 2020 (arXiv:1910.12027), equation 3, for
+    D's scores.
     """
     del fake
     params, vars = networks.prepare_discriminator(params, vars)

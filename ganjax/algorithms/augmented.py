@@ -1,4 +1,4 @@
-"""An algorithm whose discriminator sees augmented images, in both players' losses."""
+"""Augmentation for an algorithm: in both players' losses, D sees augmented images."""
 
 import jax.numpy as jnp
 
@@ -9,17 +9,17 @@ from ganjax.objectives.losses import Loss
 
 
 def augmented(algorithm: Algorithm, augmentation: Augmentation, loss: Loss) -> Algorithm:
-    """Returns the algorithm with D's images augmented and the probability controlled.
+    """Returns an algorithm with D's images augmented and the probability of that controlled.
 
-    Reals and fakes are augmented with draws of their own. The metrics of D's loss are joined by
-    aug_p, the probability in this step, and, of losses with logits, by r_t = E[sign(D(real))]
-    (Karras et al. 2020, arXiv:2006.06676, equation 1), which the controller watches.
+    Reals and fakes are augmented by draws of their own. D's loss has the further metrics aug_p, the
+    probability in this step, and, for losses with logits, r_t = E[sign(D(real))] (Karras et al.
+    2020, arXiv:2006.06676, equation 1), which the controller watches.
 
     Args:
-      algorithm: whose D sees images as they are.
-      augmentation: what they pass through. A penalty of the algorithm passes them through it
-        itself.
-      loss: the algorithm's.
+      algorithm: an algorithm whose D sees images as they are, but for its penalty, which is built
+        with `augmentation` already.
+      augmentation: what D's images pass through.
+      loss: the algorithm's loss.
     """
 
     def discriminate(params, vars, fake, context):

@@ -1,7 +1,7 @@
-"""The GAN of two networks: any loss, penalty, augmentation and conditioning, put together.
+"""The GAN of two networks, composed of any loss, penalty, augmentation and conditioning.
 
 DCGAN, WGAN, WGAN-GP, conditional GANs, SNGAN and ADA are configs of it (configs/*.py). Each field
-chooses a function or an optax transform here, once; none is looked at inside a step.
+chooses a function or an optax transform here, once; a step reads no field.
 """
 
 from functools import partial
@@ -24,11 +24,10 @@ from ganjax.models.fields import NetworkFields
 from ganjax.objectives import losses
 from ganjax.objectives.losses import LOSSES, LossGroup
 from ganjax.objectives.penalties import PenaltyGroup
-from ganjax.training.schema import RunConfig
 
 
 class UpdateGroup(Fields):
-    """Fields of algorithms that say how the players are updated within a train step.
+    """Fields that say how the players are updated within a train step.
 
     Attributes:
       d_batches: "separate" passes of D over reals and fakes, each with BatchNorm statistics of its
@@ -38,9 +37,9 @@ class UpdateGroup(Fields):
       n_critic: updates of D in a train step.
       critic_reals: whether every update of D in a train step sees "fresh" reals, or all of them
         see one "shared" batch.
-      accumulate: micro-batches that a batch is taken in, for memory's sake: each player's
-        gradient is the mean of theirs. BatchNorm and DRAGAN's deviation see each as a batch of
-        its own, and spectral normalisation iterates once for each. They are of the same images on
+      accumulate: into how many micro-batches a batch is cut, to save memory: each player's
+        gradient is the mean of theirs. BatchNorm and DRAGAN's deviation see each as a batch of its
+        own, and spectral normalisation iterates once for each. A micro-batch has the same images on
         any number of devices.
     """
 
@@ -58,9 +57,8 @@ class CommonConfig(
     LossGroup,
     AugmentGroup,
     LatentGroup,
-    RunConfig,
 ):
-    """The fields of a GAN, but for its networks."""
+    """The fields of a GAN of any networks."""
 
     @property
     def continuable(self) -> frozenset[str]:
@@ -70,20 +68,16 @@ class CommonConfig(
         return super().continuable
 
 
-class NetworkConfig(NetworkGroup, RunConfig):
-    """The fields of algorithms whose networks come from `networks_of`."""
-
-
-class Config(NetworkConfig, CommonConfig):
+class Config(NetworkGroup, CommonConfig):
     """The fields of a GAN."""
 
 
 def base(**fields: Any) -> ConfigDict:
-    """A plain GAN for a config file to change: every field at the default that means "without".
+    """Returns a plain GAN for a config file to change, every field at the default "without it".
 
     Args:
-      **fields: of `Config`; total_steps, batch_size, image_size, latent_dim and data (a dict with
-        "source") have no defaults.
+      **fields: values of fields of `Config`. total_steps, batch_size, image_size, latent_dim and
+        data (a dict with "source") have no defaults.
     """
     return defaults(Config, algorithm="gan", **fields)
 
@@ -91,9 +85,9 @@ def base(**fields: Any) -> ConfigDict:
 def build(config: Config) -> Algorithm:
     """Returns the GAN that a config describes.
 
-    Metrics: of losses with logits d_real_acc, d_fake_acc, d_acc and g_acc, of the Wasserstein
-    loss c_wass_loss; c_gp, r1 and r2 (unweighted); with augmentation aug_p, its probability in
-    this step, and of losses with logits r_t = E[sign(D(real))].
+    Its metrics are d_real_acc, d_fake_acc, d_acc and g_acc for losses with logits, c_wass_loss for
+    others; c_gp, r1 and r2, the penalties without their weights; and with augmentation aug_p, its
+    probability in this step, and r_t = E[sign(D(real))] for losses with logits.
 
     Args:
       config: its checked fields.
@@ -101,24 +95,8 @@ def build(config: Config) -> Algorithm:
     Raises:
       ConfigError: the fields do not go together.
     """
-    return assemble(config, networks_of(config))
-
-
-def networks_of(config: NetworkConfig) -> Networks:
-    """Returns the networks that a config describes, as functions.
-
-    Raises:
-      ConfigError: they do not fit together, or not the images.
-    """
-    return build_networks(
-        config,
-        config.generator,
-        config.discriminator,
-        image_size=config.image_size,
-        channels=config.data.channels,
-        num_classes=config.data.num_classes,
-        batch_norm=config.batch_norm,
-    )
+    networks = build_networks(config, config.generator, config.discriminator, config.batch_norm)
+    return assemble(config, networks)
 
 
 def assemble(config: CommonConfig, networks: Networks) -> Algorithm:
@@ -170,7 +148,16 @@ def assemble(config: CommonConfig, networks: Networks) -> Algorithm:
 
 
 def generate(networks: Networks, labels, params, vars, z, context: Context):
-    """`Algorithm.generate`: images for labels that `labels` takes from the batch or draws."""
+    """The `Generate` of two networks.
+
+    Args:
+      networks: the two networks as functions.
+      labels: context -> the labels of the fakes, `labels_of_reals` or `uniform_labels`.
+      params: parameters of the generator.
+      vars: its variables.
+      z: latents (N, Z).
+      context: the update's context.
+    """
     label = labels(context)
     image, vars = networks.generate(params, vars, z, label, context.key)
     return {"image": image, "label": label}, vars
@@ -188,8 +175,7 @@ def uniform_labels(num_classes: int, context: Context) -> jax.Array:
 
 
 def discriminate_separately(networks: Networks, params, vars, fake, context: Context):
-    """`Algorithm.discriminate` in two passes: BatchNorm's statistics are of reals alone and of
-    fakes alone."""
+    """The `Discriminate` of two passes, with BatchNorm statistics of reals and of fakes alone."""
     real, key = context.batch, context.key
     params, vars = networks.prepare_discriminator(params, vars)
     real_scores, vars = networks.discriminate(
@@ -202,7 +188,7 @@ def discriminate_separately(networks: Networks, params, vars, fake, context: Con
 
 
 def discriminate_jointly(networks: Networks, params, vars, fake, context: Context):
-    """`Algorithm.discriminate` in one pass over both: BatchNorm's statistics are of the mixture."""
+    """The `Discriminate` of one pass over reals and fakes, with BatchNorm statistics of both."""
     params, vars = networks.prepare_discriminator(params, vars)
     image, label = (
         jnp.concatenate([context.batch[name], fake[name]]) for name in ("image", "label")

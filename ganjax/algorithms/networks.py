@@ -9,7 +9,7 @@ from flax import linen as nn
 from pydantic import PositiveInt
 
 from ganjax import models
-from ganjax.config import ConfigError, Fields, may_change
+from ganjax.config import ConfigError, may_change
 from ganjax.keys import fold
 from ganjax.models import dcgan, spectral
 from ganjax.models.fields import (
@@ -21,8 +21,9 @@ from ganjax.models.fields import (
     Options,
 )
 from ganjax.models.layers import Conditioning
+from ganjax.training.schema import RunConfig
 
-# What the networks compute in: None is the parameters' own, float32.
+# What the networks compute in, by config.precision; None is the parameters' own, float32.
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 LATENTS = {"normal": jax.random.normal, "uniform": jax.random.uniform}
 
@@ -30,8 +31,8 @@ Params = Any
 Vars = dict[str, Any]
 
 
-class LatentGroup(Fields):
-    """Fields of algorithms whose networks are built by `build_networks`, but for the networks.
+class LatentGroup(RunConfig):
+    """Fields of algorithms whose networks, of any kind, are built by `build_networks`.
 
     Attributes:
       latent_dim: length of the latent vector z.
@@ -40,9 +41,9 @@ class LatentGroup(Fields):
       precision: what the networks compute in: "float32", "bfloat16", or "float16" with dynamic
         loss scaling (`ganjax.engine.loss_scaling`). Parameters, their averages, BatchNorm's
         statistics, minibatch standard deviations, and the norms, squares and means of penalties
-        and losses are float32 always; the gradients that are penalised are the networks' own.
+        and losses are always float32; the gradients that are penalised are the networks' own.
       remat: whether the backward pass computes the insides of convolutional networks' blocks
-        anew instead of keeping them: the same gradients, of less memory and more time.
+        anew instead of keeping them: the gradients are the same, for less memory and more time.
     """
 
     latent_dim: PositiveInt
@@ -53,7 +54,7 @@ class LatentGroup(Fields):
 
 
 class NetworkGroup(LatentGroup):
-    """Fields of algorithms whose networks are built by `build_networks`.
+    """Fields of algorithms that can have any of ganjax's networks, built by `build_networks`.
 
     Attributes:
       generator: the generator.
@@ -68,13 +69,13 @@ class NetworkGroup(LatentGroup):
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """Two Flax modules as pure functions; `vars` are a network's collections but "params".
+    """Two Flax modules as pure functions of `params` and of `vars`, all other collections.
 
     Attributes:
       generator: z (N, Z), label (N,) -> images (N, H, W, C).
       discriminator: images (N, H, W, C), label (N,) -> scores (N,).
-      g_fields: what describes the generator.
-      d_fields: what describes the discriminator.
+      g_fields: the fields that describe the generator.
+      d_fields: the fields that describe the discriminator.
       images: the images that they make and take.
       latent_dim: length of z.
       latent_distribution: a name in `LATENTS`.
@@ -94,7 +95,7 @@ class Networks:
         return self.g_fields.value_range
 
     def init(self, key: jax.Array) -> tuple[tuple[Params, Vars], tuple[Params, Vars]]:
-        """Initialises both networks: ((params, vars) of G, (params, vars) of D)."""
+        """Initialises both networks; returns (params, vars) of G, and (params, vars) of D."""
         label = jnp.zeros((1,), jnp.int32)
         size, channels = self.images
         z, image = jnp.zeros((1, self.latent_dim)), jnp.zeros((1, size, size, channels))
@@ -111,14 +112,18 @@ class Networks:
     def generate(
         self, params: Params, vars: Vars, z: jax.Array, label: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, Vars]:
-        """Runs the generator in training mode: (images (N, H, W, C), its updated variables)."""
+        """Runs the generator in training mode.
+
+        Returns:
+          Images (N, H, W, C), and the generator's updated variables.
+        """
         params, vars = _normalised(self.g_fields, params, vars)
         return _train(self.generator, params, vars, z, label, key)
 
     def sample(
         self, params: Params, vars: Vars, z: jax.Array, label: jax.Array, phase: Any
     ) -> jax.Array:
-        """Runs the generator in inference mode: running averages, no dropout."""
+        """Runs the generator in inference mode, with running averages and without dropout."""
         del phase  # The networks are those of one phase.
         params, vars = _normalised(self.g_fields, params, vars)
         # Any, since Flax says that it may be a pair, as it is where variables are updated.
@@ -128,8 +133,8 @@ class Networks:
     def prepare_discriminator(self, params: Params, vars: Vars) -> tuple[Params, Vars]:
         """Normalises D's kernels, once for all passes of an update.
 
-        Under spectral normalisation it takes one power iteration; else it returns its arguments.
-        All passes then see the same kernels, and the vectors move by one iteration an update.
+        Under spectral normalisation it takes one power iteration, so that all passes see the same
+        kernels and the vectors move once an update. Else it returns its arguments.
         """
         return _normalised(self.d_fields, params, vars)
 
@@ -140,7 +145,7 @@ class Networks:
 
         Args:
           params: parameters from `prepare_discriminator`.
-          vars: variables from there.
+          vars: variables from `prepare_discriminator`.
           images: (N, H, W, C), in `value_range`.
           label: int32 (N,).
           key: for dropout.
@@ -155,27 +160,21 @@ def build_networks(
     config: LatentGroup,
     generator: GeneratorFields,
     discriminator: NetworkFields,
-    *,
-    image_size: int,
-    channels: int,
-    num_classes: int,
-    batch_norm: BatchNormFields,
+    batch_norm: BatchNormFields = BatchNormFields(),  # noqa: B008
 ) -> Networks:
-    """Builds the networks that a config describes.
+    """Builds the networks of a config.
 
     Args:
-      config: has the fields of `LatentGroup`.
+      config: says which images they make and take, and from which latents and labels.
       generator: the generator's fields.
       discriminator: the discriminator's fields.
-      image_size: pixels a side of the images.
-      channels: of the images.
-      num_classes: labels are 0 .. num_classes - 1.
       batch_norm: settings of BatchNorm.
 
     Raises:
       ConfigError: the networks do not fit together, or not the images.
     """
-    images = Images(image_size, channels)
+    images = Images(config.image_size, config.data.channels)
+    num_classes = config.data.num_classes
     built = {}
     for player, fields in (("generator", generator), ("discriminator", discriminator)):
         kind = getattr(config.conditioning, player)
@@ -213,7 +212,7 @@ def _check_label(conditioning: ConditioningFields, player: str, num_classes: int
 
 
 def _normalised(fields: NetworkFields, params: Params, vars: Vars) -> tuple[Params, Vars]:
-    """Parameters and variables as the module is applied with them."""
+    """Takes the power iteration of spectral normalisation, where the fields say so."""
     if not fields.normalises_spectrum:
         return params, vars
     params, vectors = spectral.normalise(params, vars[spectral.COLLECTION])
@@ -221,7 +220,7 @@ def _normalised(fields: NetworkFields, params: Params, vars: Vars) -> tuple[Para
 
 
 def _train(module: nn.Module, params, vars, x, label, key):
-    """Applies a module in training mode; variables that it does not know stay as they are."""
+    """Applies a module in training mode; variables that it does not have stay as they are."""
     variables = {"params": params, **vars}
     output, updated = module.apply(
         variables, x, label, train=True, rngs={"dropout": key}, mutable=list(vars)
@@ -230,7 +229,7 @@ def _train(module: nn.Module, params, vars, x, label, key):
 
 
 def _split(variables, fields: NetworkFields, key):
-    """Splits Flax variables into the parameters and the other collections."""
+    """Splits Flax variables into parameters and other collections, and adds the spectral one."""
     params = variables["params"]
     vars = {name: values for name, values in variables.items() if name != "params"}
     if fields.normalises_spectrum:

@@ -15,7 +15,7 @@ class OptimiserFields(Fields):
     """The fields of one kind of optimiser and its construction.
 
     Attributes:
-      learning_rate: at the first update.
+      learning_rate: the learning rate at the first update.
     """
 
     name: str
@@ -23,20 +23,20 @@ class OptimiserFields(Fields):
 
     @property
     def depends_on_length(self) -> bool:
-        """Whether more steps would be another schedule from the start."""
+        """Whether a run of more steps would have another schedule from the start."""
         return False
 
     def build(self, updates: int) -> optax.GradientTransformation:
         """Returns the optax transform.
 
         Args:
-          updates: of this player in the whole run, over which a linear decay goes.
+          updates: the player's updates in the whole run, over which a linear decay goes.
         """
         raise NotImplementedError
 
 
 class _DecayingFields(OptimiserFields):
-    """What Adam and RMSProp share.
+    """The fields that Adam and RMSProp share.
 
     Attributes:
       eps: added to the denominator.
@@ -73,7 +73,7 @@ class AdamFields(_DecayingFields):
 
 
 class RmspropFields(_DecayingFields):
-    """RMSProp (Tieleman & Hinton 2012), as `torch.optim.RMSprop`: eps outside the root.
+    """RMSProp (Tieleman & Hinton 2012) as in `torch.optim.RMSprop`, with eps outside the root.
 
     Attributes:
       b2: decay of the mean squared gradient (PyTorch's alpha).
@@ -90,11 +90,11 @@ class SgdFields(OptimiserFields):
     """Gradient descent with the schedules of Mirza & Osindero 2014, section 4.1.
 
     Attributes:
-      decay_factor: each update divides the learning rate by it.
-      min_learning_rate: the learning rate falls no lower.
-      momentum: at the first update (of Polyak's form, as in PyTorch).
-      final_momentum: what the momentum reaches linearly.
-      momentum_updates: the number of updates after which it does.
+      decay_factor: what each update divides the learning rate by.
+      min_learning_rate: the smallest learning rate.
+      momentum: the momentum at the first update (of Polyak's form, as in PyTorch).
+      final_momentum: the momentum that is reached, linearly.
+      momentum_updates: the number of updates after which it is reached.
     """
 
     name: Literal["sgd"] = "sgd"
@@ -105,7 +105,7 @@ class SgdFields(OptimiserFields):
     momentum_updates: PositiveInt = 1
 
     def build(self, updates: int) -> optax.GradientTransformation:
-        del updates  # Both schedules have lengths of their own.
+        del updates  # Neither schedule depends on the length of the run.
         rate = optax.exponential_decay(
             self.learning_rate, 1, 1 / self.decay_factor, end_value=self.min_learning_rate
         )
@@ -118,14 +118,14 @@ AnyOptimiser = Annotated[AdamFields | RmspropFields | SgdFields, Field(discrimin
 
 
 class EmaFields(Fields):
-    """The generator's moving average, which is what is sampled.
+    """The moving average of the generator's parameters, which is what is sampled.
 
     Attributes:
       decay: decay of the average in a step; 0 with `half_life`, or without an average.
-      half_life: in reals that D has seen, so that the memory does not depend on the batch size; 0
-        with `decay`.
-      ramp_up: with `half_life`: the half-life is at most this share of the reals seen so far, so
-        that the average soon forgets the first steps; 0 turns it off.
+      half_life: half-life of the average in reals that D has seen, so that it does not depend on
+        the batch size; 0 with `decay`.
+      ramp_up: the largest half-life as a share of the reals seen so far, so that the average soon
+        forgets the first steps; 0 sets no bound. It needs `half_life`.
     """
 
     decay: Fraction = 0.0
@@ -139,7 +139,7 @@ class OptimiserGroup(Fields):
     Attributes:
       g_optimiser: the generator's optimiser.
       d_optimiser: the discriminator's optimiser; see `discriminator_optimiser`.
-      weight_clip: bound of D's parameters; 0 leaves it out.
+      weight_clip: bound on the absolute values of D's parameters; 0 sets none.
       ema: the generator's moving average; see `ema_decay`.
     """
 
@@ -153,17 +153,17 @@ def discriminator_optimiser(config: OptimiserGroup, updates: int) -> optax.Gradi
     """Returns D's optimiser, which bounds its parameters where `config.weight_clip` is set.
 
     Args:
-      config: has the fields of `OptimiserGroup`.
-      updates: of D in the whole run.
+      config: the optimisers' fields.
+      updates: D's updates in the whole run.
     """
     tx = config.d_optimiser.build(updates)
     return optax.chain(tx, clip_weights(config.weight_clip)) if config.weight_clip else tx
 
 
 def clip_weights(limit: float) -> optax.GradientTransformation:
-    """Changes updates such that every parameter ends within +-limit; the last of a chain.
+    """Returns a transform that changes updates such that parameters end within +-limit.
 
-    Arjovsky et al. 2017 (arXiv:1701.07875), algorithm 1, line 7.
+    It is the last of a chain. Arjovsky et al. 2017 (arXiv:1701.07875), algorithm 1, line 7.
     """
 
     def update(updates, state, params=None):
@@ -173,14 +173,14 @@ def clip_weights(limit: float) -> optax.GradientTransformation:
 
 
 def ema_decay(fields: EmaFields, reals_per_step: int) -> EmaDecay:
-    """Returns step -> decay of the generator's average.
+    """Returns the decay of the generator's average as a function of the step.
 
-    By half-life the decay is 0.5 ** (reals of a step / half-life). Karras et al. 2020
+    With a half-life it is 0.5 ** (reals of a step / half-life). Karras et al. 2020
     (arXiv:2006.06676), appendix B.
 
     Args:
       fields: the average's fields.
-      reals_per_step: reals that D sees in a step.
+      reals_per_step: the number of reals that D sees in a step.
 
     Raises:
       ConfigError: both decay and half_life are given, or ramp_up without half_life.

@@ -1,9 +1,9 @@
 """ProGAN (Karras et al. 2017, arXiv:1710.10196): a GAN that grows from few pixels to many.
 
-The run has a phase for each resolution, and in each it is the GAN of `ganjax.algorithms.gan` over
-the networks of that resolution: losses, penalties, conditioning and averages are all from
-there. This file adds what growing is: the phases, the fading in of new layers, in both networks
-and in the reals, and optimisers that start anew.
+A run has a phase for each resolution, and in each it is the GAN of `ganjax.algorithms.gan` of the
+networks of that resolution: losses, penalties, conditioning and averages are all from there. This
+file adds growing: the phases, the fading in of new layers in both networks and in the reals, and
+optimisers that start anew.
 """
 
 import dataclasses
@@ -21,7 +21,6 @@ from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
 from ganjax.metrics.fields import NO_FIGURE
 from ganjax.models import progan
-from ganjax.models.fields import BatchNormFields
 
 
 class GrowthFields(Fields):
@@ -31,14 +30,14 @@ class GrowthFields(Fields):
     rates, and lasts to config.total_steps, which may also end the run before it.
 
     Attributes:
-      batch_sizes: reals of one update at each of the lower resolutions, the lowest first. ()
+      batch_sizes: reals of one update at each of the lower resolutions, the lowest first; ()
         trains at image_size from the start.
       learning_rates: of both players at each of the lower resolutions. Optimisers start anew at
         each resolution, so that a linear decay ends at 0 with each.
-      fade_reals: reals that D sees while the layers of a resolution are faded in, alpha going
-        linearly from 0 to 1; 0 has them at once. The default is the paper's.
-      stabilise_reals: reals that D sees after that, before the next resolution. The first
-        resolution, which has nothing to fade, lasts as long. The default is the paper's.
+      fade_reals: reals that D sees while alpha rises linearly from 0 to 1 and fades in the layers
+        of a resolution; 0 has them at once. The default is the paper's.
+      stabilise_reals: reals that D sees after that, before the next resolution; also those that it
+        sees at the first one, which fades in nothing. The default is the paper's.
     """
 
     batch_sizes: Annotated[tuple[PositiveInt, ...], Field(strict=False)] = ()
@@ -53,7 +52,7 @@ class Config(gan.CommonConfig):
     Attributes:
       generator: the growing generator.
       discriminator: the growing discriminator.
-      growth: what comes before image_size.
+      growth: the resolutions below image_size.
       drift: weight of mean D(real)^2, which keeps D's scores near 0 (paper, appendix A: 0.001).
     """
 
@@ -64,14 +63,14 @@ class Config(gan.CommonConfig):
 
 
 def base(**fields: Any) -> ConfigDict:
-    """A growing GAN for a config file to change, likewise to `ganjax.algorithms.gan.base`."""
+    """Returns a growing GAN for a config file to change; see `ganjax.algorithms.gan.base`."""
     return defaults(Config, algorithm="progan", **fields)
 
 
 def build(config: Config) -> Algorithm:
     """Returns the growing GAN that a config describes.
 
-    Metrics: those of `gan.build`, and fade_alpha from the second resolution on.
+    Its metrics are those of `gan.build`, and fade_alpha from the second resolution on.
 
     Args:
       config: its checked fields.
@@ -82,14 +81,14 @@ def build(config: Config) -> Algorithm:
     _check(config)
     phases = _phases(config)
     alphas = _alphas(config, phases)
-    # Also those that total_steps does not reach: it may be raised.
+    # Those that total_steps does not reach are built too, since it may be raised.
     stages = {phase.image_size: _stage(config, i, alphas, phases) for i, phase in enumerate(phases)}
 
     def at(phase):
         return stages[phase.image_size]
 
     def init(key):
-        # Layers of one name start alike whatever network makes them.
+        # Layers of one name start from the same numbers in every network.
         players = []
         for player in zip(*(stage.init(key) for stage in stages.values()), strict=True):
             params = {name: layer for params, _ in player for name, layer in params.items()}
@@ -98,8 +97,8 @@ def build(config: Config) -> Algorithm:
         return tuple(players)
 
     def begin(state, phase):
-        # With b1 = 0 and the large count of an old state, Adam's first step of a parameter that
-        # never had a gradient would be 1 / sqrt(1 - b2) times the rate.
+        # With b1 = 0 and a state of many steps, Adam's first step of a parameter that never had a
+        # gradient would be 1 / sqrt(1 - b2) times the rate.
         stage = at(phase)
         g = state.g.replace(opt_state=stage.g_tx.init(state.g.params))
         d = state.d.replace(opt_state=stage.d_tx.init(state.d.params))
@@ -114,14 +113,14 @@ def build(config: Config) -> Algorithm:
 
 
 def _phases(config: Config) -> tuple[Phase, ...]:
-    """One for each resolution, whether total_steps reaches it or not."""
+    """Returns a phase for each resolution, whether total_steps reaches it or not."""
     phases, start = [], 0
     batch_sizes = (*config.growth.batch_sizes, config.batch_size)
     for i, batch_size in enumerate(batch_sizes):
-        of_fade = _steps(config, config.growth.fade_reals, batch_size) if i else 0
-        of_rest = _steps(config, config.growth.stabilise_reals, batch_size)
+        fade_steps = _steps(config, config.growth.fade_reals, batch_size) if i else 0
+        stable_steps = _steps(config, config.growth.stabilise_reals, batch_size)
         last = i == len(batch_sizes) - 1
-        stop = max(config.total_steps, start + 1) if last else start + of_fade + of_rest
+        stop = max(config.total_steps, start + 1) if last else start + fade_steps + stable_steps
         size = config.image_size >> (len(batch_sizes) - 1 - i)
         field = "config.batch_size" if last else f"config.growth.batch_sizes[{i}]"
         phases.append(Phase(start, stop, batch_size, size, field))
@@ -130,17 +129,22 @@ def _phases(config: Config) -> tuple[Phase, ...]:
 
 
 def _steps(config: Config, reals: int, batch_size: int) -> int:
-    """Train steps in which D sees at least so many reals."""
+    """Returns the least number of train steps in which D sees so many reals."""
     return -(-reals // (batch_size * config.n_critic))
 
 
 def _alphas(config: Config, phases: tuple[Phase, ...]) -> Callable:
-    """step -> the collection "fade" of both networks: of every resolution but the first."""
+    """Returns the collection "fade" of both networks as a function of the step.
+
+    It has an alpha for every resolution but the first, or is {} where there is one alone.
+    """
 
     def alpha(phase: Phase, step) -> jax.Array:
         steps = _steps(config, config.growth.fade_reals, phase.batch_size)
-        done = jnp.asarray(step - phase.start, jnp.float32)
-        return jnp.clip(done / steps, 0.0, 1.0) if steps else (done >= 0).astype(jnp.float32)
+        into_phase = jnp.asarray(step - phase.start, jnp.float32)
+        if not steps:
+            return (into_phase >= 0).astype(jnp.float32)
+        return jnp.clip(into_phase / steps, 0.0, 1.0)
 
     def alphas(step):
         values = {progan.alpha_name(phase.image_size): alpha(phase, step) for phase in phases[1:]}
@@ -150,7 +154,7 @@ def _alphas(config: Config, phases: tuple[Phase, ...]) -> Callable:
 
 
 def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) -> Algorithm:
-    """The GAN of the i-th resolution, its functions at the alpha of the step."""
+    """Returns the GAN of the i-th resolution, whose functions fade by the alpha of the step."""
     phase = phases[i]
     config = _at_resolution(config, i, phase)
     fades = i > 0
@@ -158,7 +162,7 @@ def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) 
     name = progan.alpha_name(phase.image_size)
 
     def faded(vars, context):
-        """The variables and the context that the functions of the stage take."""
+        """Returns the variables and the context that the functions of the stage take."""
         fade = alphas(context.step)
         if fades:
             image = progan.fade_reals(context.batch["image"], fade[progan.FADE][name])
@@ -166,7 +170,7 @@ def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) 
         return vars | fade, context
 
     def generate(params, vars, z, context):
-        # G is not shown the reals, and where it is called they may not be there.
+        # The reals are not faded here: where G is called they may not be there.
         return stage.generate(params, vars | alphas(context.step), z, context)
 
     def discriminate(params, vars, fake, context):
@@ -193,16 +197,16 @@ def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) 
 
 
 def _at_resolution(config: Config, i: int, phase: Phase) -> Config:
-    """The config of a run at one resolution alone."""
+    """Returns the config of a run at the i-th resolution alone."""
     changed = {
         "image_size": phase.image_size,
         "batch_size": phase.batch_size,
         "total_steps": phase.stop - phase.start,
     }
-    levels = len(config.generator.widths) - len(config.growth.batch_sizes) + i
+    num_widths = len(config.generator.widths) - len(config.growth.batch_sizes) + i
     for name in ("generator", "discriminator"):
         player = getattr(config, name)
-        changed[name] = player.model_copy(update={"widths": player.widths[:levels]})
+        changed[name] = player.model_copy(update={"widths": player.widths[:num_widths]})
     for name in ("g_optimiser", "d_optimiser"):
         rates = (*config.growth.learning_rates, getattr(config, name).learning_rate)
         update = {"learning_rate": rates[i]}
@@ -211,21 +215,13 @@ def _at_resolution(config: Config, i: int, phase: Phase) -> Config:
 
 
 def _networks(config: Config, *, fades: bool) -> Networks:
-    """The networks at config.image_size.
+    """Builds the networks at config.image_size.
 
     Args:
-      config: of a run at one resolution.
+      config: the config of a run at one resolution.
       fades: whether the layers of the highest resolution are faded in.
     """
-    networks = build_networks(
-        config,
-        config.generator,
-        config.discriminator,
-        image_size=config.image_size,
-        channels=config.data.channels,
-        num_classes=config.data.num_classes,
-        batch_norm=BatchNormFields(),  # The networks have none.
-    )
+    networks = build_networks(config, config.generator, config.discriminator)
     return dataclasses.replace(
         networks,
         generator=networks.generator.clone(fades=fades),
@@ -234,13 +230,14 @@ def _networks(config: Config, *, fades: bool) -> Networks:
 
 
 def _check(config: Config) -> None:
+    """Refuses fields that do not go together."""
     sizes, rates = config.growth.batch_sizes, config.growth.learning_rates
-    _networks(config, fades=False)  # Which refuses what does not go together at full size.
-    levels = len(config.generator.widths)  # As many as the discriminator's.
-    if len(sizes) >= levels:
+    _networks(config, fades=False)  # It refuses what does not go together at full size.
+    resolutions = len(config.generator.widths)  # The discriminator has as many.
+    if len(sizes) >= resolutions:
         raise ConfigError(
             f"config.growth.batch_sizes={sizes}: below image_size={config.image_size} there are "
-            f"{levels - 1} resolutions, from 4x4; set as many or fewer"
+            f"{resolutions - 1} resolutions, from 4x4; set as many or fewer"
         )
     if len(rates) != len(sizes):
         raise ConfigError(

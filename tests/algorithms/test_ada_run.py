@@ -9,7 +9,7 @@ import pytest
 from conftest import shipped, shrink
 from tiny_dcgan import ACCURACY, ADA, FIXED, KERAS, build, tiny_dcgan
 
-from ganjax.algorithms.gan import networks_of
+from ganjax.algorithms.networks import build_networks
 from ganjax.augment import affine, colour
 from ganjax.data import sources
 from ganjax.engine.algorithm import Context
@@ -18,6 +18,10 @@ from ganjax.parallel.sharding import make_layout
 from ganjax.training import leaks, schema
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
+
+
+def networks_of(config):
+    return build_networks(config, config.generator, config.discriminator, config.batch_norm)
 
 
 def test_parameter_counts():

@@ -45,10 +45,10 @@ def test_the_term_is_the_mean_squared_difference_of_scores(config):
     context = Context(batch, key, jnp.zeros((), jnp.int32), algorithm.phases[0], ())
     value, metrics = algorithm.penalty(params, vars, batch, context)
     shifted = diffaugment.translation(image, 1.0, fold(key, "shift"), (-1.0, 1.0))
-    (scores, of_shifted), _ = algorithm.discriminate(
+    (scores, shifted_scores), _ = algorithm.discriminate(
         params, vars, {**batch, "image": shifted}, context
     )
-    expected = np.mean((np.asarray(scores) - np.asarray(of_shifted)) ** 2)
+    expected = np.mean((np.asarray(scores) - np.asarray(shifted_scores)) ** 2)
     np.testing.assert_allclose(metrics["consistency"], expected, rtol=1e-4)
     np.testing.assert_allclose(value, 10 * expected, rtol=1e-4)
     assert expected > 0
@@ -57,5 +57,5 @@ def test_the_term_is_the_mean_squared_difference_of_scores(config):
 @pytest.mark.parametrize("field", ["n_critic", "penalty", "augment", "accumulate", "critic_reals"])
 def test_a_field_that_it_does_not_honour_is_refused_by_name(config, field):
     raw = config.to_dict() | {field: 2}
-    with pytest.raises(ConfigError, match=rf"config.{field}=2: no such field; there are"):
+    with pytest.raises(ConfigError, match=rf"config.{field}=2: no such field; "):
         schema.load(raw)
