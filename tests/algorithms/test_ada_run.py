@@ -24,16 +24,16 @@ def networks_of(config):
     return build_networks(config, config.generator, config.discriminator, config.batch_norm)
 
 
-def test_parameter_counts():
-    """Those of Keras' example at 64x64, width 128, by its own count."""
+def test_the_networks_have_as_many_parameters_as_those_of_keras_example():
+    """At 64x64 and width 128, by its own count."""
     config, _ = schema.load(shipped("ada", "emoji64"))
     players = jax.eval_shape(networks_of(config).init, jax.random.key(0))
-    counts = [[sum(x.size for x in jax.tree.leaves(tree)) for tree in one] for one in players]
+    counts = [[sum(x.size for x in jax.tree.leaves(tree)) for tree in trees] for trees in players]
     assert counts == [[926_083, 930_947 - 926_083], [795_137, 796_161 - 795_137]]
 
 
-def test_initialisation_is_of_dense_layers():
-    """Glorot's limit of the first and the last layer counts their units, as in Keras."""
+def test_the_first_and_the_last_layer_are_initialised_as_dense_layers():
+    """Glorot's limit counts their units, as in Keras."""
     config, _ = schema.load(shipped("ada", "emoji64"))
     (g, _), (d, _) = networks_of(config).init(jax.random.key(0))
     for kernel, fans in (
@@ -50,21 +50,23 @@ def test_r1_is_by_the_image_before_augmentation():
     raw.penalty.r1 = 2.0
     raw.update({"augment": {**KERAS, "controller": {**FIXED, "p": 1.0}}})
     config, module = schema.load(raw)
-    algorithm, nets = module.build(config), networks_of(config)
-    augmentation = config.augment.build(nets.value_range, config.batch_size)
+    algorithm, networks = module.build(config), networks_of(config)
+    augmentation = config.augment.build(networks.value_range, config.batch_size)
     _, (params, vars) = algorithm.init(jax.random.key(0))
-    image = np.random.RandomState(0).randn(8, 8, 8, 1).astype(np.float32)
+    image = jnp.asarray(np.random.RandomState(0).randn(8, 8, 8, 1), jnp.float32)
     batch = {"image": image, "label": jnp.zeros(8, jnp.int32)}
-    now = Context(batch, jax.random.key(1), jnp.zeros((), int), None, algorithm.aug_init())
-    value, _ = jax.jit(lambda params: algorithm.penalty(params, vars, batch, now))(params)
+    step, phase = jnp.zeros((), jnp.int32), algorithm.phases[0]
+    context = Context(batch, jax.random.key(1), step, phase, algorithm.aug_init())
+    value, _ = jax.jit(lambda params: algorithm.penalty(params, vars, batch, context))(params)
 
     def score(x):
-        seen = augmentation.apply(x, now)
-        return jnp.sum(nets.discriminate(params, vars, seen, batch["label"], now.key)[0])
+        seen = augmentation.apply(x, context)
+        scores, _ = networks.discriminate(params, vars, seen, batch["label"], context.key)
+        return jnp.sum(scores)
 
     gradient = jax.jit(jax.grad(score))(image)
     np.testing.assert_allclose(value, jnp.sum(gradient**2) / 8, rtol=1e-4)
-    assert np.abs(augmentation.apply(image, now) - image).max() > 0.1
+    assert np.abs(augmentation.apply(image, context) - image).max() > 0.1
 
 
 def test_one_device_and_eight_agree():
@@ -74,23 +76,23 @@ def test_one_device_and_eight_agree():
     algorithm, layout = build(raw), make_layout()
     image = np.random.RandomState(0).randint(0, 256, (1, 8, 8, 8, 1)).astype(np.uint8)
     batch = {"image": image, "label": np.zeros((1, 8), np.int32)}
-    key, found = jax.random.key(0), []
+    key, results = jax.random.key(0), []
     spread = jax.device_put(batch, layout.batches)
     for sharding, reals in ((None, batch), (layout.batch, spread)):
-        one = key if sharding is None else jax.device_put(key, layout.replicated)
+        step_key = key if sharding is None else jax.device_put(key, layout.replicated)
         step = make_train_step(algorithm, sharding=sharding)
         step = jax.jit(partial(step, phase=algorithm.phases[0]))
-        state, metrics = step(jax.jit(partial(init_state, algorithm))(one), reals, one)
-        found.append((state.aug, metrics, state.d.params))
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), *found)
-    aug, metrics, _ = found[1]
+        state, metrics = step(jax.jit(partial(init_state, algorithm))(step_key), reals, step_key)
+        results.append((state.aug, metrics, state.d.params))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), *results)
+    aug, metrics, _ = results[1]
     expected = 0.5 + 0.1 * ((1 + metrics["r_t"]) / 2 - 0.85)
     np.testing.assert_allclose(aug["p"], expected, rtol=1e-5)
     assert metrics["aug_p"] == 0.5
 
 
-def test_resuming_keeps_p(tmp_path):
-    """aug_p is that of the step before its update; leaks are measured at each evaluation."""
+def test_a_resumed_run_goes_on_with_its_p(tmp_path):
+    """aug_p is the p of a step, before its update; leaks are measured at each evaluation."""
     config = shrink(shipped("ada"))
     config.image_size = 8
     config.generator.widths = config.discriminator.widths = (4,)
@@ -115,8 +117,8 @@ def test_resuming_keeps_p(tmp_path):
 
 @pytest.mark.parametrize("size", [4, 8, 64])
 def test_the_probe_looks_at_images_of_any_size(size):
-    found = jax.jit(leaks.features)(np.ones((2, size, size, 3), np.float32))
-    assert np.isfinite(found).all()
+    features = jax.jit(leaks.features)(np.ones((2, size, size, 3), np.float32))
+    assert np.isfinite(features).all()
 
 
 def rotated_by_45_degrees(x):
@@ -131,7 +133,7 @@ def recoloured(x):
 
 @pytest.mark.parametrize("transform", [rotated_by_45_degrees, recoloured])
 def test_the_probe_finds_the_share_of_altered_images(transform):
-    """Of emoji that it has not seen; and does not see what is not there."""
+    """Among emoji that it has not seen; and it finds none where none is altered."""
     source = sources.open_source(
         schema.load(shipped("ada", "emoji64")).config.data, "train", image_size=32
     )
@@ -163,39 +165,28 @@ COLOURS = [name for name in colour.TRANSFORMS if name != "luma_flip"]
         (("blit", "geometric", "colour"), (), {"rotation", "colour"}),
         (("blit", "geometric"), (("rotation", 0.0),), {"rotation"}),
         (("colour",), (("brightness", 0.0), ("contrast", 0.5)), {"colour"}),
-        # A flip of greys alone leaves half as they are.
+        # A luma flip alone leaves half of the images as they are.
         (("colour",), tuple((name, 0.0) for name in COLOURS), set()),
         (("filter", "corrupt"), (), set()),
     ],
 )
-def test_what_leaks_is_measured_of(families, multipliers, names):
-    """The transforms among a policy's that can be seen; each changes every image."""
+def test_leaks_are_measured_of_transforms_that_change_every_image(families, multipliers, names):
     raw = tiny_dcgan()
-    raw.update(
-        {
-            "augment": {
-                **ADA,
-                "families": families,
-                "multipliers": multipliers,
-                "measure_leaks": True,
-                "controller": FIXED,
-            }
-        }
-    )
-    found = build(raw).leaks
-    assert set(found) == names
-    x = np.random.RandomState(0).rand(16, 8, 8, 1).astype(np.float32)
-    for transform in found.values():
-        seen = np.asarray(transform(x, jax.random.key(0)))
-        assert (seen != x).any((1, 2, 3)).all()
+    own = {"families": families, "multipliers": multipliers, "controller": FIXED}
+    raw.update({"augment": {**ADA, **own, "measure_leaks": True}})
+    transforms = build(raw).leaks
+    assert set(transforms) == names
+    x = jnp.asarray(np.random.RandomState(0).rand(16, 8, 8, 1), jnp.float32)
+    for transform in transforms.values():
+        assert np.any(transform(x, jax.random.key(0)) != x, (1, 2, 3)).all()
 
 
-def test_growing_leaks_are_warned_of():
+def test_a_leak_that_grew_is_warned_of():
     least = {}
     assert leaks.warnings({"leak_colour": 0.3, "val_d_loss": 9.0}, least) == []
     assert leaks.warnings({"leak_colour": 0.1}, least) == []
     (line,) = leaks.warnings({"leak_colour": 0.35}, least)
     assert line.startswith("leak_colour=0.35, up from 0.10: ")
-    # A run that goes on knows what it had.
+    # A run that goes on reads the least shares from its rows.
     rows = [{"leak_colour": 0.3}, {"d_loss": 1.0}, {"leak_colour": 0.1}, {"leak_colour": 0.35}]
     assert leaks.least_of(rows) == {"leak_colour": 0.1}

@@ -48,7 +48,7 @@ def state(algorithm):
 
 
 def random_state(algorithm):
-    """At step 0, of parameters that are all N(0, 1), biases too."""
+    """Returns a state at step 0 whose parameters, biases too, are N(0, 1)."""
     random = np.random.RandomState(0)
     shapes = jax.eval_shape(partial(steps.init_state, algorithm), jax.random.key(0))
 
@@ -75,7 +75,7 @@ def context(algorithm, step, phase, image):
     return Context(batch, jax.random.key(1), jnp.asarray(step), phase, ())
 
 
-def test_phases(algorithm):
+def test_each_resolution_is_a_phase(algorithm):
     phases = algorithm.phases
     assert [(p.start, p.stop, p.batch_size, p.image_size) for p in phases] == [
         (0, 2, 8, 4),
@@ -84,8 +84,8 @@ def test_phases(algorithm):
     ]
 
 
-def test_phases_of_the_paper():
-    """800,000 reals a fade and as many after it; 13.6 million in all."""
+def test_the_phases_of_celeb_a_hq_are_the_papers():
+    """D sees 800,000 reals in a fade and as many after it."""
     phases = build(shipped("progan", "celeb_a_hq_1024")).phases
     assert [phase.image_size for phase in phases] == [2**i for i in range(2, 11)]
     assert [phase.batch_size for phase in phases] == [128, 128, 128, 64, 32, 16, 8, 4, 4]
@@ -106,14 +106,14 @@ def test_a_run_may_end_before_it_has_grown_and_be_taken_up(small):
 
 
 def test_alpha_rises_with_the_step(algorithm):
-    """0 at a phase's first step, 1 after its fade."""
-    seen = []
+    """It is 0 at a phase's first step and 1 after its fade."""
+    alphas = []
     for step in range(10):
         phase = next(p for p in algorithm.phases if step < p.stop)
-        now = context(algorithm, step, phase, jnp.zeros((2, 1, 1, 1)))
-        _, metrics = algorithm.at(phase).d_loss((jnp.zeros(2), jnp.zeros(2)), now)
-        seen.append(float(metrics["fade_alpha"]) if "fade_alpha" in metrics else None)
-    assert seen == [None] * 2 + [0, 0.5, 1, 1] + [0, 0.5, 1, 1]
+        at_step = context(algorithm, step, phase, jnp.zeros((2, 1, 1, 1)))
+        _, metrics = algorithm.at(phase).d_loss((jnp.zeros(2), jnp.zeros(2)), at_step)
+        alphas.append(float(metrics["fade_alpha"]) if "fade_alpha" in metrics else None)
+    assert alphas == [None] * 2 + [0, 0.5, 1, 1] + [0, 0.5, 1, 1]
 
 
 def test_growth_begins_where_the_smaller_networks_ended(algorithm, state):
@@ -123,9 +123,9 @@ def test_growth_begins_where_the_smaller_networks_ended(algorithm, state):
     z = jax.random.normal(jax.random.key(1), (8, 4))
 
     def both(phase, image):
-        now, stage = context(algorithm, new.start, phase, image), algorithm.at(phase)
-        fake, _ = stage.generate(state.g.params, state.g.vars, z, now)
-        scores, _ = stage.discriminate(state.d.params, state.d.vars, fake, now)
+        at_start, stage = context(algorithm, new.start, phase, image), algorithm.at(phase)
+        fake, _ = stage.generate(state.g.params, state.g.vars, z, at_start)
+        scores, _ = stage.discriminate(state.d.params, state.d.vars, fake, at_start)
         return fake["image"], scores
 
     fake, scores = jax.jit(partial(both, new))(image)
@@ -134,8 +134,8 @@ def test_growth_begins_where_the_smaller_networks_ended(algorithm, state):
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
 
 
-def test_a_step_of_every_phase(small):
-    """One compilation a resolution, alpha traced; what is not yet grown stands still."""
+def test_each_phase_trains_its_layers_anew_in_one_program(small):
+    """Alpha is traced, optimisers start anew, and what is not yet grown stands still."""
     small.generator.widths = small.discriminator.widths = (4, 2)
     small.growth.batch_sizes, small.growth.learning_rates = (8,), (2e-3,)
     small.image_size, small.total_steps = 8, 5
@@ -150,21 +150,21 @@ def test_a_step_of_every_phase(small):
                 moments = optax.tree.get(player.opt_state, "nu")
                 assert not any(np.any(leaf) for leaf in jax.tree.leaves(moments))
                 assert optax.tree.get(player.opt_state, "count") == 0
-        for at in range(phase.start, phase.stop):
+        for step_number in range(phase.start, phase.stop):
             before = state
             state, metrics = step(state, reals(phase), key, phase=phase)
             if phase.start:
-                alpha = min(1.0, (at - phase.start) / 2)
+                alpha = min(1.0, (step_number - phase.start) / 2)
                 assert metrics["fade_alpha"] == alpha
             moved = {
                 name: float(np.abs(layer["kernel"] - state.d.params[name]["kernel"]).max())
                 for name, layer in before.d.params.items()
             }
             top = max(moved[n] for n in moved if n.endswith(layers_of[phase.image_size]))
-            if at == phase.start:
-                # Whatever its gradient is, Adam's first step is the rate; faded layers have none.
+            if step_number == phase.start:
+                # Adam's first step is the rate, whatever the gradient; faded layers have none.
                 assert top == pytest.approx(0.0 if phase.start else rate, rel=0.01)
-            elif at == phase.start + 1 and phase.start:
+            elif step_number == phase.start + 1 and phase.start:
                 # With the count of the phase before it would grow to sqrt(1 / (1 - b2)) rates.
                 assert top == pytest.approx(rate * np.sqrt((1 - 0.99**2) / (1 - 0.99)), rel=0.01)
             for size, suffix in layers_of.items():
@@ -173,20 +173,20 @@ def test_a_step_of_every_phase(small):
     assert step._cache_size() == len(algorithm.phases)
 
 
-def test_drift_is_added(small, state):
+def test_drift_adds_the_mean_square_of_reals_scores(small):
     with_drift = build(small)
     small.drift = 0.0
     without = build(small)
     phase = with_drift.phases[0]
-    now = context(with_drift, 0, phase, jnp.zeros((2, 4, 4, 1)))
+    at_start = context(with_drift, 0, phase, jnp.zeros((2, 4, 4, 1)))
     scores = (jnp.array([3.0, -1.0]), jnp.array([2.0, 0.0]))
-    values = [float(a.at(phase).d_loss(scores, now)[0]) for a in (with_drift, without)]
+    values = [float(a.at(phase).d_loss(scores, at_start)[0]) for a in (with_drift, without)]
     assert values[1] == 0.0
     np.testing.assert_allclose(values[0], 0.001 * 5)
 
 
 def test_without_growth_there_are_no_fades(small):
-    """The networks of `gan`: one RGB layer each, and no variable."""
+    """The networks are those of `gan`, with one RGB layer each and no variables."""
     small.growth.batch_sizes = small.growth.learning_rates = ()
     one = build(small)
     assert [(p.start, p.stop, p.image_size) for p in one.phases] == [(0, 10, 16)]
@@ -201,8 +201,8 @@ def test_without_growth_there_are_no_fades(small):
     assert "to_rgb_8" not in state.g.params
 
 
-def test_resumed_within_a_fade_it_ends_the_same(tmp_path):
-    """From a checkpoint within a fade, and from the one that it begins with."""
+def test_resumed_within_a_fade_a_run_ends_the_same(tmp_path):
+    """Also from the checkpoint with which the fade begins."""
     small = shrink(shipped("progan"))
     small.total_steps = 5
     small.checkpoint_every, small.keep_checkpoints = 1, 10
@@ -214,7 +214,7 @@ def test_resumed_within_a_fade_it_ends_the_same(tmp_path):
             shutil.rmtree(folder / "checkpoints" / str(later))
         resumed = jax.device_get(train(small, folder))
         assert all(jax.tree.leaves(jax.tree.map(np.array_equal, whole, resumed))), step
-    # The end of each resolution is shown and measured, though it is not every third step's turn.
+    # The end of each resolution is shown and measured, besides every third step.
     pictures = [path.name for path in sorted((tmp_path / "whole" / "samples").iterdir())]
     assert pictures == [f"step_0000000{step}.png" for step in (2, 3, 5)]
     rows = read_metrics(tmp_path / "whole" / "metrics.jsonl")
@@ -233,8 +233,8 @@ def test_the_end_of_every_resolution_is_kept(tmp_path):
 @pytest.mark.parametrize(
     ("generator", "discriminator"), [("one_hot", "one_hot"), ("embedding", "projection")]
 )
-def test_conditional(small, generator, discriminator):
-    """Labels reach both networks in every phase, also while it fades."""
+def test_labels_reach_both_networks_in_every_phase(small, generator, discriminator):
+    """Also while layers are faded in."""
     small.data.label, small.data.num_classes = "label", 10
     small.conditioning.generator, small.conditioning.discriminator = generator, discriminator
     algorithm = build(small)
@@ -250,22 +250,9 @@ def test_conditional(small, generator, discriminator):
     assert "c_gp" in metrics
 
 
-def test_augmented(small):
-    """The probability of augmentation moves, over a state that one resolution hands to the next."""
-    small.augment = {
-        "policy": "ada",
-        "families": ("blit",),
-        "multipliers": (),
-        "measure_leaks": False,
-        "controller": {
-            "name": "r_t",
-            "p": 0.5,
-            "target": 0.6,
-            "interval": 1,
-            "reals_to_one": 500,
-            "p_max": 0.9,
-        },
-    }
+def test_one_resolution_hands_the_probability_of_augmentation_to_the_next(small):
+    controller = {"name": "r_t", "p": 0.5, "interval": 1, "reals_to_one": 500, "p_max": 0.9}
+    small.augment = {"policy": "ada", "families": ("blit",), "controller": controller}
     small.loss, small.penalty.weight = "non_saturating", 0.0
     algorithm = build(small)
     state = random_state(algorithm).replace(aug=algorithm.aug_init())
@@ -282,7 +269,7 @@ def test_augmented(small):
 
 
 def test_1024_is_lowered_for_its_shapes():
-    """Nothing is computed: CelebA-HQ's step at full size, as shapes."""
+    """CelebA-HQ's step at full size is traced and lowered; nothing is computed."""
     loaded, module = schema.load(shipped("progan", "celeb_a_hq_1024"))
     algorithm = module.build(loaded)
     state = dry_run.state_shapes(algorithm)

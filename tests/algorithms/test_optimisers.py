@@ -24,7 +24,7 @@ SGD = SgdFields(
 
 
 def walk(tx, start, gradients):
-    """The parameters after each update."""
+    """Returns the parameters after each update."""
     params, state, path = jnp.asarray(start), tx.init(jnp.asarray(start)), []
     for gradient in gradients:
         updates, state = tx.update(jnp.asarray(gradient), state, params)
@@ -39,7 +39,7 @@ def gradients(count=6):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("config", [ADAM, RMSPROP], ids=["adam", "rmsprop"])
-def test_against_torch(config):
+def test_updates_are_those_of_torch(config):
     torch = pytest.importorskip("torch")
     start = np.ones(3, np.float32)
     theirs = torch.nn.Parameter(torch.from_numpy(start.copy()))
@@ -54,8 +54,8 @@ def test_against_torch(config):
         np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-5)
 
 
-def test_sgd_with_its_schedules():
-    """velocity <- momentum velocity + gradient; both schedules by the update's number."""
+def test_sgd_follows_the_schedules_of_rate_and_momentum():
+    """velocity <- momentum velocity + gradient, with both at the update's number."""
     expected, velocity = np.zeros(3), np.zeros(3)
     path = walk(SGD.build(100), np.zeros(3, np.float32), gradients())
     for i, (gradient, ours) in enumerate(zip(gradients(), path, strict=True)):
@@ -66,7 +66,7 @@ def test_sgd_with_its_schedules():
 
 @pytest.mark.parametrize("config", [ADAM, RMSPROP], ids=["adam", "rmsprop"])
 def test_linear_decay_ends_at_zero(config):
-    """Constant gradients: Adam's steps are its rate."""
+    """With constant gradients Adam's steps are its rate."""
     config = config.model_copy(update={"decay": "linear"})
     path = walk(config.build(4), np.zeros(1, np.float32), np.ones((6, 1)))
     steps = -np.diff([0.0, *(p.item() for p in path)])
@@ -83,15 +83,15 @@ def test_clipping_bounds_every_parameter():
     np.testing.assert_allclose(after, [0.01, -0.01, -0.001], rtol=1e-5)
 
 
-def test_ema_by_half_life():
-    """After half_life reals, half of the weight is gone, whatever the batch."""
+def test_after_a_half_life_of_reals_half_of_the_weight_is_gone():
+    """Whatever the batch size is."""
     config = EmaFields(decay=0.0, half_life=1_000, ramp_up=0.0)
     for reals in (50, 250):
         decay = optimisers.ema_decay(config, reals)(jnp.zeros((), jnp.int32))
         np.testing.assert_allclose(decay ** (1_000 / reals), 0.5, rtol=1e-5)
 
 
-def test_ema_ramps_up():
+def test_the_half_life_ramps_up_with_the_reals_seen():
     config = EmaFields(decay=0.0, half_life=1_000, ramp_up=0.05)
     decay = jax.jit(optimisers.ema_decay(config, 50))
     assert decay(0) == 0  # The first average is the generator itself.
@@ -106,6 +106,6 @@ def test_ema_ramps_up():
         ({"decay": 0.9, "half_life": 0, "ramp_up": 0.1}, r"config.ema.ramp_up=0.1: it bounds"),
     ],
 )
-def test_impossible_averages(fields, message):
+def test_averages_that_contradict_themselves_are_refused(fields, message):
     with pytest.raises(ConfigError, match=message):
         optimisers.ema_decay(EmaFields(**fields), 8)
