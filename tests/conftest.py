@@ -58,6 +58,13 @@ def _compilation_cache(tmp_path_factory):
         os.environ["JAX_COMPILATION_CACHE_DIR"] = before
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _programs_are_forgotten():
+    """A worker does not keep the programs of all files that it has run."""
+    yield
+    jax.clear_caches()
+
+
 def write_images(folder, count, size=64):
     """A folder of PNG files, of noise; returns it."""
     folder.mkdir(parents=True)
