@@ -14,6 +14,7 @@ from ganjax.augment import affine, colour
 from ganjax.data import sources
 from ganjax.engine.algorithm import Context
 from ganjax.engine.step import init_state, make_train_step
+from ganjax.ops.lowering import native_convolutions
 from ganjax.parallel.sharding import make_layout
 from ganjax.training import leaks, schema
 from ganjax.training.loop import train
@@ -57,7 +58,8 @@ def test_r1_is_by_the_image_before_augmentation():
     batch = {"image": image, "label": jnp.zeros(8, jnp.int32)}
     step, phase = jnp.zeros((), jnp.int32), algorithm.phases[0]
     context = Context(batch, jax.random.key(1), step, phase, algorithm.aug_init())
-    value, _ = jax.jit(lambda params: algorithm.penalty(params, vars, batch, context))(params)
+    with native_convolutions():  # They compile sooner.
+        value, _ = jax.jit(lambda params: algorithm.penalty(params, vars, batch, context))(params)
 
     def score(x):
         seen = augmentation.apply(x, context)

@@ -1,6 +1,7 @@
 """Growing: phases, fades, optimisers that start anew, and runs that are resumed within a fade."""
 
 import shutil
+from contextlib import nullcontext
 from functools import partial
 
 import jax
@@ -14,6 +15,7 @@ from ganjax.config import ConfigError
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Context
 from ganjax.models import layers
+from ganjax.ops.lowering import native_convolutions
 from ganjax.parallel.sharding import make_layout
 from ganjax.planning import dry_run
 from ganjax.training import checkpoint, schema
@@ -152,7 +154,8 @@ def test_each_phase_trains_its_layers_anew_in_one_program(small):
                 assert optax.tree.get(player.opt_state, "count") == 0
         for step_number in range(phase.start, phase.stop):
             before = state
-            state, metrics = step(state, reals(phase), key, phase=phase)
+            with native_convolutions():
+                state, metrics = step(state, reals(phase), key, phase=phase)
             if phase.start:
                 alpha = min(1.0, (step_number - phase.start) / 2)
                 assert metrics["fade_alpha"] == alpha
@@ -261,14 +264,18 @@ def test_one_resolution_hands_the_probability_of_augmentation_to_the_next(small)
     for phase in algorithm.phases[:2]:
         state = algorithm.begin(state, phase)
         assert state.aug["p"] == np.float32(p)
-        state, metrics = step(state, reals(phase), jax.random.key(0), phase=phase)
+        with native_convolutions():
+            state, metrics = step(state, reals(phase), jax.random.key(0), phase=phase)
         assert metrics["aug_p"] == np.float32(p)
         # By one batch of 8, of the 500 reals in which p may go from 0 to 1.
         p += 8 / 500 * np.sign(metrics["r_t"] - 0.6)
         np.testing.assert_allclose(state.aug["p"], p, rtol=1e-6)
 
 
-def test_1024_is_lowered_for_its_shapes():
+@pytest.mark.parametrize(
+    "convolutions", [native_convolutions, pytest.param(nullcontext, marks=pytest.mark.slow)]
+)
+def test_1024_is_lowered_for_its_shapes(convolutions):
     """CelebA-HQ's step at full size is traced and lowered; nothing is computed."""
     loaded, module = schema.load(shipped("progan", "celeb_a_hq_1024"))
     algorithm = module.build(loaded)
@@ -277,7 +284,8 @@ def test_1024_is_lowered_for_its_shapes():
         count = sum(leaf.size for leaf in jax.tree.leaves(player.params))
         assert round(count / 1e6, 1) == 23.1
     layout = make_layout(jax.devices()[:1])
-    lowered = dry_run.lower(loaded, algorithm, layout, algorithm.phases[-1])
+    with convolutions():
+        lowered = dry_run.lower(loaded, algorithm, layout, algorithm.phases[-1])
     assert jax.tree.structure(lowered.out_info[0]) == jax.tree.structure(state)
 
 
