@@ -221,6 +221,7 @@ def test_eight_devices_draw_what_one_draws(run_folder):
     )
 
 
+@pytest.mark.slow
 def test_two_sets_in_any_form_give_the_same(command, tmp_path):
     data = DataFields(source="embedded:mnist5k", fit="pad")
     reals = sources.open_source(data, "validation", image_size=32)

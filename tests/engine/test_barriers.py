@@ -47,6 +47,7 @@ def temporaries(program):
     return program.memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dcgan", "wgan_gp"])
 def test_a_step_takes_less_memory_and_computes_the_same(name):
     """WGAN-GP does only because its penalty begins when its loss has ended."""
@@ -62,6 +63,7 @@ def test_a_step_takes_less_memory_and_computes_the_same(name):
         assert np.mean(~np.isclose(a, b, 1e-3, 1e-6)) < 1e-3
 
 
+@pytest.mark.slow
 def test_late_kernels_take_less_memory(monkeypatch):
     """The layers here are Winograd's, and light beside their kernels."""
     algorithm, *args = small(size=16, widths=(32, 64, 128))

@@ -89,6 +89,7 @@ def test_every_point_of_growth_is_a_config():
     assert base == ours.load(rows.DCGAN, batch_size=32).config
 
 
+@pytest.mark.slow
 def test_flax_convolutions_make_the_same_parameters(monkeypatch):
     before = ops.conv, ops.conv_transpose, dict(layers.RESAMPLED)
     assert flax_step.check_equal("wgan_gp", TINY) < 1e-6

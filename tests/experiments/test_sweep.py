@@ -46,6 +46,7 @@ def without_network(sweep):
     return sweep._replace(metric="val_log_likelihood", also=also, last=last)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", [path for path in design.shipped() if path != EMA], ids=lambda path: path.stem
 )

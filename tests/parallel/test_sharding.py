@@ -61,6 +61,7 @@ def test_arrays_are_split_along_their_largest_axis_that_the_devices_share():
     assert state_sharding(layout, state, "replicated") == layout.replicated
 
 
+@pytest.mark.slow
 def test_a_run_that_moves_to_other_devices_ends_as_one_that_stayed(tiny, tmp_path, monkeypatch):
     """It moves from eight devices to two, then to one."""
     tiny.checkpoint_every, tiny.n_critic = 1, 1

@@ -74,6 +74,7 @@ def test_on_one_cpu_members_are_the_runs_alone(small, tmp_path, monkeypatch):
         Trained(tmp_path / "both", seed_index=2)
 
 
+@pytest.mark.slow
 def test_over_devices_members_are_the_runs_alone(small, tmp_path):
     """Two by four devices: seeds by shares of a batch."""
     small.num_seeds = 2
@@ -114,6 +115,7 @@ def outcome(config, make, layout, count=3):
     return runs.unpack(state), metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "num", "places"), [("ada", 3, 1), ("cgan", 8, 8)])
 def test_together_is_one_by_one(small, name, num, places):
     """Three by `vmap` beside batches in eighths, eight on a device each: ADA's p is each one's."""

@@ -17,8 +17,6 @@ from ganjax.engine import step as steps
 from ganjax.parallel.sharding import make_layout
 from ganjax.training import checkpoint, workdir
 
-pytestmark = pytest.mark.slow
-
 STEPS = 40
 FLAGS = [
     "--config=configs/wgan_gp.py",
@@ -133,6 +131,7 @@ def same(one, other):
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 def test_killed_at_several_steps(whole, tmp_path):
     for step in (3, 12, 25, 38):  # 3 is before the first checkpoint.
         kill_at_step(tmp_path, step)
@@ -141,6 +140,7 @@ def test_killed_at_several_steps(whole, tmp_path):
     assert "is finished at step 40" in launch(tmp_path).communicate(timeout=120)[0]
 
 
+@pytest.mark.slow
 def test_a_growing_run_killed_within_a_fade(tmp_path):
     parts = tmp_path / "parts"
     finish(tmp_path / "whole", GROWING)
@@ -166,6 +166,7 @@ def test_killed_while_a_checkpoint_is_written(whole, tmp_path):
     assert same(whole, final(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap", [0.0, 0.02, 0.05, 0.15])
 def test_a_second_signal_quits_at_once(tmp_path, gap):
     process = launch(tmp_path)
@@ -180,6 +181,7 @@ def test_a_second_signal_quits_at_once(tmp_path, gap):
     assert "had not begun" not in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.3, 1.0, 2.0])
 def test_a_signal_during_the_start(tmp_path, delay):
     process = launch(tmp_path)
@@ -190,6 +192,7 @@ def test_a_signal_during_the_start(tmp_path, delay):
     assert "finished" not in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_leaves(whole, tmp_path, number):
     process = launch(tmp_path)

@@ -62,7 +62,10 @@ def test_every_field_can_be_set_from_the_command_line(name, preset):
     assert set(flatten_dict(raw.to_dict(), sep=".")) == set(fields(loaded))
 
 
-@pytest.mark.parametrize(("name", "preset"), SHIPPED)
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [pytest.param(*shipped, marks=pytest.mark.slow if shipped[1] else ()) for shipped in SHIPPED],
+)
 def test_shipped_config_trains_resumes_and_samples(name, preset, tmp_path):
     config = shrink(shipped(name, preset))
     for optimiser in (config.g_optimiser, config.d_optimiser):
