@@ -4,11 +4,13 @@ DCGAN, WGAN, WGAN-GP, conditional GANs, SNGAN and ADA are configs of it (configs
 chooses a function or an optax transform here, once; a step reads no field.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 from pydantic import PositiveInt
 
 from ganjax.algorithms.augmented import augmented
@@ -16,7 +18,7 @@ from ganjax.algorithms.networks import LatentGroup, NetworkGroup, Networks, buil
 from ganjax.algorithms.optimisers import OptimiserGroup, discriminator_optimiser, ema_decay
 from ganjax.augment import AugmentGroup
 from ganjax.config import ConfigDict, ConfigError, Fields, defaults
-from ganjax.engine.algorithm import Algorithm, Context
+from ganjax.engine.algorithm import Algorithm, Batch, Context
 from ganjax.engine.loss_scaling import scaled
 from ganjax.engine.phases import Phase
 from ganjax.keys import fold
@@ -24,6 +26,9 @@ from ganjax.models.fields import NetworkFields
 from ganjax.objectives import losses
 from ganjax.objectives.losses import LOSSES, LossGroup
 from ganjax.objectives.penalties import PenaltyGroup
+
+# The scores (N,) of the reals and of the fakes.
+Scores = tuple[jax.Array, jax.Array]
 
 
 class UpdateGroup(Fields):
@@ -147,8 +152,15 @@ def assemble(config: CommonConfig, networks: Networks) -> Algorithm:
     return algorithm if augmentation is None else augmented(algorithm, augmentation, loss)
 
 
-def generate(networks: Networks, labels, params, vars, z, context: Context):
-    """The `Generate` of two networks.
+def generate(
+    networks: Networks,
+    labels: Callable[[Context], jax.Array],
+    params: PyTree,
+    vars: PyTree,
+    z: jax.Array,
+    context: Context,
+) -> tuple[Batch, PyTree]:
+    """Runs the generator in training mode: the `Generate` of two networks.
 
     Args:
       networks: the two networks as functions.
@@ -174,8 +186,13 @@ def uniform_labels(num_classes: int, context: Context) -> jax.Array:
     return jax.random.randint(fold(context.key, "label"), shape, 0, num_classes)
 
 
-def discriminate_separately(networks: Networks, params, vars, fake, context: Context):
-    """The `Discriminate` of two passes, with BatchNorm statistics of reals and of fakes alone."""
+def discriminate_separately(
+    networks: Networks, params: PyTree, vars: PyTree, fake: Batch, context: Context
+) -> tuple[Scores, PyTree]:
+    """Runs D on the reals, then on the fakes: a `Discriminate` of two passes.
+
+    BatchNorm has statistics of reals alone and of fakes alone.
+    """
     real, key = context.batch, context.key
     params, vars = networks.prepare_discriminator(params, vars)
     real_scores, vars = networks.discriminate(
@@ -187,14 +204,20 @@ def discriminate_separately(networks: Networks, params, vars, fake, context: Con
     return (real_scores, fake_scores), vars
 
 
-def discriminate_jointly(networks: Networks, params, vars, fake, context: Context):
-    """The `Discriminate` of one pass over reals and fakes, with BatchNorm statistics of both."""
+def discriminate_jointly(
+    networks: Networks, params: PyTree, vars: PyTree, fake: Batch, context: Context
+) -> tuple[Scores, PyTree]:
+    """Runs D on reals and fakes together: a `Discriminate` of one pass.
+
+    BatchNorm has statistics of both.
+    """
     params, vars = networks.prepare_discriminator(params, vars)
     image, label = (
         jnp.concatenate([context.batch[name], fake[name]]) for name in ("image", "label")
     )
     scores, vars = networks.discriminate(params, vars, image, label, context.key)
-    return tuple(jnp.split(scores, 2)), vars
+    real_scores, fake_scores = jnp.split(scores, 2)
+    return (real_scores, fake_scores), vars
 
 
 def _check(config: CommonConfig, discriminator: NetworkFields) -> None:

@@ -84,47 +84,59 @@ def r_t_target(p: float, target: float, interval: int, step: float, p_max: float
     return Controller(init, update)
 
 
-class FixedFields(Fields):
-    """A constant probability.
+class ControllerFields(Fields):
+    """The fields of one kind of controller, its checks and its construction.
 
     Attributes:
-      p: the probability of augmentation.
+      watches_signs: whether the controller needs r_t, and so a loss whose scores are logits.
+      p: the probability of augmentation at the start.
     """
 
     watches_signs: ClassVar[bool] = False
 
+    name: str
+    p: Probability
+
+    def check(self) -> None:
+        """Refuses fields that do not go together.
+
+        Raises:
+          ConfigError: in one line: the field, its value and the mend.
+        """
+
+    def build(self, batch_size: int) -> Controller:
+        """Returns the controller.
+
+        Args:
+          batch_size: the number of reals in an update of D.
+        """
+        raise NotImplementedError
+
+
+class FixedFields(ControllerFields):
+    """The fields of `fixed`: p stays."""
+
     name: Literal["fixed"] = "fixed"
     p: Probability = 1.0
 
-    def check(self) -> None:
-        """Refuses nothing: every probability may stay as it is."""
-
     def build(self, batch_size: int) -> Controller:
-        """Returns the controller; it does not depend on `batch_size`."""
         del batch_size
         return fixed(self.p)
 
 
-class _AdaptiveFields(Fields):
+class _AdaptiveFields(ControllerFields):
     """The fields that controllers which move the probability share.
 
     Attributes:
-      p: the probability at the start.
       p_max: the largest probability.
     """
 
     watches_signs: ClassVar[bool] = True
 
-    name: str
     p: Probability = 0.0
     p_max: Probability = 1.0
 
     def check(self) -> None:
-        """Refuses a start above the largest probability.
-
-        Raises:
-          ConfigError: p is above p_max.
-        """
         if self.p > self.p_max:
             raise ConfigError(
                 f"config.augment.controller.p={self.p}: it is above p_max={self.p_max}; set it "
@@ -145,7 +157,6 @@ class AccuracyTargetFields(_AdaptiveFields):
     speed: PositiveFloat = 1e-3
 
     def build(self, batch_size: int) -> Controller:
-        """Returns the controller; it does not depend on `batch_size`."""
         del batch_size
         return accuracy_target(self.p, self.target, self.speed, self.p_max)
 
@@ -165,7 +176,6 @@ class RtTargetFields(_AdaptiveFields):
     reals_to_one: PositiveInt = 500_000
 
     def build(self, batch_size: int) -> Controller:
-        """Returns the controller of updates with `batch_size` reals each."""
         step = self.interval * batch_size / self.reals_to_one
         return r_t_target(self.p, self.target, self.interval, step, self.p_max)
 

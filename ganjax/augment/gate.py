@@ -1,4 +1,4 @@
-"""Draws for each sample of a batch that are gated: without the gate's luck they do nothing."""
+"""Gated draws for each sample of a batch: with probability p a value, else what does nothing."""
 
 from collections.abc import Sequence
 
