@@ -106,7 +106,7 @@ def shrink(config):
     if config.data.fit == "bounding_box":
         config.data.fit = "resize"  # The boxes of TFDS's mock data are random numbers.
     if config.get("augment", {}).get("measure_leaks"):
-        config.augment.measure_leaks = False  # Of 1,200 images; test_ada.py has it in a run.
+        config.augment.measure_leaks = False  # It takes 1,200 images; test_ada_run.py does.
     if "growth" in config:  # From 4x4 to 8x8, of two steps each.
         config.image_size = 8
         config.generator.widths = config.discriminator.widths = (4, 4)
