@@ -27,6 +27,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Level = Annotated[int, Field(ge=0, le=255)]
 
 MAY_CHANGE = "may_change"
+# How alike a misspelt name must be to the one that is suggested (difflib's ratio).
+CLOSE = 0.7
 
 
 class ConfigError(UserError):
@@ -161,7 +163,7 @@ def _first(errors: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         *group, name = error["loc"]
         if error["type"] == "extra_forbidden":
             beside = [str(loc[-1]) for loc in missing if list(loc[:-1]) == group]
-            if difflib.get_close_matches(str(name), beside, 1):
+            if difflib.get_close_matches(str(name), beside, 1, CLOSE):
                 return error
     return errors[0]
 
@@ -186,7 +188,7 @@ def _line(error: Mapping[str, Any], schema: type[Fields], raw: dict) -> str:
     whole = f"give {names[-2]} whole in a copy of the config file"
     if error["type"] == "extra_forbidden":
         known = list(group.model_fields)
-        close = difflib.get_close_matches(names[-1], known, 1)
+        close = difflib.get_close_matches(names[-1], known, 1, CLOSE)
         # Of another kind rather than a typo where what it is like is there too.
         if close and not (kind and close[0] in raw):
             mend = f"did you mean {close[0]}?"
