@@ -12,7 +12,8 @@ log-likelihood of held-out images), on MNIST or on the embedded digits. TFDS's M
 validation split, so that the stop is chosen on its test images: a log-likelihood of these is then
 no test figure.
     python -m ganjax.main --config=configs/cgan.py:paper
-    python -m ganjax.main --config=configs/cgan.py:paper --config.data.source=embedded:mnist5k
+    python -m ganjax.main --config=configs/cgan.py:paper --config.data.source=embedded:mnist5k \\
+        --workdir=runs/cgan_paper_mnist5k
 """
 
 from ganjax.algorithms import gan

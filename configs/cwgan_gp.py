@@ -7,7 +7,7 @@ Embedded digits by label at 32x32, about 8 minutes on two CPU cores:
 CelebA at 64x64 by one attribute, for a GPU or TPU (any other: data.label):
     python -m ganjax.main --config=configs/cwgan_gp.py:celeb_a
     python -m ganjax.main --config=configs/cwgan_gp.py:celeb_a \\
-        --config.data.label=attributes/Smiling
+        --config.data.label=attributes/Smiling --workdir=runs/cwgan_gp_smiling
 """
 
 from ganjax.algorithms import gan

@@ -7,7 +7,8 @@ CelebA at 64x64 at the paper's scale, for a GPU or TPU:
     python -m ganjax.main --config=configs/wgan_gp.py:celeb_a
 
 Any field from the command line:
-    python -m ganjax.main --config=configs/wgan_gp.py --config.penalty.side=one
+    python -m ganjax.main --config=configs/wgan_gp.py --config.penalty.side=one \\
+        --workdir=runs/wgan_gp_one_sided
 """
 
 from ganjax.algorithms import gan

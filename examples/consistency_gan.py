@@ -2,7 +2,8 @@
 
 An algorithm outside ganjax: one file with its fields, its construction and its config.
     python -m ganjax.main --config=examples/consistency_gan.py
-    python -m ganjax.main --config=examples/consistency_gan.py --config.consistency=0
+    python -m ganjax.main --config=examples/consistency_gan.py --config.consistency=0 \\
+        --workdir=runs/no_consistency
 
 See docs/extending.md.
 """
@@ -16,7 +17,7 @@ from ganjax.algorithms import gan
 from ganjax.algorithms.networks import NetworkGroup, build_networks
 from ganjax.algorithms.optimisers import OptimiserGroup, discriminator_optimiser, ema_decay
 from ganjax.augment import diffaugment
-from ganjax.config import defaults, presets
+from ganjax.config import ConfigError, defaults, presets
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.loss_scaling import scaled
 from ganjax.engine.phases import Phase
@@ -43,18 +44,23 @@ def build(config: Config) -> Algorithm:
       ConfigError: the fields do not go together.
     """
     losses.check(config)
+    if config.consistency and config.discriminator.uses_batch_norm:
+        raise ConfigError(
+            f"config.consistency={config.consistency}: it compares scores of single images, which "
+            "config.discriminator.batch_norm ties together; set batch_norm='none', or consistency=0"
+        )
     networks = build_networks(config, config.generator, config.discriminator, config.batch_norm)
     algorithm = Algorithm(
         init=networks.init,
         latent=networks.latent,
-        generate=partial(gan.generate, networks, gan.labels_of_reals),
+        generate=partial(gan.generate, networks, gan.labels_of_fakes(config)),
         discriminate=partial(gan.discriminate_separately, networks),
         d_loss=losses.discriminator_loss(config),
         g_loss=losses.generator_loss(config),
         penalty=partial(consistency, networks, config.consistency),
         sample=networks.sample,
         g_tx=config.g_optimiser.build(config.total_steps),
-        d_tx=discriminator_optimiser(config, config.total_steps),
+        d_tx=discriminator_optimiser(config, config.discriminator, config.total_steps),
         phases=(Phase(0, config.total_steps, config.batch_size, config.image_size),),
         value_range=networks.value_range,
         num_classes=1 if config.conditioning.generator == "none" else config.data.num_classes,

@@ -99,7 +99,9 @@ def presets(*makers: Callable[[], ConfigDict]) -> Callable[[str], ConfigDict]:
 
     def get_config(preset: str = "") -> ConfigDict:
         if preset not in known and preset != makers[0].__name__:
-            raise ValueError(f"preset {preset!r}: there are {', '.join(filter(None, known))}")
+            raise ValueError(
+                f"preset {preset!r}: there are {', '.join(m.__name__ for m in makers)}"
+            )
         return known.get(preset, makers[0])()
 
     get_config.presets = known
@@ -200,6 +202,9 @@ def _line(error: Mapping[str, Any], schema: type[Fields], raw: dict) -> str:
         else:
             mend = f"there are {', '.join(known)}"
         return f"{field}={error['input']!r}: no such field; {mend}"
+    if error["type"] == "missing" and isinstance(error["loc"][-1], int):
+        group_name, value = field.rpartition(".")[0], error["input"]
+        return f"{group_name}={value!r}: it has too few values; give {error['loc'][-1] + 1} or more"
     if error["type"] == "missing":
         return f"{field} is missing: it has no default, so the config file must set it"
     if error["type"].startswith("union_tag"):

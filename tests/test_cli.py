@@ -30,7 +30,7 @@ def command(module, *arguments):
             "--config.zebra=3: the config has no",
         ),
         (["--config=configs/wgan_gp.py", "--config.ema.decay=nan"], "config.ema.decay=nan: should"),
-        (["--config=configs/wgan_gp.py:big"], "ganjax: preset 'big': there are celeb_a"),
+        (["--config=configs/wgan_gp.py:big"], "ganjax: preset 'big': there are digits, celeb_a"),
         (
             ["--config=configs/wgan_gp.py", "--config.n_critik=3"],
             'critik; Did you mean "n_critic"',

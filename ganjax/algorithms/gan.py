@@ -118,20 +118,18 @@ def assemble(config: CommonConfig, networks: Networks) -> Algorithm:
     loss = LOSSES[config.loss]
     augmentation = config.augment.build(networks.value_range, config.batch_size)
     discriminate = {"separate": discriminate_separately, "joint": discriminate_jointly}
-    labels = {
-        "reals": labels_of_reals,
-        "uniform": partial(uniform_labels, config.data.num_classes),
-    }[config.conditioning.fake_labels]
     algorithm = Algorithm(
         init=networks.init,
         latent=networks.latent,
-        generate=partial(generate, networks, labels),
+        generate=partial(generate, networks, labels_of_fakes(config)),
         discriminate=partial(discriminate[config.d_batches], networks),
         d_loss=losses.discriminator_loss(config),
         g_loss=losses.generator_loss(config),
         sample=networks.sample,
         g_tx=config.g_optimiser.build(config.total_steps),
-        d_tx=discriminator_optimiser(config, config.n_critic * config.total_steps),
+        d_tx=discriminator_optimiser(
+            config, networks.d_fields, config.n_critic * config.total_steps
+        ),
         phases=(Phase(0, config.total_steps, config.batch_size, config.image_size),),
         penalty=config.penalty.build(
             prepare=networks.prepare_discriminator,
@@ -164,7 +162,7 @@ def generate(
 
     Args:
       networks: the two networks as functions.
-      labels: context -> the labels of the fakes, `labels_of_reals` or `uniform_labels`.
+      labels: context -> the labels of the fakes; see `labels_of_fakes`.
       params: parameters of the generator.
       vars: its variables.
       z: latents (N, Z).
@@ -173,6 +171,13 @@ def generate(
     label = labels(context)
     image, vars = networks.generate(params, vars, z, label, context.key)
     return {"image": image, "label": label}, vars
+
+
+def labels_of_fakes(config: LatentGroup) -> Callable[[Context], jax.Array]:
+    """Returns context -> the labels of the fakes, as config.conditioning.fake_labels says."""
+    if config.conditioning.fake_labels == "reals":
+        return labels_of_reals
+    return partial(uniform_labels, config.data.num_classes)
 
 
 def labels_of_reals(context: Context) -> jax.Array:
@@ -229,17 +234,6 @@ def _check(config: CommonConfig, discriminator: NetworkFields) -> None:
             "players once a step; set n_critic=1 or order='alternating'"
         )
     losses.check(config)
-    if config.weight_clip and discriminator.normalises_spectrum:
-        raise ConfigError(
-            f"config.weight_clip={config.weight_clip}: it bounds no kernel that "
-            "config.discriminator.spectral_norm divides by its norm; set it to 0, or spectral_norm "
-            "to False"
-        )
-    if conditioning.generator == "none" and conditioning.fake_labels == "uniform":
-        raise ConfigError(
-            "config.conditioning.fake_labels='uniform': no network takes labels; set 'reals', or "
-            "config.conditioning.generator and discriminator"
-        )
     config.penalty.check(
         uses_batch_norm=discriminator.uses_batch_norm,
         batch_norm=getattr(discriminator, "batch_norm", "none"),

@@ -194,7 +194,7 @@ def build_networks(
 
 
 def _check_label(conditioning: ConditioningFields, player: str, num_classes: int) -> None:
-    """Refuses labels of one class, and labels for one player alone."""
+    """Refuses labels of one class, for one player alone, or for none."""
     kind = getattr(conditioning, player)
     field = f"config.conditioning.{player}={kind!r}"
     if kind != "none" and num_classes < 2:
@@ -208,6 +208,11 @@ def _check_label(conditioning: ConditioningFields, player: str, num_classes: int
         raise ConfigError(
             f"{field}: config.conditioning.{other} is {others_kind!r}, and a label is for both "
             "players or for neither; set a kind here, or 'none' there"
+        )
+    if kind == "none" and conditioning.fake_labels == "uniform":
+        raise ConfigError(
+            "config.conditioning.fake_labels='uniform': no network takes labels; set 'reals', or "
+            "config.conditioning.generator and discriminator"
         )
 
 

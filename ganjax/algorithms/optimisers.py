@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 import jax
 import jax.numpy as jnp
 import optax
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from ganjax.config import ConfigError, Fields, Fraction
 from ganjax.engine.algorithm import EmaDecay
+from ganjax.models.fields import NetworkFields
 
 
 class OptimiserFields(Fields):
@@ -90,11 +91,11 @@ class SgdFields(OptimiserFields):
     """Gradient descent with the schedules of Mirza & Osindero 2014, section 4.1.
 
     Attributes:
-      decay_factor: what each update divides the learning rate by.
+      decay_factor: what each update divides the learning rate by; 1 keeps it.
       min_learning_rate: the smallest learning rate.
       momentum: the momentum at the first update (of Polyak's form, as in PyTorch).
       final_momentum: the momentum that is reached, linearly.
-      momentum_updates: the number of updates after which it is reached.
+      momentum_updates: the number of updates after which it is reached; 0 keeps the momentum.
     """
 
     name: Literal["sgd"] = "sgd"
@@ -102,14 +103,17 @@ class SgdFields(OptimiserFields):
     min_learning_rate: NonNegativeFloat = 0.0
     momentum: Fraction = 0.0
     final_momentum: Fraction = 0.0
-    momentum_updates: PositiveInt = 1
+    momentum_updates: NonNegativeInt = 0
 
     def build(self, updates: int) -> optax.GradientTransformation:
         del updates  # Neither schedule depends on the length of the run.
-        rate = optax.exponential_decay(
-            self.learning_rate, 1, 1 / self.decay_factor, end_value=self.min_learning_rate
-        )
-        momentum = optax.linear_schedule(self.momentum, self.final_momentum, self.momentum_updates)
+        rate, momentum = self.learning_rate, self.momentum
+        if self.decay_factor > 1:
+            rate = optax.exponential_decay(
+                rate, 1, 1 / self.decay_factor, end_value=self.min_learning_rate
+            )
+        if self.momentum_updates:
+            momentum = optax.linear_schedule(momentum, self.final_momentum, self.momentum_updates)
         return optax.inject_hyperparams(optax.sgd)(learning_rate=rate, momentum=momentum)
 
 
@@ -149,13 +153,25 @@ class OptimiserGroup(Fields):
     ema: EmaFields = EmaFields()
 
 
-def discriminator_optimiser(config: OptimiserGroup, updates: int) -> optax.GradientTransformation:
+def discriminator_optimiser(
+    config: OptimiserGroup, discriminator: NetworkFields, updates: int
+) -> optax.GradientTransformation:
     """Returns D's optimiser, which bounds its parameters where `config.weight_clip` is set.
 
     Args:
       config: the optimisers' fields.
+      discriminator: the discriminator's fields.
       updates: D's updates in the whole run.
+
+    Raises:
+      ConfigError: `config.weight_clip` would bound kernels that are normalised.
     """
+    if config.weight_clip and discriminator.normalises_spectrum:
+        raise ConfigError(
+            f"config.weight_clip={config.weight_clip}: it bounds no kernel that "
+            "config.discriminator.spectral_norm divides by its norm; set it to 0, or spectral_norm "
+            "to False"
+        )
     tx = config.d_optimiser.build(updates)
     return optax.chain(tx, clip_weights(config.weight_clip)) if config.weight_clip else tx
 

@@ -103,11 +103,11 @@ def load(raw: ml_collections.ConfigDict | dict) -> Loaded:
     try:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
-        if error.name is None or not path.startswith(error.name):
+        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
             raise  # A dependency of the algorithm's own is missing.
         raise ConfigError(
             f"config.algorithm={name!r}: there is no module {path}; name a file of "
-            "ganjax/algorithms or a module of your own"
+            "ganjax/algorithms or a module of your own, which Python finds by PYTHONPATH"
         ) from None
     if not (hasattr(module, "Config") and hasattr(module, "build")):
         raise ConfigError(f"config.algorithm={name!r}: {path} has no Config and build")

@@ -37,6 +37,21 @@ def gradients(count=6):
     return np.random.RandomState(0).randn(count, 3).astype(np.float32)
 
 
+@pytest.mark.parametrize("kind", [AdamFields, RmspropFields, SgdFields])
+def test_an_optimiser_at_its_defaults_moves_parameters_at_every_update(kind):
+    path = walk(kind().build(10), np.ones(3, np.float32), np.ones((10, 3), np.float32))
+    assert (np.diff(path, axis=0) < -1e-5).all()
+
+
+def test_a_momentum_without_updates_to_change_in_stays():
+    config = SgdFields(learning_rate=0.1, momentum=0.9)
+    trace = optax.sgd(0.1, 0.9)
+    start = np.ones(3, np.float32)
+    np.testing.assert_allclose(
+        walk(config.build(6), start, gradients()), walk(trace, start, gradients()), rtol=1e-6
+    )
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize("config", [ADAM, RMSPROP], ids=["adam", "rmsprop"])
 def test_updates_are_those_of_torch(config):

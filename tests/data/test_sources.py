@@ -160,5 +160,5 @@ def test_a_new_kind_of_source_needs_one_line_in_the_table(monkeypatch):
     assert train.fetch(np.arange(2))["image"][1, :, 0, 0].tolist() == [9, 0, 0, 0] * 2
     with pytest.raises(DataError, match="on_device=True: only stripes:<pixels> takes one; set F"):
         opened("embedded:emoji64", "train", image_size=8, on_device=True)
-    with pytest.raises(DataError, match=r"records:<path> or stripes:<pixels>$"):
+    with pytest.raises(DataError, match=r" or stripes:<pixels>$"):
         opened("nothing:", "train", image_size=8)
