@@ -18,7 +18,6 @@ from experiments.benchmarks.torch_networks import (
 from experiments.benchmarks.torch_noise import Noise, draw
 from ganjax.engine.state import GanState
 from ganjax.errors import UserError
-from ganjax.models.layers import VALUE_RANGES
 from ganjax.training.schema import RunConfig
 
 Metrics = dict[str, torch.Tensor]
@@ -60,6 +59,9 @@ class Peer:
     """
 
     IMPLEMENTS: dict[str, tuple | None] = {  # noqa: RUF012
+        "precision": ANY,  # Half precision is PyTorch's autocast, around the step.
+        "remat": ANY,  # It changes no value.
+        "accumulate": (1,),
         "latent_dim": ANY,
         "latent": ("normal",),
         "conditioning.generator": ("none", "one_hot", "embedding"),
@@ -76,7 +78,6 @@ class Peer:
         "generator.first_norm": ("channel", "unit"),
         "generator.output_bias": ANY,
         "discriminator.widths": ANY,
-        "discriminator.final_size": (4,),
         "discriminator.slope": ANY,
         "discriminator.dropout": ANY,
         "discriminator.dropout_after": ("all", "all_but_first"),
@@ -277,7 +278,7 @@ class Peer:
             real = real.flatten(1).to(self.dtype)
         else:
             real = real.permute(0, 3, 1, 2).to(self.dtype, memory_format=self.layout)
-        low, high = VALUE_RANGES[self.config.generator.output]
+        low, high = self.config.generator.value_range
         return real.mul_((high - low) / 255).add_(low)
 
     def _move_averages_of(self, *movers: nn.Module) -> None:

@@ -15,6 +15,7 @@ from conftest import shipped
 
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.errors import UserError
+from ganjax.models.fields import BatchNormFields
 from ganjax.runtime import compiling
 from ganjax.training import schema
 
@@ -88,7 +89,8 @@ class Ours(NamedTuple):
     @property
     def newest(self):
         """The share of a batch in BatchNorm's averages: PyTorch's momentum."""
-        return 1 - self.config.batch_norm.momentum
+        # Growing networks have no BatchNorm, and so no field for it.
+        return 1 - getattr(self.config, "batch_norm", BatchNormFields()).momentum
 
     def twin(self, state, **options):
         model = self.case.peer(self.config, dtype=torch.float64, **options)
