@@ -67,7 +67,7 @@ def changeable(group: Fields, prefix: str = "config") -> Iterator[str]:
 
 
 def defaults(schema: type[Fields], **fields: Any) -> ConfigDict:
-    """A ConfigDict of all fields of a group, for config files, which change it as they like.
+    """Returns a ConfigDict of all fields of a group, for a config file to change.
 
     Args:
       schema: the group.
@@ -84,7 +84,7 @@ def defaults(schema: type[Fields], **fields: Any) -> ConfigDict:
 
 
 def presets(*makers: Callable[[], ConfigDict]) -> Callable[[str], ConfigDict]:
-    """The `get_config` of a config file.
+    """Returns the `get_config` of a config file, which makes a config by the name of its preset.
 
     Args:
       *makers: functions that make a config each. The first is the default's, which
@@ -154,24 +154,30 @@ def _is_default(kind: type[Fields], field: str, value: Any) -> bool:
 
 
 def explain(error: pydantic.ValidationError, schema: type[Fields], raw: dict) -> str:
-    """One line for the first error that `schema` found in `raw`: the field, its value, the mend."""
+    """Describes a validation error in one line: the field, its value and the mend.
+
+    Args:
+      error: what validating raised.
+      schema: the group of fields that was validated.
+      raw: the content that was validated.
+    """
     return _line(_first(error.errors()), schema, raw)
 
 
 def _first(errors: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The one to tell: of a field that is missing since its name is misspelt, that."""
+    """Returns the error to report; a misspelt name goes before the field missing for it."""
     missing = {error["loc"] for error in errors if error["type"] == "missing"}
     for error in errors:
         *group, name = error["loc"]
         if error["type"] == "extra_forbidden":
-            beside = [str(loc[-1]) for loc in missing if list(loc[:-1]) == group]
-            if difflib.get_close_matches(str(name), beside, 1, CLOSE):
+            missing_here = [str(loc[-1]) for loc in missing if list(loc[:-1]) == group]
+            if difflib.get_close_matches(str(name), missing_here, 1, CLOSE):
                 return error
     return errors[0]
 
 
 def _line(error: Mapping[str, Any], schema: type[Fields], raw: dict) -> str:
-    """One pydantic error as "config.<field>=<value>: <what is wrong and the mend>"."""
+    """Describes one pydantic error as "config.<field>=<value>: <what is wrong and the mend>"."""
     names, parts = ["config"], [str(part) for part in error["loc"]]
     group, kind = schema, ""  # The one that the last name is of, and which of several it is.
     held: Any = schema  # The type of what the last name holds.
@@ -221,7 +227,7 @@ def _tags(schema: type[Fields], discriminator: str) -> tuple[str, ...]:
 
 
 def differences(one: dict, other: dict, prefix: str = "config") -> list[str]:
-    """The dotted names of the fields in which two config dicts differ, in order."""
+    """Returns the dotted names of the fields in which two config dicts differ, in order."""
     names = []
     for name in [*one, *(name for name in other if name not in one)]:
         a, b = one.get(name), other.get(name)

@@ -166,7 +166,7 @@ class Evaluation(Action):
         self._outputs.pending.add(self._outputs.report.evaluation, snapshot.step, losses, figures)
 
     def _held_out_losses(self, snapshot: Snapshot) -> list[list[dict[str, jax.Array]]]:
-        """The metrics of the eval step: of each member, of each held-out batch, on the device."""
+        """Returns the eval step's metrics for each member and held-out batch, on the device."""
         run, phase = self._run, snapshot.phase
         # As large as what a train step holds at once; smaller batches come in larger numbers.
         batches = pipeline.eval_batches(
@@ -183,7 +183,7 @@ class Evaluation(Action):
         return losses
 
     def _figures(self, snapshot: Snapshot, index: int) -> dict[str, float]:
-        """The figures of one member's samples; what its augmentation leaks is warned of."""
+        """Measures one member's samples, and warns of augmentations that leak into them."""
         run, phase, ema = self._run, snapshot.phase, snapshot.members[index].ema
         images, key = run.images[phase], run.local_keys[index]
         figures = self._evaluate(ema, phase, images.training, images.held_out, key)
@@ -234,7 +234,7 @@ class Checkpoint(Action):
 
 
 def grid_size(grid: tuple[int, int], num_classes: int) -> int:
-    """The number of images in a grid: as many of each class, if it has room for all classes.
+    """Returns the number of images in a grid: as many of each class, if it has room for all.
 
     Args:
       grid: the grid's rows and columns.
@@ -245,7 +245,7 @@ def grid_size(grid: tuple[int, int], num_classes: int) -> int:
 
 
 def class_names(num: int, num_classes: int, source: Source) -> list[str]:
-    """The class name of each of `num` samples, or an empty list for an unconditional run.
+    """Returns the class name of each of `num` samples, or an empty list without classes.
 
     Args:
       num: the number of samples, whose classes come one after another and then again.

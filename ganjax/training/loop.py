@@ -145,7 +145,7 @@ def _dispatches(run: Run, phase: Phase, step: int, actions: Iterable[Action]) ->
 
 
 def _ending(run: Run, outputs: Outputs, step: int) -> str | None:
-    """Why a run has no step to go after `step`, in a line for the user; None if it has."""
+    """Returns a line that says why a run has no step left after `step`; None if it has one."""
     config = run.config
     if step < config.total_steps:
         return _early_stop(run, outputs, step)
@@ -156,7 +156,7 @@ def _ending(run: Run, outputs: Outputs, step: int) -> str | None:
 
 
 def _early_stop(run: Run, outputs: Outputs, step: int) -> str | None:
-    """Why a run stops before total_steps, in a line for the user; None if it goes on.
+    """Returns a line that says why a run stops before total_steps; None if it goes on.
 
     It stops when config.evaluation.patience evaluations in a row were no better than the best.
     That depends only on what is saved, so a run that stopped so stays finished.
