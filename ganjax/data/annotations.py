@@ -47,16 +47,16 @@ def read_annotations(path: Path) -> dict[str, dict[str, Value]]:
 def encode(name: str, values: list[Value]) -> Labels | None:
     """Encodes a feature's values as labels.
 
-    Integers stay as they are, except that -1 and 1 alone are booleans, as in CelebA's list of
-    attributes. Booleans become the classes "not <name>" and "<name>", and texts become classes in
-    alphabetical order.
+    Integers stay as they are, except that a feature of only -1 and 1 is taken for a boolean one, as
+    in CelebA's list of attributes. Booleans become the classes "not <name>" (0) and "<name>" (1),
+    and texts become classes in alphabetical order.
 
     Args:
       name: the name of the feature.
       values: its value for each image; those of a CSV file are texts.
 
     Returns:
-      The labels, or None where the values cannot be labels, such as fractions.
+      The labels, or None where the values cannot be labels: fractions, or integers beyond int32.
     """
     texts = [str(value) for value in values]
     if set(texts) <= {"True", "False", "true", "false"}:
@@ -83,13 +83,13 @@ def encode(name: str, values: list[Value]) -> Labels | None:
 
 
 def box(features: dict[str, Value]) -> Box | None:
-    """Returns an image's bounding box in pixels, None where it has none.
+    """Returns an image's bounding box in pixels, or None where it has none.
 
     Args:
-      features: the image's features; the box is that of `BOX_COLUMNS`, if all are there.
+      features: the image's features; the box is read from `BOX_COLUMNS` if all of them are there.
 
     Raises:
-      ValueError: the box is not of finite numbers.
+      ValueError: one of them is not a finite number.
     """
     if not all(name in features for name in BOX_COLUMNS):
         return None
@@ -100,7 +100,7 @@ def box(features: dict[str, Value]) -> Box | None:
 
 
 def _csv(text: str, field: str) -> dict[str, dict[str, Value]]:
-    """Parses the text of a CSV file."""
+    """Parses the text of a CSV file; `field` begins the message of a DataError."""
     rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if row]
     header = rows[0] if rows else []
     if len(header) < 2:
@@ -114,7 +114,7 @@ def _csv(text: str, field: str) -> dict[str, dict[str, Value]]:
 
 
 def _json(text: str, field: str) -> dict[str, dict[str, Value]]:
-    """Parses the text of a JSON file."""
+    """Parses the text of a JSON file; `field` begins the message of a DataError."""
     try:
         raw = json.loads(text)
     except ValueError as error:
@@ -136,7 +136,7 @@ def _json(text: str, field: str) -> dict[str, dict[str, Value]]:
 
 
 def _add(images: dict, file: str, features: dict[str, Value], field: str) -> None:
-    """Adds an image's features, once."""
+    """Adds an image's features, and raises a DataError if the image was named before."""
     if file in images:
         raise DataError(f"{field} names {file!r} twice; leave one")
     images[file] = features

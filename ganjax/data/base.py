@@ -1,4 +1,4 @@
-"""A set of images, and what each kind of source provides to open one."""
+"""The interface of all sources of images: a set that is read by index, and how it is opened."""
 
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn, Protocol
@@ -32,16 +32,17 @@ class Source(NamedTuple):
 
     Attributes:
       size: the number of images.
-      fetch: reads images by index: (n,) integers to {"image": uint8 (n, S, S, C), "label": int32
-        (n,)}. Several threads may call it at once.
+      fetch: reads images by index. It takes (n,) integers and returns {"image": uint8
+        (n, S, S, C), "label": int32 (n,)}. Several threads may call it at once.
       label_names: the name of each class; () without labels, or where classes have no names.
       labels: returns the label of every image, int32 (size,), without decoding any image.
       features: returns every feature that labels can be read from, by name.
       skipped: (file, reason) for each file that cannot be used.
-      fingerprint: a hash of the content of the whole set, equal for a copy elsewhere; "" where
+      fingerprint: a text that identifies the content of the whole set and is equal for a copy
+        elsewhere: a hash, or "embedded:<name>" for a set that ships with the package; "" where
         none is known.
       transparent: whether any image has an alpha channel, so that the background matters.
-      ignored: (suffix, count) of the files that are not images by their suffix.
+      ignored: (suffix, count) for each suffix of files that are not taken for images.
     """
 
     size: int
@@ -69,7 +70,7 @@ class Opened(NamedTuple):
 
 
 class Opener(Protocol):
-    """Opens one split of a set of images."""
+    """A function that opens one split of a set of images."""
 
     def __call__(self, name: str, split: str, data: DataFields, image_size: int) -> Opened:
         """Opens one split of a set of images.
@@ -81,6 +82,9 @@ class Opener(Protocol):
             to every kind of source (`num_classes`, `mirror`, `num_examples`, `fraction`,
             `subset_seed`, `on_device`) are honoured elsewhere.
           image_size: S, the images' side in pixels.
+
+        Returns:
+          The images, uint8 (S, S, C) each with C = data.channels, and whether they are a split.
 
         Raises:
           DataError: the set does not exist, cannot be read, or does not fit `data`.
@@ -98,8 +102,8 @@ class Kind(NamedTuple):
         other kind they must keep their defaults.
       labels_need_images: whether reading all labels means reading the whole set. If so, a label
         that is out of range is found only when its image is read.
-      download: fetches a set by name where it is not on this machine yet, and returns a line that
-        says where it is; None where there is nothing to fetch.
+      download: fetches a set by name if it is not on this machine yet, and returns a line that
+        says where it is; None for a kind that fetches nothing.
     """
 
     open: Opener

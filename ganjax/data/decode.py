@@ -15,8 +15,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 # Larger images are taken for decompression bombs. This is Pillow's own limit.
 MAX_PIXELS = 89_478_485
-# From there on Pillow warns, and at twice as many it raises; `decode` refuses both itself. The
-# filter is set for all threads, since no thread can have one of its own.
+# Beyond this limit Pillow warns, and beyond twice as many it raises; `decode` refuses both itself.
+# The filter is set for the whole process: threads cannot have filters of their own.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
@@ -37,8 +37,8 @@ def decode(file: Path | BinaryIO) -> np.ndarray:
       16-bit grey image.
 
     Raises:
-      DataError: the file is no image, is truncated, or larger than `MAX_PIXELS`. The message is
-        only the reason.
+      DataError: the file is no image, is truncated, or larger than `MAX_PIXELS`. The message says
+        only why, since the caller knows the file.
       TransientError: the file cannot be read.
     """
     try:

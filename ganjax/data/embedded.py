@@ -13,9 +13,9 @@ NAMES = ("mnist5k", "emoji64")
 
 
 def open_embedded(name: str, split: str, data: DataFields, image_size: int) -> Opened:
-    """Reads a whole embedded set, which has no splits.
+    """Opens an embedded set, which is read at once and has no splits.
 
-    See `ganjax.data.base.Opener` for the arguments.
+    See `ganjax.data.base.Opener` for the arguments and the result.
 
     Raises:
       DataError: there is no such set or label, or the images do not fit.

@@ -17,15 +17,15 @@ class DataFields(Fields):
       source: the set, as <kind>:<name>. The kinds are `embedded:mnist5k` and
         `embedded:emoji64`, `tfds:<name>`, `folder:<path>` (a tree of png, jpg, webp or bmp files)
         and `records:<path>` (a set that `python -m ganjax.data.prepare` made).
-      label: the feature that labels are read from: "label" (of a folder: its sub-folders), or
-        any other feature of integers or booleans, such as "attributes/Blond_Hair" of
-        tfds:celeb_a, or a column of `labels_file`; "" reads no labels.
+      label: the feature that labels are read from: "label" (in a folder, the names of its
+        sub-folders), or any other feature of integers or booleans, such as
+        "attributes/Blond_Hair" of tfds:celeb_a, or a column of `labels_file`; "" reads no labels.
       num_classes: the number of classes; labels are 0 .. num_classes - 1. It is 1 without labels.
       channels: 1 for grey or 3 for RGB images; the set's images are converted.
-      fit: how images of any size become square: "pad" centres an image on its own background
-        colour, "resize" crops the central square and resizes it (by area downwards, bicubic
-        upwards), "bounding_box" crops a square a quarter larger than the image's bounding box and
-        resizes it by area.
+      fit: how images of any size become square. "pad" centres an image on a square of the colour
+        of its top left pixel; "resize" crops the central square and resizes it (by area when it
+        shrinks, bicubically when it grows); "bounding_box" crops a square a quarter larger than
+        the image's bounding box and resizes it by area.
       mirror: whether each image of a training batch is flipped left to right by a fair coin.
       num_examples: the number of training images that are used; 0 uses all.
       fraction: the share of the training images that is used, in (0, 1].

@@ -1,4 +1,4 @@
-"""How images of any size and kind become uint8 images of S x S x C."""
+"""Conversion of images of any size and number of channels to uint8 (S, S, C)."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -16,7 +16,7 @@ BOX_MARGIN = np.float32(1.25)
 
 
 class Box(NamedTuple):
-    """A bounding box in pixels; its lower and right edges lie just outside of it."""
+    """A bounding box in pixels; `ymax` and `xmax` are exclusive."""
 
     ymin: float
     xmin: float
@@ -29,8 +29,8 @@ def to_channels(
 ) -> np.ndarray:
     """Converts an image to grey or RGB.
 
-    16 bits are rounded to 8 (x / 257), a transparent image is laid over the background, and RGB
-    becomes grey by its ITU-R 601 luma, as in Pillow.
+    16-bit values are rounded to 8 bits (x / 257), a transparent image is laid over the background,
+    and RGB becomes grey by its ITU-R 601 luma, as in Pillow.
 
     Args:
       image: uint8 or uint16 (H, W, 1 to 4): grey or RGB, with or without alpha.
@@ -61,10 +61,11 @@ def to_channels(
 
 
 def area(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes an image by area: a new pixel is the mean of what it covers, also in part.
+    """Resizes an image by area: each new pixel is the mean of the old pixels that it covers.
 
-    This is what TensorFlow and OpenCV call "area"; Pillow's BOX takes pixels whole or not at
-    all. Means are rounded to the nearest integer, halves up.
+    An old pixel that is covered in part has that part as its weight, as in the "area" methods of
+    TensorFlow and OpenCV; Pillow's BOX takes pixels whole or not at all. Means are rounded to the
+    nearest integer, halves up.
 
     Args:
       image: uint8 (H, W, C).
@@ -81,8 +82,8 @@ def area(image: np.ndarray, height: int, width: int) -> np.ndarray:
     if (width * factors[0], height * factors[1]) == (columns, rows) and all(
         factor & (factor - 1) == 0 for factor in factors
     ):
-        # Halves, quarters, ...: Pillow sums integers, with the same result on every machine. It
-        # divides by other numbers a little wrong.
+        # For halves, quarters, ... Pillow sums integers, with the same result on every machine;
+        # its division by other numbers is not exact.
         reduced = _picture(image).reduce(factors)
         return np.asarray(reduced).reshape(height, width, channels)
     mean = _overlaps(rows, height) @ image.reshape(rows, -1).astype(np.float32)
@@ -92,10 +93,10 @@ def area(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _overlaps(size: int, parts: int) -> np.ndarray:
-    """Returns which share of each of `parts` equal lengths each of `size` pixels covers.
+    """Returns the weight of each of `size` pixels in each of `parts` equal intervals.
 
     Returns:
-      float32 (parts, size), whose rows sum to 1.
+      float32 (parts, size): the share of an interval that a pixel covers; rows sum to 1.
     """
     edges = np.arange(parts + 1)[:, None] * size / parts
     pixels = np.arange(size)
@@ -104,7 +105,7 @@ def _overlaps(size: int, parts: int) -> np.ndarray:
 
 
 def pad(image: np.ndarray, size: int, box: Box | None = None) -> np.ndarray:
-    """Centres an image on a square of the colour of its top left pixel.
+    """Centres an image on a square that has the colour of the image's top left pixel.
 
     Args:
       image: uint8 (H, W, C).
@@ -137,7 +138,7 @@ def check_pad(height: int, width: int, size: int, box: Box | None = None) -> Non
 
 
 def resize(image: np.ndarray, size: int, box: Box | None = None) -> np.ndarray:
-    """Crops the central square and resizes it: by area downwards, Pillow's bicubic upwards.
+    """Crops the central square and resizes it, by area to shrink, by Pillow's bicubic to grow.
 
     Args:
       image: uint8 (H, W, C).
@@ -196,17 +197,17 @@ def check_bounding_box(height: int, width: int, size: int, box: Box | None = Non
 
 
 def box_crop(height: int, width: int, box: Box) -> tuple[int, int, int, int]:
-    """Returns the crop of the Keras form of adaptive discriminator augmentation.
+    """Computes the crop around a bounding box, as in the Keras form of ADA.
 
-    It is a square of 1.25 times the longer side of the box around the box's centre c. Each axis
-    is then reduced by itself to min(side, 2c, 2(extent - c)), so that the crop stays both centred
-    and within the image (and may be no square). Numbers are float32 and truncated throughout, as
-    there: in float64 a border of 139 / 500 * 500 pixels would be 138.
+    The crop is a square of 1.25 times the longer side of the box around the box's centre c. Each
+    axis is then reduced separately to min(side, 2c, 2(extent - c)), so that the crop stays both
+    centred and within the image (and may no longer be square). As in Keras' example, numbers are
+    float32 and truncated: in float64 a border of 139 / 500 * 500 pixels would be 138.
 
     Args:
       height: the image's height.
       width: the image's width.
-      box: a bounding box in it.
+      box: a bounding box in the image.
 
     Returns:
       (height, width, top, left) of the crop in pixels.
@@ -227,11 +228,11 @@ def _picture(image: np.ndarray) -> Image.Image:
 
 
 class Fit(NamedTuple):
-    """A way in which images of any size become square.
+    """A way of making images of any size square.
 
     Attributes:
-      apply: makes an image square, from (image, size, box).
-      check: raises, from (height, width, size, box), the DataError that `apply` would raise.
+      apply: returns an image's square, given (image, size, box).
+      check: raises the DataError that `apply` would raise, given (height, width, size, box).
     """
 
     apply: Callable[[np.ndarray, int, Box | None], np.ndarray]

@@ -24,9 +24,10 @@ MOST_NAMED = 5
 def open_folder(name: str, split: str, data: DataFields, image_size: int) -> Opened:
     """Opens a split of a folder, whose images are in the order of their names.
 
-    See `ganjax.data.base.Opener` for the arguments. The splits are the top folders "train" and
-    "validation" (else "val", "valid" or "test") where both are there; other top folders are then
-    ignored. The label is the top folder below that, or what config.data.labels_file says.
+    See `ganjax.data.base.Opener` for the arguments and the result. The splits are the top folders
+    "train" and "validation" (else "val", "valid" or "test") if both exist; other top folders are
+    then ignored. The label is the name of the next folder down, or what config.data.labels_file
+    says.
 
     Every file is decoded once beforehand, to find what is wrong with it (see `scanned`).
 
@@ -179,7 +180,10 @@ def _annotate(
       depth: how many folders below the root those of the classes lie.
 
     Returns:
-      The features by name, and the bounding box of each file, if it has one.
+      The features by name, and the bounding box of each file, or None where it has none.
+
+    Raises:
+      DataError: the file of labels cannot be read, lacks an image, or has a box without numbers.
     """
     features: dict[str, Labels] = {}
     folders = [file.split("/")[depth:-1] for file in files]

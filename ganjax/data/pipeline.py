@@ -24,7 +24,7 @@ from ganjax.parallel import distributed
 
 Batch = dict[str, Any]
 
-# A larger set is sent batch by batch: an accelerator's memory is for the model.
+# Larger sets must be sent batch by batch, since an accelerator's memory is for the model.
 ON_DEVICE_BYTES = 2 << 30
 # Threads that read and decode images while the devices compute.
 THREADS = min(16, os.cpu_count() or 1)
@@ -72,14 +72,14 @@ def mirrored(seed: int, start: int, size: int, first: int, count: int) -> np.nda
 
 @lru_cache(maxsize=32)
 def _coins(seed: int, start: int, epoch: int, size: int) -> np.ndarray:
-    # Another stream than the permutation's, whose seed is a list of three.
+    # The seed has four numbers, so that this stream is not the permutation's.
     return np.random.RandomState([seed, start, epoch, 1]).randint(2, size=size).astype(bool)
 
 
 def _endless(
     values_of_epoch: Callable, seed: int, start: int, size: int, first: int, count: int
 ) -> np.ndarray:
-    """Returns elements first .. first + count of the values of all epochs in a row."""
+    """Returns elements first .. first + count - 1 of the epochs' values put end to end."""
     positions = np.arange(first, first + count)
     epochs = positions // size
     return np.concatenate(
@@ -91,7 +91,11 @@ def _endless(
 
 
 def read_all(source: Source) -> Batch:
-    """Reads the whole set, in threads, as one batch."""
+    """Reads the whole set, in threads, as one batch.
+
+    Returns:
+      {"image": uint8 (source.size, S, S, C), "label": int32 (source.size,)}.
+    """
     starts = range(0, source.size, READ_AT_ONCE)
     chunks = [np.arange(i, min(i + READ_AT_ONCE, source.size)) for i in starts]
     first = source.fetch(chunks[0][:1])
@@ -108,7 +112,7 @@ def read_all(source: Source) -> Batch:
 
 
 def check(source: Source, *, on_device: bool) -> None:
-    """Reads one image, so that what is wrong with all of them is found before a run begins.
+    """Reads one image, so that a fault of all images is found before a run begins.
 
     Args:
       source: the images.
@@ -126,7 +130,7 @@ def check(source: Source, *, on_device: bool) -> None:
 
 
 class _Steps:
-    """A random-access source for grain, whose element is the local batch of one train step.
+    """A random-access source for grain, whose elements are the local batches of train steps.
 
     Args:
       source: the images.
@@ -187,14 +191,16 @@ def train_batches(
     on_device: Batch | None = None,
     mirror: bool = False,
 ) -> Iterator[Batch]:
-    """Returns the batches of train steps start .. phase.stop, on the devices ahead of their use.
+    """Returns an iterator over the batches of a phase's train steps, from step `start` on.
+
+    Batches are read in threads and sent to the devices before they are asked for.
 
     Args:
       source: the images.
       phase: the phase, with its steps and its batch size over all processes and devices.
       seed: the run's seed.
       reals: the number of batches in a step.
-      start: the first step, anywhere in the phase.
+      start: the first step, anywhere in the phase; the last is phase.stop - 1.
       sharding: the sharding of (reals, batch_size, ...) arrays.
       on_device: the whole set, from `put_all`, where it is kept on the devices, so that only
         indices are sent there.
@@ -236,7 +242,7 @@ def eval_batches(
 
 
 def put_all(source: Source, sharding: NamedSharding) -> Batch:
-    """Puts a copy of the whole set on each device of a sharding."""
+    """Puts a copy of the whole set on each device of a sharding; see `read_all` for the arrays."""
     replicated = NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
     return distributed.device_put(read_all(source), replicated)
 
@@ -274,9 +280,9 @@ def _gather(arrays: Batch, sharding: NamedSharding) -> Callable[[Batch], Batch]:
 
 
 def _ahead(iterator: Iterable, depth: int = 2) -> Iterator:
-    """Yields an iterator's elements, `depth` of which are begun ahead of their use.
+    """Yields an iterator's elements, always asking for `depth - 1` more than were yielded.
 
-    So a batch is sent to the devices while they compute the step before.
+    A batch is thereby sent to the devices while they compute the step before.
     """
     queue = deque()
     for element in iterator:

@@ -50,22 +50,22 @@ def define_flags() -> None:
 def prepare(
     data: DataFields, size: int, out: Path, *, workers: int = 1, shard_bytes: int = SHARD_BYTES
 ) -> str:
-    """Makes a prepared set, or what is missing of it.
+    """Prepares a set, or the part of it that an interrupted call has left out.
 
     Args:
-      data: the source and how its images become square. It selects the whole set and no label,
-        since all labels are kept.
+      data: the source and how its images become square. It must select the whole set and no
+        label, since all labels are kept.
       size: the images' side in pixels.
       out: the folder to make.
       workers: the number of threads.
-      shard_bytes: the size of a shard at most, although it holds at least one image.
+      shard_bytes: the most bytes of images in a shard, which holds at least one image.
 
     Returns:
       A line that describes the set.
 
     Raises:
       DataError: the source or one of its images cannot be read.
-      UserError: `out` is something else already, another process is making it, or `data` selects
+      UserError: `out` exists and is not this set, another process is making it, or `data` selects
         a subset or a label.
     """
     for field in ("num_examples", "fraction", "label"):
@@ -88,7 +88,7 @@ def prepare(
 
 
 def _settings(data: DataFields, size: int, shard_bytes: int) -> dict[str, Any]:
-    """Returns what decides the content of the shards, apart from the source's fingerprint."""
+    """Returns the settings that decide the content of the shards, given the source's images."""
     names = ("fit", "channels", "background", "min_side")
     settings = {name: getattr(data, name) for name in names}
     settings["background"] = list(data.background)
@@ -104,7 +104,7 @@ def _manifest(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Returns the manifest of the set in a folder.
 
     Raises:
-      UserError: there is none, or it was made with other settings.
+      UserError: the folder has no manifest, or its set was made with other settings.
     """
     if not (out / records.MANIFEST).is_file():
         raise UserError(f"--out={out} is there already and no prepared set; name another")
@@ -122,7 +122,7 @@ def _finished(out: Path, settings: dict[str, Any], source: str, fingerprint: str
     """Returns the line that describes a finished set.
 
     Raises:
-      UserError: it was made with other settings, or of other images.
+      UserError: the set was made with other settings, or of other images.
     """
     manifest = _manifest(out, settings)
     # Sets of early versions have no fingerprint, only the source's name.
@@ -166,10 +166,10 @@ def main(argv: list[str]) -> None:
 
 
 def _colour(texts: list[str]) -> tuple[int, int, int]:
-    """Parses --background.
+    """Parses the value of --background, an RGB colour.
 
     Raises:
-      UserError: it is not three numbers from 0 to 255.
+      UserError: the value is not three numbers from 0 to 255.
     """
     if len(texts) != 3 or not all(text.isdecimal() and int(text) < 256 for text in texts):
         raise UserError(f"--background={','.join(texts)}: write R,G,B, each from 0 to 255")

@@ -1,4 +1,4 @@
-"""Writes a set in the format of `ganjax.data.records`, in threads and safe from being killed."""
+"""Writes a set in the format of `ganjax.data.records`, in threads; a killed process can go on."""
 
 import contextlib
 import hashlib
@@ -22,7 +22,7 @@ from ganjax.data.records import FORMAT, LABELS, MANIFEST, settings_hash, shard_n
 from ganjax.errors import UserError
 from ganjax.pictures import images
 
-# Each image is a group, so that it is read by itself, and nothing is decompressed in training.
+# A group of one image lets each be read by itself; uncompressed records cost no time in training.
 OPTIONS = "group_size:1,uncompressed"
 # How many images a thread reads at a time.
 READ_AT_ONCE = 64
@@ -60,11 +60,12 @@ def write(
     name: str,
     workers: int = 1,
 ) -> str:
-    """Writes the images and labels of both splits, within the context of `alone`.
+    """Writes the images and labels of both splits. It must be called within `alone`.
 
     Args:
       sources: the source of each split, of images of settings["size"] and settings["channels"].
-      settings: what decides the content, apart from the source; `records` reads some of it.
+      settings: the settings that decide the content, apart from the source, of which `records`
+        reads some.
       out: the folder to make, which does not exist yet.
       name: the name of the source, for the manifest.
       workers: the number of threads.
@@ -82,7 +83,7 @@ def write(
         raise
     os.replace(partial, out)
     _sync(out.parent)
-    # Not earlier: if killed in between, it would leave shards without settings.
+    # Removed last: a kill before the rename would leave shards without their settings.
     (out / SETTINGS).unlink()
     return summary(out, manifest)
 
@@ -90,7 +91,7 @@ def write(
 def _fill(
     partial: Path, sources: dict[str, Source], settings: dict[str, Any], name: str, workers: int
 ) -> dict[str, Any]:
-    """Writes what is missing of a set, and returns its manifest."""
+    """Writes the files that a set still lacks, and returns its manifest."""
     features = {split: source.features() for split, source in sources.items()}
     _claim(partial, settings | {"content": _content(sources, features)})
     manifest = {
@@ -120,7 +121,7 @@ def _fill(
 
 
 def _content(sources: dict[str, Source], features: dict) -> str:
-    """Returns a hash of the source's content, which tells whether it has changed meanwhile."""
+    """Returns a hash of the source's content, which shows whether it has changed meanwhile."""
     digest = hashlib.sha256()
     for split, source in sources.items():
         digest.update(f"{split} {source.size} {source.skipped} {source.fingerprint}".encode())
@@ -225,7 +226,12 @@ def _sync(path: Path) -> None:
 
 
 def summary(out: Path, manifest: dict[str, Any]) -> str:
-    """Returns a line that describes a set."""
+    """Returns a line that describes a prepared set.
+
+    Args:
+      out: the folder of the set.
+      manifest: the set's manifest.
+    """
     size, channels = manifest["size"], manifest["channels"]
     train, held = (manifest["splits"][split] for split in SPLITS)
     shards = [*train["shards"], *held["shards"]]

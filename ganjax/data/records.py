@@ -27,19 +27,20 @@ FORMAT = 1
 
 
 def settings_hash(settings: dict[str, Any]) -> str:
-    """Returns a SHA-256 of the settings that decide the content of a set."""
+    """Returns a SHA-256, in hexadecimal, of the settings that decide the content of a set."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def shard_name(split: str, index: int, count: int) -> str:
-    """Returns the file name of one shard."""
+    """Returns the file name of shard `index` of the `count` shards of a split."""
     return f"{split}-{index:05}-of-{count:05}.array_record"
 
 
 def open_records(name: str, split: str, data: DataFields, image_size: int) -> Opened:
-    """Opens a split of a prepared set, at its own size or a half, a quarter, ... of it by area.
+    """Opens a split of a prepared set, at its own size or a half, a quarter, ... of it.
 
-    See `ganjax.data.base.Opener` for the arguments.
+    Smaller images are means by area. See `ganjax.data.base.Opener` for the arguments and the
+    result.
 
     Raises:
       DataError: the set does not exist or is not complete, or does not fit `data`.
@@ -56,7 +57,7 @@ def open_records(name: str, split: str, data: DataFields, image_size: int) -> Op
     from grain.sources import ArrayRecordDataSource
 
     with _damage_named(field):
-        # A type checker takes grain's class for its empty one of Windows.
+        # Any: a type checker sees the empty class that grain defines for Windows.
         records: Any = ArrayRecordDataSource([str(path) for path in paths])
         found = len(records)
     if found != count:
@@ -143,7 +144,7 @@ def read_manifest(root: Path, field: str) -> dict[str, Any]:
 
 
 def _check_settings(manifest: dict, data: DataFields, image_size: int, field: str) -> None:
-    """Refuses fields of a config that differ from how the set was prepared."""
+    """Raises a DataError if a config's fields differ from how the set was prepared."""
     size, settings = manifest["size"], manifest["settings"]
     factor = size // image_size
     if factor * image_size != size or factor & (factor - 1):
@@ -180,7 +181,7 @@ def _shards(root: Path, split: str, manifest: dict, field: str) -> list[Path]:
 
 
 def _features(root: Path, split: str, manifest: dict, field: str) -> dict[str, Labels]:
-    """Reads every feature of a split that labels can be read from."""
+    """Reads every feature of a split that can serve as labels."""
     try:
         with np.load(root / LABELS, allow_pickle=False) as arrays:
             return {

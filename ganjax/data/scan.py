@@ -23,7 +23,7 @@ class Listing(NamedTuple):
 
     Attributes:
       files: the image files, relative to the folder with "/", sorted.
-      unreadable: why a folder cannot be listed, by the folder's name and a final "/".
+      unreadable: why each folder that cannot be listed cannot, by the folder's name and a "/".
       others: the number of other files of each suffix.
     """
 
@@ -38,7 +38,7 @@ class Scan(NamedTuple):
     Attributes:
       shapes: int32 (N, 3), the height, width and channels of each image; 0 where it cannot be
         decoded.
-      reasons: why a file cannot be decoded, by its position.
+      reasons: why each file that cannot be decoded cannot, by its position among the N.
       digest: a SHA-256 of the names and contents of all files.
     """
 
@@ -110,12 +110,12 @@ def listing(root: Path, field: str) -> Listing:
 def scanned(root: Path, files: list[str]) -> Scan:
     """Decodes every file, in threads, to find its shape or what is wrong with it.
 
-    The result is kept in the user's cache and returned from there while names, sizes and times
-    stay the same. It is not kept if a failure may be gone at the next try.
+    The result is kept in the user's cache and returned from there as long as names, sizes and
+    times of modification stay the same. It is not kept if a failure may be gone at the next try.
 
     Args:
       root: the folder.
-      files: N image files in it.
+      files: N image files in the folder, relative to it.
     """
     lines = [str(root.resolve()), PIL.__version__]
     lines += [f"{file}\0{_stamp(root / file)}" for file in files]
@@ -141,7 +141,7 @@ def scanned(root: Path, files: list[str]) -> Scan:
 
 
 def _stamp(path: Path) -> str:
-    """Returns a file's size and time, "-" where it has none."""
+    """Returns a file's size and time of modification, or "-" where there is no such file."""
     try:
         stat = path.stat()
     except OSError:  # For example a link to nowhere; `_inspect` says why.
@@ -150,7 +150,7 @@ def _stamp(path: Path) -> str:
 
 
 def _inspect(path: Path) -> _Found:
-    """Decodes one file."""
+    """Decodes and hashes one file."""
     digest = ""
     try:
         with path.open("rb") as file:
@@ -166,7 +166,7 @@ def _inspect(path: Path) -> _Found:
 
 
 def _read(cache: Path, count: int) -> Scan | None:
-    """Returns the scan of `count` files that was kept, None where there is none."""
+    """Returns the scan of `count` files that a cache file holds, or None if it holds none."""
     try:
         kept = json.loads(cache.read_text(encoding="utf-8"))
         shapes = np.array(kept["shapes"], np.int32).reshape(count, 3)
@@ -177,7 +177,7 @@ def _read(cache: Path, count: int) -> Scan | None:
 
 
 def _write(cache: Path, scan: Scan, root: Path) -> None:
-    """Keeps a scan, where that is possible."""
+    """Writes a scan of the folder `root` to a cache file, if the disk permits it."""
     content = scan._asdict() | {"shapes": scan.shapes.tolist()}
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)

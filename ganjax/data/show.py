@@ -30,6 +30,10 @@ def define_flags() -> None:
 def first_batch(config: RunConfig, source: Source) -> dict[str, np.ndarray]:
     """Returns the first batch that a run of the config trains on.
 
+    Args:
+      config: the run's config.
+      source: the training images.
+
     Returns:
       {"image": uint8 (batch_size, S, S, C), "label": int32 (batch_size,)}.
     """
@@ -102,12 +106,12 @@ def class_names(source: Source, classes: int) -> Sequence[str]:
 
 
 def _std(image: np.ndarray) -> np.ndarray:
-    """Returns the standard deviation of each channel of (N, H, W, C)."""
+    """Returns the standard deviation of each channel of images (N, H, W, C)."""
     return image.std((0, 1, 2), dtype=np.float64)
 
 
 def main(argv: list[str]) -> None:
-    """Shows the data of the config that the flags name."""
+    """Shows the data that a run of the config which the flags name trains on."""
     del argv
     out = Path(flags.FLAGS.out)
     if out.suffix != ".png" or not out.parent.is_dir():

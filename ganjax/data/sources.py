@@ -34,9 +34,9 @@ def open_source(data: DataFields, split: str, *, image_size: int) -> Source:
       image_size: S, the images' side in pixels.
 
     Raises:
-      DataError: the set does not exist, is not prepared, or does not fit; it has no such
-        labels, or not as many classes or images. Images of TFDS sets and their labels are
-        looked at only when they are fetched.
+      DataError: the set does not exist, is not prepared, or does not fit the fields; or it lacks
+        the label, or has another number of classes, or too few images. The images of TFDS sets
+        and their labels are checked only when they are fetched.
     """
     kind, name = kind_of(data.source)
     _check_own_fields(kind, data)
@@ -55,10 +55,10 @@ def open_source(data: DataFields, split: str, *, image_size: int) -> Source:
 
 
 def kind_of(source: str) -> tuple[Kind, str]:
-    """Splits a config.data.source, "<kind>:<name>", into its kind and the name.
+    """Splits a value of config.data.source, "<kind>:<name>", into the kind and the name.
 
     Raises:
-      DataError: there is no such kind, or no name.
+      DataError: there is no such kind, or the name is empty.
     """
     kind, _, name = source.partition(":")
     if kind not in SOURCES or not name:
@@ -68,7 +68,7 @@ def kind_of(source: str) -> tuple[Kind, str]:
 
 
 def _check_own_fields(kind: Kind, data: DataFields) -> None:
-    """Refuses a field that is set although only another kind of source honours it."""
+    """Raises a DataError if a field is set that only another kind of source honours."""
     for name, other in SOURCES.items():
         for field in other.own_fields if other is not kind else ():
             value, default = getattr(data, field), DataFields.model_fields[field].default
@@ -80,7 +80,7 @@ def _check_own_fields(kind: Kind, data: DataFields) -> None:
 
 
 def _check_classes(source: Source, data: DataFields) -> None:
-    """Refuses a config.data.num_classes that is not the number of classes of the set."""
+    """Raises a DataError if config.data.num_classes is not the set's number of classes."""
     if source.label_names and len(source.label_names) != data.num_classes:
         raise DataError(
             f"config.data.num_classes={data.num_classes}: config.data.label={data.label!r} of "
@@ -94,9 +94,9 @@ def _check_classes(source: Source, data: DataFields) -> None:
 
 
 def _with_checked_labels(source: Source, data: DataFields) -> Source:
-    """Returns the source, which now refuses labels out of range.
+    """Returns a source that raises a DataError for labels out of range.
 
-    The one-hot vector of such a label would silently be zero.
+    Otherwise the one-hot vector of such a label would silently be zero.
     """
 
     def checked(label):
@@ -117,10 +117,10 @@ def _with_checked_labels(source: Source, data: DataFields) -> Source:
 
 
 def _strata(source: Source, data: DataFields) -> np.ndarray:
-    """Returns the classes whose shares a split keeps, int32 (size,).
+    """Returns the class of each image, int32 (size,), by which a split is stratified.
 
-    They are those of the feature "label" whatever `data.label` is, so that all runs on a set,
-    with labels of any kind or without, hold out the same images.
+    It is the feature "label" whatever `data.label` is, so that all runs on a set, with labels of
+    any kind or without, hold out the same images.
     """
     if data.label == "label":
         return source.labels()

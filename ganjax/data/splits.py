@@ -1,4 +1,4 @@
-"""Which images of a set are held out, and which of the rest a run trains on."""
+"""Choice of the images of a set that are held out, and of those that a run trains on."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ HELD_OUT = 10
 def held_out(label: np.ndarray) -> np.ndarray:
     """Returns whether each image is held out: a tenth of each class, the same for every seed.
 
-    Classes of fewer than ten images count as one class together, so that sets of many small
+    All classes of fewer than ten images together count as one class, so that sets of many small
     classes have held-out images too. At least one image is held out.
 
     Args:
@@ -47,7 +47,7 @@ def subset(size: int, data: DataFields) -> np.ndarray | None:
       Sorted indices, or None for all images.
 
     Raises:
-      DataError: both fields are set, or there are not as many images.
+      DataError: both fields are set, or `num_examples` exceeds the number of images.
     """
     if data.num_examples and data.fraction != 1:
         raise DataError(

@@ -16,9 +16,9 @@ from ganjax.errors import DataError, UserError
 def open_tfds(name: str, split: str, data: DataFields, image_size: int) -> Opened:
     """Opens a split of a TFDS set.
 
-    See `ganjax.data.base.Opener` for the arguments. The name may include a config and a version,
-    as <set>/<config>:<version>. "validation" is the set's validation split, else its test split;
-    where it has neither, the whole train split is opened.
+    See `ganjax.data.base.Opener` for the arguments and the result. The name may include a config
+    and a version, as <set>/<config>:<version>. "validation" opens the set's validation split, else
+    its test split; if it has neither, the whole train split is opened.
 
     Raises:
       DataError: there is no such set, it is not prepared, or has no images or no such label.
@@ -77,7 +77,7 @@ def make_builder(name: str):
     Raises:
       DataError: there is no such set, or it is prepared for sequential reading only.
     """
-    # Imported here: it takes a third of a second that embedded data need not wait for.
+    # Imported here, since it is slow and embedded data does not need it.
     import tensorflow_datasets as tfds
 
     try:
@@ -129,7 +129,7 @@ KIND = Kind(open_tfds, usage="<name>", labels_need_images=True, download=downloa
 
 
 def _in_another_format(name: str):
-    """Returns the builder of a set that was prepared in another format, None without one."""
+    """Returns the builder of a set that was prepared in another format, or None."""
     import tensorflow_datasets as tfds
 
     try:
@@ -139,10 +139,10 @@ def _in_another_format(name: str):
 
 
 def _read_split(builder, part: str, name: str, field: str):
-    """Returns the examples of one of TFDS's splits, read by index.
+    """Returns the examples of one of TFDS's splits, which are read by index.
 
     Raises:
-      DataError: the set is not prepared for that.
+      DataError: the set is not prepared for random access.
     """
     try:
         return builder.as_data_source(split=part)
@@ -155,7 +155,7 @@ def _read_split(builder, part: str, name: str, field: str):
 
 
 def _without_decoding(examples, names: list[str]):
-    """Returns the same examples with some features left encoded, which saves most of the time."""
+    """Returns the same examples with some features left encoded, which are far faster to read."""
     import tensorflow_datasets as tfds
 
     view = copy.copy(examples)
@@ -178,7 +178,7 @@ def _preparer(features, fit: Fitting) -> Callable[[dict], np.ndarray]:
 
 
 def _fingerprint(info) -> str:
-    """Returns a hash of the set's version and of how many images and bytes each shard has."""
+    """Returns a hash of the set's version, the images in each shard, and each split's bytes."""
     parts = [info.full_name]
     for name, split in sorted(info.splits.items()):
         parts.append(f"{name} {list(split.shard_lengths)} {int(split.num_bytes)}")
@@ -201,7 +201,7 @@ def _label(example: dict, path: tuple[str, ...]) -> int:
 
 
 def _label_paths(features, groups: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yields the path of each feature that labels can be read from."""
+    """Yields the path of each feature that can serve as labels."""
     for name, each in features.items():
         if _is_group(each):
             yield from _label_paths(each, (*groups, name))
@@ -225,10 +225,10 @@ def _is_label(feature) -> bool:
 
 
 def _label_names(features, label: str, field: str) -> tuple[str, ...]:
-    """Returns the names of the classes of a TFDS feature, () where it has none.
+    """Returns the names of the classes of a TFDS feature, or () where they have none.
 
     Args:
-      features: those of the set.
+      features: the set's features.
       label: the feature, as <group>/<name>; "" for none.
       field: what an error begins with: config.data.source and its value.
 
