@@ -1,12 +1,12 @@
-"""Gradients of strided convolutions as convolutions of stride 1 on blocks of pixels, for CPUs.
+"""Computes gradients of strided convolutions on CPUs at stride 1, on blocks of pixels.
 
 The padded input is cut into blocks of one stride by one stride, and each block becomes one pixel
-with as many times the channels. A window of k pixels then spans ceil(k / s) blocks and moves by one
+with s * s times the channels. A window of k pixels then spans ceil(k / s) blocks and moves by one
 block: a 4x4 window of stride 2 becomes a 2x2 window of stride 1. Unlike in `ganjax.ops.patches` no
 pixel is copied twice, and the array that is shifted is the cotangent, which is smaller by the
-strides. In return the blocks at the border are multiplied by zeros.
+strides. In return some products at the border are with zeros.
 
-There is no forward map here, since XLA's own is as fast.
+The module has no forward map, since XLA's own is as fast.
 """
 
 from typing import cast
@@ -52,7 +52,7 @@ def kernel_grad(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
 
 
 def relative_work(geometry: Geometry) -> float:
-    """Returns the number of products as a multiple of those that the convolution needs."""
+    """Returns the factor by which blocks need more products than the convolution itself, >= 1."""
     ratio = 1.0
     for k, s, o, a in zip(
         geometry.window, geometry.strides, geometry.out, geometry.shifts, strict=True
@@ -62,9 +62,10 @@ def relative_work(geometry: Geometry) -> float:
 
 
 def block_kernel(k: jax.Array, geometry: Geometry) -> jax.Array:
-    """Rounds the window up to whole strides: (h, w, I, O) -> (a, b, s * t * I, O).
+    """Turns a kernel into one of blocks, its window rounded up to whole strides with zeros.
 
-    Here and below (a, b) are the geometry's shifts and (s, t) its strides.
+    (h, w, I, O) -> (a, b, s * t * I, O). Here and below (a, b) are the geometry's shifts and (s, t)
+    its strides.
     """
     (a, b), (s, t) = geometry.shifts, geometry.strides
     k = jnp.pad(k, ((0, a * s - k.shape[0]), (0, b * t - k.shape[1]), (0, 0), (0, 0)))
@@ -73,7 +74,7 @@ def block_kernel(k: jax.Array, geometry: Geometry) -> jax.Array:
 
 
 def unblock_kernel(k: jax.Array, geometry: Geometry) -> jax.Array:
-    """Transposes `block_kernel`: (a, b, s * t * I, O) -> (h, w, I, O)."""
+    """Computes the transpose of `block_kernel`: (a, b, s * t * I, O) -> (h, w, I, O)."""
     (a, b), (s, t), (h, w) = geometry.shifts, geometry.strides, geometry.window
     k = k.reshape(a, b, s, t, -1, k.shape[3]).swapaxes(1, 2)
     return k.reshape(a * s, b * t, -1, k.shape[5])[:h, :w]
@@ -93,7 +94,10 @@ def block(x: jax.Array, geometry: Geometry) -> jax.Array:
 
 
 def unblock(x: jax.Array, geometry: Geometry) -> jax.Array:
-    """Inverts `block`: puts the blocks' pixels side by side and takes the padding away."""
+    """Computes the inverse of `block`: lays out the blocks' pixels and crops the padding.
+
+    (N, H' + a - 1, W' + b - 1, s * t * I) -> (N, H, W, I).
+    """
     s, t = geometry.strides
     n, h, w, c = x.shape
     x = x.reshape(n, h, w, s, c // s).swapaxes(2, 3).reshape(n, h * s, w * t, c // (s * t))
@@ -102,7 +106,7 @@ def unblock(x: jax.Array, geometry: Geometry) -> jax.Array:
 
 
 def _shifted(g, geometry):
-    """Stacks all shifts of a cotangent, by (i, j) for i < a and j < b, along its channels.
+    """Stacks all shifts of a cotangent, by i < a rows and j < b columns, along its channels.
 
     (N, H', W', O) -> (a * b * O, N, H' + a - 1, W' + b - 1).
     """

@@ -1,8 +1,8 @@
-"""XLA's own input gradient, in the order of axes that its CPU hands to a library in any program.
+"""XLA's own input gradient, in the order of axes that is fast on CPUs in every program.
 
-XLA's CPU brings other orders of the axes into this one only in a program's entry
-(xla/service/cpu/conv_canonicalization.cc). Within loops and branches it computes such a convolution
-by plain loops instead, which are far slower (docs/speed.md).
+XLA on CPU brings other orders of the axes into this one only in a program's entry computation
+(xla/service/cpu/conv_canonicalization.cc). Within loops and branches it computes them by plain
+loops instead of its libraries' convolutions, which is far slower (docs/speed.md).
 """
 
 import jax
@@ -19,16 +19,17 @@ def input_grad(g: jax.Array, k: jax.Array, geometry: Geometry) -> jax.Array:
 
 
 def rotated_conv(g: jax.Array, k: jax.Array, padding, dilation=(1, 1)) -> jax.Array:
-    """Convolves with the kernel rotated by 180 degrees and its channels swapped.
+    """Convolves images with a kernel that is rotated by 180 degrees and whose channels are swapped.
 
     Args:
-      g: (N, H', W', O), whose pixels are spread `dilation` apart.
-      k: (h, w, I, O).
-      padding: ((top, bottom), (left, right)) of the spread pixels.
-      dilation: (vertical, horizontal).
+      g: the images (N, H', W', O).
+      k: the kernel (h, w, I, O).
+      padding: ((top, bottom), (left, right)) pixels around the dilated images.
+      dilation: the (vertical, horizontal) distances to which the images' pixels are spread, with
+        zeros between them.
 
     Returns:
-      (N, H, W, I).
+      Images (N, H, W, I).
     """
     return lax.conv_general_dilated(
         g,

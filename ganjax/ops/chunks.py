@@ -1,9 +1,9 @@
-"""Computes functions of a batch in chunks that stay in the cache, for CPUs.
+"""Computes functions of a batch on CPUs in chunks that stay in the cache.
 
-The chunks are computed one after another in a loop, so that the program holds the function once and
-the chunks share its memory. The loop is also what keeps XLA from fusing the function into a later
-operation that repeats pixels, which would compute the sums of a pixel for every repetition. A
-convolution in such a loop must have the order of axes that `ganjax.ops.canonical` has.
+A loop computes one chunk after another, so that the program holds the function once and the chunks
+share its memory. The loop also keeps XLA from fusing the function into a later operation that
+repeats pixels, which would compute a pixel anew for every repetition. A convolution in such a loop
+must have the order of axes of `ganjax.ops.canonical`.
 """
 
 from collections.abc import Callable
@@ -17,13 +17,16 @@ from jax import lax
 
 # The folder in which Linux describes the caches of its first core.
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-# Bytes that are assumed where it does not: those of the machine of docs/speed.md.
+# The size that is assumed where there is no such folder (docs/speed.md).
 USUAL_CACHE = 32 << 20
 
 
 @cache
 def cache_bytes() -> int:
-    """Returns the size in bytes of the largest cache that the first core uses."""
+    """Returns the size in bytes of the largest cache of the machine's first core.
+
+    Where the operating system does not tell, this is `USUAL_CACHE`.
+    """
     sizes = [path.read_text().strip() for path in CACHES.glob("index*/size")]
     return max((int(s[:-1]) << 10 for s in sizes if s.endswith("K")), default=USUAL_CACHE)
 
@@ -31,12 +34,12 @@ def cache_bytes() -> int:
 def count_chunks(batch: int, total_bytes: int, chunk_bytes: int) -> int:
     """Returns the number of equal chunks into which to cut a batch of images.
 
-    It is the least that divides the batch and keeps a chunk within `chunk_bytes`, except that a
-    chunk has at least one image.
+    The number is the least that divides the batch and keeps a chunk within `chunk_bytes`, or the
+    batch size where a single image takes more.
 
     Args:
       batch: the number of images.
-      total_bytes: the bytes that the whole batch takes.
+      total_bytes: the bytes of what is computed for the whole batch.
       chunk_bytes: the bytes that a chunk may take.
     """
     needed = min(-(-total_bytes // chunk_bytes), batch)
@@ -44,13 +47,16 @@ def count_chunks(batch: int, total_bytes: int, chunk_bytes: int) -> int:
 
 
 def map_chunks(function: Callable[[Any], jax.Array], arrays: Any, count: int) -> jax.Array:
-    """Computes `function(arrays)` chunk by chunk; it is differentiated as any other function.
+    """Computes `function(arrays)` chunk by chunk, in a form that JAX can differentiate.
 
     Args:
       function: takes a tree of arrays and returns an array, each with the batch as its first axis;
         an image's result depends on that image alone.
       arrays: the tree of arrays of the whole batch.
       count: the number of chunks, which divides the batch.
+
+    Returns:
+      The function's result for the whole batch.
     """
     if count == 1:
         return function(arrays)
@@ -61,17 +67,20 @@ def map_chunks(function: Callable[[Any], jax.Array], arrays: Any, count: int) ->
 def write_chunks(
     function: Callable[[jax.Array], jax.Array], x: jax.Array, count: int, kernel: jax.Array
 ) -> jax.Array:
-    """Computes `function(x)` chunk by chunk, each written in place into the result.
+    """Computes `function(x)` chunk by chunk and writes each in place into the result.
 
     This takes less memory than `map_chunks`, but it is only for maps with a `jax.custom_vjp`: to
-    differentiate through the loop JAX would keep the whole result for every chunk.
+    differentiate through the loop, JAX would keep the whole result for every chunk.
 
     Args:
       function: as in `map_chunks`, of one array.
       x: the array of the whole batch.
       count: the number of chunks, which divides the batch.
-      kernel: an array that the function also reads; the result's memory is not taken before it has
-        been computed.
+      kernel: an array that the function also reads; the result is not allocated before this array
+        has been computed.
+
+    Returns:
+      The function's result for the whole batch.
     """
     if count == 1:
         return function(x)
@@ -88,15 +97,18 @@ def write_chunks(
 def sum_chunks(
     function: Callable[[jax.Array, jax.Array], Any], x: jax.Array, g: jax.Array, count: int
 ) -> Any:
-    """Computes `function(x, g)`, whose results are sums over the batch, chunk by chunk.
+    """Computes `function(x, g)` chunk by chunk, where its results are sums over the batch.
 
-    Like `write_chunks` it is only for maps with a `jax.custom_vjp`.
+    Like `write_chunks` this is only for maps with a `jax.custom_vjp`.
 
     Args:
       function: takes two arrays with the batch as their first axis and returns a tree of arrays.
       x: the first array of the whole batch.
       g: the second array of the whole batch.
       count: the number of chunks, which divides the batch.
+
+    Returns:
+      The sum of the function's results for all chunks.
     """
     if count == 1:
         return function(x, g)
@@ -112,10 +124,10 @@ def sum_chunks(
 
 
 def _buffer(shape, dtype, *after: jax.Array) -> jax.Array:
-    """Returns an array of arbitrary values, to be overwritten, made after other arrays exist.
+    """Returns an array to be overwritten, which is not allocated before other arrays exist.
 
-    Zeros, with which loops usually begin, XLA's CPU makes when the program begins, a copy for each
-    loop, and holds until the loop runs (docs/memory.md). Values read from an input prevent that.
+    Zeros would be allocated by XLA on CPU when the program begins, once for each loop, and held
+    until the loop runs (docs/memory.md). Values that are read from the loop's inputs prevent that.
     """
     return jnp.full(shape, sum(array[(0,) * array.ndim].astype(dtype) for array in after))
 

@@ -1,7 +1,7 @@
 """Two-dimensional convolutions that stay closed under reverse differentiation.
 
-A convolution is one trilinear form in (input x, kernel k, output cotangent g). Its three partial
-maps are
+A convolution is a trilinear form of its input x, its kernel k and the cotangent g of its output.
+Its three partial maps are
 
     conv(x, k) -> g        kernel_grad(x, g) -> k        input_grad(g, k) -> x
 
@@ -9,8 +9,8 @@ and each of the three is bilinear, with the other two as its derivatives. Writte
 `jax.custom_vjp`, every order of reverse differentiation stays inside these three maps, each of
 which XLA lowers well; a gradient penalty is of second order. Left to JAX, the kernel gradient of a
 transposed convolution, and so the second order of any strided one, is a convolution whose left side
-is dilated: tens of times slower on CPU, and no pattern that cuDNN's backward-filter matches. A
-transposed convolution is `input_grad` under another name.
+is dilated. That is slow on CPUs (docs/speed.md), and on GPUs it is no pattern that cuDNN's
+backward-filter matches. A transposed convolution is `input_grad` under another name.
 
 JAX refuses forward-mode differentiation (`jax.jvp`, `jax.hessian`) of custom_vjp functions;
 gradient penalties and Hessian-vector products are computed by reverse over reverse.
@@ -58,7 +58,7 @@ def _kernel_grad(x, g, geometry):
 
 
 def _save(bilinear):
-    """Makes the forward rule of a bilinear map, whose residuals are its two arguments."""
+    """Returns the forward rule of a bilinear map, whose residuals are its two arguments."""
     return lambda a, b, geometry: (bilinear(a, b, geometry), (a, b))
 
 
@@ -96,11 +96,11 @@ def conv(
     Args:
       x: the images.
       kernel: the kernel, of x's dtype.
-      strides: an int or (vertical, horizontal).
-      padding: "SAME", "VALID", an int for every side, or ((top, bottom), (left, right)).
+      strides: an int or (vertical, horizontal), in pixels.
+      padding: "SAME", "VALID", an int for every side, or ((top, bottom), (left, right)) in pixels.
 
     Returns:
-      Images of height (h + top + bottom - kh) // stride + 1, and of width likewise.
+      Images of height (h + top + bottom - kh) // stride + 1, and likewise of width.
 
     Raises:
       ValueError: the shapes do not fit, or the output would be empty.
@@ -125,8 +125,9 @@ def conv_transpose(
 ) -> Float[Array, "n _ _ o"]:
     """Computes the transposed convolution: the input gradient of the convolution with this kernel.
 
-    It is that of `flax.linen.ConvTranspose(transpose_kernel=True)`, Keras and PyTorch. Flax's
-    default rotates the kernel by 180 degrees and swaps its channels, which copies it in every step.
+    This is the transposed convolution of `flax.linen.ConvTranspose(transpose_kernel=True)`, Keras
+    and PyTorch. Flax's default rotates the kernel by 180 degrees and swaps its channels, which
+    copies it in every step.
 
     Args:
       x: the images.
@@ -137,7 +138,7 @@ def conv_transpose(
         as in `jax.lax.conv_transpose`. (PyTorch's `padding` is kh - 1 minus that.)
 
     Returns:
-      The larger images.
+      Images of height (h - 1) * stride + 2 + top + bottom - kh, and likewise of width.
 
     Raises:
       ValueError: the shapes do not fit, or the output would be empty.
@@ -162,18 +163,20 @@ def conv_transpose(
 def upsample_conv(
     x: Float[Array, "n h w i"], kernel: Float[Array, "kh kw i o"]
 ) -> Float[Array, "n 2*h 2*w o"]:
-    """Computes `conv`, of stride 1 and "SAME", of the images with every pixel repeated to 2x2.
+    """Computes a convolution of images whose pixels are each repeated to 2x2.
 
-    Each pixel meets up to two neighbouring taps of the kernel, so that sums of those are the kernel
-    of a transposed convolution of stride 2. For a 3x3 window that takes 4 products for each pixel
-    of the output instead of 9, and stores no repeated pixels. Only the order of the sums differs.
+    The convolution is `conv` of stride 1 and padding "SAME". In each direction a pixel meets its
+    copies under neighbouring taps of the kernel, so the sums of neighbouring taps are the kernel of
+    a transposed convolution of stride 2 with the same result. For a 3x3 window that takes 4
+    products for each pixel of the output instead of 9, and stores no repeated pixels. Only the
+    order of the sums differs.
 
     Args:
       x: the images.
       kernel: the kernel, of x's dtype.
 
     Returns:
-      Images of twice the size.
+      Images of twice the height and width.
 
     Raises:
       ValueError: the shapes do not fit.
@@ -189,19 +192,20 @@ def upsample_conv(
 def conv_downsample(
     x: Float[Array, "n h w i"], kernel: Float[Array, "kh kw i o"]
 ) -> Float[Array, "n h//2 w//2 o"]:
-    """Computes the means over 2x2 pixels of `conv`, of stride 1 and "SAME".
+    """Computes a convolution of images and averages its output over 2x2 pixels.
 
-    It is one convolution of stride 2 by the argument of `upsample_conv`.
+    The convolution is `conv` of stride 1 and padding "SAME". Both together are one convolution of
+    stride 2 by the argument of `upsample_conv`.
 
     Args:
       x: the images, of even height and width.
       kernel: the kernel, of x's dtype.
 
     Returns:
-      Images of half the size.
+      Images of half the height and width.
 
     Raises:
-      ValueError: the shapes do not fit.
+      ValueError: the shapes do not fit, or a height or width is odd.
     """
     _check(x, kernel, "(h, w, I, O)", kernel.shape[2:3])
     if any(n % 2 for n in x.shape[1:3]):
@@ -215,7 +219,7 @@ def conv_downsample(
 
 
 def _sum_neighbours(kernel):
-    """(h, w, ...) -> (h + 1, w + 1, ...), the sums over all windows of 2x2 taps."""
+    """Sums the kernel over all windows of 2x2 taps: (h, w, ...) -> (h + 1, w + 1, ...)."""
     for axis in (0, 1):
         zeros = jnp.zeros_like(lax.slice_in_dim(kernel, 0, 1, axis=axis))
         kernel = jnp.concatenate([kernel, zeros], axis) + jnp.concatenate([zeros, kernel], axis)
@@ -223,7 +227,7 @@ def _sum_neighbours(kernel):
 
 
 def _transpose_pads(k: int, s: int, padding: str) -> tuple[int, int]:
-    """Returns the padding of one dilated axis, as `jax.lax.conv_transpose` defines it."""
+    """Returns the (before, after) padding of a dilated axis, as in `jax.lax.conv_transpose`."""
     _check_name(padding)
     if padding == "VALID":
         total, before = k + s - 2 + max(k - s, 0), k - 1
@@ -239,7 +243,7 @@ def _check_name(padding: str) -> None:
 
 
 def _pair(value: Any) -> tuple[Any, Any]:
-    """Returns a number twice, or two things as a tuple."""
+    """Returns a tuple of a number twice, or of the two elements of a sequence."""
     if isinstance(value, (int, np.integer)):
         return (int(value), int(value))
     if len(value) != 2:

@@ -1,4 +1,4 @@
-"""The static side of a convolution, which its three maps (`ganjax.ops.conv`) have in common."""
+"""The static part of a convolution, which its three maps (`ganjax.ops.conv`) share."""
 
 from typing import NamedTuple
 
@@ -6,14 +6,15 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 class Geometry(NamedTuple):
-    """Everything static about a convolution; it is hashable, as a static argument must be.
+    """The strides, padding and sizes of a convolution, hashable as a static argument must be.
 
     Attributes:
-      strides: (vertical, horizontal) steps of the window, in pixels.
-      padding: ((top, bottom), (left, right)) zeros added to the input; negative numbers crop it.
-      size: (height, width) of the input, which does not follow from the output's where the strides
-        exceed 1.
-      window: (height, width) of the kernel.
+      strides: the (vertical, horizontal) steps of the window, in pixels.
+      padding: the ((top, bottom), (left, right)) rows and columns of zeros that are added to the
+        input; negative numbers crop it.
+      size: the (height, width) of the input, which does not follow from the output's where the
+        strides exceed 1.
+      window: the (height, width) of the kernel.
     """
 
     strides: tuple[int, int]
@@ -23,7 +24,7 @@ class Geometry(NamedTuple):
 
     @property
     def out(self) -> tuple[int, int]:
-        """(height, width) of the output."""
+        """The (height, width) of the output."""
         height, width = (
             (n + sum(pad) - k) // s + 1
             for n, k, s, pad in zip(self.size, self.window, self.strides, self.padding, strict=True)
@@ -61,15 +62,16 @@ class Geometry(NamedTuple):
 
     @property
     def shifts(self) -> tuple[int, int]:
-        """(vertical, horizontal) numbers of strides that a window spans, ceil(window / stride)."""
+        """The (vertical, horizontal) numbers of strides in a window, ceil(window / stride)."""
         vertical, horizontal = (-(-k // s) for k, s in zip(self.window, self.strides, strict=True))
         return vertical, horizontal
 
     @property
     def whole_padding(self) -> Pads:
-        """The padding that makes the input a whole number of strides: all that windows reach.
+        """The padding that makes the input a whole number of strides long.
 
-        The padded input is strides * (out + shifts - 1) long; negative numbers crop it.
+        The padded input is strides * (out + shifts - 1) long, so that it holds every window;
+        negative numbers crop it.
         """
         vertical, horizontal = (
             (low, s * (o + a - 1) - n - low)

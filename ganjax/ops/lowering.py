@@ -1,22 +1,23 @@
-"""Chooses how each of a convolution's three maps is computed: the one place where that is decided.
+"""Chooses how each of a convolution's three maps is computed, in one place.
 
 GPUs and TPUs have units for convolutions, so there the maps are XLA's own (`native`). On CPUs XLA's
-own gradients of strided convolutions reach half the rate of a matrix product or less, and `choose`
-picks a module of this folder by the map and its shape. Its rules are measurements in float32 on two
-CPU cores (docs/speed.md), which `python -m experiments.benchmarks.conv` repeats:
+own gradients of strided convolutions are slow, and `choose` picks a module of this folder by the
+map and its shape. Its rules rest on measurements in float32 (docs/speed.md), which
+`python -m experiments.benchmarks.conv` repeats:
 
 - At stride 1, the forward map and the input gradient of many small images with few channels lay the
   images side by side (`strips`), which is faster than XLA's own.
 - Otherwise `winograd` is the fastest wherever it fits, given enough channels to pay for its sums
   and, at stride 1, enough pixels.
 - Otherwise strided gradients use `blocks` if few blocks are at the border (large images) and the
-  cotangent is small enough that it pays to shift it rather than the input. If not they use
-  `patches`, which nothing beats for images of few pixels or of three colours.
+  cotangent is small enough that it pays to shift it rather than the input. If not, they use
+  `patches`, the fastest for images of few pixels or of three colours.
 - Otherwise the strided forward map uses `patches` as long as all of them nearly fit the cache;
   beyond that XLA's own is as fast or faster.
 - Otherwise, at stride 1, the forward map and the input gradient are XLA's own (`native`,
   `canonical`). The kernel gradient uses the products of rows and columns in `strips`, or `patches`
-  for images of colours, for windows of one pixel and for paddings that `strips` does not have.
+  where the input has at most four channels (colours), the window is one pixel or `strips` does not
+  have the padding.
 """
 
 import contextlib
@@ -38,10 +39,10 @@ MapName = Literal["conv", "input_grad", "kernel_grad"]
 
 @runtime_checkable
 class Lowering(Protocol):
-    """One way to compute one of the three maps of a convolution (`ganjax.ops.conv`).
+    """A function that computes one of the three maps of a convolution (`ganjax.ops.conv`).
 
-    The modules of this folder have functions of these names and arguments, each those maps for
-    which it has a way of its own; g is the cotangent of the output.
+    Each module of this folder has functions of these names and arguments, for the maps that it
+    computes in a way of its own; g is the cotangent of the output.
 
         conv(x, k, geometry)           (N, H, W, I), (h, w, I, O)    ->  (N, H', W', O)
         input_grad(g, k, geometry)     (N, H', W', O), (h, w, I, O)  ->  (N, H, W, I)
@@ -49,7 +50,7 @@ class Lowering(Protocol):
     """
 
     def __call__(self, a: jax.Array, b: jax.Array, /, geometry: Geometry) -> jax.Array:
-        """Computes the map of its two arrays."""
+        """Computes the map of the arrays a and b."""
         ...
 
 
@@ -59,16 +60,16 @@ NATIVE: dict[MapName, Lowering] = {
     "kernel_grad": native.kernel_grad,
 }
 
-# The most products that `blocks` may take as a multiple of those needed: more than that loses.
+# The largest `blocks.relative_work` at which `blocks` are still the fastest.
 MOST_BLOCK_WORK = 1.2
-# Least channels, of input and output, that pay for the sums of `winograd`: (at stride 1, beyond).
-# Kernel gradients of stride 1 would win at 32 too if images are small, but lose if they are large.
+# Least channels, of input and output, that pay for the sums of `winograd`: (at stride 1, strided).
+# From 32 on, kernel gradients of stride 1 would gain in small images but lose in large ones.
 LEAST_WINOGRAD_CHANNELS = {"conv": (32, 16), "input_grad": (32, 32), "kernel_grad": (64, 16)}
 # Least pixels of an output at which `winograd` and `strips` pay at stride 1.
 LEAST_PIXELS = 64
 # Channels for which strips pay: with fewer XLA's own is as fast, with more `winograd` is faster.
 STRIP_CHANNELS = range(16, 64)
-# Fewer images make no long row, and wider ones have long rows by themselves.
+# Strips pay for at least so many images, which make a long row, and for images so narrow.
 LEAST_STRIP_IMAGES = 32
 MOST_STRIP_WIDTH = 64
 # Images of so few channels are colours, whose patches are narrow.
@@ -78,11 +79,11 @@ MOST_PATCH_BYTES = 24 << 20
 
 
 def choose(name: MapName, geometry: Geometry, batch: int, channels: tuple[int, int]) -> Lowering:
-    """Returns the function that computes a map on CPUs, by the rules above.
+    """Returns the function that computes a map on CPUs, by the rules of this module's docstring.
 
     Args:
       name: "conv", "input_grad" or "kernel_grad".
-      geometry: the convolution's.
+      geometry: the geometry of the convolution.
       batch: the number of images.
       channels: the numbers of channels of the input and of the output.
     """
@@ -156,21 +157,22 @@ _LATE_KERNELS = ContextVar("late kernels", default=False)
 
 
 def native_convolutions() -> contextlib.AbstractContextManager[None]:
-    """A context in which convolutions are traced for CPUs as for GPUs and TPUs, to plan for those.
+    """Returns a context in which convolutions are traced for CPUs as they are for GPUs and TPUs.
 
-    A function that JAX has traced before, such as one under `jax.checkpoint` that is called again,
-    stays as it was traced.
+    This lets a CPU plan programs of those. It does not act on a function that JAX has traced
+    before, such as one under `jax.checkpoint` that is called again.
     """
     return _set(_NATIVE_ONLY)
 
 
 def late_kernels() -> contextlib.AbstractContextManager[None]:
-    """A context in which Winograd's kernels are transformed only once their images exist, on CPUs.
+    """Returns a context in which CPUs transform a Winograd kernel only once its images exist.
 
-    It is for a network that is applied once. Without it XLA transforms all kernels, up to 2.25
-    times as large then, when the pass begins, and keeps them until they are needed. A network that
-    is applied several times is better without: all passes then share one transformed kernel. The
-    restriction of `native_convolutions` on functions traced before holds here too.
+    This saves memory in a network that is applied once. Without it XLA transforms all kernels when
+    the pass begins, which makes them larger, and keeps them until they are needed (docs/memory.md).
+    A network that is applied several times is better without it, since all passes then share one
+    transformed kernel. Like `native_convolutions` it does not act on a function that JAX has traced
+    before.
     """
     return _set(_LATE_KERNELS)
 
@@ -187,14 +189,17 @@ def _set(variable: ContextVar) -> Iterator[None]:
 def lower(
     name: MapName, a: jax.Array, b: jax.Array, geometry: Geometry, channels: tuple[int, int]
 ) -> jax.Array:
-    """Computes a map of its two arrays in the form that suits its shape and the platform.
+    """Computes a map of two arrays in the form that suits its shape and the platform.
 
     Args:
       name: "conv", "input_grad" or "kernel_grad".
       a: the map's first array, as in `Lowering`.
       b: the map's second array.
-      geometry: the convolution's.
-      channels: the numbers of channels of the input and of the output.
+      geometry: the geometry of the convolution.
+      channels: the numbers of channels of the convolution's input and output.
+
+    Returns:
+      The map's value, of a's dtype. On CPUs half precision is computed in float32.
     """
     default = partial(NATIVE[name], geometry=geometry)
     if _NATIVE_ONLY.get():
@@ -206,10 +211,10 @@ def lower(
 
 
 def cpu_barrier(arrays: Any) -> Any:
-    """Returns a tree's arrays, on CPUs none of them before all have been computed.
+    """Returns the arrays of a tree, none of which CPUs make available before all are computed.
 
-    It acts in programs that keep barriers (`ganjax.runtime.compiling.options`). GPUs and TPUs order
-    operations as they see fit, and so do programs for CPUs under `native_convolutions`.
+    This holds in programs that keep barriers (`ganjax.runtime.compiling.options`). GPUs and TPUs
+    order operations as they see fit, and so do programs for CPUs under `native_convolutions`.
     """
     if _NATIVE_ONLY.get():
         return arrays
@@ -219,7 +224,10 @@ def cpu_barrier(arrays: Any) -> Any:
 
 
 def delay_kernel(name: MapName, x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    """Returns the kernel of a map of x, under `late_kernels` not before x has been computed."""
+    """Returns the kernel of a map of x, which `late_kernels` delays until x has been computed.
+
+    Only kernels that `winograd` transforms are delayed.
+    """
     if not _LATE_KERNELS.get():
         return kernel
     inputs, outputs = kernel.shape[2:]
@@ -238,11 +246,11 @@ _delay.defvjp(lambda kernel, x: (_delay(kernel, x), None), lambda _, g: (g, None
 
 
 def _between_barriers(name: MapName, function):
-    """Makes a map on CPUs read images that are stored, and store its result before it is read.
+    """Returns a map that reads images from memory and writes its result before others read it.
 
-    It acts in programs that keep barriers (`ganjax.runtime.compiling.options`). Without them XLA
-    computes what is cheap again for each reader, such as BatchNorm's backward pass for each of
-    Winograd's factors (docs/speed.md).
+    This holds on CPUs, in programs that keep barriers (`ganjax.runtime.compiling.options`). Without
+    them XLA computes what is cheap again for each reader, such as BatchNorm's backward pass for
+    each of Winograd's factors (docs/speed.md).
     """
 
     def stored(a, b):
@@ -257,10 +265,10 @@ def _between_barriers(name: MapName, function):
 
 
 def _in_float32(function):
-    """Makes a map of half precision on CPUs compute in float32 and round once, at the end.
+    """Returns a map of half precision that computes in float32 and rounds once, at the end.
 
-    CPUs have no units for half precision. Products and sums of half-precision numbers in float32
-    are also what the units of GPUs and TPUs compute.
+    CPUs have no units for half precision. The units of GPUs and TPUs compute the products and sums
+    of half-precision numbers in float32 as well.
     """
 
     def widened(a, b):

@@ -1,4 +1,4 @@
-"""XLA's own convolutions, in the forms that it lowers well everywhere and best on GPUs and TPUs."""
+"""XLA's own convolutions, in the forms that it lowers best on GPUs and TPUs and well on CPUs."""
 
 import jax
 from jax import lax

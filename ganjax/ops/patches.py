@@ -1,9 +1,10 @@
-"""Convolutions as matrix products with patches, for CPUs: for strided ones, and for few channels.
+"""Computes convolutions on CPUs as matrix products with patches, also known as im2col.
 
-A patch holds all pixels under a window, side by side; this form is also known as im2col. Each of
-the three maps (`ganjax.ops.conv`) is one product with the patches. They are made in chunks of the
-batch that stay in the cache. As many columns as the horizontal stride are taken as one pixel with
-as many times the channels, which makes the copies fewer and longer.
+This suits strided convolutions and those of few channels. A patch holds all pixels under a window,
+side by side, and each of the three maps (`ganjax.ops.conv`) is one product with the patches. They
+are made in chunks of the batch that stay in the cache. A run of as many columns as the horizontal
+stride is taken as one pixel with as many times the channels, which makes the copies fewer and
+longer.
 """
 
 import jax
@@ -57,18 +58,18 @@ def patch_bytes(geometry: Geometry, batch: int, channels: int) -> int:
 
 
 def _count(geometry, batch: int, channels: int) -> int:
-    """Returns the number of chunks for images of so many channels."""
+    """Returns the number of chunks of a batch of images with this number of channels."""
     return count_chunks(batch, patch_bytes(geometry, batch, channels), CHUNK_BYTES)
 
 
 def _kernel_matrix(k, geometry):
-    """(h, w, I, O) -> (patch, O), with w rounded up to whole strides."""
+    """Flattens a kernel, w rounded up to whole strides with zeros: (h, w, I, O) -> (patch, O)."""
     extra = geometry.shifts[1] * geometry.strides[1] - k.shape[1]
     return jnp.pad(k, ((0, 0), (0, extra), (0, 0), (0, 0))).reshape(-1, k.shape[3])
 
 
 def _patches(x, geometry):
-    """(N, H, W, I) -> (N, H', W', patch)."""
+    """Copies the pixels under every window into a patch: (N, H, W, I) -> (N, H', W', patch)."""
     (s, t), (h, w), rows = geometry.strides, geometry.out, geometry.window[0]
     padding = [(0, 0, 0), *((*p, 0) for p in geometry.whole_padding), (0, 0, 0)]
     x = lax.pad(x, jnp.zeros((), x.dtype), padding)
@@ -82,12 +83,12 @@ def _patches(x, geometry):
 
 
 def _add_patches(p, geometry):
-    """Transposes `_patches`: adds up the pixels that patches share."""
+    """Computes the transpose of `_patches`, which adds up the pixels that patches share."""
     (s, t), (a, b), rows = geometry.strides, geometry.shifts, geometry.window[0]
     size = p.shape[3] // (rows * b)
 
     def every_sth_row(first):
-        """Returns the rows first, first + s, ... of the padded input."""
+        """Returns rows number first, first + s, first + 2 * s, ... of the padded input."""
         return sum(
             jnp.pad(
                 p[..., (i * b + j) * size : (i * b + j + 1) * size],
@@ -97,7 +98,7 @@ def _add_patches(p, geometry):
             for j in range(b)
         )
 
-    # No window touches the further rows where a stride is longer than the window.
+    # Where the stride is longer than the window, no window touches the remaining rows.
     interleaved = [every_sth_row(i) for i in range(min(s, rows))]
     interleaved += [jnp.zeros_like(interleaved[0])] * (s - len(interleaved))
     x = jnp.stack(interleaved, axis=2)

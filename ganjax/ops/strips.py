@@ -1,13 +1,14 @@
-"""Convolutions of stride 1 with all images of a batch side by side in one strip, for CPUs.
+"""Computes convolutions of stride 1 on CPUs with all images of a batch side by side in one strip.
 
 XLA's library, YNNPACK, computes tiles of outputs along a row of pixels. The rows of small images
 are too short for its full rate, which it reaches along one row through all images with zeros
 between them (docs/speed.md).
 
-For the kernel gradient that alone would change nothing: the image would be the window and a few
-taps the output. Instead each row of the window is one matrix product, of the rows of the input that
-it reaches and the cotangent shifted by every column of the window, side by side. For 3x3 taps that
-copies the cotangent three times and the input once, where patches copy the input nine times.
+For the kernel gradient a strip would gain nothing, since there the cotangent is the window and the
+kernel's few taps are the output. Instead each row of the kernel is one matrix product: of the rows
+of the input that it reaches with the cotangent shifted by every column of the window, side by side.
+For 3x3 taps that copies the cotangent three times and the input once, where patches copy the input
+nine times.
 
 Where several CPU devices share a batch, the strip is cut between images, and the forward map sends
 only the columns at the cuts from one device to the next.
@@ -25,16 +26,19 @@ from ganjax.ops.chunks import count_chunks, sum_chunks
 from ganjax.ops.geometry import Geometry
 from ganjax.ops.products import product_flattened
 
-# XLA gives its library no convolution of fewer channels, and its own is slower in a strip.
+# XLA's library takes no convolution of fewer channels, and XLA's own is slower in a strip.
 LEAST_CHANNELS = 17
 # The channels to which fewer are filled up: a multiple of four, which is faster than 17.
 FILLED_CHANNELS = 20
-# Bytes of the rows and columns of one chunk of the kernel gradient: more falls out of the cache.
+# Bytes of the rows and columns of a chunk of the kernel gradient, which should fit the cache.
 CHUNK_BYTES = 4 << 20
 
 
 def fits(geometry: Geometry) -> bool:
-    """Whether this module computes the convolution: at stride 1, with every window on the image."""
+    """Returns whether this module computes the convolution.
+
+    It does at stride 1 if every window covers at least one pixel and no padding is negative.
+    """
     return geometry.strides == (1, 1) and all(
         0 <= pad < k
         for k, pads in zip(geometry.window, geometry.padding, strict=True)
@@ -44,7 +48,7 @@ def fits(geometry: Geometry) -> bool:
 
 def conv(x: jax.Array, k: jax.Array, geometry: Geometry) -> jax.Array:
     """Computes the forward map: (N, H, W, I), (h, w, I, O) -> (N, H', W', O)."""
-    # `jax.vmap` over the kernels of an ensemble would make it a convolution of groups, which the
+    # `jax.vmap` over the kernels of an ensemble would make it a grouped convolution, which XLA's
     # library does not have.
     return sequential_vmap(partial(_conv, geometry=geometry))(x, k)
 

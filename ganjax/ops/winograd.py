@@ -1,22 +1,22 @@
-"""Convolutions with fewer products than they have terms, for CPUs.
+"""Computes convolutions on CPUs with fewer products than they have terms.
 
 Winograd 1980, "Arithmetic complexity of computations"; Lavin & Gray 2016, arXiv:1509.09308.
 
 Two neighbouring outputs of a window of r taps need r + 1 products instead of 2 r: each multiplies a
 sum of inputs by a sum of taps. In two dimensions that makes 9 products instead of 16 for windows of
-2x2 taps, and 16 instead of 36 for 3x3. Only at stride 1 do neighbouring windows overlap that way,
-so as in `ganjax.ops.blocks` a block of one stride by one stride is taken as one pixel with as many
-times the channels: a 4x4 window of stride 2 has 2x2 taps.
+2x2 taps, and 16 instead of 36 for 3x3. Only at stride 1 do neighbouring windows overlap that way.
+So, as in `ganjax.ops.blocks`, a block of one stride by one stride is taken as one pixel with as
+many times the channels: a 4x4 window of stride 2 has 2x2 taps.
 
 One decomposition serves all three maps, since they are one trilinear form (`ganjax.ops.conv`). With
-the matrices B, G and A below and elementwise products P of what they transform,
+the matrices A, B and G below, which stand in `MATRICES`, and the elementwise product `.`,
 
     conv:         y = A' [(G k G') . (B' x B)] A
     input_grad:   x = B  [(G k G') . (A y A')] B'
     kernel_grad:  k = G' [(A y A') . (B' x B)] G
 
 over tiles of 2x2 outputs. The coefficients are 0, 1, -1 and 1/2, so that errors stay at a few
-roundings; larger tiles would save more products and lose that.
+roundings. Larger tiles would save more products but have larger errors.
 """
 
 import jax
@@ -28,7 +28,7 @@ from ganjax.ops.chunks import cache_bytes, count_chunks, sum_chunks, write_chunk
 from ganjax.ops.geometry import Geometry
 from ganjax.ops.products import product_flattened, product_transposed
 
-# Taps a side -> (A', B', G): outputs from products, factors from inputs, factors from taps.
+# For each number of taps a side (A', B', G): outputs of products, factors of inputs, of taps.
 # Lavin & Gray 2016, section 4.1, for 3 taps; Karatsuba's product for 2.
 MATRICES = {
     2: (
@@ -42,27 +42,30 @@ MATRICES = {
         ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
     ),
 }
-OUTPUT, INPUT, KERNEL = range(3)  # The places of A', B' and G in these.
-# Outputs a side of a tile.
+OUTPUT, INPUT, KERNEL = range(3)  # The indices of A', B' and G in MATRICES[taps].
+# The height and width of a tile of outputs.
 TILE = 2
 # Bytes of the factors of one chunk: they and the products should stay in the cache, and smaller
 # chunks make more iterations and smaller products (docs/speed.md).
 CHUNK_BYTES = max(8 << 20, cache_bytes() // 2)
-# The kernel gradient's products swap their two factors from so many tiles an input channel on.
+# The kernel gradient swaps the factors of its products beyond so many tiles per input channel.
 LEAST_TILES = 2
-# They write the first factor transposed from so many input channels an output channel on, if a
-# chunk has few enough tiles for that to be quick (docs/speed.md).
+# Swapped, it writes a transposed first factor from so many input channels per output channel on,
+# if a chunk has few enough tiles for that to be quick (docs/speed.md).
 LEAST_RATIO = 4
 MOST_TRANSPOSED = 1024
 
 
 def fits(geometry: Geometry) -> bool:
-    """Whether this module computes the convolution: with 2 or 3 taps a side and whole tiles."""
+    """Returns whether this module computes the convolution.
+
+    It does if a window spans 2 or 3 strides a side and the output is a whole number of tiles.
+    """
     return set(geometry.shifts) <= MATRICES.keys() and not any(n % TILE for n in geometry.out)
 
 
 def factor_bytes(geometry: Geometry, batch: int, channels: int) -> int:
-    """Returns the bytes of all factors of a batch's inputs in float32."""
+    """Returns the bytes that the factors of a batch of inputs take in float32."""
     (a, b), (s, t), (h, w) = geometry.shifts, geometry.strides, geometry.out
     tiles = batch * (h // TILE) * (w // TILE)
     return 4 * tiles * (a + TILE - 1) * (b + TILE - 1) * s * t * channels
@@ -87,7 +90,7 @@ def conv(x: jax.Array, k: jax.Array, geometry: Geometry) -> jax.Array:
 def input_grad(g: jax.Array, k: jax.Array, geometry: Geometry) -> jax.Array:
     """Computes the input gradient: (N, H', W', O), (h, w, I, O) -> (N, H, W, I)."""
     if geometry.strides == (1, 1):
-        # It then is a forward map too, whose sums are cheaper: no two tiles share an output.
+        # It is then a forward map too, whose sums are cheaper: no two tiles share an output.
         reverse = Geometry((1, 1), geometry.input_grad_padding(), geometry.out, geometry.window)
         if fits(reverse):
             return conv(g, k[::-1, ::-1].swapaxes(2, 3), reverse)
@@ -110,8 +113,8 @@ def kernel_grad(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
     """Computes the kernel gradient: (N, H, W, I), (N, H', W', O) -> (h, w, I, O)."""
     inputs, outputs = geometry.strides[0] * geometry.strides[1] * x.shape[3], g.shape[3]
     tiles = x.shape[0] * (geometry.out[0] // TILE) * (geometry.out[1] // TILE)
-    # The first factor costs more, so it should be the narrower one; except in the deepest layers,
-    # where swapping would make the large kernels be transposed at the end.
+    # The first factor costs more, so it should be the narrower one, except in the deepest layers:
+    # there swapping would transpose large kernels at the end.
     swapped = outputs < inputs and tiles > LEAST_TILES * inputs
     count = _count(geometry, *x.shape[::3])
     product = product_flattened
@@ -131,7 +134,7 @@ def kernel_grad(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
 
 
 def _count(geometry, batch: int, channels: int) -> int:
-    """Returns the number of chunks for images of so many channels."""
+    """Returns the number of chunks of a batch of images with this number of channels."""
     return count_chunks(batch, factor_bytes(geometry, batch, channels), CHUNK_BYTES)
 
 
@@ -140,13 +143,16 @@ def _wide(x):
 
 
 def _kernel_factors(k, geometry):
-    """(h, w, I, O) -> a grid of (s * t * I, O), with (s, t) the strides."""
+    """Transforms a kernel (h, w, I, O) to a grid of (s * t * I, O), with (s, t) the strides."""
     k = blocks.block_kernel(_wide(k), geometry)
     return _transform(KERNEL, [list(row) for row in k], geometry)
 
 
 def _input_factors(x, geometry):
-    """(N, H, W, I) -> a grid of (N, H' / 2, W' / 2, s * t * I), with (s, t) the strides."""
+    """Transforms inputs (N, H, W, I) to a grid of (N, H' / 2, W' / 2, s * t * I) factors.
+
+    (s, t) are the strides.
+    """
     sides = [a + TILE - 1 for a in geometry.shifts]
     # Without the barrier XLA stores padded images, and each factor cuts them into blocks again.
     x = lax.optimization_barrier(blocks.block(x, geometry))
@@ -154,7 +160,7 @@ def _input_factors(x, geometry):
 
 
 def _output_factors(g, geometry):
-    """(N, H', W', O) -> a grid of (N, H' / 2, W' / 2, O)."""
+    """Transforms cotangents (N, H', W', O) to a grid of (N, H' / 2, W' / 2, O) factors."""
     return _transform(OUTPUT, _places(g, [TILE, TILE]), geometry, transpose=True)
 
 
@@ -164,7 +170,7 @@ def _transform(which: int, grid, geometry, *, transpose: bool = False):
     Args:
       which: OUTPUT, INPUT or KERNEL, the matrix in MATRICES.
       grid: the arrays, all of one shape.
-      geometry: the convolution's, whose taps say which matrices they are.
+      geometry: the geometry of the convolution, whose numbers of taps choose the matrices.
       transpose: whether the matrices are transposed.
     """
     down, across = (MATRICES[a][which] for a in geometry.shifts)
@@ -176,12 +182,12 @@ def _transform(which: int, grid, geometry, *, transpose: bool = False):
 
 
 def _combine(matrix, arrays):
-    """Multiplies a vector of arrays by a matrix: a weighted sum of them for each of its rows."""
+    """Multiplies a vector of arrays by a matrix, whose rows hold the weights of the sums."""
 
     def weighted_sum(row):
         terms = [(factor, array) for factor, array in zip(row, arrays, strict=True) if factor]
-        # Positive terms come first: others then are subtracted and need no negation of their own,
-        # which makes the program smaller.
+        # Positive terms come first: the others are then subtracted and need no negation of their
+        # own, which makes the program smaller.
         terms.sort(key=lambda term: term[0] < 0)
         (factor, array), *rest = terms
         total = _times(factor, array)
@@ -206,7 +212,10 @@ def _products(function, grid, other):
 
 
 def _places(x, sides):
-    """(N, H, W, C) -> a grid of x at each place of its tiles, which are `sides` wide, two apart."""
+    """Returns a grid of the pixels (N, H, W, C) of x at each place of its tiles.
+
+    Tiles are `sides` (height, width) large and begin TILE pixels apart.
+    """
     return [
         [
             x[:, i : x.shape[1] - sides[0] + i + 1 : TILE, j : x.shape[2] - sides[1] + j + 1 : TILE]
@@ -217,17 +226,17 @@ def _places(x, sides):
 
 
 def _interleave(grid):
-    """A grid of the outputs at each place of their tiles, (N, H, W, C) each -> (N, 2 H, 2 W, C)."""
+    """Assembles images (N, 2 H, 2 W, C) from a grid of the pixels (N, H, W, C) of their tiles."""
     rows = [jnp.stack(row, 3) for row in grid]
     n, h, w, _, c = rows[0].shape
     return jnp.stack(rows, 2).reshape(n, h * TILE, w * TILE, c)
 
 
 def _add_places(grid):
-    """Transposes `_places`: adds up the pixels that tiles share.
+    """Computes the transpose of `_places`, which adds up the pixels that tiles share.
 
-    The places are written one after another into one array. Of a sum of padded places XLA makes a
-    loop that finds for every number where it comes from, and is slower (docs/speed.md).
+    The places are written one after another into one array. XLA would compute a sum of padded
+    places by a slower loop, which looks up the source of every number (docs/speed.md).
     """
     n, h, w, c = grid[0][0].shape
     sides = len(grid), len(grid[0])
