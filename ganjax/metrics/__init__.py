@@ -1,1 +1,1 @@
-"""Measures of what a generator has learnt: pure functions of samples and data."""
+"""Metrics of generated images: pure functions of samples and data."""

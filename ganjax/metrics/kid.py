@@ -1,8 +1,8 @@
 """Kernel Inception Distance (Binkowski et al. 2018, arXiv:1801.01401), of any network's features.
 
-The squared maximum mean discrepancy of two sets of features under the kernel
-k(x, y) = (x.y / d + 1)^3. The estimate is unbiased: two sets of one distribution give 0 on
-average, and a single estimate may be negative. All is computed in float64.
+KID is the squared maximum mean discrepancy of two sets of features under the kernel
+k(x, y) = (x.y / d + 1)^3, section 4. The estimate is unbiased: two sets from one distribution give
+0 on average, and a single estimate may be negative. Everything is computed in float64.
 """
 
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ BATCH = 128
 
 
 class KernelDistance(Metric):
-    """The mean of the estimates over random subsets, and their standard deviation."""
+    """KID as usually reported: the mean and deviation of estimates over random subsets."""
 
     name = "kid"
     figures = (Figure("kid", better="less"), Figure("kid_std"))
@@ -29,19 +29,19 @@ class KernelDistance(Metric):
     def measure(
         self, reference: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"]
     ) -> dict[str, float]:
-        """Returns `kid`, and `kid_std` if there are several subsets."""
+        """Returns `kid`, the mean, and `kid_std`, the deviation, if there are several subsets."""
         mean, deviation = kernel_distance(reference, fake, seed=SEED)
         several = choose_subsets(len(reference), len(fake)).subsets > 1
         return {"kid": mean} | ({"kid_std": deviation} if several else {})
 
     def protocol(self, taken: Taken) -> dict[str, Any]:
-        """Returns the kernel, the number and size of the subsets, and their seed."""
+        """Returns the kernel, the number and size of the subsets, and the seed that draws them."""
         subsets = choose_subsets(taken.reference, taken.fake)
         return {"kernel": "(x.y/d + 1)^3", **subsets._asdict(), "seed": SEED}
 
 
 class KernelDistanceOfBatches(Metric):
-    """The mean of the estimates over batches in order."""
+    """KID as metrics within a training loop report it: the mean of estimates over batches."""
 
     name = "kid_batch"
     figures = (Figure("kid_batch", better="less"),)
@@ -59,11 +59,11 @@ class KernelDistanceOfBatches(Metric):
 
 
 class Subsets(NamedTuple):
-    """Which subsets of two sets are compared.
+    """The subsets of two sets of features that are compared.
 
     Attributes:
-      subsets: the number of subsets.
-      subset_size: the number of features in a subset of either set.
+      subsets: the number of pairs of subsets, one of each set.
+      subset_size: the number of features in a subset.
     """
 
     subsets: int
@@ -73,7 +73,16 @@ class Subsets(NamedTuple):
 def choose_subsets(
     reals: int, fakes: int, subsets: int = SUBSETS, size: int = SUBSET_SIZE
 ) -> Subsets:
-    """Returns the subsets of so many features; a single one where it would be all of both sets."""
+    """Returns the subsets of sets of `reals` and `fakes` features.
+
+    There is a single pair if it would hold all of both sets.
+
+    Args:
+      reals: the number of real features.
+      fakes: the number of generated features.
+      subsets: the number of pairs of subsets otherwise.
+      size: the most features in a subset.
+    """
     size = min(size, reals, fakes)
     return Subsets(1 if size == max(reals, fakes) else subsets, size)
 
@@ -88,14 +97,14 @@ def kernel_distance(
 ) -> tuple[float, float]:
     """Estimates the Kernel Inception Distance over random subsets.
 
-    Where `size` takes all of both sets there is a single subset, and its deviation is 0.
+    If subsets of `size` are all of both sets, there is a single one, and the deviation is 0.
 
     Args:
       real: features of real images.
       fake: features of generated images.
-      subsets: the number of subsets, each without a feature twice, drawn as torch-fidelity does.
-      size: features in a subset; min(size, m, n) of each set are taken.
-      seed: seed of the subsets.
+      subsets: the number of subsets, drawn without replacement, as torch-fidelity does.
+      size: the number of features in a subset; min(size, m, n) are taken of each set.
+      seed: the seed of the subsets.
 
     Returns:
       The mean and the standard deviation of the estimates.
@@ -117,15 +126,18 @@ def kernel_distance(
 def kernel_distance_of_batches(
     real: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"], batch: int = BATCH
 ) -> float:
-    """Estimates the Kernel Inception Distance batch by batch, as metrics within a loop do.
+    """Estimates the Kernel Inception Distance batch by batch, as metrics in a training loop do.
 
-    The mean of the estimates is unbiased too, but varies more than one estimate of all features.
+    The mean of the estimates is unbiased too, but varies more than one estimate from all features.
     A last batch of fewer than `batch` features is left out.
 
     Args:
       real: features of real images.
       fake: features of generated images.
-      batch: features of each set that are compared at a time; min(batch, m, n) are.
+      batch: the number of features of each set in a batch; min(batch, m, n) are taken.
+
+    Returns:
+      The mean of the estimates.
 
     Raises:
       ValueError: a set has fewer than two features.
@@ -139,9 +151,9 @@ def kernel_distance_of_batches(
 
 
 def _of_subsets(real, fake, subsets):
-    """Returns the estimate of each subset, given the subsets' indices in either set: (S,)."""
+    """Returns the estimates, (S,), of S pairs of subsets, given as indices into the two sets."""
     size, (m, n) = len(subsets[0][0]), (len(real), len(fake))
-    # The kernels of all pairs are computed once, where that is less than those of each subset.
+    # The kernel of all pairs is computed once if that is less work than the kernel of each subset.
     if m * m + n * n + m * n <= 3 * size * size * len(subsets):
         chosen = [np.zeros((len(subsets), count)) for count in (m, n)]
         for i, indices in enumerate(subsets):
@@ -153,9 +165,9 @@ def _of_subsets(real, fake, subsets):
 
 
 def _mmd2(real, fake, in_real, in_fake) -> np.ndarray:
-    """Returns the estimate, equation 4, of each of S subsets: (S,).
+    """Returns the estimates, (S,), of S pairs of subsets, by equation 4 of the paper.
 
-    `in_real` (S, M) and `in_fake` (S, N) mark a subset's features with 1.
+    `in_real` (S, M) and `in_fake` (S, N) are 1 for the features in a subset and 0 for the others.
     """
     real, fake = real.astype(np.float64), fake.astype(np.float64)
     m, n = in_real.sum(1), in_fake.sum(1)
@@ -168,7 +180,7 @@ def _mmd2(real, fake, in_real, in_fake) -> np.ndarray:
 
 
 def _sums(x, y, in_x, in_y, rows: int = 2048) -> np.ndarray:
-    """Sums the kernel over each subset's pairs, a few rows of x at a time: (S,)."""
+    """Returns the kernel's sum over the pairs of each subset, (S,), a few rows of x at a time."""
     total = np.zeros(len(in_x))
     for i in range(0, len(x), rows):
         kernel = _kernel(x[i : i + rows] @ y.T, x.shape[1])
@@ -177,7 +189,7 @@ def _sums(x, y, in_x, in_y, rows: int = 2048) -> np.ndarray:
 
 
 def _kernel(products, dimension: int):
-    # Not **3, which is a power of floats and slower (docs/metrics.md).
+    # NumPy computes **3 as a general power, which is slower (docs/metrics.md).
     base = products / dimension + 1
     return base * base * base
 

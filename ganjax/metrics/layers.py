@@ -1,4 +1,4 @@
-"""What the feature networks are made of: convolutions with their BatchNorm folded in, and more."""
+"""Layers of the feature networks: convolutions with their BatchNorm folded in, and more."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,19 +11,19 @@ from jaxtyping import Array, Float, Float32, UInt8
 from ganjax.metrics.weights import File
 
 Params = dict[str, Any]
-# What both networks' BatchNorms add to variances.
+# The constant that both networks' BatchNorms add to variances.
 EPSILON = 1e-3
-# Accelerators would round factors to 10 bits or fewer, and figures would depend on the machine.
+# By default accelerators round factors to 10 bits or fewer, and figures would depend on them.
 PRECISION = lax.Precision.HIGHEST
 
 
 class Activations(NamedTuple):
-    """The outputs of a feature network; under jit those that are not used are not computed.
+    """The outputs of a feature network. Under jit, those that are not used are not computed.
 
     Attributes:
-      features: the averages over the last layer's pixels.
-      logits: the classes' logits.
-      stages: (N, H, W, C) activations of several layers, from fine to coarse.
+      features: the last layer's activations, averaged over its pixels.
+      logits: the logits of the classes.
+      stages: the activations (n, H, W, C) of several layers, from fine to coarse.
     """
 
     features: Float32[Array, "n d"]
@@ -35,12 +35,12 @@ class Network(NamedTuple):
     """A feature network, and how images are resized for it.
 
     Attributes:
-      file: its published weights.
+      file: the published weights.
       make_params: converts the published tensors, by name, to parameters.
-      prepare: converts images to what `apply` takes.
+      prepare: resizes and scales images in [0, 255] for `apply`.
       apply: runs the network.
-      dimension: the number of features, D.
-      resize: how `prepare` resizes, in words, for the record.
+      dimension: the number of features.
+      resize: a description of how `prepare` resizes, for the record of a measurement.
     """
 
     file: File
@@ -52,12 +52,12 @@ class Network(NamedTuple):
 
 
 def folded(tensors: dict[str, np.ndarray], conv: str, norm: str) -> dict[str, np.ndarray]:
-    """Folds a BatchNorm into the convolution before it, which gets a bias.
+    """Folds a BatchNorm in inference into the convolution before it, which gets a bias.
 
     Args:
       tensors: a PyTorch state dict.
-      conv: the convolution's name there; its weight is (O, I, h, w).
-      norm: the BatchNorm's name there.
+      conv: the convolution's name in it; its weight is (O, I, h, w).
+      norm: the BatchNorm's name in it.
 
     Returns:
       "kernel" (h, w, I, O) and "bias" (O,), float32.
@@ -81,7 +81,7 @@ def folded(tensors: dict[str, np.ndarray], conv: str, norm: str) -> dict[str, np
 
 
 def dense(tensors: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    """Returns a dense layer of a PyTorch state dict: "kernel" (I, O) and "bias" (O,)."""
+    """Converts a dense layer of a PyTorch state dict to "kernel" (I, O) and "bias" (O,)."""
     return {
         "kernel": np.ascontiguousarray(tensors[f"{name}.weight"].T),
         "bias": tensors[f"{name}.bias"],
@@ -96,7 +96,14 @@ def matmul(x: Float[Array, "n i"], kernel: Float[Array, "i o"]) -> Float[Array, 
 def conv(
     x: Float[Array, "n _ _ _"], layer: Params, stride: int = 1, padding: str = "SAME"
 ) -> Float[Array, "n _ _ _"]:
-    """Applies a convolution with its bias, without an activation."""
+    """Applies a convolution and its bias, without an activation.
+
+    Args:
+      x: the input, channels last.
+      layer: "kernel" (h, w, I, O) and "bias" (O,).
+      stride: the stride along both axes.
+      padding: "SAME" or "VALID".
+    """
     kernel = layer["kernel"]
     if kernel.shape[:2] == (1, 1):
         y = jnp.einsum("nhwi,io->nhwo", x, kernel[0, 0], precision=PRECISION)
@@ -113,15 +120,20 @@ def conv(
 
 
 def depthwise(x: Float[Array, "n _ _ c"], layer: Params, stride: int) -> Float[Array, "n _ _ c"]:
-    """Applies a depthwise convolution with its bias, padded as SAME, of stride 1 or 2.
+    """Applies a depthwise convolution of stride 1 or 2, padded as SAME, and its bias.
 
-    It is written as a sum of shifted images, which is one loop for XLA and faster on CPUs than its
-    grouped convolution (docs/metrics.md).
+    It is written as a sum of shifted images, which XLA fuses into one loop that is faster on CPUs
+    than its grouped convolution (docs/metrics.md).
+
+    Args:
+      x: the input.
+      layer: "kernel" (h, w, C) and "bias" (C,).
+      stride: the stride along both axes.
     """
     kernel = layer["kernel"]
     (height, width), window = x.shape[1:3], kernel.shape[:2]
     pads = lax.padtype_to_pads((height, width), window, (stride, stride), "SAME")
-    # An even number of rows and columns can be cut into 2 x 2 below.
+    # Numbers of rows and columns that the stride divides can be cut into blocks below.
     pads = [
         (low, high + (n + low + high) % stride)
         for n, (low, high) in zip(x.shape[1:3], pads, strict=True)
@@ -147,5 +159,5 @@ def depthwise(x: Float[Array, "n _ _ c"], layer: Params, stride: int) -> Float[A
 
 
 def bias(layer: Params) -> Float[Array, "1 1 1 o"]:
-    """Returns a layer's bias, to be added to images."""
+    """Returns a layer's bias in the shape in which it is added to activations."""
     return layer["bias"][None, None, None]

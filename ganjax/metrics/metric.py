@@ -1,6 +1,6 @@
-"""What a metric is: the one interface of all measures of generated images.
+"""The interface of all metrics of generated images.
 
-A metric is what is asked for, such as `precision_recall`; a figure is a number that comes out,
+A metric is what a user asks for, such as `precision_recall`; a figure is one number of its result,
 such as `recall_efflite0`.
 """
 
@@ -9,11 +9,11 @@ from typing import Any, Literal, NamedTuple
 
 
 class Figure(NamedTuple):
-    """A number that a metric gives.
+    """A number in the result of a metric.
 
     Attributes:
-      name: its name, without the feature network's.
-      better: whether more or less of it means a better generator; None where neither does.
+      name: its name, without that of the feature network.
+      better: whether more or less of it means a better generator; None if neither does.
     """
 
     name: str
@@ -21,13 +21,13 @@ class Figure(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """The numbers of images that there are to measure.
+    """The numbers of images that are available to a metric.
 
     Attributes:
-      reference: real images that the generated ones are compared with.
-      fake: generated images.
-      stand_in: further real images, which take the generated ones' place for the floor; None
-        where there are none.
+      reference: the number of real images that the generated ones are compared with.
+      fake: the number of generated images.
+      stand_in: the number of further real images, which take the generated ones' place for the
+        floor; None if there are none.
     """
 
     reference: int
@@ -36,11 +36,11 @@ class Counts(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """The numbers of images that a metric looks at.
+    """The numbers of images that a metric looks at, the first ones of each set.
 
     Attributes:
-      reference: the first so many of the reference images.
-      fake: the first so many of the generated images, and of the real ones that stand in for them.
+      reference: the number of reference images.
+      fake: the number of generated images, and of the real ones that stand in for them.
     """
 
     reference: int
@@ -54,31 +54,31 @@ class Metric:
     writes `measure`, and overrides those of the other attributes and methods that differ; list an
     instance of it in `ganjax.metrics.table.METRICS`; write a test. Nothing else names metrics.
 
-    Measuring has two steps, since a training run compares ever new images with the same real ones:
-    `prepare` computes what depends on the reference images alone, `measure` the figures. What both
-    are given of a set of images is what `needs` names:
+    Measuring has two steps, because a training run compares new images with the same real ones
+    again and again: `prepare` computes what depends on the reference images alone, and `measure`
+    the figures. Both see a set of images in the form that `needs` names:
 
-      "features": float32 (N, D), of a feature network (`ganjax.metrics.features`);
-      "logits": float32 (N, K), of its classes;
+      "features": float32 (N, D), the outputs of a feature network (`ganjax.metrics.features`);
+      "logits": float32 (N, K), the logits of that network's K classes;
       "distances": float32 (N // 2,), between the network's activations for images 0 and 1, 2 and 3,
         and so on;
-      "images": an `ImageSet`, of as many channels and pixels for both sets.
+      "images": an `ImageSet`, whose images have the same shape in both sets.
 
-    Figures of a network's outputs carry the network's name: kid_efflite0.
+    Figures that depend on a network carry its name: kid_efflite0.
 
     Attributes:
-      name: how the metric is asked for.
-      figures: the figures that it gives by fixed names; `measure` may give more.
-      needs: what of a set of images it is given.
-      reference: which real images it compares with: "real", those that the generated ones should
-        be like, or "training", those that they may be copies of.
-      unbiased: whether its expectation is the same for fewer images. Then, without further real
-        images, two halves of the reference images give its floor.
+      name: the name by which the metric is asked for.
+      figures: the figures with fixed names; `measure` may return more.
+      needs: the form in which the metric sees a set of images.
+      reference: the real images that it compares with: "real", those that the generated ones should
+        resemble, or "training", those that they may be copies of.
+      unbiased: whether its expectation is the same for fewer images. If so, and there are no
+        further real images, two halves of the reference images give its floor.
       while_training: whether config.evaluation.metrics may name it.
-      training_floor: the figure whose floor is logged beside it while training, "" for none.
+      training_floor: the figure whose floor is logged beside it during training, "" for none.
       fewest: the least number of images that each of the two sets must have.
-      sizes: which square images `takes` accepts, by their sides in pixels, for error messages;
-        "" where it accepts any.
+      sizes: the square images that `takes` accepts, by their sides in pixels, in the words of an
+        error message; "" if it accepts any.
     """
 
     name: str
@@ -97,22 +97,22 @@ class Metric:
         return self.needs != "images"
 
     def takes(self, height: int, width: int) -> bool:
-        """Returns whether images of this size can be measured."""
+        """Returns whether images of height x width pixels can be measured."""
         del height, width
         return True
 
     def take(self, counts: Counts) -> Taken:
-        """Returns how many images the metric looks at, of those that there are."""
+        """Returns how many of the available images the metric looks at."""
         return Taken(counts.reference, counts.fake)
 
     def prepare(self, reference: Any) -> Any:
         """Computes what `measure` needs of the reference images.
 
         Args:
-          reference: what `needs` names, of the first `Taken.reference` reference images.
+          reference: the first `Taken.reference` reference images, in the form of `needs`.
 
         Returns:
-          Anything that `measure` takes as its first argument; by default `reference` itself.
+          What `measure` takes as its first argument; by default `reference` itself.
         """
         return reference
 
@@ -121,7 +121,7 @@ class Metric:
 
         Args:
           reference: what `prepare` returned.
-          fake: what `needs` names, of the first `Taken.fake` generated images.
+          fake: the first `Taken.fake` generated images, in the form of `needs`.
 
         Returns:
           The figures by their names in `figures`.
@@ -129,15 +129,19 @@ class Metric:
         raise NotImplementedError
 
     def protocol(self, taken: Taken) -> dict[str, Any]:
-        """Describes how so many images are measured, for the record beside the figures."""
+        """Returns how that many images are measured, for the record beside the figures."""
         del taken
         return {}
 
     def full_name(self, figure: str, network: str) -> str:
         """Returns the name that a figure has in records.
 
-        `kid` becomes kid_efflite0 and its deviation, `kid_std`, becomes kid_efflite0_std; figures
-        of images themselves keep their names.
+        `kid` becomes kid_efflite0, and its deviation, `kid_std`, becomes kid_efflite0_std. Figures
+        that depend on no network keep their names.
+
+        Args:
+          figure: the figure's name, as `measure` returns it.
+          network: the name of the feature network.
         """
         if not self.of_network:
             return figure
@@ -145,5 +149,5 @@ class Metric:
         return f"{stem}_{network}{figure[len(stem) :]}"
 
     def full_names(self, figures: Mapping[str, float], network: str) -> dict[str, float]:
-        """Returns the figures that `measure` gave by their full names."""
+        """Returns the figures that `measure` returned, by their full names."""
         return {self.full_name(name, network): value for name, value in figures.items()}

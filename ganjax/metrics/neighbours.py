@@ -1,4 +1,4 @@
-"""The training images nearest to a sample: does a generator copy what it was shown?"""
+"""The training images nearest to samples, which show whether a generator copies them."""
 
 from typing import Any, NamedTuple
 
@@ -14,16 +14,16 @@ from ganjax.metrics.image_set import ImageSet
 from ganjax.metrics.metric import Counts, Figure, Metric, Taken
 from ganjax.parallel.sharding import make_layout
 
-# Bytes of uint8 pixels that are held at once; comparing them takes nine times as many.
+# Bytes of training images that are held at once; comparing them takes nine times as many.
 CHUNK_BYTES = 16 << 20
-# `PixelNeighbours` looks for the neighbours of at most so many images, pair by pair.
+# `PixelNeighbours` looks for the neighbours of at most this many images, pair by pair.
 MOST_BY_PIXELS = 256
 
 
 class FeatureNeighbours(Metric):
-    """How far and how varied the training images nearest to samples are, by their features.
+    """The mean distance and the diversity of samples' nearest training images, by features.
 
-    No direction is better: a copied training set has the nearest neighbours of all.
+    No direction is better: copies of the training images have the nearest neighbours of all.
     """
 
     name = "neighbours"
@@ -41,13 +41,13 @@ class FeatureNeighbours(Metric):
         }
 
     def protocol(self, taken: Taken) -> dict[str, Any]:
-        """Returns the number of neighbours and what is called near."""
+        """Returns the number of neighbours and the measure of distance."""
         del taken
         return {"k": 1, "distance": "Euclidean"}
 
 
 class PixelNeighbours(Metric):
-    """As `FeatureNeighbours`, by the mean absolute difference of pixels."""
+    """The figures of `FeatureNeighbours`, by the mean absolute difference of pixels."""
 
     name = "pixel_neighbours"
     figures = (Figure("neighbour_distance_pixels"), Figure("distinct_neighbours_pixels"))
@@ -56,7 +56,7 @@ class PixelNeighbours(Metric):
     while_training = False
 
     def take(self, counts: Counts) -> Taken:
-        """Returns all training images, and as many samples as can be compared in full."""
+        """Returns all training images, and at most `MOST_BY_PIXELS` samples."""
         others = counts.fake if counts.stand_in is None else counts.stand_in
         return Taken(counts.reference, min(MOST_BY_PIXELS, counts.fake, others))
 
@@ -70,7 +70,7 @@ class PixelNeighbours(Metric):
         }
 
     def protocol(self, taken: Taken) -> dict[str, Any]:
-        """Returns the number of neighbours, what is called near, and the number of samples."""
+        """Returns the number of neighbours, the measure of distance, and the number of samples."""
         return {"k": 1, "distance": "mean absolute", "fakes": taken.fake}
 
 
@@ -94,15 +94,18 @@ def nearest(
 ) -> Neighbours:
     """Compares images with every image of a source by their pixels.
 
-    The source is read once, chunk by chunk, so memory is bounded whatever its size. Of equally
-    near images the earlier come first.
+    The source is read once, chunk by chunk, so memory is bounded whatever its size. Among equally
+    near images the earlier ones come first.
 
     Args:
       images: the images whose neighbours are looked for.
-      source: where neighbours are looked for; its images have the same shape.
+      source: the images among which neighbours are looked for, of the same shape.
       k: the number of neighbours, at most source.size.
       chunk: the number of the source's images that are held at once, by default `CHUNK_BYTES` of
         them.
+
+    Returns:
+      The neighbours, with distances in [0, 1].
     """
     n, pixels = len(images), images[0].size
     chunk = chunk or max(1, CHUNK_BYTES // pixels)
@@ -118,7 +121,7 @@ def nearest(
         kept = np.argsort(total, axis=1, kind="stable")[:, :k]
         total = np.take_along_axis(total, kept, axis=1)
         index = np.take_along_axis(index, kept, axis=1)
-    # Row by row, so that no more than a chunk and the answer is ever held.
+    # Images are fetched row by row, so that no more than a chunk and the result is ever held.
     found = np.stack([source.fetch(row)["image"] for row in index])
     return Neighbours(found, index, total / (255 * pixels))
 
@@ -128,17 +131,20 @@ def nearest_by_features(
 ) -> Neighbours:
     """Compares images with every image of a source by a network's features.
 
-    Near are images that show the same things. The features of all of the source's images are
-    held, 4 bytes times their dimension each.
+    Images that show the same things are near. The features of all of the source's images are
+    held, which takes 4 bytes times their dimension for each.
 
     Args:
       images: the images whose neighbours are looked for.
-      source: where neighbours are looked for.
+      source: the images among which neighbours are looked for.
       k: the number of neighbours, at most source.size.
       network: a name in `ganjax.metrics.features.NETWORKS`.
 
+    Returns:
+      The neighbours, with Euclidean distances of features.
+
     Raises:
-      UserError: there is no such network, or its weights cannot be had.
+      UserError: there is no such network, or its weights can be neither found nor fetched.
     """
     sharding = make_layout(jax.local_devices()).batch
     extract = features.Extractor(network, features.load(network), ["features"], sharding)

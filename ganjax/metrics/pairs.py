@@ -1,4 +1,4 @@
-"""Euclidean distances of all pairs of two sets of features, a few rows at a time."""
+"""Euclidean distances between all pairs of two sets of features, a few rows at a time."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
-# Distances that are held at once (64 MiB), and as many sums.
+# The most distances that are held at once, and as many sums (docs/metrics.md).
 CHUNK = 1 << 23
 
 
@@ -14,7 +14,7 @@ class Nearest(NamedTuple):
     """The k features of one set that are nearest to each of another, the nearest first.
 
     Attributes:
-      index: their indices.
+      index: the indices of these features in their set.
       distance: their Euclidean distances.
     """
 
@@ -29,14 +29,14 @@ def distances(
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yields some rows of x and their distances to all of y: (slice, float64 (rows, m)).
 
-    They are computed as |x|^2 - 2 x.y + |y|^2 about a centre. A distance below the rounding of
-    these terms, some 1e-7 of the features' norms, is 0: equal features are 0 apart.
+    Distances are computed as |x|^2 - 2 x.y + |y|^2 about a centre. One that is below the rounding
+    of these terms, some 1e-7 of the features' norms, is set to 0: equal features are 0 apart.
 
     Args:
-      x: features.
-      y: features.
-      centre: a point near the features, by default the mean of y. Distances that are to be
-        compared with one another need the same one, since their rounding depends on it.
+      x: features of one set.
+      y: features of the other set.
+      centre: a point near the features, by default the mean of y. Distances that are compared
+        with one another need the same centre, since their rounding depends on it.
     """
     origin = y.mean(axis=0, dtype=np.float64) if centre is None else centre
     rounding = y.shape[1] * np.finfo(np.float64).eps
@@ -54,7 +54,7 @@ def distances(
 
 
 def nearest(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], k: int) -> Nearest:
-    """Finds the k features of y that are nearest to each of x, for k from 1 to m."""
+    """Finds the k features of y that are nearest to each of x; k is from 1 to m."""
     index = np.empty((len(x), k), np.int64)
     distance = np.empty((len(x), k))
     for rows, apart in distances(x, y):
@@ -72,9 +72,9 @@ def radii(
     """Computes the distance from each feature to its k-th nearest other one.
 
     Args:
-      x: features.
-      k: from 1 to n - 1.
-      centre: as in `distances`.
+      x: the features.
+      k: a number from 1 to n - 1.
+      centre: the centre that `distances` takes.
     """
     found = np.empty(len(x))
     for rows, apart in distances(x, x, centre):

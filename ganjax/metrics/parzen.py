@@ -1,13 +1,14 @@
 """Parzen-window log-likelihood of a generator's samples, as the first GAN papers report it.
 
-A Gaussian window stands on each sample; the mean of the windows is a density, under which
-held-out points are scored. Goodfellow et al. 2014 (arXiv:1406.2661), section 5, after
-Breuleux et al. 2011 (Neural Computation 23(8)); Mirza & Osindero 2014 (arXiv:1411.1784),
-table 1. Images are in [0, 1], flattened, as there: the value depends on the scale. The
-papers choose the width on validation points, 10,000 samples, and score the test points.
+A Gaussian window is placed on each sample; the mean of the windows is a density, under which
+held-out points are scored. This is the measure of Goodfellow et al. 2014 (arXiv:1406.2661),
+section 5, after Breuleux et al. 2011 (Neural Computation 23(8)), and of Mirza & Osindero 2014
+(arXiv:1411.1784), table 1. As in these papers, images are flattened and in [0, 1], a scale on
+which the value depends. The papers draw 10,000 samples, choose the width on validation points,
+and score the test points.
 
 Use it to compare with those tables: in high dimension it neither estimates the likelihood
-well nor ranks models as it does (Theis et al. 2016, arXiv:1511.01844, section 4.2).
+well nor ranks models as the likelihood does (Theis et al. 2016, arXiv:1511.01844, section 4.2).
 """
 
 import math
@@ -25,17 +26,16 @@ from ganjax.metrics.metric import Counts, Figure, Metric, Taken
 
 # The grid of the papers' own code.
 WIDTHS = tuple(np.logspace(-1, 0, 10).tolist())
-# Distances that are held at once: 32 MiB in float32, and a few times as much in temporaries.
+# The most distances that are held at once, besides a few times as many temporaries.
 PAIRS = 1 << 23
 # The papers' number of samples, and as many real images.
 MOST = 10_000
-# Flattened images (count, dimension); their shapes and types are checked with errors that say
-# what to do.
+# Flattened images (count, dimension). `_check` checks their shapes, since its errors say more.
 Points = Num[Array, "..."] | Num[np.ndarray, "..."]
 
 
 class LogLikelihood(Metric):
-    """The log-likelihood of half of the real images; the other half chooses the windows' width."""
+    """The log-likelihood of one half of the real images; the other half chooses the width."""
 
     name = "log_likelihood"
     figures = (
@@ -55,7 +55,7 @@ class LogLikelihood(Metric):
         return flat(reference.array())
 
     def measure(self, reference: Float32[np.ndarray, "n d"], fake: ImageSet) -> dict[str, float]:
-        """Returns the mean over the second half in nats, its standard error, and the width."""
+        """Returns the second half's mean in nats an image, its standard error, and the width."""
         samples, half = flat(fake.array()), len(reference) // 2
         width = choose_width(samples, reference[:half])
         each = np.asarray(log_likelihood(samples, reference[half:], width), np.float64)
@@ -77,7 +77,7 @@ class LogLikelihood(Metric):
 class HeldOutLogLikelihood(Metric):
     """The log-likelihood of all held-out images under the width that is best for them.
 
-    Mirza & Osindero 2014, section 4.1. Measured while training, where a model is chosen by it.
+    It is measured during training, to choose the best model (Mirza & Osindero 2014, section 4.1).
     """
 
     name = "val_log_likelihood"
@@ -96,28 +96,27 @@ class HeldOutLogLikelihood(Metric):
 
 
 def flat(images: UInt8[np.ndarray, "n ..."]) -> Float32[np.ndarray, "n d"]:
-    """Flattens images to points in [0, 1], which the functions below take."""
+    """Flattens images in [0, 255] to points in [0, 1], which the functions below take."""
     return images.reshape(len(images), -1).astype(np.float32) / 255
 
 
 def log_likelihood(samples: Points, points: Points, width: float) -> Float[Array, " n"]:
     """Computes the log-likelihood of each point under Gaussian windows on the samples.
 
-    log p(x) = log (1/M) sum_i N(x; s_i, width^2 I). Breuleux et al. 2011, section 3.
-
-    It is computed in the arguments' common dtype, float32 at least. In float32, for images in
-    [0, 1] and widths of 0.1 or more, it is exact to 0.01 nats.
+    It is log p(x) = log (1/M) sum_i N(x; s_i, width^2 I) (Breuleux et al. 2011, section 3),
+    computed in the arguments' common dtype, at least float32. In float32, for images in [0, 1] and
+    widths of 0.1 or more, it is exact to 0.01 nats.
 
     Args:
       samples: (M, D) floats, generated images, flattened and in [0, 1].
-      points: (N, D) floats, held-out images, likewise.
+      points: (N, D) floats, held-out images, flattened and in [0, 1].
       width: the windows' standard deviation, positive, in units of the pixels.
 
     Returns:
-      Nats. The papers report their mean, plus or minus its standard error.
+      The log-likelihoods in nats. The papers report their mean and its standard error.
 
     Raises:
-      ValueError: an argument is empty, integer, of the wrong shape, or not positive.
+      ValueError: points are empty, integers or of the wrong shape, or the width is not positive.
     """
     return _log_likelihoods(samples, points, [width])[:, 0]
 
@@ -126,15 +125,15 @@ def choose_width(samples: Points, points: Points, widths: Sequence[float] = WIDT
     """Chooses the width under which the points are likeliest on average.
 
     Args:
-      samples: as in `log_likelihood`.
-      points: as in `log_likelihood`: validation points, not those to be scored.
-      widths: what to choose from.
+      samples: generated images, as in `log_likelihood`.
+      points: validation images, as in `log_likelihood`, not those that are scored later.
+      widths: the candidates, positive.
 
     Returns:
-      One of `widths`, the first of equals.
+      One of `widths`, the first of equally good ones.
 
     Raises:
-      ValueError: as in `log_likelihood`, or there are no widths.
+      ValueError: `log_likelihood` would raise one, or there are no widths.
     """
     return best_log_likelihood(samples, points, widths)[1]
 
@@ -145,18 +144,18 @@ def best_log_likelihood(
     """Computes the points' mean log-likelihood under the best width, and that width.
 
     The width is chosen and scored on the same points, so the mean is slightly too high: to report
-    a test set's, give the width to `log_likelihood`.
+    that of a test set, pass the width to `log_likelihood`.
 
     Args:
-      samples: as in `log_likelihood`.
-      validation: (N, D) floats, points in [0, 1].
-      widths: what to choose from.
+      samples: generated images, as in `log_likelihood`.
+      validation: validation images, as in `log_likelihood`.
+      widths: the candidates, positive.
 
     Returns:
       The mean log-likelihood in nats, and the width.
 
     Raises:
-      ValueError: as in `choose_width`.
+      ValueError: `choose_width` would raise one.
     """
     values = np.asarray(_log_likelihoods(samples, validation, widths))
     means = values.mean(axis=0, dtype=np.float64)
@@ -165,7 +164,7 @@ def best_log_likelihood(
 
 
 def _log_likelihoods(samples, points, widths) -> Float[Array, "n w"]:
-    """Computes nats under each width; the distances, the costly part, serve all widths."""
+    """Computes each point's nats under each width; the costly distances serve all widths."""
     samples, points = jnp.asarray(samples), jnp.asarray(points)
     _check(samples, points, widths)
     dtype = jnp.result_type(samples, points, jnp.float32)
@@ -185,7 +184,7 @@ def _log_likelihoods(samples, points, widths) -> Float[Array, "n w"]:
 def _of_chunk(samples, points, widths):
     """Computes the nats of n points under W widths: (n, W)."""
     squares = lambda x: jnp.sum(jnp.square(x), axis=-1)  # noqa: E731
-    # |x - s|^2 = |x|^2 - 2 x.s + |s|^2; accelerators would round the factors to 10 bits.
+    # |x - s|^2 = |x|^2 - 2 x.s + |s|^2. By default accelerators round the factors to 10 bits.
     products = jnp.matmul(points, samples.T, precision=jax.lax.Precision.HIGHEST)
     distances = squares(points)[:, None] - 2 * products + squares(samples)[None]
     distances = jnp.maximum(distances, 0)
@@ -203,7 +202,7 @@ def _check(samples, points, widths):
     for name, x in (("samples", samples), ("points", points)):
         if x.ndim != 2 or x.size == 0:
             raise ValueError(f"parzen: {name} are {x.shape}: need (count, dimension), none 0")
-        # Bytes are what `sample` writes; distances between them mean nothing here.
+        # `sample` writes bytes, whose scale is not [0, 1].
         if not jnp.issubdtype(x.dtype, jnp.floating):
             raise ValueError(f"parzen: {name} are {x.dtype}: divide them by their range first")
     if samples.shape[1] != points.shape[1]:

@@ -1,8 +1,8 @@
-"""How unlike the images of a set are, as a network sees them: small where modes collapse.
+"""Perceptual diversity of a set of images, by a network's activations: small if modes collapse.
 
-Zhang et al. 2018 (arXiv:1801.03924), equation 1, with every weight 1: like LPIPS, but without
-the weights that were learnt from people's judgements and, above all, on another network. Its
-values compare with each other, and with no published LPIPS.
+The distance is equation 1 of Zhang et al. 2018 (arXiv:1801.03924) with every weight 1: like LPIPS,
+but without weights learnt from people's judgements and, above all, on another network. Its values
+can be compared with one another, but not with any published LPIPS.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from jaxtyping import Array, Float, Float32
 
 from ganjax.metrics.metric import Figure, Metric, Taken
 
-# As in LPIPS, this is added to every norm.
+# This is added to every norm, as in LPIPS.
 EPSILON = 1e-10
 
 
 class PerceptualDistance(Metric):
-    """The mean distance of disjoint pairs of generated images."""
+    """The mean perceptual distance of disjoint pairs of generated images."""
 
     name = "perceptual_distance"
     figures = (Figure("perceptual_distance"),)
@@ -42,11 +42,11 @@ def distances(stages: Sequence[Float[Array, "_ _ _ _"]]) -> Float32[Array, " n"]
     """Computes the distances between the images 0 and 1, 2 and 3, and so on.
 
     In every stage each pixel's channels are divided by their norm; the squared differences are
-    added up over the channels, averaged over the pixels, and added up over the stages. So each
-    stage gives between 0 and 4; between 0 and 2 after a ReLU.
+    summed over the channels, averaged over the pixels, and summed over the stages. Each stage thus
+    adds between 0 and 4, or between 0 and 2 after a ReLU.
 
     Args:
-      stages: activations of a network for 2 N images, (2 N, H, W, C) each.
+      stages: activations of a network for 2 n images, (2 n, H, W, C) each.
     """
     total, *others = (_distances_in_stage(stage) for stage in stages)
     for other in others:

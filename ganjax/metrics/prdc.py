@@ -1,7 +1,8 @@
 """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
-A set of features is taken for the union of balls about each, as wide as the way to its k-th
-neighbour. arXiv:1904.06991, equations 1 and 2; arXiv:2002.09797, section 3.
+The manifold of a set of features is estimated by a ball around each of them, whose radius is the
+distance to its k-th nearest neighbour in the set (arXiv:1904.06991, equations 1 and 2;
+arXiv:2002.09797, section 3).
 """
 
 from typing import Any, NamedTuple
@@ -14,12 +15,12 @@ from ganjax.metrics.pairs import distances, radii
 
 # The papers' numbers of neighbours.
 K_PRECISION, K_DENSITY = 3, 5
-# A ball has its surface: what is as far as its radius but for rounding lies within.
+# A ball includes its surface: a distance that equals the radius but for rounding lies within.
 TIE = 1e-9
 
 
 class PrecisionRecall(Metric):
-    """Kynkaanniemi et al. 2019: the shares of fakes among reals, and of reals among fakes."""
+    """The share of fakes that lie among the reals, and of reals that lie among the fakes."""
 
     name = "precision_recall"
     figures = (Figure("precision", better="more"), Figure("recall", better="more"))
@@ -27,7 +28,7 @@ class PrecisionRecall(Metric):
     def measure(
         self, reference: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"]
     ) -> dict[str, float]:
-        """Returns `precision` and `recall`."""
+        """Returns `precision` and `recall`, in [0, 1]."""
         found = fidelity(reference, fake, K_PRECISION)
         return {"precision": found.precision, "recall": found.recall}
 
@@ -38,7 +39,7 @@ class PrecisionRecall(Metric):
 
 
 class DensityCoverage(Metric):
-    """Naeem et al. 2020: how densely reals lie about fakes, and which of them fakes reach."""
+    """The density of reals around the fakes, and the share of reals that the fakes reach."""
 
     name = "density_coverage"
     figures = (Figure("density", better="more"), Figure("coverage", better="more"))
@@ -47,7 +48,7 @@ class DensityCoverage(Metric):
     def measure(
         self, reference: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"]
     ) -> dict[str, float]:
-        """Returns `density` and `coverage`."""
+        """Returns `density`, 0 or more, and `coverage`, in [0, 1]."""
         found = fidelity(reference, fake, K_DENSITY)
         return {"density": found.density, "coverage": found.coverage}
 
@@ -58,13 +59,13 @@ class DensityCoverage(Metric):
 
 
 class Fidelity(NamedTuple):
-    """How well fakes lie among reals, and reals among fakes.
+    """Four measures of how fakes lie among reals, and reals among fakes.
 
     Attributes:
       precision: the share of fakes within a real's ball, in [0, 1].
       recall: the share of reals within a fake's ball, in [0, 1].
-      density: the mean number of reals' balls that a fake lies in, over k. It is 1 for reals in
-        place of the fakes, and has no upper bound.
+      density: the mean number of reals' balls that a fake lies in, divided by k. It is 1 on
+        average for reals in place of the fakes, and has no upper bound.
       coverage: the share of reals with a fake in their ball, in [0, 1].
     """
 
@@ -75,19 +76,20 @@ class Fidelity(NamedTuple):
 
 
 def fidelity(real: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"], k: int) -> Fidelity:
-    """Computes all four measures for one k. Memory is bounded, and time grows with m * n.
+    """Computes all four measures for one k, in bounded memory and time that grows with m * n.
 
     Args:
       real: features of real images.
       fake: features of generated images.
-      k: a ball's radius is the distance to the k-th neighbour.
+      k: the number of the neighbour whose distance is a ball's radius.
 
     Raises:
       ValueError: a set has no more than k features.
     """
     if min(len(real), len(fake)) <= k:
         raise ValueError(f"prdc: k={k} needs more than {k} features, not {len(real)}, {len(fake)}")
-    # Distances are compared with radii, and where images occur twice the two are often equal.
+    # One centre for all: where images occur twice, a distance often equals the radius it is
+    # compared with.
     centre = real.mean(axis=0, dtype=np.float64)
     real_radii, fake_radii = (radii(x, k, centre) * (1 + TIE) for x in (real, fake))
     within = np.zeros(len(fake), np.int64)

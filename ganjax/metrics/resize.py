@@ -1,6 +1,6 @@
-"""Resizing as published figures were made: two separable linear maps, one matrix for each axis.
+"""The two ways of resizing images by which published figures were made.
 
-`jax.image.resize` is neither of them.
+Both are separable linear maps, with one matrix for each axis; `jax.image.resize` is neither.
 """
 
 from functools import lru_cache
@@ -17,12 +17,12 @@ CUBIC = -0.5
 def clean(images: Float32[Array, "n h w c"], size: int) -> Float32[Array, "n {size} {size} c"]:
     """Resizes images by bicubic interpolation with antialiasing, and clips them to [0, 255].
 
-    This is what Pillow gives for each channel as an image of its mode "F", and what Parmar et al.
-    2022 (arXiv:2104.11222) call clean: nothing is rounded on the way.
+    It equals Pillow's for each channel as an image of mode "F", which Parmar et al. 2022
+    (arXiv:2104.11222) call clean: nothing is rounded on the way.
 
     Args:
       images: images in [0, 255].
-      size: pixels a side of the result.
+      size: the side of the result in pixels.
     """
     return jnp.clip(_resize(images, size, bicubic_matrix), 0, 255)
 
@@ -37,16 +37,16 @@ def tf1_bilinear(
 
     Args:
       images: images in any range.
-      size: S, pixels a side of the result.
+      size: S, the side of the result in pixels.
     """
     return _resize(images, size, bilinear_matrix)
 
 
 @lru_cache(maxsize=64)
 def bicubic_matrix(source: int, size: int) -> Float32[np.ndarray, "{size} {source}"]:
-    """Returns the weights of Pillow's bicubic filter; the rows add up to 1."""
+    """Returns the matrix of Pillow's bicubic resizing of `source` pixels; its rows sum to 1."""
     scale = source / size
-    stretch = max(scale, 1.0)  # Shrinking widens the filter: that is the antialiasing.
+    stretch = max(scale, 1.0)  # To shrink, the filter is widened, which avoids aliasing.
     centre = (np.arange(size) + 0.5) * scale
     support = 2 * stretch
     first = np.maximum(np.trunc(centre - support + 0.5), 0).astype(int)
@@ -59,8 +59,8 @@ def bicubic_matrix(source: int, size: int) -> Float32[np.ndarray, "{size} {sourc
 
 @lru_cache(maxsize=64)
 def bilinear_matrix(source: int, size: int) -> Float32[np.ndarray, "{size} {source}"]:
-    """Returns the weights of TensorFlow 1's bilinear resizing."""
-    # In float32, as TensorFlow: the fraction decides between neighbours.
+    """Returns the matrix of TensorFlow 1's bilinear resizing of `source` pixels."""
+    # In float32, as in TensorFlow, since rounding may choose another pair of neighbours.
     place = np.arange(size, dtype=np.float32) * np.float32(source / size)
     low = place.astype(int)
     high = np.minimum(low + 1, source - 1)
@@ -73,7 +73,7 @@ def bilinear_matrix(source: int, size: int) -> Float32[np.ndarray, "{size} {sour
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
-    """Evaluates the bicubic kernel."""
+    """Evaluates the bicubic kernel (Keys 1981, equation 4)."""
     x = np.abs(x)
     near = ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1
     far = (((x - 5) * x + 8) * x - 4) * CUBIC
@@ -81,9 +81,9 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 
 
 def _resize(images: jax.Array, size: int, matrix) -> jax.Array:
-    """Applies the matrices that `matrix` gives to rows and columns."""
+    """Resizes both axes by the matrices that `matrix` returns for their sizes."""
     _, height, width, _ = images.shape
-    # Accelerators would round the factors to 10 bits.
+    # By default accelerators round the factors to 10 bits.
     highest = jax.lax.Precision.HIGHEST
     if width != size:
         images = jnp.einsum("nhwc,sw->nhsc", images, matrix(width, size), precision=highest)

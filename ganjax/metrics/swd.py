@@ -1,8 +1,9 @@
 """Sliced Wasserstein distance of local image patches, scale by scale.
 
-Karras et al. 2017 (arXiv:1710.10196), section 5: small patches of every level of a Laplacian
-pyramid say whether two sets of images have the same textures at that scale; low at the coarse
-levels and high at the fine ones is a generator whose layout is right and whose details are not.
+By Karras et al. 2017 (arXiv:1710.10196), section 5, small patches from every level of a Laplacian
+pyramid show whether two sets of images have the same textures at that scale. A generator whose
+distance is low at the coarse levels and high at the fine ones gets the layout right and the
+details wrong.
 """
 
 from collections.abc import Iterable
@@ -21,15 +22,15 @@ from ganjax.metrics.metric import Counts, Figure, Metric, Taken
 # The binomial filter of Burt & Adelson 1983, and the side of the coarsest level.
 TAPS = np.array([1, 4, 6, 4, 1], np.float32) / 16
 COARSEST = 16
-# The paper's side of a patch, patches of an image and level, and directions: 4 x 128.
+# The paper's side of a patch, patches from each image and level, and directions: 4 x 128.
 PATCH = 7
 PER_IMAGE = 128
 DIRECTIONS = 128
 REPEATS = 4
-# The images whose pyramids are made at a time, so that memory is bounded.
+# The number of images whose pyramids are made at a time, so that memory is bounded.
 BATCH = 256
-# The images of a set that are compared: the patches of an RGB image take 75 kB at every level.
-# The paper takes 16,384.
+# The most images of a set that are compared, whose patches are held (docs/metrics.md). The paper
+# takes 16,384.
 MOST = 4_096
 # The normalised patches of each level by its side in pixels, the finest first:
 # (PER_IMAGE * images, 49 C).
@@ -39,7 +40,7 @@ Described = dict[int, Float32[np.ndarray, "_ _"]]
 class SlicedWasserstein(Metric):
     """The distance at each level of the pyramids, and its average over the levels.
 
-    As many images are taken of each set, for the floor too.
+    The same number of images is taken from each set, also for the floor.
     """
 
     name = "swd"
@@ -57,7 +58,7 @@ class SlicedWasserstein(Metric):
         return True
 
     def take(self, counts: Counts) -> Taken:
-        """Returns the same number for both sets."""
+        """Returns the same number for both sets, at most `MOST`."""
         count = min(MOST, *(count for count in counts if count is not None))
         return Taken(count, count)
 
@@ -66,7 +67,7 @@ class SlicedWasserstein(Metric):
         return describe(reference.batches(), "a")
 
     def measure(self, reference: Described, fake: ImageSet) -> dict[str, float]:
-        """Returns `swd` and the distance of each level."""
+        """Returns `swd`, the average, and the distance at each level, swd_16, swd_32, ..."""
         found = distance(reference, describe(fake.batches(), "b"))
         return {"swd": found.average} | {f"swd_{size}": d for size, d in found.levels.items()}
 
@@ -81,7 +82,7 @@ class SlicedWasserstein(Metric):
 
 
 class Distances(NamedTuple):
-    """Sliced Wasserstein distances times 1000, as the paper gives them; 0 is the least.
+    """Sliced Wasserstein distances times 1000, as the paper reports them; none is below 0.
 
     Attributes:
       levels: the distance at each level by its side in pixels, the finest first.
@@ -97,13 +98,13 @@ def distance_of_images(
 ) -> Distances:
     """Computes the distance at each level of the pyramids, from full size to 16x16.
 
-    Smaller images have one level, themselves. The paper takes 16,384 images of each set, and
-    fewer give larger distances: compare with that of reals to other reals.
+    Images of 16x16 or fewer pixels have one level, themselves. The paper takes 16,384 images of
+    each set, and fewer give larger distances: compare with the distance of reals to other reals.
 
     Args:
-      reals: (N, S, S, C); S is 16 times a power of 2, or from 7 to 16.
-      fakes: the same shape.
-      seed: seed of the patches' places and of the directions.
+      reals: real images (N, S, S, C); S is 16 times a power of 2, or from 7 to 16.
+      fakes: generated images of the same shape.
+      seed: the seed of the patches' places and of the directions.
 
     Raises:
       ValueError: the shapes differ, or S is no such number.
@@ -116,13 +117,16 @@ def distance_of_images(
 def describe(
     batches: Iterable[UInt8[np.ndarray, "_ h w c"]], name: str, *, seed: int = 0
 ) -> Described:
-    """Cuts out the patches that `distance` compares, of images that are never all held at once.
+    """Cuts out the patches that `distance` compares, from images that are never all held at once.
 
     Args:
-      batches: images in batches of any size, of sides as in `distance_of_images`.
+      batches: images in batches of any size, with sides as in `distance_of_images`.
       name: the set's name. Two sets that are compared should have different names, and so patches
         at different places.
-      seed: seed of the patches' places.
+      seed: the seed of the patches' places.
+
+    Returns:
+      The normalised patches of each level, by its side in pixels.
 
     Raises:
       ValueError: the images have other sides.
@@ -137,12 +141,12 @@ def describe(
 
 
 def distance(a: Described, b: Described, *, seed: int = 0) -> Distances:
-    """Computes the distance of two sets of as many images.
+    """Computes the distance between two sets of the same number of images.
 
     Args:
       a: the patches of one set, from `describe`.
       b: the patches of the other set.
-      seed: seed of the directions.
+      seed: the seed of the directions.
     """
     key, distances = jax.random.key(seed), {}
     for size, patches_of_a in a.items():
@@ -152,10 +156,10 @@ def distance(a: Described, b: Described, *, seed: int = 0) -> Distances:
 
 
 def laplacian_pyramid(images: Float[Array, "n s s c"]) -> list[Float[Array, "n _ _ c"]]:
-    """Computes what each size adds to images, from s to twice `COARSEST`, and the rest.
+    """Computes the Laplacian pyramid of images (Burt & Adelson 1983), with mirrored borders.
 
-    Burt & Adelson 1983, with mirrored borders: the sum of the levels, each expanded to full size,
-    is the images.
+    The levels hold the details that each size adds, from s down to twice `COARSEST`, and then the
+    images at the coarsest size. Their sum, each expanded to full size, is the images.
     """
     levels = []
     for _ in level_sizes(*images.shape[1:3])[1:]:
@@ -181,7 +185,13 @@ def expand(images: Float[Array, "n s s c"]) -> Float[Array, "n 2*s 2*s c"]:
 def patches(
     level: Float[Array, "n s s c"], key: Key[Array, ""], per_image: int = PER_IMAGE
 ) -> Float[Array, "n per_image 7 7 c"]:
-    """Cuts patches out of a level, at places drawn uniformly for each image."""
+    """Cuts patches out of a level, at places drawn uniformly for each image.
+
+    Args:
+      level: the images at one level.
+      key: the key of the places.
+      per_image: the number of patches from each image.
+    """
     n, side, _, channels = level.shape
     corners = jax.random.randint(key, (n, per_image, 2), 0, side - PATCH + 1)
 
@@ -192,12 +202,12 @@ def patches(
 
 
 def normalise(patches: Float32[np.ndarray, "m 7 7 c"]) -> Float32[np.ndarray, "m 49*c"]:
-    """Brings each channel to mean 0 and deviation 1 over all patches, and flattens them."""
+    """Scales each channel to mean 0 and deviation 1 over all patches, and flattens the patches."""
     mean = patches.mean((0, 1, 2), dtype=np.float64)
     stddev = patches.std((0, 1, 2), dtype=np.float64)
-    # A constant channel, as a collapsed generator's may be, stays at 0.
+    # A constant channel, which a collapsed generator may produce, becomes 0.
     stddev = np.where(stddev > 0, stddev, 1)
-    # The many patches stay in float32.
+    # Patches are many, so they stay in float32.
     scaled = (patches - mean.astype(np.float32)) / stddev.astype(np.float32)
     return scaled.reshape(len(patches), -1)
 
@@ -211,14 +221,15 @@ def sliced_wasserstein(
 ) -> float:
     """Computes the mean over random directions of the projections' Wasserstein-1 distance.
 
-    Rabin et al. 2011. In one dimension it is the mean distance of the sorted points.
+    This is the sliced distance of Rabin et al. 2011. In one dimension the Wasserstein-1 distance
+    is the mean distance of the sorted points.
 
     Args:
-      a: points of one set.
-      b: points of the other set.
-      key: key of the directions, which are uniform on the sphere.
+      a: the points of one set.
+      b: the points of the other set.
+      key: the key of the directions, which are uniform on the sphere.
       directions: the number of directions that are taken at once.
-      repeats: how many times so many are taken.
+      repeats: the number of times that `directions` are taken.
     """
     return float(
         np.mean([_sliced(a, b, fold(key, i), directions=directions) for i in range(repeats)])
@@ -227,27 +238,27 @@ def sliced_wasserstein(
 
 @partial(jax.jit, static_argnames="directions")
 def _sliced(a, b, key, *, directions):
-    """Computes the mean Wasserstein-1 distance over some directions."""
+    """Computes the mean Wasserstein-1 distance over `directions` random directions."""
     to = jax.random.normal(key, (a.shape[1], directions))
     to = to / jnp.linalg.norm(to, axis=0, keepdims=True)
-    # In full precision, which products of float32 do not have by default on GPUs and TPUs.
+    # By default, products of float32 have less than full precision on GPUs and TPUs.
     a, b = (jnp.sort(jnp.matmul(x, to, precision="highest"), axis=0) for x in (a, b))
     return jnp.mean(jnp.abs(a - b))
 
 
 @jax.jit
 def _describe(images, key):
-    """Returns the patches of each level: float32 (PER_IMAGE * N, 7, 7, C)."""
+    """Returns the patches from each level of N images: float32 (PER_IMAGE * N, 7, 7, C)."""
     levels = laplacian_pyramid(images.astype(jnp.float32))
     cut = [patches(level, fold(key, level.shape[1])) for level in levels]
     return [each.reshape(-1, *each.shape[2:]) for each in cut]
 
 
 def level_sizes(height: int, width: int) -> list[int]:
-    """Returns the side in pixels of each level of images of this size, the finest first.
+    """Returns the side in pixels of each level of the pyramid of images, the finest first.
 
     Raises:
-      ValueError: images of this size have no such pyramid.
+      ValueError: images of height x width pixels have no such pyramid.
     """
     count = max(0, (width // COARSEST).bit_length() - 1)
     coarsest = width >> count

@@ -1,4 +1,4 @@
-"""The table of all metrics, and what is asked of it."""
+"""The table of all metrics, and look-ups in it."""
 
 from collections.abc import Iterable, Iterator
 
@@ -41,7 +41,7 @@ def network_outputs(metrics: Iterable[Metric]) -> tuple[str, ...]:
 
 
 def ranking(metrics: Iterable[Metric], network: str) -> list[str]:
-    """Returns the full names of the figures by which one generator is better than another."""
+    """Returns the full names of the metrics' figures that have a better direction."""
     return [
         metric.full_name(figure.name, network)
         for metric in metrics

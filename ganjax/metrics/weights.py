@@ -1,9 +1,9 @@
-"""Published weight files: found or fetched, checked against a hash, read as tensors only.
+"""Published weight files, which are found or fetched, checked by a hash, and read as tensors only.
 
-A `.pth` file is a pickle beside raw numbers, and a pickle may name any function to be called.
-Here it may name storages of numbers, the function that shapes one, and OrderedDict, and each of
-those names stands for a function of this module; reading ends at any other name. PyTorch is not
-needed.
+A `.pth` file is a pickle beside raw numbers, and a pickle may name any function to be called. The
+reader here knows only the names of storages, of the function that shapes one, and of OrderedDict,
+each of which stands for a function of this module; any other name ends the reading. PyTorch is
+not needed.
 """
 
 import collections
@@ -43,7 +43,7 @@ TIMEOUT_SECONDS = 30
 
 
 class WeightsError(UserError):
-    """A weight file that is missing, or not what it should be."""
+    """The error for a weight file that is missing, or that is not the file it should be."""
 
 
 class File(NamedTuple):
@@ -52,8 +52,8 @@ class File(NamedTuple):
     Attributes:
       name: the file's name in the cache.
       sha256: the hash of its content.
-      package: the Python package that carries it, and its path within; None if none does.
-      urls: where it is published; they are tried in order.
+      package: the Python package that contains the file, and the path within; None if none does.
+      urls: the addresses where it is published, which are tried in order.
     """
 
     name: str
@@ -67,8 +67,8 @@ def load(file: File, path: str | Path | None = None) -> dict[str, np.ndarray]:
 
     Args:
       file: the published file.
-      path: where it is; None looks in its package, then in the cache, which is filled over https
-        if the file is in neither.
+      path: where it is. None looks in its package, then in the cache, and fetches the file into
+        the cache over https if it is in neither.
 
     Raises:
       WeightsError: the file is missing, cannot be fetched, or has another hash.
@@ -90,12 +90,12 @@ def load(file: File, path: str | Path | None = None) -> dict[str, np.ndarray]:
 
 
 def cached(file: File) -> Path:
-    """Returns where a file is kept once it has been fetched, or may be put by hand."""
+    """Returns the path at which a fetched file is kept, and where it may be put by hand."""
     return Path(platformdirs.user_cache_dir("ganjax")) / "weights" / file.name
 
 
 def locate(file: File) -> Path:
-    """Returns the path of a file in its package or in the cache, and fetches it if it must.
+    """Returns the path of a file, in its package or in the cache, to which it may be fetched.
 
     Raises:
       WeightsError: the file is in neither and cannot be fetched.
@@ -113,7 +113,7 @@ def locate(file: File) -> Path:
 
 
 def _mend(file: File) -> str:
-    """Says what to do where a file is missing."""
+    """Returns what a user can do if a file is missing, for an error message."""
     if file.package:
         return f"pip install {file.package[0].replace('_', '-')}"
     source = f"get it from {file.urls[0]}" if file.urls else "get it"
@@ -124,7 +124,7 @@ def _mend(file: File) -> str:
 
 
 def _fetch(file: File, path: Path) -> None:
-    """Fetches a file into the cache; a file with another hash never gets its name there."""
+    """Fetches a file to `path` in the cache, where nothing with another hash ever appears."""
     reason = "no address is known"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def _fetch(file: File, path: Path) -> None:
             f"{path.parent}: the weights {file.name} cannot be kept there ({error.strerror}); "
             f"{_mend(file)}"
         ) from None
-    # Its name has the process's number, so that two processes do not write one file.
+    # The name holds the process's number, so that two processes do not write one file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     for url in file.urls:
         print(f"fetching {url} to {path}", file=sys.stderr, flush=True)
@@ -156,19 +156,19 @@ def _fetch(file: File, path: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Returns the hash of a file's content, in hexadecimal."""
+    """Returns the SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Reads the tensors of a `.pth` file of either format, by name; nothing in it is executed.
+    """Reads the tensors of a `.pth` file of either format, by name, and executes nothing in it.
 
     Args:
       path: a file that holds a state dict: names and tensors.
 
     Raises:
-      WeightsError: it is no such file, or it names anything but tensors.
+      WeightsError: the file holds no state dict, or names anything but tensors.
     """
     try:
         with path.open("rb") as file:
@@ -188,17 +188,16 @@ def read(path: Path) -> dict[str, np.ndarray]:
         ) from None
 
 
-# A pickle only gets hold of what it cannot change, tuples without attributes of their own and
-# `_Call`s, and never of the numbers themselves.
+# A pickle is given only objects that it cannot change (tuples and `_Call`s), never the numbers.
 class _Storage(NamedTuple):
-    """What a pickle says of a storage of numbers."""
+    """A storage of numbers as a pickle describes it."""
 
     key: str
     dtype: np.dtype
     size: int
 
     def filled(self, data: bytes) -> np.ndarray:
-        """Returns the storage's numbers, which cannot be written to."""
+        """Returns the storage's numbers, read-only, from its bytes."""
         numbers = np.frombuffer(data, self.dtype)
         if len(numbers) != self.size:
             raise WeightsError(f"a storage has {len(numbers)} numbers instead of {self.size}")
@@ -206,7 +205,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """What a pickle says of a tensor; nothing of it has been checked."""
+    """A tensor as a pickle describes it, which has not been checked."""
 
     storage: _Storage
     offset: int
@@ -215,7 +214,7 @@ class _Tensor(NamedTuple):
 
 
 def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
-    """Makes a tensor of its storage's numbers, within the bounds of what there really is."""
+    """Makes a tensor from its storage's numbers, once its description is found to fit them."""
     _, offset, shape, strides = tensor
     sizes = (offset, *shape, *strides)
     if not all(type(n) is int and n >= 0 for n in sizes) or len(shape) != len(strides):
@@ -232,7 +231,7 @@ def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
 
 
 class _Call:
-    """What a permitted name stands for: a function without attributes that a pickle could set."""
+    """A function for a permitted name, without attributes that a pickle could set."""
 
     __slots__ = ("_function",)
 
@@ -247,14 +246,14 @@ class _Call:
 
 
 def _tensor(storage, offset, shape, strides, *_):
-    """Stands for PyTorch's function that shapes a storage."""
+    """Replaces PyTorch's function that shapes a storage."""
     if type(storage) is not _Storage:
         raise WeightsError("a tensor has no storage")
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads the structure of a weight file; `storages` collects what it refers to by key."""
+    """A reader of a weight file's structure; `storages` collects the storages by their keys."""
 
     def __init__(self, file: io.BufferedIOBase):
         super().__init__(file)
@@ -281,7 +280,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _read_zip(file: io.BufferedIOBase):
-    """Returns what is pickled, and the numbers of each storage by its key."""
+    """Reads a zip archive: the pickled object, and the numbers of each storage by its key."""
     with zipfile.ZipFile(file) as archive:
         (root,) = {name.split("/")[0] for name in archive.namelist()}
         order = f"{root}/byteorder"
@@ -296,7 +295,7 @@ def _read_zip(file: io.BufferedIOBase):
 
 
 def _read_legacy(file: io.BufferedIOBase):
-    """As `_read_zip`, for the format in which the storages come after the pickles."""
+    """Reads the older format, whose storages follow the pickles; returns as `_read_zip` does."""
     file.seek(0)
     if _Unpickler(file).load() != LEGACY_MAGIC:
         raise WeightsError("it does not begin as a file of PyTorch does")
