@@ -1,4 +1,4 @@
-"""Errors that the user can mend."""
+"""Errors that the user can mend, which commands print without a traceback."""
 
 
 class UserError(Exception):
@@ -6,4 +6,4 @@ class UserError(Exception):
 
 
 class DataError(UserError):
-    """An error of data that cannot be read or used."""
+    """A `UserError` about data that cannot be read or used."""

@@ -1,11 +1,11 @@
-"""Differentiable augmentations for the discriminator: pure functions of images, p and a key.
+"""Differentiable augmentations of D's images, which are pure functions of images, p and a key.
 
-Every transform is drawn for every sample on its own; a sample for which nothing was drawn comes
-out bit for bit. Once drawn, all transforms are affine in the image, so that gradients of any order
-pass. Shapes are static.
+Every transform is drawn for every sample on its own, and a sample for which none is drawn stays
+bit for bit as it is. Once drawn, all transforms are affine in the image, so that gradients of any
+order pass. Shapes are static.
 
 To add a policy, write one file with its transforms and a subclass of `policies.AugmentFields`, and
-name that here.
+list the subclass in `AnyPolicy`.
 """
 
 from typing import Annotated
@@ -24,10 +24,11 @@ AnyPolicy = Annotated[
 
 
 class AugmentGroup(Fields):
-    """Fields of algorithms whose D sees augmented images: see `AugmentFields.build`.
+    """The fields of algorithms whose D sees augmented images (`AugmentFields.build`).
 
     Attributes:
-      augment: what D's images pass through, reals and fakes, in both players' losses.
+      augment: the policy by which all of D's images are transformed: reals and fakes, in the
+        losses of both players.
     """
 
     augment: AnyPolicy = NoAugmentFields()

@@ -1,7 +1,7 @@
 """The pipeline of adaptive discriminator augmentation (Karras et al. 2020, arXiv:2006.06676).
 
-Families are applied in the paper's order whichever are chosen; blitting and the geometric
-transforms share one resampling.
+The chosen families are applied in the paper's order. Blitting and the geometric transforms share
+one resampling.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,17 +33,17 @@ FAMILIES = {
 def ada(
     families: Sequence[str], value_range: ValueRange, multipliers: Mapping[str, float]
 ) -> Transform:
-    """Returns the transform of the given families.
+    """Returns the transform that applies all transforms of the given families.
 
-    Every transform is drawn for every sample on its own, with probability p times the transform's
+    Each of them is drawn for every sample on its own, with probability p times the transform's
     multiplier, at most 1.
 
     Args:
-      families: some of FAMILIES.
-      value_range: black and white in the images.
-      multipliers: factors of p by the names in FAMILIES; transforms that are not named have 1.
-        Filtering draws each of its four octaves with that probability; a rotation happens with it
-        before the anisotropic scaling, after it, or both.
+      families: names in FAMILIES.
+      value_range: the values of black and of white in the images.
+      multipliers: factors of p by names of transforms; transforms that are not named have 1. The
+        resulting probability is that of filtering in each of its four octaves, and that of at
+        least one of the two rotations, before and after the anisotropic scaling.
 
     Raises:
       ValueError: there is no such family, or no such transform among them.
@@ -78,7 +78,7 @@ def ada(
 
 
 def transforms(families: Sequence[str]) -> tuple[str, ...]:
-    """Returns the names of the transforms of families."""
+    """Returns the names of the transforms of the given families, in order."""
     return tuple(chain.from_iterable(FAMILIES[family] for family in families))
 
 
@@ -112,11 +112,11 @@ Multiplier = Annotated[tuple[TransformName, Annotated[float, Field(ge=0)]], Fiel
 
 
 class AdaFields(AugmentFields):
-    """The pipeline of adaptive discriminator augmentation.
+    """The fields of the pipeline of adaptive discriminator augmentation.
 
     Attributes:
-      families: some of "blit", "geometric", "colour", "filter" and "corrupt"; the default are the
-        three that help (section 2.3).
+      families: some of "blit", "geometric", "colour", "filter" and "corrupt"; the defaults are the
+        three that the paper recommends (section 2.3).
       multipliers: factors of the probability of single transforms, as pairs of a name and a
         number: (("hue", 0.5), ...); transforms that are not named have 1.
     """
@@ -149,9 +149,9 @@ class AdaFields(AugmentFields):
         return ada(self.families, value_range, dict(self.multipliers))
 
     def leaks(self, value_range: ValueRange):
-        """Returns the rotation and the change of colours, where images show that they happened.
+        """Returns a "rotation" and a "colour" transform, where the policy has such.
 
-        A rotation is the geometric family's, or else one by quarter turns.
+        The rotation is that of the geometric family, or else one by quarter turns.
         """
         multipliers = dict(self.multipliers)
 
@@ -174,7 +174,7 @@ class AdaFields(AugmentFields):
             leaks["rotation"] = rotated
         elif happens("blit", ["rotate_90"]):
             leaks["rotation"] = quarter_turned
-        # A luma flip leaves half of the images as they are, so that of these a share says nothing.
+        # A luma flip alone changes only half of its images, so that a share would say nothing.
         if happens("colour", [name for name in colour.TRANSFORMS if name != "luma_flip"]):
             leaks["colour"] = recoloured
         return leaks

@@ -1,8 +1,9 @@
-"""Affine maps of the plane, and images looked up through them.
+"""Affine maps of the plane, and the resampling of images by them.
 
-A map is the homogeneous 3x3 matrix of (x, y, 1): x to the right, y downwards, in pixels, from
-the image's centre. Images are resampled by the *inverse* map, which tells for a pixel of the output
-where in the input it comes from; so maps are composed as inverses, the first transform left.
+A map is a homogeneous 3x3 matrix that acts on (x, y, 1), with x to the right and y downwards, in
+pixels from the image's centre. Images are resampled by the *inverse* map, from a pixel of the
+output to the place in the input where its value is found. So inverses are what is composed, and the
+first transform stands left.
 """
 
 import math
@@ -17,22 +18,26 @@ from jaxtyping import Array, Float, Int32
 
 from ganjax.augment.shapes import Images, Maps, PerSample
 
-# The groups of a batch whose values are added up at once: XLA's CPU adds those of one group one
-# after another.
+# The number of groups of a batch that CPUs sum in parallel; XLA on CPU sums the values of one group
+# one after another.
 GROUPS = 4
 
 Positions = Float[Array, "n p"]
 
 
 def matrix(rows: Sequence[Sequence[PerSample | float]]) -> Maps:
-    """Returns maps, given the entries of their first two rows: three each, (N,) or a number."""
+    """Returns the maps (N, 3, 3) with the given entries.
+
+    Args:
+      rows: the first two rows of the matrices, each of three entries: (N,) or one number for all.
+    """
     flat = [jnp.asarray(entry, jnp.float32) for row in (*rows, (0.0, 0.0, 1.0)) for entry in row]
     shape = jnp.broadcast_shapes(*(entry.shape for entry in flat))
     return jnp.stack([jnp.broadcast_to(entry, shape) for entry in flat], -1).reshape(*shape, 3, 3)
 
 
 def scale(x: PerSample, y: PerSample) -> Maps:
-    """Returns maps that scale both axes by factors; the inverse is the map of 1 / x and 1 / y."""
+    """Returns maps that scale the axes by the factors x and y, with inverses of 1 / x and 1 / y."""
     return matrix(((x, 0.0, 0.0), (0.0, y, 0.0)))
 
 
@@ -43,12 +48,12 @@ def rotate(angle: PerSample) -> Maps:
 
 
 def translate(x: PerSample, y: PerSample) -> Maps:
-    """Returns translations by so many pixels."""
+    """Returns translations by x pixels to the right and y pixels downwards."""
     return matrix(((1.0, 0.0, x), (0.0, 1.0, y)))
 
 
 def compose(*maps: Float[Array, "_ d d"]) -> Float[Array, "_ d d"]:
-    """Multiplies matrices (N, D, D) or (1, D, D), in full precision on every device."""
+    """Multiplies matrices (N, D, D) or (1, D, D) from left to right, in float32 on every device."""
     product = maps[0]
     for other in maps[1:]:
         product = jnp.matmul(product, other, precision="highest")
@@ -56,19 +61,19 @@ def compose(*maps: Float[Array, "_ d d"]) -> Float[Array, "_ d d"]:
 
 
 def positions(inverse: Maps, width: int, height: int) -> tuple[Positions, Positions]:
-    """Maps the pixels of a grid, row by row.
+    """Computes where in the input the pixels of an output grid are found.
 
     Args:
-      inverse: the maps, from the grid to the input. Unlike elsewhere, they are from the grid's
-        first pixel, not from its centre.
-      width: pixels of a row.
-      height: rows.
+      inverse: the maps from the grid to the input. Unlike elsewhere, coordinates count from the
+        first pixel, not from the centre.
+      width: the number of pixels in a row of the grid.
+      height: the number of rows of the grid.
 
     Returns:
-      The places x and y of the pixels in the input, each (N, height * width).
+      The coordinates x and y in the input, each (N, height * width), row by row.
     """
-    # A matrix product, since XLA computes one once. A sum of products is computed in each loop that
-    # reads it, perhaps rounded otherwise: then floor and fraction would be of two places.
+    # A matrix product is computed once. XLA would compute a sum of products in each loop that reads
+    # it, and other rounding there would give the floor and the fraction of different positions.
     x, y = (axis.reshape(-1) for axis in jnp.meshgrid(jnp.arange(width), jnp.arange(height)))
     grid = jnp.stack([x, y, jnp.ones_like(x)]).astype(jnp.float32)
     mapped = jnp.matmul(inverse[:, :2].reshape(-1, 3), grid, precision="highest")
@@ -77,11 +82,11 @@ def positions(inverse: Maps, width: int, height: int) -> tuple[Positions, Positi
 
 
 class Places(NamedTuple):
-    """Places on an axis, each between a pixel and the next.
+    """Places on an axis, each between a pixel and the next one.
 
     Attributes:
-      pixel: (N, P), the first of the two pixels.
-      part: (N, P), the part of the way to the second, in [0, 1].
+      pixel: (N, P), the index of the first of the two pixels.
+      part: (N, P), the distance from the first pixel, in [0, 1] pixels.
     """
 
     pixel: Int32[Array, "n p"]
@@ -92,22 +97,24 @@ def periodic(position: Positions, period: int) -> Places:
     """Finds places on an axis that holds one period of an image, and its first pixel once more.
 
     Args:
-      position: anywhere; pixel centres are the whole numbers.
-      period: in pixels.
+      position: (N, P) coordinates of any size in pixels, whose whole numbers are pixel centres.
+      period: the length of the period in pixels.
     """
-    # In floats, whose division is several times faster than that of integers; and of a half more
-    # than whole numbers: XLA multiplies by 1 / period, and a whole quotient may come out below.
+    # Floats divide faster than integers (docs/speed.md). The half is added since XLA multiplies by
+    # 1 / period, and a quotient that is a whole number may be rounded down to below it.
     first = jnp.floor(position)
     pixel = (first - period * jnp.floor((first + 0.5) / period)).astype(jnp.int32)
     return Places(pixel, position - first)
 
 
 def symmetric(position: Positions, size: int) -> Places:
-    """Finds places on an axis with its edges twice, a | a b c d | d, reflected beyond them.
+    """Finds places on a padded axis that repeats its edge pixels, a | a b c d | d.
+
+    Positions beyond the padded axis are reflected into it.
 
     Args:
-      position: anywhere; 0 is the first of the pixels without the margin.
-      size: the number of these pixels.
+      position: (N, P) coordinates of any size in pixels; 0 is the first pixel without the padding.
+      size: the number of pixels without the padding.
     """
     pixel, part = periodic(position, 2 * size)
     reflected = pixel >= size
@@ -116,9 +123,14 @@ def symmetric(position: Positions, size: int) -> Places:
 
 
 def bilinear(images: Images, x: Places, y: Places) -> Float[Array, "n p c"]:
-    """Looks up images (N, H, W, C) at P places of each, given by their columns and their rows.
+    """Looks up images by bilinear interpolation: (N, H, W, C) at P places -> (N, P, C).
 
-    The gradient, of any order, is by the images alone.
+    It is differentiable to any order with respect to the images, but not to the places.
+
+    Args:
+      images: the images.
+      x: the places on the horizontal axis.
+      y: the places on the vertical axis.
     """
     places = tuple(Places(pixel, part.astype(images.dtype)) for pixel, part in (x, y))
     return _look_up(images.shape[1:3], images, *places)
@@ -128,7 +140,7 @@ def bilinear(images: Images, x: Places, y: Places) -> Float[Array, "n p c"]:
 def _look_up(size, images, x, y):
     height, width = size
     flat = images.reshape(len(images), height * width, -1)
-    # Without signs: no index is from the end.
+    # Unsigned, since no index counts from the end.
     first = (y.pixel * width + x.pixel).astype(jnp.uint32)
     pick = jax.vmap(lambda image, index: image.at[index].get(mode="promise_in_bounds"))
     return sum(
@@ -139,9 +151,10 @@ def _look_up(size, images, x, y):
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _spread(size, values, x, y):
-    """The transpose of `_look_up`: (N, P, C) -> (N, H, W, C).
+    """Computes the transpose of `_look_up`: (N, P, C) -> (N, H, W, C).
 
-    It adds up squares of 2x2 pixels, which XLA's CPU does in half the time of four pixels.
+    It adds up squares of 2x2 pixels, which is faster on CPUs than four single pixels
+    (docs/speed.md).
     """
     numbers = lax.ScatterDimensionNumbers((1, 2, 3), (), (0, 1))
     add = jax.vmap(partial(lax.scatter_add, dimension_numbers=numbers, mode="promise_in_bounds"))
@@ -173,7 +186,7 @@ _spread.defvjp(
 
 
 def _corners(x: Places, y: Places):
-    """Yields (row, column) and the weight (N, P) of each of the four pixels round the places."""
+    """Yields the (row, column) offset and weight (N, P) of the four pixels around the places."""
     for row, down in enumerate((1 - y.part, y.part)):
         for column, right in enumerate((1 - x.part, x.part)):
             yield (row, column), down * right
@@ -182,7 +195,7 @@ def _corners(x: Places, y: Places):
 def resample(images: Images, inverse: Maps) -> Images:
     """Moves images by maps of the given inverses, with one bilinear lookup.
 
-    Beyond its edges an image is its own reflection, d c b a | a b c d | d c b a.
+    Beyond its edges an image continues with its own reflection, d c b a | a b c d | d c b a.
     """
     height, width = images.shape[1:3]
     middle = jnp.array([(width - 1) / 2]), jnp.array([(height - 1) / 2])

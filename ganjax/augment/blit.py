@@ -1,4 +1,4 @@
-"""Pixel blitting: transforms that move whole pixels.
+"""Pixel blitting, the family of transforms that move whole pixels.
 
 Karras et al. 2020 (arXiv:2006.06676), appendix B, algorithm 1, lines 5 to 15.
 """
@@ -20,13 +20,17 @@ TRANSFORMS = ("x_flip", "rotate_90", "integer_translation")
 def inverse(key: RandomKey, n: int, p: Probabilities, size: tuple[int, int]) -> Maps:
     """Draws the inverses of n maps, each a flip, a rotation by quarter turns and a translation.
 
-    A flip changes half of the images that it is drawn for; rotations are by 0 to 3 quarter turns.
+    A flip happens to half of the images for which it is drawn; rotations are by 0 to 3 quarter
+    turns, and translations by up to an eighth of the size.
 
     Args:
-      key: the key of this family.
+      key: the random key of this family.
       n: the number of samples.
       p: the probability of each of TRANSFORMS, for each sample on its own.
-      size: (height, width) of the image.
+      size: the (height, width) of the images, in pixels.
+
+    Returns:
+      The inverse maps (n, 3, 3).
     """
     height, width = size
     flip_key, turn_key, shift_key = (
@@ -47,7 +51,7 @@ def inverse(key: RandomKey, n: int, p: Probabilities, size: tuple[int, int]) -> 
 
 
 def quarter_turns(turns: Int[Array, " n"]) -> Maps:
-    """Returns rotations by turns * 90 degrees clockwise, free of rounding."""
+    """Returns rotations by `turns` * 90 degrees clockwise, (n,) -> (n, 3, 3), free of rounding."""
     cos = jnp.array([1.0, 0.0, -1.0, 0.0])[turns]
     sin = jnp.array([0.0, 1.0, 0.0, -1.0])[turns]
     return affine.matrix(((cos, -sin, 0.0), (sin, cos, 0.0)))

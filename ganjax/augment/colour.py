@@ -1,7 +1,7 @@
-"""Colour transforms, composed to one 4x4 matrix of (red, green, blue, 1).
+"""Colour transforms, which are composed into one 4x4 matrix that acts on (red, green, blue, 1).
 
-Karras et al. 2020 (arXiv:2006.06676), appendix B, algorithm 1, lines 48 to 68, for values in
-[-1, 1]. A map of colours is (N, 4, 4); the last transform stands left.
+Karras et al. 2020 (arXiv:2006.06676), appendix B, algorithm 1, lines 48 to 68. Maps of colours are
+matrices (N, 4, 4) for values in [-1, 1]; in a product, the last transform stands left.
 """
 
 from typing import Any
@@ -31,14 +31,17 @@ AROUND_LUMA[:3, :3] = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 3**0.5
 
 
 def matrix(key: RandomKey, n: int, p: Probabilities) -> ColourMaps:
-    """Draws n maps of brightness, contrast, luma flip, hue and saturation, in this order.
+    """Draws n maps that change brightness, contrast, luma, hue and saturation, in this order.
 
-    A luma flip changes half of the images that it is drawn for.
+    A luma flip happens to half of the images for which it is drawn.
 
     Args:
-      key: the key of this family.
+      key: the random key of this family.
       n: the number of samples.
       p: the probability of each of TRANSFORMS, for each sample on its own.
+
+    Returns:
+      The maps (n, 4, 4).
     """
     keys = {
         name: fold(key, name) for name in ("brightness", "contrast", "luma_flip", "hue", "saturate")
@@ -59,24 +62,24 @@ def matrix(key: RandomKey, n: int, p: Probabilities) -> ColourMaps:
 
 
 def brightness(shift: PerSample) -> ColourMaps:
-    """Returns maps that add the shifts to all channels."""
+    """Returns maps that add `shift` (n,) to all channels."""
     column = jnp.array([[0, 0, 0, 1]] * 3 + [[0] * 4], jnp.float32)
     return EYE[None] + _expanded(shift) * column[None]
 
 
 def contrast(factor: PerSample) -> ColourMaps:
-    """Returns maps that multiply all channels by the factors."""
+    """Returns maps that multiply all channels by `factor` (n,)."""
     colours = np.diag([1, 1, 1, 0]).astype(np.float32)
     return EYE[None] + (_expanded(factor) - 1) * colours[None]
 
 
 def luma_flip(flip: PerSample) -> ColourMaps:
-    """Returns reflections that exchange black and white where `flip` is 1, and nothing where 0."""
+    """Returns maps that exchange black and white where `flip` (n,) is 1; 0 changes nothing."""
     return EYE[None] - 2 * _expanded(flip) * ONTO_LUMA[None]
 
 
 def hue(angle: PerSample) -> ColourMaps:
-    """Returns rotations about the axis of greys by angles in radians (Rodrigues' formula)."""
+    """Returns rotations about the axis of greys by `angle` (n,) in radians (Rodrigues' formula)."""
     across = (AROUND_LUMA @ AROUND_LUMA)[None]
     return (
         EYE[None]
@@ -86,26 +89,30 @@ def hue(angle: PerSample) -> ColourMaps:
 
 
 def saturation(factor: PerSample) -> ColourMaps:
-    """Returns maps that multiply the distance from the axis of greys by the factors."""
+    """Returns maps that multiply the distance from the axis of greys by `factor` (n,)."""
     across = EYE - ONTO_LUMA
     across[3, 3] = 0
     return EYE[None] + (_expanded(factor) - 1) * across[None]
 
 
 def apply(images: Images, matrix: ColourMaps, value_range: ValueRange) -> Images:
-    """Maps the colours of images; those whose map is the identity come out bit for bit.
+    """Maps the colours of images; those whose map is the identity stay bit for bit as they are.
 
     Args:
-      images: of 3 channels, or of 1: a grey then becomes the mean of its mapped colour.
-      matrix: the maps, of colours in [-1, 1].
-      value_range: black and white in `images`.
+      images: (N, H, W, C) of 3 channels, or of 1: a grey then becomes the mean of its mapped
+        colour.
+      matrix: (N, 4, 4), the maps of colours in [-1, 1].
+      value_range: the values of black and of white in `images`.
+
+    Returns:
+      The mapped images, in `value_range` and beyond.
     """
     middle, half = sum(value_range) / 2, (value_range[1] - value_range[0]) / 2
     linear, shift = matrix[:, :3, :3], half * matrix[:, :3, 3]
     if images.shape[-1] == 1:
         linear = linear.sum((1, 2), keepdims=True) / 3
         shift = shift.mean(1, keepdims=True)
-    # Written out: a product of 3x3 is too small for a matrix unit.
+    # Written out, since a 3x3 product is too small for a matrix unit.
     mapped = sum(
         linear[:, None, None, :, j] * (images[..., j : j + 1] - middle)
         for j in range(images.shape[-1])

@@ -1,8 +1,8 @@
-"""Controllers of the augmentation's probability p: pure functions, state -> state.
+"""Controllers of the augmentation's probability p, which are pure functions from state to state.
 
-A state is a dict of float32 scalars with "p" in it. The statistic that they watch is
-r_t = E[sign(D(real))] (Karras et al. 2020, arXiv:2006.06676, equation 1): the mean over the reals
-of an update, and so, under jit and sharding, over all devices.
+A state is a dict of float32 scalars, one of which is "p". Controllers watch the statistic
+r_t = E[sign(D(real))] in [-1, 1] (Karras et al. 2020, arXiv:2006.06676, equation 1). It is the mean
+over the reals of an update, under jit and sharding those of all devices.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,11 @@ State = dict[str, Float[Array, ""]]
 
 
 class Controller(NamedTuple):
-    """A rule by which p moves.
+    """A rule by which the probability of augmentation changes.
 
     Attributes:
       init: () -> the state before the first update.
-      update: (state, r_t of an update of D) -> state.
+      update: (state, r_t of an update of D) -> the state after it.
     """
 
     init: Callable[[], State]
@@ -30,18 +30,19 @@ class Controller(NamedTuple):
 
 
 def fixed(p: float) -> Controller:
-    """Returns the controller that never moves p."""
+    """Returns the controller that never changes p."""
     return Controller(lambda: {"p": jnp.float32(p)}, lambda state, r_t: state)
 
 
 def accuracy_target(p: float, target: float, speed: float, p_max: float) -> Controller:
     """Returns an integral controller of D's accuracy on reals, acc = (1 + r_t) / 2.
 
-    After each update p <- clip(p + speed (acc - target), 0, p_max), as in Keras' example.
+    After each update p <- clip(p + speed (acc - target), 0, p_max), as in Keras' example of
+    adaptive discriminator augmentation.
 
     Args:
       p: the probability at the start.
-      target: the accuracy aimed at.
+      target: the accuracy in [0, 1] that the controller aims at.
       speed: the gain of the controller.
       p_max: the largest p.
     """
@@ -54,7 +55,7 @@ def accuracy_target(p: float, target: float, speed: float, p_max: float) -> Cont
 
 
 def r_t_target(p: float, target: float, interval: int, step: float, p_max: float) -> Controller:
-    """Returns the controller of r_t of Karras et al. 2020, section 3.
+    """Returns the controller of Karras et al. 2020, section 3, which holds r_t at a target.
 
     After every `interval` updates p <- clip(p + sign(r_t - target) step, 0, p_max), where r_t is
     the mean over these updates. The paper takes steps such that p could rise from 0 to 1 over
@@ -62,9 +63,9 @@ def r_t_target(p: float, target: float, interval: int, step: float, p_max: float
 
     Args:
       p: the probability at the start.
-      target: the r_t aimed at.
-      interval: updates of D between changes of p.
-      step: by how much p changes.
+      target: the r_t in [-1, 1] that the controller aims at.
+      interval: the number of updates of D from one change of p to the next.
+      step: the size of a change of p.
       p_max: the largest p.
     """
 
@@ -85,10 +86,11 @@ def r_t_target(p: float, target: float, interval: int, step: float, p_max: float
 
 
 class ControllerFields(Fields):
-    """The fields of one kind of controller, its checks and its construction.
+    """The fields of one kind of controller, with its checks and its construction.
 
     Attributes:
-      watches_signs: whether the controller needs r_t, and so a loss whose scores are logits.
+      watches_signs: whether the controller reads r_t, which needs a loss whose scores are logits.
+      name: the name of the kind, a Literal in each subclass.
       p: the probability of augmentation at the start.
     """
 
@@ -101,11 +103,11 @@ class ControllerFields(Fields):
         """Refuses fields that do not go together.
 
         Raises:
-          ConfigError: in one line: the field, its value and the mend.
+          ConfigError: the fields do not go together.
         """
 
     def build(self, batch_size: int) -> Controller:
-        """Returns the controller.
+        """Returns the controller that these fields describe.
 
         Args:
           batch_size: the number of reals in an update of D.
@@ -114,7 +116,7 @@ class ControllerFields(Fields):
 
 
 class FixedFields(ControllerFields):
-    """The fields of `fixed`: p stays."""
+    """The fields of `fixed`, the controller that never changes p."""
 
     name: Literal["fixed"] = "fixed"
     p: Probability = 1.0
@@ -125,10 +127,10 @@ class FixedFields(ControllerFields):
 
 
 class _AdaptiveFields(ControllerFields):
-    """The fields that controllers which move the probability share.
+    """The fields that all controllers which change p share.
 
     Attributes:
-      p_max: the largest probability.
+      p_max: the largest p.
     """
 
     watches_signs: ClassVar[bool] = True
@@ -148,7 +150,7 @@ class AccuracyTargetFields(_AdaptiveFields):
     """The fields of `accuracy_target`.
 
     Attributes:
-      target: the accuracy of D on reals that is aimed at.
+      target: the accuracy of D on reals that the controller aims at.
       speed: the gain of the controller.
     """
 
@@ -165,9 +167,9 @@ class RtTargetFields(_AdaptiveFields):
     """The fields of `r_t_target`.
 
     Attributes:
-      target: the r_t = E[sign(D(real))] that is aimed at.
-      interval: updates of D between changes of p.
-      reals_to_one: reals over which p could rise from 0 to 1.
+      target: the r_t = E[sign(D(real))] that the controller aims at.
+      interval: the number of updates of D from one change of p to the next.
+      reals_to_one: the number of reals over which p could rise from 0 to 1.
     """
 
     name: Literal["r_t"] = "r_t"
@@ -180,7 +182,7 @@ class RtTargetFields(_AdaptiveFields):
         return r_t_target(self.p, self.target, self.interval, step, self.p_max)
 
 
-# To add a controller, write its fields and their `build`, and name them here.
+# To add a controller, write its fields with their `build` and list them here.
 AnyController = Annotated[
     FixedFields | AccuracyTargetFields | RtTargetFields, Field(discriminator="name")
 ]

@@ -1,4 +1,4 @@
-"""Corruption: additive noise and cutout.
+"""Corruption, the family of additive noise and cutout.
 
 Karras et al. 2020 (arXiv:2006.06676), appendix B, "additional corruptions".
 """
@@ -12,17 +12,23 @@ from ganjax.augment.shapes import Images, Probabilities, Probability, RandomKey
 from ganjax.engine.pixels import ValueRange
 from ganjax.keys import fold
 
-# The standard deviation of the noise's standard deviation, for values in [-1, 1].
+# Each image's noise has the standard deviation |N(0, NOISE^2)|, for values in [-1, 1].
 NOISE = 0.1
-# The side of the rectangle, as a share of the image's size.
+# The height and width of the rectangle, as a share of the image's.
 CUTOUT = 0.5
 TRANSFORMS = ("noise", "cutout")
 
 
 def noise(images: Images, key: RandomKey, p: Probabilities, value_range: ValueRange) -> Images:
-    """Adds N(0, sigma^2) to each value of an image, with probability p["noise"].
+    """Adds noise N(0, sigma^2) to each value of an image, with probability p["noise"].
 
-    sigma = |N(0, 0.1)| for each image, for values in [-1, 1].
+    For values in [-1, 1] sigma is |N(0, 0.1^2)|, drawn for each image.
+
+    Args:
+      images: (N, H, W, C).
+      key: the random key of this family.
+      p: the probability of each of TRANSFORMS.
+      value_range: the values of black and of white in the images.
     """
     key, half = fold(key, "noise"), (value_range[1] - value_range[0]) / 2
     sigma = jnp.abs(NOISE * jax.random.normal(fold(key, "sigma"), images.shape[:1], jnp.float32))
@@ -33,21 +39,26 @@ def noise(images: Images, key: RandomKey, p: Probabilities, value_range: ValueRa
 
 
 def cutout(images: Images, key: RandomKey, p: Probabilities, value_range: ValueRange) -> Images:
-    """Fills a rectangle of half an image's size with mid-grey, with probability p["cutout"]."""
+    """Fills a rectangle of half an image's size with mid-grey, with probability p["cutout"].
+
+    The arguments are those of `noise`.
+    """
     return cut_anywhere(images, fold(key, "cutout"), p["cutout"], CUTOUT, sum(value_range) / 2)
 
 
 def cut_anywhere(
     images: Images, key: RandomKey, p: Probability, size: float, value: float
 ) -> Images:
-    """Cuts a rectangle out of each image with probability p; centres are uniform over the image.
+    """Fills a rectangle of each image with a value, with probability p.
+
+    The rectangle's centre is uniform over the image.
 
     Args:
-      images: the images.
-      key: draws the centres, and which images are cut.
-      p: the probability of a cut.
-      size: the side of the rectangle, as a share of the image's.
-      value: what it is filled with.
+      images: (N, H, W, C).
+      key: the random key of the gates and of the centres.
+      p: the probability for each image.
+      size: the height and width of the rectangle, as a share of the image's.
+      value: the value that fills the rectangle.
     """
     centre = jax.random.uniform(fold(key, "centre"), (images.shape[0], 2), jnp.float32)
     outside = [-9.0, -9.0]
@@ -58,10 +69,10 @@ def cut(images: Images, centre: Float[Array, "n 2"], size: float, value: float) 
     """Fills a rectangle of each image with a value.
 
     Args:
-      images: the images.
-      centre: (x, y) from 0 to 1 over the image.
-      size: the side of the rectangle, as a share of the image's.
-      value: what it is filled with.
+      images: (N, H, W, C).
+      centre: (N, 2), the rectangles' centres (x, y), which run from 0 to 1 over the image.
+      size: the height and width of the rectangle, as a share of the image's.
+      value: the value that fills the rectangle.
     """
 
     def inside(at, extent):

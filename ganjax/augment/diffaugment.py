@@ -1,4 +1,4 @@
-"""Differentiable augmentation (Zhao et al. 2020, arXiv:2006.10738, section 3 and appendix)."""
+"""DiffAugment, differentiable augmentation (Zhao et al. 2020, arXiv:2006.10738, section 3)."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -21,11 +21,13 @@ TRANSLATION, CUTOUT = 0.125, 0.5
 
 
 def diffaugment(families: Sequence[str], value_range: ValueRange) -> Transform:
-    """Returns the transform of the given families, each gated on its own (paper: p = 1).
+    """Returns the transform that applies each of the given families with probability p.
+
+    The paper has p = 1.
 
     Args:
-      families: some of FAMILIES.
-      value_range: black and white in the images.
+      families: names in FAMILIES.
+      value_range: the values of black and of white in the images.
 
     Raises:
       ValueError: there is no such family.
@@ -48,10 +50,10 @@ def diffaugment(families: Sequence[str], value_range: ValueRange) -> Transform:
 
 
 def colour(images: Images, p: Probability, key: RandomKey, value_range: ValueRange) -> Images:
-    """Changes brightness, then saturation, then contrast.
+    """Changes the brightness, then the saturation, then the contrast of images with probability p.
 
-    A shift from U[-0.5, 0.5), for values in [-1, 1], is added. Saturation, the distance from the
-    pixel's mean, is multiplied by U[0, 2); contrast, that from the image's mean, by U[0.5, 1.5).
+    A shift from U[-0.5, 0.5) is added, for values in [-1, 1]. Then each value's distance from its
+    pixel's mean is multiplied by U[0, 2), and its distance from the image's mean by U[0.5, 1.5).
     """
     n, half = images.shape[0], (value_range[1] - value_range[0]) / 2
     shift = half * uniform(fold(key, "brightness"), n, -0.5, 0.5)
@@ -68,7 +70,10 @@ def colour(images: Images, p: Probability, key: RandomKey, value_range: ValueRan
 
 
 def translation(images: Images, p: Probability, key: RandomKey, value_range: ValueRange) -> Images:
-    """Moves images by whole pixels, up to 1/8 of the size either way; what comes in is mid-grey."""
+    """Moves images by whole pixels with probability p, and fills what is uncovered with mid-grey.
+
+    A shift is up to 1/8 of the image's size either way, along each axis.
+    """
     n, height, width, _ = images.shape
 
     def shifts(name, size):
@@ -80,7 +85,13 @@ def translation(images: Images, p: Probability, key: RandomKey, value_range: Val
 
 
 def shifted(images: Images, shift: Int[Array, "n 2"], value: float) -> Images:
-    """Moves each image by its shift (down, right) in pixels; what comes in is `value`."""
+    """Moves each image (H, W, C) by whole pixels.
+
+    Args:
+      images: (N, H, W, C).
+      shift: (N, 2), the pixels downwards and to the right.
+      value: the value that fills what is uncovered.
+    """
     height, width = images.shape[1:3]
     rows = jnp.arange(height)[None] - shift[:, :1]
     columns = jnp.arange(width)[None] - shift[:, 1:]
@@ -92,7 +103,10 @@ def shifted(images: Images, shift: Int[Array, "n 2"], value: float) -> Images:
 
 
 def cutout(images: Images, p: Probability, key: RandomKey, value_range: ValueRange) -> Images:
-    """Fills a square of half the image's size, at a uniform place, with mid-grey."""
+    """Fills a rectangle of half the image's size with mid-grey with probability p.
+
+    The rectangle's centre is uniform over the image.
+    """
     return corrupt.cut_anywhere(images, key, p, CUTOUT, sum(value_range) / 2)
 
 
@@ -106,7 +120,7 @@ else:
 
 
 class DiffAugmentFields(AugmentFields):
-    """Differentiable augmentation.
+    """The fields of DiffAugment.
 
     Attributes:
       families: some of "colour", "translation" and "cutout".

@@ -1,4 +1,4 @@
-"""Image-space filtering: the four octaves of frequency amplified or damped at random.
+"""Image-space filtering, which amplifies or damps four octaves of frequency at random.
 
 Karras et al. 2020 (arXiv:2006.06676), appendix B, "image-space filtering".
 """
@@ -14,15 +14,20 @@ from ganjax.keys import fold
 
 # The standard deviation of log2 of a gain.
 GAIN = 1.0
-# The power expected in each octave, from the lowest: natural images fall as 1 / f.
+# The expected share of power in each octave, the lowest first: natural images fall as 1 / f.
 POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)
 TRANSFORMS = ("filter",)
 
 
 def gains(key: RandomKey, n: int, p: Probabilities) -> Float[Array, "n 4"]:
-    """Draws the gains of the four octaves, one after another with probability p["filter"].
+    """Draws the gains (n, 4) of the four octaves, each in turn with probability p["filter"].
 
-    After each draw all four are scaled so that the expected power stays what it was.
+    After each draw all four gains are scaled such that the expected power of an image stays.
+
+    Args:
+      key: the random key of this family.
+      n: the number of samples.
+      p: the probability of each of TRANSFORMS.
     """
     total, power = jnp.ones((n, 4)), jnp.array([POWER])
     for octave in range(4):
@@ -36,8 +41,13 @@ def gains(key: RandomKey, n: int, p: Probabilities) -> Float[Array, "n 4"]:
 def apply(images: Images, gains: Float[Array, "n 4"], value_range: ValueRange) -> Images:
     """Multiplies the octaves of images by their gains, along both axes.
 
-    Images are mirrored at their edges, and mid-grey counts as 0, as for values in [-1, 1]. Those
-    whose gains are all 1 come out bit for bit.
+    Images are mirrored at their edges, and mid-grey counts as 0, as for values in [-1, 1]. Images
+    whose gains are all 1 stay bit for bit as they are.
+
+    Args:
+      images: (N, H, W, C).
+      gains: (N, 4), the factors of the octaves, the lowest first.
+      value_range: the values of black and of white in the images.
     """
     middle = sum(value_range) / 2
 

@@ -1,4 +1,4 @@
-"""Gated draws for each sample of a batch: with probability p a value, else what does nothing."""
+"""Random parameters of transforms, drawn for each sample, that take effect with probability p."""
 
 from collections.abc import Sequence
 
@@ -10,20 +10,20 @@ from jaxtyping import Array, Bool, Num
 from ganjax.augment.shapes import PerSample, Probability, RandomKey
 from ganjax.keys import fold
 
-# The parameters of a transform that does nothing, (...) or a scalar.
+# The parameters (...) with which a transform changes nothing, or one number for all of them.
 Identity = ArrayLike | Sequence[int | float]
 
 
 def gated(
     key: RandomKey, p: Probability, value: Num[Array, "n ..."], identity: Identity
 ) -> Num[Array, "n ..."]:
-    """Keeps each sample's value with probability p, and else replaces it by `identity`.
+    """Keeps each sample's value with probability p, and otherwise replaces it by `identity`.
 
     Args:
-      key: the key of the transform, from which the gates are drawn.
+      key: the random key of the transform, from which the gates are drawn.
       p: the probability of keeping a value.
-      value: (N, ...) the parameters that were drawn for each sample.
-      identity: (...) the parameters of a transform that does nothing.
+      value: (N, ...), the parameters that were drawn for each sample.
+      identity: (...), the parameters with which the transform changes nothing.
     """
     kept = jax.random.bernoulli(fold(key, "gate"), p, value.shape[:1])
     return jnp.where(_expanded(kept, value), value, jnp.asarray(identity, value.dtype)[None])
@@ -37,13 +37,13 @@ def only_where(
 
 
 def differs(parameters: Num[Array, "n ..."], identity: Identity) -> Bool[Array, " n"]:
-    """Returns for which samples the parameters (N, ...) are not `identity` (...)."""
+    """Returns whether each sample's parameters differ from `identity`: (N, ...), (...) -> (N,)."""
     other = parameters != jnp.asarray(identity, parameters.dtype)[None]
     return other.reshape(len(other), -1).any(-1)
 
 
 def lognormal(key: RandomKey, n: int, sigma: float) -> PerSample:
-    """Draws 2 ** N(0, sigma), (n,).
+    """Draws n numbers 2 ** N(0, sigma^2).
 
     Karras et al. 2020 (arXiv:2006.06676), appendix B, write it as Lognormal(0, (sigma ln 2)^2).
     """
@@ -51,10 +51,10 @@ def lognormal(key: RandomKey, n: int, sigma: float) -> PerSample:
 
 
 def uniform(key: RandomKey, n: int, low: float, high: float) -> PerSample:
-    """Draws from U[low, high), (n,)."""
+    """Draws n numbers from U[low, high)."""
     return jax.random.uniform(key, (n,), jnp.float32, low, high)
 
 
 def _expanded(chosen: Bool[Array, " n"], values: Num[Array, "n ..."]) -> Bool[Array, "n ..."]:
-    """Returns bools (N,) with as many axes as `values`, to choose among them by sample."""
+    """Returns `chosen` with the number of axes of `values`, so that the two broadcast."""
     return chosen.reshape(-1, *(1,) * (values.ndim - 1))

@@ -1,4 +1,4 @@
-"""General geometric transforms, and the resampling that they and blitting share.
+"""General geometric transforms, and the resampling that they share with blitting.
 
 Karras et al. 2020 (arXiv:2006.06676), appendix B, algorithm 1, lines 16 to 47.
 """
@@ -17,9 +17,9 @@ from ganjax.ops.chunks import count_chunks, map_chunks
 SCALE = 0.2
 # The standard deviation of the translation, as a share of the image's size.
 TRANSLATION = 0.125
-# Pixels of the doubled images, a period of their reflections, over those of the images.
+# Pixels of the doubled images, which hold a period of their reflections, over those of the images.
 DOUBLED = 16
-# Bytes of the doubled images of one chunk, which stays in the cache of a CPU (docs/speed.md).
+# Bytes of the doubled images of one chunk, which should fit a CPU's cache (docs/speed.md).
 CHUNK_BYTES = 4 << 20
 TRANSFORMS = ("isotropic_scaling", "rotation", "anisotropic_scaling", "fractional_translation")
 
@@ -27,14 +27,17 @@ TRANSFORMS = ("isotropic_scaling", "rotation", "anisotropic_scaling", "fractiona
 def inverse(key: RandomKey, n: int, p: Probabilities, size: tuple[int, int]) -> Maps:
     """Draws the inverses of n maps, each composed of the four transforms.
 
-    They are isotropic scaling, rotation, anisotropic scaling, rotation again, and translation. Each
-    of the two rotations has probability 1 - sqrt(1 - p), so that either happens with p.
+    The order is isotropic scaling, rotation, anisotropic scaling, rotation again, and translation.
+    Each of the two rotations has probability 1 - sqrt(1 - p), so that at least one happens with p.
 
     Args:
-      key: the key of this family.
+      key: the random key of this family.
       n: the number of samples.
       p: the probability of each of TRANSFORMS, for each sample on its own.
-      size: (height, width) of the image.
+      size: the (height, width) of the images, in pixels.
+
+    Returns:
+      The inverse maps (n, 3, 3).
     """
     height, width = size
     keys = {
@@ -65,11 +68,15 @@ def inverse(key: RandomKey, n: int, p: Probabilities, size: tuple[int, int]) -> 
 
 
 def apply(images: Images, inverse: Maps) -> Images:
-    """Moves images by maps of the given inverses, free of aliasing.
+    """Moves images by maps of the given inverses, without aliasing.
 
-    They are upsampled twofold by sym6, looked up bilinearly there, and downsampled by sym6. Beyond
-    its edges an image is its own reflection, d c b | a b c d | c b a, however far a map reaches.
-    Images whose map is the identity come out bit for bit.
+    Images are upsampled twofold with the wavelet sym6, looked up bilinearly, and downsampled with
+    sym6. Beyond its edges an image continues with its own reflection, d c b | a b c d | c b a,
+    however far a map reaches. Images whose map is the identity stay bit for bit as they are.
+
+    Args:
+      images: (N, H, W, C).
+      inverse: (N, 3, 3), the inverse maps in pixels, from the images' centre.
     """
 
     def in_chunks(images, inverse):
@@ -83,13 +90,13 @@ def _apply(images: Images, inverse: Maps) -> Images:
     n, height, width, channels = images.shape
 
     def filtered(x, rows, columns):
-        for matrix in (rows, columns):  # Each takes the first axis but one and makes it the last.
+        for matrix in (rows, columns):  # Each product takes axis 1 and makes it the last.
             x = jnp.tensordot(x, jnp.asarray(matrix, x.dtype), ((1,), (1,)), precision="highest")
         return jnp.moveaxis(x, 1, -1)
 
     doubled = filtered(images, wavelets.upsampling(height), wavelets.upsampling(width))
-    # From the pixels of the moved, doubled grid to the centre, in pixels of the images; there
-    # mapped; and from the centre to the doubled images' pixels.
+    # Right to left: from pixels of the output's doubled grid to pixels from the images' centre, the
+    # inverse, and back to pixels of the doubled images.
     first = wavelets.SHIFT - 0.5
     half, corner = jnp.array([0.5]), -wavelets.REACH - first
     doubled_inverse = affine.compose(

@@ -1,8 +1,8 @@
 """The augmentation of Keras' example of adaptive discriminator augmentation.
 
-It has x-flip, integer translation, rotation and zoom behind one gate for each image. Keras applies
-the four in turn, each with a lookup of its own; here they are one map and one bilinear lookup, so
-that an image is blurred once, and reflected at its own edges.
+With probability p an image is flipped, translated by whole pixels, rotated and zoomed. Keras
+applies the four in turn, each with a lookup of its own. Here they are one map and one bilinear
+lookup, so that an image is blurred only once and reflected only at its own edges.
 """
 
 from typing import Literal
@@ -20,12 +20,12 @@ from ganjax.keys import fold
 
 
 class KerasFields(AugmentFields):
-    """The policy of Keras' example; the defaults are the example's.
+    """The fields of the policy of Keras' example; the defaults are the example's.
 
     Attributes:
-      translation: the largest translation, as a share of the size.
+      translation: the largest translation either way, as a share of the image's size.
       rotation: the largest rotation either way, as a share of a full turn.
-      zoom: the largest share of height and of width that is cut away.
+      zoom: the largest share of the image's height and width that is cut away.
     """
 
     policy: Literal["keras"] = "keras"
@@ -51,13 +51,13 @@ class KerasFields(AugmentFields):
 
 
 def keras(translation: float, rotation: float, zoom: float) -> Transform:
-    """Returns the transform that changes an image by all four, with probability p.
+    """Returns the transform that flips, translates, rotates and zooms an image with probability p.
 
     Args:
-      translation: the largest translation up or down and left or right, in whole pixels, as a share
-        of the size.
+      translation: the largest translation either way along each axis, as a share of the image's
+        size; translations are by whole pixels.
       rotation: the largest rotation either way, as a share of a full turn.
-      zoom: the largest share of height and of width that is cut away, each on its own.
+      zoom: the largest share of the height and of the width, drawn apart, that is cut away.
     """
 
     def augment(images, p, key):

@@ -1,4 +1,4 @@
-"""What policies of augmentation have in common; the augmentation that D's images pass through."""
+"""The base of all augmentation policies, and the augmentation that a policy builds."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
@@ -17,32 +17,33 @@ from ganjax.keys import fold
 
 @runtime_checkable
 class Transform(Protocol):
-    """Transforms images, drawing for each sample on its own."""
+    """A function that transforms images, with random draws for each sample on its own."""
 
     def __call__(self, images: Images, p: Probability, key: RandomKey) -> Images:
-        """Returns images that were transformed with probability `p`, drawn by `key`."""
+        """Transforms images (N, H, W, C), each with probability `p` and by draws from `key`."""
         ...
 
 
 class NoAugmentFields(Fields):
-    """No augmentation: D sees images as they are."""
+    """The fields of no augmentation, with which D sees images as they are."""
 
     policy: Literal["none"] = "none"
 
     def build(self, value_range: ValueRange, batch_size: int) -> None:
-        """Returns None."""
+        """Returns None, which stands for no augmentation."""
 
 
 class AugmentFields(Fields):
-    """The fields of one policy of augmentation, its checks and its construction.
+    """The fields of one augmentation policy, with its checks and its construction.
 
-    A subclass stands in the file of the transforms that it describes, and in the table of
-    `ganjax.augment`. Its field `policy`, a Literal, names the policy.
+    A subclass stands in the file of the transforms that it describes, and is listed in `AnyPolicy`
+    of `ganjax.augment`.
 
     Attributes:
-      measure_leaks: whether each evaluation measures the share of samples that are rotated and
-        of those with altered colours (leak_rotation, leak_colour; see `ganjax.training.leaks`).
-      controller: what moves the probability of augmentation.
+      policy: the name of the policy, a Literal in each subclass.
+      measure_leaks: whether each evaluation measures the shares of samples that are rotated and
+        whose colours are altered (leak_rotation, leak_colour; see `ganjax.training.leaks`).
+      controller: the rule that changes the probability of augmentation.
     """
 
     policy: str
@@ -53,11 +54,11 @@ class AugmentFields(Fields):
         """Refuses fields that do not go together.
 
         Raises:
-          ConfigError: in one line: the field, its value and the mend.
+          ConfigError: the fields do not go together.
         """
 
     def transform(self, value_range: ValueRange) -> Transform:
-        """Returns the transforms of the policy.
+        """Returns the transform that the policy applies.
 
         Args:
           value_range: the values of black and of white in the images.
@@ -67,14 +68,17 @@ class AugmentFields(Fields):
     def leaks(self, value_range: ValueRange) -> dict[str, ImageTransform]:
         """Returns, by name, the transforms whose share among samples can be measured.
 
-        Each is a transform of the policy that the generator may learn to make, applied to every
-        image. A policy that does not override this has none.
+        Each does to every image what the policy does to some and the generator may learn to
+        imitate. A policy that does not override this method has none.
+
+        Args:
+          value_range: the values of black and of white in the images.
         """
         del value_range
         return {}
 
     def build(self, value_range: ValueRange, batch_size: int) -> "Augmentation":
-        """Returns the augmentation of D's images.
+        """Returns the augmentation of D's images that these fields describe.
 
         Args:
           value_range: the values of black and of white in the images.
@@ -95,13 +99,14 @@ class AugmentFields(Fields):
 
 
 class Augmentation(NamedTuple):
-    """What D's images pass through, and what moves its probability.
+    """The augmentation of D's images and the controller of its probability.
 
     Attributes:
-      apply: (images, context) -> images, with the probability `context.aug["p"]` and keys derived
-        from `context.key`.
-      controller: moves the probability.
-      leaks: as `Algorithm.leaks`.
+      apply: (images, context) -> transformed images, with the probability `context.aug["p"]` and
+        keys derived from `context.key`.
+      controller: the rule that changes the probability.
+      leaks: the transforms whose share among samples is measured, by name, as in
+        `ganjax.engine.algorithm.Algorithm`.
     """
 
     apply: Callable[[Images, Context], Images]
@@ -110,5 +115,5 @@ class Augmentation(NamedTuple):
 
 
 def draw_rotations(key: RandomKey, n: int, largest: float = jnp.pi) -> Maps:
-    """Draws n rotations of up to `largest` radians either way."""
+    """Draws n rotations (n, 3, 3) of up to `largest` radians either way."""
     return affine.rotate(uniform(fold(key, "rotate"), n, -largest, largest))

@@ -1,4 +1,4 @@
-"""The shapes of arrays in this folder, by which its functions are annotated."""
+"""The annotations of the arrays that this folder's functions take and return."""
 
 from collections.abc import Mapping
 

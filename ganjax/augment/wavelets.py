@@ -1,6 +1,6 @@
-"""Orthogonal wavelets, and the static matrices of filtering an axis with them.
+"""Orthogonal wavelets, and the constant matrices that filter an axis with them.
 
-NumPy computes them in float64 while a program is built: what runs is a product with a constant.
+NumPy computes the matrices in float64 while a function is traced; the program multiplies by them.
 """
 
 from functools import cache
@@ -27,16 +27,24 @@ SYM6 = np.array(
 )
 # The scaling filter of two vanishing moments: Daubechies' own, in closed form.
 SYM2 = np.array([1 + 3**0.5, 3 + 3**0.5, 3 - 3**0.5, 1 - 3**0.5]) / (4 * 2**0.5)
-# Pixels of the doubled grid that downsampling needs beyond either end.
+# The pixels of the doubled grid that downsampling reads beyond either end of an axis.
 REACH = len(SYM6) // 2 - 1
 
-# Pixels of the doubled grid by which `upsampling` moves an image to the right: sym6 is not
-# symmetric, and its centroid off its middle. Left out, a flip would move an image by 0.4 pixels.
+# The pixels of the doubled grid by which `upsampling` moves an image to the right, since sym6 is
+# not symmetric. Left out, a flip would move an image by 0.4 pixels.
 SHIFT = float(np.arange(len(SYM6)) @ SYM6[::-1] / SYM6.sum()) - (len(SYM6) - 1) / 2
 
 
 def mirrored(index: np.ndarray, size: int) -> np.ndarray:
-    """Folds indices into an axis that reflects about its end pixels: d c b | a b c d | c b a."""
+    """Folds indices of any size into an axis that reflects at its ends: d c b | a b c d | c b a.
+
+    Args:
+      index: an array of integers.
+      size: the number of pixels of the axis.
+
+    Returns:
+      Indices from 0 to size - 1, of index's shape.
+    """
     if size == 1:
         return np.zeros_like(index)
     index = np.mod(index, 2 * (size - 1))
@@ -45,19 +53,19 @@ def mirrored(index: np.ndarray, size: int) -> np.ndarray:
 
 @cache
 def upsampling(size: int) -> np.ndarray:
-    """Returns the matrix that brings a mirrored axis to the grid of twice the pixels, with sym6.
+    """Returns the matrix that upsamples a mirrored axis twofold with sym6.
 
-    The mirrored axis is periodic, so that L = 4 (size - 1) pixels, one period of the doubled
-    grid from pixel 0 on, hold all of it: no margin can be too small. Pixel k covers the pixels 2k
-    and 2k + 1 of the doubled grid.
+    The mirrored axis is periodic, so one period of L = 4 (size - 1) pixels of the doubled grid
+    holds all of it, and no margin can be too small. Pixel k covers the pixels 2k and 2k + 1 of the
+    doubled grid.
 
     Args:
-      size: pixels of the axis.
+      size: the number of pixels of the axis.
 
     Returns:
-      (L + 1, size); the last row is the first one again.
+      A matrix (L + 1, size), whose last row repeats the first one.
     """
-    taps = 2**0.5 * SYM6[::-1]  # H(1/z): the other way round as when downsampling.
+    taps = 2**0.5 * SYM6[::-1]  # H(1/z): the reverse of the filter that downsamples.
     length = max(4 * (size - 1), 2)
     out = np.zeros((length, size))
     for m in range(length):
@@ -69,15 +77,16 @@ def upsampling(size: int) -> np.ndarray:
 
 @cache
 def downsampling(size: int) -> np.ndarray:
-    """Returns the matrix that brings an axis back from the doubled grid, with sym6.
+    """Returns the matrix that downsamples an axis twofold with sym6.
 
     It undoes `upsampling` exactly, since sym6 is orthogonal.
 
     Args:
-      size: pixels of the axis.
+      size: the number of pixels of the downsampled axis.
 
     Returns:
-      (size, 2 size + 2 REACH), from the pixels -REACH to 2 size + REACH - 1 of the doubled grid.
+      A matrix (size, 2 size + 2 REACH), which takes the pixels from -REACH to 2 size + REACH - 1 of
+      the doubled grid.
     """
     taps = SYM6[::-1] / 2**0.5
     out = np.zeros((size, 2 * size + 2 * REACH))
@@ -87,11 +96,11 @@ def downsampling(size: int) -> np.ndarray:
 
 
 def bands() -> list[np.ndarray]:
-    """Returns four zero-phase band-pass filters of sym2, which add up to the identity.
+    """Returns the taps of four zero-phase band-pass filters of sym2, whose sum is the identity.
 
-    They are of odd lengths and pass, from the first on, the octaves [0, pi/8], [pi/8, pi/4],
-    [pi/4, pi/2] and [pi/2, pi]: each step splits off the upper half of what is left. Karras et al.
-    2020 (arXiv:2006.06676), appendix B.
+    Their lengths are odd, and they pass the octaves [0, pi/8], [pi/8, pi/4], [pi/4, pi/2] and
+    [pi/2, pi], in this order: each step splits off the upper half of the band that is left. Karras
+    et al. 2020 (arXiv:2006.06676), appendix B.
     """
     out, low = [], np.ones(1)
     for level in (1, 2, 4):
@@ -105,7 +114,7 @@ def bands() -> list[np.ndarray]:
 
 @cache
 def band_matrices(size: int) -> np.ndarray:
-    """Returns (4, size, size): the matrix of each of `bands` on an axis mirrored at its ends."""
+    """Returns the matrices (4, size, size) that apply `bands` to an axis mirrored at its ends."""
     out = np.zeros((4, size, size))
     for matrix, taps in zip(out, bands(), strict=True):
         reach = len(taps) // 2

@@ -1,7 +1,8 @@
-"""Adversarial losses: pure functions of the discriminator's scores, and the config fields of them.
+"""Adversarial losses, which are pure functions of the discriminator's scores, and their fields.
 
-`real` and `fake` are (N,) scores, the discriminator's logits or the critic's values. `LOSSES` holds
-the losses by name; to add one, write its functions and its line there.
+`real` and `fake` are the scores (N,) of real and of generated images: a discriminator's logits or a
+critic's values. Losses are means over the batch, in nats where they are cross entropies. To add a
+loss, write its functions and list them by name in `LOSSES`.
 """
 
 from collections.abc import Callable
@@ -18,22 +19,22 @@ from ganjax.keys import fold
 
 Scores = Float[Array, " n"]
 Scalar = Float[Array, ""]
-# The targets of the scores of reals and of fakes: for each kind a number, or one for each score.
+# The targets of real and of fake scores: for each kind one number, or one number per score.
 Targets = tuple[Scores | float, Scores | float] | Float[Array, "2 n"]
 
 
 class Loss(NamedTuple):
-    """The losses of both players.
+    """The losses of the discriminator and of the generator.
 
     Attributes:
       d: (real, fake, targets) -> the discriminator's loss, the sum of its halves on reals and on
         fakes. Without label noise the targets are 1 for reals and 0 for fakes.
       g: (real, fake) -> the generator's loss.
       logits: (real, fake) -> the scores shifted such that D takes an image for real where they are
-        above 0; None for a critic, which decides nothing.
+        above 0; None for a critic, whose scores decide nothing.
       uses_targets: whether `d` depends on its targets.
-      compares_batches: whether scores are compared with the mean of the whole batch, which
-        micro-batches do not have.
+      compares_batches: whether a score is compared with the mean score of the whole batch, which
+        a micro-batch does not know.
     """
 
     d: Callable[[Scores, Scores, Targets], Scalar]
@@ -46,17 +47,21 @@ class Loss(NamedTuple):
 def binary_cross_entropy(logits: Scores, target: Scores | float) -> Scalar:
     """Computes the mean of -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), stable for all logits.
 
-    It is linear in the targets, which may lie outside [0, 1] (label noise).
+    The value is linear in the targets t, which may lie outside [0, 1] (label noise).
 
     Goodfellow et al. 2014 (arXiv:1406.2661), equation 1: target 1 on reals and target 0 on fakes
     give the halves of D's loss; target 1 on fakes gives G's non-saturating loss (section 3).
+
+    Args:
+      logits: (N,) the x.
+      target: (N,), or one number for all logits.
     """
     target = jnp.broadcast_to(target, logits.shape)
     return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, target))
 
 
 def logistic_d(real: Scores, fake: Scores, targets: Targets) -> Scalar:
-    """Computes D's cross entropy on reals plus that on fakes.
+    """Computes D's cross entropy on reals plus its cross entropy on fakes.
 
     Goodfellow et al. 2014, equation 1.
     """
@@ -112,7 +117,7 @@ def wasserstein_g(real: Scores, fake: Scores) -> Scalar:
 
 
 def relativistic_logits(real: Scores, fake: Scores) -> tuple[Scores, Scores]:
-    """Computes each score less the mean score of the other kind.
+    """Subtracts from each score the mean score of the other kind: (N,), (N,) -> (N,), (N,).
 
     Jolicoeur-Martineau 2018 (arXiv:1807.00734), section 4.2, the relativistic average.
     """
@@ -163,11 +168,11 @@ class TargetsFields(Fields):
     """Changes to the discriminator's targets, which otherwise are 1 for reals and 0 for fakes.
 
     Attributes:
-      smoothing: s; the target of reals is 1 - s (one-sided label smoothing, Salimans et al. 2016,
-        arXiv:1606.03498, section 3.4).
-      noise: c; the targets of reals are raised by c u and those of fakes lowered by c u, with
-        u ~ U[0, 1) for each sample.
-      flip: share of the samples that have the target of the other kind.
+      smoothing: s in [0, 1); the target of reals is 1 - s (one-sided label smoothing, Salimans et
+        al. 2016, arXiv:1606.03498, section 3.4).
+      noise: c in [0, 1); the targets of reals are raised by c u and those of fakes lowered by c u,
+        with u ~ U[0, 1) for each sample.
+      flip: the share of samples in [0, 1) that are given the target of the other kind.
     """
 
     smoothing: Fraction = 0.0
@@ -176,11 +181,11 @@ class TargetsFields(Fields):
 
 
 class LossGroup(Fields):
-    """Fields of algorithms that take their losses from `discriminator_loss` and `generator_loss`.
+    """The fields of algorithms that use `discriminator_loss` and `generator_loss`.
 
     Attributes:
       loss: a name in `LOSSES`.
-      d_halves: whether D's losses on reals and on fakes are their "sum" or their "mean".
+      d_halves: whether D's loss is the "sum" or the "mean" of its losses on reals and on fakes.
       targets: changes to D's targets.
     """
 
@@ -193,7 +198,7 @@ def check(config: LossGroup) -> None:
     """Refuses fields of the losses that do not go together.
 
     Raises:
-      ConfigError: targets are changed or halves averaged that the loss does not have.
+      ConfigError: targets are changed or halves averaged, but the loss has none.
     """
     loss = LOSSES[config.loss]
     if not loss.uses_targets:
@@ -213,8 +218,9 @@ def check(config: LossGroup) -> None:
 def discriminator_loss(config: LossGroup) -> DiscriminatorLoss:
     """Returns D's loss, with its targets changed as the config says.
 
-    Where the loss has logits, its metrics are D's accuracies on reals (d_real_acc), on fakes
-    (d_fake_acc) and on both (d_acc); elsewhere the critic's loss without its penalty (c_wass_loss).
+    Where the loss has logits, its metrics are D's accuracies in [0, 1] on reals (d_real_acc), on
+    fakes (d_fake_acc) and on both (d_acc); elsewhere the critic's loss without its penalty
+    (c_wass_loss).
     """
     loss = LOSSES[config.loss]
     scale = {"sum": 1.0, "mean": 0.5}[config.d_halves]
@@ -238,7 +244,7 @@ def discriminator_loss(config: LossGroup) -> DiscriminatorLoss:
 
 
 def generator_loss(config: LossGroup) -> GeneratorLoss:
-    """Returns G's loss.
+    """Returns G's loss, which is the config's `loss.g`.
 
     Where the loss has logits, its metric is g_acc, the share of fakes that D takes for real.
     """
@@ -255,13 +261,13 @@ def generator_loss(config: LossGroup) -> GeneratorLoss:
 
 
 def _plain_targets(fields: TargetsFields, key: Key[Array, ""], shape: tuple[int, ...]) -> Targets:
-    """Returns the targets of reals and of fakes, one number for each kind."""
+    """Returns the targets of reals and of fakes, each one number."""
     del key, shape
     return 1.0 - fields.smoothing, 0.0
 
 
 def _noisy_targets(fields: TargetsFields, key: Key[Array, ""], shape: tuple[int, ...]) -> Targets:
-    """Draws the targets of reals and of fakes, an array of `shape` for each kind."""
+    """Draws the targets of reals and of fakes: an array (2, *shape), reals first."""
     u = jax.random.uniform(fold(key, "noise"), (2, *shape))
     flip = jax.random.bernoulli(fold(key, "flip"), fields.flip, (2, *shape))
     noisy = jnp.stack([1 - fields.smoothing + fields.noise * u[0], -fields.noise * u[1]])

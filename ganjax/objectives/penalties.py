@@ -1,7 +1,8 @@
-"""Penalties on the critic's gradient: pure functions, and the config fields of them.
+"""Penalties on the gradient of a critic, which are pure functions, and their config fields.
 
-They are computed in float32, whatever the critic computes in. A critic is a function of samples
-(N, ...) whose score of a sample depends on that sample alone: it has no BatchNorm.
+Penalties are computed in float32, whatever the critic computes in. A critic is a function of
+samples (N, ...) to scores (N,), and the score of a sample depends on that sample alone: a critic
+has no BatchNorm.
 
 To add a penalty, write its function, its weight in `PenaltyFields` and its line in `PENALTIES`.
 """
@@ -26,7 +27,7 @@ Critic = Callable[[Samples], Float[Array, " n"]]
 
 
 def uniform_alpha(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """Draws interpolation weights from U[0, 1), for points between real and fake.
+    """Draws interpolation weights from U[0, 1), whose points lie between real and fake.
 
     Gulrajani et al. 2017 (arXiv:1704.00028), algorithm 1.
     """
@@ -34,7 +35,10 @@ def uniform_alpha(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "
 
 
 def normal_alpha(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """Draws interpolation weights from N(0, 1), as widespread tutorials do; they extrapolate."""
+    """Draws interpolation weights from N(0, 1), whose points may lie beyond real and fake.
+
+    This is not the paper's choice, but that of widespread tutorials.
+    """
     return jax.random.normal(key, shape)
 
 
@@ -51,8 +55,11 @@ def interpolates(
     Args:
       real: (N, ...) samples of the data.
       fake: (N, ...) samples of the generator.
-      key: draws the a_i, one for each sample.
+      key: the key by which the a_i are drawn, one for each sample.
       alpha: `uniform_alpha` or `normal_alpha`.
+
+    Returns:
+      (N, ...) points.
 
     Raises:
       ValueError: real and fake differ in shape.
@@ -65,7 +72,7 @@ def interpolates(
 
 
 def perturbed(real: Samples, fake: Samples, key: Key[Array, ""]) -> Samples:
-    """Draws points around the reals, real + a s u / 2, where DRAGAN penalises.
+    """Draws the points around the reals, real + a s u / 2, at which DRAGAN penalises.
 
     s is the standard deviation over all values of the batch, u ~ U[0, 1) for each value, and
     a ~ U[0, 1) for each sample. Kodali et al. 2017 (arXiv:1705.07215), algorithm 1, with the
@@ -74,7 +81,10 @@ def perturbed(real: Samples, fake: Samples, key: Key[Array, ""]) -> Samples:
     Args:
       real: (N, ...) samples of the data.
       fake: ignored.
-      key: draws u and a.
+      key: the key by which u and a are drawn.
+
+    Returns:
+      (N, ...) points.
     """
     del fake
     noise = jax.random.uniform(fold(key, "noise"), real.shape, real.dtype)
@@ -92,12 +102,12 @@ def one_sided(norms: Norms, target: float) -> Norms:
 
 
 def gradient_norms(critic: Critic, x: Samples, eps: float = 1e-12) -> Norms:
-    """Computes the L2 norm of each sample's gradient, over all its axes.
+    """Computes the L2 norms of the critic's gradients with respect to each sample.
 
     Args:
       critic: (N, ...) -> (N,).
       x: (N, ...) points.
-      eps: added under the square root, whose derivative at 0 is infinite.
+      eps: a small number that is added under the square root, whose derivative at 0 is infinite.
 
     Returns:
       (N,) float32 norms.
@@ -124,7 +134,7 @@ def gradient_penalty(
     Args:
       critic: (N, ...) -> (N,).
       points: (N, ...) the x_i, from `interpolates` or `perturbed`.
-      target: the norm aimed at.
+      target: the norm at which the penalty is 0.
       side: `two_sided` or `one_sided`.
 
     Returns:
@@ -140,12 +150,12 @@ def zero_centred(critic: Critic, x: Samples) -> Scalar:
 
     Args:
       critic: (N, ...) -> (N,).
-      x: (N, ...).
+      x: (N, ...) the x_i, reals or fakes.
 
     Returns:
       A float32 scalar.
     """
-    # Without eps: there is no square root to protect.
+    # No eps is needed, since there is no square root.
     return 0.5 * jnp.mean(_squared_norms(critic, x))
 
 
@@ -161,16 +171,16 @@ class PenaltyFields(Fields):
     """Penalties on D's gradient with respect to images.
 
     Attributes:
-      weight: factor of the gradient penalty; 0 leaves it out.
-      target: the norm of the gradient that it aims at.
-      side: whether it punishes norms on "two" sides of the target, or on "one": above it.
-      points: where it is taken: between reals and fakes by "uniform" weights (paper) or "normal"
-        ones, or around the reals ("dragan").
-      r1: gamma; gamma / 2 times the squared norm at reals is added (Mescheder et al. 2018); 0
-        leaves it out.
-      r2: the same at fakes.
-      interval: steps between penalties, which then are as many times as large (lazy
-        regularisation); see `ganjax.engine.algorithm.Algorithm.penalty_interval`.
+      weight: the factor of the gradient penalty, >= 0; 0 leaves it out.
+      target: the norm of the gradient at which the gradient penalty is 0.
+      side: whether norms on "two" sides of the target are penalised, or on "one": above it.
+      points: where the gradient is taken: between reals and fakes by "uniform" weights (paper) or
+        "normal" ones, or around the reals ("dragan").
+      r1: gamma of R1, which adds gamma / 2 times the squared norm of the gradient at reals
+        (Mescheder et al. 2018); 0 leaves it out.
+      r2: gamma of R2, which adds the same at fakes; 0 leaves it out.
+      interval: the number of steps from one penalty to the next; a penalty is then that many times
+        as large (lazy regularisation, `ganjax.engine.algorithm.Algorithm.penalty_interval`).
     """
 
     weight: NonNegativeFloat = 0.0
@@ -192,7 +202,7 @@ class PenaltyFields(Fields):
           fake_labels: config.conditioning.fake_labels where D takes labels, else None.
 
         Raises:
-          ConfigError: in one line: the field, its value and the mend.
+          ConfigError: the fields do not go together.
         """
         weights = {penalty.weight: getattr(self, penalty.weight) for penalty in PENALTIES}
         for name, value in weights.items():
@@ -227,14 +237,17 @@ class PenaltyFields(Fields):
         discriminate: Callable[..., tuple[jax.Array, Any]],
         augment: Callable[[jax.Array, Context], jax.Array] | None = None,
     ) -> Penalty:
-        """Returns the sum of all penalties that have a weight.
+        """Returns the weighted sum of all penalties whose weight is not 0.
 
-        With an augmentation T, they are of the gradient of D(T(x)) with respect to x.
+        With an augmentation T, the gradient is that of D(T(x)) with respect to x.
 
         Args:
-          prepare: (params, vars) of D -> those that `discriminate` takes.
+          prepare: (params, vars) of D -> the params and vars that `discriminate` takes.
           discriminate: (params, vars, images, label, key) -> (scores (N,), vars) of D in training.
-          augment: (images, context) -> images as D sees them; None where it sees them as they are.
+          augment: (images, context) -> images as D sees them; None for unchanged images.
+
+        Returns:
+          The penalty, whose metrics are the unweighted values.
         """
         weights = {p: getattr(self, p.weight) for p in PENALTIES if getattr(self, p.weight)}
         if not weights:
@@ -261,7 +274,7 @@ class PenaltyFields(Fields):
 
 
 class PenaltyGroup(Fields):
-    """Fields of algorithms that build their penalty by `PenaltyFields.build`.
+    """The fields of algorithms that build their penalty by `PenaltyFields.build`.
 
     Attributes:
       penalty: penalties on D's gradient.
@@ -271,20 +284,21 @@ class PenaltyGroup(Fields):
 
 
 class CriticOfLabel(Protocol):
-    """The discriminator of an update, given the labels of its images."""
+    """A function that makes the critic of an update from the labels of its images."""
 
     def __call__(self, label: jax.Array) -> Critic:
-        """Returns D as a function of images (N, H, W, C) with labels (N,)."""
+        """Returns D as a function of images (N, H, W, C) that have the labels (N,)."""
         ...
 
 
 class WeightedPenalty(NamedTuple):
-    """One of the penalties that a config can have.
+    """A kind of penalty, with the names of its metric and of its weight.
 
     Attributes:
-      metric: the name of its value, without its weight, in the metrics.
-      weight: the field of `PenaltyFields` that is its weight.
-      compute: (fields, critic of label, real, fake, key) -> float32 scalar.
+      metric: the name of the unweighted penalty in the metrics.
+      weight: the name of the field of `PenaltyFields` that holds its weight.
+      compute: (fields, critic of label, real, fake, key) -> the unweighted penalty, a float32
+        scalar.
     """
 
     metric: str
