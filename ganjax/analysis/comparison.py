@@ -1,4 +1,4 @@
-"""Several runs side by side: their learning curves, samples and configs."""
+"""Comparison of several runs: their learning curves, samples and configs side by side."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ def compare(
       folders: the folders of the runs.
       metrics: names in metrics.jsonl or in `ganjax.analysis.learning_curves.DERIVED`; by default
         the figures that all runs have, or their losses.
-      num: the number of samples of each run, whose classes follow one another; 0 leaves them out.
+      num: the number of samples of each run, which take the classes in turn; 0 leaves them out.
       seed: the seed of the samples' latents.
       which: the checkpoint: "best", "last" or a step.
 
@@ -69,7 +69,20 @@ def compare(
 
 
 def samples(folder: Path, num: int, seed: int, which: str) -> tuple[np.ndarray, int]:
-    """Returns a grid of a run's samples, uint8 (H, W) or (H, W, 3), and the checkpoint's step."""
+    """Generates samples of a run.
+
+    Args:
+      folder: the folder of the run.
+      num: the number of samples.
+      seed: the seed of their latents.
+      which: the checkpoint: "best", "last" or a step.
+
+    Returns:
+      A grid of the samples, uint8 (H, W) or (H, W, 3), and the step of the checkpoint.
+
+    Raises:
+      UserError: the folder holds no run, or no such checkpoint.
+    """
     run = Trained(folder, which)
     generated = run.generate(*run.inputs(num, seed))
     picture = images.grid(generated, images.columns(num, run.algorithm.num_classes))
@@ -77,10 +90,10 @@ def samples(folder: Path, num: int, seed: int, which: str) -> tuple[np.ndarray, 
 
 
 def _rows(folder: Path) -> list[dict]:
-    """Reads the metrics of a run.
+    """Reads the rows of a run's metrics.jsonl.
 
     Raises:
-      UserError: there are none yet.
+      UserError: the run has no metrics yet.
     """
     path = folder / METRICS
     rows = read_metrics(path) if path.is_file() else []
@@ -117,7 +130,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 
 def _field(config: dict, name: str) -> Any:
-    """Returns a field by its dotted name, None where the config has no such field."""
+    """Returns a config's field by its dotted name, or None if there is no such field."""
     value: Any = config
     for part in name.split(".")[1:]:
         value = value.get(part) if isinstance(value, dict) else None

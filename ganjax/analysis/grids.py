@@ -21,16 +21,17 @@ def grid(
     *,
     columns: int | None = None,
 ) -> View:
-    """Shows samples; those of a conditional run go through the classes and have their names above.
+    """Shows samples in a grid.
 
-    Where the classes fit side by side, each class has one or several columns of its own.
+    Those of a conditional run take the classes in turn, whose names stand above them. If the
+    classes fit side by side, each class has one or several columns.
 
     Args:
       run: the trained run.
       num: the number of samples.
       seed: the seed of their latents; None takes the run's.
       classes: the names or indices of classes; by default all.
-      columns: the number of images in a row, at most `num`; by default about as many as rows.
+      columns: the number of images in a row, at most `num`; by default the grid is about square.
 
     Raises:
       UserError: there is no such class.
@@ -53,7 +54,7 @@ def grid(
 def class_grid(
     run: Trained, num: int, seed: int | None = None, classes: Sequence[str] = ()
 ) -> View:
-    """Shows what the class changes: each row has one latent, each column one class.
+    """Shows what the class changes, in a grid with one latent for each row and a class per column.
 
     Args:
       run: the trained run.
@@ -62,7 +63,7 @@ def class_grid(
       classes: the names or indices of classes; by default all.
 
     Raises:
-      UserError: the run has no classes, or none of that name.
+      UserError: the run has no classes, or no such class.
     """
     if run.algorithm.num_classes == 1:
         raise UserError(
@@ -85,17 +86,17 @@ def resolution_grid(
 ) -> View:
     """Shows what a growing run generated at the end of each resolution.
 
-    Each row has one latent, each column one resolution; all images are shown as large as the
-    largest. The view's arrays are "image_4", "image_8", ...
+    Each row has one latent and each column one resolution; all images are shown at the largest
+    size. The view's arrays are "image_4", "image_8", ...
 
     Args:
       run: the trained run; the last column has its resolution.
       num: the number of rows.
       seed: the seed of the latents; None takes the run's.
-      classes: the names or indices of classes, which follow one another; by default all.
+      classes: the names or indices of classes, which the rows take in turn; by default all.
 
     Raises:
-      CheckpointError: the run has kept no checkpoint of the end of one resolution.
+      CheckpointError: the run has kept no checkpoint from the end of some resolution.
       UserError: there is no such class.
     """
     side, ends = run.phase.image_size, run.resolutions()
@@ -130,10 +131,10 @@ def neighbour_grid(
       run: the trained run.
       num: the number of samples.
       seed: the seed of their latents; None takes the run's.
-      classes: the names or indices of classes, which follow one another; by default all.
+      classes: the names or indices of classes, which the samples take in turn; by default all.
       k: the number of neighbours of each sample.
-      by: what the distance is measured in: "pixels", or the features of a network of
-        `ganjax.metrics.features.NETWORKS`.
+      by: "pixels" to measure distances of pixels, or the name of a network in
+        `ganjax.metrics.features.NETWORKS` to measure distances of its features.
 
     Raises:
       UserError: there is no such network or class, or there are fewer training images than k.

@@ -1,4 +1,4 @@
-"""Sets of images to be measured: of data sources, runs, .npz files and folders."""
+"""Construction of sets of images for metrics, from data sources, runs, .npz files and folders."""
 
 import zipfile
 import zlib
@@ -17,12 +17,12 @@ from ganjax.errors import DataError, UserError
 from ganjax.metrics.image_set import ImageSet, from_source
 from ganjax.training import evaluation
 
-# The names under which an .npz may hold its images, first ours and then those of other tools.
+# The names under which an .npz may hold its images: that of ganjax, then those of other tools.
 ARRAYS = ("image", "images", "samples", "arr_0")
 
 
 def from_run(run: Trained, name: str, num: int, seed: int | None = None) -> ImageSet:
-    """Returns samples of a trained run, with the labels of `evaluation.draw_labels`.
+    """Returns samples of a trained run as a set, with labels drawn by `evaluation.draw_labels`.
 
     Args:
       run: the trained run.
@@ -44,10 +44,13 @@ def from_run(run: Trained, name: str, num: int, seed: int | None = None) -> Imag
 
 
 def from_npz(path: Path) -> ImageSet:
-    """Returns the images in an .npz file: uint8 (N, H, W, 1 or 3), under one of `ARRAYS`.
+    """Returns the images in an .npz file as a set.
+
+    Args:
+      path: the file, with an array uint8 (N, H, W, 1 or 3) under one of the names in `ARRAYS`.
 
     Raises:
-      UserError: the file holds no such array.
+      UserError: the file cannot be read, or holds no such array.
     """
     try:
         with zipfile.ZipFile(path):
@@ -71,13 +74,16 @@ def from_npz(path: Path) -> ImageSet:
 
 
 def from_folder(path: Path) -> ImageSet:
-    """Returns the images in a folder and the folders in it, all of one size, as RGB.
+    """Returns the images in a folder and its sub-folders, all of one size, as a set in RGB.
 
-    They are read as the data source folder:<path> reads them: upright, 16 bits rounded to 8,
-    transparent ones over white.
+    They are read as the data source folder:<path> reads them: upright, with 16 bits rounded to 8,
+    and transparent ones laid over white.
+
+    Args:
+      path: the folder.
 
     Raises:
-      UserError: there are none, or one cannot be read or has another size.
+      UserError: there are no images, or one cannot be read or has another size.
     """
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
     if not files:
@@ -105,14 +111,14 @@ def from_folder(path: Path) -> ImageSet:
 
 
 def from_named_source(name: str, split: str, like: ImageSet, fit: str, num: int) -> ImageSet:
-    """Returns images of a data source, in the size and channels of another set.
+    """Returns images of a data source as a set, with the size and channels of another set.
 
     Args:
       name: the source, as config.data.source names it.
       split: "train" or "validation".
       like: the other set.
-      fit: config.data.fit.
-      num: the number of images at most.
+      fit: how images become square: a value of config.data.fit.
+      num: the most images that are taken.
 
     Raises:
       DataError: there is no such source.

@@ -1,4 +1,4 @@
-"""Walks through a trained run's latents: interpolation between them, and arithmetic of them."""
+"""Interpolation between the latents of a trained run, and arithmetic with them."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from ganjax.pictures import images, interpolation
 
 # The least side, in pixels, of a film of one image: smaller ones are hard to watch.
 FILM_SIDE = 128
-# How many training images vote on whether a sample has an attribute.
+# The number of training images that vote on whether a sample has an attribute.
 VOTES = 5
 
 
@@ -28,12 +28,12 @@ def interpolate(
     """Shows samples along a closed path through latents, all of one class.
 
     In the picture every row leads from one latent to the next, and shows both; the last row
-    leads back to the first latent. The film walks the path once and then repeats.
+    leads back to the first latent. The film follows the path once and then repeats.
 
     Args:
       run: the trained run.
-      num: the number of latents that the path leads through, at least 2.
-      seed: their seed; None takes the run's.
+      num: the number of latents on the path, at least 2.
+      seed: the seed of these latents; None takes the run's.
       classes: the name or index of one class; by default the first.
       between: the number of samples between two latents.
       method: "spherical" or "linear".
@@ -77,15 +77,15 @@ def arithmetic(
     steps: int = 8,
     samples: int = 512,
 ) -> View:
-    """Shows what an attribute changes: each row adds more of it, from left to right, to a latent.
+    """Shows what an attribute changes: from left to right, each row adds more of it to a latent.
 
     The direction is the mean latent of samples that have the attribute less that of samples that
     do not (Radford et al. 2015, arXiv:1511.06434, section 6.3.2, who chose three of each by
-    eye). Here a sample has what most of the `VOTES` training images nearest to it have. Rows
-    begin with samples that do not have the attribute; the last column is two directions away.
+    eye). Here a sample has the attribute if most of the `VOTES` training images nearest to it
+    have it. Rows begin with samples without the attribute and end with twice the direction added.
 
-    The view's arrays include the "direction", (Z,), and which of the `samples` "have" the
-    attribute, bool (samples,).
+    The view's arrays include "direction", (Z,), and "have", bool (samples,), which says which
+    samples have the attribute.
 
     Args:
       run: the trained run, which is unconditional although its images have labels.
@@ -93,11 +93,11 @@ def arithmetic(
       seed: the seed of the latents; None takes the run's.
       classes: the attribute, as the name or index of one class.
       steps: the number of columns after the first.
-      samples: the number of samples that the direction is taken from.
+      samples: the number of samples from which the direction is computed.
 
     Raises:
-      UserError: there is no such class, all samples have it or too few do not, the images have
-        no labels, or the run is conditional.
+      UserError: there is no such class, no sample has it or too few lack it, the images have no
+        labels, or the run is conditional.
     """
     attribute, names = _attribute(run, classes)
     source = run.training_images()
@@ -124,10 +124,10 @@ def arithmetic(
 
 
 def _attribute(run: Trained, classes: Sequence[str]) -> tuple[int, Sequence[str]]:
-    """Returns the index of a class of an unconditional run's images, and the names of all.
+    """Returns the index of a class of an unconditional run's images, and all classes' names.
 
     Raises:
-      UserError: the run is conditional, its images have no classes, or none of that name.
+      UserError: the run is conditional, or its images have no classes or no such class.
     """
     if run.algorithm.num_classes > 1:
         raise UserError("arithmetic: the run's model takes classes itself; use `labels`")

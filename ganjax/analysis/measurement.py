@@ -1,4 +1,4 @@
-"""Two sets of images measured against each other, and beside it what two sets of reals give."""
+"""Measurement of generated images against real ones, and of reals against reals: the floor."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -18,11 +18,11 @@ class Sets(NamedTuple):
     """The sets of images that are compared.
 
     Attributes:
-      real: what the fakes should be like.
-      fake: what is measured.
-      other: further reals, which the floor takes for fakes. Without any, halves of `real` give
-        the floor of unbiased metrics; the others would be of half as many images, and have none.
-      training: the images that the fakes may be copies of, "real" or "other".
+      real: the real images that the fakes should resemble.
+      fake: the generated images.
+      other: further reals, which take the place of the fakes for the floor. Without any, two
+        halves of `real` give the floor of unbiased metrics, and other metrics have no floor.
+      training: the set that the fakes may be copies of, "real" or "other".
     """
 
     real: ImageSet
@@ -31,14 +31,14 @@ class Sets(NamedTuple):
     training: str = "real"
 
     def roles(self, metric: Metric) -> tuple[str, str]:
-        """Returns which sets are a metric's reference and its stand-in for the fakes."""
+        """Returns the fields that hold a metric's reference and the stand-in for the fakes."""
         if metric.reference == "training" and self.training == "other":
             return "other", "real"
         return "real", "other"
 
 
 def check(metrics: Sequence[str], network: str) -> None:
-    """Raises UserError if there is no such metric or network."""
+    """Raises a UserError if no metric is named, or if a metric or the network does not exist."""
     for metric in metrics:
         if metric not in METRICS:
             raise UserError(f"--metrics={metric}: there are {', '.join(METRICS)}")
@@ -51,24 +51,25 @@ def check(metrics: Sequence[str], network: str) -> None:
 def measure_sets(
     sets: Sets, names: Sequence[str], network: str, params: features.Params | None
 ) -> dict[str, Any]:
-    """Measures fakes against reals, and reals against reals: the floor.
+    """Measures fakes against reals and, for the floor, reals against reals.
 
-    Images are never all held at once; what is held is their features, 4 bytes times the
-    network's dimension each.
+    Images are never all held at once, but their features are, which takes 4 bytes times the
+    network's dimension for each image.
 
     Args:
       sets: the sets of images.
       names: names of metrics in `METRICS`.
       network: a name in `ganjax.metrics.features.NETWORKS`.
-      params: the network's parameters; None where no metric needs them.
+      params: the network's parameters; None if no metric needs them.
 
     Returns:
-      "figures" and "floor", by the same names, of the metrics that have one; "protocol";
-      "images_per_second" of the fakes, made and seen by the network (0 where there was only
-      one batch).
+      "figures", a dict of all figures by their full names; "floor", a dict of the floors by the
+      same names, of the metrics that have one; "protocol", a description of the measurement; and
+      "images_per_second", the rate at which fakes were generated and passed through the network
+      (0 after a single batch).
 
     Raises:
-      UserError: there are too few images, or a metric cannot take their shapes.
+      UserError: there are too few images, or a metric cannot take images of their shapes.
     """
     metrics = [METRICS[name] for name in names]
     _check_counts(sets, metrics)
@@ -96,7 +97,7 @@ def measure_sets(
 def _measure(
     sets: Sets, metric: Metric, observed: dict[str, Observed]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Returns a metric's figures and their floor, {} if it has none."""
+    """Returns a metric's figures and their floor, which is {} if it has none."""
     role, stand_in = sets.roles(metric)
     reference, taken = observed[role], _taken(sets, metric)
     prepared = metric.prepare(reference.part(metric.needs, 0, taken.reference))
@@ -122,7 +123,7 @@ def _taken(sets: Sets, metric: Metric) -> Taken:
 
 
 def _protocol(sets: Sets, metrics: Sequence[Metric], network: str) -> dict[str, Any]:
-    """Describes how the figures came to be, for the record."""
+    """Describes how the figures were measured, for the record."""
     protocol = {
         "real": _description(sets.real),
         "fake": _description(sets.fake),
@@ -154,7 +155,7 @@ def _description(images: ImageSet) -> dict[str, Any]:
 
 
 def _floor(sets: Sets, metric: Metric) -> str:
-    """Says in words where a metric's floor is from."""
+    """Describes from which images a metric's floor is."""
     if sets.other is None:
         if metric.unbiased:
             return f"two halves of the reals, {sets.real.count // 2} each"
@@ -165,7 +166,7 @@ def _floor(sets: Sets, metric: Metric) -> str:
 
 
 def _check_counts(sets: Sets, metrics: Sequence[Metric]) -> None:
-    """Refuses sets of too few images for some metric."""
+    """Raises a UserError if a set has too few images for some metric."""
     reals = sets.real.count if sets.other is not None else sets.real.count // 2
     counted = [(sets.real, reals), (sets.fake, sets.fake.count)]
     if sets.other is not None:
@@ -180,7 +181,7 @@ def _check_counts(sets: Sets, metrics: Sequence[Metric]) -> None:
 
 
 def _check_shapes(sets: Sets, metrics: Sequence[Metric]) -> None:
-    """Refuses images that a metric cannot take, or whose pixels it cannot compare."""
+    """Raises a UserError if a metric cannot take the images, or cannot compare their pixels."""
     for metric in metrics:
         height, width, channels = sets.fake.shape
         if not metric.takes(height, width):

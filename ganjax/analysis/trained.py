@@ -1,4 +1,4 @@
-"""A trained run, ready to be sampled."""
+"""A trained run that is loaded from its folder to be sampled."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -22,19 +22,19 @@ class Trained:
 
     Args:
       folder: the folder of the run.
-      which: the checkpoint: "best" is the best by config.evaluation.best, or the last where that
-        names no figure; "last"; or a step.
+      which: the checkpoint: "best", the best by config.evaluation.best or, if that names no
+        figure, the last; "last"; or a step.
       devices: the devices that share the work; by default the first one of this process.
-      seed_index: which of the run's config.num_seeds seeds, from 0.
+      seed_index: the index, from 0, of one of the run's config.num_seeds seeds.
 
     Attributes:
       folder: the folder of the run.
       which: the checkpoint that was asked for.
       config: the run's config.
-      seed_index: which of the run's seeds.
+      seed_index: the index of the seed.
       seed: the seed that the generator was trained with.
       algorithm: the run's algorithm.
-      step: the step of the checkpoint.
+      step: the number of train steps at the checkpoint.
       phase: the phase that the checkpoint belongs to.
 
     Raises:
@@ -82,10 +82,10 @@ class Trained:
         self._sampler = jax.jit(steps.make_sampler(self.algorithm), static_argnames="phase")
 
     def resolutions(self) -> list["Trained"]:
-        """Returns a growing run at the end of each lower resolution, and then this one.
+        """Returns a growing run at the end of each lower resolution, and then at this one.
 
         Raises:
-          CheckpointError: the run has kept no checkpoint of the end of a resolution.
+          CheckpointError: the run has kept no checkpoint from the end of some resolution.
         """
         side = self.phase.image_size
         with checkpoint.open_checkpoints(self.folder) as checkpoints:
@@ -107,10 +107,10 @@ class Trained:
         Args:
           num: the number of samples, N.
           seed: the seed of the latents; None takes the run's, which gives the latents of the
-            run's own pictures.
+            pictures that it wrote during training.
 
         Returns:
-          z, float32 (N, Z), and label, int32 (N,), which goes through the classes in order.
+          The latents, float32 (N, Z), and the labels, int32 (N,), which take the classes in turn.
         """
         key = jax.random.key(self.seed if seed is None else seed)
         z, label = jax.device_get(steps.sample_inputs(self.algorithm, key, num))
@@ -124,7 +124,7 @@ class Trained:
           label: int32 (N,), the classes; 0 for an unconditional run.
 
         Returns:
-          uint8 (N, H, W, C).
+          The images, uint8 (N, H, W, C).
         """
         side, done = self.phase.image_size, 0
         images = np.empty((len(z), side, side, self.config.data.channels), np.uint8)
@@ -145,7 +145,7 @@ class Trained:
         """Opens the images that the generator was trained on, at their size in this phase.
 
         Raises:
-          DataError: they cannot be read any more.
+          DataError: the images can no longer be read.
         """
         return self.images_of("train")
 
@@ -153,19 +153,19 @@ class Trained:
         """Opens the run's images of a split, "train" or "validation", at their size in this phase.
 
         Raises:
-          DataError: they cannot be read any more.
+          DataError: the images can no longer be read.
         """
         return sources.open_source(self.config.data, split, image_size=self.phase.image_size)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """The name of each class, or its index where it has none; () without classes."""
+        """The name of each class, or its index if it has no name; () for an unconditional run."""
         classes = self.algorithm.num_classes
         if classes == 1:
             return ()
         try:
             names = self.training_images().label_names
-        except DataError:  # Moved away; sampling needs no data.
+        except DataError:  # The images were moved away, but sampling does not need them.
             names = ()
         return names if len(names) == classes else tuple(str(i) for i in range(classes))
 
@@ -173,14 +173,14 @@ class Trained:
         """Returns the indices of classes.
 
         Args:
-          chosen: the names of classes or, where no class has that name, indices; by default all
+          chosen: names of classes or, where no class has that name, indices; by default all
             classes.
 
         Returns:
-          int32 (K,); [0] for an unconditional run.
+          The indices, int32 (K,); [0] for an unconditional run.
 
         Raises:
-          UserError: there is no such class, or there are none at all.
+          UserError: there is no such class, or the run is unconditional.
         """
         if not chosen:
             return np.arange(self.algorithm.num_classes, dtype=np.int32)
@@ -197,7 +197,7 @@ def class_index(chosen: str, names: Sequence[str]) -> int:
     """Returns the index of a class.
 
     Args:
-      chosen: its name or, where no class has that name, its index as text.
+      chosen: the name of the class or, if no class has that name, its index as text.
       names: the names of all classes.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Views: samples of a trained run together with the picture or film that shows them."""
+"""Samples of a trained run together with the picture or film that shows them."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -17,10 +17,10 @@ class View(NamedTuple):
     """Samples of a run, and how they are shown.
 
     Attributes:
-      arrays: the samples as "image", uint8 (N, H, W, C); for a conditional model their "label",
-        int32 (N,), and "label_names", (classes,); and whatever else was computed.
-      picture: returns the picture, uint8 (H', W', C).
-      frames: returns the frames of a film, uint8 (N, H', W', C); None where nothing moves.
+      arrays: arrays by name: the samples, "image", uint8 (N, H, W, C); for a conditional run,
+        "label", int32 (N,), and "label_names", (classes,); and whatever else was computed.
+      picture: returns the picture of the samples.
+      frames: returns the frames of a film; None if there is no film.
       report: lines of text about the samples.
     """
 
@@ -31,7 +31,7 @@ class View(NamedTuple):
 
 
 def check_size(run: Trained, num: int, columns: int, *, captioned: bool = False) -> None:
-    """Refuses a picture that would be too large for many programs to open.
+    """Raises a UserError if a picture would be too large for many programs to open.
 
     Args:
       run: the run whose samples are shown.
@@ -40,7 +40,7 @@ def check_size(run: Trained, num: int, columns: int, *, captioned: bool = False)
       captioned: whether images have captions even if the run has no classes.
 
     Raises:
-      UserError: the picture has more pixels than Pillow opens without a warning.
+      UserError: the picture would have more pixels than Pillow opens without a warning.
     """
     side = run.phase.image_size
     if captioned or run.algorithm.num_classes > 1:
@@ -63,7 +63,7 @@ def names_of(run: Trained, labels: Iterable[int]) -> list[str]:
 def sample_arrays(
     run: Trained, samples: UInt8[np.ndarray, "n h w c"], labels: Int[np.ndarray, " n"]
 ) -> dict[str, np.ndarray]:
-    """Returns samples and, for a conditional run, their labels as the arrays of a `View`."""
+    """Returns samples and, for a conditional run, their labels by the names of `View.arrays`."""
     if not run.class_names:
         return {"image": samples}
     return {"image": samples, "label": labels, "label_names": np.array(run.class_names)}
@@ -72,7 +72,7 @@ def sample_arrays(
 def headed(
     cells: UInt8[np.ndarray, "n h w c"], names: Sequence[str]
 ) -> UInt8[np.ndarray, "h2 w2 c"]:
-    """Lays images out in a grid with a column for each name, which stands above its column."""
+    """Lays images out in a grid that has a column for each name, and writes the name above it."""
     header = images.text_strips(names, *cells.shape[2:])
     rows = [images.grid(each, len(names)) for each in (header, cells)]
     return np.concatenate(rows)

@@ -1,1 +1,1 @@
-"""From arrays to picture files: grids, captions, films and curves. No module here knows runs."""
+"""Conversion of arrays to picture files: grids, captions, films and curves."""

@@ -13,7 +13,7 @@ class Curve(NamedTuple):
     """A quantity that was measured while a generator was trained.
 
     Attributes:
-      images: (N,) integers, how many images training had seen at each measurement.
+      images: (N,) integers, the number of images that training had seen at each measurement.
       values: (N,) floats, the measurements.
     """
 
@@ -22,11 +22,11 @@ class Curve(NamedTuple):
 
 
 def figure(width: float, height: float):
-    """Returns a matplotlib Figure that needs no screen.
+    """Returns an empty matplotlib Figure, which needs no screen.
 
     Args:
-      width: its width in inches.
-      height: its height in inches.
+      width: the width of the Figure in inches.
+      height: the height of the Figure in inches.
 
     Raises:
       UserError: matplotlib is not installed.
@@ -39,9 +39,9 @@ def figure(width: float, height: float):
 
 
 def draw(axes, curves: Sequence[Curve], *, label: str, **style) -> None:
-    """Draws the curves of one setting: each of them thin, and their mean.
+    """Draws the curves of one setting, each as a thin line, and their mean as a thick one.
 
-    The mean is drawn where all curves have a measurement.
+    The mean is drawn at the numbers of images at which all curves have a measurement.
 
     Args:
       axes: matplotlib's axes.
@@ -64,7 +64,7 @@ def save(path: Path, plot) -> None:
     """Writes a matplotlib Figure, completely or not at all.
 
     Args:
-      path: where to write it; the suffix says the format.
+      path: the file to write; its suffix says the format.
       plot: the Figure.
     """
     temporary = path.with_name(f".{path.name}.tmp")

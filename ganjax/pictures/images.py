@@ -1,4 +1,4 @@
-"""Grids, captions and films of images, and picture files."""
+"""Grids, captions and films of images, and files that hold them."""
 
 import contextlib
 import math
@@ -13,18 +13,18 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ganjax.errors import UserError
 
-# The least side, in pixels, of an image whose caption can be read.
+# The least width, in pixels, of an image whose caption can be read.
 CAPTIONED_SIDE = 96
 
 
 def columns(num: int, classes: int) -> int:
     """Returns the number of columns of a nearly square grid whose columns each show one class.
 
-    Where there are too many classes for that, it is the number of columns of a square grid.
+    If there are too many classes for that, it is the number of columns of a square grid.
 
     Args:
-      num: the number of images.
-      classes: the number of classes, which follow one another.
+      num: the number of images, whose classes follow one another in turn.
+      classes: the number of classes.
     """
     square = math.ceil(math.sqrt(num))
     if classes > 2 * square:
@@ -58,11 +58,11 @@ def grid(
 def enlarge(
     images: UInt8[np.ndarray, "n h w c"], side: int = CAPTIONED_SIDE
 ) -> UInt8[np.ndarray, "n h2 w2 c"]:
-    """Enlarges images by a whole factor, repeating pixels, until they are wide enough.
+    """Enlarges images by the least whole factor that makes them wide enough, repeating pixels.
 
     Args:
-      images: the images; they stay as they are if they are wide enough.
-      side: the least width in pixels.
+      images: the images; those that are wide enough stay as they are.
+      side: the least width of the result in pixels.
 
     Returns:
       The enlarged images.
@@ -75,12 +75,12 @@ def text_strips(texts: Sequence[str], width: int, channels: int) -> UInt8[np.nda
     """Draws lines of text in white on black, centred and all in one size.
 
     Args:
-      texts: N lines; those that are too long are cut.
-      width: the width of a strip in pixels, at least `CAPTIONED_SIDE` if it is to be read.
-      channels: the number of channels, C.
+      texts: n lines; those that are too long are cut.
+      width: the width of a strip in pixels; from `CAPTIONED_SIDE` on the text can be read.
+      channels: the number of channels, c.
 
     Returns:
-      A strip for each line; its height follows from the width alone.
+      A strip for each line; its height depends on the width alone.
     """
     largest = max(width // 8, 6)
     height = largest * 3 // 2
@@ -104,8 +104,8 @@ def captioned(
 
     Args:
       images: the images.
-      above: N texts, or none at all.
-      below: N texts, or none at all.
+      above: n texts, or none at all.
+      below: n texts, or none at all.
 
     Returns:
       The images with their captions.
@@ -127,13 +127,13 @@ def save_png(path: Path, picture: UInt8[np.ndarray, "h w c"]) -> None:
 def save_gif(path: Path, frames: UInt8[np.ndarray, "n h w c"], milliseconds: int = 50) -> None:
     """Writes a film as a GIF that repeats for ever, completely or not at all.
 
-    Pillow joins equal frames in a row to one frame that lasts as long.
+    Pillow joins equal frames in a row to one frame that lasts as long as they do.
 
     Args:
-      path: where to write it.
+      path: the file to write.
       frames: the frames, of 1 or 3 channels. Colours are reduced to 256 in a frame; greys are
         not changed.
-      milliseconds: how long a frame lasts, in multiples of 10.
+      milliseconds: the duration of a frame, a multiple of 10.
     """
     first, *rest = [_image(frame) for frame in frames]
     with _replacing(path) as temporary:
@@ -151,10 +151,10 @@ def save_mp4(path: Path, frames: UInt8[np.ndarray, "n h w c"], milliseconds: int
     """Writes a film as H.264, completely or not at all.
 
     Args:
-      path: where to write it.
+      path: the file to write.
       frames: the frames, of 1 or 3 channels. A side of an odd number of pixels loses the last
         one, since H.264 stores the colours of two pixels together.
-      milliseconds: how long a frame lasts.
+      milliseconds: the duration of a frame.
 
     Raises:
       UserError: imageio-ffmpeg, which brings the encoder, is not installed.
@@ -174,25 +174,25 @@ def save_mp4(path: Path, frames: UInt8[np.ndarray, "n h w c"], milliseconds: int
         *("-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", "-f", "mp4"),
     ]
     with _replacing(path) as temporary:
-        # imageio_ffmpeg's own function would fork this process, which has threads.
+        # Not imageio_ffmpeg's own function, which forks this process although it has threads.
         subprocess.run([*command, str(temporary)], input=rgb.tobytes(), check=True)
 
 
 def save_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes arrays by name, uncompressed, completely or not at all."""
+    """Writes arrays by name to an uncompressed .npz file, completely or not at all."""
     with _replacing(path) as temporary, temporary.open("wb") as file:
-        # To a type checker an array might be the argument `allow_pickle`.
+        # A type checker takes an array of any name for the argument `allow_pickle`.
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def _image(picture: np.ndarray) -> Image.Image:
-    """Converts (H, W, 1 or 3) to an image of Pillow's."""
+    """Converts a picture, uint8 (H, W, 1 or 3), to a Pillow image."""
     return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
 
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path, which replaces `path` once the context is left without an error."""
+    """Yields a temporary path, whose file replaces `path` if the context ends without an error."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary
@@ -202,7 +202,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """Returns the text, or as much of its beginning as fits into a width."""
+    """Returns a text or, with an ellipsis, as much of its beginning as `width` pixels hold."""
     if font.getlength(text) <= width:
         return text
     shorter = (f"{text[:n]}…" for n in range(len(text) - 1, 0, -1))

@@ -1,38 +1,39 @@
-"""Paths between latents: along straight lines, or along a sphere."""
+"""Paths between latents, along straight lines or along a sphere."""
 
 import numpy as np
 
 
 def lerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Interpolates linearly: (1 - t) a + t b.
+    """Interpolates linearly between two latents: (1 - t) a + t b.
 
     Args:
       a: (Z,), the latent at t = 0.
       b: (Z,), the latent at t = 1.
-      t: (T,), in [0, 1].
+      t: (T,), positions on the path, in [0, 1].
 
     Returns:
-      float32 (T, Z).
+      float32 (T, Z), the latents at these positions.
     """
     t = np.asarray(t)[:, None]
     return ((1 - t) * a + t * b).astype(np.float32)
 
 
 def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Interpolates along a sphere (Shoemake 1985; for latents White 2016, arXiv:1609.04468).
+    """Interpolates between two latents along a sphere.
 
-    A Gaussian latent of many dimensions lies near a sphere. The straight line between two of them
+    Gaussian latents of many dimensions lie near a sphere. The straight line between two of them
     passes through its inside, where the generator was never trained. With w the angle between a
-    and b, the path is (sin((1 - t) w) a + sin(t w) b) / sin w. Where sin w is 0 (parallel, opposite
-    or zero vectors) the path is the straight line.
+    and b, the path is (sin((1 - t) w) a + sin(t w) b) / sin w (Shoemake 1985; for latents White
+    2016, arXiv:1609.04468). If sin w is 0 (parallel, opposite or zero vectors), it is the straight
+    line.
 
     Args:
       a: (Z,), the latent at t = 0.
       b: (Z,), the latent at t = 1.
-      t: (T,), in [0, 1].
+      t: (T,), positions on the path, in [0, 1].
 
     Returns:
-      float32 (T, Z).
+      float32 (T, Z), the latents at these positions.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     lengths = np.linalg.norm(a) * np.linalg.norm(b)
@@ -49,10 +50,10 @@ METHODS = {"spherical": slerp, "linear": lerp}
 
 
 def loop(z: np.ndarray, between: int, method: str) -> np.ndarray:
-    """Returns a closed path through latents: from each to the next, and back to the first.
+    """Returns a closed path through latents, from each to the next and back to the first.
 
     Args:
-      z: (N, Z), the latents in order.
+      z: (N, Z), the latents in the order of the path.
       between: the number of points between two latents.
       method: a name in `METHODS`.
 
