@@ -1,7 +1,7 @@
-"""Networks: pure Flax linen modules, the config fields that describe them, and their tables.
+"""Networks, which are pure Flax linen modules, with the config fields that describe them.
 
 To add a network, write one file with its module and a subclass of `fields.GeneratorFields` or
-`fields.NetworkFields`, and name that here.
+`fields.NetworkFields`, and list the subclass in `AnyGenerator` or `AnyDiscriminator`.
 """
 
 from typing import Annotated

@@ -1,7 +1,7 @@
-"""The convolutional networks of DCGAN (Radford et al. 2015, arXiv:1511.06434) and its kin.
+"""The convolutional networks of DCGAN (Radford et al. 2015, arXiv:1511.06434) and of its kin.
 
-Sizes double from 4x4 or halve to it, so that len(widths) stages make or take images of
-4 * 2**len(widths) pixels a side. There is no pooling and no hidden dense layer.
+Each stage doubles the size from 4x4 on or halves it down to 4x4, so that len(widths) stages make or
+take images of 4 * 2**len(widths) pixels a side. There is no pooling and no hidden dense layer.
 """
 
 from collections.abc import Sequence
@@ -18,22 +18,22 @@ from ganjax.models.norms import Norm
 
 
 def image_size(widths: Sequence[int]) -> int:
-    """Returns the pixels a side of the images that networks of these widths make and take."""
+    """Returns the size in pixels of the images that networks of these widths make or take."""
     return 4 * 2 ** len(widths)
 
 
 class GeneratorFields(fields.StagedGeneratorFields):
-    """How the DCGAN generator is built.
+    """The fields of the DCGAN generator.
 
     Attributes:
-      widths: channels at 4x4, 8x8, ...; each of them doubles the size once.
-      upsample: how a layer doubles the size: by a "transpose"d convolution (paper), or by the
-        "nearest" pixels and then a convolution, which leaves no checkerboard.
+      widths: the numbers of channels at 4x4, 8x8, ...; each width doubles the size of the images.
+      upsample: how a layer doubles the size: by a transposed convolution, "transpose" (paper), or
+        by repeated pixels and then a convolution, "nearest", which leaves no checkerboard.
       batch_norm: whether BatchNorm follows every layer but the last.
-      first_norm: what the BatchNorm at 4x4 is of: each "channel", as of a convolution's output,
-        or each "unit", as of a dense layer's.
+      first_norm: whether the BatchNorm at 4x4 has statistics of each "channel", as after a
+        convolution, or of each "unit", as after a dense layer.
       output_bias: whether the last layer has a bias.
-      Others as in `StagedGeneratorFields`.
+      The other fields are those of `StagedGeneratorFields`.
     """
 
     network: Literal["dcgan"] = "dcgan"
@@ -62,7 +62,7 @@ class GeneratorFields(fields.StagedGeneratorFields):
 
 
 class DiscriminatorFields(fields.StagedDiscriminatorFields):
-    """How the DCGAN discriminator is built: each stage halves the size, down to 4x4."""
+    """The fields of the DCGAN discriminator, whose stages each halve the size, down to 4x4."""
 
     network: Literal["dcgan"] = "dcgan"
 
@@ -71,34 +71,34 @@ class DiscriminatorFields(fields.StagedDiscriminatorFields):
         fields.check_size(at, self.widths, images, image_size(self.widths))
 
     def build(self, images: fields.Images, options: fields.Options) -> "Discriminator":
-        del images  # The first layer takes as many channels as they have.
+        del images  # The first layer takes any number of channels.
         return Discriminator(remat=options.remat, **self.common_arguments(options))
 
 
 class Generator(nn.Module):
-    """Makes images (N, S, S, channels) of latents (N, Z) and labels (N,), S = 4 * 2**len(widths).
+    """The DCGAN generator, which maps latents (N, Z) and labels (N,) to images.
 
-    The first layer makes 4x4 with widths[0] channels; each of the others doubles the size; a last
-    layer of the same kind and `output` make the image. BatchNorm follows every layer but the last,
-    so that none needs a bias (DCGAN, figure 1).
+    The images are (N, S, S, channels) with S = 4 * 2**len(widths). The first layer makes 4x4 pixels
+    of widths[0] channels. Each further layer doubles the size; the last one and `output` make the
+    image. BatchNorm follows every layer but the last, so that none needs a bias (DCGAN, figure 1).
 
     Attributes:
-      widths: channels at 4x4, 8x8, ...: (8F, 4F, 2F, F) for 64x64.
-      channels: channels of the image.
-      slope: of LeakyReLU; 0 is the ReLU of the paper.
-      upsample: how a layer doubles the size: "transpose", a transposed convolution of stride 2
-        (paper), or "nearest", pixels repeated and then a convolution of stride 1, which
-        leaves no checkerboard (Odena et al. 2016).
-      init_stddev: standard deviation of the initial kernels (DCGAN, section 4); 0 is Glorot's
+      widths: the numbers of channels at 4x4, 8x8, ...: (8F, 4F, 2F, F) for 64x64.
+      channels: the number of channels of the images.
+      slope: the negative slope of LeakyReLU; 0 is the ReLU of the paper.
+      upsample: how a layer doubles the size: "transpose", by a transposed convolution of stride 2
+        (paper), or "nearest", by repeated pixels and then a convolution of stride 1, which leaves
+        no checkerboard (Odena et al. 2016).
+      init_stddev: the standard deviation of the initial kernels (DCGAN, section 4); 0 is Glorot's
         initialisation.
-      norm: BatchNorm of all layers but the last; None leaves it out, and gives them biases.
-      conditioning: how the label enters.
+      norm: the BatchNorm after all layers but the last; None gives these layers biases instead.
+      conditioning: how the label enters the network.
       output: the last activation, a name in `layers.OUTPUTS`.
-      first_norm: what the norm at 4x4 is of: each "channel", as of a convolution's output, or
-        each "unit" of the 16 * widths[0], as of a dense layer's, which the first layer is in truth.
+      first_norm: whether the norm at 4x4 has statistics of each "channel", as after a convolution,
+        or of each "unit" of the 16 * widths[0], as after a dense layer, which the first layer is.
       output_bias: whether the last layer has a bias.
-      remat: whether the backward pass computes each layer but the last anew.
-      dtype: what is computed in; None is the parameters' own.
+      remat: whether the backward pass computes each layer but the last anew (rematerialisation).
+      dtype: the dtype of the computation; None is that of the parameters.
     """
 
     widths: Sequence[int]
@@ -124,7 +124,7 @@ class Generator(nn.Module):
         return layers.OUTPUTS[self.output](self._double(x, self.channels, self.output_bias))
 
     def _stage(self, x, label, side_input, *, i: int, train: bool):
-        """Computes the i-th layer, its norm and its activation."""
+        """Computes layer i with its norm and its activation."""
         use_bias = self.norm is None
         if i == 0:  # 1x1 -> 4x4
             kernel_init = layers.kernel_init(self.init_stddev, dense="outputs")
@@ -150,21 +150,22 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Scores images (N, S, S, C) with labels (N,): one logit or critic's value each, (N,).
+    """The DCGAN discriminator, which maps images (N, S, S, C) and labels (N,) to scores (N,).
 
-    Convolutions of stride 2 lead down to 4x4, and one of 4x4 to a single number.
+    Convolutions of stride 2 lead down to 4x4 pixels, and one of 4x4 to the score, a logit or a
+    critic's value.
 
     Attributes:
-      widths: channels after each halving: (F, 2F, 4F, 8F) for 64x64.
-      batch_norm: for each stage, whether `norm` (and then no bias) follows its convolution.
-      dropout: for each stage, the rate after its activation.
-      final_dropout: rate before the last layer.
-      slope: of LeakyReLU.
+      widths: the numbers of channels after each halving: (F, 2F, 4F, 8F) for 64x64.
+      batch_norm: for each stage, whether `norm` follows its convolution, which then has no bias.
+      dropout: for each stage, the dropout rate after its activation.
+      final_dropout: the dropout rate before the last layer.
+      slope: the negative slope of LeakyReLU.
       init_stddev: as in `Generator`.
-      norm: BatchNorm of these stages.
-      conditioning: how the label enters.
+      norm: the BatchNorm of the stages for which `batch_norm` is True.
+      conditioning: how the label enters the network.
       remat: as in `Generator`.
-      dtype: what is computed in; None is the parameters' own.
+      dtype: the dtype of the computation; None is that of the parameters.
     """
 
     widths: Sequence[int]
@@ -184,7 +185,7 @@ class Discriminator(nn.Module):
         run = layers.BLOCKS[self.remat]
         for i in range(len(self.widths)):
             x = run(self, type(self)._stage, x, label, side_input, i=i, train=train)
-            side_input = None  # The first layer alone takes the label.
+            side_input = None  # Only the first layer takes the label.
         x = nn.Dropout(self.final_dropout, deterministic=not train)(x)
         x = layers.wide(x)  # The last layer computes in float32: see `layers.wide`.
         kernel_init = layers.kernel_init(self.init_stddev, dense="inputs")
@@ -192,7 +193,7 @@ class Discriminator(nn.Module):
         return layers.add_projection(output, x.sum((1, 2)), label, self.conditioning)
 
     def _stage(self, x, label, side_input, *, i: int, train: bool):
-        """Computes the i-th layer, its norm, its activation and its dropout."""
+        """Computes layer i with its norm, its activation and its dropout."""
         norm, kernel_init = self.batch_norm[i], layers.kernel_init(self.init_stddev)
         options = {"use_bias": not norm, "dtype": self.dtype, "kernel_init": kernel_init}
         x = Conv(self.widths[i], (4, 4), 2, 1, **options)(x, side_input)

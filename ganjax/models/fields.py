@@ -1,4 +1,4 @@
-"""What the networks' config fields have in common, and what a network is built from."""
+"""The base classes of networks' config fields, and the settings from which networks are built."""
 
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -13,12 +13,12 @@ from ganjax.models.norms import Norm
 
 
 class BatchNormFields(Fields):
-    """Settings of BatchNorm in both networks.
+    """The fields of BatchNorm in the generator and in the discriminator.
 
     Attributes:
       scale: whether BatchNorm has a learned scale; under spectral normalisation it never has.
-      momentum: decay of the running averages.
-      epsilon: added to the variance.
+      momentum: the decay of the running averages in each update.
+      epsilon: a small number that is added to the variance.
     """
 
     scale: bool = True
@@ -27,14 +27,14 @@ class BatchNormFields(Fields):
 
 
 class ConditioningFields(Fields):
-    """How the label reaches the networks; see `ganjax.models.layers.Conditioning`.
+    """The fields of how labels enter the networks; see `ganjax.models.layers.Conditioning`.
 
     Attributes:
       generator: "none", "embedding", "one_hot" or "batch_norm".
       discriminator: "none", "embedding", "one_hot" or "projection".
-      embedding_dim: length of the vectors of "embedding".
-      fake_labels: whether generated images take the labels of the batch's "reals", or labels
-        drawn "uniform" over the classes.
+      embedding_dim: the length of the vectors of "embedding".
+      fake_labels: whether generated images take the labels of the batch's "reals", or labels that
+        are drawn "uniform" over the classes.
     """
 
     generator: Literal["none", "embedding", "one_hot", "batch_norm"] = "none"
@@ -44,10 +44,10 @@ class ConditioningFields(Fields):
 
 
 class Images(NamedTuple):
-    """The images that a network makes or takes.
+    """The size and channels of the images that a network makes or takes.
 
     Attributes:
-      size: pixels a side.
+      size: the height and width of the images in pixels.
       channels: 1 (grey) or 3 (RGB).
     """
 
@@ -56,13 +56,13 @@ class Images(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What a config says about a network besides the network's own fields.
+    """The settings of a network that a config has outside the network's own fields.
 
     Attributes:
-      conditioning: how the network learns the label.
-      batch_norm: settings of its BatchNorm.
-      remat: whether the backward pass computes the insides of blocks anew.
-      dtype: what the network computes in; None is the parameters' own, float32.
+      conditioning: how the label enters the network.
+      batch_norm: the fields of BatchNorm.
+      remat: whether the backward pass computes the insides of blocks anew (rematerialisation).
+      dtype: the dtype of the computation; None is that of the parameters, float32.
     """
 
     conditioning: Conditioning = Conditioning()
@@ -71,23 +71,29 @@ class Options(NamedTuple):
     dtype: jnp.dtype | None = None
 
     def norm(self, *, spectral_norm: bool, stddev: float) -> Norm:
-        """Returns the BatchNorm of a network; under spectral normalisation it has no scale."""
+        """Returns the BatchNorm of a network.
+
+        Args:
+          spectral_norm: whether the network is spectrally normalised; BatchNorm then has no scale.
+          stddev: the standard deviation of BatchNorm's initial scales around 1.
+        """
         settings = self.batch_norm
         use_scale = settings.scale and not spectral_norm
         return Norm(use_scale, stddev, settings.momentum, settings.epsilon)
 
 
 class NetworkFields(Fields):
-    """The fields of one kind of network, its checks and its construction.
+    """The fields of one kind of network, with its checks and its construction.
 
-    A subclass stands in the file of the Flax module that it builds, and in one of the tables of
-    `ganjax.models`. Its field `network`, a Literal, names the kind.
+    A subclass stands in the file of the Flax module that it builds, and is listed in one of the
+    tables of `ganjax.models`.
 
     Attributes:
-      has_blocks: whether the network has convolutional blocks, which `remat` is about.
-      conditionings: the kinds of conditioning that the network can take.
-      group_size: how many neighbours in a batch the network looks at together; micro-batches
-        must hold whole groups.
+      has_blocks: whether the network has convolutional blocks, which `remat` needs.
+      conditionings: the kinds of `ganjax.models.layers.Conditioning` that the network supports.
+      group_size: the number of neighbours in a batch whose scores depend on each other;
+        micro-batches must hold whole groups.
+      network: the name of the kind, a Literal in each subclass.
     """
 
     has_blocks: ClassVar[bool] = True
@@ -103,19 +109,19 @@ class NetworkFields(Fields):
 
     @property
     def normalises_spectrum(self) -> bool:
-        """Whether every kernel is divided by its spectral norm: the field `spectral_norm`."""
+        """Whether every kernel is divided by its spectral norm, by the field `spectral_norm`."""
         return getattr(self, "spectral_norm", False)
 
     def check(self, at: str, images: Images, options: Options) -> None:
-        """Refuses fields that do not go together, or not with the images or options.
+        """Refuses fields that do not go with each other, with the images or with the options.
 
         Args:
-          at: where these fields stand in the config, such as "config.generator".
-          images: what the network makes or takes.
-          options: what else the config says about the network.
+          at: the place of these fields in the config, such as "config.generator".
+          images: the images that the network makes or takes.
+          options: the network's settings outside these fields.
 
         Raises:
-          ConfigError: in one line: the field, its value and the mend.
+          ConfigError: the fields do not go together.
         """
         del images
         if options.remat and not self.has_blocks:
@@ -134,12 +140,17 @@ class NetworkFields(Fields):
             raise ConfigError(f"{field}: {at}.batch_norm is False; set it to True, or another kind")
 
     def build(self, images: Images, options: Options) -> nn.Module:
-        """Returns the Flax module that the fields describe."""
+        """Returns the Flax module that these fields describe.
+
+        Args:
+          images: the images that the network makes or takes.
+          options: the network's settings outside these fields.
+        """
         raise NotImplementedError
 
 
 class GeneratorFields(NetworkFields):
-    """The fields of one kind of generator."""
+    """The fields of one kind of generator, with its checks and its construction."""
 
     conditionings: ClassVar[tuple[str, ...]] = ("none", "embedding", "one_hot", "batch_norm")
 
@@ -150,16 +161,16 @@ class GeneratorFields(NetworkFields):
 
 
 class StagedGeneratorFields(GeneratorFields):
-    """The fields of generators that are made of stages.
+    """The fields of generators that consist of stages.
 
     Attributes:
-      widths: channels or units of each stage.
-      slope: of LeakyReLU; 0 is ReLU.
+      widths: the number of channels or units of each stage.
+      slope: the negative slope of LeakyReLU; 0 is ReLU.
       batch_norm: whether the stages have BatchNorm.
       spectral_norm: whether every kernel is divided by its spectral norm; BatchNorm then has no
         scale.
-      init_stddev: standard deviation of the initial kernels and of BatchNorm's scales around 1;
-        0 is Glorot's initialisation.
+      init_stddev: the standard deviation of the initial kernels, and of BatchNorm's scales around
+        1; 0 is Glorot's initialisation.
       output: the last activation: "tanh" (images in [-1, 1]) or "sigmoid" (in [0, 1]).
     """
 
@@ -179,7 +190,7 @@ class StagedGeneratorFields(GeneratorFields):
         return VALUE_RANGES[self.output]
 
     def common_arguments(self, images: Images, options: Options) -> dict[str, Any]:
-        """Returns the arguments that the modules of all staged generators take."""
+        """Returns the arguments that the Flax modules of all staged generators share."""
         norm = options.norm(spectral_norm=self.spectral_norm, stddev=self.init_stddev)
         return {
             "widths": self.widths,
@@ -194,19 +205,19 @@ class StagedGeneratorFields(GeneratorFields):
 
 
 class StagedDiscriminatorFields(NetworkFields):
-    """The fields of discriminators that are made of stages.
+    """The fields of discriminators that consist of stages.
 
     Attributes:
-      widths: channels or units of each stage.
-      slope: of LeakyReLU.
-      dropout: rate after the stages.
+      widths: the number of channels or units of each stage.
+      slope: the negative slope of LeakyReLU.
+      dropout: the dropout rate after the stages.
       dropout_after: whether dropout follows "all" stages or "all_but_first".
-      final_dropout: rate before the last layer.
+      final_dropout: the dropout rate before the last layer.
       batch_norm: which stages have BatchNorm: "all", "all_but_first" (DCGAN's) or "none".
       spectral_norm: whether every kernel is divided by its spectral norm; BatchNorm then has no
         scale.
-      init_stddev: standard deviation of the initial kernels and of BatchNorm's scales around 1;
-        0 is Glorot's initialisation.
+      init_stddev: the standard deviation of the initial kernels, and of BatchNorm's scales around
+        1; 0 is Glorot's initialisation.
     """
 
     conditionings: ClassVar[tuple[str, ...]] = ("none", "embedding", "one_hot", "projection")
@@ -225,7 +236,7 @@ class StagedDiscriminatorFields(NetworkFields):
         return self.batch_norm != "none"
 
     def common_arguments(self, options: Options) -> dict[str, Any]:
-        """Returns the arguments that the modules of all staged discriminators take."""
+        """Returns the arguments that the Flax modules of all staged discriminators share."""
         later_stages = len(self.widths) - 1
         first_dropout = self.dropout if self.dropout_after == "all" else 0.0
         return {
@@ -242,13 +253,13 @@ class StagedDiscriminatorFields(NetworkFields):
 
 
 def check_size(at: str, widths: Widths, images: Images, made: int) -> None:
-    """Refuses widths that make or take images of another size.
+    """Refuses widths that make or take images of another size than the config's.
 
     Args:
-      at: where the network's fields stand in the config.
-      widths: the network's, each of which doubles the size.
-      images: what it should make or take.
-      made: pixels a side that it makes or takes.
+      at: the place of the network's fields in the config, such as "config.generator".
+      widths: the network's widths, each of which doubles the size.
+      images: the images that the network should make or take.
+      made: the size in pixels that the network makes or takes.
 
     Raises:
       ConfigError: the sizes differ.

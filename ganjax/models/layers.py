@@ -1,4 +1,4 @@
-"""Layers that Flax lacks, or whose derivatives ganjax lowers its own way."""
+"""Layers that Flax lacks, and layers whose derivatives ganjax lowers in its own way."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,26 +15,28 @@ Initializer = nn.initializers.Initializer
 
 
 class Conv(nn.Module):
-    """`flax.linen.Conv` in two dimensions, closed under differentiation (`ganjax.ops.conv`).
+    """A convolution as `flax.linen.Conv`, but closed under differentiation (`ganjax.ops.conv`).
 
-    It maps (N, H, W, I) to (N, H', W', O), and its parameters have Flax's names and shapes:
-    `kernel` (h, w, I, O) and `bias` (O,). An optional second input (N, E), the side input, acts as
-    if each of its values were one more channel, the same at every pixel; I then is C + E.
+    It maps images (N, H, W, C) to (N, H', W', O), and its parameters have Flax's names and shapes:
+    `kernel` (h, w, I, O) and `bias` (O,), with I = C. An optional second input (N, E), the side
+    input, acts as if each of its values were one more channel, the same at every pixel; I is then
+    C + E.
 
     Attributes:
       features: the number of output channels, O.
-      kernel_size: (h, w).
+      kernel_size: the (height, width) of the kernel.
       strides: an int or (vertical, horizontal).
       padding: "SAME", "VALID", an int, or ((top, bottom), (left, right)).
-      use_bias: whether a bias is added.
-      dtype: what is computed in; None takes it from the arguments.
-      kernel_init: initialiser of the kernel; the bias starts at 0.
-      gain: the kernel is multiplied by gain / sqrt(fan-in) whenever it is used, so that with
-        an initialisation of N(0, 1) an optimiser like Adam, whose steps do not know a kernel's
-        scale, moves all layers at one speed (equalised learning rate, Karras et al. 2017,
-        arXiv:1710.10196, section 4.1). None uses it as it is.
-      resample: "up" repeats every pixel of the input to 2x2 before the convolution, "down" takes
-        the means of 2x2 pixels after it (stride 1, "SAME"); as one convolution of fewer products.
+      use_bias: whether the layer has a bias.
+      dtype: the dtype of the computation; None takes it from the arguments and parameters.
+      kernel_init: the initialiser of the kernel; the bias starts at 0.
+      gain: the gain of the equalised learning rate (Karras et al. 2017, arXiv:1710.10196, section
+        4.1): the kernel is multiplied by gain / sqrt(fan-in) whenever it is used. With kernels
+        initialised from N(0, 1), Adam, whose steps do not depend on a kernel's scale, then moves
+        all layers at the same speed. None leaves the kernel as it is.
+      resample: "up" repeats every pixel of the input to 2x2 before the convolution, and "down"
+        averages its output over 2x2 pixels, both for stride 1 and "SAME". Each is computed as one
+        convolution of fewer products. "" does neither.
     """
 
     features: int
@@ -72,8 +74,8 @@ class Conv(nn.Module):
         kernel, side_kernel = jnp.split(kernel, [channels], axis=self.inputs_axis)
         y = self._convolve(x, kernel)
         if side_input is not None:
-            # One image of ones serves all samples: side channels have no pixels of their own, by
-            # which a gradient would be computed.
+            # One image of ones serves all samples, so that no gradient with respect to the pixels
+            # of constant channels is computed.
             shape = [*self.kernel_size, -1, -1]
             shape[self.inputs_axis] = 1
             ones = jnp.ones_like(x[:1, :, :, :1])
@@ -85,10 +87,11 @@ class Conv(nn.Module):
 
 
 class ConvTranspose(Conv):
-    """`flax.linen.ConvTranspose(transpose_kernel=True)` in two dimensions, likewise closed.
+    """A transposed convolution, closed under differentiation.
 
-    The kernel is (h, w, O, I). "SAME" gives H' = H * stride; `ganjax.ops.conv.conv_transpose` says
-    what numeric padding does. Attributes as in `Conv`, without `resample`.
+    It computes what `flax.linen.ConvTranspose(transpose_kernel=True)` computes, with a kernel
+    (h, w, O, I). "SAME" gives H' = H * stride; `ganjax.ops.conv.conv_transpose` explains numeric
+    padding. The attributes are those of `Conv` without `resample`.
     """
 
     inputs_axis = 3
@@ -98,16 +101,16 @@ class ConvTranspose(Conv):
 
 
 class Dense(nn.Module):
-    """`flax.linen.Dense` with an optional side input (N, E), as if it were further features.
+    """A dense layer as `flax.linen.Dense`, with an optional side input.
 
-    It maps (N, F) to (N, O), and its parameters have Flax's names and shapes: `kernel` (F + E, O)
-    and `bias` (O,).
+    It maps features (N, F) to (N, O). The side input (N, E) acts as further features. The
+    parameters have Flax's names and shapes: `kernel` (F + E, O) and `bias` (O,).
 
     Attributes:
       features: the number of output features, O.
-      use_bias: whether a bias is added.
-      dtype: what is computed in; None takes it from the arguments.
-      kernel_init: initialiser of the kernel; the bias starts at 0.
+      use_bias: whether the layer has a bias.
+      dtype: the dtype of the computation; None takes it from the arguments and parameters.
+      kernel_init: the initialiser of the kernel; the bias starts at 0.
       gain: as in `Conv`.
     """
 
@@ -125,7 +128,7 @@ class Dense(nn.Module):
         kernel = equalised(kernel, self.gain, self.features)
         bias = self.param("bias", nn.initializers.zeros, shape[-1:]) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        # Two products: the gradient by a label must not drag along that by all pixels.
+        # Two products, so that a gradient with respect to the label alone needs none of the pixels.
         kernel, side_kernel = jnp.split(kernel, [width])
         y = x @ kernel
         if side_input is not None:
@@ -138,24 +141,29 @@ def _width(side_input: jax.Array | None) -> int:
 
 
 def equalised(kernel: jax.Array, gain: float | None, features: int) -> jax.Array:
-    """Multiplies a kernel by gain / sqrt(fan-in), or returns it as it is for a gain of None.
+    """Multiplies a kernel by gain / sqrt(fan-in), or returns it unchanged for a gain of None.
 
-    The fan-in is the number of pixels of the window times the input's channels. It is so for a
-    transposed convolution from 1x1 too: with a window of 4x4 a gain of sqrt(2) there is what
-    sqrt(2) / 4 would be for a dense layer.
+    The fan-in is the number of the window's pixels times the input's channels, also in a transposed
+    convolution from 1x1 pixels. With a window of 4x4 a gain of sqrt(2) there is what sqrt(2) / 4
+    would be for a dense layer.
+
+    Args:
+      kernel: a kernel of any shape.
+      gain: the gain, or None.
+      features: the number of the layer's outputs.
     """
     return kernel if gain is None else kernel * (gain / math.sqrt(kernel.size // features))
 
 
 class Conditioning(NamedTuple):
-    """How a network learns the label. It can be hashed.
+    """The way in which the label enters a network. It is hashable.
 
     Attributes:
       kind: "none"; "embedding" or "one_hot", a learned or a one-hot vector as the side input of the
         first layer; "batch_norm" (generators), a scale and bias of BatchNorm for each class; or
-        "projection" (discriminators).
-      num_classes: labels are 0 .. num_classes - 1.
-      embedding_dim: length of the vectors of "embedding".
+        "projection" (discriminators), see `add_projection`.
+      num_classes: the number of classes; labels are 0 .. num_classes - 1.
+      embedding_dim: the length of the vectors of "embedding".
     """
 
     kind: str = "none"
@@ -166,14 +174,14 @@ class Conditioning(NamedTuple):
 def label_vector(label: jax.Array, conditioning: Conditioning) -> jax.Array | None:
     """Returns the vectors (N, E) of labels (N,) that a first layer takes as its side input.
 
-    For kinds of conditioning without such vectors it returns None. Call it in a module's
-    `@nn.compact` method. Mirza & Osindero 2014 (arXiv:1411.1784).
+    It returns None for kinds of conditioning without such vectors. Call it in a module's
+    `@nn.compact` method. Mirza & Osindero 2014 (arXiv:1411.1784), section 3.2.
     """
     if conditioning.kind == "one_hot":
         return jax.nn.one_hot(label, conditioning.num_classes)
     if conditioning.kind == "embedding":
-        # Flax's initialisation, of unit length as one-hot vectors are: with PyTorch's N(0, 1) a
-        # dense generator listens to the label alone and makes one image a class.
+        # Flax initialises vectors of about unit length, like one-hot ones. With PyTorch's N(0, 1)
+        # a dense generator ignores the latent and makes one image per class.
         return nn.Embed(conditioning.num_classes, conditioning.embedding_dim)(label)
     return None
 
@@ -183,8 +191,8 @@ def add_projection(
 ) -> jax.Array:
     """Adds <embedding of the label, features (N, F)> to a discriminator's output (N,).
 
-    For kinds of conditioning but "projection" it returns the output as it is. Call it in a module's
-    `@nn.compact` method. Miyato & Koyama 2018 (arXiv:1802.05637), equation 3.
+    For kinds of conditioning other than "projection" it returns the output unchanged. Call it in a
+    module's `@nn.compact` method. Miyato & Koyama 2018 (arXiv:1802.05637), equation 3.
     """
     if conditioning.kind != "projection":
         return output
@@ -198,12 +206,12 @@ def add_projection(
 
 
 def kernel_init(stddev: float, dense: str = "") -> Initializer:
-    """Returns an initialiser of N(0, stddev), or Glorot's uniform one for a stddev of 0.
+    """Returns an initialiser that draws from N(0, stddev^2), or Glorot's uniform one.
 
     Args:
-      stddev: the standard deviation.
-      dense: what the pixels of a kernel count as, to Glorot's, in a convolution that is a dense
-        layer in truth: "inputs" in a convolution to 1x1, "outputs" in a transposed one from 1x1.
+      stddev: the standard deviation; 0 is Glorot's initialisation.
+      dense: whether Glorot's fans count a kernel's pixels as "inputs", in a convolution to 1x1, or
+        as "outputs", in a transposed one from 1x1: both are dense layers. "" counts them as both.
     """
     if stddev:
         return nn.initializers.normal(stddev)
@@ -216,14 +224,15 @@ def kernel_init(stddev: float, dense: str = "") -> Initializer:
 
 
 def run_block(module: nn.Module, method: Callable, *arrays, **options):
-    """Computes method(module, *arrays, **options)."""
+    """Returns method(module, *arrays, **options)."""
     return method(module, *arrays, **options)
 
 
 def rematerialise_block(module: nn.Module, method: Callable, *arrays, **options):
-    """Computes the same, but the backward pass is given the arrays alone and computes it anew.
+    """Returns what `run_block` does, but keeps only the arrays for the backward pass.
 
-    Parameters, variables and random numbers are the same. Chen et al. 2016 (arXiv:1604.06174).
+    The backward pass computes the rest anew, with the same parameters, variables and random
+    numbers. Chen et al. 2016 (arXiv:1604.06174).
     """
 
     def again(module, *arrays):
@@ -233,7 +242,7 @@ def rematerialise_block(module: nn.Module, method: Callable, *arrays, **options)
 
 
 def wide(x: jax.Array) -> jax.Array:
-    """Returns x in float32, or as it is where it is wider."""
+    """Returns x in float32, or unchanged if its dtype is wider."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
@@ -243,15 +252,15 @@ def repeat(x: jax.Array) -> jax.Array:
 
 
 def mean_pool(x: jax.Array) -> jax.Array:
-    """Takes the means of 2x2 pixels: (N, H, W, C) -> (N, H/2, W/2, C)."""
+    """Averages over 2x2 pixels: (N, H, W, C) -> (N, H/2, W/2, C), for even H and W."""
     n, height, width, channels = x.shape
     return x.reshape(n, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 
 
 RESAMPLED = {"up": ops.upsample_conv, "down": ops.conv_downsample}
-# How a network runs its blocks, by its attribute `remat`.
+# The function that runs a network's blocks, by the network's attribute `remat`.
 BLOCKS = {False: run_block, True: rematerialise_block}
-# The map from the last layer to pixels, which are float32 whatever the layer computes in.
+# The map from the last layer to pixels, which are float32 whatever the layer's dtype.
 OUTPUTS = {"tanh": lambda x: jnp.tanh(wide(x)), "sigmoid": lambda x: nn.sigmoid(wide(x))}
-# The values of black and white in these pixels.
+# The values of black and of white in these pixels.
 VALUE_RANGES = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "linear": (-1.0, 1.0)}

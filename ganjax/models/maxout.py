@@ -1,7 +1,7 @@
 """The two-branched networks of Mirza & Osindero 2014 (arXiv:1411.1784, section 4.1).
 
-The label and the image, or the latent, each go through a layer of their own, and meet in a joint
-one.
+The label and the image or latent each pass through a layer of their own, and then through a joint
+layer.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -18,25 +18,34 @@ Maxout = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
 
 
 def maxout(x: jax.Array, units: int, pieces: int, **options) -> jax.Array:
-    """Computes (N, units) of features (N, F), each the largest of `pieces` affine maps.
+    """Computes a maxout layer, each unit of which is the maximum of `pieces` affine maps.
 
     Call it in a module's `@nn.compact` method. Goodfellow et al. 2013 (arXiv:1302.4389),
     equation 2.
+
+    Args:
+      x: features (N, F).
+      units: the number of outputs.
+      pieces: the number of affine maps of each output.
+      **options: arguments of `flax.linen.Dense`.
+
+    Returns:
+      Features (N, units).
     """
     x = nn.Dense(units * pieces, **options)(x)
     return x.reshape(x.shape[0], units, pieces).max(-1)
 
 
 class GeneratorFields(fields.GeneratorFields):
-    """How the two-branched generator is built; the defaults are the paper's.
+    """The fields of the two-branched generator; the defaults are the paper's.
 
     Attributes:
-      latent_width: units of the layer on z.
-      label_width: units of the layer on the label.
-      joint_width: units of the layer on both.
-      dropout: rate after each of the three.
-      spectral_norm: whether every kernel is divided by its spectral norm.
-      init_stddev: standard deviation of the initial kernels; 0 is Glorot's initialisation.
+      latent_width: the number of units of the layer on the latent.
+      label_width: the number of units of the layer on the label.
+      joint_width: the number of units of the joint layer.
+      dropout: the dropout rate after each of the three layers.
+      spectral_norm: whether every kernel is divided by its spectral norm (SNGAN).
+      init_stddev: the standard deviation of the initial kernels; 0 is Glorot's initialisation.
     """
 
     has_blocks: ClassVar[bool] = False
@@ -66,15 +75,15 @@ class GeneratorFields(fields.GeneratorFields):
 
 
 class DiscriminatorFields(fields.NetworkFields):
-    """How the two-branched discriminator is built; the defaults are the paper's.
+    """The fields of the two-branched discriminator; the defaults are the paper's.
 
     Attributes:
-      image_maxout: (units, pieces) of the maxout layer on the image.
-      label_maxout: (units, pieces) of the one on the label.
-      joint_maxout: (units, pieces) of the one on both.
-      dropout: rate after each of the three.
-      spectral_norm: whether every kernel is divided by its spectral norm.
-      init_stddev: standard deviation of the initial kernels; 0 is Glorot's initialisation.
+      image_maxout: the (units, pieces) of the maxout layer on the image.
+      label_maxout: the (units, pieces) of the maxout layer on the label.
+      joint_maxout: the (units, pieces) of the joint maxout layer.
+      dropout: the dropout rate after each of the three layers.
+      spectral_norm: whether every kernel is divided by its spectral norm (SNGAN).
+      init_stddev: the standard deviation of the initial kernels; 0 is Glorot's initialisation.
     """
 
     has_blocks: ClassVar[bool] = False
@@ -89,7 +98,7 @@ class DiscriminatorFields(fields.NetworkFields):
     init_stddev: NonNegativeFloat = 0.0
 
     def build(self, images: fields.Images, options: fields.Options) -> "Discriminator":
-        del images  # They are flattened, whatever their size.
+        del images  # Images of any size are flattened.
         return Discriminator(
             num_classes=options.conditioning.num_classes,
             image_maxout=self.image_maxout,
@@ -102,18 +111,20 @@ class DiscriminatorFields(fields.NetworkFields):
 
 
 class Generator(nn.Module):
-    """Makes images (N, size, size, channels) in (0, 1) of latents (N, Z) and labels (N,).
+    """The two-branched generator, which maps latents (N, Z) and labels (N,) to images.
+
+    The images are (N, size, size, channels) in (0, 1).
 
     Attributes:
-      size: pixels a side.
-      channels: channels of the image.
+      size: the height and width of the images in pixels.
+      channels: the number of channels of the images.
       num_classes: the number of classes; labels enter as one-hot vectors.
-      latent_width: ReLU units on z.
-      label_width: ReLU units on the label.
-      joint_width: ReLU units on both.
-      dropout: rate after each of the three.
-      init_stddev: standard deviation of the initial kernels; 0 is Glorot's initialisation.
-      dtype: what is computed in; None is the parameters' own.
+      latent_width: the number of ReLU units of the layer on the latent.
+      label_width: the number of ReLU units of the layer on the label.
+      joint_width: the number of ReLU units of the joint layer.
+      dropout: the dropout rate after each of the three layers.
+      init_stddev: the standard deviation of the initial kernels; 0 is Glorot's initialisation.
+      dtype: the dtype of the computation; None is that of the parameters.
     """
 
     size: int
@@ -141,14 +152,16 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Scores images (N, S, S, C) with labels (N,): one logit each, (N,).
+    """The two-branched discriminator, which maps images and labels (N,) to logits (N,).
+
+    The images are (N, S, S, C).
 
     Attributes:
       num_classes: the number of classes; labels enter as one-hot vectors.
-      image_maxout: (units, pieces) of the maxout layer on the image.
-      label_maxout: (units, pieces) of the one on the label.
-      joint_maxout: (units, pieces) of the one on both.
-      dropout: rate after each of the three.
+      image_maxout: the (units, pieces) of the maxout layer on the image.
+      label_maxout: the (units, pieces) of the maxout layer on the label.
+      joint_maxout: the (units, pieces) of the joint maxout layer.
+      dropout: the dropout rate after each of the three layers.
       init_stddev: as in `Generator`.
       dtype: as in `Generator`.
     """

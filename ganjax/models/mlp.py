@@ -14,12 +14,12 @@ from ganjax.models.norms import Norm
 
 
 class GeneratorFields(fields.StagedGeneratorFields):
-    """How the dense generator is built.
+    """The fields of the dense generator.
 
     Attributes:
-      widths: units of the hidden layers.
+      widths: the number of units of each hidden layer.
       batch_norm: whether BatchNorm follows every hidden layer but the first.
-      Others as in `StagedGeneratorFields`.
+      The other fields are those of `StagedGeneratorFields`.
     """
 
     has_blocks: ClassVar[bool] = False
@@ -42,7 +42,7 @@ class GeneratorFields(fields.StagedGeneratorFields):
 
 
 class DiscriminatorFields(fields.StagedDiscriminatorFields):
-    """How the dense discriminator is built: its stages are the hidden layers."""
+    """The fields of the dense discriminator, whose stages are its hidden layers."""
 
     has_blocks: ClassVar[bool] = False
 
@@ -51,24 +51,26 @@ class DiscriminatorFields(fields.StagedDiscriminatorFields):
     batch_norm: Literal["all", "all_but_first", "none"] = "none"
 
     def build(self, images: fields.Images, options: fields.Options) -> "Discriminator":
-        del images  # They are flattened, whatever their size.
+        del images  # Images of any size are flattened.
         return Discriminator(**self.common_arguments(options))
 
 
 class Generator(nn.Module):
-    """Makes images (N, size, size, channels) of latents (N, Z) and labels (N,).
+    """The dense generator, which maps latents and labels to images.
+
+    Latents are (N, Z), labels (N,) and images (N, size, size, channels).
 
     Attributes:
-      widths: units of the hidden layers.
-      size: pixels a side.
-      channels: channels of the image.
-      slope: of LeakyReLU.
-      init_stddev: standard deviation of the initial kernels; 0 is Glorot's initialisation.
-      norm: BatchNorm of all hidden layers but the first, which then have no bias; None
-        leaves it out.
-      conditioning: how the label enters.
+      widths: the number of units of each hidden layer.
+      size: the height and width of the images in pixels.
+      channels: the number of channels of the images.
+      slope: the negative slope of LeakyReLU.
+      init_stddev: the standard deviation of the initial kernels; 0 is Glorot's initialisation.
+      norm: the BatchNorm of all hidden layers but the first, which then have no bias; None leaves
+        BatchNorm out.
+      conditioning: how the label enters the network.
       output: the last activation, a name in `layers.OUTPUTS`.
-      dtype: what is computed in; None is the parameters' own.
+      dtype: the dtype of the computation; None is that of the parameters.
     """
 
     widths: Sequence[int]
@@ -88,7 +90,7 @@ class Generator(nn.Module):
         for i, width in enumerate(self.widths):
             norm = self.norm if i else None
             x = Dense(width, use_bias=norm is None, **options)(x, side_input)
-            side_input = None  # The first layer alone takes the label.
+            side_input = None  # Only the first layer takes the label.
             if norm is not None:
                 x = norm(x, label, train=train, conditioning=self.conditioning, dtype=self.dtype)
             x = nn.leaky_relu(x, self.slope)
@@ -97,17 +99,19 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Scores images (N, S, S, C) with labels (N,): one logit or critic's value each, (N,).
+    """The dense discriminator, which maps images (N, S, S, C) and labels (N,) to scores (N,).
+
+    A score is a logit or a critic's value.
 
     Attributes:
-      widths: units of the hidden layers.
-      batch_norm: for each layer, whether `norm` (and then no bias) follows it.
-      dropout: for each layer, the rate after its activation.
-      final_dropout: rate before the last layer.
-      slope: of LeakyReLU.
+      widths: the number of units of each hidden layer.
+      batch_norm: for each hidden layer, whether `norm` follows it, which then has no bias.
+      dropout: for each hidden layer, the dropout rate after its activation.
+      final_dropout: the dropout rate before the last layer.
+      slope: the negative slope of LeakyReLU.
       init_stddev: as in `Generator`.
-      norm: BatchNorm of these layers.
-      conditioning: how the label enters.
+      norm: the BatchNorm of the layers for which `batch_norm` is True.
+      conditioning: how the label enters the network.
       dtype: as in `Generator`.
     """
 
@@ -128,7 +132,7 @@ class Discriminator(nn.Module):
         x, side_input = x.reshape(x.shape[0], -1), layers.label_vector(label, self.conditioning)
         for width, norm, rate in zip(self.widths, self.batch_norm, self.dropout, strict=True):
             x = Dense(width, use_bias=not norm, **options)(x, side_input)
-            side_input = None  # The first layer alone takes the label.
+            side_input = None  # Only the first layer takes the label.
             if norm:
                 x = self.norm(x, label, train=train, dtype=self.dtype)
             x = nn.Dropout(rate, deterministic=not train)(nn.leaky_relu(x, self.slope))

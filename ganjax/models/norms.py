@@ -1,4 +1,4 @@
-"""BatchNorm, and its form that conditions a generator on the label."""
+"""BatchNorm, and the conditional BatchNorm by which labels enter a generator."""
 
 from typing import NamedTuple
 
@@ -11,15 +11,15 @@ from ganjax.models.layers import Conditioning, Initializer
 
 
 class Norm(NamedTuple):
-    """The settings of a network's BatchNorm. They can be hashed.
+    """The BatchNorm of a network, which is hashable and a function of features and labels.
 
-    Under jit and sharding its statistics are of the global batch.
+    Under jit and sharding the statistics are those of the global batch.
 
     Attributes:
-      use_scale: whether it has a scale; not under spectral normalisation, which a scale undoes.
-      stddev: standard deviation of the initial scales, around 1.
-      momentum: decay of the running averages.
-      epsilon: added to the variance.
+      use_scale: whether it has a scale, which would undo spectral normalisation.
+      stddev: the standard deviation of the initial scales around 1.
+      momentum: the decay of the running averages in each update.
+      epsilon: a small number that is added to the variance.
     """
 
     use_scale: bool = True
@@ -36,16 +36,19 @@ class Norm(NamedTuple):
         conditioning: Conditioning = Conditioning(),  # noqa: B008
         dtype: jnp.dtype | None = None,
     ) -> jax.Array:
-        """Normalises features (..., F) in a module's `@nn.compact` method.
+        """Normalises features; to be called in a module's `@nn.compact` method.
 
-        With the conditioning "batch_norm" the scale and the bias are the class'.
+        With the conditioning "batch_norm" each class has a scale and a bias of its own.
 
         Args:
-          x: (N, ..., F).
-          label: (N,).
-          train: whether the statistics are the batch's, or else the running averages.
-          conditioning: how the network learns the label.
+          x: the features (N, ..., F).
+          label: the labels (N,).
+          train: whether the statistics are those of the batch; otherwise the running averages.
+          conditioning: how the label enters the network.
           dtype: as in `BatchNorm`.
+
+        Returns:
+          The normalised features (N, ..., F).
         """
         common = {
             "use_running_average": not train,
@@ -62,21 +65,21 @@ class Norm(NamedTuple):
 
 
 class BatchNorm(nn.Module):
-    """`flax.linen.BatchNorm` over all axes but the last, with its parameters and variables.
+    """A BatchNorm over all axes but the last, with the parameters and variables of Flax's.
 
-    Of x (..., F) it returns x * factor + shift, with vectors (F,) that make this (x - mean) * scale
+    It maps x (..., F) to x * factor + shift, with vectors (F,) for which this is (x - mean) * scale
     / sqrt(variance + epsilon) + bias. So the backward pass sums cotangents, and cotangents times x;
     Flax's sums cotangents times x - mean, an array that it keeps besides x (docs/memory.md). All is
     computed in float32 or wider.
 
     Attributes:
-      use_running_average: whether it normalises by the running averages, not by the batch.
-      momentum: decay of the running averages.
-      epsilon: added to the variance.
-      dtype: of the result; None takes it from x and the parameters.
+      use_running_average: whether the statistics are the running averages, not the batch's.
+      momentum: the decay of the running averages in each update.
+      epsilon: a small number that is added to the variance.
+      dtype: the dtype of the result; None takes it from x and the parameters.
       use_scale: whether there is a scale.
       use_bias: whether there is a bias.
-      scale_init: initialiser of the scale; the bias starts at 0.
+      scale_init: the initialiser of the scale; the bias starts at 0.
     """
 
     use_running_average: bool
@@ -97,7 +100,7 @@ class BatchNorm(nn.Module):
             mean, var = average.value, average_var.value
         else:
             mean = jnp.mean(wide, axes)
-            # The gradient of jnp.maximum, which is split at ties, would be several operations.
+            # jnp.maximum splits its gradient at ties, which would take several operations.
             var = nn.relu(jnp.mean(lax.square(wide), axes) - lax.square(mean))
             if not self.is_initializing():
                 for running, batch in ((average, mean), (average_var, var)):
@@ -114,13 +117,13 @@ class BatchNorm(nn.Module):
 
 
 class ClassAffine(nn.Module):
-    """Computes x * scale[label] + bias[label], the last step of conditional BatchNorm.
+    """The last step of conditional BatchNorm, which computes x * scale[label] + bias[label].
 
-    x is (N, ..., F) and label (N,). Dumoulin et al. 2017 (arXiv:1610.07629), equation 5; Miyato &
-    Koyama 2018 (arXiv:1802.05637), appendix.
+    It maps features x (N, ..., F) and labels (N,) to features. Dumoulin et al. 2017
+    (arXiv:1610.07629), equation 5; Miyato & Koyama 2018 (arXiv:1802.05637), appendix.
 
     Attributes:
-      num_classes: labels are 0 .. num_classes - 1.
+      num_classes: the number of classes; labels are 0 .. num_classes - 1.
       use_scale: as in `Norm`.
       stddev: as in `Norm`.
     """
@@ -141,7 +144,7 @@ class ClassAffine(nn.Module):
 
 
 def scale_init(stddev: float) -> Initializer:
-    """Returns the initialiser N(1, stddev), DCGAN's of BatchNorm's scale."""
+    """Returns DCGAN's initialiser of BatchNorm's scales, which draws from N(1, stddev^2)."""
 
     def init(key, shape, dtype=jnp.float32):
         return 1.0 + stddev * jax.random.normal(key, shape, dtype)

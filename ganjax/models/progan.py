@@ -1,12 +1,11 @@
 """The growing networks of ProGAN (Karras et al. 2017, arXiv:1710.10196, table 2).
 
 The networks of a lower resolution are the inner layers of those of a higher one. Layers are named
-by the pixels a side that they work at ("conv0_8"), so that a network finds the parameters that a
-smaller one was trained with. With widths of 16384 / size, at most 512, they are the paper's.
+by their resolution ("conv0_8"), so that a network finds the parameters with which a smaller one was
+trained. With widths of 16384 / size, at most 512, the networks are the paper's.
 
 Every kernel starts from N(0, 1) and is scaled whenever it is used (equalised learning rate), with a
-gain of sqrt(2), or 1 for the layers that no activation follows. Biases start at 0 and are not
-scaled.
+gain of sqrt(2), or of 1 in layers without an activation. Biases start at 0 and are not scaled.
 """
 
 import math
@@ -22,23 +21,23 @@ from ganjax.engine.pixels import ValueRange
 from ganjax.models import fields, layers
 from ganjax.models.layers import Conditioning, Conv, ConvTranspose, Dense
 
-# The name of the Flax collection that holds alphas, one for each resolution.
+# The name of the Flax collection that holds the alphas, one for each resolution.
 FADE = "fade"
-GROUP_SIZE = 4  # Samples of which one minibatch standard deviation is computed.
+GROUP_SIZE = 4  # The number of samples of a minibatch standard deviation.
 EPSILON = 1e-8
 
 
 def image_size(widths: Sequence[int]) -> int:
-    """Returns the pixels a side of the images that networks of these widths make and take."""
+    """Returns the size in pixels of the images that networks of these widths make or take."""
     return 4 * 2 ** (len(widths) - 1)
 
 
 class _GrowingFields(fields.NetworkFields):
-    """The fields of both networks.
+    """The fields that both networks share.
 
     Attributes:
-      widths: channels at 4x4, 8x8, ...
-      slope: of LeakyReLU.
+      widths: the numbers of channels at 4x4, 8x8, ...
+      slope: the negative slope of LeakyReLU.
     """
 
     widths: Widths = (512, 512, 512, 512, 256)
@@ -49,7 +48,7 @@ class _GrowingFields(fields.NetworkFields):
         fields.check_size(at, self.widths, images, image_size(self.widths))
 
     def common_arguments(self, options: fields.Options) -> dict[str, Any]:
-        """Returns the arguments that both modules take."""
+        """Returns the arguments that the Flax modules of both networks share."""
         return {
             "widths": self.widths,
             "slope": self.slope,
@@ -60,7 +59,7 @@ class _GrowingFields(fields.NetworkFields):
 
 
 class GeneratorFields(_GrowingFields, fields.GeneratorFields):
-    """How ProGAN's generator is built; see `_GrowingFields`."""
+    """The fields of ProGAN's generator, which are those of `_GrowingFields`."""
 
     conditionings: ClassVar[tuple[str, ...]] = ("none", "embedding", "one_hot")
     value_range: ClassVar[ValueRange] = layers.VALUE_RANGES["linear"]
@@ -72,7 +71,7 @@ class GeneratorFields(_GrowingFields, fields.GeneratorFields):
 
 
 class DiscriminatorFields(_GrowingFields):
-    """How ProGAN's discriminator is built; see `_GrowingFields`."""
+    """The fields of ProGAN's discriminator, which are those of `_GrowingFields`."""
 
     conditionings: ClassVar[tuple[str, ...]] = ("none", "embedding", "one_hot", "projection")
     group_size: ClassVar[int] = GROUP_SIZE
@@ -80,35 +79,37 @@ class DiscriminatorFields(_GrowingFields):
     network: Literal["progan"] = "progan"
 
     def build(self, images: fields.Images, options: fields.Options) -> "Discriminator":
-        del images  # The first layer takes as many channels as they have.
+        del images  # The first layer takes any number of channels.
         return Discriminator(**self.common_arguments(options))
 
 
 def alpha_name(size: int) -> str:
-    """Returns the name in the collection "fade" of how far the layers of `size` are faded in."""
+    """Returns the name, in the collection "fade", of the alpha of the layers of a resolution."""
     return f"alpha_{size}"
 
 
 def lerp(old: jax.Array, new: jax.Array, alpha: jax.Array) -> jax.Array:
     """Computes (1 - alpha) old + alpha new.
 
-    At 0 and at 1 it is one of them to the bit, and so is the gradient.
+    At an alpha of 0 or 1 this is `old` or `new` to the bit, and so are the gradients.
     """
     return (1.0 - alpha) * old + alpha * new
 
 
 def fade_reals(image: jax.Array, alpha: jax.Array) -> jax.Array:
-    """Makes reals (N, H, W, C) as sharp as fakes are: at alpha 0, as sharp as at half their size.
+    """Interpolates reals (N, H, W, C) between two resolutions as fakes are, by alpha in [0, 1].
 
-    Karras et al. 2017, appendix A: reals are interpolated between two resolutions as fakes are.
+    At an alpha of 0 they are as sharp as images of half their size, and at 1 they are unchanged.
+    Karras et al. 2017, appendix A.
     """
     return lerp(layers.repeat(layers.mean_pool(image)), image, alpha)
 
 
 def pixel_norm(x: jax.Array) -> jax.Array:
-    """Divides features (..., C) by sqrt(mean over C of x^2 + 1e-8), to vectors of length sqrt(C).
+    """Divides features (..., C) by sqrt(mean of x^2 over C + 1e-8), which makes their norm sqrt(C).
 
-    It computes in float32, since half precision has no 1e-8. Karras et al. 2017, section 4.2.
+    It computes in float32, since 1e-8 would vanish in half precision. Karras et al. 2017, section
+    4.2.
     """
     y = layers.wide(x)
     y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + EPSILON)
@@ -116,19 +117,19 @@ def pixel_norm(x: jax.Array) -> jax.Array:
 
 
 def minibatch_stddev(x: jax.Array, group_size: int = GROUP_SIZE) -> jax.Array:
-    """Adds a channel that says how much the samples of a group differ.
+    """Appends a channel that holds how much the samples of a group differ.
 
-    Within each group it computes the standard deviation, sqrt(variance + 1e-8), of every feature at
-    every pixel, and of them all the mean: one number for all pixels of the group's samples. It
-    computes in float32. Karras et al. 2017, section 3, with the groups of its appendix A.
+    Over each group the standard deviation, sqrt(variance + 1e-8), of every feature at every pixel
+    is computed, in float32. Their mean is one number for all pixels of the group's samples. Karras
+    et al. 2017, section 3, with the groups of its appendix A.
 
     Groups are neighbours in the batch. Devices that hold whole groups send each other nothing;
-    others do, and the numbers are the same.
+    others do, with the same result.
 
     Args:
       x: (N, H, W, C).
-      group_size: samples of a group; where N is no multiple of it, the largest smaller divisor of N
-        is taken.
+      group_size: the number of samples of a group; if it does not divide N, the largest smaller
+        divisor of N takes its place.
 
     Returns:
       (N, H, W, C + 1).
@@ -142,16 +143,16 @@ def minibatch_stddev(x: jax.Array, group_size: int = GROUP_SIZE) -> jax.Array:
 
 
 class _Growing(nn.Module):
-    """The attributes of both networks.
+    """The attributes that both networks share.
 
     Attributes:
-      widths: channels at 4x4, 8x8, ...
-      slope: of LeakyReLU.
+      widths: the numbers of channels at 4x4, 8x8, ...
+      slope: the negative slope of LeakyReLU.
       fades: whether the layers of the highest resolution are faded in over those of the one
-        below, by the variable `alpha_name(size)` of the collection "fade".
-      conditioning: how the label enters.
+        below it, by the variable `alpha_name(size)` of the collection "fade".
+      conditioning: how the label enters the network.
       remat: whether the backward pass computes the two layers of each resolution anew.
-      dtype: what is computed in; None is the parameters' own.
+      dtype: the dtype of the computation; None is that of the parameters.
     """
 
     widths: Sequence[int]
@@ -170,20 +171,21 @@ class _Growing(nn.Module):
 
 
 class Generator(_Growing):
-    """Makes images (N, S, S, channels) of latents (N, Z) and labels (N,).
+    """ProGAN's generator, which maps latents (N, Z) and labels (N,) to images.
 
-    S = 4 * 2**(len(widths) - 1). No activation bounds the pixels, whose values are around [-1, 1].
+    The images are (N, S, S, channels) with S = 4 * 2**(len(widths) - 1). No activation bounds their
+    values; black is -1 and white is 1.
 
     Attributes:
-      channels: channels of the image.
-      Others as in `_Growing`.
+      channels: the number of channels of the images.
+      The other attributes are those of `_Growing`.
     """
 
     channels: int = 3
 
     @nn.compact
     def __call__(self, z: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
-        del train  # It has no layer that learns from the batch.
+        del train  # No layer behaves differently in training.
         run = layers.BLOCKS[self.remat]
 
         def to_rgb(x, size):
@@ -213,16 +215,17 @@ class Generator(_Growing):
         return self._activate(layer(x))
 
     def _double(self, x, *, width: int, size: int):
-        """Computes the layers of a resolution, which double the size."""
+        """Computes the two layers of a resolution, the first of which doubles the size."""
         x = self._conv(x, width, f"conv0_{size}", "up")
         return self._conv(x, width, f"conv1_{size}")
 
 
 class Discriminator(_Growing):
-    """Scores images (N, S, S, C) with labels (N,): one logit or critic's value each, (N,).
+    """ProGAN's discriminator, which maps images (N, S, S, C) and labels (N,) to scores (N,).
 
-    S = 4 * 2**(len(widths) - 1). The scores of a group of samples depend on each other, by
-    `minibatch_stddev` at 4x4. Attributes as in `_Growing`.
+    S is 4 * 2**(len(widths) - 1), and a score is a logit or a critic's value. The scores of a group
+    of samples depend on each other through `minibatch_stddev` at 4x4 pixels. The attributes are
+    those of `_Growing`.
     """
 
     @nn.compact
@@ -255,6 +258,6 @@ class Discriminator(_Growing):
         return nn.leaky_relu(layer(x), self.slope)
 
     def _halve(self, x, *, widths: tuple[int, int], size: int):
-        """Computes the layers of a resolution, and the means of 2x2 pixels."""
+        """Computes the two layers of a resolution, and averages over 2x2 pixels."""
         x = self._conv(x, widths[1], f"conv0_{size}")
         return layers.mean_pool(self._conv(x, widths[0], f"conv1_{size}"))

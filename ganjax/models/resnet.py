@@ -1,6 +1,7 @@
 """The residual networks of SNGAN (Miyato et al. 2018, arXiv:1802.05957, appendix B.4).
 
-At 32x32 with widths (256, 256, 256) and (128, 128, 128, 128) they are those of its table 4.
+For 32x32 pixels, widths of (256, 256, 256) in the generator and of (128, 128, 128, 128) in the
+discriminator give the networks of the paper's table 4.
 """
 
 from collections.abc import Sequence
@@ -18,15 +19,15 @@ from ganjax.models.norms import Norm
 
 
 class GeneratorFields(fields.StagedGeneratorFields):
-    """How the residual generator is built.
+    """The fields of the residual generator.
 
     Attributes:
-      widths: channels after each block; each block doubles the size once, from 4x4.
-      upsample: how a block doubles the size: by the "nearest" pixels and then a convolution
-        (paper), or by a "transpose"d convolution.
-      batch_norm: whether BatchNorm stands before every activation.
+      widths: the number of channels after each block; each block doubles the size, from 4x4 on.
+      upsample: how a block doubles the size: by repeated pixels and then a convolution, "nearest"
+        (paper), or by a transposed convolution, "transpose".
+      batch_norm: whether BatchNorm precedes every activation.
       output_bias: whether the last layer has a bias.
-      Others as in `StagedGeneratorFields`.
+      The other fields are those of `StagedGeneratorFields`.
     """
 
     network: Literal["resnet"] = "resnet"
@@ -49,11 +50,11 @@ class GeneratorFields(fields.StagedGeneratorFields):
 
 
 class DiscriminatorFields(fields.StagedDiscriminatorFields):
-    """How the residual discriminator is built.
+    """The fields of the residual discriminator.
 
     Attributes:
-      final_size: pixels a side where the halving ends.
-      Others as in `StagedDiscriminatorFields`.
+      final_size: the size in pixels at which the blocks stop halving.
+      The other fields are those of `StagedDiscriminatorFields`.
     """
 
     network: Literal["resnet"] = "resnet"
@@ -71,22 +72,23 @@ class DiscriminatorFields(fields.StagedDiscriminatorFields):
             )
 
     def build(self, images: fields.Images, options: fields.Options) -> "Discriminator":
-        del images  # The first block takes as many channels as they have.
+        del images  # The first block takes any number of channels.
         return Discriminator(
             final_size=self.final_size, remat=options.remat, **self.common_arguments(options)
         )
 
 
 class Generator(nn.Module):
-    """Makes images (N, S, S, channels) of latents (N, Z) and labels (N,), S = 4 * 2**len(widths).
+    """The residual generator, which maps latents (N, Z) and labels (N,) to images.
 
-    A dense layer makes 4x4, and each residual block doubles the size. BatchNorm, the activation, a
-    3x3 convolution and `output` make the image.
+    The images are (N, S, S, channels) with S = 4 * 2**len(widths). A dense layer makes 4x4 pixels,
+    and each residual block doubles the size. BatchNorm, the activation, a 3x3 convolution and
+    `output` make the image.
 
     Attributes:
-      widths: channels after each block.
+      widths: the number of channels after each block.
       upsample: how a block doubles the size, "nearest" (paper) or "transpose".
-      Others as in `ganjax.models.dcgan.Generator`.
+      The other attributes are those of `ganjax.models.dcgan.Generator`.
     """
 
     widths: Sequence[int]
@@ -127,23 +129,23 @@ class Generator(nn.Module):
         else:
             h = Conv(width, (3, 3), resample="up", **options)(h)
         h = Conv(width, (3, 3), **options)(self._activate(h, label, train))
-        # A 1x1 convolution before the pixels are repeated is the same at a quarter of the work.
+        # The 1x1 convolution commutes with repeating pixels, and first it is a quarter of the work.
         return h + layers.repeat(Conv(width, (1, 1), **options)(x))
 
 
 class Discriminator(nn.Module):
-    """Scores images (N, S, S, C) with labels (N,): one logit or critic's value each, (N,).
+    """The residual discriminator, which maps images (N, S, S, C) and labels (N,) to scores (N,).
 
-    It consists of residual blocks, the first ones of which halve the size until `final_size`, an
-    activation, the sum over pixels, and a dense layer.
+    It consists of residual blocks, the first of which halve the size until `final_size`, an
+    activation, the sum over pixels, and a dense layer. A score is a logit or a critic's value.
 
     Attributes:
-      widths: channels after each block.
-      batch_norm: for each block, whether `norm` stands before its activations.
-      dropout: for each block, the rate of the dropout after it.
-      final_dropout: rate before the last layer.
-      final_size: pixels a side where the halving ends.
-      Others as in `ganjax.models.dcgan.Discriminator`.
+      widths: the number of channels after each block.
+      batch_norm: for each block, whether `norm` precedes its activations.
+      dropout: for each block, the dropout rate after it.
+      final_dropout: the dropout rate before the last layer.
+      final_size: the size in pixels at which the blocks stop halving.
+      The other attributes are those of `ganjax.models.dcgan.Discriminator`.
     """
 
     widths: Sequence[int]
@@ -164,7 +166,7 @@ class Discriminator(nn.Module):
         side_input = layers.label_vector(label, self.conditioning)
         for i in range(len(self.widths)):
             x = run(self, type(self)._block, x, label, side_input, i=i, train=train)
-            side_input = None  # The first block alone takes the label.
+            side_input = None  # Only the first block takes the label.
         x = layers.wide(nn.leaky_relu(x, self.slope)).sum((1, 2))
         x = nn.Dropout(self.final_dropout, deterministic=not train)(x)
         # The last layer computes in float32, as the sum does.
@@ -182,13 +184,13 @@ class Discriminator(nn.Module):
             return nn.leaky_relu(x, self.slope)
 
         halve = x.shape[1] > self.final_size
-        # The first block sees pixels, which are not activated.
+        # The first block takes pixels, which need no activation.
         h = x if i == 0 else activate(x)
         h = Conv(width if i == 0 else x.shape[-1], (3, 3), **options)(h, side_input)
         h = Conv(width, (3, 3), resample="down" if halve else "", **options)(activate(h))
         if halve:
             x = layers.mean_pool(x)
         if halve or x.shape[-1] != width:
-            # After the means it is the same as before them, at a quarter of the work.
+            # The 1x1 convolution commutes with the means, and after them is a quarter of the work.
             x = Conv(width, (1, 1), **options)(x, side_input)
         return nn.Dropout(self.dropout[i], deterministic=not train)(x + h)

@@ -1,8 +1,8 @@
 """Spectral normalisation (Miyato et al. 2018, arXiv:1802.05957), as a function of parameters.
 
-A network's parameters go in and come out, each kernel divided by its largest singular value.
-So it works for any network, and once for all passes of an update. The vectors of the power
-iteration are a Flax collection, `COLLECTION`, besides the network's own.
+`normalise` takes the parameters of any network and returns them with each kernel divided by its
+largest singular value, once for all passes of an update. The vectors of the power iteration are the
+Flax collection `COLLECTION`, next to the collections of the network itself.
 """
 
 from functools import partial
@@ -15,13 +15,21 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ganjax.keys import fold
 
 COLLECTION = "spectral"
-# The parameters that are normalised: biases and the scales of BatchNorm are left alone.
+# The names of the parameters that are normalised; biases and BatchNorm's scales are not.
 NORMALISED = ("kernel", "embedding")
 EPS = 1e-12
 
 
 def init(params: dict, key: jax.Array) -> dict[str, jax.Array]:
-    """Draws a random unit vector (O,) for each kernel (..., O), by its path in params."""
+    """Draws a random unit vector (O,) for each kernel (..., O).
+
+    Args:
+      params: a network's parameters.
+      key: a random key.
+
+    Returns:
+      The vectors by the kernels' paths in `params`.
+    """
     return {
         path: _unit(jax.random.normal(fold(key, path), kernel.shape[-1:], kernel.dtype))
         for path, kernel in _kernels(params).items()
@@ -31,16 +39,16 @@ def init(params: dict, key: jax.Array) -> dict[str, jax.Array]:
 def normalise(params: dict, vectors: dict[str, jax.Array]) -> tuple[dict, dict[str, jax.Array]]:
     """Takes a power iteration, then divides every kernel by its estimated largest singular value.
 
-    A kernel (..., O) is taken as the matrix whose columns are its last axis. The kernel of a
-    transposed convolution is (H, W, out, in), so that its matrix, (H W out, in), is that of the
-    convolution whose gradient it is; PyTorch's is (H W in, out), with another sigma.
+    A kernel (..., O) counts as a matrix with O columns. The kernel of a transposed convolution is
+    (H, W, out, in), so that its matrix, (H W out, in), is that of the convolution whose gradient it
+    is; PyTorch's is (H W in, out), with another sigma.
 
     The gradient flows through the kernel, in the quotient and in sigma = v^T W u, but not
     through the vectors (section 2.1 and appendix A), as in `torch.nn.utils.spectral_norm`.
 
     Args:
       params: a network's parameters.
-      vectors: from `init` or from the call before.
+      vectors: the vectors that `init` or the previous call returned.
 
     Returns:
       The normalised parameters and the new vectors.
