@@ -70,8 +70,11 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | Memb
         outputs.report.begin_run(members[0])
         stop = StopRequest(signals, distributed.Consensus(run.layout.mesh))
         checkpoint = Checkpoint(run, outputs, stop)
-        actions = Pictures(run, outputs), Evaluation(run, outputs), checkpoint
+        pictures = Pictures(run, outputs)
+        actions = pictures, Evaluation(run, outputs), checkpoint
         state, members = ensemble.pack(members), ()
+        if step == 0:  # What the generator makes before its first update.
+            pictures(Snapshot(step, run.algorithm.phases[0], state, ensemble.unpack))
         for phase in (each for each in run.algorithm.phases if step < each.stop):
             if 0 < step == phase.start:
                 state = _begin(run, outputs, phase, state)

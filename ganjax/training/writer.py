@@ -35,8 +35,10 @@ class Writer:
         path = workdir / METRICS
         _keep_until(path, step)
         self._lines = path.open("a", encoding="utf-8")
-        # TensorBoard ignores the events of later steps too.
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        # TensorBoard ignores the events of later steps too. A run from step 0 draws its picture
+        # of that step again.
+        purge_step = step + 1 if step else 0
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=purge_step)
         if sys.stderr.isatty():
             self._bar = tqdm(total=total_steps, initial=step, unit="step", dynamic_ncols=True)
 

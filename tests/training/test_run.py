@@ -22,6 +22,7 @@ from ganjax.engine import step as steps
 from ganjax.errors import DataError
 from ganjax.keys import fold
 from ganjax.metrics import parzen
+from ganjax.pictures import images
 from ganjax.sample import sample
 from ganjax.training import evaluation, schema, workdir
 from ganjax.training.loop import Interrupted, train
@@ -95,8 +96,8 @@ def test_what_a_run_leaves_behind(tiny, tmp_path, capsys):
     assert [row["step"] for row in rows if "val_d_loss" in row] == [2, 4]
     assert train_rows[1]["images_per_second"] > 0
     pictures = sorted(path.name for path in (tmp_path / "samples").iterdir())
-    assert pictures == ["step_00000002.png", "step_00000004.png"]
-    with Image.open(tmp_path / "samples" / pictures[0]) as picture:
+    assert pictures == [f"step_0000000{step}.png" for step in (0, 2, 4)]
+    with Image.open(tmp_path / "samples" / pictures[1]) as picture:
         assert picture.size == (8 * 16 + 7 * 2,) * 2
         assert picture.mode == "L"
     assert json.loads((tmp_path / "config.json").read_text())["n_critic"] == 2
@@ -116,6 +117,29 @@ def test_a_picture_of_the_grid_that_is_asked_for(tiny, tmp_path):
     train(tiny, tmp_path)
     with Image.open(tmp_path / "samples" / "step_00000001.png") as picture:
         assert picture.size == (3 * 16 + 2 * 2, 2 * 16 + 2)
+
+
+def test_the_first_picture_is_of_the_generator_before_any_update(tiny, tmp_path):
+    tiny.total_steps, tiny.sample_grid, tiny.checkpoint_every = 1, (2, 3), 1
+    train(tiny, tmp_path)
+    path = tmp_path / "samples" / "step_00000000.png"
+    run = Trained(tmp_path)
+    initial = steps.init_state(run.algorithm, jax.random.key(tiny.seed))
+    sampler = steps.make_sampler(run.algorithm)
+    made = sampler(initial.ema, *run.inputs(6), phase=run.phase)
+    with Image.open(path) as picture:
+        shown = np.asarray(picture)[..., None].astype(int)
+    np.testing.assert_allclose(shown, images.grid(np.asarray(made), 3), atol=1)
+    later = path.with_name("step_00000001.png").read_bytes()
+    assert path.read_bytes() != later
+    # A run that goes on does not draw its beginning again.
+    path.unlink()
+    tiny.total_steps = 2
+    train(tiny, tmp_path)
+    assert sorted(each.name for each in path.parent.iterdir()) == [
+        "step_00000001.png",
+        "step_00000002.png",
+    ]
 
 
 def test_only_the_latest_checkpoints_are_kept(tiny, tmp_path):
