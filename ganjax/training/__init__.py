@@ -1,1 +1,1 @@
-"""A run from start to finish: its folder, the loop, checkpoints, metrics and evaluation."""
+"""Training of a run from start to finish: its folder, loop, checkpoints, metrics and evaluation."""

@@ -1,9 +1,9 @@
-"""What a run does now and then while it trains: pictures, evaluations and checkpoints.
+"""Periodic actions of a run while it trains: pictures, evaluations and checkpoints.
 
-Each action knows when it is due. The loop performs them in the order that it states
-(`ganjax.training.loop`), and none of them waits for the device: what they compute is left in
-`Outputs.pending` and written after the next step has been dispatched. A checkpoint alone waits,
-to make sure that no state is saved that is not finite.
+Each action knows when it is due. The loop (`ganjax.training.loop`) performs them in the order that
+it states. Pictures and evaluations leave their results in `Outputs.pending`, to be written after
+the next step has been dispatched, so that neither waits for the device. A checkpoint does wait,
+because no state may be saved that is not finite.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,19 +25,19 @@ from ganjax.training import checkpoint, ensemble, evaluation, leaks
 from ganjax.training.setup import Outputs, Run
 from ganjax.training.writer import METRICS, read_metrics
 
-# Enough for a stable mean: a held-out split of 20,000 need not be read at every evaluation.
+# So many batches give a stable mean; a large held-out split need not be read at every evaluation.
 EVAL_BATCHES = 16
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a run after a step, as the actions of that step share it.
+    """The state of a run after a step, which the actions of that step share.
 
     Attributes:
       step: the number of finished steps.
-      phase: the phase of the last of them.
+      phase: the phase of the last finished step.
       state: the state of all members, as the ensemble packs it.
-      unpack: packed state -> the state of each member.
+      unpack: returns the state of each member, given a packed state.
     """
 
     step: int
@@ -47,19 +47,20 @@ class Snapshot:
 
     @cached_property
     def members(self) -> ensemble.Members:
-        """The state of each member. They may be copies, so keep no snapshot beyond its step."""
+        """The state of each member. It may be a copy, so no snapshot should outlive its step."""
         return self.unpack(self.state)
 
 
 class StopRequest:
-    """The wish of a user, by SIGTERM or Ctrl-C, that the run stops. All processes see it alike.
+    """A user's request, by SIGTERM or Ctrl-C, that the run stops. All processes see the same.
 
     Args:
-      signals: what this process has received.
-      agree: what all processes agree on (`ganjax.parallel.distributed.Consensus`).
+      signals: the signals that this process has received.
+      agree: returns the number that all processes agree on, given that of this process
+        (`ganjax.parallel.distributed.Consensus`).
 
     Attributes:
-      signal: the number of the signal, 0 while there is none.
+      signal: the number of the signal, or 0 while there is none.
     """
 
     def __init__(self, signals: Signals, agree: Callable[[int], int]):
@@ -68,38 +69,40 @@ class StopRequest:
         self.signal = 0
 
     def update(self) -> None:
-        """Asks all processes for a signal. To be called once a step, by all of them."""
+        """Asks all processes for a signal. All of them must call it at the same steps."""
         self.signal = self._agree(self._signals.received or 0)
 
 
 class Action:
-    """Something that a run does every `every` steps, and at the end of each phase."""
+    """An action that a run performs every `every` steps and at the end of each phase."""
 
     def __init__(self, every: int):
         self.every = every
 
     def is_due(self, step: int, phase: Phase) -> bool:
-        """Whether the action is to be performed after `step` steps, the last of them in `phase`."""
+        """Returns whether to perform the action after `step` steps, the last of them in `phase`."""
         return step % self.every == 0 or step == phase.stop
 
     def __call__(self, snapshot: Snapshot) -> None:
-        """Performs the action."""
+        """Performs the action on the state of a run."""
         raise NotImplementedError
 
 
 def perform(actions: Iterable[Action], snapshot: Snapshot) -> None:
-    """Performs those actions that are due, in their order."""
+    """Performs the actions that are due after a snapshot's step, in their order."""
     for action in actions:
         if action.is_due(snapshot.step, snapshot.phase):
             action(snapshot)
 
 
 class Pictures(Action):
-    """Draws a grid of samples of each member's averaged generator, from latents that stay the same.
+    """The action that draws a grid of samples for each member.
+
+    Samples are those of the averaged generator, from the same latents every time.
 
     Args:
       run: the run.
-      outputs: where the grids go.
+      outputs: the outputs that the grids are added to.
     """
 
     def __init__(self, run: Run, outputs: Outputs):
@@ -129,11 +132,11 @@ class Pictures(Action):
 
 
 class Evaluation(Action):
-    """Measures each member on held-out images: the discriminator's loss, and its samples' figures.
+    """The action that evaluates each member: D's loss on held-out images, and figures of samples.
 
     Args:
       run: the run.
-      outputs: where the figures, and warnings of augmentations that leak, go.
+      outputs: the outputs that the figures, and warnings of leaking augmentations, are added to.
     """
 
     def __init__(self, run: Run, outputs: Outputs):
@@ -150,7 +153,7 @@ class Evaluation(Action):
         self._measure_leaks = [
             leaks.make_measure(run.algorithm, key=key, sampler=sampler) for key in run.local_keys
         ]
-        # The smallest shares so far, of each phase, since each phase has probes of its own.
+        # The smallest shares so far in each phase, since each phase has probes of its own.
         rows = read_metrics(run.folder / METRICS)
         self._least_leaks = {
             phase: [
@@ -168,7 +171,7 @@ class Evaluation(Action):
     def _held_out_losses(self, snapshot: Snapshot) -> list[list[dict[str, jax.Array]]]:
         """Returns the eval step's metrics for each member and held-out batch, on the device."""
         run, phase = self._run, snapshot.phase
-        # As large as what a train step holds at once; smaller batches come in larger numbers.
+        # Batches are as large as those that a train step holds at once, so that memory suffices.
         batches = pipeline.eval_batches(
             run.images[phase].held_out,
             phase.batch_size // run.algorithm.accumulate,
@@ -189,7 +192,7 @@ class Evaluation(Action):
         figures = self._evaluate(ema, phase, images.training, images.held_out, key)
         figures = distributed.broadcast_from_primary(figures)
         if len({each.image_size for each in run.algorithm.phases}) > 1:
-            # Figures of different resolutions cannot be compared, so they say theirs.
+            # Figures at different resolutions cannot be compared, so the resolution goes with them.
             figures = {"image_size": phase.image_size} | figures
         leaked = self._measure_leaks[index](ema, phase, images.training)
         whose = ensemble.whose(run.seeds)[index]
@@ -200,14 +203,14 @@ class Evaluation(Action):
 
 
 class Checkpoint(Action):
-    """Saves the state of all members, unless a value of it is not finite.
+    """The action that saves the state of all members, unless one of its values is not finite.
 
-    It is due too when the run is to stop, and at every evaluation if the best checkpoint is kept.
+    It is also due when the run is to stop, and at every evaluation if the best checkpoint is kept.
 
     Args:
       run: the run.
-      outputs: where the checkpoints go.
-      stop: whether the run is to stop.
+      outputs: the outputs that hold the checkpoints.
+      stop: the request that the run stops.
     """
 
     def __init__(self, run: Run, outputs: Outputs, stop: StopRequest):
@@ -234,11 +237,11 @@ class Checkpoint(Action):
 
 
 def grid_size(grid: tuple[int, int], num_classes: int) -> int:
-    """Returns the number of images in a grid: as many of each class, if it has room for all.
+    """Returns the number of images in a grid, which is the same for each class if all have room.
 
     Args:
-      grid: the grid's rows and columns.
-      num_classes: the classes that are sampled.
+      grid: the grid's numbers of rows and columns.
+      num_classes: the number of classes that are sampled.
     """
     rows, columns = grid
     return rows * columns // num_classes * num_classes or rows * columns
@@ -248,9 +251,9 @@ def class_names(num: int, num_classes: int, source: Source) -> list[str]:
     """Returns the class name of each of `num` samples, or an empty list without classes.
 
     Args:
-      num: the number of samples, whose classes come one after another and then again.
-      num_classes: the classes that are sampled.
-      source: the images, which may have names for their classes.
+      num: the number of samples, which take the classes in turn.
+      num_classes: the number of classes that are sampled.
+      source: the training images, whose classes may have names.
     """
     if num_classes == 1:
         return []

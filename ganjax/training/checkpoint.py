@@ -1,4 +1,4 @@
-"""Checkpoints by Orbax: saved in the background, whole or not at all, the latest few kept."""
+"""Checkpoints by Orbax, which are saved in the background, completely or not at all."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from ganjax.metrics.table import sign
 from ganjax.training.migrations import FORMAT, KEY
 
 FOLDER = "checkpoints"
-# The file in which Orbax keeps what it is told of a checkpoint.
+# The file in which Orbax keeps the metadata of a checkpoint.
 METADATA = "_CHECKPOINT_METADATA"
 
 Keys = TypeVar("Keys", jax.Array, Sequence[jax.Array])
@@ -23,7 +23,7 @@ State = TypeVar("State", GanState, tuple[GanState, ...])
 
 
 class CheckpointError(UserError):
-    """A checkpoint that cannot be read."""
+    """The error for a checkpoint that does not exist or cannot be read."""
 
 
 def open_checkpoints(
@@ -36,8 +36,8 @@ def open_checkpoints(
 
     Args:
       workdir: the run's folder.
-      keep: how many of the latest checkpoints are kept; None opens them for reading only.
-      best: the figure whose best value marks a checkpoint that is kept too.
+      keep: the number of the latest checkpoints that are kept; None opens them for reading only.
+      best: the figure whose best checkpoint is kept too.
       milestones: the steps whose checkpoints are always kept.
     """
     policies = ocp.training.preservation_policies
@@ -51,17 +51,13 @@ def open_checkpoints(
         str((workdir / FOLDER).absolute()),
         # Orbax's own policies do not fit the Protocol that it states.
         preservation_policy=policy,  # pyright: ignore[reportArgumentType]
-        # Removes what a killed run left half-written. A reader must not: a run may be writing it.
+        # Removes what a killed run left half-written; for a reader, a run may still be writing it.
         cleanup_tmp_directories=keep is not None,
     )
 
 
 def exist(workdir: Path) -> bool:
-    """Returns whether a run has any checkpoint.
-
-    Args:
-      workdir: the run's folder.
-    """
+    """Returns whether the run in the folder `workdir` has any checkpoint."""
     return any(path.name.isdigit() for path in (workdir / FOLDER).glob("*"))
 
 
@@ -78,8 +74,8 @@ def best_step(checkpoints: ocp.training.Checkpointer, best: str) -> int | None:
       best: the name of the figure.
 
     Returns:
-      The step; of equally good checkpoints the first, so that waiting for a better one has an end.
-      None if no checkpoint has the figure.
+      The step, or None if no checkpoint has the figure. Among equally good checkpoints it is the
+      first, so that waiting for a better one comes to an end.
     """
     return _best_step(checkpoints.checkpoints, best)
 
@@ -94,7 +90,7 @@ def _best_step(checkpoints: Sequence, best: str) -> int | None:
 
 
 class _KeepBest:
-    """Preserves the checkpoint that `best_step` names. (Orbax's BestN keeps the last of equals.)"""
+    """A policy that keeps the checkpoint of `best_step` (Orbax's BestN keeps the last of equals)."""
 
     def __init__(self, best: str):
         self._best = best
@@ -106,15 +102,15 @@ class _KeepBest:
 
 
 def choose_step(checkpoints: ocp.training.Checkpointer, which: str, best: str) -> int:
-    """Returns the step of the checkpoint that a user asks for. There must be a checkpoint.
+    """Returns the step of the checkpoint that a user asks for.
 
     Args:
-      checkpoints: the run's checkpoints.
-      which: "last"; "best", which is the last if no checkpoint has the figure `best`; or a step.
+      checkpoints: the run's checkpoints, at least one.
+      which: "last"; "best", which means the last if no checkpoint has the figure `best`; or a step.
       best: the figure by which the run's best checkpoint is kept, or `NO_FIGURE`.
 
     Raises:
-      CheckpointError: it is none of these, or the run has kept no checkpoint of that step.
+      CheckpointError: `which` is none of these, or the run has kept no checkpoint of that step.
     """
     kept = sorted(each.step for each in checkpoints.checkpoints)
     if which == "best":
@@ -141,10 +137,11 @@ def restore_or_init(
 
     Args:
       checkpoints: the run's checkpoints.
-      init: key -> the state at step 0; of an ensemble, the members' keys -> their states.
-      key: what `init` takes.
-      sharding: how the state is to lie on the devices, which may be others than those it was saved
-        from: one sharding for all of it, or a tree of shardings.
+      init: returns the state at step 0, given a key; for an ensemble, the members' states, given
+        their keys.
+      key: the key, or the members' keys, for `init`.
+      sharding: the sharding of the state that is returned: one for all leaves, or a tree of them.
+        The devices need not be those from which it was saved.
       step: the step of the checkpoint; None takes the latest.
 
     Raises:
@@ -176,18 +173,18 @@ def restore_or_init(
 
 
 def stored_format(path: Path) -> int:
-    """Returns the format that a checkpoint says.
+    """Returns the number of the format in which a checkpoint was saved.
 
     Args:
       path: the checkpoint's folder.
 
     Returns:
-      The number; 1 where there is none, since older versions stored none.
+      The number; 1 if the checkpoint stores none, as those of early versions.
     """
     try:
-        # By Orbax's own reader of metadata every array would be opened.
+        # Orbax's own reader of metadata would open every array.
         metadata = json.loads((path / METADATA).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # What else is wrong, loading tells.
+    except (OSError, ValueError):  # Loading reports whatever is wrong.
         return 1
     return (metadata.get("custom_metadata") or {}).get(KEY, 1)
 
@@ -198,13 +195,16 @@ def save(
     state: GanState | tuple[GanState, ...],
     figures: dict[str, Any],
 ) -> None:
-    """Begins to save a state, once the save before has ended. The caller may donate it at once.
+    """Begins to save a state, once the previous save has ended.
+
+    Nothing is saved if there is a checkpoint of this or a later step. The caller may donate the
+    state at once.
 
     Args:
       checkpoints: the run's checkpoints.
       step: the state's step.
       state: the state, or the tuple of several members' states.
-      figures: the figures of the evaluation at this step, {} if there was none.
+      figures: the figures of the evaluation at this step, or {} if there was none.
     """
     if latest_step(checkpoints) < step:
         checkpoints.save_async(

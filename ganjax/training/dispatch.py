@@ -1,4 +1,4 @@
-"""Several train steps in one program, for devices that wait for the host between short steps."""
+"""Dispatch of several train steps as one program, for devices that would wait for the host."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -11,13 +11,13 @@ from ganjax.engine.state import GanState
 
 
 def make_train_steps(train_step: Callable) -> Callable:
-    """Makes `train_steps(state, batches, key, *, phase) -> (state, metrics)`: n steps in a row.
+    """Makes `train_steps(state, batches, key, *, phase) -> (state, metrics)`, n steps in a row.
 
-    Its `batches` is a tuple of the n steps' batches, and its metrics have a leading axis of n. For
-    n = 1 it is the train step itself, and the metrics have no such axis.
+    Its `batches` is a tuple of the n steps' batches, and its metrics are (n,) arrays. For n = 1 it
+    is the train step itself, whose metrics are scalars.
 
     Args:
-      train_step: the step of `ganjax.engine.step.make_train_step`.
+      train_step: the step that `ganjax.engine.step.make_train_step` returns.
     """
 
     def train_steps(state: GanState, batches: tuple, key: jax.Array, *, phase: Phase):
@@ -32,21 +32,21 @@ def make_train_steps(train_step: Callable) -> Callable:
 
 
 def groups(batches: Iterable, step: int, size: int, cadences: Sequence[int]) -> Iterator[tuple]:
-    """Groups batches into dispatches of `size` steps that end wherever something is due.
+    """Groups batches into dispatches of `size` steps that end wherever an action is due.
 
-    Where `size` steps would go beyond a step at which something is due, or beyond the last batch,
-    the dispatches have one step each: so there are two programs to compile, and not one for each
-    remainder. A `size` beyond the shortest cadence is taken as that cadence.
+    If `size` steps would go beyond a step at which an action is due, or beyond the last batch, the
+    dispatches have one step each. Thus there are two programs to compile, and not one for each
+    remainder. A `size` beyond the shortest cadence is reduced to that cadence.
 
     Args:
       batches: the batches of the steps that follow, in order.
-      step: the number of steps that are finished before the first of them.
+      step: the number of steps that are finished before the first of these batches.
       size: the number of steps in a dispatch.
-      cadences: how many steps lie between two at which something is due, for each such thing. A
-        dispatch may end, but not go on, at a multiple of any of these.
+      cadences: the number of steps from one performance of an action to the next, for each action.
+        A dispatch may end at a multiple of any of these, but not go on beyond it.
 
     Yields:
-      Tuples of batches.
+      The batches of a dispatch, as a tuple.
     """
     batches, size = iter(batches), min(size, *cadences)
     while True:

@@ -1,8 +1,8 @@
 """An ensemble of seeds: independent runs of one config, trained at once.
 
-Each member is the run that its seed alone would make, with its own initialisation, order of
-images, noise and probability of augmentation. The first member's seed is `config.seed`, and those
-of the others follow it. A checkpoint holds the tuple of the members' states.
+Each member is the run that its seed alone would give, with its own initialisation, order of
+images, noise and probability of augmentation. The members' seeds are `config.seed`,
+`config.seed` + 1, and so on. A checkpoint holds the tuple of the members' states.
 
 There are two ways for members to share the devices, `one_by_one` and `together`. On a single CPU a
 joint program gains nothing over one program launched for each member (docs/speed.md).
@@ -26,20 +26,21 @@ from ganjax.training import checkpoint
 from ganjax.training.schema import RunConfig
 
 Members = tuple[GanState, ...]
-_FIRST: Any = 0  # The axis of all leaves of a part, in its place.
-# The axis of members in a packed state. All members have the same number of steps, stored once.
+_FIRST: Any = 0  # An axis in place of a whole sub-tree holds for all of its leaves.
+# The axis of members in a packed state. All members have the same step, which is stored once.
 AXES = GanState(step=None, g=_FIRST, d=_FIRST, ema=_FIRST, aug=_FIRST)
 
 
 class Ensemble(NamedTuple):
-    """How the members of an ensemble advance.
+    """The functions by which the members of an ensemble advance.
 
     Attributes:
-      pack: the members' states -> the packed state, which `advance` takes.
-      unpack: a packed state -> the members' states; the inverse of `pack`.
-      advance: (packed state, batches, keys, phase) -> (packed state, metrics). Here batches[i] are
-        the batches of member i, as `ganjax.training.dispatch.make_train_steps` takes them, and
-        metrics[i] are its metrics. The state that is passed is donated.
+      pack: returns the packed state, which `advance` takes, given the members' states.
+      unpack: returns the members' states, given a packed state.
+      advance: trains all members: (packed state, batches, keys, phase) -> (packed state, metrics).
+        batches[i] is the tuple of member i's batches, as the function of
+        `ganjax.training.dispatch.make_train_steps` takes it, and metrics[i] are its metrics. The
+        state that is passed is donated.
     """
 
     pack: Callable[[Members], Any]
@@ -51,7 +52,7 @@ def seeds(config: RunConfig) -> tuple[int, ...]:
     """Returns the members' seeds, in order.
 
     Raises:
-      ConfigError: the last seed would be too large.
+      ConfigError: the last seed would be 2**32 or more.
     """
     if config.seed + config.num_seeds > 2**32:
         raise ConfigError(
@@ -62,7 +63,7 @@ def seeds(config: RunConfig) -> tuple[int, ...]:
 
 
 def whose(seeds: Sequence[int]) -> list[str]:
-    """How a line for the user names each member: " of seed 3", or "" in a run of one seed."""
+    """Returns how messages name each member: " of seed 3", or "" in a run of one seed."""
     return [f" of seed {seed}" if len(seeds) > 1 else "" for seed in seeds]
 
 
@@ -70,7 +71,7 @@ def check(config: RunConfig) -> None:
     """Checks that the seeds of a config can be trained at once.
 
     Raises:
-      ConfigError: they cannot.
+      ConfigError: parameters are sharded, or several processes train the run.
     """
     if config.num_seeds == 1:
         return
@@ -93,10 +94,10 @@ def make_ensemble(
     """Makes the ensemble that is fastest on the devices of a layout.
 
     Args:
-      train_steps: the steps of `ganjax.training.dispatch.make_train_steps`, not compiled.
+      train_steps: the function of `ganjax.training.dispatch.make_train_steps`, not compiled.
       num_members: the number of members.
-      layout: how arrays lie on the devices.
-      state_sharding: how one member's state lies on them
+      layout: the layout of arrays on the devices.
+      state_sharding: the sharding of one member's state
         (`ganjax.parallel.sharding.state_sharding`).
     """
     on_one_cpu = layout.mesh.size == 1 and layout.platform == "cpu"
@@ -108,12 +109,7 @@ def make_ensemble(
 def one_by_one(train_steps: Callable, layout: Layout, state_sharding: Any) -> Ensemble:
     """Makes an ensemble whose members advance one after another, by the program of a single run.
 
-    Its packed state is the tuple of the members' states.
-
-    Args:
-      train_steps: as for `make_ensemble`.
-      layout: as for `make_ensemble`.
-      state_sharding: as for `make_ensemble`.
+    Its packed state is the tuple of the members' states. See `make_ensemble` for the arguments.
     """
     step = jax.jit(
         train_steps,
@@ -136,15 +132,10 @@ def one_by_one(train_steps: Callable, layout: Layout, state_sharding: Any) -> En
 def together(train_steps: Callable, num_members: int, layout: Layout) -> Ensemble:
     """Makes an ensemble whose members advance in one program.
 
-    The members are split over the mesh's axis "seed", and on each of its places `jax.vmap` runs
-    those that share it. Where there are more devices than members, the devices of one member share
-    its batches (`ganjax.parallel.sharding.make_layout`). The leaves of the packed state are the
-    members' leaves, stacked along `AXES`.
-
-    Args:
-      train_steps: as for `make_ensemble`.
-      num_members: as for `make_ensemble`.
-      layout: as for `make_ensemble`.
+    The members are split over the mesh's axis "seed"; those that share a place on this axis run
+    under `jax.vmap`. If there are more devices than members, the devices of one member share its
+    batches (`ganjax.parallel.sharding.make_layout`). The leaves of the packed state are the
+    members' leaves, stacked along `AXES`. See `make_ensemble` for the arguments.
     """
     places = layout.mesh.shape["seed"]
     packed = _at_axes({None: layout.replicated, 0: layout.members})
@@ -155,7 +146,7 @@ def together(train_steps: Callable, num_members: int, layout: Layout) -> Ensembl
         step = partial(train_steps, phase=phase)
         if num_members > places:
             return jax.vmap(step, (AXES, 0, 0), (AXES, 0))(state, batches, keys)
-        # A single member, along an axis of 1: the program is that of a single run.
+        # A single member, along an axis of 1, runs the program of a single run.
         first = itemgetter(0)
         member = _per_member(first, state)
         state, metrics = step(member, jax.tree.map(first, batches), keys[0])
@@ -210,9 +201,10 @@ def restore_or_init(
 
     Args:
       checkpoints: the run's checkpoints.
-      init: key -> the state of a member at step 0.
+      init: returns the state of a member at step 0, given its key.
       keys: each member's root key.
-      sharding: as for `ganjax.training.checkpoint.restore_or_init`, of one member.
+      sharding: the sharding of one member's state, as for
+        `ganjax.training.checkpoint.restore_or_init`.
       step: the step of the checkpoint; None takes the latest.
 
     Raises:
@@ -225,21 +217,21 @@ def restore_or_init(
 
 
 def saved_form(members: Members) -> GanState | Members:
-    """Returns what a checkpoint of the members holds: a single run's state is not in a tuple."""
+    """Returns the members' states as a checkpoint holds them: a single one without a tuple."""
     return members[0] if len(members) == 1 else members
 
 
 def _stack_keys(keys: Sequence[jax.Array]) -> jax.Array:
-    """Returns keys as one array. (Under `jax_debug_key_reuse`, jnp.stack would use them up.)"""
+    """Stacks keys, which under `jax_debug_key_reuse` jnp.stack would count as a use of each."""
     data = jnp.stack([jax.random.key_data(key) for key in keys])
     return jax.random.wrap_key_data(data, impl=jax.random.key_impl(keys[0]))
 
 
 def _at_axes(choices: dict) -> GanState:
-    """Returns AXES with each axis replaced by what `choices` has for it."""
+    """Returns `AXES` with each axis replaced by its entry in `choices`."""
     return jax.tree.map(choices.get, AXES, is_leaf=lambda axis: axis is None)
 
 
 def _per_member(change: Callable, state: GanState) -> GanState:
-    """Applies `change` to every leaf that is not shared by the members."""
+    """Applies `change` to every leaf of a packed state that has an axis of members."""
     return jax.tree.map(change, state.replace(step=())).replace(step=state.step)

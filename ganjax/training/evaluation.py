@@ -1,4 +1,4 @@
-"""What is measured of the averaged generator while it trains."""
+"""Evaluation of the averaged generator during training, by the metrics that a config names."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -33,7 +33,7 @@ class Wanted(NamedTuple):
     Attributes:
       metric: the metric.
       num_samples: the number of samples to measure.
-      num_reals: the most held-out images to compare them with, drawn at random; None takes all.
+      num_reals: the most held-out images to compare samples with, drawn at random; None takes all.
     """
 
     metric: Metric
@@ -42,7 +42,7 @@ class Wanted(NamedTuple):
 
 
 def wanted(fields: EvaluationFields) -> list[Wanted]:
-    """Returns what `fields` ask for; `check` must have passed their metrics."""
+    """Returns the metrics that `fields` ask for. All of them must exist (see `check`)."""
     num = fields.num_samples
     found = [Wanted(METRICS[name], num, num) for name in fields.metrics]
     if fields.log_likelihood:
@@ -51,15 +51,15 @@ def wanted(fields: EvaluationFields) -> list[Wanted]:
 
 
 def check(config: RunConfig, held_out: Iterable[Source] = ()) -> None:
-    """Refuses what cannot be measured.
+    """Checks that everything which config.evaluation asks for can be measured.
 
     Args:
       config: the run's config.
-      held_out: the held-out images of each phase; without them their numbers are not looked at.
+      held_out: the held-out images of each phase; if empty, their numbers are not checked.
 
     Raises:
-      ConfigError: a metric cannot be measured, or no metric gives the figure of
-        config.evaluation.best.
+      ConfigError: a metric cannot be measured, or no metric gives the figure that
+        config.evaluation.best names.
     """
     fields, at = config.evaluation, "config.evaluation"
     for name in fields.metrics:
@@ -88,7 +88,7 @@ def check(config: RunConfig, held_out: Iterable[Source] = ()) -> None:
 
 
 def _check_best(fields: EvaluationFields, at: str) -> None:
-    """Refuses a best figure that is not measured, and patience without one."""
+    """Raises a ConfigError for a best figure that is not measured, or patience without one."""
     of_likelihood = ranking([HELD_OUT_LIKELIHOOD], fields.features)
     if fields.best in of_likelihood and not fields.log_likelihood:
         raise ConfigError(
@@ -110,10 +110,10 @@ def _check_best(fields: EvaluationFields, at: str) -> None:
 
 
 def load(config: RunConfig) -> features.Params | None:
-    """Loads the feature network's parameters; None where no metric needs them.
+    """Loads the feature network's parameters, or returns None if no metric needs them.
 
     Raises:
-      UserError: the weights cannot be had.
+      UserError: the weights can be neither found nor fetched.
     """
     fields = config.evaluation
     if not any(each.metric.of_network for each in wanted(fields)):
@@ -122,13 +122,14 @@ def load(config: RunConfig) -> features.Params | None:
 
 
 class Reference(NamedTuple):
-    """What a metric computed of real images, which stay the same from evaluation to evaluation.
+    """A metric's results for real images, which stay the same from evaluation to evaluation.
 
     Attributes:
       metric: the metric.
-      taken: the numbers of images that it looks at.
-      prepared: what its `prepare` returned.
-      floor: the floor's figure by its full name, of real images in place of samples.
+      taken: the numbers of images that the metric looks at.
+      prepared: what the metric's `prepare` returned.
+      floor: the metric's floor, the figure of real images in place of samples, by its full name;
+        {} if it has none.
     """
 
     metric: Metric
@@ -138,12 +139,12 @@ class Reference(NamedTuple):
 
 
 class Evaluator:
-    """Measures samples of the averaged generator against held-out images.
+    """A callable that measures samples of the averaged generator against held-out images.
 
     The figures are those of the metrics in config.evaluation. Metrics that look for copies compare
-    with the training images instead. Where a metric has a `training_floor`, that floor, the figure
-    of training images in place of samples, stands beside it: kid_efflite0_floor. Images of a phase
-    that a metric cannot take are not measured by it.
+    with the training images instead. If a metric has a `training_floor`, the figure of training
+    images in place of samples is reported beside it, as kid_efflite0_floor. A metric leaves out the
+    phases whose images it cannot take.
     """
 
     def __init__(
@@ -160,8 +161,8 @@ class Evaluator:
         Args:
           algorithm: the algorithm whose generator is measured.
           config: the run's config.
-          sampler: the compiled sampler, of `ganjax.engine.step.make_sampler`.
-          sharding: how a batch lies on the devices.
+          sampler: the compiled sampler of `ganjax.engine.step.make_sampler`.
+          sharding: the sharding of a batch over the devices.
           params: the feature network's parameters, from `load`.
         """
         self._algorithm, self._config = algorithm, config
@@ -170,7 +171,7 @@ class Evaluator:
         outputs = network_outputs(each.metric for each in self._wanted)
         network = config.evaluation.features
         self._extract = features.Extractor(network, params, outputs, sharding)
-        # By the images' size: the phases of a run have the same images at different sizes.
+        # By image size, since the phases of a run have the same images at different sizes.
         self._references: dict[int, list[Reference]] = {}
 
     def __call__(
@@ -180,14 +181,14 @@ class Evaluator:
 
         Args:
           ema: the averaged generator.
-          phase: the phase that made it.
-          training: the training images of the phase. Samples have labels as frequent as theirs.
+          phase: the phase in which the generator is trained.
+          training: the training images of the phase, whose labels samples have as often.
           held_out: the held-out images of the phase.
           key: the run's root key, on this process's own device; it gives the same latents each
             time.
 
         Returns:
-          The figures by their full names; {} if none is asked for.
+          The figures by their full names; {} if the config asks for none.
         """
         if not self._wanted:
             return {}
@@ -215,13 +216,13 @@ class Evaluator:
         return figures
 
     def _prepare(self, side: int, training: Source, held_out: Source) -> list[Reference]:
-        """Looks at the real images, once for each size."""
+        """Computes what the metrics need of the real images, which is done once for each size."""
         metrics = [each.metric for each in self._wanted if each.metric.takes(side, side)]
         num = self._config.evaluation.num_samples
         shape = self._shape(side)
         real = from_source("held-out images", held_out, num, shape)
         real = self._extract.observe(real, real.name)
-        # Copies are looked for among all training images; the floor takes as many as samples.
+        # Copies are looked for among all training images; a floor needs as many as samples.
         copies = any(metric.reference == "training" for metric in metrics)
         trained = from_source("training images", training, features.MOST if copies else num, shape)
         trained = Observed(trained)
@@ -255,11 +256,10 @@ class Evaluator:
 
 
 def draw_labels(training: Source, num_classes: int, num: int) -> np.ndarray:
-    """Draws labels for samples that are to be like the training images.
+    """Draws labels for samples, with each class as frequent as among the training images.
 
-    They are the labels of the images that `ganjax.metrics.image_set.choose` draws. So classes are
-    as frequent as among the training images, and in a random order; where there are fewer images
-    than samples, they come again.
+    They are the labels of the images that `ganjax.metrics.image_set.choose` draws, in a random
+    order that is always the same. If there are fewer images than samples, the labels repeat.
 
     Args:
       training: the training images.
@@ -267,7 +267,7 @@ def draw_labels(training: Source, num_classes: int, num: int) -> np.ndarray:
       num: the number of samples.
 
     Returns:
-      int32 (num,).
+      The labels, int32 (num,).
     """
     if num_classes == 1:
         return np.zeros(num, np.int32)

@@ -1,13 +1,13 @@
-"""Augmentations that leak: whether the generator makes augmented images, as a small probe sees it.
+"""Detection of leaking augmentations: does the generator make augmented images?
 
 A discriminator that sees nothing but augmented images can teach the generator to make them
-(Karras et al. 2020, arXiv:2006.06676, section 2.2). For each transform that may leak, a linear
-classifier on random convolutional features is fitted once, to tell transformed training images
-from training images as they are. The share of samples that it takes for transformed, corrected for
-its errors on images that it was not fitted to, is the figure.
+(Karras et al. 2020, arXiv:2006.06676, section 2.2). For each transform that may leak, a probe is
+fitted once: a linear classifier on random convolutional features that distinguishes transformed
+training images from those as they are. The figure is the share of samples that it classifies as
+transformed, corrected for its errors on images that it was not fitted to.
 
-The figure errs by some hundredths, and samples that look like no image, early in training, can
-pass for transformed. What tells of a leak is a share that grows late.
+The figure errs by some hundredths, and early samples, which look like no image, may be classified
+as transformed. A share that grows late in training is the sign of a leak.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,25 +27,26 @@ from ganjax.keys import fold
 # The most training images that are used: half to fit the probe, half to measure its errors.
 REALS = 1_200
 SAMPLES = 500
-# The images whose features are computed at once.
+# The number of images whose features are computed at once.
 BATCH = 100
-# Pixels a side to which larger images are reduced.
+# The side in pixels to which larger images are reduced.
 MOST_PIXELS = 32
-# A probe whose rates of true and of false alarms differ by less says nothing.
+# The least difference between rates of true and of false alarms for a probe to be of use.
 SKILL = 0.1
-# By how much a share must have grown over its smallest value for a warning.
+# The growth of a share over its smallest value at which there is a warning.
 GROWTH = 0.2
-# Random filters and their side in pixels, cells a side over which they are averaged, and the ridge.
+# The number of random filters, their side in pixels, the cells a side over which their outputs are
+# averaged, and the ridge of the regression.
 FILTERS, SIDE, GRID, RIDGE = 64, 5, 4, 1e-1
 
 
 class Probe(NamedTuple):
-    """A linear classifier of features, with its rates of error.
+    """A linear classifier that finds transformed images by their features, and its error rates.
 
     Attributes:
-      weights: (F,); features whose product with them is above 0 are of transformed images.
-      false_alarms: the share of plain images that it takes for transformed.
-      hits: the share of transformed images that it takes for transformed.
+      weights: (F,); images whose features have a positive product with them count as transformed.
+      false_alarms: the share of plain images that it classifies as transformed.
+      hits: the share of transformed images that it classifies as transformed.
     """
 
     weights: np.ndarray
@@ -53,13 +54,13 @@ class Probe(NamedTuple):
     hits: float
 
     def share(self, features: np.ndarray) -> float:
-        """Estimates the share of transformed images among those that features were computed of.
+        """Estimates the share of transformed images in a set, given their features.
 
-        A true share s is counted as hits * s + false_alarms * (1 - s), which is solved for s
-        (Forman 2008, "Quantifying counts and costs via classification", section 2.2).
+        If the true share is s, the probe counts hits * s + false_alarms * (1 - s), which is solved
+        for s (Forman 2008, "Quantifying counts and costs via classification", section 2.2).
 
         Args:
-          features: (N, F).
+          features: (N, F), the features of the images.
 
         Returns:
           The share, in [0, 1].
@@ -72,10 +73,10 @@ def features(images: jax.Array) -> jax.Array:
     """Computes features of images: rectified random filters, and colours, averaged in a 4x4 grid.
 
     Args:
-      images: (N, H, W, C) in [-1, 1]; reduced to 32x32 if they are larger.
+      images: (N, H, W, C) in [-1, 1]; larger ones are first reduced to 32x32.
 
     Returns:
-      (N, F).
+      The features, (N, F).
     """
     n, size, _, channels = images.shape
     if size > MOST_PIXELS:
@@ -84,7 +85,7 @@ def features(images: jax.Array) -> jax.Array:
     kernel = np.random.RandomState(0).randn(SIDE, SIDE, channels, FILTERS).astype(np.float32)
     # The first images of a growing run are smaller than a filter.
     padding = "VALID" if images.shape[1] >= SIDE else "SAME"
-    kernel -= kernel.mean((0, 1), keepdims=True)  # The filters see edges; colours are apart.
+    kernel -= kernel.mean((0, 1), keepdims=True)  # Filters see edges; colours are further features.
     edges = jax.lax.conv_general_dilated(
         images, kernel / SIDE, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
@@ -109,7 +110,7 @@ def fit(plain: np.ndarray, transformed: np.ndarray) -> Probe | None:
       transformed: features of transformed images, (N, F).
 
     Returns:
-      The probe, or None if it does hardly better than chance.
+      The probe, or None if it is hardly better than chance.
     """
     half = len(plain) // 2
     x = np.concatenate([plain[:half], transformed[:half]]).astype(np.float64)
@@ -125,8 +126,9 @@ def fit(plain: np.ndarray, transformed: np.ndarray) -> Probe | None:
 def make_measure(algorithm: Algorithm, *, key: jax.Array, sampler: Callable) -> Callable:
     """Makes `measure(ema, phase, training) -> {"leak_<name>": share}`, for `algorithm.leaks`.
 
-    The first call in a phase fits a probe for each transform to `training`, the phase's training
-    images. A transform that its probe cannot see in images of this kind has no figure.
+    A share is in [0, 1]. The first call in a phase fits a probe for each transform to `training`,
+    the phase's training images. A transform that its probe cannot detect in these images has no
+    figure.
 
     Args:
       algorithm: the algorithm whose generator is measured.
@@ -146,9 +148,9 @@ def make_measure(algorithm: Algorithm, *, key: jax.Array, sampler: Callable) -> 
         return features((seen - low) / (high - low) * 2 - 1)
 
     def transformed_features(images, name="", transform=lambda images, key: images):
-        """Computes the features of uint8 (N, H, W, C) images after a transform."""
+        """Computes the features of images, uint8 (N, H, W, C), after a transform."""
         starts = range(0, len(images), BATCH)
-        # The last batch is filled up with the last image: another shape would be compiled anew.
+        # The last batch is padded with the last image, since another shape would be compiled anew.
         rows = [np.minimum(np.arange(start, start + BATCH), len(images) - 1) for start in starts]
         batches = [
             np.asarray(batch_features(images[row], fold(key, name, start), transform))
@@ -176,10 +178,10 @@ def make_measure(algorithm: Algorithm, *, key: jax.Array, sampler: Callable) -> 
 
 
 def least_of(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Returns the smallest share of each name so far, with which `warnings` goes on.
+    """Returns the smallest share of each name so far, which `warnings` compares with.
 
     Args:
-      rows: lines of metrics, some of them with shares.
+      rows: rows of metrics, some of which have shares.
     """
     least = {}
     for row in rows:
@@ -192,7 +194,7 @@ def warnings(figures: dict[str, float], least: dict[str, float]) -> list[str]:
 
     Args:
       figures: the figures of an evaluation.
-      least: name -> the smallest share so far, which is brought up to date.
+      least: the smallest share so far by name, which this call updates.
     """
     lines = []
     for name, share in figures.items():

@@ -1,4 +1,4 @@
-"""The training loop: restore, step, write, evaluate, save. It knows no algorithm."""
+"""The training loop of every algorithm: it restores, trains, writes, evaluates and saves."""
 
 import signal
 from collections.abc import Iterable, Iterator
@@ -30,36 +30,38 @@ from ganjax.training.setup import Outputs, Run
 
 
 class Interrupted(SystemExit):
-    """SIGTERM or Ctrl-C came and the state was saved. The code is 128 + the signal's number."""
+    """The exit after SIGTERM or Ctrl-C, once the state is saved, with code 128 + the signal."""
 
 
 def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | Members:
     """Trains a config to its end, from the latest checkpoint if the folder holds one.
 
-    All processes that joined (`ganjax.parallel.distributed`) call this alike, with a folder that
-    all can reach. Each reads its own part of the batches and saves its own part of the state;
-    process 0 alone writes everything else. A signal to any of them stops all at the same step.
+    All processes that joined (`ganjax.parallel.distributed`) call this with the same arguments, and
+    with a folder that all can reach. Each reads its own part of the batches and saves its own part
+    of the state; process 0 alone writes everything else. A signal to any process stops all of them
+    at the same step.
 
     The folder gets config.json, metrics.jsonl, tensorboard/, samples/ and checkpoints/.
 
     Args:
-      raw: what `get_config` of a config file returned.
+      raw: the config, as `get_config` of a config file returns it.
       folder: the run's folder, which is made if it does not exist.
 
     Returns:
-      The state at total_steps; a tuple of them, one for each seed, if config.num_seeds is not 1.
+      The state at the end of the run; a tuple of states, one for each seed, if config.num_seeds is
+      not 1.
 
     Raises:
       ConfigError, DataError, CheckpointError: the run cannot begin; nothing has been compiled.
-      NonFiniteError: training diverged.
-      Interrupted: SIGTERM or Ctrl-C.
+      NonFiniteError: training has diverged.
+      Interrupted: SIGTERM or Ctrl-C was received, and the state is saved.
     """
     run = setup.prepare(raw, Path(folder))
     config, ensemble = run.config, run.programs.ensemble
     with (
         setup.open_outputs(run) as outputs,
         Signals() as signals,
-        # Innermost: on their way out the contexts above would wait for the other processes.
+        # Innermost, because the contexts above would wait for the other processes when they end.
         distributed.exiting_on_error(),
     ):
         members = run.restore(outputs.checkpoints)
@@ -79,15 +81,13 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | Memb
             if 0 < step == phase.start:
                 state = _begin(run, outputs, phase, state)
             reals = phase.batch_size * run.algorithm.n_critic * len(run.seeds)
-            # What happens at each dispatch, in this order:
-            #   advance, write what the step before left, pictures, evaluation, checkpoint, stop.
-            # Writing waits for a step's results, so the next step is dispatched first. A checkpoint
-            # writes all that is pending before it saves, so a resumed run misses nothing.
+            # The order, which resuming relies on: advance, write what the step before left (so that
+            # the device has work), pictures, evaluation, checkpoint (after all writes), stop.
             for batches in _dispatches(run, phase, step, actions):
                 with jax.transfer_guard("disallow"):  # Implicit transfers would stall the device.
                     state, metrics = ensemble.advance(state, batches, run.keys, phase)
                 count = len(batches[0])
-                step += count  # Counted here: to read the state's own step would wait for it.
+                step += count  # Counted here, since reading the state's own step would wait for it.
                 stop.update()
                 outputs.pending.write()
                 outputs.pending.add(outputs.report.metrics, step, count, reals, metrics)
@@ -104,7 +104,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | Memb
 
 
 def _begin(run: Run, outputs: Outputs, phase: Phase, state: Any) -> Any:
-    """Begins a phase after the first. Returns the state that it trains from."""
+    """Begins a phase other than the first, and returns the state from which it trains."""
     ensemble, begin = run.programs.ensemble, run.programs.begin
     members = ensemble.unpack(state)
     state = ensemble.pack(tuple(begin(member, phase=phase) for member in members))
@@ -120,7 +120,7 @@ def _dispatches(run: Run, phase: Phase, step: int, actions: Iterable[Action]) ->
       run: the run.
       phase: the phase.
       step: the number of finished steps.
-      actions: what happens between dispatches. No dispatch goes on beyond a step at which one of
+      actions: the actions between dispatches. No dispatch goes on beyond a step at which one of
         them is due.
 
     Yields:
@@ -162,7 +162,7 @@ def _early_stop(run: Run, outputs: Outputs, step: int) -> str | None:
     """Returns a line that says why a run stops before total_steps; None if it goes on.
 
     It stops when config.evaluation.patience evaluations in a row were no better than the best.
-    That depends only on what is saved, so a run that stopped so stays finished.
+    Since this depends only on what is saved, a run that has stopped stays finished.
     """
     wanted = run.config.evaluation
     if not wanted.patience:
@@ -184,7 +184,7 @@ def _interruption(config: RunConfig, step: int, number: int) -> str:
 
 
 def _finish(run: Run, outputs: Outputs, state: Any, ending: str) -> GanState | Members:
-    """Waits until the last checkpoint is saved, and says why the run ends. Returns its state."""
+    """Waits until the last checkpoint is saved, prints why the run ends, and returns its state."""
     outputs.checkpoints.wait()
     outputs.writer.say(ending)
     return saved_form(run.programs.ensemble.unpack(state))

@@ -1,8 +1,8 @@
-"""Runs of older versions: what their config.json says, in the fields of this version.
+"""Migration of the config.json of runs by older versions to the fields of this version.
 
-A run's config.json and its checkpoints carry the number of their format, `FORMAT` for those that
-this version writes; those without a number are of format 1. A change of fields that old runs could
-not be read with raises `FORMAT` and adds a function to `MIGRATIONS`.
+A run's config.json and its checkpoints carry the number of their format, which is `FORMAT` if this
+version wrote them, and 1 if they have none. A change of fields after which old runs could not be
+read raises `FORMAT` and adds a function to `MIGRATIONS`.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Config = dict[str, Any]
 
 
 def _from_1(config: Config) -> Config:
-    """Takes away fields that did nothing beside the network, algorithm or source of their run."""
+    """Removes fields that had no effect with the network, algorithm or source of their run."""
     config = dict(config)
     generator, discriminator = config.get("generator"), config.get("discriminator")
     if _is(generator, network="resnet", first_norm="channel"):
@@ -33,19 +33,22 @@ def _from_1(config: Config) -> Config:
     return config
 
 
-# By the format that each reads; it writes the next one.
+# Each function by the format that it reads; it returns the next one.
 MIGRATIONS: dict[int, Callable[[Config], Config]] = {1: _from_1}
 
 
 def upgraded(content: Config, where: str) -> Config:
-    """Returns the fields of a config.json of this or an older format, in those of this version.
+    """Converts the content of a config.json, of this or an older format, to this version's fields.
 
     Args:
-      content: what the file holds.
-      where: the file, for the error.
+      content: the content of the file.
+      where: the file's name for an error message.
+
+    Returns:
+      The fields, without the number of the format.
 
     Raises:
-      ConfigError: the format is a newer version's, or no number.
+      ConfigError: the format is that of a newer version, or no number.
     """
     number = content.get(KEY, 1)
     if type(number) is not int or not 1 <= number <= FORMAT:

@@ -1,4 +1,4 @@
-"""What is told of finished steps: metrics, pictures, figures, and that training has diverged."""
+"""Reports of finished steps: metrics, pictures, figures, and an error if training has diverged."""
 
 import math
 import time
@@ -21,26 +21,26 @@ from ganjax.training.schema import RunConfig
 from ganjax.training.writer import Writer
 
 LOSSES = ("d_loss", "g_loss")
-# The metrics that every step measures. Any other one is NaN in a step that does not measure it.
+# The metrics that every step measures. Others are NaN in a step that does not measure them.
 ALWAYS_MEASURED = (*LOSSES, "d_grad_norm", "g_grad_norm")
 
 
 class NonFiniteError(UserError):
-    """A loss or a gradient is infinite or NaN."""
+    """The error when training has diverged: a metric or the state is infinite or NaN."""
 
 
 class Pending:
-    """What finished steps have left to be written.
+    """A queue of writes of the results of finished steps.
 
-    To write the results of a step the host must wait for them. They stay here until the next step
-    has been dispatched, so that the device has work meanwhile.
+    To write the results of a step the host must wait for them. The writes stay here until the next
+    step has been dispatched, so that the device has work meanwhile.
     """
 
     def __init__(self):
         self._writes: list[Callable[[], None]] = []
 
     def add(self, write: Callable[..., None], *args) -> None:
-        """Adds the call `write(*args)`."""
+        """Adds the call `write(*args)` to the queue."""
         self._writes.append(partial(write, *args))
 
     def write(self) -> None:
@@ -51,15 +51,17 @@ class Pending:
 
 
 class Report:
-    """Turns what the loop computes into metrics, pictures and lines; refuses what is not finite.
+    """The report of a run: it turns what the loop computes into metrics, pictures and messages.
+
+    Its methods raise a NonFiniteError for values that are infinite or NaN.
 
     Args:
-      writer: where they go.
+      writer: the writer of metrics, pictures and messages.
       folder: the run's folder.
       config: the run's config.
-      checkpoints: the run's checkpoints, of which an error names the last good one.
-      scaled_losses: whether the losses are scaled. Then a gradient may overflow: the step leaves it
-        out and has no measure of it.
+      checkpoints: the run's checkpoints, the last good one of which an error names.
+      scaled_losses: whether the losses are scaled. If so, a gradient may overflow: the step then
+        skips it, and its norm is not measured.
     """
 
     def __init__(
@@ -77,20 +79,20 @@ class Report:
         self._config = config
         self._seeds = ensemble.seeds(config)
         self._always_measured = LOSSES if scaled_losses else ALWAYS_MEASURED
-        # When the last dispatch ended, or the phase began.
+        # The time at which the last dispatch ended, or the phase began.
         self._last_end = time.perf_counter()
-        # Each metric as it was last measured.
+        # The last measured value of each metric.
         self._latest: dict[str, float] = {}
-        # The last evaluation: its step and its figures.
+        # The step and the figures of the last evaluation.
         self._evaluated: tuple[int, dict[str, float]] = (0, {})
         # Whether the first dispatch of a phase, which compiles, has not ended yet.
         self._compiling = True
-        # What images_per_second is taken from: when it was last written or such a dispatch ended,
-        # and the real images trained on since then.
+        # For images_per_second: the time at which it was last written, or at which a dispatch that
+        # compiled ended, and the number of real images trained on since then.
         self._rate = (self._last_end, 0)
 
     def begin_run(self, state: GanState) -> None:
-        """Tells what is trained, and starts the clock.
+        """Prints what is trained, and starts the clock.
 
         Args:
           state: the state of a member, from which the run goes on.
@@ -108,7 +110,7 @@ class Report:
         self._last_end = time.perf_counter()
 
     def begin_phase(self, phase: Phase) -> None:
-        """Tells that a phase after the first begins, which is compiled and timed by itself."""
+        """Prints that a phase other than the first begins, which compiles, and resets the clock."""
         size, batch = phase.image_size, phase.batch_size
         self._writer.say(
             f"steps {phase.start} to {phase.stop}: {size}x{size}, batches of {batch}; compiling"
@@ -120,12 +122,12 @@ class Report:
     ) -> None:
         """Checks the metrics of a dispatch, and writes those of every config.log_every-th step.
 
-        A metric that a step does not measure is written as it was last measured.
+        For a metric that a step does not measure, its last measured value is written.
 
         Args:
           step: the last step of the dispatch.
-          count: the number of its steps.
-          reals: the real images that the discriminators were trained on in one step.
+          count: the number of steps in the dispatch.
+          reals: the number of real images that the discriminators were trained on in one step.
           metrics: the metrics of each member, on the device: scalars, or (count,) arrays. Those
             that a step does not measure are NaN.
 
@@ -146,13 +148,13 @@ class Report:
         for i in range(count):
             if not compiled:
                 self._rate = (self._rate[0], self._rate[1] + reals)
-            # Each step is taken to have lasted as long as the others of its dispatch.
+            # All steps of a dispatch are assumed to have lasted equally long.
             step_end = start + (i + 1) / count * (end - start)
             of_step = {name: value[:, i] for name, value in values.items()}
             self._step_metrics(step - count + 1 + i, of_step, step_end)
 
     def _step_metrics(self, step: int, values: dict[str, np.ndarray], end: float) -> None:
-        """Checks and writes the (members,) values of a step's metrics. The step ended at `end`."""
+        """Checks and writes a step's metrics, (members,) arrays. The step ended at time `end`."""
         measured = {
             name: value
             for name, value in values.items()
@@ -175,7 +177,7 @@ class Report:
         Args:
           step: the step of the generators.
           samples: the samples of each member, uint8 (N, H, W, C).
-          captions: the class names of the N samples, by which they are arranged in columns; [] for
+          captions: the class names of the N samples, which are arranged in columns by class; [] for
             an unconditional run.
         """
         for seed, cells in zip(self._seeds, samples, strict=True):
@@ -207,7 +209,7 @@ class Report:
           figures: the figures of each member's samples.
 
         Raises:
-          NonFiniteError: one of them is not finite.
+          NonFiniteError: a mean or a figure is not finite.
         """
         members = []
         for batches, of_samples in zip(jax.device_get(losses), figures, strict=True):
@@ -224,24 +226,24 @@ class Report:
         self._evaluated = (step, scalars)
 
     def figures(self, step: int) -> dict[str, float]:
-        """Returns what the evaluation of a step measured, or {} if the step had none."""
+        """Returns the figures of the evaluation at a step, or {} if there was none."""
         return self._evaluated[1] if self._evaluated[0] == step else {}
 
     def check_finite(self, step: int, finite: jax.Array) -> None:
-        """Refuses a state with a value that is not finite.
+        """Raises an error if a state has a value that is not finite.
 
         Args:
           step: the step of the state.
-          finite: whether all of its values are finite, on the device.
+          finite: whether all values of the state are finite, a boolean on the device.
 
         Raises:
-          NonFiniteError: one of them is not.
+          NonFiniteError: a value is not finite.
         """
         if not jax.device_get(finite):
             self._diverged(step, "a parameter or average is not finite")
 
     def _check(self, step: int, values: dict[str, np.ndarray]) -> None:
-        """Refuses (members,) values that are not finite."""
+        """Raises a NonFiniteError if a value of the (members,) arrays is not finite."""
         whose = ensemble.whose(self._seeds)
         bad = [
             f"{name}={value}{of_seed}"
@@ -264,14 +266,14 @@ class Report:
 
 
 def mean_and_spread(values: dict[str, np.ndarray]) -> dict[str, float]:
-    """Summarises what was measured of each member.
+    """Summarises the measurements of all members.
 
     Args:
-      values: name -> (members,) array.
+      values: a (members,) array for each name.
 
     Returns:
-      name -> the mean over members; and of several members, name_seed_std -> their sample standard
-      deviation.
+      For each name the mean over the members and, if there are several, as <name>_seed_std their
+      sample standard deviation.
     """
     summary = {}
     for name, of_members in values.items():

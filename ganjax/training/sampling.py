@@ -1,4 +1,4 @@
-"""Sampling of many images in batches of one shape: bounded memory, one compilation, all devices."""
+"""Sampling of many images, in batches of one shape, in bounded memory and on all devices."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,8 +9,8 @@ from ganjax.engine.phases import Phase
 from ganjax.engine.state import Ema
 from ganjax.parallel import distributed
 
-# A batch has at most so many images, and at most so many pixels (64 images of 256x256), so that
-# the memory that sampling takes does not grow with the number of samples.
+# The most images and the most pixels of a batch (64 images of 256x256), so that the memory for
+# sampling does not grow with the number of samples.
 BATCH = 256
 BATCH_PIXELS = 1 << 22
 
@@ -31,17 +31,17 @@ def sample_batches(
       ema: the averaged generator.
       z: the latents, (N, Z).
       label: the classes, int32 (N,).
-      phase: the phase of the run that the generator comes from.
-      sharding: how a batch is split over the devices that share the work.
+      phase: the phase of the run in which the generator was trained.
+      sharding: the sharding of a batch over the devices that share the work.
 
     Yields:
-      uint8 (n, H, W, C), N images in all.
+      Batches of images, uint8 (n, H, W, C), N images in all.
     """
     num, devices = len(z), sharding.mesh.size
     size = min(num, BATCH, max(1, BATCH_PIXELS // phase.image_size**2))
-    size = -(-size // devices) * devices  # Every device gets as many.
+    size = -(-size // devices) * devices  # Every device gets the same number.
     for first in range(0, num, size):
-        # The last batch is filled up with its last latent: another shape would be compiled anew.
+        # The last batch is padded with its last latent, since another shape would be compiled anew.
         rows = np.minimum(np.arange(first, first + size), num - 1)
         inputs = distributed.device_put((z[rows], label[rows]), sharding)
         yield np.asarray(sampler(ema, *inputs, phase=phase))[: num - first]

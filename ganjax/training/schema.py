@@ -1,4 +1,4 @@
-"""Configs, read once: a ConfigDict in, a frozen and checked object out.
+"""The schema of configs, by which a ConfigDict becomes a frozen and checked object.
 
 `RunConfig` has the fields that the training loop honours; an algorithm's `Config` adds its own. A
 field that is unknown, missing, of the wrong type or out of range is refused in one line before
@@ -29,29 +29,30 @@ class RunConfig(Fields):
     """The fields that every config has: those that the training loop honours.
 
     Attributes:
-      algorithm: a file of ganjax/algorithms, or the dotted name of a module of your own.
-      seed: what all randomness follows from: initialisation, data order, latents, noise.
-      num_seeds: how many runs are trained at once, with the seeds seed, seed + 1, ... Each is the
-        run that its seed alone makes, but they end together: where one of them is not finite, and
-        where evaluation.patience ends. That and evaluation.best go by their means.
-      total_steps: train steps of the run.
-      batch_size: reals of one update, over all devices.
-      image_size: pixels a side.
-      steps_per_dispatch: train steps in one program, where launching them singly costs (little
-        on CPU). Steps run one at a time where a picture, an evaluation or a checkpoint falls
-        between them. The results are the same to rounding.
-      sharding: how parameters, moments and averages lie on the devices: "replicated" keeps all
-        on each, "fully_sharded" a part on each, for models too large for that
-        (`ganjax.parallel.sharding`). The results are the same.
-      data: which images the run is trained on.
-      log_every: steps between lines of metrics.
-      sample_every: steps between pictures of samples.
-      sample_grid: (rows, columns) of such a picture. A conditional model's shows as many images
-        at most, each class as often and in columns of its own.
-      eval_every: steps between evaluations on held-out images.
-      checkpoint_every: steps between checkpoints.
-      keep_checkpoints: how many of the latest checkpoints are kept.
-      evaluation: what an evaluation measures.
+      algorithm: the name of a file in ganjax/algorithms, or the dotted name of any module.
+      seed: the seed of all randomness: initialisation, data order, latents and noise.
+      num_seeds: the number of runs that are trained at once, with the seeds seed, seed + 1, ...
+        Each is the run that its seed alone would give, but all end together, as soon as one is
+        not finite or evaluation.patience is exhausted. evaluation.best and evaluation.patience
+        look at means over the seeds.
+      total_steps: the number of train steps in the run.
+      batch_size: the number of real images in one update, over all devices.
+      image_size: the side of the images in pixels.
+      steps_per_dispatch: the number of train steps in one program, for devices on which launching
+        a program takes long. Steps run one at a time where a picture, an evaluation or a
+        checkpoint falls between them. Results are the same up to rounding.
+      sharding: where parameters, moments and averages are kept: "replicated" keeps all of them on
+        each device, "fully_sharded" a part on each, for models that are too large for one
+        (`ganjax.parallel.sharding`). Results are the same.
+      data: the images on which the run is trained.
+      log_every: the number of steps between lines of metrics.
+      sample_every: the number of steps between pictures of samples.
+      sample_grid: the rows and columns of such a picture. That of a conditional model has at most
+        as many images, equally many of each class, and each class in columns of its own.
+      eval_every: the number of steps between evaluations on held-out images.
+      checkpoint_every: the number of steps between checkpoints.
+      keep_checkpoints: the number of the latest checkpoints that are kept.
+      evaluation: the measurements at each evaluation.
     """
 
     algorithm: str
@@ -75,25 +76,25 @@ class RunConfig(Fields):
 
     @property
     def continuable(self) -> frozenset[str]:
-        """What may differ between a run and its continuation: all else makes it another run."""
+        """The dotted names of the fields that may change when a run goes on."""
         return frozenset(changeable(self))
 
 
 class Loaded(NamedTuple):
-    """A checked config and the algorithm module that it names."""
+    """A checked config, and the module of the algorithm that it names."""
 
     config: RunConfig
     module: Any
 
 
 def load(raw: ml_collections.ConfigDict | dict) -> Loaded:
-    """Checks a config against its algorithm's fields.
+    """Checks a config against the fields of its algorithm.
 
     Args:
-      raw: what `get_config` of a config file returned, or `workdir.read_fields` of a run.
+      raw: the config, as `get_config` of a config file or `workdir.read_fields` returns it.
 
     Raises:
-      ConfigError: in one line: the field, its value and the mend.
+      ConfigError: a field is wrong; the message is one line with the field, its value and the mend.
     """
     raw = raw.to_dict() if isinstance(raw, ml_collections.ConfigDict) else dict(raw)
     name = raw.get("algorithm")
@@ -104,7 +105,7 @@ def load(raw: ml_collections.ConfigDict | dict) -> Loaded:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{path}.".startswith(f"{error.name}."):
-            raise  # A dependency of the algorithm's own is missing.
+            raise  # The module exists, but one that it imports is missing.
         raise ConfigError(
             f"config.algorithm={name!r}: there is no module {path}; name a file of "
             "ganjax/algorithms or a module of your own, which Python finds by PYTHONPATH"

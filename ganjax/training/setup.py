@@ -1,4 +1,4 @@
-"""What a run is before its first step: checked, opened, and given the programs that it needs."""
+"""Set-up of a run: its config is checked, its images are opened, and its programs are made."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -32,8 +32,8 @@ class Images(NamedTuple):
     """The images of one phase, at its resolution.
 
     Attributes:
-      training: the images that the networks are trained on.
-      held_out: the images that evaluations compare with.
+      training: the images on which the networks are trained.
+      held_out: the images with which evaluations compare samples.
     """
 
     training: Source
@@ -42,16 +42,16 @@ class Images(NamedTuple):
 
 @dataclass(frozen=True)
 class Programs:
-    """The functions of a run that its devices compute. Each is compiled when it is first called.
+    """The functions of a run that its devices compute, each of which is compiled when first called.
 
     Attributes:
-      ensemble: how the members advance (`ganjax.training.ensemble.Ensemble`).
+      ensemble: the functions by which the members advance (`ganjax.training.ensemble.Ensemble`).
       begin: `begin(state, phase=phase)` returns the state from which a member trains in a phase,
-        given the state in which the phase before ended. It donates that state.
+        given the state at the end of the previous phase. It donates that state.
       sampler: `sampler(ema, z, label, phase=phase)` (`ganjax.engine.step.make_sampler`).
       eval_step: `eval_step(state, batch, index, key, phase=phase)`
         (`ganjax.engine.step.make_eval_step`).
-      all_finite: `all_finite(state)` returns whether a state has neither an infinity nor a NaN.
+      all_finite: `all_finite(state)` returns whether all values of a state are finite.
     """
 
     ensemble: ensemble.Ensemble
@@ -63,22 +63,22 @@ class Programs:
 
 @dataclass(frozen=True)
 class Run:
-    """What stays the same in a run from its first step to its last.
+    """A run that is ready to train: everything that stays the same from its first step to its last.
 
     Attributes:
-      folder: the folder that the run is written to.
+      folder: the folder to which the run is written.
       config: the checked config.
       algorithm: the algorithm that the config describes, with its networks ready for parameters
-        that are split over devices.
-      layout: how arrays lie on the devices.
-      state_sharding: how one member's state lies on the devices.
+        that are sharded over devices.
+      layout: the layout of arrays on the devices.
+      state_sharding: the sharding of one member's state.
       seeds: the seed of each member; a single one unless config.num_seeds is larger.
-      keys: each member's root key, replicated over the layout, as the programs take it.
+      keys: each member's root key, replicated over the layout, for the programs.
       local_keys: the same keys on this process's own device.
       images: the images of each phase.
-      feature_params: the parameters of the network that the evaluation's metrics see images
-        through, or None where no metric needs one.
-      programs: the compiled functions.
+      feature_params: the parameters of the feature network of the evaluation's metrics, or None if
+        no metric needs one.
+      programs: the functions that the devices compute.
     """
 
     folder: Path
@@ -94,7 +94,7 @@ class Run:
     programs: Programs
 
     def restore(self, checkpoints: ocp.training.Checkpointer) -> ensemble.Members:
-        """Returns the members as the latest checkpoint has them, or new ones if there is none.
+        """Returns the members' states from the latest checkpoint, or new ones if there is none.
 
         Raises:
           CheckpointError: the latest checkpoint cannot be read.
@@ -106,12 +106,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where the results of a run go.
+    """The outputs of a run, which hold its results.
 
     Attributes:
-      writer: writes metrics, pictures and lines for the user.
+      writer: the writer of metrics, pictures and messages.
       checkpoints: the run's checkpoints.
-      report: turns the results of steps into what the writer writes.
+      report: the report, which turns the results of steps into what the writer writes.
       pending: the writes that wait until the next step has been dispatched.
     """
 
@@ -125,11 +125,11 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
     """Checks a config, opens its images and claims its folder; nothing is compiled yet.
 
     Args:
-      raw: what `get_config` of a config file returned.
+      raw: the config, as `get_config` of a config file returns it.
       folder: the run's folder, which is made if it does not exist.
 
     Raises:
-      ConfigError, DataError: the run cannot be; all processes raise it alike.
+      ConfigError, DataError: the run cannot begin; all processes raise the same error.
     """
     with distributed.sharing_errors():
         config, module = schema.load(raw)
@@ -168,10 +168,10 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
 
 @contextlib.contextmanager
 def open_outputs(run: Run) -> Iterator[Outputs]:
-    """Opens what a run writes to, and locks its folder.
+    """Opens the outputs of a run, and locks its folder.
 
     Raises:
-      ConfigError: another process trains in the folder.
+      ConfigError: another process is training in the folder.
     """
     config = run.config
     with (
@@ -204,7 +204,7 @@ def _open_images(config: schema.RunConfig, phase: Phase) -> Images:
 
 
 def _claim(folder: Path, config: schema.RunConfig, fingerprint: str) -> None:
-    """Makes the folder this run's, once all processes agree on what the run is."""
+    """Claims the folder for this run, once all processes agree on its config and its images."""
     distributed.check_same({"config": config.model_dump(mode="json"), "set of images": fingerprint})
     with distributed.sharing_errors():
         if jax.process_index() == 0:

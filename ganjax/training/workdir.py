@@ -1,4 +1,4 @@
-"""The folder of a run and the config that it holds."""
+"""The folder of a run, with the config and the identity of the images that it holds."""
 
 import contextlib
 import json
@@ -14,19 +14,19 @@ from ganjax.training import checkpoint, migrations
 from ganjax.training.schema import Loaded, RunConfig, load
 
 CONFIG = "config.json"
-# What the run's images are: the fingerprint of its set (`data.base.Source`).
+# The file with the fingerprint of the run's set of images (`data.base.Source`).
 DATA = "data.json"
 
 
 def claim(workdir: Path, config: RunConfig, fingerprint: str = "") -> None:
-    """Makes the folder and writes config.json, which later tools read the run from.
+    """Makes the folder of a run and writes its config.json, by which all commands find the run.
 
-    Of several processes, process 0 alone.
+    If there are several processes, process 0 alone calls this.
 
     Args:
       workdir: the folder.
-      config: the run's.
-      fingerprint: of the set of images, "" where it has none.
+      config: the config of the run.
+      fingerprint: the fingerprint of the set of images, or "" if it has none.
 
     Raises:
       ConfigError: the folder holds checkpoints of a run that this config would not continue, or
@@ -70,10 +70,12 @@ def read_fields(workdir: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def lock(workdir: Path) -> Iterator[None]:
-    """Keeps a second process from training in the same folder; the system frees it at a kill.
+    """Holds a lock that keeps a second process from training in the same folder.
+
+    The operating system releases it if the process is killed.
 
     Raises:
-      ConfigError: another process trains there.
+      ConfigError: another process is training there.
     """
     guard = filelock.FileLock(workdir / ".lock")
     try:
@@ -90,7 +92,7 @@ def lock(workdir: Path) -> Iterator[None]:
 
 def _check_data(workdir: Path, source: str, fingerprint: str) -> None:
     path = workdir / DATA
-    if not (fingerprint and path.exists()):  # Of an older run, nothing is known.
+    if not (fingerprint and path.exists()):  # An older run has not stored its fingerprint.
         return
     if _read(path).get("fingerprint") != fingerprint:
         raise ConfigError(

@@ -1,6 +1,6 @@
-"""Where metrics and pictures are written: metrics.jsonl, TensorBoard and the terminal.
+"""The writer of a run's metrics and pictures, to metrics.jsonl, TensorBoard and the terminal.
 
-The methods are named as those of clu's metric writers, which themselves need TensorFlow.
+Its methods have the names of clu's metric writers, which need TensorFlow.
 """
 
 import json
@@ -16,14 +16,14 @@ METRICS = "metrics.jsonl"
 
 
 class Writer:
-    """Writes the metrics and pictures of one run.
+    """A writer of the metrics and pictures of one run.
 
     Args:
       workdir: the run's folder.
-      step: the step from which the run goes on. Lines of later steps, which a run that was killed
-        after its last checkpoint has left, are removed, since they will be written again.
+      step: the step from which the run goes on. Lines of later steps, which a kill after the last
+        checkpoint leaves, are removed, since they will be written again.
       total_steps: the step at which the run ends.
-      primary: whether this process writes at all; of several, only process 0 does.
+      primary: whether this process writes at all. Among several processes only process 0 does.
     """
 
     def __init__(self, workdir: Path, step: int, total_steps: int, primary: bool = True):
@@ -51,8 +51,8 @@ class Writer:
         """Writes a line of metrics.jsonl, and each scalar to TensorBoard and the terminal.
 
         Args:
-          step: the step that the scalars were measured at.
-          scalars: name -> value.
+          step: the step at which the scalars were measured.
+          scalars: the values by name.
         """
         if not self.primary:
             return
@@ -72,8 +72,8 @@ class Writer:
         """Writes pictures to TensorBoard.
 
         Args:
-          step: the step that the pictures were made at.
-          images: name -> uint8 (H, W, C).
+          step: the step at which the pictures were made.
+          images: the pictures by name, uint8 (H, W, C).
         """
         if self.primary:
             for name, image in images.items():
@@ -97,10 +97,13 @@ class Writer:
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """Returns the lines of a metrics.jsonl. Damaged lines, as a kill may leave, are passed over.
+    """Returns the rows of a metrics.jsonl. Damaged lines, which a kill may leave, are left out.
 
     Args:
       path: the file.
+
+    Returns:
+      A dict for each line, with "step" and the metrics by name.
     """
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
