@@ -1,8 +1,8 @@
-"""An algorithm as the engine sees it: pure functions, optimisers and a few numbers in one tuple.
+"""An algorithm as the engine sees it: a tuple of pure functions, optimisers and a few numbers.
 
 Every function of an `Algorithm` has a Protocol here, which states its arguments and results and
-names ganjax's own implementation. Throughout, `params` are the trained parameters of the network at
-hand, and `vars` its other Flax collections (`batch_stats`, ...).
+names ganjax's own implementation. Throughout, `params` are the trained parameters of a network and
+`vars` are its other Flax collections (`batch_stats`, ...).
 """
 
 from collections.abc import Mapping
@@ -25,13 +25,13 @@ Batch = dict[str, jax.Array]
 
 
 class Context(NamedTuple):
-    """What a function of an algorithm may see besides its other arguments.
+    """The context of an update, which every function of an algorithm takes.
 
     Attributes:
-      batch: the real images of this update, and their labels.
-      key: a key for this call alone.
-      step: int32 scalar, the train steps finished before this one.
-      phase: the present phase.
+      batch: the real images of this update, with their labels.
+      key: a random key for this call alone.
+      step: the number of train steps finished before this one, an int32 scalar.
+      phase: the current phase.
       aug: the augmentation controller's state, () without a controller.
     """
 
@@ -42,15 +42,15 @@ class Context(NamedTuple):
     aug: PyTree
 
     def named(self, name: str) -> "Context":
-        """Returns this context with the key that stands at `name` below its own."""
+        """Returns this context with a key that is derived from its own by `name`."""
         return self._replace(key=fold(self.key, name))
 
 
 @runtime_checkable
 class Init(Protocol):
-    """Initialises both networks; see `ganjax.algorithms.networks.Networks.init`.
+    """A function that initialises both networks; see `ganjax.algorithms.networks.Networks.init`.
 
-    Returns (params, vars) of the generator, and (params, vars) of the discriminator.
+    It returns the (params, vars) of the generator and the (params, vars) of the discriminator.
     """
 
     def __call__(
@@ -60,20 +60,20 @@ class Init(Protocol):
 
 @runtime_checkable
 class Latent(Protocol):
-    """Draws n latents; see `ganjax.algorithms.networks.Networks.latent`."""
+    """A function that draws n latents; see `ganjax.algorithms.networks.Networks.latent`."""
 
     def __call__(self, key: Key[Array, ""], n: int) -> Float[Array, "n ..."]: ...
 
 
 @runtime_checkable
 class Generate(Protocol):
-    """Runs the generator in training mode; see `ganjax.algorithms.gan.generate`.
+    """A function that runs the generator in training mode; see `ganjax.algorithms.gan.generate`.
 
     It may read `context.batch["label"]`, the labels of the reals, but must not rely on
     `context.batch["image"]`: a generator is not shown the reals, and a caller need not have them.
 
-    Returns the fakes, whose "label" are the classes that they were made for, and the generator's
-    updated variables.
+    It returns the fakes, whose "label" holds the classes for which they were generated, and the
+    generator's updated variables.
     """
 
     def __call__(
@@ -83,14 +83,15 @@ class Generate(Protocol):
 
 @runtime_checkable
 class Discriminate(Protocol):
-    """Runs the discriminator in training mode on the reals, `context.batch`, and on fakes.
+    """A function that runs the discriminator in training mode on the reals and on fakes.
 
-    See `ganjax.algorithms.gan.discriminate_separately` and `discriminate_jointly`. It stands apart
-    from the losses so that simultaneous updates can take both players' gradients from one pass.
+    The reals are `context.batch`. See `ganjax.algorithms.gan.discriminate_separately` and
+    `discriminate_jointly`. The function is apart from the losses so that simultaneous updates can
+    take both players' gradients from one pass.
 
-    Returns the scores, any pytree that the algorithm's losses understand, and the discriminator's
-    updated variables. Scores that nobody reads, such as a generator's loss D(real), cost nothing:
-    the compiler removes them.
+    It returns the scores, any pytree that the algorithm's losses understand, and the
+    discriminator's updated variables. Scores that no loss reads, such as D(real) in an update of
+    the generator, cost nothing, since the compiler removes them.
     """
 
     def __call__(
@@ -100,9 +101,9 @@ class Discriminate(Protocol):
 
 @runtime_checkable
 class DiscriminatorLoss(Protocol):
-    """Computes the discriminator's loss without its penalty.
+    """A function that computes the discriminator's loss without its penalty.
 
-    See `ganjax.objectives.losses.discriminator_loss`. Returns the loss and metrics.
+    See `ganjax.objectives.losses.discriminator_loss`. It returns the loss and metrics.
     """
 
     def __call__(self, scores: PyTree, context: Context) -> tuple[Float[Array, ""], Metrics]: ...
@@ -110,9 +111,9 @@ class DiscriminatorLoss(Protocol):
 
 @runtime_checkable
 class GeneratorLoss(Protocol):
-    """Computes the generator's loss; see `ganjax.objectives.losses.generator_loss`.
+    """A function that computes the generator's loss.
 
-    Returns the loss and metrics.
+    See `ganjax.objectives.losses.generator_loss`. It returns the loss and metrics.
     """
 
     def __call__(self, scores: PyTree, context: Context) -> tuple[Float[Array, ""], Metrics]: ...
@@ -120,9 +121,10 @@ class GeneratorLoss(Protocol):
 
 @runtime_checkable
 class Penalty(Protocol):
-    """Computes the penalty on the discriminator, which is added to its loss.
+    """A function that computes the penalty that is added to the discriminator's loss.
 
-    See `ganjax.objectives.penalties.PenaltyFields.build`. Returns the weighted penalty and metrics.
+    See `ganjax.objectives.penalties.PenaltyFields.build`. It returns the weighted penalty and
+    metrics.
     """
 
     def __call__(
@@ -132,9 +134,10 @@ class Penalty(Protocol):
 
 @runtime_checkable
 class Sample(Protocol):
-    """Runs the generator in inference mode, with running averages and without dropout.
+    """A function that runs the generator in inference mode.
 
-    See `ganjax.algorithms.networks.Networks.sample`. Returns images in `Algorithm.value_range`.
+    BatchNorm uses its running averages, and nothing is dropped out. See
+    `ganjax.algorithms.networks.Networks.sample`. It returns images in `Algorithm.value_range`.
     """
 
     def __call__(
@@ -149,9 +152,9 @@ class Sample(Protocol):
 
 @runtime_checkable
 class EmaDecay(Protocol):
-    """Computes the decay of the generator's moving average after `step` finished train steps.
+    """A function that computes the decay of the generator's moving average, in [0, 1].
 
-    See `ganjax.algorithms.optimisers.ema_decay`.
+    `step` is the number of finished train steps. See `ganjax.algorithms.optimisers.ema_decay`.
     """
 
     def __call__(self, step: jax.Array) -> float | jax.Array: ...
@@ -159,16 +162,20 @@ class EmaDecay(Protocol):
 
 @runtime_checkable
 class AugInit(Protocol):
-    """Returns the augmentation controller's first state; see `ganjax.augment.controllers`."""
+    """A function that returns the augmentation controller's state at step 0.
+
+    See `ganjax.augment.controllers`.
+    """
 
     def __call__(self) -> PyTree: ...
 
 
 @runtime_checkable
 class AugUpdate(Protocol):
-    """Returns the controller's state after an update of D that reported `metrics`.
+    """A function that updates the augmentation controller's state after an update of D.
 
-    See `ganjax.algorithms.augmented.augmented` and `ganjax.augment.controllers`.
+    `metrics` are the metrics of that update. See `ganjax.algorithms.augmented.augmented` and
+    `ganjax.augment.controllers`.
     """
 
     def __call__(self, aug: PyTree, metrics: Metrics) -> PyTree: ...
@@ -176,7 +183,10 @@ class AugUpdate(Protocol):
 
 @runtime_checkable
 class ImageTransform(Protocol):
-    """Transforms images in `Algorithm.value_range` at random; see `ganjax.augment`."""
+    """A function that transforms images in `Algorithm.value_range` at random.
+
+    See `ganjax.augment`.
+    """
 
     def __call__(
         self, images: Float[Array, "n h w c"], key: Key[Array, ""]
@@ -185,47 +195,50 @@ class ImageTransform(Protocol):
 
 @runtime_checkable
 class AlgorithmAt(Protocol):
-    """Returns the algorithm of one phase; see `ganjax.algorithms.progan.build`."""
+    """A function that returns the algorithm of one phase; see `ganjax.algorithms.progan.build`."""
 
     def __call__(self, phase: Phase) -> "Algorithm": ...
 
 
 @runtime_checkable
 class Begin(Protocol):
-    """Returns the state that `phase` begins with, given the one that the phase before ended with.
+    """A function that returns the state with which `phase` begins.
 
-    See `ganjax.algorithms.progan.build`. The first phase begins with
-    `ganjax.engine.step.init_state`.
+    It takes the state with which the previous phase ended. The first phase begins with the state of
+    `ganjax.engine.step.init_state`. See `ganjax.algorithms.progan.build`.
     """
 
     def __call__(self, state: GanState, phase: Phase) -> GanState: ...
 
 
 class LossScaling(Protocol):
-    """Factors on the losses for half precision's sake; see `ganjax.engine.loss_scaling`."""
+    """The scaling of losses in half precision; see `ganjax.engine.loss_scaling`.
+
+    `opt_state` is the state of the optimiser of the player whose loss is scaled.
+    """
 
     def scale(self, loss: Float[Array, ""], opt_state: PyTree) -> Float[Array, ""]:
-        """Returns what is differentiated instead of a loss of the player with `opt_state`."""
+        """Returns the scaled loss, which is differentiated in place of the loss."""
         ...
 
     def unscale(self, gradient: PyTree, opt_state: PyTree) -> PyTree:
-        """Returns the gradient of the loss itself, given that of the scaled loss."""
+        """Returns the gradient of the loss, given the gradient of the scaled loss."""
         ...
 
     def metrics(self, player: str, opt_state: PyTree) -> Metrics:
-        """Returns the metrics of the player "g" or "d"."""
+        """Returns the metrics of the scaling of a player, "g" or "d"."""
         ...
 
 
 class NoLossScaling:
-    """The `LossScaling` that leaves losses and gradients as they are."""
+    """The `LossScaling` that leaves losses and gradients unchanged."""
 
     def scale(self, loss, opt_state):
-        """Returns the loss."""
+        """Returns the loss unchanged."""
         return loss
 
     def unscale(self, gradient, opt_state):
-        """Returns the gradient."""
+        """Returns the gradient unchanged."""
         return gradient
 
     def metrics(self, player, opt_state):
@@ -234,44 +247,47 @@ class NoLossScaling:
 
 
 def no_penalty(params, vars, fake, context) -> tuple[jax.Array, Metrics]:
-    """The `Penalty` of an algorithm without one."""
+    """Returns a penalty of 0 and no metrics; this is the `Penalty` of algorithms without one."""
     return jnp.zeros(()), {}
 
 
 class Algorithm(NamedTuple):
-    """A GAN, as `ganjax.engine.step` trains it.
+    """A GAN that `ganjax.engine.step` can train.
 
     Attributes:
-      init: initialises both networks.
-      latent: draws latents.
-      generate: runs the generator as in training.
-      discriminate: runs the discriminator as in training.
+      init: the function that initialises both networks.
+      latent: the function that draws latents.
+      generate: the function that runs the generator in training mode.
+      discriminate: the function that runs the discriminator in training mode.
       d_loss: the discriminator's loss.
       g_loss: the generator's loss.
-      sample: runs the generator as in inference.
+      sample: the function that runs the generator in inference mode.
       g_tx: the generator's optimiser.
       d_tx: the discriminator's optimiser.
-      phases: the phases of the run, from step 0 and without gaps.
-      penalty: is added to the discriminator's loss.
-      penalty_interval: lazy regularisation (Karras et al. 2020, arXiv:1912.04958, section 3.1):
-        the penalty acts only every so many steps, and is as many times as large.
-      value_range: black and white, as the networks see them.
-      n_critic: updates of the discriminator in a train step.
-      reals_per_step: batches of reals in a train step: n_critic, or 1 that all updates share.
+      phases: the phases of the run, from step 0 on and without gaps.
+      penalty: the penalty that is added to the discriminator's loss.
+      penalty_interval: the number of steps from one penalty to the next; a penalty is then that
+        many times as large (lazy regularisation, Karras et al. 2020, arXiv:1912.04958, section
+        3.1).
+      value_range: the values of black and of white in the networks' images.
+      n_critic: the number of updates of the discriminator in a train step.
+      reals_per_step: the number of batches of reals in a train step: n_critic, or 1, which all
+        updates share.
       order: the order of updates within one train step, a name in `ganjax.engine.updates.ORDERS`.
-      num_classes: labels are 0 .. num_classes - 1; 1 for an unconditional GAN.
+      num_classes: the number of classes, 1 for an unconditional GAN; labels are
+        0 .. num_classes - 1.
       ema_decay: the decay of the generator's moving average.
-      aug_init: the first state of the augmentation controller.
-      aug_update: moves that state after each update of the discriminator.
+      aug_init: the function that returns the augmentation controller's state at step 0.
+      aug_update: the function that updates that state after each update of the discriminator.
       loss_scaling: the scaling of both players' losses, by default none.
-      accumulate: micro-batches in an update, whose mean gradient it applies. Each is a batch of
-        its own to BatchNorm, whose averages move with every one.
-      leaks: named transforms that the discriminator sees and whose share among samples is measured
-        (`ganjax.training.leaks`).
-      at: the algorithm of a phase, where phases differ in functions, optimisers or ema_decay;
-        else None. What is needed before any phase (init, latent, phases, and the numbers of
-        updates, reals and classes) is taken from this one.
-      begin: makes the state that a phase begins with.
+      accumulate: the number of micro-batches in an update, which applies their mean gradient. Each
+        micro-batch is a batch of its own to BatchNorm, whose averages every one updates.
+      leaks: transforms, by name, that the discriminator sees and whose share among samples is
+        measured (`ganjax.training.leaks`).
+      at: the function that returns the algorithm of a phase, where phases differ in functions,
+        optimisers or ema_decay; otherwise None. The fields that are read before any phase (init,
+        latent, phases, and the numbers of updates, reals and classes) are this algorithm's.
+      begin: the function that returns the state with which a phase begins.
     """
 
     init: Init
@@ -301,5 +317,5 @@ class Algorithm(NamedTuple):
     begin: Begin = lambda state, phase: state
 
     def in_phase(self, phase: Phase) -> "Algorithm":
-        """Returns the algorithm that trains in a phase."""
+        """Returns the algorithm of a phase, which is this one if phases do not differ."""
         return self if self.at is None else self.at(phase)

@@ -1,4 +1,4 @@
-"""What the updates of a train step take in: real images, labels and keys, whole or in parts."""
+"""The inputs of a train step, of its updates and of their micro-batches: reals, labels and keys."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -16,7 +16,7 @@ from ganjax.keys import fold
 
 @runtime_checkable
 class GradientFunction(Protocol):
-    """Computes a gradient on the reals of `context`, from the variables `vars`."""
+    """A function that computes a gradient on the reals of `context`, from the variables `vars`."""
 
     def __call__(self, vars: PyTree, context: Context) -> BatchGradient: ...
 
@@ -25,14 +25,16 @@ class StepInputs(NamedTuple):
     """The reals and the key of one train step.
 
     Attributes:
-      batch: leaves (reals_per_step, N, ...): labels, and images in uint8 or in `value_range`.
-      key: the key of this step.
-      step: int32 scalar, the train steps finished before this one.
-      phase: the present phase.
-      value_range: as in `Algorithm`.
-      micro_batches: into which an update divides its batch (`Algorithm.accumulate`).
+      batch: the "image" and the "label" of the reals, arrays (reals_per_step, N, ...). Images are
+        uint8, or floats in `value_range`.
+      key: the random key of this step.
+      step: the number of train steps finished before this one, an int32 scalar.
+      phase: the current phase.
+      value_range: the values of black and of white in the networks' images.
+      micro_batches: the number of parts into which an update divides its batch
+        (`Algorithm.accumulate`).
       repeat: the form that repeated computations take in the program.
-      sharding: of (N, ...) arrays over the devices; None leaves it to the compiler.
+      sharding: the sharding of arrays (N, ...) over the devices; None leaves it to the compiler.
     """
 
     batch: Batch
@@ -45,7 +47,13 @@ class StepInputs(NamedTuple):
     sharding: NamedSharding | None = None
 
     def of_update(self, player: str, i: Index, aug: PyTree) -> "UpdateInputs":
-        """Returns the inputs of the i-th update of `player` ("d", "g" or "both") in this step."""
+        """Returns the inputs of an update in this step.
+
+        Args:
+          player: the player that is updated, "d", "g" or "both".
+          i: the number of updates of that player before it in this step.
+          aug: the augmentation controller's state.
+        """
         return UpdateInputs(self, player, i, aug)
 
 
@@ -53,9 +61,9 @@ class UpdateInputs(NamedTuple):
     """The reals and the key of one update.
 
     Attributes:
-      step: the inputs of its step.
-      player: "d", "g" or "both".
-      i: the updates of that player before it in the same step.
+      step: the inputs of the train step.
+      player: the player that is updated, "d", "g" or "both".
+      i: the number of updates of that player before it in the same step.
       aug: the augmentation controller's state.
     """
 
@@ -65,7 +73,11 @@ class UpdateInputs(NamedTuple):
     aug: PyTree
 
     def context(self, micro: Index = 0) -> Context:
-        """Returns what an algorithm's functions see in this update, or in a micro-batch of it."""
+        """Returns the context of this update, or of one of its micro-batches.
+
+        Args:
+          micro: the index of the micro-batch.
+        """
         step = self.step
         batch = {name: leaf[self.i % leaf.shape[0]] for name, leaf in step.batch.items()}
         key = fold(step.key, self.player, self.i)
@@ -79,8 +91,8 @@ class UpdateInputs(NamedTuple):
         return Context(batch, key, step.step, step.phase, self.aug)
 
     def _rows(self, leaf: jax.Array, micro: Index) -> jax.Array:
-        # Each micro_batches-th row: the same rows on any number of devices, each of which already
-        # holds its part of them.
+        # A micro-batch takes every micro_batches-th row. These are the same rows on any number of
+        # devices, and each device already holds its part of them.
         leaf = leaf.reshape(-1, self.step.micro_batches, *leaf.shape[1:])
         leaf = jax.lax.dynamic_index_in_dim(leaf, micro, axis=1, keepdims=False)
         return constrained(leaf, self.step.sharding)
@@ -89,8 +101,9 @@ class UpdateInputs(NamedTuple):
         """Returns the mean gradient and metrics over the micro-batches of this update.
 
         Args:
-          function: the gradient on one of them.
-          vars: the variables before the first; each begins with those that the one before left.
+          function: the function that computes the gradient on one micro-batch.
+          vars: the variables before the first micro-batch; each further one begins with the
+            variables that the previous one returned.
         """
         count = self.step.micro_batches
         if count == 1:

@@ -1,10 +1,10 @@
-"""Dynamic loss scaling, for float16.
+"""Dynamic loss scaling for float16.
 
 In float16 a gradient below 6e-8 is 0. So the loss is multiplied by a scale before it is
-differentiated, and the gradient, in float32, divided by it. When the gradient overflows, its update
-is left out and the scale halved; after 2,000 updates without an overflow the scale is doubled
-(Micikevicius et al. 2017, arXiv:1710.03740, section 3.2; the numbers are those of DeepMind's jmp).
-Each player has a scale of its own, in the state of its optimiser.
+differentiated, and the gradient, in float32, is divided by the scale. When the gradient overflows,
+its update is skipped and the scale is halved; after 2,000 updates without an overflow the scale is
+doubled (Micikevicius et al. 2017, arXiv:1710.03740, section 3.2; the numbers are those of
+DeepMind's jmp). Each player has a scale of its own, in the state of its optimiser.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from ganjax.engine.algorithm import Algorithm, Metrics
 
 INITIAL_SCALE = 2.0**15
 GROWTH_INTERVAL = 2_000
-# No larger, so that float32 sums of gradients stay finite.
+# The scale grows no further, so that sums of gradients in float32 stay finite.
 MAX_SCALE = 2.0**24
 # A gradient that overflows even at this scale is not finite by itself: the run has diverged.
 MIN_SCALE = 2.0**-14
@@ -28,8 +28,9 @@ class ScaledState(NamedTuple):
     """The state of an optimiser whose gradients come from scaled losses.
 
     Attributes:
-      scale: float32 scalar; NaN once it would fall below MIN_SCALE, which no checkpoint takes.
-      since: int32 scalar, the updates since the scale last changed.
+      scale: the scale of the loss, a float32 scalar. Instead of falling below MIN_SCALE it becomes
+        NaN, so that no checkpoint is written.
+      since: the number of updates since the scale last changed, an int32 scalar.
       inner: the state of the optimiser itself.
     """
 
@@ -39,14 +40,21 @@ class ScaledState(NamedTuple):
 
 
 def scaled(algorithm: Algorithm) -> Algorithm:
-    """Returns the algorithm with scaled losses; it also reports d_loss_scale and g_loss_scale."""
+    """Returns the algorithm with scaled losses and the metrics d_loss_scale and g_loss_scale."""
     return algorithm._replace(
         g_tx=skipping(algorithm.g_tx), d_tx=skipping(algorithm.d_tx), loss_scaling=DYNAMIC
     )
 
 
 def skipping(tx: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Returns `tx` with a loss scale, moved at every update; non-finite gradients are skipped."""
+    """Returns an optimiser that skips non-finite gradients and adapts a loss scale.
+
+    Args:
+      tx: the optimiser of finite gradients.
+
+    Returns:
+      A transformation whose state is a `ScaledState`.
+    """
 
     def init(params):
         return ScaledState(jnp.float32(INITIAL_SCALE), jnp.int32(0), tx.init(params))
@@ -67,21 +75,21 @@ def skipping(tx: optax.GradientTransformation) -> optax.GradientTransformation:
 
 
 class DynamicLossScaling:
-    """The `LossScaling` of players whose optimisers are `skipping`."""
+    """The `LossScaling` of players whose optimisers come from `skipping`."""
 
     def scale(self, loss: Float[Array, ""], opt_state: ScaledState) -> Float[Array, ""]:
         """Returns the loss times the player's scale."""
         return loss * opt_state.scale
 
     def unscale(self, gradient: PyTree, opt_state: ScaledState) -> PyTree:
-        """Returns the gradient over the scale; all of it is NaN where any of it overflowed."""
-        # So its norm is NaN too, which marks a metric as not measured in this step.
+        """Returns the gradient divided by the scale, or NaN throughout if any of it overflowed."""
+        # Its norm is then NaN too, which marks a metric as not measured in this step.
         leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)]
         factor = jnp.where(jnp.stack(leaves).all(), 1 / opt_state.scale, jnp.nan)
         return jax.tree.map(lambda leaf: leaf * factor, gradient)
 
     def metrics(self, player: str, opt_state: ScaledState) -> Metrics:
-        """Returns the scale as d_loss_scale or g_loss_scale."""
+        """Returns a player's scale as the metric d_loss_scale or g_loss_scale."""
         return {f"{player}_loss_scale": opt_state.scale}
 
 

@@ -1,17 +1,17 @@
-"""The phases of a run: stretches of constant shapes, each of which is compiled once."""
+"""The phases of a run, which are stretches of constant shapes that are each compiled once."""
 
 from typing import NamedTuple
 
 
 class Phase(NamedTuple):
-    """A stretch of a run with constant shapes. It is hashable, and static in compiled functions.
+    """A stretch of a run with constant shapes, which is hashable and static in compiled functions.
 
     Attributes:
-      start: its first train step.
-      stop: the step after its last.
-      batch_size: real images in one update, over all devices.
-      image_size: pixels a side.
-      batch_field: the config field that sets batch_size, for errors.
+      start: the first train step of the phase.
+      stop: the step after its last one.
+      batch_size: the number of real images in one update, over all devices.
+      image_size: the height and width of images in pixels.
+      batch_field: the config field that sets batch_size, which error messages name.
     """
 
     start: int
@@ -22,5 +22,11 @@ class Phase(NamedTuple):
 
 
 def phase_of(phases: tuple[Phase, ...], step: int) -> Phase:
-    """Returns the phase that made the state at `step`; after the end, the last one."""
+    """Returns the phase whose train steps led to the state at `step`.
+
+    Args:
+      phases: the phases of a run, in order.
+      step: the number of finished train steps. Beyond the end of the run, the last phase is
+        returned.
+    """
     return next((phase for phase in phases if step <= phase.stop), phases[-1])

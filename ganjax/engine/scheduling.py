@@ -1,8 +1,8 @@
-"""How the updates are laid out for the compiler: loops, barriers and the scaling of losses.
+"""Lays out the updates for the compiler, with loops, barriers and the scaling of losses.
 
-Nothing here belongs to a method, or changes a result by more than rounding: it wraps what
-`ganjax.engine.updates` computes from outside. Barriers act on CPUs alone; what each of them saves
-is in docs/memory.md.
+The functions of this module wrap the computations of `ganjax.engine.updates` from outside. They
+belong to no method of training and change no result by more than rounding. Barriers act on CPUs
+alone; docs/memory.md has what each of them saves.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from ganjax.engine.algorithm import Algorithm, Batch, Metrics
 from ganjax.engine.state import Player
 from ganjax.ops.lowering import cpu_barrier, late_kernels
 
-# A number, or a traced int32 scalar.
+# An integer, or a traced int32 scalar.
 Index = int | jax.Array
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -27,16 +27,16 @@ Result = TypeVar("Result")
 
 @runtime_checkable
 class Repeat(Protocol):
-    """Calls `body(carry, i) -> (carry, metrics)` for i = 0 .. n - 1.
+    """A function that calls `body(carry, i) -> (carry, metrics)` for i = 0 .. n - 1.
 
-    Returns the last carry, and the mean of the metrics.
+    It returns the last carry and the means of the metrics over all calls.
     """
 
     def __call__(self, body: Callable, carry: PyTree, n: int) -> tuple[PyTree, Metrics]: ...
 
 
 def unrolled(body: Callable, carry: PyTree, n: int) -> tuple[PyTree, Metrics]:
-    """The `Repeat` that writes the body n times into the program."""
+    """Repeats a body by writing it n times into the program; this is a `Repeat`."""
     metrics = []
     for i in range(n):
         carry, metrics_i = body(carry, i)
@@ -45,7 +45,7 @@ def unrolled(body: Callable, carry: PyTree, n: int) -> tuple[PyTree, Metrics]:
 
 
 def scanned(body: Callable, carry: PyTree, n: int) -> tuple[PyTree, Metrics]:
-    """The `Repeat` that is a loop in the program."""
+    """Repeats a body by a loop in the program; this is a `Repeat`."""
     if n == 1:
         return unrolled(body, carry, n)
     carry, metrics = jax.lax.scan(body, carry, jnp.arange(n))
@@ -53,10 +53,14 @@ def scanned(body: Callable, carry: PyTree, n: int) -> tuple[PyTree, Metrics]:
 
 
 def arranged(algorithm: Algorithm, sharding: NamedSharding | None) -> Algorithm:
-    """Returns the algorithm as the updates call it.
+    """Returns the algorithm with its latents and its generator arranged for the updates.
 
-    Its latents are split over the devices as the reals are, and the generator, which runs once on
-    them, prepares its kernels late.
+    The latents are split over the devices as the reals are. The generator, which runs once on each
+    batch of them, prepares its kernels late (`single_pass`).
+
+    Args:
+      algorithm: the algorithm of the current phase.
+      sharding: the sharding of arrays (N, ...); None leaves it to the compiler.
     """
 
     def latent(key, n):
@@ -66,12 +70,12 @@ def arranged(algorithm: Algorithm, sharding: NamedSharding | None) -> Algorithm:
 
 
 def constrained(array: jax.Array, sharding: NamedSharding | None) -> jax.Array:
-    """Returns the array laid out as `sharding` says; None leaves it to the compiler."""
+    """Returns the array with the given sharding; None leaves the sharding to the compiler."""
     return array if sharding is None else jax.lax.with_sharding_constraint(array, sharding)
 
 
 def single_pass(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Decorates a function in which each network runs once, so that kernels are prepared late.
+    """Makes a function in which each network runs only once prepare its kernels late.
 
     See `ganjax.ops.lowering.late_kernels`.
     """
@@ -85,21 +89,21 @@ def single_pass(function: Callable[Arguments, Result]) -> Callable[Arguments, Re
 
 
 def one_by_one(generator: Player, discriminator: Player) -> tuple[Player, Player]:
-    """Returns both players; what is computed from them begins when both are there.
+    """Returns both players behind a barrier, so that no use of one begins before both are computed.
 
     Without this barrier XLA on CPU runs G's forward pass early, since its latents wait for nothing,
-    and keeps its activations alive while D is updated.
+    and keeps its activations alive while D is updated (docs/memory.md).
     """
     return cpu_barrier((generator, discriminator))
 
 
 class BatchGradient(NamedTuple):
-    """A gradient on one batch, or micro-batch, and what its forward passes return besides.
+    """A gradient on one batch or micro-batch, with the other results of its forward passes.
 
     Attributes:
-      gradient: with respect to the parameters of a player, or of both.
-      vars: the variables of that player, or of both, after the passes.
-      metrics: those that the passes report.
+      gradient: the gradient with respect to the parameters of a player, or of both.
+      vars: the updated variables of that player, or of both.
+      metrics: the metrics of the forward passes.
     """
 
     gradient: PyTree
@@ -110,11 +114,11 @@ class BatchGradient(NamedTuple):
 def gradient_of(
     algorithm: Algorithm, name: str, player: Player, objective: Callable
 ) -> BatchGradient:
-    """Differentiates an objective at the parameters of a player.
+    """Computes the gradient of an objective with respect to a player's parameters.
 
     Args:
-      algorithm: scales the loss.
-      name: of the player, "g" or "d", whose metric g_loss or d_loss the loss becomes.
+      algorithm: the algorithm, which has the loss scaling.
+      name: the name of the player, "g" or "d". The loss is reported as g_loss or d_loss.
       player: the player.
       objective: params -> (loss, (vars, metrics)).
     """
@@ -131,21 +135,21 @@ def gradient_of_sum(
     penalty: Callable,
     fake: Batch,
 ) -> BatchGradient:
-    """Differentiates an objective plus a penalty at the parameters of a player.
+    """Computes the gradient of an objective plus a penalty with respect to a player's parameters.
 
     Args:
-      algorithm: scales both.
-      name: of the player, "g" or "d", whose metric g_loss or d_loss the sum becomes.
+      algorithm: the algorithm, which has the loss scaling.
+      name: the name of the player, "g" or "d". The sum is reported as g_loss or d_loss.
       player: the player.
       objective: (params, fake) -> (loss, (vars, metrics)).
       penalty: (params, fake) -> (penalty, metrics).
-      fake: the generated batch. It is an argument of both, so that the penalty's can wait.
+      fake: the generated batch, an argument of both functions so that the penalty can wait for it.
     """
     loss, (vars, metrics), gradient = _scaled(
         algorithm, player, partial(objective, fake=fake), player.params
     )
-    # A penalty of fakes waits for the loss's gradient, so that activations are not kept of both at
-    # once. One of reals alone (R1) does not wait: it shares D(real) with the loss.
+    # A penalty on fakes waits for the loss's gradient, so that not both keep activations at once.
+    # One on reals alone (R1) does not wait, since it shares D(real) with the loss.
     gradient, fake = cpu_barrier((gradient, fake))
     value, penalty_metrics, penalty_gradient = _scaled(
         algorithm, player, partial(penalty, fake=fake), player.params
@@ -165,20 +169,20 @@ def gradients_of_both(
     d_objective: Callable,
     penalty: Callable,
 ) -> BatchGradient:
-    """Differentiates both players' losses through one forward pass, which they share.
+    """Computes the gradients of both players' losses through one shared forward pass.
 
     Args:
-      algorithm: scales the losses.
+      algorithm: the algorithm, which has the loss scaling.
       generator: the generator.
       discriminator: the discriminator.
-      forward: (params of the generator, of the discriminator) -> (scores, (fake, vars)).
+      forward: (params of the generator, params of the discriminator) -> (scores, (fake, vars)).
       g_objective: scores -> (loss, metrics) of the generator.
       d_objective: scores -> (loss, metrics) of the discriminator.
       penalty: (params of the discriminator, fake) -> (penalty, metrics).
 
     Returns:
-      The gradients of the generator and of the discriminator, in this order; g_loss and d_loss,
-      which includes the penalty, are among the metrics.
+      The gradients of the generator and of the discriminator, in this order. The metrics include
+      g_loss and d_loss, the latter with the penalty.
     """
     scores, pull_back, (fake, vars) = jax.vjp(
         forward, generator.params, discriminator.params, has_aux=True
@@ -201,7 +205,10 @@ def gradients_of_both(
 def _scaled(
     algorithm: Algorithm, player: Player, objective: Callable, at: PyTree
 ) -> tuple[jax.Array, Any, PyTree]:
-    """(loss, aux, gradient of the player's scaled loss) of objective: at -> (loss, aux)."""
+    """Returns (loss, aux, gradient of the player's scaled loss) of an objective at a point.
+
+    The objective is at -> (loss, aux).
+    """
 
     def scaled(at):
         loss, aux = objective(at)
@@ -217,18 +224,18 @@ def apply_gradient(
     """Takes one step of a player's optimiser.
 
     Args:
-      algorithm: has the optimiser.
-      name: of the player, "g" or "d".
+      algorithm: the algorithm, which has the optimiser.
+      name: the name of the player, "g" or "d".
       player: the player to update.
-      update: its gradient, new variables and metrics.
+      update: the player's gradient, new variables and metrics.
 
     Returns:
-      The updated player, and the metrics of the update with the gradient's norm added.
+      The updated player, and the metrics of the update with g_grad_norm or d_grad_norm added.
     """
     metrics = {f"{name}_grad_norm": optax.tree.norm(update.gradient)}
     metrics |= algorithm.loss_scaling.metrics(name, player.opt_state)
-    # XLA on CPU copies fewer of the old moments if none is updated before all of the gradient is
-    # computed.
+    # XLA on CPU copies fewer old moments if none is updated before the whole gradient is computed
+    # (docs/memory.md).
     gradient, player = cpu_barrier((update.gradient, player))
     tx = {"g": algorithm.g_tx, "d": algorithm.d_tx}[name]
     updates, opt_state = tx.update(gradient, player.opt_state, player.params)

@@ -1,16 +1,16 @@
-"""The state of a run: pure data, and all that a checkpoint stores."""
+"""The state of a run, which is pure data and all that a checkpoint stores."""
 
 from flax import struct
 from jaxtyping import PyTree
 
 
 class Player(struct.PyTreeNode):
-    """One of the two networks.
+    """The state of one of the two networks and of its optimiser.
 
     Attributes:
       params: the trained parameters.
-      opt_state: the state of its optimiser.
-      vars: its other Flax collections (`batch_stats`, ...), {} where it has none.
+      opt_state: the state of the optimiser.
+      vars: the network's other Flax collections (`batch_stats`, ...), {} if it has none.
     """
 
     params: PyTree
@@ -19,9 +19,12 @@ class Player(struct.PyTreeNode):
 
 
 class Ema(struct.PyTreeNode):
-    """The exponential moving average of the generator: its parameters and BatchNorm averages.
+    """The exponential moving average of the generator's parameters and of its BatchNorm averages.
 
-    Its other variables (the vectors of spectral normalisation) are the generator's present ones.
+    Attributes:
+      params: the averaged parameters.
+      vars: the averaged `batch_stats`. Other collections (the vectors of spectral normalisation)
+        are not averaged, but those of the generator.
     """
 
     params: PyTree
@@ -32,7 +35,8 @@ class GanState(struct.PyTreeNode):
     """The state of a run between two steps. It holds no key, optimiser or apply function.
 
     Attributes:
-      step: int32 scalar, the number of finished train steps (updates of the generator).
+      step: the number of finished train steps, each with one update of the generator, an int32
+        scalar.
       g: the generator.
       d: the discriminator or critic.
       ema: the averaged generator, which is sampled and evaluated.

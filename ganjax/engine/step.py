@@ -1,7 +1,7 @@
 """The train step, the evaluation step and the sampler of any algorithm, as pure functions.
 
-An algorithm is data to them (`ganjax.engine.algorithm`). The method itself, what each player's
-update computes and in which order they come, is in `ganjax.engine.updates`.
+They take an algorithm as data (`ganjax.engine.algorithm`). The computations of each player's update
+and the order of the updates are in `ganjax.engine.updates`.
 """
 
 from functools import partial
@@ -25,7 +25,7 @@ from ganjax.keys import fold
 
 @runtime_checkable
 class TrainStep(Protocol):
-    """One train step; `make_train_step` says what it takes and returns."""
+    """A function that takes one train step; see `make_train_step`."""
 
     def __call__(
         self, state: GanState, batch: Batch, key: Key[Array, ""], *, phase: Phase
@@ -34,7 +34,7 @@ class TrainStep(Protocol):
 
 @runtime_checkable
 class EvalStep(Protocol):
-    """The discriminator's loss on held-out reals; see `make_eval_step`."""
+    """A function that computes the discriminator's loss on held-out reals; see `make_eval_step`."""
 
     def __call__(
         self, state: GanState, batch: Batch, index: jax.Array, key: Key[Array, ""], *, phase: Phase
@@ -43,7 +43,7 @@ class EvalStep(Protocol):
 
 @runtime_checkable
 class Sampler(Protocol):
-    """Samples of the averaged generator; see `make_sampler`."""
+    """A function that samples the averaged generator; see `make_sampler`."""
 
     def __call__(
         self, ema: Ema, z: Float[Array, "n ..."], label: Int[Array, " n"], *, phase: Phase
@@ -51,11 +51,14 @@ class Sampler(Protocol):
 
 
 def init_state(algorithm: Algorithm, key: jax.Array) -> GanState:
-    """Returns the state at step 0: both players initialised, the average a copy of the generator.
+    """Initialises both players, their optimisers and the average, a copy of the generator.
 
     Args:
-      algorithm: whose networks and optimisers to initialise.
+      algorithm: the algorithm with the networks and optimisers.
       key: the run's root key.
+
+    Returns:
+      The state at step 0.
     """
     (g_params, g_vars), (d_params, d_vars) = algorithm.init(fold(key, "init"))
     # Copies, since the state is donated and a buffer can be donated only once.
@@ -72,21 +75,20 @@ def init_state(algorithm: Algorithm, key: jax.Array) -> GanState:
 def make_train_step(
     algorithm: Algorithm, *, sharding: NamedSharding | None = None, unroll: bool = False
 ) -> TrainStep:
-    """Returns the pure `train_step(state, batch, key, *, phase) -> (state, metrics)`.
+    """Returns the pure function `train_step(state, batch, key, *, phase) -> (state, metrics)`.
 
-    The leaves of `batch` are (reals_per_step, N, ...): uint8 images, which are mapped here to the
-    algorithm's range, or floats, which are taken as they are. `key` is the run's root key, the same
-    at every step. Metrics are float32 scalars: d_loss (with its penalty), g_loss, the gradient
-    norms d_grad_norm and g_grad_norm, and the algorithm's own. The discriminator's are means over
+    `batch` holds arrays (reals_per_step, N, ...). Its images are uint8, which the step maps to the
+    algorithm's `value_range`, or floats in that range. `key` is the run's root key, the same at
+    every step. Metrics are float32 scalars: d_loss (with the penalty), g_loss, the gradient norms
+    d_grad_norm and g_grad_norm, and the algorithm's own. The discriminator's metrics are means over
     its n_critic updates; those of a lazy penalty are NaN in the steps without it.
 
     Args:
-      algorithm: what to train.
-      sharding: how (N, ...) arrays lie on the devices; None leaves it to the compiler.
-      unroll: whether the updates of the discriminator, and micro-batches, are unrolled in the
-        program instead of a loop: to count what it computes. With the convolutions of `ganjax.ops`
-        a loop runs as fast, compiles in less time and needs less memory; JAX's own gradients of
-        convolutions are many times slower in a loop on CPUs.
+      algorithm: the algorithm to train.
+      sharding: the sharding of arrays (N, ...) over the devices; None leaves it to the compiler.
+      unroll: whether the program unrolls the discriminator's updates and the micro-batches instead
+        of looping over them, so that its operations can be counted. With the convolutions of
+        `ganjax.ops` a loop is as fast, compiles sooner and needs less memory (docs/speed.md).
 
     Returns:
       A function for `jax.jit` with `phase` static and `state` donated.
@@ -119,20 +121,20 @@ def make_train_step(
 
 
 def make_eval_step(algorithm: Algorithm, *, sharding: NamedSharding | None = None) -> EvalStep:
-    """Returns `eval_step(state, batch, index, key, *, phase) -> metrics` on held-out reals.
+    """Returns the function `eval_step(state, batch, index, key, *, phase) -> metrics`.
 
-    The metrics are what an update of the discriminator would report for these reals and fresh
-    fakes, with "val_" before their names. The networks are in training mode (dropout acts,
-    BatchNorm's statistics are the batch's), a lazy penalty acts every time, once, and nothing is
-    updated. A gap to the training loss that grows is a critic that memorises its data (Gulrajani et
-    al. 2017, figure 5b).
+    The metrics are those that an update of the discriminator would report for these held-out reals
+    and fresh fakes, with "val_" before their names. The networks are in training mode (dropout
+    acts, BatchNorm's statistics are the batch's), the penalty is computed once even if it is lazy,
+    and nothing is updated. A growing gap to the training loss shows that the critic memorises its
+    data (Gulrajani et al. 2017, arXiv:1704.00028, figure 5b).
 
-    The leaves of `batch` are (1, N, ...) for any N; it is never divided into micro-batches. `index`
-    is the batch's number in the evaluation.
+    `batch` holds arrays (1, N, ...) for any N, which are never divided into micro-batches. `index`
+    is the number of the batch in the evaluation. `key` is the run's root key.
 
     Args:
-      algorithm: as for `make_train_step`.
-      sharding: as for `make_train_step`.
+      algorithm: the algorithm to evaluate.
+      sharding: the sharding of arrays (N, ...) over the devices; None leaves it to the compiler.
     """
 
     def eval_step(state, batch, index, key, *, phase):
@@ -152,10 +154,12 @@ def make_eval_step(algorithm: Algorithm, *, sharding: NamedSharding | None = Non
 
 
 def make_sampler(algorithm: Algorithm) -> Sampler:
-    """Returns `sampler(ema, z, label, *, phase) -> uint8 images` of the averaged generator.
+    """Returns the function `sampler(ema, z, label, *, phase) -> uint8 images (N, H, W, C)`.
+
+    It maps latents z (N, ...) and labels (N,) to images by the averaged generator.
 
     Args:
-      algorithm: whose generator.
+      algorithm: the algorithm with the generator.
     """
 
     def sampler(ema, z, label, *, phase):
@@ -168,21 +172,24 @@ def make_sampler(algorithm: Algorithm) -> Sampler:
 def sample_inputs(
     algorithm: Algorithm, key: jax.Array, num: int
 ) -> tuple[Float[Array, "num ..."], Int[Array, " num"]]:
-    """Returns latents and labels for `num` samples: the same for one key, the classes in rotation.
+    """Draws latents for `num` samples, whose labels run through the classes in rotation.
 
     Args:
-      algorithm: whose latents.
-      key: the run's root key gives the latents of the run's own pictures.
+      algorithm: the algorithm that draws the latents.
+      key: a random key. The run's root key gives the latents of the run's own pictures.
       num: the number of samples.
+
+    Returns:
+      The latents (num, ...) and the labels (num,).
     """
     return algorithm.latent(fold(key, "sample"), num), jnp.arange(num) % algorithm.num_classes
 
 
 def lazy_penalty(penalty: Penalty, interval: int) -> Penalty:
-    """Returns a penalty that acts every `interval` steps, `interval` times as large.
+    """Returns a penalty that acts only every `interval` steps and is `interval` times as large.
 
-    In the steps between it is 0, and its metrics are NaN (Karras et al. 2020, arXiv:1912.04958,
-    section 3.1).
+    In the steps between, it is 0 and its metrics are NaN. Karras et al. 2020 (arXiv:1912.04958),
+    section 3.1, lazy regularisation.
     """
     if interval == 1:
         return penalty
@@ -201,9 +208,10 @@ def lazy_penalty(penalty: Penalty, interval: int) -> Penalty:
 
 
 def moving_average(ema: Ema, generator: Player, decay: float | jax.Array) -> Ema:
-    """Moves the average of parameters and BatchNorm averages towards the generator's present ones.
+    """Computes the exponential moving average after an update of the generator.
 
-    Other variables are not averaged, but the generator's own.
+    Parameters and BatchNorm averages become decay * average + (1 - decay) * current value. Other
+    variables are not averaged, but taken from the generator.
     """
     towards = partial(optax.incremental_update, step_size=1.0 - decay)
     vars = {

@@ -1,8 +1,8 @@
-"""The updates of both players, and their order within a train step.
+"""The updates of both players, and the order of the updates within a train step.
 
 They follow algorithm 1 of Gulrajani et al. 2017 (arXiv:1704.00028), whose line numbers stand at the
-right; other GANs have another objective, penalty or optimiser. A player's variables (BatchNorm
-averages) move in its own updates alone: the generator's do not when it makes fakes for the
+right; other GANs have another objective, penalty or optimiser. Only a player's own updates change
+its variables (BatchNorm averages): the generator's do not change when it generates fakes for the
 discriminator, nor the discriminator's when it scores them for the generator.
 """
 
@@ -17,17 +17,23 @@ from ganjax.engine.inputs import StepInputs, UpdateInputs
 from ganjax.engine.scheduling import BatchGradient
 from ganjax.engine.state import GanState, Player
 
-# A run's random numbers follow from the names of its keys (`Context.named`). That of `discriminate`
-# is "judge", as the function was once called: another name would change every run.
+# The names of keys (`Context.named`) determine a run's random numbers. The one of `discriminate` is
+# "judge", the function's former name; another would change every run.
 
 
 def update_discriminator(
     algorithm: Algorithm, discriminator: Player, generator: Player, inputs: UpdateInputs
 ) -> tuple[Player, Metrics]:
-    """Updates the discriminator once; the generator makes the fakes and stays as it is.
+    """Updates the discriminator once, on fakes of the generator, which is not changed.
+
+    Args:
+      algorithm: the algorithm of the current phase.
+      discriminator: the discriminator to update.
+      generator: the generator of the fakes.
+      inputs: the reals and the key of the update.
 
     Returns:
-      The updated discriminator, and metrics: d_loss, d_grad_norm and those of the algorithm.
+      The updated discriminator, and the metrics d_loss, d_grad_norm and those of the algorithm.
     """
 
     def batch_gradient(vars: PyTree, context: Context) -> BatchGradient:
@@ -51,10 +57,16 @@ def update_discriminator(
 def update_generator(
     algorithm: Algorithm, generator: Player, discriminator: Player, inputs: UpdateInputs
 ) -> tuple[Player, Metrics]:
-    """Updates the generator once; the discriminator scores the fakes and stays as it is.
+    """Updates the generator once, by scores of the discriminator, which is not changed.
+
+    Args:
+      algorithm: the algorithm of the current phase.
+      generator: the generator to update.
+      discriminator: the discriminator that scores the fakes.
+      inputs: the reals and the key of the update.
 
     Returns:
-      The updated generator, and metrics: g_loss, g_grad_norm and those of the algorithm.
+      The updated generator, and the metrics g_loss, g_grad_norm and those of the algorithm.
     """
 
     def batch_gradient(vars: PyTree, context: Context) -> BatchGradient:
@@ -76,10 +88,16 @@ def update_generator(
 def update_both(
     algorithm: Algorithm, generator: Player, discriminator: Player, inputs: UpdateInputs
 ) -> tuple[Player, Player, Metrics]:
-    """Updates both players at once, from one forward pass of each at the old parameters.
+    """Updates both players at once, from one forward pass of each at their old parameters.
+
+    Args:
+      algorithm: the algorithm of the current phase.
+      generator: the generator to update.
+      discriminator: the discriminator to update.
+      inputs: the reals and the key of the update.
 
     Returns:
-      The updated generator and discriminator, and the metrics of both.
+      The updated generator and discriminator, and the metrics of both updates.
     """
 
     def batch_gradient(vars: PyTree, context: Context) -> BatchGradient:
@@ -120,6 +138,12 @@ def generate(
 ) -> tuple[Batch, PyTree]:
     """Runs the generator in training mode on as many fresh latents as there are reals.
 
+    Args:
+      algorithm: the algorithm of the current phase.
+      params: the generator's parameters.
+      vars: the generator's variables.
+      context: the context of the update, whose key draws the latents.
+
     Returns:
       The generated batch, and the generator's updated variables.
     """
@@ -128,9 +152,10 @@ def generate(
 
 
 class Order(Protocol):
-    """Updates the players, and the augmentation controller, as one train step does.
+    """An order of updates: a function that makes all updates of one train step.
 
-    Returns the state with its `g`, `d` and `aug` updated, and the metrics of the updates.
+    It returns the state with its `g`, `d` and `aug` (the state of the augmentation controller)
+    updated, and the metrics of the updates.
     """
 
     def __call__(
@@ -141,9 +166,10 @@ class Order(Protocol):
 def alternating(
     algorithm: Algorithm, state: GanState, inputs: StepInputs
 ) -> tuple[GanState, Metrics]:
-    """The `Order` of n_critic updates of the discriminator, then one of the generator.
+    """Updates the discriminator n_critic times, then the generator once.
 
-    The generator's loss is taken at the new discriminator, on fresh latents.
+    The new discriminator scores the fakes of the generator's update, which come from fresh latents.
+    Arguments and results are those of an `Order`.
     """
 
     def critic_update(carry, i):
@@ -166,7 +192,10 @@ def alternating(
 def simultaneous(
     algorithm: Algorithm, state: GanState, inputs: StepInputs
 ) -> tuple[GanState, Metrics]:
-    """The `Order` of one update of both players."""
+    """Updates both players once, from their old parameters.
+
+    Arguments and results are those of an `Order`.
+    """
     generator, discriminator, metrics = update_both(
         algorithm, state.g, state.d, inputs.of_update("both", 0, state.aug)
     )

@@ -1,1 +1,1 @@
-"""The process of a command: its compiler, its memory pages and its signals."""
+"""The settings of a command's process: its compiler, its memory pages and its signals."""

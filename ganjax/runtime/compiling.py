@@ -1,11 +1,11 @@
-"""Options of XLA's compiler, the cache of its programs, and the memory that it leaves free."""
+"""Options of XLA's compiler, the cache of compiled programs, and the memory left by compilations."""
 
 import ctypes
 import os
 import re
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
-# The pass in which XLA's CPU drops every `lax.optimization_barrier`, before it fuses and orders
+# The pass in which XLA on CPU drops every `lax.optimization_barrier`, before it fuses and orders
 # operations.
 _DROPS_BARRIERS = "cse_barrier_expander"
 _DISABLED = "xla_disable_hlo_passes"
@@ -14,10 +14,10 @@ _DISABLED = "xla_disable_hlo_passes"
 def options(platform: str) -> dict[str, str]:
     """Returns the `compiler_options` of `jax.jit` for a train step.
 
-    On CPUs they keep barriers, so that what several operations read is computed once, the players'
-    updates do not overlap, and blocks that the backward pass should compute again (config.remat)
-    are. Results are the same to rounding, and temporaries smaller (docs/memory.md). The passes that
-    XLA_FLAGS disables stay disabled.
+    On CPUs they keep barriers. So an array that several operations read is computed only once, the
+    players' updates do not overlap, and the backward pass does compute blocks again where it should
+    (config.remat). Results are the same to rounding, and temporaries smaller (docs/memory.md).
+    Passes that XLA_FLAGS disables stay disabled.
 
     Args:
       platform: the platform of the devices that the program is for, such as "cpu".
@@ -29,15 +29,15 @@ def options(platform: str) -> dict[str, str]:
 
 
 def keep_programs(folder: str | None = None) -> None:
-    """Keeps compiled programs on disk, so that a command that is repeated or resumed finds them.
+    """Turns on JAX's cache of compiled programs on disk, for commands that are repeated or resumed.
 
-    Programs that compile in less than a second are kept too, which JAX by default does not do: a
-    second run then starts sooner and in less memory (docs/memory.md). Programs record the name,
-    file and line of each operation, but not the whole Python stack, which takes memory.
+    Other than by JAX's default, programs that compile in less than a second are kept too, so that a
+    second run starts sooner and in less memory (docs/memory.md). Programs record the name, file and
+    line of each operation, but not the whole Python stack, which takes memory.
 
     Args:
-      folder: the folder of the programs; by default JAX_COMPILATION_CACHE_DIR, or else one in the
-        user's cache.
+      folder: the folder of the programs; by default the environment's JAX_COMPILATION_CACHE_DIR,
+        or else a folder in the user's cache.
     """
     import jax
     import platformdirs
@@ -52,10 +52,10 @@ def keep_programs(folder: str | None = None) -> None:
 
 
 def trim_memory() -> None:
-    """Returns memory that compilations leave free to the system, before their programs run.
+    """Makes every later compilation return the memory that it no longer needs to the system.
 
-    It acts on every compilation after this call. Otherwise glibc keeps that memory, in addition to
-    all that the program needs (docs/memory.md). Without glibc it does nothing.
+    Otherwise glibc keeps that memory, in addition to all that the compiled program needs
+    (docs/memory.md). Without glibc this function does nothing.
     """
     from jax import monitoring
 

@@ -1,8 +1,8 @@
-"""Huge pages for the memory of a process: XLA's CPU maps a step's temporaries again in each step.
+"""Restarts a process with huge pages of memory, which make its train steps on CPUs faster.
 
-The kernel clears each page by itself, and there are tens of thousands of 4 KiB in a step, so that
-huge pages save a good part of its time (docs/speed.md). glibc asks for pages of 2 MiB only if its
-tunables say so, and it reads those when a process starts.
+XLA on CPU maps the temporaries of a train step again in every step, and the operating system clears
+each page by itself. Fewer and larger pages save a good part of a step's time (docs/speed.md). glibc
+asks for huge pages only if its tunables say so, and it reads them when a process starts.
 """
 
 import contextlib
@@ -11,30 +11,30 @@ import sys
 
 VARIABLE = "GLIBC_TUNABLES"
 TUNABLE = "glibc.malloc.hugetlb"
-# Holds the number of a process that has restarted: it does so once, even if the tunable is lost.
+# Holds the id of a process that has restarted, so that it does so only once.
 RESTARTED = "GANJAX_RESTARTED"
-# Notebooks and debuggers, which would lose a process that restarts.
+# Modules of notebooks and debuggers, which would lose a process that restarts.
 HOSTS = ("IPython", "debugpy", "pydevd")
 
 
 def tunables(given: str) -> str:
     """Returns the value that `GLIBC_TUNABLES` should have.
 
-    A value that names the tunable already is kept, whatever it says.
+    A value that already sets the tunable, to whatever, is kept.
 
     Args:
-      given: its present value, "" if it is not set.
+      given: the variable's current value, "" if it is not set.
     """
     names = [entry.partition("=")[0] for entry in given.split(":")]
     return given if TUNABLE in names else ":".join(filter(None, (given, f"{TUNABLE}=1")))
 
 
 def restart() -> None:
-    """Restarts this process with the tunable if it has none; commands call it first.
+    """Restarts this process with the tunable if it is not set; commands call this first.
 
-    The process keeps its number, files and arguments. Nothing happens on systems other than Linux,
+    The process keeps its id, open files and arguments. Nothing happens on systems other than Linux,
     in a notebook or a debugger, or if the program came from the standard input, which can be read
-    only once. glibc knows the tunable from 2.35 on; other versions ignore it.
+    only once. glibc knows the tunable from version 2.35 on; older versions ignore it.
     """
     given, process = os.environ.get(VARIABLE, ""), str(os.getpid())
     wanted, arguments = tunables(given), sys.orig_argv[1:]

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: the loop reads them between two steps; before it they end the process."""
+"""Handles SIGTERM and Ctrl-C, which stop a run between two steps or end the process at once."""
 
 import os
 import signal
@@ -8,13 +8,13 @@ NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
 
 def quit_at_once(what_is_lost: str) -> None:
-    """Lets a signal end the process at once, with one line and the code 128 + the signal's number.
+    """Makes SIGTERM and Ctrl-C end the process at once, with one line on the standard error.
 
-    Nothing else runs: no thread can delay the end, and no traceback is printed. Checkpoints get
-    their names when they are whole, so none is left half-written under its name.
+    The exit code is 128 plus the signal's number. No thread can delay the end, and no traceback is
+    printed. A checkpoint gets its name only when it is complete, so none is left incomplete.
 
     Args:
-      what_is_lost: the end of that line.
+      what_is_lost: the end of the printed line, which says what is lost.
     """
 
     def quit(number, frame):
@@ -27,10 +27,10 @@ def quit_at_once(what_is_lost: str) -> None:
 
 
 class Signals:
-    """A context that notes the first signal; a second one then ends the process at once.
+    """A context that records the first signal; a second one then ends the process at once.
 
     Attributes:
-      received: the signal that came, or None.
+      received: the signal that was received, or None.
     """
 
     def __init__(self):
