@@ -1,12 +1,12 @@
-"""`python -m ganjax.compare RUN RUN ...`: curves and samples of several runs in one picture.
+"""`python -m ganjax.compare RUN RUN ...`: draws curves and samples of several runs in one picture.
 
     python -m ganjax.compare runs/dcgan runs/wgan_gp
     python -m ganjax.compare runs/dcgan runs/wgan_gp --metrics=g_loss,kid_efflite0 --out=both.svg
 
 The curves are plotted against the number of real images that D has seen, since runs differ in
-their batch sizes and in D's updates. The samples are those of the averaged generators, from the
-same latents wherever runs have latents of one size. The command prints the fields in which the
-runs' configs differ. (pip install 'ganjax[experiments]')
+their batch sizes and in the number of D's updates. The samples are those of the averaged
+generators, from the same latents if the runs' latents have the same size. The command prints the
+fields in which the runs' configs differ. It needs matplotlib: pip install 'ganjax[experiments]'.
 """
 
 from pathlib import Path
@@ -36,7 +36,7 @@ def define_flags() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Compares the runs that the arguments name."""
+    """Compares the runs whose folders the arguments name."""
     values = flags.FLAGS
     folders = [Path(each) for each in argv[1:]]
     out = Path(values.out)

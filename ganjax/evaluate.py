@@ -1,20 +1,21 @@
-"""`python -m ganjax.evaluate --workdir=runs/<name>`: how good the averaged generator is.
+"""`python -m ganjax.evaluate --workdir=runs/<name>`: measures the averaged generator's samples.
 
-Its samples are compared with the run's held-out images, by the metrics that --metrics names:
+Samples are compared with the run's held-out images, by the metrics that --metrics names:
   kid, kid_batch, fid, is, precision_recall, density_coverage   quality
   perceptual_distance, neighbours                               collapse and memorisation
   pixel_neighbours, log_likelihood                              the same, of pixels
   swd                                                           textures, scale by scale
 
-Of a growing run, at the end of every resolution, each against reals of that size:
+A growing run can be measured at the end of every resolution, each against reals of that size:
   python -m ganjax.evaluate --workdir=runs/progan --resolutions=all --metrics=kid,swd
 
-Any two sets of images, such as another framework's samples:
+Any two sets of images can be compared, such as another framework's samples with a data source:
   python -m ganjax.evaluate --real=embedded:mnist5k --fake=samples.npz
   python -m ganjax.evaluate --real=reals.npz --fake=a/folder
 
-A JSON file gets the figures with their protocol and their floor: what real images in place of
-the generated ones give, for which a run and a data source lend their other split.
+The figures are written to a JSON file, with their protocol and their floor: the figures of real
+images in place of the generated ones. Those are taken from the other split of the run's data or of
+the data source.
 """
 
 import json
@@ -78,7 +79,7 @@ def define_flags() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Measures what the flags name."""
+    """Measures the run or the sets of images that the flags name."""
     del argv
     values = flags.FLAGS
     _check_form(values)
@@ -138,13 +139,13 @@ def _print(result: dict) -> None:
 
 
 def _free(path: Path) -> Path:
-    """Returns the path, or the first of <name>_2, <name>_3, ... that does not exist."""
+    """Returns the first of the paths <name>, <name>_2, <name>_3, ... that does not exist."""
     paths = (path.with_stem(f"{path.stem}_{i}") for i in count(2))
     return next(each for each in chain([path], paths) if not each.exists())
 
 
 def _check_form(values) -> None:
-    """Refuses flags that name neither a run nor two sets of images, or mix the two forms."""
+    """Raises a UserError unless the flags name either a run or two sets of images."""
     pair = [name for name in ("real", "fake") if values[name].value is not None]
     if values.workdir is None and len(pair) != 2:
         raise UserError("name a run by --workdir, or two sets of images by --real and --fake")
@@ -157,7 +158,7 @@ def _check_form(values) -> None:
 
 
 def _run(values, uses_network: bool):
-    """Returns the run, and the path of the JSON."""
+    """Returns the run that the flags name, and the default path of the JSON file."""
     import jax
 
     from ganjax.analysis.trained import Trained
@@ -174,7 +175,7 @@ def _run(values, uses_network: bool):
 
 
 def _reals(run, split: str):
-    """Returns a run's images of a split."""
+    """Returns a run's images of a split, at most `MOST`, as a set."""
     from ganjax.metrics.features import MOST
     from ganjax.metrics.image_set import from_source
 
@@ -182,7 +183,7 @@ def _reals(run, split: str):
 
 
 def _resolutions(run):
-    """Returns the run at the end of each of its resolutions."""
+    """Returns the run at the end of each of its resolutions, of which there must be several."""
     found = run.resolutions()
     if len(found) == 1:
         raise UserError(
@@ -193,7 +194,7 @@ def _resolutions(run):
 
 
 def _sets_of(run, values):
-    """Returns the sets that are compared of a run."""
+    """Returns the sets of images to compare for a run."""
     from ganjax.analysis.image_sets import from_run
     from ganjax.analysis.measurement import Sets
     from ganjax.data.base import SPLITS
@@ -213,9 +214,10 @@ def _sets_of(run, values):
 
 
 def _most_others(values, training: str, fakes: int) -> int:
-    """Returns how many images to take of the split that `real` is not.
+    """Returns the most images to take from the other split than that of the reals.
 
-    As many as there are fakes stand in for them; copies are looked for among all training images.
+    They stand in for the fakes, so the number of fakes suffices, unless that split holds the
+    training images, among which a metric looks for copies.
     """
     from ganjax.metrics.features import MOST
     from ganjax.metrics.table import METRICS
@@ -225,7 +227,7 @@ def _most_others(values, training: str, fakes: int) -> int:
 
 
 def _sets(values):
-    """Returns the sets that are compared without a run."""
+    """Returns the sets of images that --real and --fake name."""
     from ganjax.analysis.image_sets import from_folder, from_named_source, from_npz
     from ganjax.analysis.measurement import Sets
     from ganjax.data.base import SPLITS

@@ -38,13 +38,18 @@ def define_flags() -> None:
 
 
 def default_workdir(config_path: str) -> Path:
-    """Returns runs/<name> for configs/<name>.py, runs/<name>_<preset> for one of its presets."""
+    """Returns the folder of a run without --workdir.
+
+    Args:
+      config_path: the value of --config: configs/<name>.py, whose runs go to runs/<name>, or
+        configs/<name>.py:<preset>, whose runs go to runs/<name>_<preset>.
+    """
     path, _, preset = config_path.partition(":")
     return Path("runs") / "_".join(filter(None, (Path(path).stem, preset)))
 
 
 def main(argv: list[str]) -> None:
-    """Trains the config that the flags name."""
+    """Trains the config that the flags name, or plans its run with --dry_run."""
     del argv
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
     from ganjax.parallel import distributed, joining
@@ -77,7 +82,7 @@ def main(argv: list[str]) -> None:
         values.process_id,
         values.join_timeout,
     )
-    # Imported after the join, before which nothing may use JAX.
+    # Imported after joining, before which nothing may use JAX.
     from ganjax.training.loop import train
 
     named = config_flags.get_config_filename(values["config"])

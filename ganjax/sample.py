@@ -1,13 +1,13 @@
-"""`python -m ganjax.sample [command] --workdir=runs/<name>`: samples of the averaged generator.
+"""`python -m ganjax.sample [command] --workdir=runs/<name>`: draws from the averaged generator.
 
 Commands:
-  grid         samples; this is the default command.
-  labels       each row has one latent, each column one class (a conditional run).
-  interpolate  a closed path through latents, as rows from each latent to the next (.png) or as a
-               film (--out=<name>.gif or .mp4).
-  neighbours   samples, each with the training images nearest to it.
-  resolutions  what a growing run generated at every resolution: each row has one latent.
-  arithmetic   --label=<class>: from samples without an attribute towards those that have it, by
+  grid         shows samples; this is the default command.
+  labels       shows one latent in each row and one class in each column (a conditional run).
+  interpolate  follows a closed path through latents, as rows from each latent to the next (.png)
+               or as a film (--out=<name>.gif or .mp4).
+  neighbours   shows samples, each beside the training images nearest to it.
+  resolutions  shows one latent in each row, at every resolution of a growing run.
+  arithmetic   moves samples without the attribute --label=<class> towards those that have it, by
                the difference of their mean latents (an unconditional run on data with labels).
 
 --raw=<name>.npz writes the samples as arrays, instead of the picture or, with --out, besides it.
@@ -30,14 +30,14 @@ FILMS = (".gif", ".mp4")
 
 
 class Command(NamedTuple):
-    """One of this module's commands.
+    """The properties of one of this module's commands.
 
     Attributes:
       num: the default of --num.
-      columns: returns the number of images in a row of the picture, from the flags' values and
+      columns: returns the number of images in a row of the picture, given the flags' values and
         the run.
-      options: the flags that only some commands have, and the arguments that they set.
-      captioned: whether every image or column has a text even without classes.
+      options: the flags that not all commands have, and the arguments of the view that they set.
+      captioned: whether every image or column has a text even if the run has no classes.
       film: whether the command can make a film.
     """
 
@@ -131,17 +131,17 @@ def define_flags() -> None:
 def sample(
     folder: Path, num: int, seed: int | None = None, which: str = "best", seed_index: int = 0
 ) -> np.ndarray:
-    """Generates samples from a checkpoint of a run, whose classes follow one another.
+    """Generates samples from a checkpoint of a run, which take the classes in turn.
 
     Args:
       folder: the folder of the run.
       num: the number of samples.
       seed: the seed of their latents; None takes the run's.
       which: the checkpoint: "best", "last" or a step.
-      seed_index: which of the run's config.num_seeds seeds, from 0.
+      seed_index: the index, from 0, of one of the run's config.num_seeds seeds.
 
     Returns:
-      uint8 (num, H, W, C).
+      The samples, uint8 (num, H, W, C).
 
     Raises:
       ConfigError: there is no run.
@@ -154,7 +154,7 @@ def sample(
 
 
 def main(argv: list[str]) -> None:
-    """Writes the samples that the command and its flags describe."""
+    """Writes the picture, film or arrays that the command and its flags ask for."""
     values = flags.FLAGS
     name = argv[1] if len(argv) > 1 else "grid"
     command = COMMANDS[name]
@@ -202,11 +202,7 @@ def main(argv: list[str]) -> None:
 
 
 def _check_options(values, name: str) -> None:
-    """Refuses a flag that belongs to other commands.
-
-    Raises:
-      UserError: there is one.
-    """
+    """Raises a UserError if a flag was given that belongs to other commands only."""
     for flag in dict.fromkeys(flag for each in COMMANDS.values() for flag in each.options):
         owners = [owner for owner, each in COMMANDS.items() if flag in each.options]
         if values[flag].present and name not in owners:
@@ -219,7 +215,7 @@ def _writable(flag: str, value: str, suffixes: tuple[str, ...]) -> Path:
     """Returns the path that a flag names.
 
     Raises:
-      UserError: no file with one of the suffixes can be written there.
+      UserError: the path has none of the suffixes, or no file can be made there.
     """
     path = Path(value)
     if path.suffix not in suffixes:

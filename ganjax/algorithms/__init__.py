@@ -1,1 +1,1 @@
-"""Algorithms: each a module with `Config`, its fields, and `build(config) -> Algorithm`."""
+"""Algorithms. Each is a module with `Config`, its fields, and `build(config) -> Algorithm`."""

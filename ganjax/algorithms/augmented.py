@@ -1,4 +1,4 @@
-"""Augmentation for an algorithm: in both players' losses, D sees augmented images."""
+"""Augmentation of what D sees, in both players' losses, added to any algorithm."""
 
 import jax.numpy as jnp
 
@@ -9,16 +9,16 @@ from ganjax.objectives.losses import Loss
 
 
 def augmented(algorithm: Algorithm, augmentation: Augmentation, loss: Loss) -> Algorithm:
-    """Returns an algorithm with D's images augmented and the probability of that controlled.
+    """Returns an algorithm in which D sees augmented images, with a controlled probability.
 
-    Reals and fakes are augmented by draws of their own. D's loss has the further metrics aug_p, the
+    Reals and fakes are augmented by separate draws. D's loss has two more metrics: aug_p, the
     probability in this step, and, for losses with logits, r_t = E[sign(D(real))] (Karras et al.
     2020, arXiv:2006.06676, equation 1), which the controller watches.
 
     Args:
-      algorithm: an algorithm whose D sees images as they are, but for its penalty, which is built
-        with `augmentation` already.
-      augmentation: what D's images pass through.
+      algorithm: an algorithm whose D sees images as they are, except in its penalty, which must
+        have been built with `augmentation`.
+      augmentation: the augmentation of D's images.
       loss: the algorithm's loss.
     """
 

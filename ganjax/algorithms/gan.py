@@ -1,7 +1,8 @@
 """The GAN of two networks, composed of any loss, penalty, augmentation and conditioning.
 
-DCGAN, WGAN, WGAN-GP, conditional GANs, SNGAN and ADA are configs of it (configs/*.py). Each field
-chooses a function or an optax transform here, once; a step reads no field.
+DCGAN, WGAN, WGAN-GP, conditional GANs, SNGAN and ADA are configs of this GAN (configs/*.py). Each
+field chooses a function or an optax transform once, when the algorithm is built; a train step reads
+no field.
 """
 
 from collections.abc import Callable
@@ -32,20 +33,20 @@ Scores = tuple[jax.Array, jax.Array]
 
 
 class UpdateGroup(Fields):
-    """Fields that say how the players are updated within a train step.
+    """The fields that say how the players are updated within a train step.
 
     Attributes:
-      d_batches: "separate" passes of D over reals and fakes, each with BatchNorm statistics of its
-        own, or one "joint" pass over both.
-      order: "alternating" (n_critic updates of D, then one of G with a fresh z against the new D)
-        or "simultaneous" (both from one pass, at the old parameters).
-      n_critic: updates of D in a train step.
-      critic_reals: whether every update of D in a train step sees "fresh" reals, or all of them
-        see one "shared" batch.
-      accumulate: into how many micro-batches a batch is cut, to save memory: each player's
-        gradient is the mean of theirs. BatchNorm and DRAGAN's deviation see each as a batch of its
-        own, and spectral normalisation iterates once for each. A micro-batch has the same images on
-        any number of devices.
+      d_batches: the passes of D over reals and fakes: "separate" ones, each with BatchNorm
+        statistics of its own, or one "joint" pass over both.
+      order: the order of the updates: "alternating" (n_critic updates of D, then one of G from new
+        latents against the new D) or "simultaneous" (both from one pass, at the old parameters).
+      n_critic: the number of updates of D in a train step.
+      critic_reals: the reals of the updates of D in a train step: "fresh" ones for each, or one
+        "shared" batch for all.
+      accumulate: the number of micro-batches into which a batch is split, to save memory. A
+        player's gradient is the mean over them. BatchNorm and DRAGAN's deviation see each
+        micro-batch as a batch, and spectral normalisation iterates once for each. A micro-batch has
+        the same images on any number of devices.
     """
 
     d_batches: Literal["separate", "joint"] = "separate"
@@ -63,22 +64,24 @@ class CommonConfig(
     AugmentGroup,
     LatentGroup,
 ):
-    """The fields of a GAN of any networks."""
+    """The fields of a GAN apart from those of its two networks."""
 
     @property
     def continuable(self) -> frozenset[str]:
-        # A linear decay is over total_steps: more of them is another schedule from the start.
+        # A linear decay spans total_steps, so more steps are another schedule from the start.
         if self.g_optimiser.depends_on_length or self.d_optimiser.depends_on_length:
             return super().continuable - {"config.total_steps"}
         return super().continuable
 
 
 class Config(NetworkGroup, CommonConfig):
-    """The fields of a GAN."""
+    """The fields of a GAN of any two networks of ganjax."""
 
 
 def base(**fields: Any) -> ConfigDict:
-    """Returns a plain GAN for a config file to change, every field at the default "without it".
+    """Returns the config of a plain GAN for a config file to change.
+
+    Every field has the default that means "without it".
 
     Args:
       **fields: values of fields of `Config`. total_steps, batch_size, image_size, latent_dim and
@@ -88,31 +91,31 @@ def base(**fields: Any) -> ConfigDict:
 
 
 def build(config: Config) -> Algorithm:
-    """Returns the GAN that a config describes.
+    """Builds the GAN that a config describes.
 
-    Its metrics are d_real_acc, d_fake_acc, d_acc and g_acc for losses with logits, c_wass_loss for
-    others; c_gp, r1 and r2, the penalties without their weights; and with augmentation aug_p, its
-    probability in this step, and r_t = E[sign(D(real))] for losses with logits.
+    Its metrics are d_real_acc, d_fake_acc, d_acc and g_acc for losses with logits, and c_wass_loss
+    for others; c_gp, r1 and r2, the penalties without their weights; and with augmentation aug_p,
+    its probability in this step, and, for losses with logits, r_t = E[sign(D(real))].
 
     Args:
-      config: its checked fields.
+      config: the checked config.
 
     Raises:
-      ConfigError: the fields do not go together.
+      ConfigError: some fields do not go together.
     """
     networks = build_networks(config, config.generator, config.discriminator, config.batch_norm)
     return assemble(config, networks)
 
 
 def assemble(config: CommonConfig, networks: Networks) -> Algorithm:
-    """Returns the GAN of given networks; see `build`.
+    """Builds a GAN from two networks, as `build` does from a config alone.
 
     Args:
-      config: its checked fields.
+      config: the checked config.
       networks: the two networks as functions.
 
     Raises:
-      ConfigError: the fields do not go together.
+      ConfigError: some fields do not go together.
     """
     _check(config, networks.d_fields)
     loss = LOSSES[config.loss]
@@ -158,15 +161,18 @@ def generate(
     z: jax.Array,
     context: Context,
 ) -> tuple[Batch, PyTree]:
-    """Runs the generator in training mode: the `Generate` of two networks.
+    """Runs the generator in training mode (`ganjax.engine.algorithm.Generate`).
 
     Args:
       networks: the two networks as functions.
-      labels: context -> the labels of the fakes; see `labels_of_fakes`.
-      params: parameters of the generator.
-      vars: its variables.
-      z: latents (N, Z).
-      context: the update's context.
+      labels: returns the labels of the fakes, given a context; see `labels_of_fakes`.
+      params: the parameters of the generator.
+      vars: the variables of the generator.
+      z: the latents, (N, Z).
+      context: the context of the update.
+
+    Returns:
+      The fakes, "image" (N, H, W, C) and "label" (N,), and the generator's updated variables.
     """
     label = labels(context)
     image, vars = networks.generate(params, vars, z, label, context.key)
@@ -174,19 +180,23 @@ def generate(
 
 
 def labels_of_fakes(config: LatentGroup) -> Callable[[Context], jax.Array]:
-    """Returns context -> the labels of the fakes, as config.conditioning.fake_labels says."""
+    """Returns the function from a context to the labels of the fakes, int32 (N,).
+
+    Args:
+      config: the config, whose conditioning.fake_labels chooses the function.
+    """
     if config.conditioning.fake_labels == "reals":
         return labels_of_reals
     return partial(uniform_labels, config.data.num_classes)
 
 
 def labels_of_reals(context: Context) -> jax.Array:
-    """Returns the labels of the batch's reals, int32 (N,)."""
+    """Returns the labels of the reals in a context's batch, int32 (N,)."""
     return context.batch["label"]
 
 
 def uniform_labels(num_classes: int, context: Context) -> jax.Array:
-    """Draws labels uniformly over the classes, int32 (N,)."""
+    """Draws labels uniformly from the classes, int32 (N,)."""
     shape = context.batch["label"].shape
     return jax.random.randint(fold(context.key, "label"), shape, 0, num_classes)
 
@@ -194,9 +204,12 @@ def uniform_labels(num_classes: int, context: Context) -> jax.Array:
 def discriminate_separately(
     networks: Networks, params: PyTree, vars: PyTree, fake: Batch, context: Context
 ) -> tuple[Scores, PyTree]:
-    """Runs D on the reals, then on the fakes: a `Discriminate` of two passes.
+    """Runs D on the reals and then on the fakes (`ganjax.engine.algorithm.Discriminate`).
 
-    BatchNorm has statistics of reals alone and of fakes alone.
+    BatchNorm normalises reals by the statistics of reals, and fakes by those of fakes.
+
+    Returns:
+      The scores of reals and fakes, (N,) each, and D's updated variables.
     """
     real, key = context.batch, context.key
     params, vars = networks.prepare_discriminator(params, vars)
@@ -212,9 +225,12 @@ def discriminate_separately(
 def discriminate_jointly(
     networks: Networks, params: PyTree, vars: PyTree, fake: Batch, context: Context
 ) -> tuple[Scores, PyTree]:
-    """Runs D on reals and fakes together: a `Discriminate` of one pass.
+    """Runs D on reals and fakes in one pass (`ganjax.engine.algorithm.Discriminate`).
 
-    BatchNorm has statistics of both.
+    BatchNorm normalises both by their common statistics.
+
+    Returns:
+      The scores of reals and fakes, (N,) each, and D's updated variables.
     """
     params, vars = networks.prepare_discriminator(params, vars)
     image, label = (
@@ -226,7 +242,7 @@ def discriminate_jointly(
 
 
 def _check(config: CommonConfig, discriminator: NetworkFields) -> None:
-    """Refuses fields of different parts that do not go together."""
+    """Raises a ConfigError if fields of different parts do not go together."""
     conditioning = config.conditioning
     if config.order == "simultaneous" and config.n_critic != 1:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""The Flax modules that a config describes, as the pure functions of an algorithm."""
+"""Construction of the two Flax modules that a config describes, and their use as pure functions."""
 
 import dataclasses
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from ganjax.models.fields import (
 from ganjax.models.layers import Conditioning
 from ganjax.training.schema import RunConfig
 
-# What the networks compute in, by config.precision; None is the parameters' own, float32.
+# The type in which networks compute, by config.precision; None is that of parameters, float32.
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 LATENTS = {"normal": jax.random.normal, "uniform": jax.random.uniform}
 
@@ -32,18 +32,18 @@ Vars = dict[str, Any]
 
 
 class LatentGroup(RunConfig):
-    """Fields of algorithms whose networks, of any kind, are built by `build_networks`.
+    """The fields of algorithms whose networks, of any kind, `build_networks` builds.
 
     Attributes:
-      latent_dim: length of the latent vector z.
-      latent: z ~ N(0, 1) ("normal") or U[0, 1) ("uniform").
-      conditioning: how labels reach the networks.
-      precision: what the networks compute in: "float32", "bfloat16", or "float16" with dynamic
-        loss scaling (`ganjax.engine.loss_scaling`). Parameters, their averages, BatchNorm's
-        statistics, minibatch standard deviations, and the norms, squares and means of penalties
-        and losses are always float32; the gradients that are penalised are the networks' own.
-      remat: whether the backward pass computes the insides of convolutional networks' blocks
-        anew instead of keeping them: the gradients are the same, for less memory and more time.
+      latent_dim: the length of the latent vector z.
+      latent: the distribution of z: N(0, 1) ("normal") or U[0, 1) ("uniform").
+      conditioning: how labels enter the networks.
+      precision: the type in which the networks compute: "float32", "bfloat16", or "float16" with
+        dynamic loss scaling (`ganjax.engine.loss_scaling`). Parameters, their averages,
+        BatchNorm's statistics, minibatch standard deviations, and the norms, squares and means of
+        penalties and losses are always float32; gradients that are penalised have this type.
+      remat: whether the backward pass computes the insides of convolutional networks' blocks again
+        instead of keeping them, which takes less memory and more time for the same gradients.
     """
 
     latent_dim: PositiveInt
@@ -54,12 +54,12 @@ class LatentGroup(RunConfig):
 
 
 class NetworkGroup(LatentGroup):
-    """Fields of algorithms that can have any of ganjax's networks, built by `build_networks`.
+    """The fields of algorithms that take any of ganjax's networks, which `build_networks` builds.
 
     Attributes:
-      generator: the generator.
-      discriminator: the discriminator or critic.
-      batch_norm: settings of BatchNorm in both.
+      generator: the fields of the generator.
+      discriminator: the fields of the discriminator or critic.
+      batch_norm: the settings of BatchNorm in both networks.
     """
 
     generator: models.AnyGenerator = dcgan.GeneratorFields()
@@ -69,16 +69,16 @@ class NetworkGroup(LatentGroup):
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """Two Flax modules as pure functions of `params` and of `vars`, all other collections.
+    """Two Flax modules as pure functions of parameters, `params`, and other variables, `vars`.
 
     Attributes:
-      generator: z (N, Z), label (N,) -> images (N, H, W, C).
-      discriminator: images (N, H, W, C), label (N,) -> scores (N,).
+      generator: the module from latents (N, Z) and labels (N,) to images (N, H, W, C).
+      discriminator: the module from images (N, H, W, C) and labels (N,) to scores (N,).
       g_fields: the fields that describe the generator.
       d_fields: the fields that describe the discriminator.
-      images: the images that they make and take.
-      latent_dim: length of z.
-      latent_distribution: a name in `LATENTS`.
+      images: the size and the channels of the images.
+      latent_dim: the length of a latent, Z.
+      latent_distribution: the distribution of latents, a name in `LATENTS`.
     """
 
     generator: nn.Module
@@ -91,11 +91,11 @@ class Networks:
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The values of black and of white in images, as the networks see them."""
+        """The values of black and of white in the images that the networks make and take."""
         return self.g_fields.value_range
 
     def init(self, key: jax.Array) -> tuple[tuple[Params, Vars], tuple[Params, Vars]]:
-        """Initialises both networks; returns (params, vars) of G, and (params, vars) of D."""
+        """Initialises both networks, and returns the pair (params, vars) of G and that of D."""
         label = jnp.zeros((1,), jnp.int32)
         size, channels = self.images
         z, image = jnp.zeros((1, self.latent_dim)), jnp.zeros((1, size, size, channels))
@@ -106,7 +106,7 @@ class Networks:
         )
 
     def latent(self, key: jax.Array, n: int) -> jax.Array:
-        """Draws n latents, (n, Z)."""
+        """Draws n latents, float32 (n, Z)."""
         return LATENTS[self.latent_distribution](key, (n, self.latent_dim))
 
     def generate(
@@ -114,8 +114,15 @@ class Networks:
     ) -> tuple[jax.Array, Vars]:
         """Runs the generator in training mode.
 
+        Args:
+          params: the generator's parameters.
+          vars: the generator's variables.
+          z: the latents, (N, Z).
+          label: the labels, int32 (N,).
+          key: the key for dropout.
+
         Returns:
-          Images (N, H, W, C), and the generator's updated variables.
+          Images (N, H, W, C) in `value_range`, and the generator's updated variables.
         """
         params, vars = _normalised(self.g_fields, params, vars)
         return _train(self.generator, params, vars, z, label, key)
@@ -123,18 +130,29 @@ class Networks:
     def sample(
         self, params: Params, vars: Vars, z: jax.Array, label: jax.Array, phase: Any
     ) -> jax.Array:
-        """Runs the generator in inference mode, with running averages and without dropout."""
-        del phase  # The networks are those of one phase.
+        """Runs the generator in inference mode, with running averages and without dropout.
+
+        Args:
+          params: the generator's parameters.
+          vars: the generator's variables.
+          z: the latents, (N, Z).
+          label: the labels, int32 (N,).
+          phase: ignored, since the networks are the same in all phases.
+
+        Returns:
+          Images (N, H, W, C) in `value_range`.
+        """
+        del phase
         params, vars = _normalised(self.g_fields, params, vars)
-        # Any, since Flax says that it may be a pair, as it is where variables are updated.
+        # Any: by Flax's types the result may be a pair, which it is if variables are updated.
         images: Any = self.generator.apply({"params": params, **vars}, z, label, train=False)
         return images
 
     def prepare_discriminator(self, params: Params, vars: Vars) -> tuple[Params, Vars]:
         """Normalises D's kernels, once for all passes of an update.
 
-        Under spectral normalisation it takes one power iteration, so that all passes see the same
-        kernels and the vectors move once an update. Else it returns its arguments.
+        With spectral normalisation this takes one power iteration, so that all passes see the same
+        kernels, and the singular vectors move once an update. Otherwise the arguments are returned.
         """
         return _normalised(self.d_fields, params, vars)
 
@@ -144,14 +162,14 @@ class Networks:
         """Runs the discriminator in training mode.
 
         Args:
-          params: parameters from `prepare_discriminator`.
-          vars: variables from `prepare_discriminator`.
-          images: (N, H, W, C), in `value_range`.
-          label: int32 (N,).
-          key: for dropout.
+          params: D's parameters, from `prepare_discriminator`.
+          vars: D's variables, from `prepare_discriminator`.
+          images: the images, (N, H, W, C), in `value_range`.
+          label: the labels, int32 (N,).
+          key: the key for dropout.
 
         Returns:
-          Scores (N,), and D's updated variables.
+          The scores, (N,), and D's updated variables.
         """
         return _train(self.discriminator, params, vars, images, label, key)
 
@@ -165,13 +183,13 @@ def build_networks(
     """Builds the networks of a config.
 
     Args:
-      config: says which images they make and take, and from which latents and labels.
+      config: the config, which describes images, latents and labels.
       generator: the generator's fields.
       discriminator: the discriminator's fields.
-      batch_norm: settings of BatchNorm.
+      batch_norm: the settings of BatchNorm.
 
     Raises:
-      ConfigError: the networks do not fit together, or not the images.
+      ConfigError: the networks do not fit one another, or the images or labels do not fit them.
     """
     images = Images(config.image_size, config.data.channels)
     num_classes = config.data.num_classes
@@ -194,7 +212,7 @@ def build_networks(
 
 
 def _check_label(conditioning: ConditioningFields, player: str, num_classes: int) -> None:
-    """Refuses labels of one class, for one player alone, or for none."""
+    """Raises a ConfigError if labels are of a single class, or reach one player or none."""
     kind = getattr(conditioning, player)
     field = f"config.conditioning.{player}={kind!r}"
     if kind != "none" and num_classes < 2:
@@ -217,7 +235,7 @@ def _check_label(conditioning: ConditioningFields, player: str, num_classes: int
 
 
 def _normalised(fields: NetworkFields, params: Params, vars: Vars) -> tuple[Params, Vars]:
-    """Takes the power iteration of spectral normalisation, where the fields say so."""
+    """Takes a power iteration of spectral normalisation, if the network's fields ask for it."""
     if not fields.normalises_spectrum:
         return params, vars
     params, vectors = spectral.normalise(params, vars[spectral.COLLECTION])
@@ -225,7 +243,7 @@ def _normalised(fields: NetworkFields, params: Params, vars: Vars) -> tuple[Para
 
 
 def _train(module: nn.Module, params, vars, x, label, key):
-    """Applies a module in training mode; variables that it does not have stay as they are."""
+    """Applies a module in training mode, and returns its output and all variables, updated."""
     variables = {"params": params, **vars}
     output, updated = module.apply(
         variables, x, label, train=True, rngs={"dropout": key}, mutable=list(vars)
@@ -234,7 +252,7 @@ def _train(module: nn.Module, params, vars, x, label, key):
 
 
 def _split(variables, fields: NetworkFields, key):
-    """Splits Flax variables into parameters and other collections, and adds the spectral one."""
+    """Splits Flax variables into parameters and others, and adds the vectors of spectral norms."""
     params = variables["params"]
     vars = {name: values for name, values in variables.items() if name != "params"}
     if fields.normalises_spectrum:

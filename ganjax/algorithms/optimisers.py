@@ -1,4 +1,4 @@
-"""Optimisers, weight clipping and the generator's moving average: their fields and construction."""
+"""Optimisers, weight clipping and the generator's moving average, each with its config fields."""
 
 from typing import Annotated, Literal
 
@@ -13,9 +13,10 @@ from ganjax.models.fields import NetworkFields
 
 
 class OptimiserFields(Fields):
-    """The fields of one kind of optimiser and its construction.
+    """The base class of all optimisers' fields, which build the optimiser that they describe.
 
     Attributes:
+      name: the name by which a config chooses the optimiser.
       learning_rate: the learning rate at the first update.
     """
 
@@ -24,14 +25,14 @@ class OptimiserFields(Fields):
 
     @property
     def depends_on_length(self) -> bool:
-        """Whether a run of more steps would have another schedule from the start."""
+        """Whether the schedule depends on the number of steps in the run."""
         return False
 
     def build(self, updates: int) -> optax.GradientTransformation:
-        """Returns the optax transform.
+        """Builds the optimiser as an optax transform.
 
         Args:
-          updates: the player's updates in the whole run, over which a linear decay goes.
+          updates: the number of the player's updates in the whole run, which a linear decay spans.
         """
         raise NotImplementedError
 
@@ -40,8 +41,8 @@ class _DecayingFields(OptimiserFields):
     """The fields that Adam and RMSProp share.
 
     Attributes:
-      eps: added to the denominator.
-      decay: of the learning rate: "none", or "linear" to 0 at the end of the run.
+      eps: the constant that is added to the denominator.
+      decay: the decay of the learning rate: "none", or "linear" to 0 at the end of the run.
     """
 
     eps: PositiveFloat = 1e-8
@@ -58,11 +59,11 @@ class _DecayingFields(OptimiserFields):
 
 
 class AdamFields(_DecayingFields):
-    """Adam (Kingma & Ba 2014), the fields of `optax.adam`; the defaults are DCGAN's.
+    """The fields of Adam (Kingma & Ba 2014, arXiv:1412.6980), with DCGAN's defaults.
 
     Attributes:
-      b1: decay of the mean gradient.
-      b2: decay of the mean squared gradient.
+      b1: the decay of the mean gradient.
+      b2: the decay of the mean squared gradient.
     """
 
     name: Literal["adam"] = "adam"
@@ -74,10 +75,12 @@ class AdamFields(_DecayingFields):
 
 
 class RmspropFields(_DecayingFields):
-    """RMSProp (Tieleman & Hinton 2012) as in `torch.optim.RMSprop`, with eps outside the root.
+    """The fields of RMSProp (Tieleman & Hinton 2012).
+
+    As in `torch.optim.RMSprop`, eps is added outside the square root.
 
     Attributes:
-      b2: decay of the mean squared gradient (PyTorch's alpha).
+      b2: the decay of the mean squared gradient (PyTorch's alpha).
     """
 
     name: Literal["rmsprop"] = "rmsprop"
@@ -88,14 +91,14 @@ class RmspropFields(_DecayingFields):
 
 
 class SgdFields(OptimiserFields):
-    """Gradient descent with the schedules of Mirza & Osindero 2014, section 4.1.
+    """The fields of gradient descent with the schedules of Mirza & Osindero 2014, section 4.1.
 
     Attributes:
-      decay_factor: what each update divides the learning rate by; 1 keeps it.
+      decay_factor: the factor by which each update divides the learning rate; 1 keeps it.
       min_learning_rate: the smallest learning rate.
-      momentum: the momentum at the first update (of Polyak's form, as in PyTorch).
-      final_momentum: the momentum that is reached, linearly.
-      momentum_updates: the number of updates after which it is reached; 0 keeps the momentum.
+      momentum: the momentum at the first update, in Polyak's form, as in PyTorch.
+      final_momentum: the momentum after `momentum_updates`, towards which it changes linearly.
+      momentum_updates: the number of updates in which the momentum changes; 0 keeps it.
     """
 
     name: Literal["sgd"] = "sgd"
@@ -122,12 +125,12 @@ AnyOptimiser = Annotated[AdamFields | RmspropFields | SgdFields, Field(discrimin
 
 
 class EmaFields(Fields):
-    """The moving average of the generator's parameters, which is what is sampled.
+    """The fields of the moving average of the generator's parameters, from which samples are drawn.
 
     Attributes:
-      decay: decay of the average in a step; 0 with `half_life`, or without an average.
-      half_life: half-life of the average in reals that D has seen, so that it does not depend on
-        the batch size; 0 with `decay`.
+      decay: the decay of the average in a step; 0 with `half_life`, or without an average.
+      half_life: the half-life of the average, in reals that D has seen, so that it does not depend
+        on the batch size; 0 with `decay`.
       ramp_up: the largest half-life as a share of the reals seen so far, so that the average soon
         forgets the first steps; 0 sets no bound. It needs `half_life`.
     """
@@ -138,13 +141,13 @@ class EmaFields(Fields):
 
 
 class OptimiserGroup(Fields):
-    """Fields of algorithms whose optimisers and average are built by this module.
+    """The fields of algorithms whose optimisers and average this module builds.
 
     Attributes:
-      g_optimiser: the generator's optimiser.
-      d_optimiser: the discriminator's optimiser; see `discriminator_optimiser`.
-      weight_clip: bound on the absolute values of D's parameters; 0 sets none.
-      ema: the generator's moving average; see `ema_decay`.
+      g_optimiser: the fields of the generator's optimiser.
+      d_optimiser: the fields of the discriminator's optimiser; see `discriminator_optimiser`.
+      weight_clip: the bound on the absolute values of D's parameters; 0 sets none.
+      ema: the fields of the generator's moving average; see `ema_decay`.
     """
 
     g_optimiser: AnyOptimiser = AdamFields()
@@ -156,12 +159,12 @@ class OptimiserGroup(Fields):
 def discriminator_optimiser(
     config: OptimiserGroup, discriminator: NetworkFields, updates: int
 ) -> optax.GradientTransformation:
-    """Returns D's optimiser, which bounds its parameters where `config.weight_clip` is set.
+    """Builds D's optimiser, which also bounds D's parameters if `config.weight_clip` is set.
 
     Args:
       config: the optimisers' fields.
       discriminator: the discriminator's fields.
-      updates: D's updates in the whole run.
+      updates: the number of D's updates in the whole run.
 
     Raises:
       ConfigError: `config.weight_clip` would bound kernels that are normalised.
@@ -179,7 +182,10 @@ def discriminator_optimiser(
 def clip_weights(limit: float) -> optax.GradientTransformation:
     """Returns a transform that changes updates such that parameters end within +-limit.
 
-    It is the last of a chain. Arjovsky et al. 2017 (arXiv:1701.07875), algorithm 1, line 7.
+    It must be the last in a chain (Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1, line 7).
+
+    Args:
+      limit: the bound on the absolute values of the parameters, positive.
     """
 
     def update(updates, state, params=None):
@@ -191,11 +197,11 @@ def clip_weights(limit: float) -> optax.GradientTransformation:
 def ema_decay(fields: EmaFields, reals_per_step: int) -> EmaDecay:
     """Returns the decay of the generator's average as a function of the step.
 
-    With a half-life it is 0.5 ** (reals of a step / half-life). Karras et al. 2020
+    With a half-life the decay is 0.5 ** (reals_per_step / half-life), as in Karras et al. 2020
     (arXiv:2006.06676), appendix B.
 
     Args:
-      fields: the average's fields.
+      fields: the fields of the average.
       reals_per_step: the number of reals that D sees in a step.
 
     Raises:

@@ -1,7 +1,7 @@
 """ProGAN (Karras et al. 2017, arXiv:1710.10196): a GAN that grows from few pixels to many.
 
-A run has a phase for each resolution, and in each it is the GAN of `ganjax.algorithms.gan` of the
-networks of that resolution: losses, penalties, conditioning and averages are all from there. This
+A run has a phase for each resolution. In each phase it is a GAN of `ganjax.algorithms.gan`, with
+that module's losses, penalties, conditioning and averages, of the networks of that resolution. This
 file adds growing: the phases, the fading in of new layers in both networks and in the reals, and
 optimisers that start anew.
 """
@@ -24,20 +24,20 @@ from ganjax.models import progan
 
 
 class GrowthFields(Fields):
-    """The resolutions below config.image_size, each twice the one before.
+    """The fields of the resolutions below config.image_size, each twice the one before.
 
     The last resolution, image_size itself, has config.batch_size and the optimisers' learning
-    rates, and lasts to config.total_steps, which may also end the run before it.
+    rates, and lasts to config.total_steps, which may also end the run before that resolution.
 
     Attributes:
-      batch_sizes: reals of one update at each of the lower resolutions, the lowest first; ()
+      batch_sizes: the number of reals in an update at each lower resolution, the lowest first; ()
         trains at image_size from the start.
-      learning_rates: of both players at each of the lower resolutions. Optimisers start anew at
-        each resolution, so that a linear decay ends at 0 with each.
-      fade_reals: reals that D sees while alpha rises linearly from 0 to 1 and fades in the layers
-        of a resolution; 0 has them at once. The default is the paper's.
-      stabilise_reals: reals that D sees after that, before the next resolution; also those that it
-        sees at the first one, which fades in nothing. The default is the paper's.
+      learning_rates: the learning rate of both players at each lower resolution. Optimisers start
+        anew at each resolution, so that a linear decay reaches 0 at the end of each.
+      fade_reals: the number of reals that D sees while alpha rises linearly from 0 to 1 and fades
+        in the layers of a resolution; 0 adds them at once. The default is the paper's.
+      stabilise_reals: the number of reals that D sees afterwards, before the next resolution, and
+        at the first resolution, which fades in nothing. The default is the paper's.
     """
 
     batch_sizes: Annotated[tuple[PositiveInt, ...], Field(strict=False)] = ()
@@ -50,10 +50,11 @@ class Config(gan.CommonConfig):
     """The fields of a growing GAN.
 
     Attributes:
-      generator: the growing generator.
-      discriminator: the growing discriminator.
-      growth: the resolutions below image_size.
-      drift: weight of mean D(real)^2, which keeps D's scores near 0 (paper, appendix A: 0.001).
+      generator: the fields of the growing generator.
+      discriminator: the fields of the growing discriminator.
+      growth: the fields of the resolutions below image_size.
+      drift: the weight of mean D(real)^2, which keeps D's scores near 0 (appendix A of the paper:
+        0.001).
     """
 
     generator: progan.GeneratorFields = progan.GeneratorFields()
@@ -63,32 +64,32 @@ class Config(gan.CommonConfig):
 
 
 def base(**fields: Any) -> ConfigDict:
-    """Returns a growing GAN for a config file to change; see `ganjax.algorithms.gan.base`."""
+    """Returns the config of a growing GAN to be changed; see `ganjax.algorithms.gan.base`."""
     return defaults(Config, algorithm="progan", **fields)
 
 
 def build(config: Config) -> Algorithm:
-    """Returns the growing GAN that a config describes.
+    """Builds the growing GAN that a config describes.
 
-    Its metrics are those of `gan.build`, and fade_alpha from the second resolution on.
+    Its metrics are those of `gan.build` and, from the second resolution on, fade_alpha.
 
     Args:
-      config: its checked fields.
+      config: the checked config.
 
     Raises:
-      ConfigError: the fields do not go together.
+      ConfigError: some fields do not go together.
     """
     _check(config)
     phases = _phases(config)
     alphas = _alphas(config, phases)
-    # Those that total_steps does not reach are built too, since it may be raised.
+    # Stages that total_steps does not reach are built too, since it may be raised later.
     stages = {phase.image_size: _stage(config, i, alphas, phases) for i, phase in enumerate(phases)}
 
     def at(phase):
         return stages[phase.image_size]
 
     def init(key):
-        # Layers of one name start from the same numbers in every network.
+        # A layer has the same initial values in the networks of all stages that have it.
         players = []
         for player in zip(*(stage.init(key) for stage in stages.values()), strict=True):
             params = {name: layer for params, _ in player for name, layer in params.items()}
@@ -97,8 +98,8 @@ def build(config: Config) -> Algorithm:
         return tuple(players)
 
     def begin(state, phase):
-        # With b1 = 0 and a state of many steps, Adam's first step of a parameter that never had a
-        # gradient would be 1 / sqrt(1 - b2) times the rate.
+        # With b1 = 0 and an old state, Adam's first step of a parameter that never had a gradient
+        # would be 1 / sqrt(1 - b2) times the learning rate.
         stage = at(phase)
         g = state.g.replace(opt_state=stage.g_tx.init(state.g.params))
         d = state.d.replace(opt_state=stage.d_tx.init(state.d.params))
@@ -129,14 +130,14 @@ def _phases(config: Config) -> tuple[Phase, ...]:
 
 
 def _steps(config: Config, reals: int, batch_size: int) -> int:
-    """Returns the least number of train steps in which D sees so many reals."""
+    """Returns the least number of train steps in which D sees `reals` reals."""
     return -(-reals // (batch_size * config.n_critic))
 
 
 def _alphas(config: Config, phases: tuple[Phase, ...]) -> Callable:
-    """Returns the collection "fade" of both networks as a function of the step.
+    """Returns the variables "fade" of both networks as a function of the step.
 
-    It has an alpha for every resolution but the first, or is {} where there is one alone.
+    They have an alpha for every resolution but the first, and are {} if there is only one.
     """
 
     def alpha(phase: Phase, step) -> jax.Array:
@@ -154,7 +155,7 @@ def _alphas(config: Config, phases: tuple[Phase, ...]) -> Callable:
 
 
 def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) -> Algorithm:
-    """Returns the GAN of the i-th resolution, whose functions fade by the alpha of the step."""
+    """Returns the GAN of the i-th resolution, whose functions fade in layers by the step."""
     phase = phases[i]
     config = _at_resolution(config, i, phase)
     fades = i > 0
@@ -170,7 +171,7 @@ def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) 
         return vars | fade, context
 
     def generate(params, vars, z, context):
-        # The reals are not faded here: where G is called they may not be there.
+        # The reals are not faded here: a caller of G need not have them.
         return stage.generate(params, vars | alphas(context.step), z, context)
 
     def discriminate(params, vars, fake, context):
@@ -197,7 +198,7 @@ def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) 
 
 
 def _at_resolution(config: Config, i: int, phase: Phase) -> Config:
-    """Returns the config of a run at the i-th resolution alone."""
+    """Returns the config of a run that has only the i-th resolution."""
     changed = {
         "image_size": phase.image_size,
         "batch_size": phase.batch_size,
@@ -230,10 +231,10 @@ def _networks(config: Config, *, fades: bool) -> Networks:
 
 
 def _check(config: Config) -> None:
-    """Refuses fields that do not go together."""
+    """Raises a ConfigError if fields do not go together."""
     sizes, rates = config.growth.batch_sizes, config.growth.learning_rates
-    _networks(config, fades=False)  # It refuses what does not go together at full size.
-    resolutions = len(config.generator.widths)  # The discriminator has as many.
+    _networks(config, fades=False)  # Raises an error if fields do not go together at full size.
+    resolutions = len(config.generator.widths)  # The discriminator has the same number.
     if len(sizes) >= resolutions:
         raise ConfigError(
             f"config.growth.batch_sizes={sizes}: below image_size={config.image_size} there are "

@@ -90,7 +90,7 @@ def _best_step(checkpoints: Sequence, best: str) -> int | None:
 
 
 class _KeepBest:
-    """A policy that keeps the checkpoint of `best_step` (Orbax's BestN keeps the last of equals)."""
+    """A policy that keeps the checkpoint of `best_step`; Orbax's BestN keeps the last of equals."""
 
     def __init__(self, best: str):
         self._best = best
