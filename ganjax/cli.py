@@ -1,4 +1,4 @@
-"""Flags that several commands share, and errors as one line."""
+"""The frame of all commands: flags that several of them share, and errors of one line."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -27,18 +27,16 @@ def run(
     commands: Sequence[str] = (),
     positional: bool = False,
 ) -> None:
-    """Runs a command as `absl.app.run` does, except that a user's error is one line.
+    """Runs a command as `absl.app.run` does, but prints a user's error as one line.
 
-    The process then ends with exit code 2.
-
-    If the command is the main module of its process, the process is first restarted with huge
-    pages (`huge_pages.restart`).
+    After such an error the process ends with exit code 2. If the command is the main module of its
+    process, the process is first restarted with huge pages (`huge_pages.restart`).
 
     Args:
-      main: the command, called with the arguments that are not flags; the first is its name.
-      define_flags: defines the command's flags.
-      required: the flag that must be given, if there is one.
-      check: looks at the arguments before they are parsed, and may raise a UserError.
+      main: the command, which is called with the arguments that are not flags, after its name.
+      define_flags: the function that defines the command's flags.
+      required: the name of a flag that must be given, if there is one.
+      check: a function that checks the arguments before they are parsed, and may raise a UserError.
       commands: words of which one may be given as the first argument.
       positional: whether any other words may be given as arguments.
     """
@@ -67,7 +65,7 @@ def run(
         if missing:
             _fail(f"--{required} is missing")
         if not flags.FLAGS["verbosity"].present:
-            # The libraries' messages are only for those who ask for them.
+            # Messages of libraries are shown only if --verbosity asks for them.
             logging.set_verbosity(logging.WARNING)
         return rest
 
@@ -83,7 +81,7 @@ def run(
 
 
 def define_config() -> None:
-    """Defines --config, the flag that names a config file and sets its fields."""
+    """Defines --config, which names a config file, and --config.<field>, which sets its fields."""
     config_flags.DEFINE_config_file(
         "config", None, "A file of configs/, followed by :<preset> if wanted.", lock_config=True
     )
@@ -97,7 +95,10 @@ def define_seed_index() -> None:
 
 
 def check_config(argv: list[str]) -> None:
-    """Refuses a --config that names no file, for which ml_collections would print a page.
+    """Refuses a --config that names no file, for which ml_collections would print a whole page.
+
+    Args:
+      argv: the command's arguments.
 
     Raises:
       UserError: there is no such file.
@@ -113,7 +114,7 @@ def check_config(argv: list[str]) -> None:
 def _no_field(error: object, argv: list[str]) -> str:
     """Returns one line for the error that ml_collections raises for an unknown field.
 
-    It is an AttributeError that holds a KeyError that holds the text.
+    That error is an AttributeError around a KeyError around the text.
     """
     while isinstance(error, Exception) and error.args:
         error = error.args[0]

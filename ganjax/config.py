@@ -1,7 +1,7 @@
-"""What schemas of configs are made of: groups of fields, their defaults, errors of one line.
+"""The building blocks of config schemas: groups of fields, their defaults and one-line errors.
 
-Every part of ganjax declares its own fields where it is built: a network beside its module, a
-penalty beside its function. `ganjax.training.schema` holds what the training loop honours and
+Every part of ganjax declares its own fields where it is built: a network next to its module, a
+penalty next to its function. `ganjax.training.schema` declares the fields of the training loop and
 loads whole configs; an algorithm's `Config` puts both together.
 """
 
@@ -16,7 +16,7 @@ from pydantic import Field, PositiveInt
 from ganjax.errors import UserError
 
 if TYPE_CHECKING:
-    ConfigDict = Any  # Its attributes are the fields of a schema, which a type checker cannot know.
+    ConfigDict = Any  # A type checker cannot know its attributes, the fields of a schema.
 else:
     ConfigDict = ml_collections.ConfigDict
 
@@ -27,20 +27,23 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Level = Annotated[int, Field(ge=0, le=255)]
 
 MAY_CHANGE = "may_change"
-# How alike a misspelt name must be to the one that is suggested (difflib's ratio).
+# The least similarity (difflib's ratio) of a misspelt name to the one that is suggested.
 CLOSE = 0.7
 
 
 class ConfigError(UserError):
-    """A config that cannot be run."""
+    """A `UserError` about a config that cannot be run.
+
+    Its message names the field, its value and the mend.
+    """
 
 
 class Fields(pydantic.BaseModel):
-    """A group of fields: frozen, strict in types, closed to unknown names.
+    """A group of config fields, which is frozen, strict about types and closed to unknown names.
 
-    A field has the default that means "without it", so that a config states only what makes its
-    experiment, and runs of versions that did not know the field can be loaded. A field without a
-    default (a size, a number of steps) has no such meaning, and every config states it.
+    A field's default means "without it", so that a config states only what makes its experiment,
+    and runs of versions that did not know the field can be loaded. A field for which no value means
+    that (a size, a number of steps) has no default, and every config states it.
     """
 
     model_config = pydantic.ConfigDict(
@@ -49,7 +52,7 @@ class Fields(pydantic.BaseModel):
 
 
 def may_change(default: Any) -> Any:
-    """Declares a field that may differ between a run and its continuation.
+    """Declares a field with a default that may differ between a run and its continuation.
 
     A change of any other field makes another run.
     """
@@ -57,7 +60,12 @@ def may_change(default: Any) -> Any:
 
 
 def changeable(group: Fields, prefix: str = "config") -> Iterator[str]:
-    """Yields the dotted names of the fields of a config that were declared by `may_change`."""
+    """Yields the dotted names of the fields of a config that were declared by `may_change`.
+
+    Args:
+      group: the config, or a group of its fields.
+      prefix: the dotted name of the group.
+    """
     for name, info in type(group).model_fields.items():
         value = getattr(group, name)
         if isinstance(value, Fields):
@@ -67,15 +75,15 @@ def changeable(group: Fields, prefix: str = "config") -> Iterator[str]:
 
 
 def defaults(schema: type[Fields], **fields: Any) -> ConfigDict:
-    """Returns a ConfigDict of all fields of a group, for a config file to change.
+    """Returns a ConfigDict of all fields of a group, which a config file may change.
 
     Args:
-      schema: the group.
-      **fields: values of its fields; those of a group inside it as a dict. Others have their
+      schema: the group of fields.
+      **fields: values of fields, as a dict for a group inside this one. Other fields have their
         defaults.
 
     Raises:
-      ConfigError: a field that has no default is not given, or a value is none that it can have.
+      ConfigError: a field without a default is missing, or a value is invalid.
     """
     try:
         return ml_collections.ConfigDict(schema.model_validate(fields).model_dump())
@@ -87,13 +95,13 @@ def presets(*makers: Callable[[], ConfigDict]) -> Callable[[str], ConfigDict]:
     """Returns the `get_config` of a config file, which makes a config by the name of its preset.
 
     Args:
-      *makers: functions that make a config each. The first is the default's, which
-        `--config=configs/<file>.py` takes; `--config=configs/<file>.py:<name>` takes the others,
-        by the names of the functions.
+      *makers: functions that each make the config of one preset. The first one's is the default,
+        which `--config=configs/<file>.py` selects; `--config=configs/<file>.py:<name>` selects a
+        preset by the name of its function.
 
     Returns:
       A function from the name of a preset, "" for the default, to its config. Its attribute
-      `presets` is the dict of all, the default under "".
+      `presets` is the dict of all functions by name, with the default under "".
     """
     known = {"": makers[0]} | {maker.__name__: maker for maker in makers[1:]}
 
@@ -109,15 +117,18 @@ def presets(*makers: Callable[[], ConfigDict]) -> Callable[[str], ConfigDict]:
 
 
 def without_defaults_of_other_kinds(schema: type[Fields], raw: dict) -> dict:
-    """Drops from a config what belongs to kinds of its parts that it does not take.
+    """Drops fields that a part of another kind left in a config at their defaults.
 
-    A flag such as `--config.generator.network=resnet` changes the kind of a part and leaves the
-    fields of the kind before. Those that the new kind does not have are dropped where they have
-    the defaults of the kind before, and so say nothing; others are left, to be refused.
+    A flag such as `--config.generator.network=resnet` changes the kind of a part, but leaves the
+    fields of the kind that the config file chose. Fields that the new kind does not have are
+    dropped if they have the old kind's defaults, and are otherwise left for validation to refuse.
 
     Args:
-      schema: of the config.
-      raw: the config's content.
+      schema: the schema of the config.
+      raw: the content of the config.
+
+    Returns:
+      The content without the dropped fields.
     """
     cleaned = dict(raw)
     for name, info in schema.model_fields.items():
@@ -131,7 +142,7 @@ def without_defaults_of_other_kinds(schema: type[Fields], raw: dict) -> dict:
             if not taken:
                 continue
             kind = taken[0]
-            # The kind before is the one that knows most of the fields.
+            # The old kind is taken to be the one that has the most of the given fields.
             given = value.keys()
             before = max(kinds, key=lambda k: len(given & k.model_fields.keys()))
             value = {
@@ -157,15 +168,15 @@ def explain(error: pydantic.ValidationError, schema: type[Fields], raw: dict) ->
     """Describes a validation error in one line: the field, its value and the mend.
 
     Args:
-      error: what validating raised.
-      schema: the group of fields that was validated.
-      raw: the content that was validated.
+      error: the error that validation raised.
+      schema: the group of fields by which the content was validated.
+      raw: the validated content.
     """
     return _line(_first(error.errors()), schema, raw)
 
 
 def _first(errors: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Returns the error to report; a misspelt name goes before the field missing for it."""
+    """Returns the error to report, where a misspelt name precedes the field missing for it."""
     missing = {error["loc"] for error in errors if error["type"] == "missing"}
     for error in errors:
         *group, name = error["loc"]
@@ -179,8 +190,8 @@ def _first(errors: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 def _line(error: Mapping[str, Any], schema: type[Fields], raw: dict) -> str:
     """Describes one pydantic error as "config.<field>=<value>: <what is wrong and the mend>"."""
     names, parts = ["config"], [str(part) for part in error["loc"]]
-    group, kind = schema, ""  # The one that the last name is of, and which of several it is.
-    held: Any = schema  # The type of what the last name holds.
+    group, kind = schema, ""  # The group that has the last name, and its kind if it has several.
+    held: Any = schema  # The type of the last name's value.
     while parts:
         names.append(parts.pop(0))
         info = getattr(held, "model_fields", {}).get(names[-1])
@@ -188,7 +199,7 @@ def _line(error: Mapping[str, Any], schema: type[Fields], raw: dict) -> str:
         if info and parts:
             kind, raw = "", raw.get(names[-1], {})
         if info and info.discriminator and parts:
-            # Of several schemas, pydantic names the one that it took by its tag.
+            # pydantic puts the tag of the kind that it chose into the location.
             tag = parts.pop(0)
             kind = f"{info.discriminator}={tag!r}"
             held = next(s for s in get_args(held) if tag in _tags(s, info.discriminator))
@@ -197,7 +208,7 @@ def _line(error: Mapping[str, Any], schema: type[Fields], raw: dict) -> str:
     if error["type"] == "extra_forbidden":
         known = list(group.model_fields)
         close = difflib.get_close_matches(names[-1], known, 1, CLOSE)
-        # Of another kind rather than a typo where what it is like is there too.
+        # If the similar name is given as well, this is no typo but a field of another kind.
         if close and not (kind and close[0] in raw):
             mend = f"did you mean {close[0]}?"
         elif kind:
@@ -227,7 +238,13 @@ def _tags(schema: type[Fields], discriminator: str) -> tuple[str, ...]:
 
 
 def differences(one: dict, other: dict, prefix: str = "config") -> list[str]:
-    """Returns the dotted names of the fields in which two config dicts differ, in order."""
+    """Returns the dotted names of the fields in which two config dicts differ, in order.
+
+    Args:
+      one: a config, or a group of its fields, as a dict.
+      other: another one.
+      prefix: the dotted name of both.
+    """
     names = []
     for name in [*one, *(name for name in other if name not in one)]:
         a, b = one.get(name), other.get(name)

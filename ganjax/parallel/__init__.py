@@ -1,1 +1,1 @@
-"""Runs over several devices and several processes."""
+"""The distribution of a run over several devices and several processes."""

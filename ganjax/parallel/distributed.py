@@ -1,8 +1,8 @@
 """Agreement between the processes of a run, once they have joined (`ganjax.parallel.joining`).
 
-All processes run the same program on the same arrays, so they must take the same steps: what one of
-them alone finds out (a signal, an error, a metric) is shared here before any acts upon it. In a run
-of one process these functions do nothing.
+All processes run the same program on the same arrays, so they must take the same steps. Facts that
+only one of them knows (a signal, an error, a metric) are shared here before any process acts upon
+them. In a run of one process these functions do nothing.
 """
 
 import contextlib
@@ -22,20 +22,22 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ganjax.errors import DataError, UserError
 
-# Bytes of an error's line that the other processes are told.
+# The number of bytes of an error's line that the other processes receive.
 LINE_BYTES = 1024
-# Seconds until a file that one process has written is visible to all, on a slow network.
+# The seconds until a file that one process has written is visible to all, on a slow network.
 VISIBLE_SECONDS = 15
 
 
 @contextlib.contextmanager
 def sharing_errors() -> Iterator[None]:
-    """A context whose errors all processes raise, so that none waits for one that has ended.
+    """Makes all processes raise an error that the body raises in any of them.
 
-    Every process must enter it.
+    Otherwise the others would wait for the process that has ended. Every process must enter this
+    context.
 
     Raises:
-      UserError: the body's own error, or that of the first process with one.
+      UserError: in each process, the error of its own body, or else that of the first process with
+        an error. The body's OSError is raised as it is.
     """
     own_error = None
     try:
@@ -61,13 +63,13 @@ def sharing_errors() -> Iterator[None]:
 
 
 def check_same(facts: Mapping[str, Any]) -> None:
-    """Raises unless all processes hold the same facts; every process must call it.
+    """Checks that all processes have the same facts; every process must call this function.
 
     Args:
-      facts: the name of each fact and its value, which is compared by its repr.
+      facts: the facts by name. Their values are compared by their repr.
 
     Raises:
-      UserError: on all processes, if one holds another value than process 0.
+      UserError: in all processes, if one of them has another value than process 0.
     """
     if jax.process_count() == 1:
         return
@@ -83,16 +85,16 @@ def check_same(facts: Mapping[str, Any]) -> None:
 
 
 def check_shared_folder(folder: Path) -> None:
-    """Raises unless all processes reach the same folder; every process must call it.
+    """Checks that all processes reach the same folder; every process must call this function.
 
-    Otherwise each would save its part of a checkpoint where the others do not look, and all would
-    wait forever.
+    Otherwise each process would save its part of a checkpoint where the others do not look, and all
+    would wait forever.
 
     Args:
       folder: the run's folder, which process 0 has made.
 
     Raises:
-      UserError: on all processes, if one does not reach it.
+      UserError: in all processes, if one of them does not reach the folder.
     """
     if jax.process_count() == 1:
         return
@@ -118,7 +120,11 @@ def check_shared_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def on_primary(manager: contextlib.AbstractContextManager) -> Iterator[None]:
-    """A context that process 0 alone enters; what it raises on entering, all processes raise."""
+    """Enters a context in process 0 alone; all processes raise the errors of entering it.
+
+    Args:
+      manager: the context, which process 0 enters.
+    """
     with contextlib.ExitStack() as stack:
         with sharing_errors():
             if jax.process_index() == 0:
@@ -127,11 +133,12 @@ def on_primary(manager: contextlib.AbstractContextManager) -> Iterator[None]:
 
 
 class Consensus:
-    """Tells all processes at the same call what any of them wants done.
+    """A vote of all processes, which gives every process the same answer at the same call.
 
-    All processes must call it once a step. In a run of one process the answer is immediate. In one
-    of several processes it is the answer to the votes of the call before, so that no step is waited
-    for: the votes are a collective on the devices, which runs after the step begun before them.
+    All processes must call it once in every step. In a run of one process the answer is immediate.
+    In a run of several processes it is the answer to the votes of the previous call, so that no
+    process waits for a step: the votes are a collective on the devices, which runs after the step
+    that was dispatched before it.
 
     Args:
       mesh: the mesh of all devices.
@@ -147,7 +154,7 @@ class Consensus:
         self._previous: jax.Array | None = None
 
     def __call__(self, vote: int) -> int:
-        """Returns the largest vote of all processes; 0 is no vote."""
+        """Casts a vote, 0 for none, and returns the largest vote of all processes."""
         if self._alone:
             return vote
         local = np.full(len(self._split.addressable_devices), vote, np.int32)
@@ -157,24 +164,30 @@ class Consensus:
 
 
 def broadcast_from_primary(figures: dict[str, float]) -> dict[str, float]:
-    """Returns process 0's values of named figures.
+    """Returns the figures of process 0, by which all processes can take the same decisions.
 
-    Processes decide by them, and the other processes' values may be rounded differently.
+    The figures of other processes may be rounded differently.
+
+    Args:
+      figures: this process' figures by name, the same names in all processes.
     """
     if jax.process_count() == 1:
         return figures
     values = np.array([figures[name] for name in sorted(figures)], np.float64)
-    # They are sent as bytes, since JAX would round them to float32.
+    # The values are sent as bytes, since JAX would round them to float32.
     received = multihost_utils.broadcast_one_to_all(values.view(np.uint8))
     return dict(zip(sorted(figures), np.asarray(received).view(np.float64).tolist(), strict=True))
 
 
 def device_put(values: Any, sharding: NamedSharding) -> Any:
-    """Puts host arrays that every process holds alike onto the devices.
+    """Puts host arrays that are the same in every process onto the devices.
 
     Args:
-      values: a tree of numpy arrays; each process gives its own devices their parts.
-      sharding: the sharding of all of them.
+      values: a tree of NumPy arrays, of which each process gives its own devices their parts.
+      sharding: the sharding of all of these arrays.
+
+    Returns:
+      The tree of arrays on the devices.
     """
     if sharding.is_fully_addressable:
         return jax.device_put(values, sharding)
@@ -189,11 +202,11 @@ def device_put(values: Any, sharding: NamedSharding) -> Any:
 
 @contextlib.contextmanager
 def exiting_on_error() -> Iterator[None]:
-    """A context that ends this process at once if it fails alone among several.
+    """Ends this process at once, with exit code 1, if the body fails in it alone among several.
 
     Python's own exit would first wait for the other processes, which wait for this one's part of a
     collective. UserError and SystemExit pass, since all processes raise them alike, except for the
-    DataError of images that this process alone reads.
+    DataError of images that only this process reads. In a run of one process all errors pass.
     """
     try:
         yield

@@ -1,6 +1,6 @@
-"""Joins the processes of a run, by flags or as a launcher's environment says.
+"""Joins the processes of a run, by flags or by the environment variables of a launcher.
 
-What joined processes do together is in `ganjax.parallel.distributed`.
+`ganjax.parallel.distributed` has the functions for processes that are joined.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ import jax
 from ganjax.errors import UserError
 from ganjax.parallel import meeting
 
-# --distributed -> JAX's name for the environment that it reads the processes from; None is the
-# first of TPU, Slurm, Open MPI and Kubernetes that it finds.
+# For each value of --distributed, JAX's name of the environment that describes the processes. None
+# is the first of TPU, Slurm, Open MPI and Kubernetes that JAX finds.
 METHODS = {
     "auto": None,
     "tpu": None,
@@ -28,29 +28,29 @@ METHODS = {
     "k8s": "k8s",
 }
 NONE = "none"
-# A launcher's variable that tells the number of processes -> the method that joins them.
+# For each launcher's variable that has the number of processes, the method that joins them.
 COUNTS = {
     "SLURM_STEP_NUM_TASKS": "slurm",
     "OMPI_COMM_WORLD_SIZE": "ompi",
     "PMI_SIZE": "mpi4py",
     "TPU_WORKER_HOSTNAMES": "tpu",
 }
-# Seconds that a process waits for the others when it ends.
+# The seconds that a process waits for the others when it ends.
 SHUTDOWN_SECONDS = 60
-# Seconds without a sign of life after which a process counts as lost; then the others end, unless a
-# collective has ended them before.
+# The seconds without a sign of life after which a process counts as lost. Then the others end,
+# unless a failing collective has ended them before.
 HEARTBEAT_SECONDS = 30
 
 
 class JoinError(UserError):
-    """The processes of a run could not be joined."""
+    """A `UserError` about processes that could not be joined."""
 
 
 class Place(NamedTuple):
-    """The place of a process in its run, as the flags name it.
+    """The place of a process in its run, as the flags give it.
 
     Attributes:
-      coordinator: host:port of process 0.
+      coordinator: the host:port of process 0.
       num_processes: the number of processes.
       process_id: the number of this process, from 0.
     """
@@ -64,11 +64,11 @@ def started_together(environ: Mapping[str, str]) -> tuple[str, int, str] | None:
     """Finds out whether a launcher has started this process as one of several.
 
     Args:
-      environ: the environment's variables.
+      environ: the environment variables.
 
     Returns:
-      The variable that says so, the number of processes and the value of --distributed that joins
-      them; or None.
+      The name of the launcher's variable, the number of processes and the value of --distributed
+      that joins them; or None for a process that was started alone.
     """
     for name, method in COUNTS.items():
         value = environ.get(name, "")
@@ -88,20 +88,22 @@ def join(
 ) -> None:
     """Joins this process to the others of its run; it must be called before JAX is used.
 
+    If the others do not join within the timeout, the process ends with one line on the standard
+    error and exit code 2.
+
     Args:
-      method: a name in METHODS, which reads the other processes from the environment; NONE, which
-        runs alone whatever that says; or None, which joins by the next three arguments and runs
-        alone without them.
-      coordinator: host:port of process 0, the same for all processes.
+      method: a name in METHODS, by which the environment describes the processes; NONE, which runs
+        alone whatever the environment describes; or None, which joins by the next three arguments
+        and runs alone without them.
+      coordinator: the host:port of process 0, the same for all processes.
       num_processes: the number of processes.
       process_id: the number of this process, from 0.
-      timeout: seconds to wait for the others.
-      environ: the environment's variables.
+      timeout: the number of seconds to wait for the others.
+      environ: the environment variables.
 
     Raises:
       JoinError: the arguments do not go together, a launcher has started several processes but no
-        argument joins them, or the environment does not name the others. If the others do not come
-        within the timeout, the process ends with one line and the exit code 2.
+        argument joins them, or the environment does not describe the others.
     """
     explicit = {
         "--coordinator": coordinator,
@@ -189,7 +191,7 @@ def _refuse_alone(environ: Mapping[str, str]) -> None:
 
 
 def _place(explicit: dict[str, Any]) -> Place:
-    """Returns the place that the three flags name.
+    """Returns the place that the three flags give.
 
     Raises:
       JoinError: one of the flags is not set, or their values do not go together.
@@ -217,7 +219,7 @@ def _place(explicit: dict[str, Any]) -> Place:
 
 @contextlib.contextmanager
 def _deadline(seconds: float, message: Callable[[], str]) -> Iterator[None]:
-    """Ends the process with a message if the body, which cannot be interrupted, takes longer."""
+    """Ends the process with a message if the body, which cannot be interrupted, is too slow."""
 
     def give_up():
         print(f"ganjax: {message()}", file=sys.stderr, flush=True)
@@ -234,7 +236,7 @@ def _deadline(seconds: float, message: Callable[[], str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Silences a logger whose errors are told in a line of our own."""
+    """Silences a logger whose errors are reported in another way."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -1,14 +1,15 @@
-"""Lets the processes of a run meet before JAX joins them, at the port where it will.
+"""Lets the processes of a run meet at the coordinator's port before JAX joins them there.
 
-JAX's coordinator accepts any process: one that was meant for another run, or that has the number of
-another, makes it end all processes with stack traces, even after days of training; and two
-coordinators can listen at one port. Process 0 therefore first takes the port for itself alone,
-hears who the others are, and lets all of them go on together. A process that finds something else
-at the port, such as JAX's coordinator, gives up. The protocol is one line of text each way:
+JAX's coordinator accepts any process. One that belongs to another run, or that has the number of
+another process, makes it end all processes with stack traces, even after days of training; and two
+coordinators can listen at one port. Therefore process 0 first takes the port for itself alone,
+learns the numbers of the others, and lets all of them go on together. A process that finds
+something else at the port, such as JAX's coordinator, gives up. The protocol is one line of text
+each way:
 
-    ganjax 1 of 4       process 1 of 4 has come and waits
-    ganjax: go          all have come; or
-    ganjax: <reason>    why they cannot be joined
+    ganjax 1 of 4       process 1 of 4 has connected and waits
+    ganjax: go          all have connected; or
+    ganjax: <reason>    the processes cannot be joined, for this reason
 """
 
 import contextlib
@@ -25,15 +26,15 @@ HELLO = re.compile(rb"ganjax (\d+) of (\d+)\n")
 GO = "go"
 # The longest line, in bytes.
 LINE_BYTES = 1024
-# Seconds between two attempts to reach process 0.
+# The seconds between two attempts to reach process 0.
 RETRY_SECONDS = 0.2
-# Seconds within which a process that has reached process 0 must say who it is.
+# The seconds within which a process that has connected must send its line.
 PATIENCE = 5.0
 WAITS = "process 0 is there and waits for others"
 
 
 class Refused(Exception):
-    """The processes will not be joined; the message says why."""
+    """An error of processes that cannot be joined, whose message has the reason."""
 
 
 @dataclasses.dataclass
@@ -42,9 +43,9 @@ class _Caller:
 
     Attributes:
       line: the connection.
-      until: the time by which it must have said who it is.
-      said: what it has said so far.
-      number: its number, None before it has said that.
+      until: the time (`time.monotonic`) by which it must have sent its line.
+      said: the bytes that it has sent so far.
+      number: the number of the process, None before it has sent it.
     """
 
     line: socket.socket
@@ -54,16 +55,16 @@ class _Caller:
 
 
 def host(port: int, count: int, arrived: set[int]) -> None:
-    """Waits, as process 0, until all other processes have come, and lets them go on.
+    """Waits in process 0 until all other processes have connected, and lets them go on.
 
     Args:
       port: the coordinator's port.
       count: the number of processes.
-      arrived: is kept as the numbers of the processes that have come, for the message of a caller
-        that gives up waiting.
+      arrived: a set that this function keeps up to date: the numbers of the processes that have
+        connected. The message of a timeout lists the missing ones.
 
     Raises:
-      Refused: the port is taken, or the processes that came do not go together.
+      Refused: the port is taken, or the processes that connected do not go together.
     """
     others: dict[int, _Caller] = {}
     with contextlib.ExitStack() as opened, selectors.DefaultSelector() as selector:
@@ -95,7 +96,8 @@ def host(port: int, count: int, arrived: set[int]) -> None:
                 if said and b"\n" not in caller.said and len(caller.said) < LINE_BYTES:
                     continue
                 hello = HELLO.fullmatch(caller.said)
-                # A process that waits says nothing more, so it hung up; any other is not ours.
+                # A waiting process sends nothing more, so it hung up; without a valid line it is
+                # none of this run.
                 if caller.number is not None or hello is None:
                     drop(caller)
                     continue
@@ -111,7 +113,7 @@ def host(port: int, count: int, arrived: set[int]) -> None:
                 if caller and caller.number is None and caller.until < time.monotonic():
                     drop(caller)
         _tell(others.values(), GO)
-        # The others hang up first, since otherwise the port would stay taken for a while.
+        # The others hang up first, since otherwise the system would keep the port for a while.
         until = time.monotonic() + PATIENCE
         for caller in others.values():
             caller.line.settimeout(max(0.01, until - time.monotonic()))
@@ -119,18 +121,18 @@ def host(port: int, count: int, arrived: set[int]) -> None:
 
 
 def call(address: str, port: int, number: int, count: int, status: list[str]) -> None:
-    """Finds process 0, as another process, and waits until all have come.
+    """Connects another process to process 0 and waits until all have connected.
 
     Args:
       address: the host of process 0.
       port: the coordinator's port.
       number: the number of this process.
       count: the number of processes.
-      status: is kept as one line that says what this process waits for, for the message of a caller
-        that gives up waiting; empty at the end.
+      status: a list that this function keeps up to date: one line that says what this process waits
+        for, or nothing once all have connected. It is part of the message of a timeout.
 
     Raises:
-      Refused: something else is at the port, or the processes that came do not go together.
+      Refused: something else is at the port, or the processes that connected do not go together.
     """
     while True:
         try:
@@ -150,7 +152,7 @@ def call(address: str, port: int, number: int, count: int, status: list[str]) ->
             status[:] = [str(error)]
             time.sleep(RETRY_SECONDS)
             continue
-        if not answer:  # Process 0 ended before all had come; it may come again.
+        if not answer:  # Process 0 ended before all had connected; it may start again.
             status[:] = ["process 0 was there, but has ended"]
             time.sleep(RETRY_SECONDS)
             continue
@@ -167,7 +169,11 @@ def call(address: str, port: int, number: int, count: int, status: list[str]) ->
 
 
 def _listen(port: int) -> socket.socket:
-    """Returns a listener that is alone at a port; raises Refused if there is another."""
+    """Returns a socket that alone listens at a port.
+
+    Raises:
+      Refused: the port is taken or cannot be used.
+    """
     both = socket.has_dualstack_ipv6()
     try:
         return socket.create_server(
@@ -186,7 +192,7 @@ def _listen(port: int) -> socket.socket:
 
 
 def _receive(line: socket.socket) -> bytes:
-    """Returns what has been said, or nothing if the other side hung up."""
+    """Returns the bytes that the other side has sent, or none if it hung up."""
     try:
         return line.recv(LINE_BYTES)
     except OSError:
@@ -194,7 +200,7 @@ def _receive(line: socket.socket) -> bytes:
 
 
 def _conflict(number: int, of: int, count: int, others: Iterable[int]) -> str:
-    """Returns why a process does not go together with those that have come, or ""."""
+    """Returns the reason why a process does not go together with the others, or "" if it does."""
     if of != count:
         return (
             f"--num_processes={of} of process {number} is not --num_processes={count} of process "

@@ -1,14 +1,14 @@
 """The layout of arrays on the devices of a run.
 
 Every batch is split over the devices. The parameters, their moving averages and the optimisers'
-moments are replicated on each device or, "fully_sharded", split as well (ZeRO, Rajbhandari et al.
-2019, arXiv:1910.02054): each device then keeps a part of them, and the parts of a network's
+moments are replicated on each device or, with "fully_sharded", split as well (ZeRO, Rajbhandari et
+al. 2019, arXiv:1910.02054): each device then keeps a part of them, and the parts of a network's
 parameters are gathered where the network is applied. In an ensemble of seeds the members are split
 first.
 
-Any layout computes what one device would. Means over the batch are means over the global batch, and
-so BatchNorm's statistics, ADA's r_t and the groups of a minibatch standard deviation see the images
-of all devices. No algorithm asks how many devices there are.
+Any layout computes what one device would compute. Means over the batch are means over the global
+batch. So BatchNorm's statistics, ADA's r_t and the groups of a minibatch standard deviation depend
+on the images of all devices, and no algorithm depends on their number.
 """
 
 from math import gcd
@@ -36,14 +36,14 @@ class Layout(NamedTuple):
     """The shardings of a run.
 
     Attributes:
-      mesh: all devices of all processes along the axis "data", or in an ensemble along the axes
-        ("seed", "data").
-      replicated: for arrays that every device holds whole, such as keys and metrics.
-      batch: for (N, ...) arrays of one member's batch.
-      batches: for (reals, N, ...) arrays of one member's batches.
-      all_devices: for (N, ...) arrays that all devices share also in an ensemble, such as the
-        samples of one member.
-      members: for (members, ...) arrays of an ensemble.
+      mesh: the mesh of all devices of all processes, along the axis "data", or in an ensemble along
+        the axes ("seed", "data").
+      replicated: the sharding of arrays that every device holds whole, such as keys and metrics.
+      batch: the sharding of arrays (N, ...) of one member's batch.
+      batches: the sharding of arrays (reals, N, ...) of one member's batches.
+      all_devices: the sharding of arrays (N, ...) that all devices share even in an ensemble, such
+        as the samples of one member.
+      members: the sharding of arrays (members, ...) of an ensemble.
     """
 
     mesh: Mesh
@@ -63,12 +63,13 @@ def make_layout(devices: list[Device] | None = None, num_seeds: int = 1) -> Layo
     """Returns the layout over a list of devices.
 
     Args:
-      devices: the devices; by default all that JAX sees.
-      num_seeds: the number of members of an ensemble. The mesh's axis "seed" is the longest that
-        divides both them and the devices; the remaining devices share each member's batches.
+      devices: the devices; by default all devices of JAX.
+      num_seeds: the number of members of an ensemble. The length of the mesh's axis "seed" is the
+        largest that divides both the members and the devices; along the axis "data", devices share
+        each member's batches.
     """
     devices = jax.devices() if devices is None else devices
-    # The devices of a process stand together, so that its part of a batch is one slice.
+    # The devices of a process are neighbours, so that its part of a batch is one slice.
     devices = sorted(devices, key=lambda device: (device.process_index, device.id))
     if num_seeds == 1:
         axes = {"data": len(devices)}
@@ -89,12 +90,15 @@ def make_layout(devices: list[Device] | None = None, num_seeds: int = 1) -> Layo
 
 
 def check_batch(phase: Phase, layout: Layout, accumulate: int = 1) -> None:
-    """Raises ConfigError unless the devices can share each batch, or micro-batch, evenly.
+    """Checks that the devices can share each batch, or each micro-batch, evenly.
 
     Args:
       phase: the phase that has the batch size.
       layout: the run's layout.
       accumulate: the number of micro-batches in a batch.
+
+    Raises:
+      ConfigError: the batch size is not divisible by the devices and micro-batches.
     """
     batch_size, devices = phase.batch_size, layout.mesh.shape["data"]
     divisor = devices * accumulate
@@ -107,7 +111,7 @@ def check_batch(phase: Phase, layout: Layout, accumulate: int = 1) -> None:
 
 
 def state_sharding(layout: Layout, state: GanState, mode: str) -> Any:
-    """Returns the sharding of a state: a tree of shardings, or one for the whole state.
+    """Returns the sharding of a state, which is a tree of shardings or one for the whole state.
 
     Args:
       layout: the run's layout.
@@ -147,16 +151,16 @@ def _split(shape: tuple[int, ...], devices: int) -> PartitionSpec:
 
 
 def gather_params(algorithm: Algorithm, layout: Layout, mode: str) -> Algorithm:
-    """Returns the algorithm with networks that take split parameters.
+    """Returns the algorithm with networks that gather split parameters before they use them.
 
     Parameters are gathered where a network is applied, layer by layer as the compiler sees fit, and
-    gradients are summed over the devices on the way back. By itself the compiler would split some
-    products over channels, and send images between devices instead.
+    their gradients are summed over the devices. Without this the compiler would split some products
+    over channels and send images between devices instead.
 
     Args:
       algorithm: the algorithm whose functions are wrapped.
       layout: the run's layout.
-      mode: as in `state_sharding`.
+      mode: "replicated", which returns the algorithm unchanged, or "fully_sharded".
     """
     if mode == REPLICATED:
         return algorithm

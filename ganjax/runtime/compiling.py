@@ -1,4 +1,4 @@
-"""Options of XLA's compiler, the cache of compiled programs, and the memory left by compilations."""
+"""Options of XLA's compiler, the cache of its programs, and the memory that compilations leave."""
 
 import ctypes
 import os
