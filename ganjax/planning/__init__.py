@@ -1,1 +1,1 @@
-"""What a run would need, known before it is launched."""
+"""Plans of runs: their memory, their time and their communication, known before a launch."""

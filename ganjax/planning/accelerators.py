@@ -1,7 +1,7 @@
-"""Peak figures of accelerators, from their makers' pages, and the time of a step by them.
+"""Peak figures of accelerators, from their makers' pages, and the time of a step on paper.
 
-It is a model on paper: it says before a launch whether a run fits and where more devices stop
-helping. Nothing in it was measured.
+The model predicts before a launch whether a run fits and where more devices stop helping. None of
+its figures was measured.
 """
 
 from collections.abc import Mapping
@@ -10,30 +10,30 @@ from typing import NamedTuple
 GB, TB, GIB = 1e9, 1e12, 2**30
 TFLOPS = 1e12
 
-# The share of the peak that convolutional networks of these sizes are assumed to reach: a third is
-# usual for well-shaped networks, and small layers and images reach less.
+# The share of the peak that convolutional networks are assumed to reach: a third is usual for
+# well-shaped ones, and small layers and images reach less.
 UTILISATION = 0.3
 
 
 class Accelerator(NamedTuple):
-    """One device, in the sense in which JAX counts devices.
+    """The peak figures of one device, in the sense in which JAX counts devices.
 
     Attributes:
       memory: the bytes of its memory.
       usable: the share of the memory that a program gets; on GPUs JAX's default,
         XLA_CLIENT_MEM_FRACTION.
-      float32: FLOP/s of float32 products as JAX computes them by default: in TF32 on GPUs, in one
-        pass of bfloat16 on TPUs.
-      bfloat16: FLOP/s of bfloat16 products.
-      bandwidth: bytes/s between the device and its memory.
+      float32: the FLOP/s of float32 products as JAX computes them by default: in TF32 on GPUs, in
+        one pass of bfloat16 on TPUs.
+      bfloat16: the FLOP/s of bfloat16 products.
+      bandwidth: the bytes/s between the device and its memory.
       node: the number of devices that fast links connect.
-      link: bytes/s that a device can send over the fast links, in a ring of all devices.
-      link_latency: seconds from one device to the next over the fast links.
-      network: bytes/s of a device's share of the network between nodes.
-      network_latency: seconds from one device to the next over the network.
-      topologies: number of devices -> shape of the TPU slice that has so many, which names it to
+      link: the bytes/s that a device can send over the fast links, in a ring of all devices.
+      link_latency: the seconds from one device to the next over the fast links.
+      network: the bytes/s of a device's share of the network between nodes.
+      network_latency: the seconds from one device to the next over the network.
+      topologies: the shapes of TPU slices by their numbers of devices; a shape names a slice to
         XLA's own compiler.
-      source: where these figures are from.
+      source: the page or data sheet of these figures.
     """
 
     memory: float
@@ -50,7 +50,7 @@ class Accelerator(NamedTuple):
     source: str
 
 
-# The slices that Google rents out.
+# The shapes of the slices that Google rents out, by their numbers of devices.
 _TORUS_2D = {
     1: "1x1",
     4: "2x2",
@@ -72,12 +72,11 @@ _TORUS_3D = {
     512: "8x8x8",
 }
 _TPU = {"usable": 0.97, "link_latency": 1e-6, "network_latency": 1e-5}
-# The latencies are assumptions: about what NCCL's tests show for one hop of a small message.
+# The latencies are assumptions (docs/accelerators.md).
 _GPU = {"usable": 0.75, "link_latency": 2e-6, "network_latency": 5e-6, "topologies": {}, "node": 8}
 
-# A TPU's link is its share of the published all-reduce bandwidth of a pod (v5p: half of the
-# bidirectional bandwidth), its network its share of the pod's (v4, not published: that of v5e).
-# A GPU's link is one direction of NVLink, its network one card for each GPU, as in NVIDIA's DGX.
+# docs/accelerators.md tells how links and networks follow from published figures; v4's network is
+# not published, so it has v5e's.
 ACCELERATORS = {
     "v4": Accelerator(
         memory=32 * GIB,
@@ -171,12 +170,12 @@ ACCELERATORS = {
 
 
 class Collective(NamedTuple):
-    """All collectives of one kind in a step.
+    """The number and the size of all collectives of one kind in a step.
 
     Attributes:
-      count: the number of them.
-      bytes: the bytes of their whole arrays, added up: what an all-reduce or a reduce-scatter
-        takes, what an all-gather returns.
+      count: the number of collectives.
+      bytes: the sum of the bytes of their whole arrays: the operands of an all-reduce or a
+        reduce-scatter, the results of an all-gather.
     """
 
     count: int
@@ -184,7 +183,13 @@ class Collective(NamedTuple):
 
 
 def compute_seconds(accelerator: Accelerator, flops: float, precision: str = "float32") -> float:
-    """Returns the seconds that one device takes for FLOPs at UTILISATION of its peak."""
+    """Returns the seconds that one device takes for a computation at UTILISATION of its peak.
+
+    Args:
+      accelerator: the device.
+      flops: the number of FLOPs.
+      precision: "float32", or another name for a half precision.
+    """
     peak = accelerator.float32 if precision == "float32" else accelerator.bfloat16
     return flops / (UTILISATION * peak)
 
@@ -194,14 +199,14 @@ def collective_seconds(
 ) -> float:
     """Returns the seconds of a step's collectives if computation hides none of them.
 
-    The devices are taken as a ring, which its slowest link holds up. An all-reduce of b bytes takes
+    The devices form a ring, whose slowest link determines the time. An all-reduce of b bytes takes
     2 (n - 1) rounds, in each of which every device sends b / n (a reduce-scatter and an all-gather
     of n - 1 rounds each: Patarasuk & Yuan 2009, "Bandwidth optimal all-reduce algorithms", section
-    3). A permutation takes one.
+    3). A permutation takes one round.
 
     Args:
-      accelerator: each of the devices.
-      collectives: the collectives by kind.
+      accelerator: the kind of all devices.
+      collectives: the step's collectives by kind.
       devices: the number n of devices.
     """
     n = devices

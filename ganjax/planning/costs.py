@@ -1,4 +1,4 @@
-"""What a run costs: the FLOPs, the memory and the collectives of each phase's train step."""
+"""The cost of a run: the FLOPs, the memory and the collectives of each phase's train step."""
 
 from typing import NamedTuple
 
@@ -17,11 +17,11 @@ class PhaseCost(NamedTuple):
 
     Attributes:
       phase: the phase.
-      images: real images that the discriminator sees in a step, over all devices.
-      flops: FLOPs of a step, over all devices, as XLA counts them.
-      held_bytes: bytes on one device before the step: its part of the state and of the batch.
-      peak_bytes: bytes on one device during the step.
-      collectives: the collectives that one device takes part in, by kind.
+      images: the number of reals that the discriminator sees in a step, over all devices.
+      flops: the number of FLOPs of a step, over all devices, as XLA counts them.
+      held_bytes: the bytes on one device before the step: its part of the state and of the batch.
+      peak_bytes: the bytes on one device during the step.
+      collectives: the collectives in which one device takes part, by kind.
     """
 
     phase: Phase
@@ -51,7 +51,14 @@ class Plan(NamedTuple):
 
 
 def step_seconds(cost: PhaseCost, accelerator: Accelerator, devices: int, precision: str) -> float:
-    """Returns the seconds of a step on paper: computation, and collectives after it."""
+    """Returns the seconds of a step on paper: those of computation plus those of collectives.
+
+    Args:
+      cost: the cost of the step.
+      accelerator: the kind of all devices.
+      devices: the number of devices.
+      precision: the precision in which networks compute, such as "float32".
+    """
     computing = compute_seconds(accelerator, cost.flops / devices, precision)
     return computing + collective_seconds(accelerator, cost.collectives, devices)
 

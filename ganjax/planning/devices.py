@@ -1,4 +1,4 @@
-"""The devices that a dry run compiles for, which need not exist on this machine."""
+"""The devices for which a dry run compiles, which need not exist on this machine."""
 
 import contextlib
 import importlib.util
@@ -14,11 +14,12 @@ from ganjax.planning.accelerators import ACCELERATORS
 def devices_to_compile_for(count: int | None, accelerator: str | None) -> tuple[list[Device], str]:
     """Returns devices to compile for, and a description of their compiler.
 
-    They are those of a TPU if `libtpu` is installed and knows a slice of that many; otherwise the
-    devices of this machine, or as many virtual CPU devices as asked for.
+    The devices are those of a TPU slice if the accelerator is a TPU that has a slice of that size
+    and `libtpu` is installed. Otherwise they are the devices of this machine or, with a count, as
+    many virtual CPU devices.
 
     Args:
-      count: the number of devices; None is what this machine has, or 1 for a TPU.
+      count: the number of devices; None means all devices of this machine, or one TPU.
       accelerator: a name in ACCELERATORS, or None.
 
     Raises:
@@ -30,7 +31,7 @@ def devices_to_compile_for(count: int | None, accelerator: str | None) -> tuple[
     if count is None:
         devices = jax.devices()
     else:
-        # JAX refuses this once it has been used; it may have enough devices even so.
+        # JAX refuses this after its first use, but may have enough devices even so.
         with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", count)
         devices = jax.devices("cpu")
@@ -47,16 +48,21 @@ def devices_to_compile_for(count: int | None, accelerator: str | None) -> tuple[
 
 
 def _tpus(name: str, topology: str) -> tuple[list[Device], str]:
-    """Returns the devices of a slice, such as "2x4", of the TPU with a name in ACCELERATORS."""
+    """Returns the devices of a TPU slice, and a description of their compiler.
+
+    Args:
+      name: the TPU's name in ACCELERATORS.
+      topology: the shape of the slice, such as "2x4".
+    """
     from jax.experimental import topologies
 
-    # Without these libtpu looks for the TPU that it runs on.
+    # Without these variables libtpu looks for a TPU on this machine.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", {"v5e": "v5litepod"}.get(name, name) + "-8")
     options: dict[str, object] = {}
     if topology == "1x1":
-        options["chips_per_host_bounds"] = [1, 1, 1]  # By default it asks for a whole host.
+        options["chips_per_host_bounds"] = [1, 1, 1]  # The default is a whole host.
     if name == "v4":
         options["chip_config_name"] = "megacore"  # The two cores of a v4 chip are one device.
     devices = topologies.get_topology_desc(

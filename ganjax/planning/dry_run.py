@@ -1,12 +1,12 @@
-"""The dry run of `ganjax.main --dry_run`: what a run needs, known before it is launched.
+"""The dry run of `ganjax.main --dry_run`, which tells the needs of a run before it is launched.
 
-Every phase's train step is compiled for its shapes, and nothing is computed or read, so that it
+Every phase's train step is compiled for its shapes. Nothing is computed or read, so that a dry run
 works for more devices than there are. For TPUs the program is the real one, made by their own
 compiler, if `libtpu` is installed (`pip install 'ganjax[tpu]'`; it needs no TPU). Otherwise XLA
 compiles for this machine, usually for virtual CPU devices, with convolutions as on an accelerator.
-FLOPs then are as there, memory is an estimate, and collectives are an upper bound: XLA's CPU does
-not add up the parts of a gradient, from reals, fakes and the penalty, before it sums them over
-devices.
+FLOPs are then those of the accelerator, memory is an estimate, and collectives are an upper bound:
+XLA on CPU does not add the parts of a gradient, from reals, fakes and the penalty, before it sums
+them over devices.
 """
 
 import math
@@ -46,16 +46,16 @@ def dry_run(
     devices: int | None = None,
     accelerator: str | None = None,
 ) -> str:
-    """Returns the report of a run that is not started.
+    """Returns a report on the needs of a run, without starting it.
 
     Args:
       raw: the config, as `get_config` of a config file returns it.
-      devices: the number of devices; None is what this machine has.
+      devices: the number of devices; None means all devices of this machine.
       accelerator: a name in ACCELERATORS; None reports on all of them.
 
     Raises:
-      ConfigError: the config cannot be run, or the accelerator's memory does not hold it; without a
-        name, no accelerator's memory does.
+      ConfigError: the config cannot be run, or the memory of the accelerator does not hold it;
+        without a name, that of no accelerator does.
       UserError: there is no such accelerator, or JAX has been used before with fewer devices.
     """
     if accelerator is not None and accelerator not in ACCELERATORS:
@@ -73,13 +73,13 @@ def plan(
     accelerator: str | None = None,
     phases: slice = slice(None),
 ) -> Plan:
-    """Compiles the phases of a run, or some of them, and returns what they cost.
+    """Compiles the phases of a run, or some of them, and returns their cost.
 
     Args:
-      raw: as in `dry_run`.
-      devices: as in `dry_run`.
-      accelerator: as in `dry_run`.
-      phases: the phases to compile, as a slice of the run's.
+      raw: the config, as `get_config` of a config file returns it.
+      devices: the number of devices; None means all devices of this machine.
+      accelerator: a name in ACCELERATORS, or None.
+      phases: the phases to compile, as a slice of the run's phases.
 
     Raises:
       ConfigError: the config cannot be run.
@@ -132,8 +132,8 @@ def lower(
       algorithm: the run's algorithm.
       layout: the layout, whose devices need not exist.
       phase: the phase.
-      unroll: whether the discriminator's updates are unrolled, which counts what each computes, or
-        a loop as in a run.
+      unroll: whether the discriminator's updates are unrolled, so that the FLOPs of all of them are
+        counted; otherwise they are a loop as in a run.
     """
 
     def placed(shapes, shardings):
@@ -163,8 +163,8 @@ def lower(
 
 def _cost(config: RunConfig, algorithm: Algorithm, layout: Layout, phase: Phase) -> PhaseCost:
     compiled = lower(config, algorithm, layout, phase).compile()
-    # XLA counts a loop's body once, and in compiled programs for CPUs no product that a library
-    # computes; so FLOPs are those of the unrolled step before it is compiled.
+    # XLA counts a loop's body once, and in compiled programs for CPUs no products of libraries. So
+    # FLOPs are counted in the unrolled step, before it is compiled.
     one_device = make_layout(jax.devices("cpu")[:1])
     counted = lower(config, algorithm, one_device, phase, unroll=True).cost_analysis()
     memory, hlo = compiled.memory_analysis(), compiled.as_text()
@@ -182,11 +182,14 @@ def _cost(config: RunConfig, algorithm: Algorithm, layout: Layout, phase: Phase)
 
 
 def check_memory(planned: Plan, name: str) -> None:
-    """Raises ConfigError unless an accelerator's memory holds every phase.
+    """Checks that the memory of an accelerator holds every phase of a run.
 
     Args:
-      planned: the plan.
+      planned: the plan of the run.
       name: the accelerator, a name in ACCELERATORS.
+
+    Raises:
+      ConfigError: a phase needs more memory than a program gets.
     """
     accelerator = ACCELERATORS[name]
     usable = accelerator.memory * accelerator.usable
@@ -210,7 +213,14 @@ def check_memory(planned: Plan, name: str) -> None:
 
 
 def _remedies(planned: Plan, cost: PhaseCost, usable: float, largest: int) -> list[str]:
-    """Returns what would lessen a phase's memory and is not done yet; `largest` is a batch size."""
+    """Returns the changes of a config that would reduce a phase's memory, as parts of a sentence.
+
+    Args:
+      planned: the plan of the run.
+      cost: the cost of the phase.
+      usable: the bytes that a program gets on each device.
+      largest: the largest batch size that would fit, or 0.
+    """
     fields = planned.config.model_dump()  # Not every algorithm has all of them.
     remedies = ["set a smaller batch"] if largest else []
     remedies.append("take more devices")

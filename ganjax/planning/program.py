@@ -1,4 +1,4 @@
-"""Reads from a compiled program its memory and what its devices send each other."""
+"""Reads from a compiled program its memory and the collectives of its devices."""
 
 import math
 import re
@@ -18,11 +18,12 @@ KINDS = (
 )
 BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16, "c64": 64, "c128": 128}
 _ARRAY = re.compile(r"\b([a-z]+[0-9a-z]*)\[([0-9,]*)\]")
-# "%name = <shape> all-reduce(", or a tuple of shapes; a layout in braces follows each shape.
+# Matches "%name = <shape> all-reduce(", where <shape> may be a tuple and has layouts in braces.
 _LINE = re.compile(rf"^(?:ROOT )?%?[\w.-]+ = (.+?) ({'|'.join(KINDS)})(-start)?\(")
 _GROUPS = re.compile(r"replica_groups=(?:\{\{([0-9,]*)\}|\[(\d+),(\d+)\])")
 _AXES = re.compile(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}")
-# The first line of a computation, the computations that an instruction calls, and a loop's length.
+# The first line of a computation, the computations that an instruction calls, and the number of
+# iterations of a loop.
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.-]+) (?:\(.*)?\{$")
 _CALLED = re.compile(
     r"(?:calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.-]+)"
@@ -32,11 +33,11 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
 
 def collectives(hlo: str) -> dict[str, Collective]:
-    """Returns the collectives of an optimised HLO module by kind, as one run executes them.
+    """Returns the collectives of one execution of an optimised HLO module by kind.
 
-    A collective in a loop counts once for each iteration, or once if XLA does not know how many
-    there are. One in a branch counts as if the branch were always taken, also that of a lazy
-    penalty.
+    A collective in a loop counts once for each iteration, or once if XLA does not know the number
+    of iterations. A collective in a branch, such as that of a lazy penalty, counts as if the branch
+    were always taken.
 
     Args:
       hlo: the module's text, `Compiled.as_text()`.
@@ -51,7 +52,7 @@ def collectives(hlo: str) -> dict[str, Collective]:
                 kind, size = match[2], _size(match, line)
                 total = totals.get(kind, Collective(0, 0))
                 totals[kind] = Collective(total.count + times, total.bytes + times * size)
-                continue  # The computation that it calls is a sum.
+                continue  # A collective calls only the computation of its sum.
             trips = _TRIPS.search(line) if " while(" in line else None
             for one, several in _CALLED.findall(line):
                 for called in (one, *several.replace("%", "").split(", ")):
@@ -62,7 +63,7 @@ def collectives(hlo: str) -> dict[str, Collective]:
 
 
 def _computations(hlo: str) -> tuple[dict[str, list[str]], str]:
-    """Returns the lines of every computation by its name, and the name of the entry."""
+    """Returns the lines of each computation of a module by its name, and the name of the entry."""
     lines: dict[str, list[str]] = {}
     name = entry = ""
     for line in map(str.strip, hlo.splitlines()):
@@ -79,7 +80,7 @@ def _size(match: re.Match, line: str) -> int:
     shape, kind, start = match.groups()
     arrays = [_bytes(*array) for array in _ARRAY.findall(shape)]
     if start and kind in ("all-gather", "collective-permute"):
-        # Its result is a tuple of operands and results (and of contexts).
+        # The shape is a tuple of operands and results (and of contexts).
         arrays = arrays[len(arrays) // 2 :] if kind == "all-gather" else arrays[:1]
     # The result of a reduce-scatter is one part of its operand.
     return sum(arrays) * (_group(line) if kind == "reduce-scatter" else 1)
@@ -108,7 +109,7 @@ def _group(line: str) -> int:
 
 
 def peak_bytes(compiled: Compiled) -> int:
-    """Returns the bytes that one device needs: arguments, results, temporaries and the program."""
+    """Returns the bytes that one device needs for arguments, results, temporaries and program."""
     memory = compiled.memory_analysis()
     assert memory is not None  # XLA gives it on every platform.
     return (

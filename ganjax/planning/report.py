@@ -1,4 +1,4 @@
-"""The report of a dry run: its plan as tables, and what the figures rest on."""
+"""The report of a dry run: its plan as tables, and the assumptions behind the figures."""
 
 from ganjax.planning.accelerators import (
     ACCELERATORS,
@@ -11,7 +11,12 @@ from ganjax.planning.costs import Plan, precision, step_seconds
 
 
 def report(plan: Plan, names: list[str]) -> str:
-    """Returns a plan as tables: its phases, and the run's time on accelerators of these names."""
+    """Returns the report of a plan: tables of its phases and of the run's time, and assumptions.
+
+    Args:
+      plan: the plan of a run.
+      names: the accelerators, names in ACCELERATORS.
+    """
     config = plan.config
     g, d = plan.params
     lines = [
@@ -60,7 +65,11 @@ def _row(plan: Plan, name: str, accelerator: Accelerator) -> str:
 
 
 def assumptions(kind: str) -> list[str]:
-    """Returns the lines that say what an accelerator's figures rest on, for a precision."""
+    """Returns the lines that state the assumptions behind the figures of accelerators.
+
+    Args:
+      kind: the precision in which the networks compute, such as "float32".
+    """
     return [
         f"On paper, not measured: {UTILISATION:.0%} of the peak for {kind}, small layers reach",
         "less; collectives in a ring over all devices, none hidden behind computation, over the",
