@@ -1,7 +1,9 @@
 """Adaptive discriminator augmentation (Karras et al. 2020), in the form of Keras' example.
 
-400 embedded emoji at 32x32, for two CPU cores; all at 64x64 and the full width:
+400 embedded emoji at 32x32, about 10 minutes on two CPU cores:
     python -m ganjax.main --config=configs/ada.py
+
+All embedded emoji at 64x64, at full width:
     python -m ganjax.main --config=configs/ada.py:emoji64
 
 Birds, the setting of the example, for a GPU or TPU:
@@ -19,7 +21,7 @@ from ganjax.config import defaults, presets
 
 
 def keras(widths, learning_rate=2e-4, **scale):
-    """The networks, objective and augmentation of Keras' example, and the example's rate."""
+    """Returns a config with the networks, objective and augmentation of Keras' example."""
     config = gan.base(latent_dim=64, **scale)
     config.augment = defaults(KerasFields, measure_leaks=True)
     config.order = "simultaneous"
@@ -40,7 +42,7 @@ def keras(widths, learning_rate=2e-4, **scale):
 def emoji32():
     config = keras(
         widths=(64, 64, 64),
-        learning_rate=2e-3,  # Its few minutes on two cores need ten times the example's.
+        learning_rate=2e-3,  # So few steps need ten times the example's rate.
         total_steps=5_000,
         batch_size=32,
         image_size=32,
@@ -61,8 +63,7 @@ def emoji64():
 
 
 def caltech_birds2011():
-    """400 of the example's epochs, after which its images are good, each five passes of the 5,994
-    training images."""
+    """Returns the example's setting for 400 of its epochs, each five passes over 5,994 images."""
     config = keras(
         widths=(128, 128, 128, 128),
         total_steps=94_000,
@@ -78,8 +79,11 @@ def caltech_birds2011():
 
 
 def paper(**scale):
-    """Karras et al. 2020, sections 2.3 and 3: the three families that help, r_t 0.6, and p able to
-    rise from 0 to 1 within 500,000 reals. Its cap is where section 2.2 sees leaks begin."""
+    """Returns the pipeline and controller of Karras et al. 2020, sections 2.3 and 3.
+
+    It has the three families of transforms that help, a target r_t of 0.6, and a p that can rise
+    from 0 to 1 within 500,000 reals, up to 0.8, where section 2.2 sees leaks begin.
+    """
     config = keras(total_steps=100_000, batch_size=128, **scale)
     config.augment = defaults(AdaFields, measure_leaks=True)
     config.augment.controller.p_max = 0.8

@@ -9,8 +9,8 @@ All of MNIST, for the same 100 epochs:
 
 The form of the paper (maxout, dropout, gradient descent with its schedules, stopped at the best
 log-likelihood of held-out images), on MNIST or on the embedded digits. TFDS's MNIST has no
-validation split, so that the stop is chosen on its test images: a log-likelihood of these is then
-no test figure.
+validation split, so the run is stopped by its test images, whose log-likelihood is then no test
+figure:
     python -m ganjax.main --config=configs/cgan.py:paper
     python -m ganjax.main --config=configs/cgan.py:paper --config.data.source=embedded:mnist5k \\
         --workdir=runs/cgan_paper_mnist5k
@@ -56,7 +56,7 @@ def mnist():
 
 
 def paper():
-    """Section 4.1 of the paper; what it leaves open is as in the default."""
+    """Returns the setting of section 4.1 of the paper; what it leaves open is as in the default."""
     config = mnist()
     config.total_steps = 300_000
     config.batch_size = 100

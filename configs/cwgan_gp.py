@@ -1,10 +1,10 @@
-"""Conditional WGAN-GP: one-hot labels beside z and, as channels, beside the image.
+"""Conditional WGAN-GP: one-hot labels are concatenated to z and, as channels, to the image.
 
 Embedded digits by label at 32x32, about 8 minutes on two CPU cores:
     python -m ganjax.main --config=configs/cwgan_gp.py
     python -m ganjax.sample labels --workdir=runs/cwgan_gp
 
-CelebA at 64x64 by one attribute, for a GPU or TPU (any other: data.label):
+CelebA at 64x64 by one attribute, which data.label names, for a GPU or TPU:
     python -m ganjax.main --config=configs/cwgan_gp.py:celeb_a
     python -m ganjax.main --config=configs/cwgan_gp.py:celeb_a \\
         --config.data.label=attributes/Smiling --workdir=runs/cwgan_gp_smiling
@@ -15,7 +15,7 @@ from ganjax.config import presets
 
 
 def cwgan_gp(**scale):
-    """The method, whatever it is trained on."""
+    """Returns the method's config, for any images."""
     config = gan.base(latent_dim=32, **scale)
     config.loss = "wasserstein"
     config.penalty.weight = 10.0
@@ -41,8 +41,8 @@ def digits():
     )
     config.generator.widths = (128, 64, 32)
     config.discriminator.widths = (32, 64, 128)
-    # Karras et al. 2017's rate for WGAN-GP with n_critic 1, and falling: at a third of it and
-    # n_critic 2 as many labels are right only after four times the work.
+    # The rate of Karras et al. 2017 for WGAN-GP with n_critic 1, but falling: a lower one learns
+    # labels far more slowly (docs/systems.md).
     for optimiser in (config.g_optimiser, config.d_optimiser):
         optimiser.update(learning_rate=1e-3, b1=0.0, b2=0.99, decay="linear")
     config.ema.decay = 0.998

@@ -29,7 +29,7 @@ def digits():
 
 
 def paper(**scale):
-    """The paper's scale: F = 64, z 100, batch 128."""
+    """Returns the paper's scale: widths from 64, 100 latents, batches of 128."""
     config = gan.base(total_steps=100_000, batch_size=128, latent_dim=100, **scale)
     config.ema.decay = 0.999
     config.log_every = 1

@@ -3,18 +3,18 @@
 Grey emoji at 32x32, about 5 minutes on two CPU cores:
     python -m ganjax.main --config=configs/dcgan_noisy.py
 
-The networks at 64x64, at full width:
+Grey emoji at 64x64, at full width:
     python -m ganjax.main --config=configs/dcgan_noisy.py:emoji64
 
-The same on a folder of images of your own, such as those renders (sub-folders, sizes and kinds of
-files do not matter; look at it first, with ganjax.data.show):
+The same on a folder of images of your own, such as those renders. Sub-folders, sizes and formats
+of files do not matter; look at the images first:
     python -m ganjax.data.show --config=configs/dcgan_noisy.py:folder \\
         --config.data.source=folder:PATH
     python -m ganjax.main --config=configs/dcgan_noisy.py:folder --config.data.source=folder:PATH
 
-What weakens the discriminator: discriminator.dropout, d_optimiser.learning_rate,
-discriminator.widths, targets.noise, targets.flip. Against mode collapse: both learning rates,
-batch_size.
+The fields discriminator.dropout, d_optimiser.learning_rate, discriminator.widths, targets.noise
+and targets.flip weaken the discriminator. Both learning rates and batch_size act against mode
+collapse.
 """
 
 from ganjax.algorithms import gan
@@ -22,7 +22,7 @@ from ganjax.config import presets
 
 
 def dcgan_noisy(**scale):
-    """The method, whatever its size."""
+    """Returns the method's config, for any images."""
     config = gan.base(latent_dim=100, **scale)
     config.order = "simultaneous"
     config.d_halves = "mean"

@@ -20,12 +20,12 @@ The same networks at full resolution from the start:
 from ganjax.algorithms import progan as algorithm
 from ganjax.config import presets
 
-# The paper's: min(16384 / size, 512) at sizes 4, 8, ... 1024.
+# The paper's widths: min(16384 / size, 512) at sizes 4, 8, ... 1024.
 WIDTHS = (512, 512, 512, 512, 256, 128, 64, 32, 16)
 
 
 def progan(widths, batch_sizes, reals, **scale):
-    """The method, whatever it is trained on; `reals` are those of each fade and of each rest."""
+    """Returns the method's config, for any images; each fade and each rest see `reals` reals."""
     config = algorithm.base(**scale)
     config.loss = "wasserstein"
     config.penalty.weight = 10.0
@@ -51,7 +51,7 @@ def digits():
         batch_size=16,
         image_size=32,
         latent_dim=64,
-        # The networks take no labels: they are for `ganjax.sample arithmetic`.
+        # The networks take no labels, but `ganjax.sample arithmetic` does.
         data={"source": "embedded:mnist5k", "label": "label", "num_classes": 10, "channels": 1},
     )
     config.ema.update(half_life=2_000, ramp_up=0.05)
@@ -72,13 +72,13 @@ def emoji64():
     )
     config.ema.update(half_life=2_000, ramp_up=0.05)
     config.sample_every = config.eval_every = config.checkpoint_every = 250
-    # KIDs of two resolutions do not compare, so there is no best.
+    # KIDs at two resolutions cannot be compared, so there is no best.
     config.evaluation.metrics = ("kid",)
     return config
 
 
 def celeb_a_64():
-    """600,000 + 600,000 reals a resolution, batches as in the authors' code for one GPU."""
+    """Returns 600,000 + 600,000 reals a resolution, in batches of the authors' code for one GPU."""
     config = progan(
         widths=WIDTHS[:5],
         batch_sizes=(128, 128, 128, 64),
@@ -101,7 +101,7 @@ def celeb_a_64():
 
 
 def celeb_a_hq_1024():
-    """The paper's: 800,000 + 800,000 reals a resolution, 13.6 million in all."""
+    """Returns the paper's setting: 800,000 + 800,000 reals a resolution, 13.6 million in all."""
     config = progan(
         widths=WIDTHS,
         batch_sizes=(128, 128, 128, 64, 32, 16, 8, 4),

@@ -1,9 +1,9 @@
 """SNGAN: residual networks, spectral normalisation, hinge loss (Miyato et al. 2018).
 
-Embedded digits at 32x32, for two CPU cores:
+Embedded digits at 32x32, about 9 minutes on two CPU cores:
     python -m ganjax.main --config=configs/sngan.py
 
-By label (projection discriminator, conditional BatchNorm; Miyato & Koyama 2018):
+The same by label (projection discriminator, conditional BatchNorm; Miyato & Koyama 2018):
     python -m ganjax.main --config=configs/sngan.py:projection
     python -m ganjax.sample labels --workdir=runs/sngan_projection
 
@@ -18,7 +18,7 @@ from ganjax.models import resnet
 
 
 def sngan(**scale):
-    """The method, whatever it is trained on."""
+    """Returns the method's config, for any images."""
     config = gan.base(batch_size=64, image_size=32, **scale)
     config.loss = "hinge"
     config.d_batches = "joint"
@@ -50,7 +50,7 @@ def digits():
 
 
 def by_label(config):
-    """Labels through the projection discriminator and conditional BatchNorm."""
+    """Returns the config with labels, by a projection discriminator and conditional BatchNorm."""
     config.data.update(label="label", num_classes=10)
     config.conditioning.update(
         generator="batch_norm", discriminator="projection", fake_labels="uniform"
@@ -61,16 +61,19 @@ def by_label(config):
 def projection():
     config = by_label(digits())
     config.total_steps = 1_500
-    # Classes differ by the scales and biases of BatchNorm alone, which begin alike: with 2e-4 and
-    # 5 updates of D they did not after 1,250 steps.
+    # Classes differ only by the scales and biases of BatchNorm, which start equal and need a high
+    # rate to become different in so few steps (docs/systems.md).
     config.n_critic = 2
     config.g_optimiser.learning_rate = config.d_optimiser.learning_rate = 1e-3
     return config
 
 
 def cifar10():
-    """Miyato et al. 2018, table 4: 50,000 to 100,000 updates of G, n_critic 5, Adam 2e-4 (0, .9)
-    with its rate falling to 0, batch 64."""
+    """Returns the setting of Miyato et al. 2018, table 4.
+
+    It has 100,000 updates of G (the paper: 50,000 to 100,000), n_critic 5, batches of 64, and Adam
+    with betas of 0 and 0.9 and a rate that falls from 2e-4 to 0.
+    """
     config = sngan(
         total_steps=100_000,
         latent_dim=128,

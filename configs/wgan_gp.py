@@ -6,7 +6,7 @@ Embedded digits at 32x32, about 7 minutes on two CPU cores:
 CelebA at 64x64 at the paper's scale, for a GPU or TPU:
     python -m ganjax.main --config=configs/wgan_gp.py:celeb_a
 
-Any field from the command line:
+Any field can be set on the command line:
     python -m ganjax.main --config=configs/wgan_gp.py --config.penalty.side=one \\
         --workdir=runs/wgan_gp_one_sided
 """
@@ -16,7 +16,7 @@ from ganjax.config import presets
 
 
 def wgan_gp(**scale):
-    """The method, whatever it is trained on."""
+    """Returns the method's config, for any images."""
     config = gan.base(**scale)
     config.loss = "wasserstein"
     config.penalty.weight = 10.0
@@ -45,7 +45,7 @@ def digits():
 
 
 def celeb_a():
-    """Gulrajani et al. 2017, algorithm 1: n_critic 5, Adam 1e-4 (0, .9)."""
+    """Returns Gulrajani et al. 2017, algorithm 1: n_critic 5, Adam 1e-4 with betas 0 and 0.9."""
     config = wgan_gp(
         total_steps=200_000,
         batch_size=64,

@@ -1,6 +1,6 @@
 """CR-GAN: a discriminator that scores an image and its augmented copy alike (Zhang et al. 2020).
 
-An algorithm outside ganjax: one file with its fields, its construction and its config.
+This is an algorithm outside ganjax: one file with its fields, its construction and its config.
     python -m ganjax.main --config=examples/consistency_gan.py
     python -m ganjax.main --config=examples/consistency_gan.py --config.consistency=0 \\
         --workdir=runs/no_consistency
@@ -26,9 +26,9 @@ from ganjax.objectives import losses
 
 
 class Config(NetworkGroup, losses.LossGroup, OptimiserGroup):
-    """The groups of fields that `build` honours, and one of its own.
+    """The fields that `build` honours: groups of ganjax's fields, and one of its own.
 
-    It has no `n_critic`, `penalty` or `augment`: a config that sets one is refused by name.
+    There is no `n_critic`, `penalty` or `augment`; a config that sets one is refused by name.
 
     Attributes:
       consistency: lambda, the weight of the consistency term.
@@ -38,10 +38,13 @@ class Config(NetworkGroup, losses.LossGroup, OptimiserGroup):
 
 
 def build(config: Config) -> Algorithm:
-    """Returns the algorithm; its own metric is `consistency`, without its weight.
+    """Builds the algorithm. Its own metric is `consistency`, the term without its weight.
+
+    Args:
+      config: the checked config.
 
     Raises:
-      ConfigError: the fields do not go together.
+      ConfigError: some fields do not go together.
     """
     losses.check(config)
     if config.consistency and config.discriminator.uses_batch_norm:
@@ -70,10 +73,13 @@ def build(config: Config) -> Algorithm:
 
 
 def consistency(networks, weight, params, vars, fake, context):
-    """Computes lambda mean (D(x) - D(T(x)))^2 over the reals x.
+    """Computes lambda mean (D(x) - D(T(x)))^2 over the reals x (`engine.algorithm.Penalty`).
 
-    T shifts by up to an eighth of the size. Zhang et al. 2020 (arXiv:1910.12027), equation 3, for
-    D's scores.
+    T shifts an image by up to an eighth of its size. This is equation 3 of Zhang et al. 2020
+    (arXiv:1910.12027), for D's scores.
+
+    Returns:
+      The term, and the metric `consistency`, the term without lambda.
     """
     del fake
     params, vars = networks.prepare_discriminator(params, vars)
@@ -89,7 +95,7 @@ def consistency(networks, weight, params, vars, fake, context):
 
 
 def digits():
-    """Returns the config of 5,000 handwritten digits at 32x32."""
+    """Returns a config that trains on the embedded digits at 32x32."""
     config = defaults(
         Config,
         algorithm="examples.consistency_gan",

@@ -1,4 +1,4 @@
-"""Sweeps, benchmarks and launchers; nothing in ganjax imports from here."""
+"""Sweeps, benchmarks and launchers. Nothing in ganjax imports from this package."""
 
 from pathlib import Path
 

@@ -16,7 +16,7 @@ from experiments.tools.configs import named
 from experiments.tools.design import Cell, Sweep, axis, length, product
 
 KERAS = named("ada").augment.to_dict()
-FIXED_P = 0.2  # A choice: ADA's own last p cannot be told in advance.
+FIXED_P = 0.2  # A choice, since ADA's own last p is not known in advance.
 SIZES = {"100": 100, "200": 200, "400": 400, "800": 800, "all": 0}
 
 POLICIES = {

@@ -38,7 +38,7 @@ SWEEP = Sweep(
     baseline={"augmentation": "none"},
     also=("kid_inception", "d_real_gap", "aug_p"),
 )
-# Without a download, and without leaks, which take 1,200 images to measure.
+# The smoke test needs no download, and measures no leaks, for which it has too few images.
 SMALLEST = smoke(
     SWEEP._replace(cells=cells({**ADA, "measure_leaks": False})),
     {

@@ -4,8 +4,8 @@
     python -m experiments.metric_sanity --source=embedded:mnist5k --num=1000
 
 Half of the images are the reals. The fakes are made from the other half: unchanged, which gives the
-floor of each metric, blurred by a Gaussian, with Gaussian noise, or with only some of the images,
-each repeated. It prints a table, which --out also writes as JSON.
+floor of each metric; blurred by a Gaussian; with Gaussian noise; or only some of the images, each
+repeated. The command prints a table, which --out also writes as JSON.
 """
 
 import argparse
@@ -24,31 +24,31 @@ from ganjax.parallel.sharding import make_layout
 
 BLUR = (0.5, 1.0, 2.0)  # Standard deviations of the Gaussian in pixels.
 NOISE = (5, 15, 45)  # Standard deviations in the values of uint8 images.
-DISTINCT = (4, 16, 64)  # One image in so many is kept.
+DISTINCT = (4, 16, 64)  # One image in 4, 16 or 64 is kept.
 SIZES = {"embedded:emoji64": 64, "embedded:mnist5k": 32}
 
 
 def blurred(images, deviation):
-    """Blurs uint8 images (N, H, W, C) by a Gaussian."""
+    """Blurs uint8 images (N, H, W, C) by a Gaussian with a standard deviation in pixels."""
     blur = ImageFilter.GaussianBlur(deviation)
     return np.stack([np.asarray(Image.fromarray(image).filter(blur)) for image in images])
 
 
 def noisy(images, deviation):
-    """Adds Gaussian noise to uint8 images."""
+    """Adds Gaussian noise with a standard deviation in grey levels to uint8 images."""
     noise = np.random.RandomState(0).randn(*images.shape) * deviation
     return np.clip(np.round(images + noise), 0, 255).astype(np.uint8)
 
 
 def collapsed(images, share):
-    """Repeats one image in `share`, in a random order."""
-    # In a fixed order the pairs whose perceptual distance is measured would never be equal.
+    """Replaces images by copies of one image in `share`, in a random order."""
+    # In a fixed order, the pairs whose perceptual distance is measured would never be equal.
     kept = np.random.RandomState(0).randint(max(1, len(images) // share), size=len(images))
     return images[kept]
 
 
 def variants(images):
-    """Yields the kind of a degradation, its strength, and the degraded images."""
+    """Yields (kind, strength, degraded images) for each degradation, beginning with none."""
     yield "none", 0, images
     for kind, strengths, degrade in (
         ("blur", BLUR, blurred),
@@ -60,11 +60,16 @@ def variants(images):
 
 
 def measure(source, num, network):
-    """Measures `num` fakes of each degradation against as many reals.
+    """Measures fakes of each degradation against the same number of reals.
+
+    Args:
+      source: a set in `SIZES`.
+      num: the most images in each half.
+      network: a name in `ganjax.metrics.features.NETWORKS`.
 
     Returns:
-      The number of images, and for each degradation, "none" first, its kind, its strength and
-      its metrics by name.
+      The number of images in a half, and a list of (kind, strength, figures by name) for each
+      degradation, "none" first.
     """
     data = DataFields(source=source, fit="pad")
     whole = open_source(data, "train", image_size=SIZES[source])

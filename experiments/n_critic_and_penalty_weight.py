@@ -3,8 +3,8 @@
     python -m experiments.sweep --sweep=experiments/n_critic_and_penalty_weight.py
 
 It trains WGAN-GP on the embedded digits. The more often a cell updates the critic in a step, the
-fewer steps it takes, so that all cells update the critic equally often, see equally many images and
-take about the same time.
+fewer steps it takes, so that all cells update the critic equally often, see the same number of
+images and take about the same time.
 """
 
 from experiments.tools.design import KID, Sweep, axis, length, product

@@ -1,10 +1,10 @@
-"""The points of the gradient penalty: uniform or normal weights of real and fake.
+"""The points of the gradient penalty, by uniform or by normal weights of real and fake.
 
     python -m experiments.sweep --sweep=experiments/penalty_points.py
 
 It trains WGAN-GP on the embedded digits. The paper (Gulrajani et al. 2017) draws alpha ~ U(0, 1),
-which interpolates between real and fake. Widespread tutorials draw alpha ~ N(0, 1), which
-extrapolates two times in three.
+which interpolates between real and fake. Common tutorials draw alpha ~ N(0, 1), which extrapolates
+in two cases of three.
 """
 
 from experiments.tools.design import KID, Sweep, axis

@@ -26,7 +26,14 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 def config_of(name: str, precision: str, seeds: int, steps: int | None):
-    """A shipped config in one precision, which measures KID."""
+    """Returns a shipped config in one precision, which measures KID.
+
+    Args:
+      name: <name>[:<preset>] of configs/.
+      precision: a value of config.precision.
+      seeds: the number of seeds.
+      steps: the number of train steps; None takes the config's.
+    """
     config = named(name)
     config.precision, config.num_seeds = precision, seeds
     if steps is not None:
@@ -36,7 +43,7 @@ def config_of(name: str, precision: str, seeds: int, steps: int | None):
 
 
 def result(folder: Path) -> dict[str, float]:
-    """The KID of a finished run, its deviation over seeds, its floor, and images a second."""
+    """Reads the KID of a finished run, its deviation over seeds, its floor, and images/s."""
     rows = read_metrics(folder / "metrics.jsonl")
     last = next(row for row in reversed(rows) if FIGURE in row)
     rates = [row["images_per_second"] for row in rows if "images_per_second" in row]
@@ -49,7 +56,7 @@ def result(folder: Path) -> dict[str, float]:
 
 
 def table(results: dict[str, dict[str, float]], seeds: int) -> str:
-    """The table in Markdown, with each precision's difference from the first in standard errors."""
+    """Returns the results as Markdown, with differences from float32 in standard errors."""
     lines = [
         "| precision | KID, mean of seeds | standard deviation | off float32's, standard errors "
         "| real against real | images/s, all seeds |",
@@ -94,7 +101,7 @@ def main() -> None:
 
 
 def compare(values: argparse.Namespace, precisions: list[str]) -> str:
-    """Trains each precision, writes the table, and returns it."""
+    """Trains a run in each precision, writes the table, and returns it."""
     results = {}
     for precision in precisions:
         folder = values.out / f"{values.config.replace(':', '_')}_{precision}_{values.seeds}"

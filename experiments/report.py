@@ -3,9 +3,9 @@
     python -m experiments.report --sweep=experiments/ema_decay.py
     python -m experiments.report --sweep=experiments/ada_by_data_size.py --out=runs/elsewhere
 
-It writes into <out>/report/: index.html, a page that needs no other file; curves_<metric>.png and
-.svg; samples.png; and table.md. While runs are still training it shows what they have written so
-far. (pip install 'ganjax[experiments]')
+It writes index.html, a page that needs no other file, curves_<metric>.png and .svg, samples.png and
+table.md to the folder <out>/report. While runs are still training, it shows what they have written
+so far. It needs pip install 'ganjax[experiments]'.
 """
 
 import json

@@ -37,20 +37,30 @@ COUNTS = [2**i for i in range(MOST.bit_length())]
 
 
 def fixed_batch(cost: PhaseCost, accelerator: Accelerator, n: int, kind: str = "float32") -> float:
-    """The efficiency of n devices that share one batch."""
+    """Returns the efficiency, in (0, 1], of n devices that share one batch.
+
+    Args:
+      cost: the cost of a step on one device.
+      accelerator: the kind of the devices.
+      n: the number of devices.
+      kind: the type in which the networks compute.
+    """
     alone = step_seconds(cost, accelerator, 1, kind)
     return alone / (n * step_seconds(cost, accelerator, n, kind))
 
 
 def batch_each(cost: PhaseCost, accelerator: Accelerator, n: int, kind: str = "float32") -> float:
-    """The efficiency of n devices with a batch on each: n times the FLOPs, the same collectives."""
+    """Returns the efficiency of n devices with a batch on each; see `fixed_batch`.
+
+    The step has n times the FLOPs and the same collectives.
+    """
     alone = step_seconds(cost, accelerator, 1, kind)
     larger = cost._replace(flops=n * cost.flops)
     return alone / step_seconds(larger, accelerator, n, kind)
 
 
 def limit(efficiency, cost: PhaseCost, accelerator: Accelerator, most: int, kind: str) -> str:
-    """The first power of 2 at which n devices are less than half efficient, as text."""
+    """Returns, as text, the first power of 2 at which n devices are less than half efficient."""
     for n in COUNTS:
         if n > most:
             return f"none to {most}"
@@ -60,7 +70,7 @@ def limit(efficiency, cost: PhaseCost, accelerator: Accelerator, most: int, kind
 
 
 def row(name: str, accelerator_name: str) -> str:
-    """The row of a config in the table."""
+    """Returns the row of a config in the table, as Markdown."""
     accelerator = ACCELERATORS[accelerator_name]
     last = slice(-1, None)  # A growing run spends nearly all of its time there.
     planned = plan(named(name), devices=COMPILED, accelerator=accelerator_name, phases=last)

@@ -6,10 +6,10 @@
     python -m experiments.sweep --sweep=experiments/dcgan_ada_cifar10.py --executor=slurm \\
         --slurm=partition=gpu,gpus_per_node=1,cpus_per_task=8,time=1440,array_parallelism=16
 
-Repeated, the same command goes on with runs that were stopped or killed, tries failed ones again,
-and leaves finished and diverged ones alone: a run is recognised by a hash of its config.
-`experiments.report` reports the results, also while the sweep is running. (pip install
-'ganjax[experiments]')
+If it is repeated, the same command continues runs that were stopped or killed, tries failed ones
+again, and leaves finished and diverged ones alone. A run is recognised by a hash of its config.
+`experiments.report` reports the results, also while the sweep is running. Both need pip install
+'ganjax[experiments]'.
 """
 
 from pathlib import Path

@@ -2,7 +2,7 @@
 
     python -m experiments.sweep --sweep=experiments/tips.py
 
-The default is `configs/ada.py` on 400 embedded emoji. A switch that needs another one sets that
+The default is `configs/ada.py` on 400 embedded emoji. A switch that needs further ones sets them
 too, and its name says so: a gradient penalty needs a D without BatchNorm, and the Wasserstein loss
 needs a bound on D and no controller that watches the signs of D's scores.
 """
@@ -50,7 +50,7 @@ SWITCHES = {
     "joint BatchNorm of reals and fakes": {"d_batches": "joint"},
     "no EMA": {"ema.decay": 0.0},
     "EMA .999": {"ema.decay": 0.999},
-    # Heusel et al. 2017; four times, as in Zhang et al. 2019 (SAGAN).
+    # Two rates as in Heusel et al. 2017; four times as in Zhang et al. 2019 (SAGAN).
     "D's rate 4 times G's": rates(1e-3, 4e-3),
     "G's rate 4 times D's": rates(4e-3, 1e-3),
     "alternating updates": {"order": "alternating"},

@@ -2,8 +2,8 @@
 
     python -m experiments.launch.check --config=configs/wgan_gp.py:celeb_a --config.n_critic=3
 
-It takes the flags of ganjax.main and, as that does, answers a wrong name or value or an impossible
-config with one line and exit code 2. It cannot check the images and devices of the job.
+It takes the flags of ganjax.main. Like ganjax.main, it answers a wrong name or value or an
+impossible config with one line and exit code 2. It cannot check the images and devices of the job.
 """
 
 from absl import flags

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Trains on this node with one process for each GPU. (One process for all GPUs needs no launcher and
-# is as fast: python -m ganjax.main --config=... . A process for each GPU helps where the host's
-# Python is the bottleneck, because each process reads its own part of the data.)
+# Trains on this node with one process for each GPU. One process for all GPUs, by python -m
+# ganjax.main --config=..., needs no launcher; several help if the host's Python is the bottleneck,
+# because each process reads its own part of the data.
 #
 #   experiments/launch/per_gpu.sh 8 --config=configs/wgan_gp.py:celeb_a
 #

@@ -8,7 +8,7 @@ All other flags are those of ganjax.main, which are checked before the job is qu
 job's outputs are written to --logs. Shortly before its time is over, or when it is preempted, the
 job saves and returns to the queue. `--cluster=local` runs the same on this machine, without Slurm.
 
-Without this launcher, with a process for each GPU, which JAX finds by Slurm's variables:
+A process for each GPU, which JAX finds by Slurm's variables, needs no launcher:
 
     srun --nodes=2 --ntasks-per-node=8 --gpus-per-node=8 python -m ganjax.main \\
         --distributed=slurm --config=configs/wgan_gp.py:celeb_a --workdir=/shared/runs/a
@@ -30,12 +30,12 @@ from submitit.helpers import DelayedSubmission
 
 # Above the well-known ports, and below those of outgoing connections on Linux (from 32,768 on).
 FIRST_PORT, LAST_PORT = 20_000, 32_767
-# How often a job that ran out of time returns to the queue.
+# The most times that a job that ran out of time returns to the queue.
 MOST_REQUEUES = 100
 
 
 def join_flags(environment) -> list[str]:
-    """The flags of ganjax.main by which a task of a job joins the others.
+    """Returns the flags of ganjax.main by which a task of a job joins the others.
 
     Args:
       environment: submitit's environment of the task, with job_id, hostnames, num_nodes,
@@ -53,7 +53,7 @@ def join_flags(environment) -> list[str]:
 
 
 class Train:
-    """The task of a job: ganjax.main in a process of its own.
+    """The task of a job, which runs ganjax.main in a process of its own.
 
     Args:
       flags: the flags of ganjax.main.
@@ -64,7 +64,7 @@ class Train:
         self._child = None
 
     def __call__(self) -> None:
-        """Trains to the end, or until told to stop.
+        """Trains to the end of the run, or until the run is told to stop.
 
         Raises:
           subprocess.CalledProcessError: training failed.
@@ -73,26 +73,27 @@ class Train:
         command += join_flags(submitit.JobEnvironment())
         self._child = subprocess.Popen(command)
         code = self._child.wait()
-        # Where another task was told to stop, this one stops too; that is no failure.
+        # If another task was told to stop, this one stops too, which is no failure.
         if code not in (0, 128 + signal.SIGTERM):
             raise subprocess.CalledProcessError(code, command)
 
     def checkpoint(self) -> DelayedSubmission:
-        """Has the run save, and asks submitit for another job; called before a job is ended.
+        """Stops the run after saving, and returns the job that submitit queues to continue it.
 
-        submitit tells one task, which stops all of them at the same step.
+        submitit calls this before a job is ended, for one task, which stops all of them at the same
+        step.
         """
         if self._child is not None:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):  # It has ended.
                 os.kill(self._child.pid, signal.SIGTERM)
-                # Not Popen.wait(): this runs in a signal handler that interrupts `__call__`, whose
-                # own wait() holds a lock.
+                # Not Popen.wait(): this signal handler interrupts `__call__`, whose own wait()
+                # holds a lock.
                 os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
         return DelayedSubmission(Train(self.flags))
 
 
 def submit(args: argparse.Namespace, flags: list[str]) -> submitit.Job:
-    """Puts a job into the queue."""
+    """Puts a job with the flags of ganjax.main into the queue that `args` describe."""
     executor = submitit.AutoExecutor(
         folder=args.logs, cluster=args.cluster, slurm_max_num_timeout=MOST_REQUEUES
     )
@@ -148,7 +149,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def check(flags: list[str]) -> None:
-    """Exits if ganjax.main would refuse the flags, after printing why."""
+    """Exits with a message if ganjax.main would refuse the flags."""
     command = [sys.executable, "-m", "experiments.launch.check", *flags]
     if code := subprocess.run(command).returncode:
         sys.exit(code)
@@ -173,7 +174,7 @@ def main() -> None:
 
 
 def _last_line(job: submitit.Job) -> str:
-    """The error of a run that failed, or where to find it."""
+    """Returns the error of a run that failed, or where to find it."""
     said = [line for line in (job.stderr() or "").splitlines() if line.startswith("ganjax: ")]
     return said[-1] if said else f"job {job.job_id} failed: {job.paths.stderr}"
 

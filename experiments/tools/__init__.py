@@ -1,1 +1,1 @@
-"""What the sweeps of experiments/ share: their design, their runs, their reports."""
+"""The design, the runs and the reports of the sweeps in experiments/."""

@@ -1,4 +1,4 @@
-"""The file attempts.jsonl of a run: when, where and by which revision of the code it was trained.
+"""The file attempts.jsonl, which records when, where and by which code a run was trained.
 
 A run may take several attempts. Each writes a line when it begins and, unless it is killed, a
 line when it ends.
@@ -23,7 +23,7 @@ PACKAGES = ("ganjax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 @contextlib.contextmanager
 def recorded(folder: Path, total_steps: int) -> Iterator[None]:
-    """Records an attempt around what is done within it: its environment, and how it ended.
+    """Records the training within this context as an attempt: its environment, and how it ended.
 
     Args:
       folder: the run's folder, which is made if it does not exist.
@@ -49,7 +49,7 @@ def recorded(folder: Path, total_steps: int) -> Iterator[None]:
 
 
 def read(folder: Path) -> list[dict]:
-    """The lines of a run's file in order, without one that a kill cut short."""
+    """Returns the lines of a run's file in order, without any that a kill cut short."""
     path, found = folder / FILE, []
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -59,18 +59,22 @@ def read(folder: Path) -> list[dict]:
 
 
 def last(folder: Path) -> dict:
-    """The last line, or {} if there is none."""
+    """Returns the last line of a run's file, or {} if there is none."""
     return next(reversed(read(folder)), {})
 
 
 def wall_time(folder: Path) -> float | None:
-    """The seconds between the first and the last thing that each attempt wrote, summed.
+    """Returns the time that all attempts of a run took.
 
     It is read from TensorBoard's files, since a killed attempt leaves no line at its end. Each
-    attempt has one, whose name holds the time at which it began.
+    attempt has one, whose name holds the time at which it began, and which it last changed when
+    it ended.
+
+    Args:
+      folder: the run's folder.
 
     Returns:
-      Seconds, or None before the first attempt.
+      The time in seconds, or None before the first attempt.
     """
     spans = []
     for path in (folder / "tensorboard").glob("events.out.tfevents.*"):
@@ -81,7 +85,7 @@ def wall_time(folder: Path) -> float | None:
 
 
 def environment() -> dict[str, object]:
-    """The machine, the devices, the versions and the git revision of this process."""
+    """Describes the machine, the devices, the versions and the git revision of this process."""
     import jax
 
     device = jax.devices()[0]
@@ -97,7 +101,7 @@ def environment() -> dict[str, object]:
 
 
 def revision() -> str:
-    """The git revision of the code, with "+" after it if files were changed; "" outside git."""
+    """Returns the git revision of the code, followed by "+" if files differ; "" outside git."""
     try:
         head = _git("rev-parse", "--short=12", "HEAD")
         return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")

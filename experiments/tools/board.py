@@ -1,4 +1,4 @@
-"""Shows the progress of a sweep as a table with a row for each cell and a column for each seed."""
+"""The progress of a sweep as a table with a row for each cell and a column for each seed."""
 
 import time
 from collections.abc import Sequence
@@ -9,11 +9,16 @@ from experiments.tools import runs
 from experiments.tools.design import Sweep
 from experiments.tools.runs import Progress, Run
 
-SECONDS = 5.0  # Between two readings of the table.
+SECONDS = 5.0  # The time between two readings of the table.
 
 
 class Board:
-    """Reads the progress of runs; that of runs that are over is read only once."""
+    """The progress of a sweep's runs, which is read only once for runs that are over.
+
+    Args:
+      sweep: the sweep.
+      planned: the runs of the sweep.
+    """
 
     def __init__(self, sweep: Sweep, planned: Sequence[Run]):
         self._sweep, self._runs = sweep, planned
@@ -21,13 +26,13 @@ class Board:
         self._read = 0.0
 
     def progress(self, run: Run) -> Progress:
-        """The progress of a run."""
+        """Returns the progress of a run."""
         if run.hash not in self._known or self._known[run.hash].state not in runs.OVER:
             self._known[run.hash] = runs.progress(run)
         return self._known[run.hash]
 
     def is_old(self) -> bool:
-        """Whether SECONDS have passed since the last call that returned True."""
+        """Returns whether `SECONDS` have passed since the last call that returned True."""
         if time.monotonic() - self._read < SECONDS:
             return False
         self._read = time.monotonic()
@@ -49,7 +54,7 @@ class Board:
         return table
 
     def failures(self) -> list[str]:
-        """A line for each run that failed or diverged, with the last line of its error."""
+        """Returns a line for each run that failed or diverged, with the end of its error."""
         progress = [(run, self.progress(run)) for run in self._runs]
         return [
             f"{run.label}: {each.state} at step {each.step}: {each.error}"

@@ -1,4 +1,4 @@
-"""Reads the config files of configs/, as experiments and benchmarks name them."""
+"""Reading of the config files in configs/ by the names that experiments and benchmarks use."""
 
 import runpy
 from pathlib import Path
@@ -15,7 +15,7 @@ def named(name: str) -> ConfigDict:
     """Reads a shipped config.
 
     Args:
-      name: the name of a file of configs/ without .py, with :<preset> after it for a preset.
+      name: the name of a file in configs/ without .py, followed by :<preset> for a preset.
 
     Raises:
       UserError: there is no such file or preset.
@@ -33,8 +33,8 @@ def from_file(path: Path, preset: str, given: str) -> ConfigDict:
 
     Args:
       path: the file.
-      preset: one of its presets, "" for the default.
-      given: what the user gave, for the error.
+      preset: the name of a preset, or "" for the default.
+      given: the flag as the user gave it, for an error message.
 
     Raises:
       UserError: there is no such preset.

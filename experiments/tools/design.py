@@ -1,4 +1,4 @@
-"""Describes a sweep as data: a base config, what its cells change, seeds, and its question."""
+"""The design of a sweep: its question, its base config, what its cells change, and its seeds."""
 
 import difflib
 import itertools
@@ -12,7 +12,7 @@ from experiments.tools import configs
 from ganjax.errors import UserError
 
 SMOKE = "smoke"
-# Brings any config with stages to 8x8 and two steps.
+# Overrides that bring any config with stages to 8x8 and two steps.
 SMALL = {
     "total_steps": 2,
     "batch_size": 8,
@@ -26,7 +26,7 @@ SMALL = {
     "checkpoint_every": 1,
     "evaluation.num_samples": 8,
 }
-# Has a config that measures nothing by itself measure KID.
+# Overrides by which a config measures KID.
 KID = {
     "evaluation.metrics": ("kid",),
     "evaluation.best": "kid_efflite0",
@@ -38,7 +38,7 @@ class Cell(NamedTuple):
     """One setting that a sweep tries.
 
     Attributes:
-      levels: for each axis of the sweep, the name of the cell's choice there.
+      levels: the name of the cell's choice on each axis of the sweep.
       overrides: values for fields of the config, by dotted name. A dict replaces a whole group,
         such as an `augment` of another policy.
     """
@@ -53,14 +53,14 @@ class Cell(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """Describes cells that are trained, each with several seeds, and compared.
+    """A description of cells that are trained, each with several seeds, and compared.
 
     Attributes:
       question: the question that the sweep answers.
-      base: the config file that all cells start from, with :<preset> after it for a preset. Its
+      base: the config file from which all cells start, followed by :<preset> for a preset. Its
         path is relative to the folder of configs/ and experiments/, or absolute.
       cells: the cells; see `axis`, `product`, `zip_` and `chain`.
-      metric: the metric that cells are compared by, such as "kid_efflite0".
+      metric: the metric by which cells are compared, such as "kid_efflite0".
       baseline: levels of some axes. Each cell is compared with the cell that has these levels,
         and its own levels of the other axes.
       fixed: overrides of all cells, applied before a cell's own.
@@ -82,11 +82,11 @@ class Sweep(NamedTuple):
 
 
 def axis(name: str, choices: Sequence[Any] | Mapping[str, Mapping[str, Any]]) -> list[Cell]:
-    """Makes cells that differ in one thing.
+    """Makes cells that differ in one field, or in one choice between several overrides.
 
     Args:
       name: the name of the axis; if `choices` are values, the dotted name of their field.
-      choices: values of that field, or overrides by the name of each choice.
+      choices: values of that field, or the overrides of each choice by its name.
     """
     if isinstance(choices, Mapping):
         return [Cell({name: label}, dict(overrides)) for label, overrides in choices.items()]
@@ -115,10 +115,10 @@ def zip_(*factors: Sequence[Cell]) -> list[Cell]:
 
 
 def chain(*factors: Sequence[Cell]) -> list[Cell]:
-    """Concatenates cells.
+    """Concatenates lists of cells.
 
     Raises:
-      UserError: they do not all have the same axes.
+      UserError: the cells do not all have the same axes.
     """
     cells = [cell for factor in factors for cell in factor]
     for cell in cells:
@@ -145,7 +145,12 @@ def _merge(cells: Sequence[Cell]) -> Cell:
 
 
 def length(steps: int, evaluations: int) -> dict[str, int]:
-    """Overrides that set a run's steps, and how often it is evaluated, sampled and saved."""
+    """Returns overrides that set a run's steps, and those between evaluations, samples and saves.
+
+    Args:
+      steps: the number of train steps.
+      evaluations: the number of evaluations, pictures and checkpoints.
+    """
     every = steps // evaluations
     names = ("eval_every", "sample_every", "checkpoint_every")
     return {"total_steps": steps} | dict.fromkeys(names, every)
@@ -156,8 +161,8 @@ def override(config: dict, overrides: Mapping[str, Any], name: str) -> None:
 
     Args:
       config: the config as a nested dict, which is changed in place.
-      overrides: values by dotted name, see `Cell`.
-      name: the name of the config, for errors.
+      overrides: values by dotted name; see `Cell`.
+      name: the name of the config, for an error message.
 
     Raises:
       UserError: there is no such field.
@@ -177,7 +182,7 @@ def override(config: dict, overrides: Mapping[str, Any], name: str) -> None:
 
 
 def base_config(sweep: Sweep) -> dict:
-    """The base config of a sweep, with the overrides that are fixed for all cells.
+    """Returns the base config of a sweep, with the overrides that are fixed for all cells.
 
     Raises:
       UserError: there is no such file, preset or field.
@@ -191,7 +196,7 @@ def base_config(sweep: Sweep) -> dict:
 
 
 def cell_config(sweep: Sweep, cell: Cell, seed: int) -> dict:
-    """The config of one cell and seed.
+    """Returns the config of one cell and seed.
 
     Raises:
       UserError: the cell sets a field that the config does not have.
@@ -204,7 +209,7 @@ def cell_config(sweep: Sweep, cell: Cell, seed: int) -> dict:
 
 
 def baseline_of(sweep: Sweep, cell: Cell) -> Cell | None:
-    """The cell that `cell` is compared with; None for a cell that is a baseline itself.
+    """Returns the cell that `cell` is compared with, or None for a cell that is a baseline.
 
     Raises:
       UserError: there is no such cell.
@@ -219,7 +224,7 @@ def baseline_of(sweep: Sweep, cell: Cell) -> Cell | None:
 
 
 def smoke(sweep: Sweep, overrides: Mapping[str, Any] | None = None) -> Sweep:
-    """Shrinks a sweep to its last cell that has a baseline and that baseline.
+    """Returns a sweep's smallest form: its last cell that has a baseline, and that baseline.
 
     Both are trained with one seed for two steps at 8x8.
 
@@ -269,7 +274,7 @@ def load(named: str) -> tuple[str, Sweep, tuple[str, ...]]:
 
 
 def shipped() -> list[Path]:
-    """The files of experiments/ that describe a sweep."""
+    """Returns the files in experiments/ that describe a sweep."""
     files = sorted((ROOT / "experiments").glob("*.py"))
     return [path for path in files if "\nSWEEP = " in path.read_text(encoding="utf-8")]
 

@@ -1,4 +1,4 @@
-"""Trains runs as jobs of submitit: several at once on this machine, or queued on Slurm."""
+"""Training of runs as jobs of submitit: several at once on this machine, or queued on Slurm."""
 
 import contextlib
 import os
@@ -19,18 +19,18 @@ from ganjax.errors import UserError
 from ganjax.runtime import signals
 from ganjax.training import workdir
 
-# The folder, within that of a sweep's runs, of what submitit writes, such as logs.
+# The folder, inside that of a sweep's runs, for submitit's files, such as logs.
 FOLDER = "jobs"
-SECONDS = 1.0  # Between two inspections of the jobs.
-A_YEAR = 60 * 24 * 365  # In minutes; a local job is never stopped for taking long.
+SECONDS = 1.0  # The time between two inspections of the jobs.
+A_YEAR = 60 * 24 * 365  # In minutes: a local job is never stopped for taking long.
 
 
 class Place(NamedTuple):
     """The hardware that one local job at a time has to itself.
 
     Attributes:
-      cores: the numbers of the CPU cores that the job may run on.
-      device: the index of its GPU, None without one.
+      cores: the numbers of the CPU cores on which the job may run.
+      device: the index of its GPU, or None without one.
     """
 
     cores: tuple[int, ...]
@@ -38,16 +38,16 @@ class Place(NamedTuple):
 
 
 class Train:
-    """Trains one run; stopped at Slurm's time limit and queued again, the job goes on."""
+    """The job that trains one run. If Slurm's time limit stops it, it is queued to continue."""
 
     def __call__(
         self, config: dict[str, Any], folder: Path, total_steps: int, place: Place | None
     ) -> None:
-        # Until JAX is imported a signal just ends the process; while it trains it saves first.
+        # Until JAX is imported a signal just ends the process; a run in training saves first.
         signals.quit_at_once("it had not begun")
         if place is not None:
-            # A signal to the whole group is for the sweep, which passes it on once: after a second
-            # one a run would not save.
+            # A signal to the whole group is for the sweep, which passes it on once, since a run
+            # does not save after a second one.
             with contextlib.suppress(OSError):
                 os.setsid()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.NUMBERS)
@@ -60,7 +60,7 @@ class Train:
         train(config, folder, total_steps)
 
     def checkpoint(self, *arguments):
-        """Returns what submitit queues in place of a job that ran out of time: the same job."""
+        """Returns the job that submitit queues in place of one that ran out of time: the same."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, *arguments)
@@ -75,11 +75,11 @@ def train(config: dict[str, Any], folder: Path, total_steps: int) -> None:
 
 
 def places(most: int | None = None) -> list[Place]:
-    """Divides the machine: a place for each GPU or, without GPUs, for each core.
+    """Divides the machine into a place for each GPU or, without GPUs, for each core.
 
     Each place has cores of its own, because a process of JAX takes all the cores that it may use,
-    and several processes on the same cores wait for each other. (The chips of a TPU belong to one
-    process: take `most` = 1.)
+    and several processes on the same cores wait for each other. All chips of a TPU belong to one
+    process, so there `most` must be 1.
 
     Args:
       most: the largest number of places; the cores are divided among them.
@@ -104,15 +104,15 @@ def run_locally(
 ) -> None:
     """Trains runs, one at a time at each place, until none is left.
 
-    After Ctrl-C or SIGTERM the runs in progress save their state, and it returns; after a second
-    signal it does not wait for them.
+    After Ctrl-C or SIGTERM this function returns as soon as the runs in progress have saved their
+    state; after a second signal it does not wait for them.
 
     Args:
       out: the folder of the sweep's runs.
-      waiting: the runs to train, in order. A run that another process is training is waited for.
+      waiting: the runs to train, in order. Those that another process is training come later.
       at: the places.
-      say: called with a line whenever a run begins or ends.
-      look: called about every SECONDS.
+      say: a function that is called with a line whenever a run begins or ends.
+      look: a function that is called about every `SECONDS`.
     """
     import submitit
 
@@ -144,11 +144,11 @@ class _Job(NamedTuple):
     """A job in progress.
 
     Attributes:
-      run: the run that it trains.
+      run: the run that the job trains.
       job: submitit's job.
-      place: the place that it takes.
-      since: the time at which it was submitted.
-      told: how often it was told to stop.
+      place: the place that the job takes.
+      since: the time at which the job was submitted.
+      told: the number of times that the job was told to stop.
     """
 
     run: Run
@@ -167,7 +167,7 @@ def _start(executor, run: Run, place: Place) -> _Job:
         visible_gpus=device,
     )
     since = time.time()
-    # submitit's own process inherits the mask; it would pass the group's signals on.
+    # submitit's own process inherits the mask, since it would pass the group's signals on.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.NUMBERS)
     try:
         job = executor.submit(Train(), run.config, run.folder, run.checked.total_steps, place)
@@ -177,7 +177,7 @@ def _start(executor, run: Run, place: Place) -> _Job:
 
 
 def _tell(job: _Job) -> bool:
-    """Tells the process that trains to stop; returns False if it has not begun yet."""
+    """Tells the training process to stop, and returns False if it has not begun yet."""
     line = attempts.last(job.run.folder)
     if line.get("event") != "begin" or line["time"] < job.since:
         return False
@@ -233,7 +233,7 @@ JOB = "slurm_job"
 
 
 def is_queued(run: Run) -> bool:
-    """Whether the run's last Slurm job is still waiting or running."""
+    """Returns whether the run's last Slurm job is still waiting or running."""
     path = run.folder / JOB
     if not path.is_file() or shutil.which("squeue") is None:
         return False
@@ -244,7 +244,7 @@ def is_queued(run: Run) -> bool:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process is training in a folder."""
+    """Returns whether a process is training in a folder."""
     if not folder.is_dir():
         return False
     try:
@@ -255,7 +255,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def _outcome(run: Run, log: Path) -> str:
-    """A line about a run whose job has ended."""
+    """Returns a line about a run whose job has ended."""
     progress = runs.progress(run)
     if progress.state == runs.FINISHED:
         return f"{run.label}: finished"
@@ -268,7 +268,7 @@ def _outcome(run: Run, log: Path) -> str:
 
 
 def _gpus() -> Iterator[int]:
-    """The indices of the GPUs that this process may use, found without reserving their memory."""
+    """Yields the indices of the GPUs that this process may use, without reserving their memory."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         for index in filter(None, map(str.strip, visible.split(","))):
@@ -287,7 +287,7 @@ def _gpus() -> Iterator[int]:
 
 
 class _Stop:
-    """Counts the signals that asked to stop."""
+    """A count of the signals that asked to stop."""
 
     def __init__(self):
         self.asked = self._seen = 0
@@ -296,14 +296,14 @@ class _Stop:
         self.asked += 1
 
     def is_new(self) -> bool:
-        """Whether there was a signal since the last call."""
+        """Returns whether there was a signal since the last call."""
         seen, self._seen = self._seen, self.asked
         return seen < self.asked
 
 
 @contextlib.contextmanager
 def _stopping() -> Iterator[_Stop]:
-    """Within it, signals only count."""
+    """Replaces the handlers of signals, within this context, by a count of them."""
     stop = _Stop()
     before = {number: signal.signal(number, stop.ask) for number in signals.NUMBERS}
     try:
@@ -315,7 +315,7 @@ def _stopping() -> Iterator[_Stop]:
 
 @contextlib.contextmanager
 def _importable() -> Iterator[None]:
-    """Within it, new processes can import `experiments` from any folder."""
+    """Lets processes that start within this context import `experiments` from any folder."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), before)))
     try:

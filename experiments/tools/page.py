@@ -13,7 +13,7 @@ TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
 class Value(NamedTuple):
-    """An entry of a table: its text and the number that it is sorted by, None to sort by text."""
+    """An entry of a table: its text, and the number by which it is sorted, or None for the text."""
 
     text: str
     number: float | None = None
@@ -27,7 +27,7 @@ class Table(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A picture of the page: a data URI, the title above and the caption below it, its width."""
+    """A picture of the page: a data URI, a title above, a caption below, and a width in pixels."""
 
     source: str
     title: str
@@ -36,13 +36,13 @@ class Picture(NamedTuple):
 
 
 def picture(path: Path, title: str, caption: str = "", width: int | None = None) -> Picture:
-    """Reads a .png or .svg into a picture of the page."""
+    """Reads a .png or .svg file into a picture of the page."""
     content = base64.b64encode(path.read_bytes()).decode()
     return Picture(f"data:{TYPES[path.suffix]};base64,{content}", title, caption, width)
 
 
 def cells_table(sweep: Sweep, rows: Sequence[Row]) -> Table:
-    """The table of cells: mean and deviation over seeds, and the difference from the baseline."""
+    """Returns the table of cells: means and deviations over seeds, differences from baselines."""
     axes = list(sweep.cells[0].levels)
     columns = [*axes, "runs"]
     for kind in ("best", "last"):
@@ -63,7 +63,7 @@ def cells_table(sweep: Sweep, rows: Sequence[Row]) -> Table:
 
 
 def runs_table(sweep: Sweep, found: Sequence[Result]) -> Table:
-    """The table of runs."""
+    """Returns the table of runs."""
     columns = [*sweep.cells[0].levels, "seed", "state", "step", "images seen", "wall time, s"]
     columns += [f"best {sweep.metric}", f"last {sweep.metric}", "folder", "last line"]
     lines = []
@@ -91,7 +91,7 @@ def runs_table(sweep: Sweep, found: Sequence[Result]) -> Table:
 
 
 def fields_table(sweep: Sweep) -> Table:
-    """The table of the fields that cells set, with their values in each cell."""
+    """Returns the table of the fields that cells set, with their values in each cell."""
     fields = results.changed_fields(sweep)
     lines = []
     for cell in sweep.cells:
@@ -103,7 +103,7 @@ def fields_table(sweep: Sweep) -> Table:
 
 
 def environments_table(found: Sequence[Result]) -> Table:
-    """The table of the environments that runs were trained in, with the number of runs in each."""
+    """Returns the table of environments, with the number of runs that were trained in each."""
     counts = {}
     for each in found:
         for attempt in each.attempts:
@@ -125,17 +125,17 @@ def environments_table(found: Sequence[Result]) -> Table:
 
 
 def markdown(table: Table) -> str:
-    """A table as Markdown."""
+    """Returns a table as Markdown."""
     lines = [table.columns, ["---"] * len(table.columns)]
     lines += [[value.text.replace("|", "\\|") for value in row] for row in table.rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def html(**content) -> str:
-    """Fills the template page.html.
+    """Returns the page, from the template page.html.
 
     Args:
-      **content: everything that the template asks for, by name.
+      **content: the values of all variables of the template.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -150,7 +150,7 @@ def html(**content) -> str:
 
 
 def _level(text: str) -> Value:
-    """An entry that is sorted as a number if its text is one."""
+    """Returns an entry that is sorted as a number if its text is one."""
     try:
         return Value(text, float(text))
     except ValueError:

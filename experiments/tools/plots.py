@@ -1,4 +1,4 @@
-"""Draws the curves of a sweep and the samples of its cells."""
+"""Plots of the curves of a sweep and of the samples of its cells."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from ganjax.analysis.trained import Trained
 from ganjax.pictures import curves, images
 from ganjax.training.checkpoint import exist
 
-# The most lines that can be told apart in one panel.
+# The most lines that can be distinguished in one panel.
 MOST_LINES = 8
 SAMPLES = 25
 GREY = "0.6"
@@ -24,11 +24,12 @@ def panels(sweep: Sweep) -> dict[str, list[tuple[str, Cell, str | None]]]:
     """Divides the cells of a sweep among the panels of a figure.
 
     A sweep with two axes or more has a panel for each level of the first axis. One with a single
-    axis has one panel or, where that axis has many levels, a panel for each level and the
-    baseline.
+    axis has one panel or, if that axis has more than `MOST_LINES` levels, a panel for each level
+    beside the baseline.
 
     Returns:
-      For each panel's title its lines: the label, the cell, and the colour, None for the next one.
+      The lines of each panel by its title: the label, the cell, and the colour, or None for the
+      next colour.
     """
     axes = list(sweep.cells[0].levels)
     if len(axes) > 1:
@@ -53,7 +54,16 @@ def panels(sweep: Sweep) -> dict[str, list[tuple[str, Cell, str | None]]]:
 
 
 def draw_curves(sweep: Sweep, results: Sequence[Result], metric: str):
-    """Draws a metric against images seen, as a Matplotlib figure; None while no run has it."""
+    """Draws a metric of all cells against images seen.
+
+    Args:
+      sweep: the sweep.
+      results: the results of its runs.
+      metric: the name of one of their curves.
+
+    Returns:
+      A matplotlib Figure, or None while no run has the metric.
+    """
     by_cell = {}
     for each in results:
         if len(each.curves[metric].images):
@@ -90,9 +100,14 @@ def draw_curves(sweep: Sweep, results: Sequence[Result], metric: str):
 def sample(result: Result, folder: Path) -> tuple[Path, int] | None:
     """Draws samples of a run's best checkpoint as a PNG, from the same latents in every run.
 
+    A file that exists already is not drawn again.
+
+    Args:
+      result: the result of the run.
+      folder: the folder of the file.
+
     Returns:
-      The file and the checkpoint's step; None while there is no checkpoint. A file that `folder`
-      has already is not drawn again.
+      The file and the step of the checkpoint, or None while there is no checkpoint.
     """
     if not exist(result.run.folder):
         return None
@@ -105,13 +120,13 @@ def sample(result: Result, folder: Path) -> tuple[Path, int] | None:
 
 
 def size(path: Path) -> tuple[int, int]:
-    """The width and height of a picture in pixels."""
+    """Returns the width and height of a picture in pixels."""
     with Image.open(path) as picture:
         return picture.size
 
 
 def sheet(paths: Sequence[Path], labels: Sequence[str]) -> np.ndarray:
-    """Arranges pictures in a grid with a label above each: uint8 (H, W, 3)."""
+    """Returns pictures in a grid with a label above each, uint8 (H, W, 3)."""
     opened = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
     height = max(each.shape[0] for each in opened)
     width = max(each.shape[1] for each in opened)

@@ -1,4 +1,4 @@
-"""Reads the results of a sweep's runs and compares its cells over seeds."""
+"""The results of a sweep's runs, and the comparison of its cells over seeds."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,11 +19,11 @@ class Result(NamedTuple):
 
     Attributes:
       run: the run.
-      progress: its progress.
-      curves: by name, the curves of the sweep's metric and of the others that are shown.
+      progress: the progress of the run.
+      curves: the curves of the sweep's metric and of the others that are shown, by name.
       images: the number of real images that D was trained on.
-      wall_time: the seconds of all its attempts, None before the first.
-      attempts: the environments of its attempts, in order.
+      wall_time: the seconds of all attempts, or None before the first.
+      attempts: the environments of the attempts, in order.
     """
 
     run: Run
@@ -35,12 +35,12 @@ class Result(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """Summarises a cell's values over its seeds.
+    """A summary of a cell's values over its seeds.
 
     Attributes:
-      mean: their mean.
+      mean: the mean of the values.
       deviation: their standard deviation, with n - 1 in its denominator; None for one value.
-      count: their number.
+      count: the number of values.
     """
 
     mean: float
@@ -56,7 +56,7 @@ class Difference(NamedTuple):
       p: the p-value of a paired, two-sided t-test; None for fewer than two pairs, or if all
         differences are equal.
       adjusted: p adjusted for the number of tests in its column by the false discovery rate
-        (Benjamini & Hochberg 1995); None where p is.
+        (Benjamini & Hochberg 1995); None if p is None.
       count: the number of pairs.
     """
 
@@ -95,7 +95,7 @@ def read(sweep: Sweep, planned: Sequence[Run]) -> list[Result]:
     """Reads the results of all runs, including those that have not begun."""
     results = []
     for run in planned:
-        # A run that was trained for longer counts as it was at this step.
+        # Of a run that was trained for longer, only the steps up to this one count.
         until = run.checked.total_steps
         rows = [row for row in runs.metrics(run.folder) if row["step"] <= until]
         progress = runs.progress(run)
@@ -117,18 +117,18 @@ def read(sweep: Sweep, planned: Sequence[Run]) -> list[Result]:
 
 
 def best_value(result: Result, metric: str) -> float:
-    """The best value of a run's curve, which must have a point."""
+    """Returns the best value of a run's curve, which must have a point."""
     values = result.curves[metric].values
     return float(values.max() if sign(metric) > 0 else values.min())
 
 
 def last_value(result: Result, metric: str) -> float:
-    """The last value of a run's curve, which must have a point."""
+    """Returns the last value of a run's curve, which must have a point."""
     return float(result.curves[metric].values[-1])
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """Summarises values; None without any."""
+    """Summarises values, or returns None if there are none."""
     if not len(values):
         return None
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -136,7 +136,7 @@ def spread(values: Sequence[float]) -> Spread | None:
 
 
 def difference(cell: dict[int, float], baseline: dict[int, float]) -> Difference | None:
-    """Compares two cells' values by seed; None if no seed has both."""
+    """Compares two cells' values by seed, or returns None if no seed has both."""
     seeds = sorted(set(cell) & set(baseline))
     if not seeds:
         return None
@@ -148,7 +148,7 @@ def difference(cell: dict[int, float], baseline: dict[int, float]) -> Difference
 
 
 def adjust(found: Sequence[Difference | None]) -> list[Difference | None]:
-    """Fills in `adjusted` for all tests of a column."""
+    """Returns the differences of a column with `adjusted` filled in for all tests."""
     tested = [i for i, each in enumerate(found) if each is not None and each.p is not None]
     adjusted = list(found)
     if tested:
@@ -196,7 +196,7 @@ def table(sweep: Sweep, results: Sequence[Result]) -> list[Row]:
 
 
 def best_runs(sweep: Sweep, results: Sequence[Result]) -> list[Result]:
-    """The run with the metric's best value in each cell that has a value."""
+    """Returns the run with the metric's best value in each cell that has a value."""
     found = []
     for cell in sweep.cells:
         own = [
@@ -211,13 +211,13 @@ def best_runs(sweep: Sweep, results: Sequence[Result]) -> list[Result]:
 
 
 def changed_fields(sweep: Sweep) -> list[str]:
-    """The dotted names of the fields that cells set, in order, except those that are axes."""
+    """Returns the dotted names of the fields that cells set, in order, except axes."""
     names = dict.fromkeys(name for cell in sweep.cells for name in cell.overrides)
     return [name for name in names if name not in sweep.cells[0].levels]
 
 
 def field(sweep: Sweep, cell: Cell, name: str):
-    """The value of a field in a cell's config; "" if the config has no such field."""
+    """Returns the value of a field in a cell's config, or "" if it has no such field."""
     value = design.cell_config(sweep, cell, 0)
     for part in name.split("."):
         value = value.get(part, "") if isinstance(value, dict) else ""

@@ -24,14 +24,14 @@ OVER = (DIVERGED, FINISHED)
 
 
 class Run(NamedTuple):
-    """One training of a sweep: one seed of one cell.
+    """A run of a sweep, which trains one seed of one cell.
 
     Attributes:
       cell: the cell.
       seed: the seed.
       config: the config as a nested dict, as `ganjax.training.loop.train` takes it.
       checked: the same config, checked.
-      algorithm: the algorithm that it describes.
+      algorithm: the algorithm that the config describes.
       hash: the hash of the config without the fields that a continuation may change.
       folder: the run's folder, which need not exist yet.
     """
@@ -54,10 +54,10 @@ class Progress(NamedTuple):
     """The progress of a run.
 
     Attributes:
-      state: `WAITING` (it has not logged a step yet), `STOPPED` (or still running), `FAILED`,
+      state: `WAITING` (no step has been logged yet), `STOPPED` (or still running), `FAILED`,
         `DIVERGED` or `FINISHED`.
-      step: the step of its last line of metrics.
-      error: the last line of the error of a run that failed or diverged, else "".
+      step: the step of the last line of metrics.
+      error: the last line of the error of a run that failed or diverged, or "".
     """
 
     state: str
@@ -110,7 +110,7 @@ def plan(sweep: Sweep, out: Path) -> list[Run]:
 
 
 def config_hash(config: schema.RunConfig) -> str:
-    """A hash of the fields that identify a run: all but those in `config.continuable`."""
+    """Returns a hash of the fields that identify a run: all but those in `config.continuable`."""
     content = _identity(config.model_dump(mode="json"), config.continuable)
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -134,7 +134,7 @@ def progress(run: Run) -> Progress:
 
 
 def metrics(folder: Path) -> list[dict]:
-    """The lines of a run's metrics.jsonl, [] if there are none yet."""
+    """Returns the rows of a run's metrics.jsonl, or [] if there are none yet."""
     path = folder / "metrics.jsonl"
     return read_metrics(path) if path.is_file() else []
 
@@ -167,28 +167,28 @@ def _identity(content: dict, continuable: frozenset[str], prefix: str = "config"
 
 
 def _folder_name(cell: Cell, seed: int, key: str) -> str:
-    """A readable name that ends with the hash, by which the folder is found again."""
+    """Returns a readable name that ends with the hash, by which the folder is found again."""
     words = re.sub(r"[^\w.]+", "_", "_".join(cell.levels.values())).strip("_")
     return f"{words[:80]}_seed{seed}_{key}"
 
 
 def _stored(out: Path) -> dict[Path, dict]:
-    """The configs of the runs in a folder, by their folders."""
+    """Returns the configs of the runs in a folder, by the folder of each run."""
     configs = {}
     for path in sorted(out.glob(f"*/{workdir.CONFIG}")):
         try:
             configs[path.parent] = workdir.read_fields(path.parent)
         except ConfigError:
-            continue  # A run never leaves this file half-written, so it is none of a run.
+            continue  # A run never leaves this file half-written, so it is not a run's.
     return configs
 
 
 def _folders(stored: dict[Path, dict], planned: list[Run]) -> dict[str, Path]:
-    """The existing folders of planned runs, by the hash of the run.
+    """Returns the existing folders of planned runs, by the hash of the run.
 
     A folder is recognised by the hash in its name or, whatever its name is, by the config in it. A
-    config of an older version may lack fields that the planned runs differ in: a folder that could
-    be several runs' is nobody's.
+    config of an older version may lack fields in which the planned runs differ. A folder that could
+    be that of several runs is left out.
     """
     found = {
         run.hash: folder
@@ -204,14 +204,14 @@ def _folders(stored: dict[Path, dict], planned: list[Run]) -> dict[str, Path]:
 
 
 def _continues(config: schema.RunConfig, stored: dict) -> bool:
-    """Whether a run of a config continues a stored one, judging by the fields of the stored one."""
+    """Returns whether a run continues a stored one, by the fields that the stored one has."""
     planned = config.model_dump(mode="json")
     changed = differences(_shared(planned, stored), stored)
     return bool(stored) and not [name for name in changed if name not in config.continuable]
 
 
 def _shared(planned: dict, stored: dict) -> dict:
-    """The fields of `planned` that `stored` has too."""
+    """Returns the fields of `planned` that `stored` has too."""
     return {
         name: _shared(value, stored[name])
         if isinstance(value, dict) and isinstance(stored[name], dict)
