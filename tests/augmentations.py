@@ -11,7 +11,7 @@ RANGES = ((-1.0, 1.0), (0.0, 1.0))
 
 
 def images(n=4, size=SIZE, value_range=(-1.0, 1.0), smooth=0.0):
-    """Returns RGB images of uniform noise, blurred by a Gaussian of `smooth` pixels."""
+    """Returns RGB images (n, size, size, 3) of noise, blurred by a Gaussian of `smooth` pixels."""
     low, high = value_range
     x = np.random.RandomState(0).rand(n, size, size, 3)
     if smooth:
@@ -20,7 +20,7 @@ def images(n=4, size=SIZE, value_range=(-1.0, 1.0), smooth=0.0):
 
 
 def policies(value_range):
-    """Returns the transforms of the policies by their names."""
+    """Returns each policy with all of its transforms, by its name."""
     return {
         "keras": keras.keras(0.125, 0.125, 0.25),
         "ada": ada.ada(tuple(ada.FAMILIES), value_range, {}),
@@ -32,5 +32,5 @@ NAMES = tuple(policies((0.0, 1.0)))
 
 
 def every(family, p):
-    """Returns the probabilities of a family's transforms, all of them p."""
+    """Returns the probability p for each transform of a family, by the transform's name."""
     return dict.fromkeys(family.TRANSFORMS, p)

@@ -1,6 +1,7 @@
-"""A conditional algorithm whose samples tell what they were made from, exactly.
+"""A conditional algorithm whose samples show exactly from which latent and label they were made.
 
-Trained it is WGAN-GP. A sample's left half has the level of z[0], its right that of the label.
+In training it is WGAN-GP. The left half of a sample has the grey of z[0], and the right half that
+of the label.
 """
 
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from ganjax.algorithms import gan
 
 Config = gan.Config
 CLASSES = 10
-# The shape of z, each time that the sampler is traced, which is once a compilation.
+# The shape of z at each tracing of the sampler, which is one for each compilation.
 traced = []
 
 
@@ -26,7 +27,7 @@ def build(config):
 
 
 def decode(images):
-    """(z[0], label) of samples: z[0] to 0.02, half a level, if it is no more than 4."""
+    """Returns z[0] and the label of each sample; z[0], at most 4, is exact to half a grey level."""
     middle = images.shape[2] // 2
     assert (images[:, :, :middle] == images[:, :1, :1]).all()
     assert (images[:, :, middle:] == images[:, :1, -1:]).all()

@@ -1,22 +1,22 @@
-"""Stricter than production: eight devices, no silent promotion, no key used twice."""
+"""Set-up of all tests: eight devices, errors for implicit promotion and for keys used twice."""
 
 import os
 import runpy
 from importlib.metadata import version
 from pathlib import Path
 
-# One core a worker: compiling takes one thread anyway, and the threads of several JAX processes
-# on the same cores wait for each other, spinning.
+# Each worker has one core: compiling takes one thread anyway, and the threads of several JAX
+# processes on the same cores would spin while they wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
     cores = sorted(os.sched_getaffinity(0))
     worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
     os.sched_setaffinity(0, {cores[worker % len(cores)]})
 
-# Most of a test's time is the compilation of code that runs once.
+# Most of a test's time is the compilation of code that runs once, so it is not optimised.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
 ).strip()
-if version("jaxlib").startswith("0.10."):  # Others may not know the flag, and would abort.
+if version("jaxlib").startswith("0.10."):  # XLA aborts if it does not know a flag.
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 import jax
@@ -26,7 +26,7 @@ from jaxtyping import install_import_hook
 from ml_collections import ConfigDict
 from PIL import Image
 
-# The shapes and types that functions of these folders state are checked at every call.
+# The annotated shapes and types of functions in these folders are checked at every call.
 TYPED = ("objectives", "augment", "ops", "metrics", "pictures")
 install_import_hook([f"ganjax.{folder}" for folder in TYPED], "beartype.beartype")
 
@@ -38,18 +38,18 @@ jax.config.update("jax_debug_key_reuse", True)
 
 
 def pytest_collection_modifyitems(items):
-    """Real training and real processes come last."""
+    """Sorts the tests such that real training and real processes come last."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _compilation_cache(tmp_path_factory):
-    """A session compiles a program once, with its subprocesses; nothing of the user's is read."""
+    """Gives a session and its subprocesses a cache of programs, apart from the user's caches."""
     folder = str(tmp_path_factory.mktemp("xla"))
     before = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    # What is remembered of folders of images.
+    # The cache of scans of folders of images.
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -60,13 +60,13 @@ def _compilation_cache(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def _programs_are_forgotten():
-    """A worker does not keep the programs of all files that it has run."""
+    """Frees the compiled programs after each file of tests, which would fill a worker's memory."""
     yield
     jax.clear_caches()
 
 
 def write_images(folder, count, size=64):
-    """A folder of PNG files, of noise; returns it."""
+    """Writes `count` PNG files of grey noise, size x size, to a new folder, and returns it."""
     folder.mkdir(parents=True)
     noise = np.random.RandomState(0).randint(0, 256, (count, size, size), np.uint8)
     for i, image in enumerate(noise):
@@ -75,18 +75,18 @@ def write_images(folder, count, size=64):
 
 
 def shipped(name: str, preset: str = ""):
-    """The config that `configs/<name>.py:<preset>` gives."""
+    """Returns the config of `configs/<name>.py:<preset>`."""
     return runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["get_config"](preset)
 
 
 def shrink(config):
-    """Any shipped config, as small as it runs: same code, seconds instead of hours."""
+    """Shrinks any shipped config to the smallest that runs the same code, and returns it."""
     config.total_steps = 4
     config.batch_size = 8
     config.n_critic = min(config.n_critic, 2)
     config.log_every = 1
     config.sample_every = config.eval_every = config.checkpoint_every = 2
-    less = 0  # Stages.
+    less = 0  # The number of stages that are left out.
     if config.data.fit != "pad" and config.generator.network in ("dcgan", "resnet"):
         less = int(np.log2(config.image_size // 16))
         config.image_size = 16
@@ -99,15 +99,15 @@ def shrink(config):
                     group[name] = (4, 2)
                 elif name.endswith("_width"):
                     group[name] = 4
-    # Feature networks have tests of their own: each would compile one.
+    # Feature networks have tests of their own, and every config would compile one.
     config.evaluation.metrics, config.evaluation.num_samples = (), 20
     if config.evaluation.best.startswith("kid"):
         config.evaluation.best = "none"
     if config.data.fit == "bounding_box":
         config.data.fit = "resize"  # The boxes of TFDS's mock data are random numbers.
     if config.get("augment", {}).get("measure_leaks"):
-        config.augment.measure_leaks = False  # It takes 1,200 images; test_ada_run.py does.
-    if "growth" in config:  # From 4x4 to 8x8, of two steps each.
+        config.augment.measure_leaks = False  # It takes long, and test_ada_run.py tests it.
+    if "growth" in config:  # From 4x4 to 8x8, with two steps each.
         config.image_size = 8
         config.generator.widths = config.discriminator.widths = (4, 4)
         config.growth.batch_sizes, config.growth.learning_rates = (8,), (1e-3,)
@@ -118,7 +118,7 @@ def shrink(config):
 
 @pytest.fixture
 def tiny():
-    """The default WGAN-GP, shrunk to 16x16, with two updates of the critic a step."""
+    """Returns the default WGAN-GP, shrunk to 16x16, with two updates of the critic in a step."""
     config = shrink(shipped("wgan_gp"))
     config.n_critic = 2
     config.image_size, config.data.fit = 16, "resize"

@@ -14,7 +14,7 @@ BATCH, INPUTS, OUTPUTS = 2, 3, 4
 
 
 def peer(function):
-    """lax's function with the signature of ours."""
+    """Returns a function of lax with the signature of ganjax's."""
 
     def call(x, k, strides, padding):
         pads = [(padding, padding)] * 2 if isinstance(padding, int) else padding
@@ -31,23 +31,23 @@ both = pytest.mark.parametrize("function", PEERS, ids=lambda f: f.__name__)
 
 
 def label(case):
-    """The id of a case (function, image size, window, strides, padding)."""
+    """Returns the id of a case (function, image size, window, strides, padding)."""
     return "-".join([case[0].__name__, *map(str, case[1:])]).replace(" ", "")
 
 
 def normal(*shape, scale=1.0, seed=0):
-    """Normal numbers in float32, always the same for a shape and a seed."""
+    """Returns normal numbers in float32, always the same for a shape and a seed."""
     return jnp.asarray(scale * np.random.RandomState(seed).randn(*shape), jnp.float32)
 
 
 def inputs(function, size, window):
-    """Images and a kernel for a function of ours or a peer."""
+    """Returns images and a kernel for a function of ganjax or its peer."""
     channels = (INPUTS, OUTPUTS) if function in (conv, PEERS[conv]) else (OUTPUTS, INPUTS)
     return normal(BATCH, *size, INPUTS), normal(*window, *channels, scale=0.3, seed=1)
 
 
 def arguments(case):
-    """((x, k, c), (strides, padding)) of a case; c weights the output in `scalar`."""
+    """Returns (x, k, c) and (strides, padding) of a case; c weights the output in `scalar`."""
     function, size, window, *geometry = case
     x, k = inputs(function, size, window)
     shape = jax.eval_shape(lambda: PEERS[function](x, k, *geometry)).shape
@@ -55,20 +55,20 @@ def arguments(case):
 
 
 def scalar(function, strides, padding, c=1.0):
-    """A scalar function of (x, k); the sine gives it derivatives of every order in either."""
+    """Returns a scalar function of (x, k), whose sine gives it derivatives of every order."""
     return lambda x, k: jnp.sum(jnp.sin(function(x, k, strides, padding)) * c)
 
 
 def squared_gradient(s, argument):
-    """The squared norm of a gradient of `s`, as in a gradient penalty."""
+    """Returns the squared norm of a gradient of `s`, as in a gradient penalty."""
     return lambda x, k: jnp.sum(jax.grad(s, argument)(x, k) ** 2)
 
 
 def derivatives(function, x, k, c, strides, padding):
-    """Values, first and second derivatives; tests/golden/conv_torch.py lists the names."""
+    """Computes values, first and second derivatives by the names of tests/golden/conv_torch.py."""
     s = scalar(function, strides, padding, c)
 
-    # LLVM's optimisation of code that runs once would be half of the time of these tests.
+    # To optimise code that runs once would take half of the time of these tests.
     @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def run(x, k):
         sx, sk = jax.grad(s, (0, 1))(x, k)
@@ -82,9 +82,9 @@ def derivatives(function, x, k, c, strides, padding):
 
 
 def assert_near(got, want, tolerance=1e-5):
-    """Compares dicts of arrays relative to each one's largest entry.
+    """Compares dicts of arrays, with a tolerance relative to the largest entry of each array.
 
-    Small entries are differences of large ones.
+    Small entries may be differences of large terms, and have the rounding of these.
     """
     assert got.keys() == want.keys()
     for name in got:
@@ -93,8 +93,8 @@ def assert_near(got, want, tolerance=1e-5):
         np.testing.assert_allclose(g, w, rtol=0, atol=tolerance * np.abs(w).max(), err_msg=name)
 
 
-# Convolutions as large as a network's: name -> (function of (x, k), x's shape but for the batch,
-# k's shape). On CPUs every map of these is computed by `winograd` or by `patches`.
+# Convolutions as large as those of networks: (function of (x, k), x's shape without the batch, k's
+# shape) by name. On CPUs every map of these is computed by `winograd` or by `patches`.
 LARGE_BATCH, LARGE_INPUTS, LARGE_OUTPUTS = 32, 64, 128
 LARGE = {
     "conv": (
@@ -129,11 +129,11 @@ large = pytest.mark.parametrize("name", LARGE)
 
 
 def output(function):
-    """A scalar of a function's output with derivatives of every order."""
+    """Returns a scalar function of (x, k) with derivatives of every order."""
     return lambda x, k: jnp.sum(jnp.sin(function(x, k)))
 
 
-# What is lowered: the forward map with its gradients, and the gradients of a gradient penalty.
+# The programs that are lowered: a forward map with its gradients, and those of a penalty.
 ORDERS = {
     "gradients": lambda function: jax.grad(output(function), (0, 1)),
     "second order": lambda function: jax.grad(squared_gradient(output(function), 0), (0, 1)),
@@ -141,6 +141,6 @@ ORDERS = {
 
 
 def large_case(name, order):
-    """A function of LARGE, differentiated as ORDERS says, and the shapes of its arguments."""
+    """Returns a function of `LARGE`, differentiated by `ORDERS`, and its arguments' shapes."""
     function, image, kernel = LARGE[name]
     return ORDERS[order](function), ((LARGE_BATCH, *image), kernel)

@@ -1,7 +1,7 @@
-"""Reads digits, to judge what conditional generators draw: a small CNN, trained in place.
+"""A classifier of digits for samples of conditional generators: a small CNN, trained on the spot.
 
-It learns mnist5k's training split alone. Generated strokes are blurrier, noisier and paler
-than MNIST's, so the augmentation shows it such too.
+It learns from the training split of mnist5k alone. Generated strokes are blurrier, noisier and
+paler than MNIST's, so it is trained on augmented images.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Classifier = Callable[[np.ndarray], np.ndarray]
 
 
 class CNN(nn.Module):
-    """(N, 32, 32, 1) float32 in [0, 1] -> (N, 10) logits."""
+    """A network from float32 images (N, 32, 32, 1) in [0, 1] to logits (N, 10)."""
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -39,7 +39,7 @@ class CNN(nn.Module):
 
 
 def digits(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """mnist5k's images, uint8 (N, 32, 32, 1), and labels (N,)."""
+    """Returns images, uint8 (N, 32, 32, 1), and labels (N,) of a split of mnist5k."""
     digits = {"label": "label", "num_classes": 10, "channels": 1, "fit": "pad"}
     data = DataFields(source="embedded:mnist5k", **digits)
     source = open_source(data, split, image_size=SIZE)
@@ -49,14 +49,14 @@ def digits(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def train_classifier(seed: int = 0) -> Classifier:
-    """Trains on mnist5k's training split; the same call again costs nothing.
+    """Trains a classifier on mnist5k's training split, once for each seed.
 
     Args:
-      seed: of the initialisation, the order, the augmentation and the dropout.
+      seed: the seed of the initialisation, the order, the augmentation and the dropout.
 
     Returns:
-      A function of uint8 (N, S, S, 1) images, white on black, S = 28 or 32, to their (N,)
-      digits, int32. A smaller image is centred on black, MNIST's background.
+      A function from images, uint8 (N, S, S, 1), white on black, with S = 28 or 32, to their
+      digits, int32 (N,). It centres images of 28x28 on black, MNIST's background.
     """
     images, labels = digits("train")
     random = np.random.RandomState(seed)
@@ -66,7 +66,7 @@ def train_classifier(seed: int = 0) -> Classifier:
     optimizer = optax.adamw(
         optax.cosine_onecycle_schedule(EPOCHS * steps, peak_value=4e-3), weight_decay=1e-3
     )
-    # Jitted: op by op, each op of the initialisation would be compiled by itself.
+    # Without jit, each operation of the initialisation would be compiled separately.
     params = jax.jit(lambda k: model.init(k, jnp.zeros((1, SIZE, SIZE, 1)), train=False))(init_key)
     state = jax.jit(optimizer.init)(params)
 
@@ -81,9 +81,9 @@ def train_classifier(seed: int = 0) -> Classifier:
         updates, state = optimizer.update(jax.grad(loss)(params), state, params)
         return optax.apply_updates(params, updates), state
 
-    # Not lax.scan: JAX's gradients of convolutions are twenty times slower in a loop on CPUs.
+    # Not lax.scan: on CPUs JAX's gradients of convolutions are slower in a loop (docs/speed.md).
     for epoch in range(EPOCHS):
-        # It costs half as much as an epoch's steps, so that it serves two.
+        # Augmenting takes half as long as the steps of an epoch, so its result serves two epochs.
         if epoch % 2 == 0:
             shown = augment(images, random)
         order = random.permutation(len(images))[: steps * BATCH].reshape(steps, BATCH)
@@ -106,11 +106,11 @@ def train_classifier(seed: int = 0) -> Classifier:
 
 
 def augment(images: np.ndarray, random: np.random.RandomState) -> np.ndarray:
-    """uint8 (N, S, S, 1) -> float32 in [0, 1]: each moved, blurred, paled and noised anew."""
+    """Moves, blurs, pales and adds noise to images: uint8 (N, S, S, 1) to float32 in [0, 1]."""
     n = len(images)
     per_image = lambda low, high: random.uniform(low, high, (n, 1, 1)).astype(np.float32)  # noqa: E731
     x = _moved(images[..., 0].astype(np.float32) / 255, per_image)
-    # [w, 1 - 2w, w] down and across: from sharp to as blurred as a 3x3 mean.
+    # The filter [w, 1 - 2w, w] along both axes, from none to the 3x3 mean.
     for axis in (1, 2):
         weight = per_image(-1 / 3, 1 / 3).clip(0)
         x = x + weight * (np.roll(x, 1, axis) + np.roll(x, -1, axis) - 2 * x)
@@ -120,7 +120,7 @@ def augment(images: np.ndarray, random: np.random.RandomState) -> np.ndarray:
 
 
 def _moved(x, per_image):
-    """(N, S, S), turned, scaled, sheared and shifted, by bilinear interpolation."""
+    """Turns, scales, shears and shifts images (N, S, S) by bilinear interpolation."""
     n, size = x.shape[:2]
     angle, shear = per_image(-0.25, 0.25), per_image(-0.2, 0.2)
     tall, wide = per_image(0.87, 1.15), per_image(0.87, 1.15)
@@ -129,7 +129,7 @@ def _moved(x, per_image):
     sheared = column + shear * row
     down = tall * (np.cos(angle) * row - np.sin(angle) * sheared) + centre + per_image(-2, 2)
     right = wide * (np.sin(angle) * row + np.cos(angle) * sheared) + centre + per_image(-2, 2)
-    # Outside is the border's colour; the last pixel needs a neighbour to be mixed with.
+    # Pixels outside have the border's colour; the last pixel needs a neighbour to be mixed with.
     down, right = down.clip(0, size - 1.001), right.clip(0, size - 1.001)
     top, left = np.floor(down), np.floor(right)
     down, right = down - top, right - left
@@ -141,6 +141,6 @@ def _moved(x, per_image):
 
 
 def held_out_accuracy(classify: Classifier) -> float:
-    """The share in [0, 1] of mnist5k's 500 validation digits that are read right."""
+    """Returns the share, in [0, 1], of mnist5k's 500 held-out digits that are classified right."""
     images, labels = digits("validation")
     return float(np.mean(classify(images) == labels))

@@ -1,4 +1,4 @@
-"""Processes of the smallest run for tests: starting them, watching them, and their ends."""
+"""Processes of the smallest run, for tests that start them, watch them and wait for their ends."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 STEPS = 24
-# Flags of the smallest WGAN-GP, with all that a run does besides its steps.
+# Flags of the smallest WGAN-GP that still logs, samples, evaluates and saves.
 TINY = [
     "--config=configs/wgan_gp.py",
     "--config.checkpoint_every=5",
@@ -29,22 +29,25 @@ TINY = [
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
+    """Returns a port at which no process listens."""
     with socket.socket() as each:
         each.bind(("localhost", 0))
         return each.getsockname()[1]
 
 
 def start(folder, count, flags=(), own=lambda i: (), port=None, numbers=None):
-    """Starts processes of one run, as a user does, with a device each.
+    """Starts processes of one run as a user does, with a device each.
 
     Args:
       folder: the run's folder.
       count: the number of processes in the run.
       flags: further flags of all processes.
-      own: process number -> further flags of that process.
+      own: returns further flags of a process, given its number.
       port: the coordinator's port, by default a free one.
       numbers: the numbers of the processes to start, by default all.
+
+    Returns:
+      The processes, as `subprocess.Popen`.
     """
     port = port or free_port()
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
@@ -78,7 +81,7 @@ def wait_for_step(process, step):
 
 
 def ends(processes, timeout=120):
-    """Waits for processes to end; returns their outputs and their exit codes."""
+    """Waits for processes to end, and returns their outputs and their exit codes."""
     try:
         outputs = [process.communicate(timeout=timeout)[0] for process in processes]
     finally:

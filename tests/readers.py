@@ -1,4 +1,4 @@
-"""Reads an epoch as one of two processes that read it together; run by test_processes.py.
+"""A program that reads an epoch as one of two processes; test_processes.py runs it.
 
     python tests/readers.py <port> <process> <data config as JSON> <out>
 

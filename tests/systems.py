@@ -12,28 +12,28 @@ from ganjax.parallel.sharding import gather_params, make_layout, state_sharding
 from ganjax.runtime import compiling
 from ganjax.training import schema
 
-# A config of every kind: DCGAN is as its noisy form is, WGAN-GP as its conditional one.
+# A config of every kind; DCGAN is like its noisy form, and WGAN-GP like its conditional one.
 SYSTEMS = ["ada", "cgan", "cwgan_gp", "dcgan_noisy", "progan", "sngan", "wgan"]
 
 
 def two_steps(config, devices, mode):
     """Trains two steps of every phase on devices, in float64.
 
-    In float32 a gradient near zero, where sums over devices round differently, becomes a step of
-    full size in Adam, and nothing tight could be asked.
+    In float32, Adam would turn gradients near zero, which sums over devices round differently, into
+    steps of full size, so that no tight tolerance would hold.
 
     Args:
       config: the config.
       devices: the devices that share each batch.
-      mode: how the state lies on them, a value of config.sharding.
+      mode: the sharding of the state, a value of config.sharding.
 
     Returns:
-      ((state, metrics of each step) on the host, state on the devices).
+      The pair (state, metrics of each step) on the host, and the state on the devices.
     """
     loaded, module = schema.load(config)
     algorithm, layout = module.build(loaded), make_layout(devices)
     random = np.random.RandomState(0)
-    # How convolutions are computed does not matter here, and native ones compile sooner.
+    # How convolutions are computed does not matter here, and native ones compile faster.
     with native_convolutions(), jax.enable_x64(True):
         key = jax.device_put(jax.random.key(0), layout.replicated)
         state = jax.tree.map(

@@ -1,4 +1,4 @@
-"""The judge of the conditional models is itself judged, on digits it has not seen."""
+"""The classifier of digits, which measures conditional models, reads digits it has not seen."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A DCGAN at 8x8, as small as it runs, its train steps, and augmentations for it."""
+"""The smallest DCGAN, at 8x8, its train steps, and augmentations for it."""
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ DIFFAUGMENT = {"policy": "diffaugment"}
 
 
 def tiny_dcgan():
-    """Returns the config; a test may change it."""
+    """Returns the config of the smallest DCGAN, which a test may change."""
     config = shrink(shipped("dcgan"))
     config.image_size, config.data.fit = 8, "resize"
     config.generator.widths = config.discriminator.widths = (4,)
@@ -32,7 +32,7 @@ def build(config):
 
 
 def train_steps(algorithm, count):
-    """Yields state and metrics after each of `count` steps on one batch, from one initial state."""
+    """Yields the state and the metrics after each of `count` steps, all on the same batch."""
     key, random = jax.random.key(0), np.random.RandomState(0)
     phase = algorithm.phases[0]
     shape = (algorithm.reals_per_step, phase.batch_size)
@@ -40,10 +40,10 @@ def train_steps(algorithm, count):
         "image": random.randint(0, 256, (*shape, 8, 8, 1)).astype(np.uint8),
         "label": random.randint(0, algorithm.num_classes, shape).astype(np.int32),
     }
-    state = init_state(algorithm, key)  # For one run, compiling it would take longer.
+    state = init_state(algorithm, key)  # To compile it for a single call would take longer.
     step = jax.jit(make_train_step(algorithm), static_argnames="phase", donate_argnames="state")
     for _ in range(count):
-        # How convolutions are computed does not matter here, and native ones compile sooner.
+        # How convolutions are computed does not matter here, and native ones compile faster.
         with native_convolutions():
             state, metrics = step(state, batch, key, phase=phase)
         yield jax.tree.map(np.asarray, state), {name: float(v) for name, v in metrics.items()}

@@ -2,9 +2,9 @@
 
     python tests/golden/conv_torch.py
 
-It was made with PyTorch 2.13.0 on CPU. All is computed in float64 and stored as float32
-in PyTorch's own layout (NCHW; kernels OIHW, or IOHW when transposed), so that the
-translation to ours is part of what `tests/ops/test_conv.py` tests. Entry "<case>/<name>":
+The file was made with PyTorch 2.13.0 on CPU. Arrays are computed in float64 and stored as float32
+in PyTorch's own layout (NCHW; kernels OIHW, or IOHW when transposed), so that
+`tests/ops/test_conv.py` also tests the translation to ganjax's. Their names are "<case>/<name>":
 
   x, k, c      image, kernel, weights of the output (random)
   y            conv(x, k)
@@ -37,7 +37,7 @@ BATCH, INPUTS, OUTPUTS = 2, 3, 4
 
 
 def derivatives(function, x, k, c, **geometry):
-    """(name, array) pairs, as listed above."""
+    """Returns the pairs (name, array) that this module's docstring lists."""
     x.requires_grad_()
     k.requires_grad_()
     y = function(x, k, **geometry)
@@ -53,7 +53,7 @@ def main():
         random = np.random.RandomState(seed)
 
         def normal(*shape, scale=1.0, random=random):
-            # Rounded first: the test must start from the very numbers used here.
+            # Rounded first, since the test must start from exactly these numbers.
             return torch.tensor((scale * random.randn(*shape)).astype(np.float32)).double()
 
         channels = (OUTPUTS, INPUTS) if name == "conv" else (INPUTS, OUTPUTS)

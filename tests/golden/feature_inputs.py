@@ -1,4 +1,4 @@
-"""What the golden scripts and the tests feed both sides: nothing here needs PyTorch."""
+"""The inputs that the golden scripts and the tests share. Nothing here needs PyTorch."""
 
 import zlib
 from importlib import resources
@@ -9,14 +9,18 @@ IMAGES = (3, 700)
 
 
 def images():
-    """uint8 (2, 64, 64, 3): two of the embedded emoji."""
+    """Returns two of the embedded emoji, uint8 (2, 64, 64, 3)."""
     path = resources.files("ganjax.data") / "embedded" / "emoji64.npz"
     with path.open("rb") as file, np.load(file) as arrays:
         return arrays["image"][list(IMAGES)]
 
 
 def random_tensors(shapes):
-    """A state dict of seeded random numbers, so scaled that activations keep their size."""
+    """Returns a state dict of seeded random numbers, scaled such that activations keep their size.
+
+    Args:
+      shapes: the shape of each tensor by its name.
+    """
     tensors = {}
     for name, shape in shapes.items():
         random = np.random.RandomState(zlib.crc32(name.encode()))
@@ -36,14 +40,14 @@ def random_tensors(shapes):
 
 
 def thinned(activation):
-    """(N, H, W, C) -> a few of its pixels and channels, (N, 2, 2, 8)."""
+    """Returns a few pixels and channels of activations (N, H, W, C), (N, 2, 2, 8)."""
     _, height, width, channels = activation.shape
     rows, columns = [height // 3, height - 1], [0, width // 2]
     return activation[:, rows][:, :, columns][..., :: channels // 8][..., :8]
 
 
 def features(seed, count=300, dimension=64):
-    """float32 (count, dimension), correlated and not centred, as features are."""
+    """Returns random features, float32 (count, dimension), correlated and not centred."""
     mixing = np.random.RandomState(0).randn(dimension, dimension) / np.sqrt(dimension)
     random = np.random.RandomState(seed)
     x = random.randn(count, dimension) @ mixing + 0.1 * seed
@@ -51,5 +55,5 @@ def features(seed, count=300, dimension=64):
 
 
 def logits(count=300, classes=20):
-    """float32 (count, classes)."""
+    """Returns random logits, float32 (count, classes)."""
     return (3 * np.random.RandomState(5).randn(count, classes)).astype(np.float32)

@@ -1,13 +1,13 @@
-"""Makes inception.npz, efflite0.npz and metrics.json: what others' code computes.
+"""Makes inception.npz, efflite0.npz and metrics.json: the results of other implementations.
 
-In an environment of its own, on CPU:
+It runs in an environment of its own, on CPU:
     pip install torch torch-fidelity==0.3.0 prdc==0.2 efficientnet-lite-pytorch==0.1.0
     pip install -e . && python -m tests.golden.features
 
-Inception: torch-fidelity's FeatureExtractorInceptionV3 with seeded random weights, which tell a
-wrong layer as surely as the published ones. EfficientNet-Lite0: efficientnet_lite_pytorch's
-EfficientNet with the published weights. Figures: torch-fidelity's KID, FID and Inception Score
-and prdc's precision, recall, density and coverage of seeded random features.
+Inception is torch-fidelity's FeatureExtractorInceptionV3 with seeded random weights, which show a
+wrong layer as surely as the published ones. EfficientNet-Lite0 is efficientnet_lite_pytorch's
+EfficientNet with the published weights. The figures are torch-fidelity's KID, FID and Inception
+Score, and prdc's precision, recall, density and coverage, of seeded random features.
 """
 
 import json
@@ -68,7 +68,7 @@ def inception():
 
 
 def clean(image, size):
-    """Parmar et al.'s: each channel in Pillow's mode F."""
+    """Resizes an image as Parmar et al. 2022 do: each channel by itself, in Pillow's mode F."""
     channels = [
         np.asarray(
             Image.fromarray(image[..., c].astype(np.float32)).resize(
@@ -105,7 +105,7 @@ def figures():
     options = {"kid_degree": 3, "kid_gamma": None, "kid_coef0": 1, "rng_seed": 0}
     options["verbose"] = False
     kid = kid_features_to_metric(
-        # In float64, that its rounding is not what is tested.
+        # In float64, so that torch-fidelity's rounding is not what is tested.
         *(torch.from_numpy(x).double() for x in (real, fake)),
         kid_subsets=20,
         kid_subset_size=100,
