@@ -110,7 +110,7 @@ def main(argv: list[str]) -> None:
             result = {}
             for each in _resolutions(run):
                 side = each.phase.image_size
-                metrics = [name for name in values.metrics if METRICS[name].takes(side, side)]
+                metrics = [name for name in values.metrics if METRICS[name].accepts(side, side)]
                 if metrics:
                     print(f"{side}x{side}, step {each.step}")
                     measured = measure(_sets_of(each, values), metrics)

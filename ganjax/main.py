@@ -73,7 +73,8 @@ def main(argv: list[str]) -> None:
     for name in ("devices", "accelerator"):
         if values[name].present:
             raise UserError(
-                f"--{name}={values[name].value} is of --dry_run; add that, or take it away"
+                f"--{name}={values[name].value} plans a run, it starts none: add --dry_run, or "
+                "take it away"
             )
     joining.join(
         values.distributed,

@@ -54,7 +54,7 @@ def two_steps(config, devices, mode):
         for phase in algorithm.phases:
             if phase.start:
                 state = jax.device_put(algorithm.begin(state, phase), shardings)
-            size, shape = phase.image_size, (algorithm.reals_per_step, phase.batch_size)
+            size, shape = phase.image_size, (algorithm.real_batches, phase.batch_size)
             image = random.randint(0, 256, (*shape, size, size, loaded.data.channels), np.uint8)
             label = random.randint(0, loaded.data.num_classes, shape).astype(np.int32)
             for _ in range(2):

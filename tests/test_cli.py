@@ -38,7 +38,7 @@ def command(module, *arguments):
         (["--config=configs/wgan_gp.py", "--config.n_critic=x"], "--config.n_critic=x: invalid"),
         (["--config=configs/wgan_gp.py", "--config.n_critic=0"], "config.n_critic=0: should be"),
         (["--config=configs/wgan_gp.py", "--wrkdir=3"], "Did you mean: workdir"),
-        (["--config=configs/wgan_gp.py", "--devices=4"], "--devices=4 is of --dry_run"),
+        (["--config=configs/wgan_gp.py", "--devices=4"], "--devices=4 plans a run, it starts none"),
         (["--config=configs/wgan_gp.py", "--process_id=0"], "--coordinator is missing"),
         (
             ["--config=configs/wgan_gp.py", "--dry_run", "--num_processes=4"],

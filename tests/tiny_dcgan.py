@@ -35,7 +35,7 @@ def train_steps(algorithm, count):
     """Yields the state and the metrics after each of `count` steps, all on the same batch."""
     key, random = jax.random.key(0), np.random.RandomState(0)
     phase = algorithm.phases[0]
-    shape = (algorithm.reals_per_step, phase.batch_size)
+    shape = (algorithm.real_batches, phase.batch_size)
     batch = {
         "image": random.randint(0, 256, (*shape, 8, 8, 1)).astype(np.uint8),
         "label": random.randint(0, algorithm.num_classes, shape).astype(np.int32),

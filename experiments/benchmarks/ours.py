@@ -54,10 +54,10 @@ def train_step(algorithm: Algorithm, sharding=None, unroll: bool = False, **opti
     return jax.jit(step, static_argnames="phase", donate_argnames="state", **options)
 
 
-def random_batch(config: schema.RunConfig, reals_per_step: int) -> dict[str, np.ndarray]:
-    """Draws "image" uint8 (reals_per_step, N, H, W, C) and "label" int32 (reals_per_step, N)."""
+def random_batch(config: schema.RunConfig, real_batches: int) -> dict[str, np.ndarray]:
+    """Draws "image" uint8 (real_batches, N, H, W, C) and "label" int32 (real_batches, N)."""
     size, random = config.image_size, np.random.RandomState(0)
-    shape = (reals_per_step, config.batch_size, size, size)
+    shape = (real_batches, config.batch_size, size, size)
     return {
         "image": random.randint(0, 256, (*shape, config.data.channels), np.uint8),
         "label": random.randint(0, config.data.num_classes, shape[:2], np.int32),
@@ -87,7 +87,7 @@ class Start:
             lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
             jax.jit(partial(init_state, self.algorithm))(self.key),
         )
-        self.batch = random_batch(self.config, self.algorithm.reals_per_step)
+        self.batch = random_batch(self.config, self.algorithm.real_batches)
 
 
 class Ours(Start):

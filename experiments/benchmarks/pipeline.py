@@ -85,7 +85,7 @@ def measure(scale: str, args: argparse.Namespace, folder: Path) -> None:
     """Prints the figures of a scale."""
     config, module = load(CONFIGS[scale], batch_size=args.batch_size)
     algorithm = module.build(config)
-    reals = algorithm.reals_per_step
+    reals = algorithm.real_batches
     layout = make_layout()
     source = open_scale(scale, config, folder)
     resident_before = resident()

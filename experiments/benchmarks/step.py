@@ -208,7 +208,7 @@ def alone(loaded: schema.Loaded, name: str) -> Callable[[], object]:
     torch.set_num_threads(threads())
     peer = kind(loaded.config)(loaded.config, **contenders(loaded.config)[name])
     algorithm = loaded.module.build(loaded.config)
-    return partial(peer.step, random_batch(loaded.config, algorithm.reals_per_step))
+    return partial(peer.step, random_batch(loaded.config, algorithm.real_batches))
 
 
 def assignment(text: str) -> tuple[str, object]:

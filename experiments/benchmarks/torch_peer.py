@@ -186,7 +186,7 @@ class Peer:
         """Puts the batches of a step on the device.
 
         Args:
-          batch: "image" uint8 (reals_per_step, N, H, W, C), "label" (reals_per_step, N).
+          batch: "image" uint8 (real_batches, N, H, W, C), "label" (real_batches, N).
         """
         return [
             {name: torch.as_tensor(a[i], device=self.device) for name, a in batch.items()}

@@ -19,6 +19,7 @@ from ganjax.algorithms.networks import LatentGroup, NetworkGroup, Networks, buil
 from ganjax.algorithms.optimisers import OptimiserGroup, discriminator_optimiser, ema_decay
 from ganjax.augment import AugmentGroup
 from ganjax.config import ConfigDict, ConfigError, Fields, defaults
+from ganjax.engine import updates
 from ganjax.engine.algorithm import Algorithm, Batch, Context
 from ganjax.engine.loss_scaling import scaled
 from ganjax.engine.phases import Phase
@@ -143,7 +144,7 @@ def assemble(config: CommonConfig, networks: Networks) -> Algorithm:
         accumulate=config.accumulate,
         value_range=networks.value_range,
         n_critic=config.n_critic,
-        reals_per_step={"fresh": config.n_critic, "shared": 1}[config.critic_reals],
+        real_batches={"fresh": config.n_critic, "shared": 1}[config.critic_reals],
         order=config.order,
         num_classes=1 if config.conditioning.generator == "none" else config.data.num_classes,
         ema_decay=ema_decay(config.ema, config.n_critic * config.batch_size),
@@ -244,11 +245,7 @@ def discriminate_jointly(
 def _check(config: CommonConfig, discriminator: NetworkFields) -> None:
     """Raises a ConfigError if fields of different parts do not go together."""
     conditioning = config.conditioning
-    if config.order == "simultaneous" and config.n_critic != 1:
-        raise ConfigError(
-            f"config.n_critic={config.n_critic}: config.order='simultaneous' updates both "
-            "players once a step; set n_critic=1 or order='alternating'"
-        )
+    updates.check(config.order, config.n_critic)
     losses.check(config)
     config.penalty.check(
         uses_batch_norm=discriminator.uses_batch_norm,

@@ -16,7 +16,7 @@ from ganjax.models.fields import (
     BatchNormFields,
     ConditioningFields,
     GeneratorFields,
-    Images,
+    ImageSpec,
     NetworkFields,
     Options,
 )
@@ -85,7 +85,7 @@ class Networks:
     discriminator: nn.Module
     g_fields: GeneratorFields
     d_fields: NetworkFields
-    images: Images
+    images: ImageSpec
     latent_dim: int
     latent_distribution: str
 
@@ -191,7 +191,7 @@ def build_networks(
     Raises:
       ConfigError: the networks do not fit one another, or the images or labels do not fit them.
     """
-    images = Images(config.image_size, config.data.channels)
+    images = ImageSpec(config.image_size, config.data.channels)
     num_classes = config.data.num_classes
     built = {}
     for player, fields in (("generator", generator), ("discriminator", discriminator)):

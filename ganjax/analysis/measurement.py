@@ -107,7 +107,7 @@ def _measure(
         return figures, metric.measure(prepared, stand_ins)
     if metric.unbiased:
         half = sets.real.count // 2
-        taken = metric.take(Counts(half, half))
+        taken = metric.choose_counts(Counts(half, half))
         prepared = metric.prepare(reference.part(metric.needs, 0, taken.reference))
         second = reference.part(metric.needs, half, half + taken.fake)
         return figures, metric.measure(prepared, second)
@@ -119,7 +119,7 @@ def _taken(sets: Sets, metric: Metric) -> Taken:
     role, stand_in = sets.roles(metric)
     further = getattr(sets, stand_in)
     stand_ins = None if further is None else further.count
-    return metric.take(Counts(getattr(sets, role).count, sets.fake.count, stand_ins))
+    return metric.choose_counts(Counts(getattr(sets, role).count, sets.fake.count, stand_ins))
 
 
 def _protocol(sets: Sets, metrics: Sequence[Metric], network: str) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def _check_shapes(sets: Sets, metrics: Sequence[Metric]) -> None:
     """Raises a UserError if a metric cannot take the images, or cannot compare their pixels."""
     for metric in metrics:
         height, width, channels = sets.fake.shape
-        if not metric.takes(height, width):
+        if not metric.accepts(height, width):
             raise UserError(
                 f"--metrics={metric.name}: it takes square images of {metric.sizes}, and those of "
                 f"{sets.fake.name} are {height}x{width}; leave it out"

@@ -271,12 +271,12 @@ class Algorithm(NamedTuple):
         3.1).
       value_range: the values of black and of white in the networks' images.
       n_critic: the number of updates of the discriminator in a train step.
-      reals_per_step: the number of batches of reals in a train step: n_critic, or 1, which all
+      real_batches: the number of batches of reals in a train step: n_critic, or 1, which all
         updates share.
       order: the order of updates within one train step, a name in `ganjax.engine.updates.ORDERS`.
       num_classes: the number of classes, 1 for an unconditional GAN; labels are
         0 .. num_classes - 1.
-      ema_decay: the decay of the generator's moving average.
+      ema_decay: the decay of the generator's moving average; by default 0, without an average.
       aug_init: the function that returns the augmentation controller's state at step 0.
       aug_update: the function that updates that state after each update of the discriminator.
       loss_scaling: the scaling of both players' losses, by default none.
@@ -304,10 +304,10 @@ class Algorithm(NamedTuple):
     penalty_interval: int = 1
     value_range: ValueRange = (-1.0, 1.0)
     n_critic: int = 1
-    reals_per_step: int = 1
+    real_batches: int = 1
     order: str = "alternating"
     num_classes: int = 1
-    ema_decay: EmaDecay = lambda step: 0.999
+    ema_decay: EmaDecay = lambda step: 0.0
     aug_init: AugInit = lambda: ()
     aug_update: AugUpdate = lambda aug, metrics: aug
     loss_scaling: LossScaling = NoLossScaling()

@@ -25,7 +25,7 @@ class StepInputs(NamedTuple):
     """The reals and the key of one train step.
 
     Attributes:
-      batch: the "image" and the "label" of the reals, arrays (reals_per_step, N, ...). Images are
+      batch: the "image" and the "label" of the reals, arrays (real_batches, N, ...). Images are
         uint8, or floats in `value_range`.
       key: the random key of this step.
       step: the number of train steps finished before this one, an int32 scalar.

@@ -77,7 +77,7 @@ def make_train_step(
 ) -> TrainStep:
     """Returns the pure function `train_step(state, batch, key, *, phase) -> (state, metrics)`.
 
-    `batch` holds arrays (reals_per_step, N, ...). Its images are uint8, which the step maps to the
+    `batch` holds arrays (real_batches, N, ...). Its images are uint8, which the step maps to the
     algorithm's `value_range`, or floats in that range. `key` is the run's root key, the same at
     every step. Metrics are float32 scalars: d_loss (with the penalty), g_loss, the gradient norms
     d_grad_norm and g_grad_norm, and the algorithm's own. The discriminator's metrics are means over
@@ -94,15 +94,9 @@ def make_train_step(
       A function for `jax.jit` with `phase` static and `state` donated.
 
     Raises:
-      ValueError: the order is unknown, or is simultaneous and n_critic is not 1.
+      ConfigError: there is no such order, or it does not go with n_critic.
     """
-    if algorithm.order not in updates.ORDERS:
-        raise ValueError(f"order={algorithm.order!r} is none of {', '.join(updates.ORDERS)}")
-    if algorithm.order == "simultaneous" and algorithm.n_critic != 1:
-        raise ValueError(
-            f"n_critic={algorithm.n_critic}: the simultaneous order updates both players once "
-            "a step; set n_critic=1 or the alternating order"
-        )
+    updates.check(algorithm.order, algorithm.n_critic)
     update_players = updates.ORDERS[algorithm.order]
     repeat = unrolled if unroll else scanned
 

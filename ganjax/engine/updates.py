@@ -11,6 +11,7 @@ from typing import Protocol
 import jax
 from jaxtyping import PyTree
 
+from ganjax.config import ConfigError
 from ganjax.engine import scheduling
 from ganjax.engine.algorithm import Algorithm, Batch, Context, Metrics
 from ganjax.engine.inputs import StepInputs, UpdateInputs
@@ -204,3 +205,22 @@ def simultaneous(
 
 
 ORDERS: dict[str, Order] = {"alternating": alternating, "simultaneous": simultaneous}
+
+
+def check(order: str, n_critic: int) -> None:
+    """Refuses an order that does not exist, or that does not go with the updates of D in a step.
+
+    Args:
+      order: as in `Algorithm`.
+      n_critic: as in `Algorithm`.
+
+    Raises:
+      ConfigError: in one line: the field, its value and the mend.
+    """
+    if order not in ORDERS:
+        raise ConfigError(f"config.order={order!r}: there are {', '.join(ORDERS)}")
+    if order == "simultaneous" and n_critic != 1:
+        raise ConfigError(
+            f"config.n_critic={n_critic}: config.order='simultaneous' updates both players once a "
+            "step; set n_critic=1 or order='alternating'"
+        )

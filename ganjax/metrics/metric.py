@@ -77,8 +77,8 @@ class Metric:
       while_training: whether config.evaluation.metrics may name it.
       training_floor: the figure whose floor is logged beside it during training, "" for none.
       fewest: the least number of images that each of the two sets must have.
-      sizes: the square images that `takes` accepts, by their sides in pixels, in the words of an
-        error message; "" if it accepts any.
+      sizes: the square images that `accepts` allows, by their sides in pixels, in the words of an
+        error message; "" if it allows any.
     """
 
     name: str
@@ -96,12 +96,12 @@ class Metric:
         """Whether the metric looks at images through a feature network."""
         return self.needs != "images"
 
-    def takes(self, height: int, width: int) -> bool:
+    def accepts(self, height: int, width: int) -> bool:
         """Returns whether images of height x width pixels can be measured."""
         del height, width
         return True
 
-    def take(self, counts: Counts) -> Taken:
+    def choose_counts(self, counts: Counts) -> Taken:
         """Returns how many of the available images the metric looks at."""
         return Taken(counts.reference, counts.fake)
 

@@ -55,7 +55,7 @@ class PixelNeighbours(Metric):
     reference = "training"
     while_training = False
 
-    def take(self, counts: Counts) -> Taken:
+    def choose_counts(self, counts: Counts) -> Taken:
         """Returns all training images, and at most `MOST_BY_PIXELS` samples."""
         others = counts.fake if counts.stand_in is None else counts.stand_in
         return Taken(counts.reference, min(MOST_BY_PIXELS, counts.fake, others))

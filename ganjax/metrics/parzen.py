@@ -46,7 +46,7 @@ class LogLikelihood(Metric):
     needs = "images"
     while_training = False
 
-    def take(self, counts: Counts) -> Taken:
+    def choose_counts(self, counts: Counts) -> Taken:
         """Returns at most `MOST` images of each set."""
         return Taken(min(MOST, counts.reference), min(MOST, counts.fake))
 

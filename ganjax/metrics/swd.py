@@ -49,7 +49,7 @@ class SlicedWasserstein(Metric):
     training_floor = "swd"
     sizes = f"{COARSEST} times a power of 2 pixels a side, or {PATCH} to {COARSEST}"
 
-    def takes(self, height: int, width: int) -> bool:
+    def accepts(self, height: int, width: int) -> bool:
         """Returns whether images of this size have a pyramid."""
         try:
             level_sizes(height, width)
@@ -57,7 +57,7 @@ class SlicedWasserstein(Metric):
             return False
         return True
 
-    def take(self, counts: Counts) -> Taken:
+    def choose_counts(self, counts: Counts) -> Taken:
         """Returns the same number for both sets, at most `MOST`."""
         count = min(MOST, *(count for count in counts if count is not None))
         return Taken(count, count)
@@ -93,34 +93,16 @@ class Distances(NamedTuple):
     average: float
 
 
-def distance_of_images(
-    reals: UInt8[np.ndarray, "..."], fakes: UInt8[np.ndarray, "..."], *, seed: int = 0
-) -> Distances:
-    """Computes the distance at each level of the pyramids, from full size to 16x16.
-
-    Images of 16x16 or fewer pixels have one level, themselves. The paper takes 16,384 images of
-    each set, and fewer give larger distances: compare with the distance of reals to other reals.
-
-    Args:
-      reals: real images (N, S, S, C); S is 16 times a power of 2, or from 7 to 16.
-      fakes: generated images of the same shape.
-      seed: the seed of the patches' places and of the directions.
-
-    Raises:
-      ValueError: the shapes differ, or S is no such number.
-    """
-    if reals.shape != fakes.shape or reals.ndim != 4:
-        raise ValueError(f"swd: as many images of one shape each, not {reals.shape}, {fakes.shape}")
-    return distance(describe([reals], "a", seed=seed), describe([fakes], "b", seed=seed), seed=seed)
-
-
 def describe(
     batches: Iterable[UInt8[np.ndarray, "_ h w c"]], name: str, *, seed: int = 0
 ) -> Described:
     """Cuts out the patches that `distance` compares, from images that are never all held at once.
 
+    The pyramids go from full size to 16x16; smaller images have one level, themselves.
+
     Args:
-      batches: images in batches of any size, with sides as in `distance_of_images`.
+      batches: images in batches of any size, of S x S pixels; S is 16 times a power of 2, or from
+        7 to 16.
       name: the set's name. Two sets that are compared should have different names, and so patches
         at different places.
       seed: the seed of the patches' places.
@@ -141,7 +123,10 @@ def describe(
 
 
 def distance(a: Described, b: Described, *, seed: int = 0) -> Distances:
-    """Computes the distance between two sets of the same number of images.
+    """Computes the distance between two sets of the same number of images, level by level.
+
+    The paper takes 16,384 images of each set, and fewer give larger distances: compare with the
+    distance of reals to other reals.
 
     Args:
       a: the patches of one set, from `describe`.

@@ -42,7 +42,7 @@ class GeneratorFields(fields.StagedGeneratorFields):
     first_norm: Literal["channel", "unit"] = "channel"
     output_bias: bool = False
 
-    def check(self, at: str, images: fields.Images, options: fields.Options) -> None:
+    def check(self, at: str, images: fields.ImageSpec, options: fields.Options) -> None:
         super().check(at, images, options)
         fields.check_size(at, self.widths, images, image_size(self.widths))
         if self.first_norm == "unit" and not self.batch_norm:
@@ -51,7 +51,7 @@ class GeneratorFields(fields.StagedGeneratorFields):
                 "layer; set 'channel', or batch_norm=True"
             )
 
-    def build(self, images: fields.Images, options: fields.Options) -> "Generator":
+    def build(self, images: fields.ImageSpec, options: fields.Options) -> "Generator":
         return Generator(
             upsample=self.upsample,
             first_norm=self.first_norm,
@@ -66,11 +66,11 @@ class DiscriminatorFields(fields.StagedDiscriminatorFields):
 
     network: Literal["dcgan"] = "dcgan"
 
-    def check(self, at: str, images: fields.Images, options: fields.Options) -> None:
+    def check(self, at: str, images: fields.ImageSpec, options: fields.Options) -> None:
         super().check(at, images, options)
         fields.check_size(at, self.widths, images, image_size(self.widths))
 
-    def build(self, images: fields.Images, options: fields.Options) -> "Discriminator":
+    def build(self, images: fields.ImageSpec, options: fields.Options) -> "Discriminator":
         del images  # The first layer takes any number of channels.
         return Discriminator(remat=options.remat, **self.common_arguments(options))
 

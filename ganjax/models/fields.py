@@ -43,7 +43,7 @@ class ConditioningFields(Fields):
     fake_labels: Literal["reals", "uniform"] = "reals"
 
 
-class Images(NamedTuple):
+class ImageSpec(NamedTuple):
     """The size and channels of the images that a network makes or takes.
 
     Attributes:
@@ -112,7 +112,7 @@ class NetworkFields(Fields):
         """Whether every kernel is divided by its spectral norm, by the field `spectral_norm`."""
         return getattr(self, "spectral_norm", False)
 
-    def check(self, at: str, images: Images, options: Options) -> None:
+    def check(self, at: str, images: ImageSpec, options: Options) -> None:
         """Refuses fields that do not go with each other, with the images or with the options.
 
         Args:
@@ -139,7 +139,7 @@ class NetworkFields(Fields):
         if kind == "batch_norm" and not self.uses_batch_norm:
             raise ConfigError(f"{field}: {at}.batch_norm is False; set it to True, or another kind")
 
-    def build(self, images: Images, options: Options) -> nn.Module:
+    def build(self, images: ImageSpec, options: Options) -> nn.Module:
         """Returns the Flax module that these fields describe.
 
         Args:
@@ -151,8 +151,6 @@ class NetworkFields(Fields):
 
 class GeneratorFields(NetworkFields):
     """The fields of one kind of generator, with its checks and its construction."""
-
-    conditionings: ClassVar[tuple[str, ...]] = ("none", "embedding", "one_hot", "batch_norm")
 
     @property
     def value_range(self) -> ValueRange:
@@ -174,6 +172,8 @@ class StagedGeneratorFields(GeneratorFields):
       output: the last activation: "tanh" (images in [-1, 1]) or "sigmoid" (in [0, 1]).
     """
 
+    conditionings: ClassVar[tuple[str, ...]] = ("none", "embedding", "one_hot", "batch_norm")
+
     widths: Widths
     slope: Fraction = 0.0
     batch_norm: bool = True
@@ -189,7 +189,7 @@ class StagedGeneratorFields(GeneratorFields):
     def value_range(self) -> ValueRange:
         return VALUE_RANGES[self.output]
 
-    def common_arguments(self, images: Images, options: Options) -> dict[str, Any]:
+    def common_arguments(self, images: ImageSpec, options: Options) -> dict[str, Any]:
         """Returns the arguments that the Flax modules of all staged generators share."""
         norm = options.norm(spectral_norm=self.spectral_norm, stddev=self.init_stddev)
         return {
@@ -232,8 +232,13 @@ class StagedDiscriminatorFields(NetworkFields):
     init_stddev: NonNegativeFloat = 0.02
 
     @property
+    def normed_stages(self) -> tuple[bool, ...]:
+        """Whether each stage has BatchNorm."""
+        return (self.batch_norm == "all",) + (self.batch_norm != "none",) * (len(self.widths) - 1)
+
+    @property
     def uses_batch_norm(self) -> bool:
-        return self.batch_norm != "none"
+        return any(self.normed_stages)
 
     def common_arguments(self, options: Options) -> dict[str, Any]:
         """Returns the arguments that the Flax modules of all staged discriminators share."""
@@ -244,7 +249,7 @@ class StagedDiscriminatorFields(NetworkFields):
             "slope": self.slope,
             "init_stddev": self.init_stddev,
             "final_dropout": self.final_dropout,
-            "batch_norm": (self.batch_norm == "all",) + (self.batch_norm != "none",) * later_stages,
+            "batch_norm": self.normed_stages,
             "dropout": (first_dropout,) + (self.dropout,) * later_stages,
             "norm": options.norm(spectral_norm=self.spectral_norm, stddev=self.init_stddev),
             "conditioning": options.conditioning,
@@ -252,7 +257,7 @@ class StagedDiscriminatorFields(NetworkFields):
         }
 
 
-def check_size(at: str, widths: Widths, images: Images, made: int) -> None:
+def check_size(at: str, widths: Widths, images: ImageSpec, made: int) -> None:
     """Refuses widths that make or take images of another size than the config's.
 
     Args:

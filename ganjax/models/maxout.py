@@ -60,7 +60,7 @@ class GeneratorFields(fields.GeneratorFields):
     spectral_norm: bool = False
     init_stddev: NonNegativeFloat = 0.0
 
-    def build(self, images: fields.Images, options: fields.Options) -> "Generator":
+    def build(self, images: fields.ImageSpec, options: fields.Options) -> "Generator":
         return Generator(
             size=images.size,
             channels=images.channels,
@@ -97,7 +97,7 @@ class DiscriminatorFields(fields.NetworkFields):
     spectral_norm: bool = False
     init_stddev: NonNegativeFloat = 0.0
 
-    def build(self, images: fields.Images, options: fields.Options) -> "Discriminator":
+    def build(self, images: fields.ImageSpec, options: fields.Options) -> "Discriminator":
         del images  # Images of any size are flattened.
         return Discriminator(
             num_classes=options.conditioning.num_classes,

@@ -28,16 +28,20 @@ class GeneratorFields(fields.StagedGeneratorFields):
     widths: Widths = (128, 256, 512, 1024)
     slope: Fraction = 0.2
 
-    def check(self, at: str, images: fields.Images, options: fields.Options) -> None:
-        super().check(at, images, options)
+    @property
+    def uses_batch_norm(self) -> bool:
+        return self.batch_norm and len(self.widths) > 1
+
+    def check(self, at: str, images: fields.ImageSpec, options: fields.Options) -> None:
         if options.conditioning.kind == "batch_norm" and len(self.widths) < 2:
             raise ConfigError(
                 f"{at.replace('config.', 'config.conditioning.')}='batch_norm': the network 'mlp' "
                 f"has no BatchNorm after its first layer, and {at}.widths={self.widths} is one; "
                 "add widths, or take another kind"
             )
+        super().check(at, images, options)
 
-    def build(self, images: fields.Images, options: fields.Options) -> "Generator":
+    def build(self, images: fields.ImageSpec, options: fields.Options) -> "Generator":
         return Generator(size=images.size, **self.common_arguments(images, options))
 
 
@@ -50,7 +54,7 @@ class DiscriminatorFields(fields.StagedDiscriminatorFields):
     widths: Widths = (512, 512, 512)
     batch_norm: Literal["all", "all_but_first", "none"] = "none"
 
-    def build(self, images: fields.Images, options: fields.Options) -> "Discriminator":
+    def build(self, images: fields.ImageSpec, options: fields.Options) -> "Discriminator":
         del images  # Images of any size are flattened.
         return Discriminator(**self.common_arguments(options))
 

@@ -43,7 +43,7 @@ class _GrowingFields(fields.NetworkFields):
     widths: Widths = (512, 512, 512, 512, 256)
     slope: Fraction = 0.2
 
-    def check(self, at: str, images: fields.Images, options: fields.Options) -> None:
+    def check(self, at: str, images: fields.ImageSpec, options: fields.Options) -> None:
         super().check(at, images, options)
         fields.check_size(at, self.widths, images, image_size(self.widths))
 
@@ -66,7 +66,7 @@ class GeneratorFields(_GrowingFields, fields.GeneratorFields):
 
     network: Literal["progan"] = "progan"
 
-    def build(self, images: fields.Images, options: fields.Options) -> "Generator":
+    def build(self, images: fields.ImageSpec, options: fields.Options) -> "Generator":
         return Generator(channels=images.channels, **self.common_arguments(options))
 
 
@@ -78,7 +78,7 @@ class DiscriminatorFields(_GrowingFields):
 
     network: Literal["progan"] = "progan"
 
-    def build(self, images: fields.Images, options: fields.Options) -> "Discriminator":
+    def build(self, images: fields.ImageSpec, options: fields.Options) -> "Discriminator":
         del images  # The first layer takes any number of channels.
         return Discriminator(**self.common_arguments(options))
 

@@ -36,11 +36,11 @@ class GeneratorFields(fields.StagedGeneratorFields):
     output_bias: bool = True
     init_stddev: NonNegativeFloat = 0.0
 
-    def check(self, at: str, images: fields.Images, options: fields.Options) -> None:
+    def check(self, at: str, images: fields.ImageSpec, options: fields.Options) -> None:
         super().check(at, images, options)
         fields.check_size(at, self.widths, images, dcgan.image_size(self.widths))
 
-    def build(self, images: fields.Images, options: fields.Options) -> "Generator":
+    def build(self, images: fields.ImageSpec, options: fields.Options) -> "Generator":
         return Generator(
             upsample=self.upsample,
             output_bias=self.output_bias,
@@ -60,7 +60,7 @@ class DiscriminatorFields(fields.StagedDiscriminatorFields):
     network: Literal["resnet"] = "resnet"
     final_size: PositiveInt = 4
 
-    def check(self, at: str, images: fields.Images, options: fields.Options) -> None:
+    def check(self, at: str, images: fields.ImageSpec, options: fields.Options) -> None:
         super().check(at, images, options)
         blocks, size = len(self.widths), images.size
         ratio = size // self.final_size
@@ -71,7 +71,7 @@ class DiscriminatorFields(fields.StagedDiscriminatorFields):
                 f"image_size={size} to it, but to {', '.join(map(str, sizes))}"
             )
 
-    def build(self, images: fields.Images, options: fields.Options) -> "Discriminator":
+    def build(self, images: fields.ImageSpec, options: fields.Options) -> "Discriminator":
         del images  # The first block takes any number of channels.
         return Discriminator(
             final_size=self.final_size, remat=options.remat, **self.common_arguments(options)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 else:
     Device = jax.Device
 
-# The values of config.sharding.
-REPLICATED, FULLY_SHARDED = "replicated", "fully_sharded"
+# The default of config.sharding.
+REPLICATED = "replicated"
 
 
 class Layout(NamedTuple):

@@ -25,7 +25,6 @@ class Accelerator(NamedTuple):
       float32: the FLOP/s of float32 products as JAX computes them by default: in TF32 on GPUs, in
         one pass of bfloat16 on TPUs.
       bfloat16: the FLOP/s of bfloat16 products.
-      bandwidth: the bytes/s between the device and its memory.
       node: the number of devices that fast links connect.
       link: the bytes/s that a device can send over the fast links, in a ring of all devices.
       link_latency: the seconds from one device to the next over the fast links.
@@ -40,7 +39,6 @@ class Accelerator(NamedTuple):
     usable: float
     float32: float
     bfloat16: float
-    bandwidth: float
     node: int
     link: float
     link_latency: float
@@ -82,7 +80,6 @@ ACCELERATORS = {
         memory=32 * GIB,
         float32=275 * TFLOPS,
         bfloat16=275 * TFLOPS,
-        bandwidth=1200 * GB,
         node=4096,
         link=1.1e15 / 4096,
         network=6.4e12 / 8 / 256,
@@ -94,7 +91,6 @@ ACCELERATORS = {
         memory=16 * GB,
         float32=197 * TFLOPS,
         bfloat16=197 * TFLOPS,
-        bandwidth=819 * GB,
         node=256,
         link=51.2 * TB / 256,
         network=6.4e12 / 8 / 256,
@@ -106,7 +102,6 @@ ACCELERATORS = {
         memory=95 * GIB,
         float32=459 * TFLOPS,
         bfloat16=459 * TFLOPS,
-        bandwidth=2765 * GB,
         node=6144,
         link=1200 * GB / 2,
         network=50e9 / 8,
@@ -118,7 +113,6 @@ ACCELERATORS = {
         memory=32 * GB,
         float32=918 * TFLOPS,
         bfloat16=918 * TFLOPS,
-        bandwidth=1638 * GB,
         node=256,
         link=102.4 * TB / 256,
         network=25.6e12 / 8 / 256,
@@ -130,7 +124,6 @@ ACCELERATORS = {
         memory=40 * GB,
         float32=156 * TFLOPS,
         bfloat16=312 * TFLOPS,
-        bandwidth=1555 * GB,
         link=300 * GB,
         network=200e9 / 8,
         source="NVIDIA A100 data sheet (SXM4) and DGX A100",
@@ -140,7 +133,6 @@ ACCELERATORS = {
         memory=80 * GB,
         float32=156 * TFLOPS,
         bfloat16=312 * TFLOPS,
-        bandwidth=2039 * GB,
         link=300 * GB,
         network=200e9 / 8,
         source="NVIDIA A100 data sheet (SXM4, 80 GB) and DGX A100",
@@ -150,7 +142,6 @@ ACCELERATORS = {
         memory=80 * GB,
         float32=494.7 * TFLOPS,
         bfloat16=989.4 * TFLOPS,
-        bandwidth=3350 * GB,
         link=450 * GB,
         network=400e9 / 8,
         source="NVIDIA H100 data sheet (SXM5) and DGX H100",
@@ -160,7 +151,6 @@ ACCELERATORS = {
         memory=141 * GB,
         float32=494.7 * TFLOPS,
         bfloat16=989.4 * TFLOPS,
-        bandwidth=4800 * GB,
         link=450 * GB,
         network=400e9 / 8,
         source="NVIDIA H200 data sheet (SXM) and DGX H200",

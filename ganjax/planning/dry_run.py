@@ -115,7 +115,7 @@ def batch_shapes(
     config: RunConfig, algorithm: Algorithm, phase: Phase
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """Returns the shapes of the batches of reals that one train step takes."""
-    size, count = phase.image_size, (algorithm.reals_per_step, phase.batch_size)
+    size, count = phase.image_size, (algorithm.real_batches, phase.batch_size)
     return {
         "image": jax.ShapeDtypeStruct((*count, size, size, config.data.channels), jnp.uint8),
         "label": jax.ShapeDtypeStruct(count, jnp.int32),

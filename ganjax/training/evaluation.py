@@ -67,7 +67,7 @@ def check(config: RunConfig, held_out: Iterable[Source] = ()) -> None:
             raise ConfigError(
                 f"{at}.metrics={fields.metrics}: there is no {name!r}, but {', '.join(NAMES)}"
             )
-        if not METRICS[name].takes(config.image_size, config.image_size):
+        if not METRICS[name].accepts(config.image_size, config.image_size):
             raise ConfigError(
                 f"{at}.metrics={fields.metrics}: {name!r} is of images of {METRICS[name].sizes}, "
                 f"and config.image_size is {config.image_size}; leave it out"
@@ -217,7 +217,7 @@ class Evaluator:
 
     def _prepare(self, side: int, training: Source, held_out: Source) -> list[Reference]:
         """Computes what the metrics need of the real images, which is done once for each size."""
-        metrics = [each.metric for each in self._wanted if each.metric.takes(side, side)]
+        metrics = [each.metric for each in self._wanted if each.metric.accepts(side, side)]
         num = self._config.evaluation.num_samples
         shape = self._shape(side)
         real = from_source("held-out images", held_out, num, shape)
@@ -242,7 +242,9 @@ class Evaluator:
         self, metric: Metric, reference: Observed, stand_in: Observed, num_samples: int
     ) -> Reference:
         """Computes what a metric needs of its reference images, and its floor."""
-        taken = metric.take(Counts(reference.images.count, num_samples, stand_in.images.count))
+        taken = metric.choose_counts(
+            Counts(reference.images.count, num_samples, stand_in.images.count)
+        )
         prepared = metric.prepare(reference.part(metric.needs, 0, taken.reference))
         floor = {}
         if metric.training_floor:

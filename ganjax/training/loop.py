@@ -133,7 +133,7 @@ def _dispatches(run: Run, phase: Phase, step: int, actions: Iterable[Action]) ->
             training,
             phase,
             seed=seed,
-            reals=run.algorithm.reals_per_step,
+            reals=run.algorithm.real_batches,
             start=step,
             sharding=run.layout.batches,
             on_device=on_device,

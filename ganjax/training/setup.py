@@ -28,7 +28,7 @@ from ganjax.training.report import Pending, Report
 from ganjax.training.writer import Writer
 
 
-class Images(NamedTuple):
+class PhaseImages(NamedTuple):
     """The images of one phase, at its resolution.
 
     Attributes:
@@ -89,7 +89,7 @@ class Run:
     seeds: tuple[int, ...]
     keys: tuple[jax.Array, ...]
     local_keys: tuple[jax.Array, ...]
-    images: Mapping[Phase, Images]
+    images: Mapping[Phase, PhaseImages]
     feature_params: features.Params | None
     programs: Programs
 
@@ -194,8 +194,8 @@ def open_outputs(run: Run) -> Iterator[Outputs]:
         yield Outputs(writer, checkpoints, report, Pending())
 
 
-def _open_images(config: schema.RunConfig, phase: Phase) -> Images:
-    images = Images(
+def _open_images(config: schema.RunConfig, phase: Phase) -> PhaseImages:
+    images = PhaseImages(
         *(open_source(config.data, split, image_size=phase.image_size) for split in SPLITS)
     )
     for source in images:

@@ -112,8 +112,8 @@ def _read(path: Path) -> dict:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
-            f"--workdir={path.parent}: no run is there ({path} is missing); name a folder that "
-            "ganjax.main made, such as runs/wgan_gp"
+            f"{path.parent}: no run is there ({path} is missing); name a folder that ganjax.main "
+            "made, such as runs/wgan_gp"
         ) from None
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON ({error}): restore it") from None

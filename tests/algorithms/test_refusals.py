@@ -1,10 +1,13 @@
 """Configs of the composed GAN that cannot be run, and the lines that say why."""
 
+from typing import Literal
+
 import pytest
 from tiny_dcgan import ADA, FIXED, KERAS, R_T, build, tiny_dcgan
 
 from ganjax.config import ConfigError, defaults
-from ganjax.models import mlp
+from ganjax.models import fields, mlp
+from ganjax.models.layers import Conditioning
 
 
 def name_of(switch):
@@ -134,6 +137,32 @@ def test_fields_that_do_not_go_together_are_refused_with_the_reason(change, mess
     with pytest.raises(ConfigError, match=message) as caught:
         build(config)
     assert "\n" not in str(caught.value)
+
+
+def test_a_penalty_goes_with_batch_norm_after_all_but_the_only_stage():
+    """A discriminator of one width has no second stage, and so no BatchNorm at all."""
+    config = tiny_dcgan()
+    config.penalty.r1 = 1.0
+    config.discriminator = defaults(
+        mlp.DiscriminatorFields, widths=(4,), batch_norm="all_but_first"
+    )
+    build(config)
+    config.discriminator.widths = (4, 4)
+    with pytest.raises(
+        ConfigError, match=r"config.penalty.r1=1.0: .*batch_norm='all_but_first' ti"
+    ):
+        build(config)
+
+
+def test_a_network_that_names_no_conditioning_takes_no_labels():
+    class Generator(fields.GeneratorFields):
+        network: Literal["own"] = "own"
+
+    options = fields.Options(Conditioning("one_hot", num_classes=10))
+    with pytest.raises(
+        ConfigError, match=r"conditioning.generator='one_hot': .* takes 'none'; set"
+    ):
+        Generator().check("config.generator", fields.ImageSpec(8, 1), options)
 
 
 def test_class_batch_norm_needs_a_batch_norm_in_the_mlp():

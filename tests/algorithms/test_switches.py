@@ -212,7 +212,7 @@ def train_step(algorithm):
     """Returns a train step as text."""
     state = jax.eval_shape(partial(init_state, algorithm), jax.random.key(0))
     phase = algorithm.phases[0]
-    shape = (algorithm.reals_per_step, phase.batch_size)
+    shape = (algorithm.real_batches, phase.batch_size)
     batch = {
         "image": jax.ShapeDtypeStruct((*shape, 8, 8, 1), jnp.uint8),
         "label": jax.ShapeDtypeStruct(shape, jnp.int32),

@@ -127,8 +127,9 @@ def test_figures_of_a_run(run_folder, command, capsys):
     flat = [z.reshape(len(z), -1).astype(np.float32) / 255 for z in (fakes, held)]
     width = parzen.choose_width(flat[0], flat[1][:250])
     assert found["parzen_width"] == width
-    close(found["swd"], swd.distance_of_images(held[:40], fakes).average)
-    close(floor["swd_8"], swd.distance_of_images(held[:40], train[:40]).levels[8])
+    patches = swd.describe([held[:40]], "a")
+    close(found["swd"], swd.distance(patches, swd.describe([fakes], "b")).average)
+    close(floor["swd_8"], swd.distance(patches, swd.describe([train[:40]], "b")).levels[8])
     each = parzen.log_likelihood(flat[0], flat[1][250:], width)
     close(found["log_likelihood"], np.mean(each))
     assert protocol["network"] == "efflite0"

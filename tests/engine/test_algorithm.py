@@ -3,6 +3,7 @@
 import inspect
 import typing
 
+import jax.numpy as jnp
 import pytest
 from conftest import shipped, shrink
 
@@ -28,7 +29,7 @@ def test_every_function_of_an_algorithm_has_a_protocol_that_says_what_it_does():
     found = protocols()
     functions = set(Algorithm._fields) - {
         *("g_tx", "d_tx", "phases", "penalty_interval", "value_range", "n_critic"),
-        *("reals_per_step", "order", "num_classes", "loss_scaling", "accumulate"),
+        *("real_batches", "order", "num_classes", "loss_scaling", "accumulate"),
     }
     assert set(found) == functions
     assert all(protocol.__doc__ for protocol in found.values())
@@ -46,3 +47,10 @@ def test_shipped_algorithms_name_their_arguments_as_the_protocols_do(name):
         for function in functions:
             if function is not None:
                 assert arguments(function) == arguments(protocol.__call__), field
+
+
+def test_an_algorithm_that_states_no_average_samples_the_generator_itself():
+    config, module = schema.load(shrink(shipped("dcgan")))
+    stated = module.build(config)._asdict()
+    del stated["ema_decay"]
+    assert Algorithm(**stated).ema_decay(jnp.int32(1_000)) == 0

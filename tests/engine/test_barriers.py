@@ -32,7 +32,7 @@ def small(name="dcgan", *, size=64, widths=(8, 8, 8), remat=False):
     config.generator.widths = config.discriminator.widths = widths
     loaded, module = schema.load(config)
     algorithm, key = module.build(loaded), jax.random.key(0)
-    shape = (algorithm.reals_per_step, size)
+    shape = (algorithm.real_batches, size)
     image = np.random.RandomState(0).randint(0, 256, (*shape, 32, 32, 1), np.uint8)
     batch = {"image": image, "label": np.zeros(shape, np.int32)}
     return algorithm, jax.jit(partial(steps.init_state, algorithm))(key), batch, key

@@ -52,7 +52,7 @@ def arguments(algorithm, config, phase):
     """(state, batch, key) as shapes."""
     key = jax.random.key(0)
     state = jax.eval_shape(partial(steps.init_state, algorithm), key)
-    shape = (algorithm.reals_per_step, phase.batch_size)
+    shape = (algorithm.real_batches, phase.batch_size)
     size = phase.image_size
     image = jax.ShapeDtypeStruct((*shape, size, size, config.data.channels), np.uint8)
     return state, {"image": image, "label": jax.ShapeDtypeStruct(shape, np.int32)}, key
@@ -138,7 +138,7 @@ def gradients(config, precision):
     algorithm = algorithm.in_phase(algorithm.phases[0])._replace(g_tx=sgd, d_tx=sgd)
     key, random = jax.random.key(0), np.random.RandomState(0)
     phase = algorithm.phases[0]
-    shape, size = (algorithm.reals_per_step, phase.batch_size), phase.image_size
+    shape, size = (algorithm.real_batches, phase.batch_size), phase.image_size
     batch = {
         "image": random.randint(0, 256, (*shape, size, size, config.data.channels), np.uint8),
         "label": random.randint(0, algorithm.num_classes, shape).astype(np.int32),

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from ganjax.config import ConfigError
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Context
 from ganjax.keys import fold
@@ -24,7 +25,7 @@ def build(config):
 def reals(algorithm, seed=0):
     random = np.random.RandomState(seed)
     phase = algorithm.phases[0]
-    shape = (algorithm.reals_per_step, phase.batch_size)
+    shape = (algorithm.real_batches, phase.batch_size)
     image = random.randint(0, 256, (*shape, phase.image_size, phase.image_size, 1))
     label = random.randint(0, algorithm.num_classes, shape).astype(np.int32)
     return {"image": image.astype(np.uint8), "label": label}
@@ -119,7 +120,7 @@ def test_shared_reals_are_fresh_reals_that_repeat(tiny):
     assert differs(run(algorithm)[0].d, run(algorithm, batch=swapped)[0].d)
     tiny.critic_reals = "shared"
     shared = build(tiny)
-    assert shared.reals_per_step == 1
+    assert shared.real_batches == 1
     twice = {name: leaf[:1].repeat(2, axis=0) for name, leaf in batch.items()}
     once = {name: leaf[:1] for name, leaf in batch.items()}
     close(run(shared, batch=once), run(algorithm, batch=twice))
@@ -272,7 +273,7 @@ def test_a_lazy_penalty_acts_in_every_evaluation_once(tiny):
 
 def test_impossible_orders_are_refused(tiny):
     algorithm = build(tiny)
-    with pytest.raises(ValueError, match="n_critic=2: the simultaneous order"):
+    with pytest.raises(ConfigError, match=r"n_critic=2: config.order='simultaneous' updates both"):
         steps.make_train_step(algorithm._replace(order="simultaneous"))
-    with pytest.raises(ValueError, match="order='both' is none of alternating"):
+    with pytest.raises(ConfigError, match=r"config.order='both': there are alternating"):
         steps.make_train_step(algorithm._replace(order="both"))

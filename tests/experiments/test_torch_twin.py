@@ -105,7 +105,7 @@ def ours(request):
     with jax.enable_x64(True):
         algorithm, key = module.build(config), jax.random.key(0)
         before = jax.tree.map(as_float64, jax.jit(partial(init_state, algorithm))(key))
-        shape = (algorithm.reals_per_step, BATCH, SIZE, SIZE, CHANNELS)
+        shape = (algorithm.real_batches, BATCH, SIZE, SIZE, CHANNELS)
         random = np.random.RandomState(0)
         batch = {
             "image": random.randint(0, 256, shape, np.uint8),

@@ -27,7 +27,7 @@ def observed(seed, count=40):
 
 
 def measured(metric, real, fake):
-    taken = metric.take(Counts(real.images.count, fake.images.count))
+    taken = metric.choose_counts(Counts(real.images.count, fake.images.count))
     prepared = metric.prepare(real.part(metric.needs, 0, taken.reference))
     return metric.measure(prepared, fake.part(metric.needs, 0, taken.fake))
 
@@ -35,7 +35,7 @@ def measured(metric, real, fake):
 @pytest.mark.parametrize("metric", EVERY, ids=lambda metric: metric.name)
 def test_every_metric_gives_the_figures_that_it_lists(metric):
     """Of as many images as it needs and of more; by fewer than all it may leave its deviation."""
-    assert metric.takes(8, 8)
+    assert metric.accepts(8, 8)
     fewest = max(metric.fewest, 6)
     for count in (fewest, 40):
         found = measured(metric, observed(1, 40), observed(2, count))

@@ -28,7 +28,7 @@ def build(config):
 
 def reals(algorithm, channels=1, seed=0):
     random, phase = np.random.RandomState(seed), algorithm.phases[0]
-    shape, size = (algorithm.reals_per_step, phase.batch_size), phase.image_size
+    shape, size = (algorithm.real_batches, phase.batch_size), phase.image_size
     image = random.randint(0, 256, (*shape, size, size, channels), np.uint8)
     label = random.randint(0, algorithm.num_classes, shape).astype(np.int32)
     return {"image": image, "label": label}

@@ -99,7 +99,7 @@ def outcome(config, make, layout, count=3):
     keys = tuple(jax.device_put(jax.random.key(seed), layout.replicated) for seed in seeds)
     init = jax.jit(partial(steps.init_state, algorithm), out_shardings=layout.replicated)
     state = runs.pack(tuple(map(init, keys)))
-    shape = (algorithm.reals_per_step, phase.batch_size)
+    shape = (algorithm.real_batches, phase.batch_size)
     size = (phase.image_size,) * 2
     for i in range(count):
         random = [np.random.RandomState(100 * i + seed) for seed in seeds]
