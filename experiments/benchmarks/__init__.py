@@ -1,1 +1,1 @@
-"""Benchmarks against peers; each first checks that both contenders compute the same."""
+"""Benchmarks against peers, each of which first checks that all contenders compute the same."""

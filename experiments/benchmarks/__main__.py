@@ -1,13 +1,13 @@
-"""Compares the train step's speed and memory with its peers, all rows by one command.
+"""Compares the speed and the memory of train steps with those of their peers, in a table.
 
     python -m experiments.benchmarks --keras_python=keras_venv/bin/python --growth
     python -m experiments.benchmarks --rows=dcgan:celeb_a@32,cgan --rounds=4
 
-It needs an idle machine and runs on CPU; `pip install -e '.[bench,experiments]'` brings PyTorch
-and matplotlib. TensorFlow gets an environment of its own (keras_step.py says how); without
-`--keras_python` the rows of Keras say that they were not measured. The rows are listed in rows.py.
+The command needs an idle machine and runs on CPU; `pip install -e '.[bench,experiments]'` installs
+PyTorch and matplotlib. TensorFlow gets an environment of its own (see keras_step.py); without
+`--keras_python` the rows of Keras are marked as not measured. The rows are defined in rows.py.
 Every contender runs in processes of its own. A row that fails, or whose contenders do not compute
-the same, says why, and the command goes on with the next one.
+the same, has the reason, and the command goes on with the next one.
 
 It writes benchmarks.json and benchmarks.md into `--out` after every row and, with `--growth`,
 growth.svg: the cost of DCGAN's step against batch size, width and resolution. It prints the
@@ -30,7 +30,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "torch", "numpy")
 
 
 def machine() -> dict:
-    """What the figures depend on: date, processor, threads, load and versions."""
+    """Returns the facts on which figures depend: date, processor, threads, load and versions."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -50,13 +50,17 @@ def machine() -> dict:
 
 
 def write(results: dict, out: Path) -> None:
-    """Writes the results as JSON and as Markdown."""
+    """Writes the results as benchmarks.json and benchmarks.md into a folder."""
     (out / "benchmarks.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / "benchmarks.md").write_text(table.markdown(results))
 
 
 def selection(text: str) -> list[str]:
-    """The names of rows in "a,b"; an empty text names none."""
+    """Parses names of rows with commas between them; an empty text has none.
+
+    Raises:
+      argparse.ArgumentTypeError: there is no row of a name.
+    """
     names = [name for name in text.split(",") if name]
     for name in names:
         if name not in rows.NAMES:
@@ -97,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
         row = rows.make(name, args.rounds, args.keras_python)
         results["rows"][name] = row
         if "versions" in row:
-            # They are text such as "TensorFlow 2.19, Keras 3.9".
+            # row["versions"] is text such as "TensorFlow 2.19, Keras 3.9".
             results["versions"] |= dict(each.split() for each in row["versions"].split(", "))
         write(results, args.out)
     for point in rows.points() if args.growth else ():

@@ -1,4 +1,4 @@
-"""Measures what augmentation adds to a train step, on CPU.
+"""Measures the time that augmentation adds to a train step, on CPU.
 
     python -m experiments.benchmarks.augment --batch_size=32 --rounds=8
 
@@ -36,7 +36,7 @@ POLICIES = {
 
 
 def load(policy: str, batch_size: int) -> schema.Loaded:
-    """The config of the step with a policy of `POLICIES`."""
+    """Loads the config of the step with a policy of `POLICIES` and a batch size."""
     augment = POLICIES[policy]
     if policy != "none":
         augment = {**augment, "measure_leaks": False, "controller": FIXED}

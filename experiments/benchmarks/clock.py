@@ -1,4 +1,4 @@
-"""Shared by all benchmarks: alternating contenders under one clock, memory, threads, flags."""
+"""The clock that all benchmarks share, with their measure of memory and their types of flags."""
 
 import argparse
 import os
@@ -10,16 +10,16 @@ from pathlib import Path
 from statistics import median
 
 OURS = "ganjax"
-# The steps that a contender takes in a row.
+# The number of steps that a contender takes in a row.
 RUN = 5
 
 
 class Unequal(Exception):
-    """Two contenders do not compute the same, so their speeds must not be compared."""
+    """An error of contenders that do not compute the same, whose speeds must not be compared."""
 
 
 def seconds(step: Callable[[], object]) -> float:
-    """The seconds that one call takes."""
+    """Calls a step and returns the seconds that it takes."""
     start = time.perf_counter()
     step()
     return time.perf_counter() - start
@@ -33,14 +33,14 @@ def alternate(
     A first round, which is not counted, warms all of them up.
 
     Args:
-      contenders: for each name a function of a count that takes so many steps in a row and
-        returns the seconds of each.
-      rounds: how many rounds count.
-      run: the steps that a contender takes in a row in each round. Several, because the threads
-        of the contender before it spin for a while after their last step.
+      contenders: functions by name, which take a number of steps in a row and return the seconds of
+        each step.
+      rounds: the number of rounds that count.
+      run: the number of steps that a contender takes in a row in each round. It should exceed 1,
+        because the threads of the previous contender spin for a while after their last step.
 
     Returns:
-      For each contender, the median seconds of its steps in each round.
+      For each contender, the median of the seconds of its steps in each round.
     """
     times = {name: [] for name in contenders}
     for _ in range(rounds + 1):
@@ -50,17 +50,18 @@ def alternate(
 
 
 def steps_of(step: Callable[[], object]) -> Callable[[int], list[float]]:
-    """Turns a step of this process into the function of a count that `alternate` takes."""
+    """Turns a step of this process into a contender of `alternate`."""
     return lambda count: [seconds(step) for _ in range(count)]
 
 
 def summary(times: dict[str, list[float]]) -> dict:
-    """Summarises what `alternate` returns.
+    """Summarises the times that `alternate` returns.
 
     Returns:
-      `seconds` a step: for each contender the median, least and most, and the median of each
-      of the rounds. `ratios` of ganjax's seconds to those of each other contender: of_medians,
-      of_rounds (the median of the rounds' ratios) and of_fastest.
+      A dict of `seconds`, which has for each contender the seconds of a step (`median`, `least`,
+      `most` and those of all `rounds`), and of `ratios`, which has for each other contender the
+      ratios of ganjax's seconds to its own: `of_medians`, `of_rounds` (the median of the ratios of
+      the rounds) and `of_fastest`.
     """
     ours = times[OURS]
     return {
@@ -102,10 +103,10 @@ def report(result: dict) -> None:
 
 
 def peak_mib() -> float:
-    """The peak of this process' resident memory in MiB."""
+    """Returns the peak of this process' resident memory in MiB."""
     status = Path("/proc/self/status")
     if status.exists():
-        # On Linux getrusage's figure would start at the peak of the parent process.
+        # On Linux getrusage's value would start at the peak of the parent process.
         lines = status.read_text().splitlines()
         (line,) = (line for line in lines if line.startswith("VmHWM:"))
         return int(line.split()[1]) / 2**10
@@ -114,19 +115,19 @@ def peak_mib() -> float:
 
 
 def threads() -> int:
-    """The number of threads that XLA takes: one for each core that the process may run on."""
+    """Returns the number of cores that this process may use, on each of which XLA runs a thread."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def positive(text: str) -> int:
-    """The value of a flag that is a whole number of 1 or more."""
+    """Parses a flag that is a whole number of 1 or more."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
     return int(text)
 
 
 def program(text: str) -> str:
-    """The value of a flag that names a program, as an absolute path, symbolic links kept."""
+    """Parses a flag that names a program to an absolute path, without resolving symbolic links."""
     found = shutil.which(text)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r}: there is no such program")

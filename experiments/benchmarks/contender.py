@@ -1,11 +1,11 @@
-"""Runs one contender of a comparison in a process of its own, which steps when it is asked to.
+"""Runs one contender of a comparison in a process of its own, which takes steps on request.
 
     python -m experiments.benchmarks.contender step.contender FIELDS
 
-Contenders are kept apart because what one framework leaves in a process slows another
+Contenders have processes of their own because one framework slows another in the same process
 (docs/speed.md). FIELDS are the function's arguments as JSON, and it returns a step. The process
 writes a line of JSON when it is ready, and answers each line that it reads, such as {"steps": 5},
-with a line: the seconds that each of so many steps took, or {"error": ...}.
+with a line: the seconds of each of that many steps, or {"error": ...}.
 """
 
 import contextlib
@@ -23,15 +23,15 @@ from experiments.benchmarks.job import Failed, called
 class Contender:
     """A process that answers each line of JSON with a line of JSON.
 
-    It is a context manager, which ends the process. Its constructor and its methods raise
-    `Failed` where the process ends instead of answering, or answers with an error.
+    It is a context manager, which ends the process on exit. Its constructor and its methods raise
+    `Failed` if the process ends instead of answering, or answers with an error.
 
     Args:
       command: the command that starts the process, whose first line is a greeting.
       **options: options of `subprocess.Popen`.
 
     Attributes:
-      hello: the greeting.
+      hello: the process' greeting.
     """
 
     def __init__(self, command: list[str], **options):
@@ -46,7 +46,7 @@ class Contender:
 
     def ask(self, **request):
         """Sends a request and returns the answer."""
-        # Where the process has ended, reading the answer says so.
+        # If the process has ended, reading the answer raises the error.
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
@@ -87,7 +87,7 @@ def start(function: str, **fields) -> Contender:
 
 
 def main() -> None:
-    # Whatever else is printed is progress and goes to stderr: stdout is for answers alone.
+    # stdout is for answers alone; all other output is progress and goes to stderr.
     with os.fdopen(os.dup(1), "w", buffering=1) as answers:
         os.dup2(2, 1)
         try:

@@ -5,14 +5,14 @@
     python -m experiments.benchmarks.conv --share
 
 A convolution has three maps: the forward pass, the gradient of the input and the gradient of the
-kernel. The table holds GFLOP/s, counting the products that the convolution by its definition needs:
-by the fastest run and, in brackets, by the least processor time of all cores together, which alone
-can be compared on a machine that is busy. The lowering that `ganjax.ops.lowering` chooses is
+kernel. The table holds GFLOP/s, counting the products that the convolution needs by its definition:
+those of the fastest run and, in brackets, those by the least processor time of all cores together,
+which is comparable even on a busy machine. The lowering that `ganjax.ops.lowering` chooses is
 starred. The lowerings alternate.
 
-`--share` times only the chosen lowerings, for every layer of DCGAN at 64x64 whose outermost layer
-is 64 channels wide, and prints the rate over all of them as a share of the matrix product's rate in
-the same run.
+`--share` times only the chosen lowerings, for every layer of a DCGAN at 64x64 whose outermost layer
+has 64 channels, and prints their total rate as a share of the rate of a matrix product in the same
+run.
 """
 
 import argparse
@@ -29,9 +29,8 @@ from ganjax.ops import blocks, canonical, lowering, native, patches, strips, win
 from ganjax.ops.geometry import Geometry
 from ganjax.runtime import huge_pages
 
-# For each network (stride, batch size, layers), a layer being (input size, input channels, output
-# channels): DCGAN at 64x64 and the shipped one at 32x32, both of 4x4 windows, and the 3x3
-# windows of residual and growing networks.
+# Networks (stride, batch size, layers) with layers (input size, input channels, output channels):
+# DCGANs of 64x64 and 32x32 pixels with 4x4 windows, and the 3x3 windows of other networks.
 LAYERS = {
     "64": (2, 32, [(64, 3, 64), (32, 64, 128), (16, 128, 256), (8, 256, 512)]),
     "32": (2, 64, [(32, 1, 32), (16, 32, 64), (8, 64, 128)]),
@@ -53,12 +52,20 @@ LAYERS = {
 }
 MAPS = ("conv", "input_grad", "kernel_grad")
 LOWERINGS = (native, canonical, strips, patches, blocks, winograd)
-# Rows and columns of the matrices whose product is the yardstick.
+# The number of rows and columns of the matrices whose product is the yardstick.
 SQUARE = 1024
 
 
 class Timer:
-    """Times a compiled function and keeps the least seconds and the least processor seconds."""
+    """A compiled function that is timed and keeps its least seconds and processor seconds.
+
+    Args:
+      function: the function to compile.
+      *args: its arguments.
+
+    Attributes:
+      least: the least seconds and the least processor seconds of all runs.
+    """
 
     def __init__(self, function, *args):
         self.args = jax.device_put(args)
@@ -74,17 +81,21 @@ class Timer:
         self.least = np.minimum(self.least, end - start)
 
     def rate(self, flop: float) -> np.ndarray:
-        """GFLOP/s by the clock and by the processor time of all cores, for a count of FLOP."""
+        """Returns the GFLOP/s by the clock and by the processor time of all cores.
+
+        Args:
+          flop: the number of floating point operations in a run.
+        """
         return flop / 1e9 / self.least * (1, threads())
 
 
 class Map(NamedTuple):
-    """One of the three maps of one layer.
+    """One of the three maps of a layer, with arguments.
 
     Attributes:
       name: one of MAPS.
       geometry: the geometry of the convolution.
-      channels: the channels of its input and of its output.
+      channels: the numbers of channels of the convolution's input and output.
       args: the two arrays that the map takes.
     """
 
@@ -95,22 +106,29 @@ class Map(NamedTuple):
 
     @property
     def flop(self) -> float:
-        """The FLOP of the products that the convolution by its definition needs."""
+        """The FLOP of the products that the convolution needs by its definition."""
         pixels = np.prod(self.geometry.out + self.geometry.window)
         return 2.0 * self.args[0].shape[0] * pixels * np.prod(self.channels)
 
     @property
     def chosen(self) -> lowering.Lowering:
-        """The function by which `ganjax.ops.lowering` chooses to compute this map."""
+        """The function that `ganjax.ops.lowering` chooses for this map."""
         return lowering.choose(self.name, self.geometry, self.args[0].shape[0], self.channels)
 
     def timer(self, function: lowering.Lowering) -> Timer:
-        """A timer of this map as a function computes it."""
+        """Returns a timer of a function that computes this map."""
         return Timer(partial(function, geometry=self.geometry), *self.args)
 
 
 def map_of(name: str, layer: tuple[int, int, int], stride: int, batch: int) -> Map:
-    """Makes a map on random arrays; `layer` is one of LAYERS."""
+    """Makes a map of random arrays.
+
+    Args:
+      name: one of MAPS.
+      layer: the (size, input channels, output channels) of the layer.
+      stride: the stride of the layer.
+      batch: the batch size.
+    """
     size, inputs, outputs = layer
     window = (2 + stride, 2 + stride)
     geometry = Geometry((stride, stride), ((1, 1), (1, 1)), (size, size), window)
@@ -128,22 +146,22 @@ def map_of(name: str, layer: tuple[int, int, int], stride: int, batch: int) -> M
 
 
 def matmul() -> Timer:
-    """A timer of the matrix product that is the yardstick, of 2 * SQUARE**3 FLOP."""
+    """Returns a timer of the matrix product that is the yardstick and has 2 * SQUARE**3 FLOP."""
     square = np.random.RandomState(0).randn(SQUARE, SQUARE).astype(np.float32)
     return Timer(lambda a, b: a @ b, square, square)
 
 
 def run_alternately(timers: list[Timer], rounds: int) -> None:
-    """Runs each timer in each round."""
+    """Runs each timer twice in each round."""
     for _ in range(rounds):
         for timer in timers:
-            # Twice, since the caches still hold the arrays of the timer before.
+            # The first run finds the arrays of the previous timer in the caches.
             timer.run()
             timer.run()
 
 
 def measure(name: str, layer: tuple[int, int, int], stride: int, batch: int, rounds: int) -> str:
-    """Measures one map of one layer in every lowering: a row of the table."""
+    """Measures one map of one layer in every lowering, and returns a row of the table."""
     measured = map_of(name, layer, stride, batch)
     timers = {"matmul": matmul()}
     for module in LOWERINGS:
@@ -159,23 +177,24 @@ def measure(name: str, layer: tuple[int, int, int], stride: int, batch: int, rou
 
 
 def cell(rate: np.ndarray) -> str:
-    """A rate of `Timer.rate` as text."""
+    """Formats a rate of `Timer.rate`."""
     return f"{rate[0]:.0f} ({rate[1]:.0f})"
 
 
 def share(rounds: int, layers: str = "64") -> dict:
     """Compares the rate of a network's convolutions with that of a matrix product in the same run.
 
-    The rate is the FLOP of every map of every layer, over the sum of the least seconds of each. The
+    The rate is the FLOP of all maps of all layers, divided by the sum of their least seconds. The
     layers between 1x1 and 4x4 are matrix products and left out.
 
     Args:
-      rounds: how many rounds the maps and the matrix product alternate in.
+      rounds: the number of rounds in which the maps and the matrix product alternate.
       layers: a name of LAYERS.
 
     Returns:
-      `maps`, for each label its GFLOP/s and lowering; `gflops`, `matmul_gflops` and their `share`;
-      and `share_of_processor_time`, the same share by the least processor seconds.
+      A dict of `maps`, the GFLOP/s and the lowering of each map by its label; `gflops`,
+      `matmul_gflops` and their ratio, `share`; and `share_of_processor_time`, the same ratio by the
+      least processor seconds.
     """
     stride, batch, sizes = LAYERS[layers]
     yardstick, timed = matmul(), []
@@ -204,7 +223,7 @@ def share(rounds: int, layers: str = "64") -> dict:
 
 
 def label(name: str, layer: tuple[int, int, int], batch: int) -> str:
-    """The text that names a map of a layer."""
+    """Returns a text that identifies a map of a layer at a batch size."""
     size, inputs, outputs = layer
     return f"{size}x{size} {inputs}->{outputs}, {batch}, {name}"
 

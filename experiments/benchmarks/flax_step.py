@@ -2,11 +2,11 @@
 
     python -m experiments.benchmarks.flax_step --config=dcgan:celeb_a --batch_size=32
 
-Networks and step are the same, but in one of them the layers call the operations that
+Networks and step are the same, but in one of the two the layers call the operations that
 `flax.linen.Conv` and `flax.linen.ConvTranspose(transpose_kernel=True)` call, and JAX differentiates
-those. There several updates of D are unrolled, because XLA on CPU is slow with such convolutions
-inside a loop. Before the clock starts both are shown to arrive at the same parameters after a step
-in float64.
+them. There the updates of D are unrolled, because XLA on CPU is slow with such convolutions inside
+a loop. Before the clock starts, both are shown to arrive at the same parameters after a step in
+float64.
 """
 
 import argparse
@@ -35,17 +35,20 @@ from ganjax.ops import conv as ops
 from ganjax.runtime import huge_pages
 
 FLAX = "flax.linen's convolutions"
-# Relative to how far all parameters move in a step. A gradient penalty is computed in float32 even
-# here, and Adam's first update magnifies its rounding where a gradient is near 0.
+# The tolerance, relative to the change of all parameters in a step. Gradient penalties are always
+# computed in float32, and Adam's first update magnifies their rounding where a gradient is near 0.
 TOLERANCE = 1e-3
-# Few steps in a row: Flax's take so long that the other contender's threads no longer spin.
+# Few steps in a row suffice: Flax's take so long that the other contender's threads no longer spin.
 RUN = 2
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 @contextlib.contextmanager
 def flax_convolutions() -> Iterator[None]:
-    """Within it, traced functions convolve as flax.linen does, and resample as a separate step."""
+    """Makes functions that are traced in this context convolve as flax.linen does.
+
+    Resampling is then an operation of its own.
+    """
     ours = ops.conv, ops.conv_transpose, dict(layers.RESAMPLED)
     ops.conv, ops.conv_transpose = _conv, _conv_transpose
     layers.RESAMPLED["up"] = lambda x, kernel: _conv(layers.repeat(x), kernel)
@@ -83,14 +86,18 @@ def _pads(padding):
 
 
 def check_equal(config: str, fields: dict) -> float:
-    """Checks that one step from the same state arrives at the same parameters, in float64.
+    """Checks in float64 that one step from the same state arrives at the same parameters.
+
+    Args:
+      config: the name of a config, as `experiments.benchmarks.ours.load` takes it.
+      fields: values for some of its fields.
 
     Returns:
-      The norm of the difference between the two results, over the norm of the change that the
-      step made, over the parameters of both players.
+      The norm of the difference between the two results, divided by the norm of the change that the
+      step made to the parameters of both players.
 
     Raises:
-      Unequal: it is above the tolerance.
+      Unequal: the difference is above the tolerance.
     """
 
     def parameters(ours: Ours) -> list[np.ndarray]:
@@ -123,15 +130,15 @@ def compare(config: str, fields: dict, rounds: int) -> dict:
     Args:
       config: the name of a config, as `experiments.benchmarks.ours.load` takes it.
       fields: values for some of its fields.
-      rounds: how many rounds each is timed in.
+      rounds: the number of rounds in which each is timed.
 
     Returns:
-      `experiments.benchmarks.clock.summary`, with `batch_size` and the `difference` that
-      `check_equal` returns.
+      The summary of `experiments.benchmarks.clock.summary`, with the `batch_size` and the
+      `difference` that `check_equal` returns.
 
     Raises:
       UserError: there is no such config.
-      job.Failed: they do not arrive at the same parameters, or a process ended.
+      job.Failed: the two do not arrive at the same parameters, or a process ended.
     """
     which = {"config": config, "fields": fields}
     result = {"difference": {FLAX: job.run("flax_step.check_equal", **which)}}
@@ -145,7 +152,7 @@ def compare(config: str, fields: dict, rounds: int) -> dict:
 
 
 def contender(config: str, fields: dict, name: str) -> Callable[[], object]:
-    """The step of `OURS` or `FLAX`, made in the process that takes it."""
+    """Returns the step of `OURS` or `FLAX`; called in the process that takes it."""
     loaded = load(config, **fields)
     if name == OURS:
         return Ours(loaded).step

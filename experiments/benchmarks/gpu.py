@@ -1,16 +1,17 @@
-"""Compares train steps with PyTorch's on one CUDA GPU, and counts the calls of cuDNN in ours.
+"""Compares train steps with PyTorch's on one CUDA GPU, and counts the calls of cuDNN in ganjax's.
 
     python -m experiments.benchmarks.gpu --rounds=5 --out=runs/gpu
 
 Both sides of a row are first shown to compute the same, as in step.py, and then timed; the host
-waits for the device once, at the end of each run of steps. As `--precisions` says, all rows are
-then measured again with `config.precision=bfloat16`, PyTorch's step under one autocast. PyTorch's
-contenders run eagerly, waiting for Python, and also as one CUDA graph of the whole step. Both sides
-round products to TF32 and search for cuDNN's fastest algorithms. Memory is the device's, without
-what that search takes: for ganjax what XLA says that the compiled step holds at once, for PyTorch
-the most that its allocator gave out in a step. Every row has a process of its own.
+waits for the device once, at the end of each run of steps. All rows are measured in each of
+`--precisions`: with `config.precision=bfloat16` PyTorch's step is under one autocast. PyTorch's
+contenders run eagerly, where they wait for Python, and as one CUDA graph of the whole step. Both
+sides round products to TF32 and search for cuDNN's fastest algorithms. Memory is that of the
+device, without the memory of this search: for ganjax the bytes that the compiled step holds at once
+according to XLA, for PyTorch the peak of its allocator in a step. Every row has a process of its
+own.
 
-It writes gpu.json and gpu.md into `--out` after every row and prints the Markdown.
+The command writes gpu.json and gpu.md into `--out` after every row and prints the Markdown.
 """
 
 import argparse
@@ -43,7 +44,7 @@ ROWS = {
     "ada:emoji64": NO_AUGMENTATION | {"batch_size": 128},
 }
 PRECISIONS = ("float32", "bfloat16")
-# About how long a contender's steps in a row take, and how many there are at most.
+# The approximate seconds of a contender's steps in a row, and their largest number.
 RUN_SECONDS, LONGEST_RUN = 0.2, 100
 HEADER = (
     "| config | precision | batch | ganjax, ms | peers, ms (ganjax / peer) | compile, s "
@@ -52,11 +53,11 @@ HEADER = (
 
 
 def convolutions(text: str) -> dict[str, int]:
-    """Counts each of cuDNN's calls in an optimised program.
+    """Counts the calls of each of cuDNN's functions in the text of an optimised program.
 
-    `left` counts the convolutions that are no call of cuDNN's.
+    The entry `left` counts the convolutions that do not call cuDNN.
     """
-    # A call stands alone or, fused with the operation that follows it, within a fusion.
+    # A call is an operation of its own, or part of a fusion with the operation that follows it.
     found = Counter(re.findall(r'(?:custom_call_target=|"kind":)"(__cudnn[^"]*)"', text))
     left = len(re.findall(r"= \S+ convolution\(", text))
     return dict(found) | ({"left": left} if left else {})
@@ -67,14 +68,14 @@ def measure(config: str, fields: dict, rounds: int) -> dict:
 
     Args:
       config: the name of a config, as `experiments.benchmarks.ours.load` takes it. Its `precision`
-        says whether PyTorch computes in float32 or under autocast.
+        determines whether PyTorch computes in float32 or under autocast.
       fields: values for some of its fields.
-      rounds: how many rounds each is timed in.
+      rounds: the number of rounds in which each is timed.
 
     Returns:
-      `experiments.benchmarks.clock.summary`, with `batch_size`, `compile_seconds`, `mib` of each
-      contender, the names of contenders that `failed` and why, and the `convolutions` in
-      ganjax's program.
+      The summary of `experiments.benchmarks.clock.summary`, with the `batch_size`, the
+      `compile_seconds`, the `mib` of each contender, the error by name of contenders that `failed`,
+      and the `convolutions` in ganjax's program.
     """
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
@@ -84,7 +85,7 @@ def measure(config: str, fields: dict, rounds: int) -> dict:
     mib = {OURS: (held - sizes.alias_size_in_bytes) / 2**20}
     runs, failed = {OURS: ours.advance}, {}
     for name in step.contenders(ours.config, "cuda"):
-        # Whatever fails in one contender must not stop the others.
+        # An error of one contender must not stop the others.
         with noted(failed, name):
             advance, mib[name] = peer_step(ours, name)
             runs[name] = partial(repeat, advance)
@@ -108,7 +109,7 @@ def measure(config: str, fields: dict, rounds: int) -> dict:
 
 @contextlib.contextmanager
 def noted(failed: dict[str, str], name: str) -> Iterator[None]:
-    """Suppresses an error within it, and puts the error's first line into `failed[name]`."""
+    """Suppresses an error of the body, and puts the error's first line into `failed[name]`."""
     try:
         yield
     except Exception as error:
@@ -117,7 +118,15 @@ def noted(failed: dict[str, str], name: str) -> Iterator[None]:
 
 
 def peer_step(ours: Ours, name: str) -> tuple[Callable[[], object], float]:
-    """A contender's step, which does not wait for the device, and its peak memory in MiB."""
+    """Returns a contender's step, which does not wait for the device, and its peak memory.
+
+    Args:
+      ours: ganjax's step, whose weights, batch and config the contender takes.
+      name: the name of the contender.
+
+    Returns:
+      The step, and its peak memory in MiB.
+    """
     before = torch.cuda.memory_allocated()
     (peer,) = step.peers(ours, only=[name]).values()
     advance = partial(peer.advance, peer.put(ours.batch))
@@ -152,7 +161,13 @@ def repeat(advance: Callable[[], object], count: int) -> None:
 
 
 def cells(config: str, precision: str, row: dict) -> str:
-    """A row of the table, as Markdown."""
+    """Returns a row of the table as Markdown.
+
+    Args:
+      config: the config of the row.
+      precision: the precision of the row.
+      row: the result of `measure`, or the "error".
+    """
     if "error" in row:
         return f"| `{config}` | {precision} | " + row["error"].replace("|", r"\|") + " |" * 7
     ms = {name: f"{1e3 * times['median']:.2f}" for name, times in row["seconds"].items()}
@@ -178,7 +193,7 @@ def cells(config: str, precision: str, row: dict) -> str:
 
 
 def markdown(results: dict) -> str:
-    """Everything that has been measured so far, as Markdown."""
+    """Returns the results measured so far as Markdown."""
     rows = [
         cells(config, precision, row)
         for config, by_precision in results["rows"].items()

@@ -1,11 +1,11 @@
-"""Measures what growing saves: a run's cost at each resolution, and that of a run without growth.
+"""Measures the time that growing saves: a run's cost at each resolution, and without growth.
 
     python -m experiments.benchmarks.growth --config=progan
 
-It times the bare step of each resolution on random images, and that of the same networks at full
-resolution from the start, and prints images a second and each resolution's share of a run of as
-many reals. (`python -m ganjax.main --dry_run` prints FLOPs and memory of each without computing
-anything.)
+The command times the bare step of each resolution on random images, and that of the same networks
+at full resolution from the start. It prints images a second, and each resolution's share of the
+time of a run of as many reals. (`python -m ganjax.main --dry_run` prints FLOPs and memory of each
+without computing anything.)
 """
 
 import argparse
@@ -27,7 +27,7 @@ from ganjax.training.schema import Loaded
 
 
 def seconds_a_step(loaded: Loaded, count: int) -> dict[Phase, float]:
-    """The median seconds of `count` steps of each phase, without compilation."""
+    """Times `count` steps of each phase and returns the median seconds, without compilation."""
     algorithm = loaded.module.build(loaded.config)
     key, step, random = jax.random.key(0), train_step(algorithm), np.random.RandomState(0)
     state = jax.jit(partial(init_state, algorithm))(key)
@@ -48,7 +48,7 @@ def seconds_a_step(loaded: Loaded, count: int) -> dict[Phase, float]:
 
 
 def timed(name: str, count: int) -> None:
-    """Prints the table of a config, timing `count` steps of each phase."""
+    """Times `count` steps of each phase of a config and prints the table."""
     whole = {"growth.batch_sizes": (), "growth.learning_rates": ()}
     growing, whole = load(name), load(name, **whole)
     n_critic = growing.config.n_critic

@@ -16,7 +16,7 @@ from experiments import ROOT
 
 
 class Failed(Exception):
-    """A job ended without a result; the message is the last line that it wrote."""
+    """An error of a job that ended without a result; the message is the job's last line."""
 
 
 def run(function: str, **fields):
@@ -36,7 +36,7 @@ def run(function: str, **fields):
         out, errors = Path(folder) / "result.json", Path(folder) / "stderr"
         command = [sys.executable, "-m", __spec__.name, function, json.dumps(fields), str(out)]
         with errors.open("wb") as stderr:
-            # What the job prints is progress: stdout is for the table alone.
+            # stdout is for the table alone; the job's output is progress.
             status = subprocess.run(command, cwd=ROOT, stdout=sys.__stderr__, stderr=stderr)
         text = errors.read_text(errors="replace")
         if status.returncode or not out.exists():

@@ -1,10 +1,10 @@
-"""The train step of configs/ada.py in Keras on TensorFlow: a process that keras_step.py talks to.
+"""The train step of configs/ada.py in Keras on TensorFlow, as a process for keras_step.py.
 
-It runs in an environment of its own, with TensorFlow and without ganjax. Each line that it reads
-is a request in JSON, and each line that it writes is the answer:
+The process runs in an environment of its own, with TensorFlow and without ganjax. Each line that it
+reads is a request in JSON, and each line that it writes is the answer:
     {"weights": "arrays.npz"} loads the weights in the file
     {"check": "arrays.npz"}   takes a train step on the file's `image` and `z`; answers its losses
-    {"steps": 5}              takes so many steps on random z; answers the seconds of each
+    {"steps": 5}              takes that many steps on random z; answers the seconds of each
     {"peak": true}            answers the peak of the process' resident memory in MiB
 """
 
@@ -68,7 +68,7 @@ def cross_entropy(logits, target):
 
 
 def make_step(g, d, ema, options, jit_compile):
-    """Makes a step of (uint8 images, z): it updates both players at once, then the average of G."""
+    """Makes a step of (uint8 images, z) that updates both players at once, then G's average."""
     adam = options["adam"]
     optimisers = [
         keras.optimizers.Adam(adam["learning_rate"], adam["b1"], adam["b2"], adam["eps"])
@@ -124,7 +124,7 @@ def main():
                 metrics = step(tf.constant(arrays["image"]), tf.constant(arrays["z"]))
             answer = {name: float(value) for name, value in metrics.items()}
         elif "peak" in request:
-            # getrusage's figure would start at the peak of the parent process.
+            # getrusage's value would start at the peak of the parent process.
             with open("/proc/self/status") as status:
                 lines = [line for line in status if line.startswith("VmHWM:")]
             answer = int(lines[0].split()[1]) / 2**10

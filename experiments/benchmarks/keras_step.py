@@ -4,10 +4,10 @@ TensorFlow gets an environment of its own:
     python -m venv keras_venv && keras_venv/bin/pip install tensorflow-cpu
     python -m experiments.benchmarks.keras_step --python=keras_venv/bin/python --rounds=8
 
-The step is that of Keras' example without augmentation (64x64, width 128), there as a tf.function
-with and without jit_compile. Before the clock starts two steps from the same weights and noise are
-shown to give the same losses, in float64 and without dropout. Then the processes alternate, a few
-steps at a time, and wait for input in between.
+The step is that of Keras' example without augmentation (64x64, width 128), in Keras as a
+tf.function with and without jit_compile. Before the clock starts, two steps from the same weights
+and noise are shown to give the same losses, in float64 and without dropout. Then the processes
+alternate, a few steps at a time, and wait for input in between.
 """
 
 import argparse
@@ -46,7 +46,7 @@ TOLERANCES = (1e-6, 1e-3)
 
 
 def weights(state: GanState) -> dict[str, np.ndarray]:
-    """The weights of both players, "g_0", ..., "d_0", ..., in the order of Keras' `weights`."""
+    """Returns the weights of both players, "g_0", ..., "d_0", ..., in the order of Keras."""
 
     def norm(player, i):
         name = f"BatchNorm_{i}"
@@ -55,7 +55,7 @@ def weights(state: GanState) -> dict[str, np.ndarray]:
 
     g, d = state.g.params, state.d.params
     first = np.asarray(g["ConvTranspose_0"]["kernel"])
-    # In Keras it is a dense layer: (4, 4, O, Z) -> (Z, 16 O).
+    # The first layer is dense in Keras: (4, 4, O, Z) -> (Z, 16 O).
     found = {"g": [first.transpose(3, 0, 1, 2).reshape(first.shape[3], -1), *norm(state.g, 0)]}
     last = len(g) // 2
     for i in range(1, last):
@@ -80,10 +80,10 @@ class Peer(Contender):
       python: the Python of an environment with TensorFlow.
       ours: ganjax's step, whose config and weights the peer takes.
       jit_compile: whether tf.function compiles by XLA.
-      dtype: the type of the parameters.
+      dtype: the dtype of the parameters.
 
     Raises:
-      Unequal: the counts of parameters differ.
+      Unequal: the numbers of parameters differ.
     """
 
     def __init__(self, python: str, ours: Start, jit_compile: bool, dtype: str):
@@ -129,17 +129,21 @@ class Peer(Contender):
 
 
 def check_equal(python: str) -> dict:
-    """Checks that two steps from the same weights and noise have the same losses, in float64.
+    """Checks in float64 that two steps from the same weights and noise have the same losses.
 
-    The second step is compared with a larger tolerance: it starts from updated weights, and Adam's
-    first update is as large as the learning rate however small a gradient is, so that rounding
-    may turn it around; also, Keras adds eps before it corrects the bias.
+    The tolerance of the second step is larger: it starts from updated weights, and Adam's first
+    update is as large as the learning rate however small a gradient is, so that rounding may change
+    its sign. Moreover Keras adds eps before it corrects the bias.
+
+    Args:
+      python: the Python of an environment with TensorFlow.
 
     Returns:
-      The peer's `versions`, and `difference`, the largest relative difference of each step.
+      A dict of the peer's `versions` and of `difference`, the largest relative difference of each
+      step.
 
     Raises:
-      Unequal: a difference is above the tolerance, or the counts of parameters differ.
+      Unequal: a difference is above the tolerance, or the numbers of parameters differ.
     """
     fields, differences = FIELDS | {"batch_size": 8, "discriminator.final_dropout": 0.0}, []
     with jax.enable_x64(True), tempfile.TemporaryDirectory() as folder:
@@ -168,14 +172,14 @@ def compare(python: str, batch_size: int, rounds: int) -> dict:
     Args:
       python: the Python of an environment with TensorFlow.
       batch_size: the batch size of the step.
-      rounds: how many rounds each is timed in.
+      rounds: the number of rounds in which each is timed.
 
     Returns:
-      `experiments.benchmarks.clock.summary`, with `batch_size`, what `check_equal` returns, and
-      the `peak_mib` of each peer's process after a few steps.
+      The summary of `experiments.benchmarks.clock.summary`, with the `batch_size`, the result of
+      `check_equal`, and the `peak_mib` of each peer's process after a few steps.
 
     Raises:
-      job.Failed: they do not compute the same, or a process ended.
+      job.Failed: the contenders do not compute the same, or a process ended.
     """
     result = job.run("keras_step.check_equal", python=python)
     result |= {"batch_size": batch_size, "peak_mib": {}}
@@ -191,7 +195,7 @@ def compare(python: str, batch_size: int, rounds: int) -> dict:
 
 
 def contender(batch_size: int) -> Callable[[], object]:
-    """ganjax's step, made in the process that takes it."""
+    """Returns ganjax's step; called in the process that takes it."""
     return Ours(load(CONFIG, **FIELDS, batch_size=batch_size)).step
 
 

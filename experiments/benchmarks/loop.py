@@ -1,10 +1,10 @@
-"""Measures what the training loop costs over its bare train step, on the shipped WGAN-GP.
+"""Measures the time that the training loop adds to its bare train step, on the shipped WGAN-GP.
 
     python -m experiments.benchmarks.loop
 
 Whole runs with data, logging, samples, evaluation and checkpoints as often as in the shipped config
-are timed at two lengths, whose difference is free of what a run's start and end take. It is
-compared with the bare compiled step on one constant batch. The two alternate.
+are timed at two lengths. Their difference, which is free of a run's start and end, is compared with
+the bare compiled step on one constant batch. The two alternate.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from ganjax.runtime import huge_pages
 from ganjax.training.loop import train
 
 CONFIG = "wgan_gp"
-# The steps of the shorter run.
+# The number of steps of the shorter run.
 START = 20
 
 
 def run_seconds(steps: int) -> float:
-    """The seconds of a whole run of so many steps, start and end included."""
+    """Trains for a number of steps and returns the seconds of the whole run."""
     raw = named(CONFIG)
     raw.total_steps = steps
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):

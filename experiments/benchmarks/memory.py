@@ -1,12 +1,12 @@
-"""Measures a train step's process: its resident memory in MiB after every stage, on Linux.
+"""Measures the resident memory of a train step's process, in MiB after every stage, on Linux.
 
     python -m experiments.benchmarks.memory --rows=dcgan:celeb_a@32,wgan_gp:celeb_a@32,progan@32
 
-The rows are those of the table (rows.py). Each is measured twice, in processes of their own: with
-the program compiled, and read from the compilation cache. "anonymous" is memory that the
-process has written to, "files" are the pages of libraries that it has touched, and "peak" is the
-most of both so far. "temporaries" is the memory that the step needs besides its state, as XLA
-reports it.
+The rows are those of the table (rows.py). Each is measured twice, in processes of its own: with the
+program compiled, and with the program read from the compilation cache. "anonymous" is memory that
+the process has written to, "files" are the pages of libraries that it has touched, and "peak" is
+the largest sum of both so far. "temporaries" is the memory that the step needs in addition to its
+state, according to XLA.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from ganjax.runtime import compiling, huge_pages
 
 
 def resident() -> dict[str, float]:
-    """The resident memory of this process, and its peak so far, in MiB."""
+    """Returns the resident memory of this process, and its peak so far, in MiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     fields = dict(line.split(":", 1) for line in lines)
     anonymous, files = (int(fields[name].split()[0]) / 2**10 for name in ("RssAnon", "RssFile"))
@@ -42,8 +42,8 @@ def stages(config: str, fields: dict, cache: str) -> dict[str, dict[str, float]]
       cache: the folder of the compilation cache.
 
     Returns:
-      For each stage, `resident` after it; "of XLA" holds the MiB of the step's "state" and
-      "temporaries" as XLA reports them.
+      The result of `resident` after each stage. The entry "of XLA" holds the MiB of the step's
+      "state" and "temporaries" according to XLA.
     """
     measured = {"imports": resident()}
     compiling.keep_programs(cache)

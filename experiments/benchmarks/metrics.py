@@ -1,13 +1,13 @@
-"""Measures images a second through efflite0 and PyTorch, and the seconds that metrics take.
+"""Measures the images a second of efflite0 and of PyTorch, and the seconds that metrics take.
 
     python -m experiments.benchmarks.metrics
     python -m experiments.benchmarks.metrics --batch_size=64 --rounds=20
 
-Both compute features of uint8 images of 64x64, resizing included: ganjax by `ganjax.metrics`, the
-peer by Pillow (an image and a channel at a time, as clean-fid does). To compare the networks alone,
-both are also timed on images that were resized before. The features are shown to be equal before
-the clock starts. The contenders alternate; images a second are those of the median round, and
-ratios are ganjax's rate over the other's.
+Both compute features of uint8 images of 64x64, resizing included: ganjax resizes by
+`ganjax.metrics`, the peer by Pillow (an image and a channel at a time, as clean-fid does). To
+compare the networks alone, both are also timed on images that were resized before. The features are
+shown to be equal before the clock starts. The contenders alternate; images a second are those of
+the median round, and ratios are ganjax's rate divided by the other's.
 """
 
 import argparse
@@ -28,7 +28,7 @@ SIDE = 64
 
 
 def by_pillow(images):
-    """Prepares uint8 images (N, H, W, 3) for the network: float32 (N, 3, size, size)."""
+    """Resizes uint8 images (N, H, W, 3) for the network, to float32 (N, 3, size, size)."""
     size = (efflite0.SIZE, efflite0.SIZE)
     resized = np.empty((len(images), 3, *size), np.float32)
     for i, image in enumerate(images):
@@ -39,7 +39,12 @@ def by_pillow(images):
 
 
 def of_features(batch, rounds):
-    """The images a second of each contender."""
+    """Times the features of a batch and returns the images a second of each contender.
+
+    Args:
+      batch: the number of images.
+      rounds: the number of rounds in which each contender is timed.
+    """
     images = np.random.RandomState(0).randint(0, 256, (batch, SIDE, SIDE, 3)).astype(np.uint8)
     params = jax.device_put(features.load("efflite0"))
     whole = jax.jit(lambda p, x: efflite0.apply(p, efflite0.prepare(x)).features)
@@ -64,13 +69,18 @@ def of_features(batch, rounds):
         times = {name: [] for name in contenders}
         for _ in range(rounds):
             for name, run in contenders.items():
-                # The threads of the contender before spin for a while, so the faster of two counts.
+                # The previous contender's threads spin for a while, so the faster of two counts.
                 times[name].append(min(seconds(run) for _ in range(2)))
     return {name: batch / median(values) for name, values in times.items()}
 
 
 def of_figures(rounds, num=1000):
-    """The seconds that metrics of `num` against `num` features of 1280 dimensions take."""
+    """Times metrics and returns the seconds of each, by a name.
+
+    Args:
+      rounds: the number of rounds, of which the fastest counts.
+      num: the number of real and of generated feature vectors, of 1280 dimensions.
+    """
     random = np.random.RandomState(0)
     real, fake = (random.randn(num, efflite0.DIMENSION).astype(np.float32) for _ in range(2))
     moments = fid.moments_of(real)

@@ -1,6 +1,6 @@
 """ganjax's side of a comparison: the compiled train step of a shipped config, on random images.
 
-It imports no peer, so that a process of it alone shows ganjax's own memory.
+The module imports no peer, so that a process that runs it alone has only ganjax's memory.
 """
 
 import time
@@ -19,9 +19,9 @@ from ganjax.engine.step import init_state, make_train_step
 from ganjax.runtime import compiling
 from ganjax.training import schema
 
-# After so many steps a process' memory has reached its peak.
+# The number of steps after which a process' memory has reached its peak.
 STEPS = 5
-# The steps that are timed where there is no peer. Many, because the first few vary twofold.
+# The number of steps that are timed without a peer; it is large because the first few vary.
 TIMED = 40
 
 
@@ -65,16 +65,16 @@ def random_batch(config: schema.RunConfig, real_batches: int) -> dict[str, np.nd
 
 
 class Start:
-    """The state, batch and key that steps start from, ganjax's or a peer's.
+    """The state, batch and key from which the steps of ganjax or of a peer start.
 
     Args:
       loaded: the config.
-      dtype: the type of the parameters.
+      dtype: the dtype of the parameters.
 
     Attributes:
       config: the checked config.
-      algorithm: the algorithm that it describes.
-      key: the key of its seed.
+      algorithm: the algorithm that the config describes.
+      key: the root key of the config's seed.
       state: the state at step 0.
       batch: random images and labels, see `random_batch`.
     """
@@ -91,16 +91,16 @@ class Start:
 
 
 class Ours(Start):
-    """ganjax's train step, compiled by the constructor.
+    """The train step of ganjax, which the constructor compiles.
 
     Args:
       loaded: the config.
-      dtype: the type of the parameters.
+      dtype: the dtype of the parameters.
       unroll: the argument of `ganjax.engine.step.make_train_step`.
 
     Attributes:
       compiled: the compiled step.
-      compile_seconds: the seconds of tracing, lowering and compiling it.
+      compile_seconds: the seconds of tracing, lowering and compiling the step.
     """
 
     def __init__(self, loaded: schema.Loaded, dtype: str = "float32", unroll: bool = False):
@@ -112,12 +112,12 @@ class Ours(Start):
         self.compile_seconds = time.perf_counter() - start
 
     def step(self) -> dict[str, float]:
-        """Takes one step, waits for it, and returns its metrics."""
+        """Takes one step, waits for it and returns its metrics."""
         metrics = self.advance(1)
         return {name: value.item() for name, value in metrics.items()}
 
     def advance(self, count: int) -> dict[str, jax.Array]:
-        """Takes steps in a row, waits for the last, and returns its metrics."""
+        """Takes `count` steps in a row, waits for the last one and returns its metrics."""
         for _ in range(count):
             self.state, metrics = self.compiled(self.state, self._on_device, self.key)
         jax.block_until_ready(self.state)
@@ -127,18 +127,18 @@ class Ours(Start):
 def alone(config: str, fields: dict, cache: str, steps: int = STEPS) -> dict[str, float]:
     """Measures ganjax in a process that runs nothing else; called as a job.
 
-    As `ganjax.main` does, it uses the compilation cache, and returns to the system the memory that
-    compiling leaves free.
+    As `ganjax.main` does, the process uses the compilation cache and returns the memory that
+    compilations leave free to the system.
 
     Args:
       config: the name of a config, see `load`.
       fields: values for some of its fields.
       cache: the folder of the compilation cache.
-      steps: how many steps are timed.
+      steps: the number of steps that are timed.
 
     Returns:
-      `compile_seconds`, including tracing and lowering; `peak_mib`, including imports and the
-      compiler; `step_seconds`, the median of the steps; and `batch_size`.
+      A dict of `compile_seconds`, including tracing and lowering; `peak_mib`, including imports and
+      the compiler; `step_seconds`, the median of the steps; and `batch_size`.
     """
     compiling.keep_programs(cache)
     compiling.trim_memory()

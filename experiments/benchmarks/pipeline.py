@@ -1,15 +1,15 @@
-"""Measures what data costs: the pipeline's images a second, the step with it, and memory.
+"""Measures the data pipeline: its images a second, its cost in a train step, and its memory.
 
     python -m experiments.benchmarks.pipeline
 
 There are two scales, each measured in a process of its own: `cifar` is 50,000 images of 32x32x3
-kept on the device, and `celeb_a` is 200,000 images of 64x64x3 in ArrayRecord shards, written by the
-code of ganjax.data.prepare (2.4 GiB in --folder, removed at the end). The images are noise, because
-nothing measured here depends on what they show: records are not compressed. If memory allows, the
-files are in the page cache once they were written or read.
+that are kept on the device, and `celeb_a` is 200,000 images of 64x64x3 in ArrayRecord shards, which
+the code of ganjax.data.prepare writes (2.4 GiB in --folder, removed at the end). The images are
+noise, which no figure depends on, since records are not compressed. If memory allows, the files are
+in the page cache once they have been written or read.
 
 The step is that of `configs/dcgan.py` with the preset of the same name and --batch_size. Blocks of
---steps steps alternate, with the pipeline and on one constant batch.
+--steps steps with the pipeline alternate with blocks on one constant batch.
 """
 
 import argparse
@@ -38,15 +38,15 @@ from ganjax.engine.step import init_state
 from ganjax.parallel.sharding import make_layout
 from ganjax.runtime import huge_pages
 
-# The images of the training split, and their height and width.
+# The number of images in the training split, and their height and width.
 SCALES = {"cifar": (50_000, 32), "celeb_a": (200_000, 64)}
 CONFIGS = {"cifar": "dcgan:cifar10", "celeb_a": "dcgan:celeb_a"}
-# So many different images are made; the set repeats them.
+# The number of different images, which the set repeats.
 NOISE = 4_096
 
 
 def noise(count: int, size: int) -> Source:
-    """A source of `count` images of noise of size x size x 3, all with the label 0."""
+    """Returns a source of `count` images of noise, (size, size, 3), all with the label 0."""
     image = np.random.RandomState(0).randint(0, 256, (NOISE, size, size, 3), np.uint8)
     label = np.zeros(count, np.int32)
     return Source(
@@ -59,7 +59,13 @@ def noise(count: int, size: int) -> Source:
 
 
 def open_scale(scale: str, config, folder: Path) -> Source:
-    """Opens the training set of a scale as a run would."""
+    """Opens the training set of a scale as a run would.
+
+    Args:
+      scale: a name in SCALES.
+      config: the config of the run.
+      folder: the folder in which records are written.
+    """
     count, size = SCALES[scale]
     if scale == "cifar":
         arrays = read_all(noise(count, size))
@@ -82,7 +88,13 @@ def open_scale(scale: str, config, folder: Path) -> Source:
 
 
 def measure(scale: str, args: argparse.Namespace, folder: Path) -> None:
-    """Prints the figures of a scale."""
+    """Measures a scale and prints its figures.
+
+    Args:
+      scale: a name in SCALES.
+      args: the flags of this command.
+      folder: the folder in which records are written.
+    """
     config, module = load(CONFIGS[scale], batch_size=args.batch_size)
     algorithm = module.build(config)
     reals = algorithm.real_batches
@@ -102,7 +114,7 @@ def measure(scale: str, args: argparse.Namespace, folder: Path) -> None:
     constant = jax.block_until_ready(next(batches))
 
     def alone(seconds: float) -> float:
-        """The images a second of the pipeline while nothing else runs."""
+        """Runs the pipeline alone for some seconds and returns its images a second."""
         count, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds:
             jax.block_until_ready(next(batches))
@@ -118,7 +130,7 @@ def measure(scale: str, args: argparse.Namespace, folder: Path) -> None:
     step = train_step(algorithm, layout.batch, out_shardings=layout.replicated)
 
     def block(fed: bool) -> float:
-        """The seconds a step over a block of steps, fed by the pipeline or by one batch."""
+        """Takes a block of steps, fed by the pipeline or by one batch; returns seconds a step."""
         nonlocal state
         start = time.perf_counter()
         for _ in range(args.steps):
@@ -146,7 +158,7 @@ def measure(scale: str, args: argparse.Namespace, folder: Path) -> None:
 
 
 def resident() -> float:
-    """The resident memory of this process in MiB, on Linux."""
+    """Returns the resident memory of this process in MiB, on Linux."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 
@@ -160,7 +172,7 @@ def main() -> None:
     parser.add_argument("--folder", help="where the shards are written; /tmp by default")
     args = parser.parse_args()
     if args.scale is None:
-        for scale in SCALES:  # Each in its own process, since a peak is that of a process.
+        for scale in SCALES:  # Each has a process of its own, since a peak is that of a process.
             command = [sys.executable, "-m", "experiments.benchmarks.pipeline", *sys.argv[1:]]
             subprocess.run([*command, f"--scale={scale}"], check=True)
         return
@@ -170,7 +182,7 @@ def main() -> None:
 
 
 def scale_line(scale: str) -> str:
-    """A line that describes a scale."""
+    """Returns a line that describes a scale."""
     count, size = SCALES[scale]
     return f"{scale}: {count:,} images of {size}x{size}x3 on {jax.devices()[0].device_kind}"
 

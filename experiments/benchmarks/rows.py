@@ -1,4 +1,4 @@
-"""The rows of the benchmarks' table, as data, and how a row is measured."""
+"""The rows of the benchmarks' table as data, and the functions that measure them."""
 
 import os
 import tempfile
@@ -20,19 +20,19 @@ FULL_SIZE = {
     "ema.ramp_up": 0.0,
 }
 NO_AUGMENTATION = {"augment": {"policy": "none"}}
-# How many processes a peak is the median of: it differs from run to run (docs/memory.md).
+# The number of processes of which a peak is the median: it varies between runs (docs/memory.md).
 PEAKS = 3
 NO_KERAS = "not measured: no --keras_python"
 
 
 class Row(NamedTuple):
-    """A train step and the peers that it is compared with.
+    """A train step and the peers with which it is compared.
 
     Attributes:
       config: the name of a file of configs/, with :<preset> after it for a preset.
       fields: values for some fields of the config, by dotted name.
       by: the module of this package whose `compare` times the row; "" for a row without a peer.
-      contenders: the PyTorch contenders whose peak memory is measured.
+      contenders: the names of the PyTorch contenders whose peak memory is measured.
       alone: whether ganjax's own peak memory and compile time are measured.
     """
 
@@ -43,8 +43,8 @@ class Row(NamedTuple):
     alone: bool = True
 
 
-# A row is called by its config, then @ and the batch size where that is not the config's own, then
-# the peer where that is neither PyTorch nor Keras.
+# A row's name is its config, then @ and the batch size if that is not the config's own, then / and
+# the peer if that is neither PyTorch nor Keras.
 DCGAN = "dcgan:celeb_a"
 WGAN_GP, WGAN_GP_FIELDS = "wgan_gp:celeb_a", {"n_critic": 3, "batch_size": 32}
 ROWS = {
@@ -63,12 +63,12 @@ ROWS = {
     "dcgan:celeb_a@32/flax": Row(DCGAN, {"batch_size": 32}, by="flax_step", alone=False),
     "wgan_gp:celeb_a@32/flax": Row(WGAN_GP, WGAN_GP_FIELDS, by="flax_step", alone=False),
 }
-# A row of another kind: the rate of DCGAN's convolutions compared with that of a matrix product.
+# The row that compares the rate of DCGAN's convolutions with that of a matrix product.
 SHARE = "convolutions"
 NAMES = (*ROWS, SHARE)
 
-# DCGAN's step is measured along three axes from here. "width" is the width of G's last layer,
-# which doubles with each layer inwards.
+# DCGAN's step is measured along three axes from this point. "width" is the width of G's last layer;
+# widths double with each layer inwards.
 BASE = {"batch_size": 32, "width": 64, "image_size": 64}
 GROWTH = {
     "batch_size": (8, 16, 32, 64, 128),
@@ -81,14 +81,15 @@ def make(name: str, rounds: int, keras_python: str | None) -> dict:
     """Measures a row of `NAMES`.
 
     Args:
-      name: the row.
-      rounds: how many rounds each contender is timed in.
+      name: the name of the row.
+      rounds: the number of rounds in which each contender is timed.
       keras_python: the Python of an environment with TensorFlow, None without one.
 
     Returns:
-      `config`, `fields`, `rounds`, `load_before`, and as far as the measurement got: what the
-      row's `compare` returns; `compile_seconds` with a `cold` and a `warm` compilation cache;
-      `peak_mib` by contender, ganjax's for both caches; and `error`, the last line of a failure.
+      A dict of `config`, `fields`, `rounds` and `load_before`, and as far as the measurement got:
+      the result of the row's `compare`; `compile_seconds` with a `cold` and a `warm` compilation
+      cache; `peak_mib` by contender, ganjax's for both caches; and `error`, the last line of a
+      failure.
     """
     result = {"load_before": os.getloadavg()[0], "rounds": rounds}
     try:
@@ -127,17 +128,17 @@ def make(name: str, rounds: int, keras_python: str | None) -> dict:
 
 
 def medians(results: list[dict[str, float]]) -> dict[str, float]:
-    """The median of each value over the results of several processes."""
+    """Returns the median of each value over the results of several processes."""
     return {name: median(result[name] for result in results) for name in results[0]}
 
 
 def fields_of(batch_size: int, width: int, image_size: int) -> dict:
-    """The fields that bring `dcgan:celeb_a` to a size.
+    """Returns the fields that give `dcgan:celeb_a` another size.
 
     Args:
       batch_size: the batch size.
       width: the width of the outermost layers.
-      image_size: height and width of the images; the networks go from 4x4 to it.
+      image_size: the height and width of the images; the networks go from 4x4 to it.
     """
     widths = [width * 2**i for i in range((image_size // 4).bit_length() - 1)]
     return {
@@ -149,7 +150,7 @@ def fields_of(batch_size: int, width: int, image_size: int) -> dict:
 
 
 def points() -> list[dict[str, int]]:
-    """The sizes that `GROWTH` names, each once."""
+    """Returns the points of all axes of `GROWTH`, each once, `BASE` first."""
     found = [BASE]
     for axis, values in GROWTH.items():
         found += [BASE | {axis: value} for value in values if value != BASE[axis]]
@@ -161,10 +162,10 @@ def grow(point: dict[str, int], rounds: int) -> dict:
 
     Args:
       point: one of `points`.
-      rounds: how many rounds each contender is timed in.
+      rounds: the number of rounds in which each contender is timed.
 
     Returns:
-      The point and its `experiments.benchmarks.clock.summary`, or its `error`.
+      A dict of the point's fields and of its `experiments.benchmarks.clock.summary` or `error`.
     """
     try:
         result = job.run(

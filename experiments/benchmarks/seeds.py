@@ -2,11 +2,11 @@
 
     python -m experiments.benchmarks.seeds --config=cgan --seeds 4 8 --steps=200
 
-It times whole runs of `python -m ganjax.main`, each in a process of its own, including imports,
-compilation, data, evaluation and checkpoints. The processes of single seeds share a compilation
-cache, as they do by default, so that only the first compiles; every ensemble begins with an empty
-one. Beside the seconds of whole runs the table has the images a second of the steps alone, as the
-runs log them. docs/speed.md has measurements.
+The command times whole runs of `python -m ganjax.main`, each in a process of its own, including
+imports, compilation, data, evaluation and checkpoints. The processes of single seeds share a
+compilation cache, as they do by default, so that only the first compiles; every ensemble begins
+with an empty one. Next to the seconds of whole runs the table has the images a second of the steps
+alone, as the runs log them. docs/speed.md has measurements.
 """
 
 import argparse
@@ -25,7 +25,15 @@ from ganjax.training.writer import read_metrics
 
 
 def seconds(config: str, folder: Path, cache: Path, steps: int, **fields) -> float:
-    """The seconds of a whole run of a config with some fields set."""
+    """Trains a config and returns the seconds of the whole run.
+
+    Args:
+      config: the file in configs/, with :<preset> after it for a preset.
+      folder: the folder of the run.
+      cache: the folder of the compilation cache.
+      steps: the number of train steps.
+      **fields: values for some fields of the config.
+    """
     command = [sys.executable, "-m", "ganjax.main"]
     command += [f"--config=configs/{config}", f"--workdir={folder}"]
     fields |= {"total_steps": steps, "log_every": 20}
@@ -38,7 +46,7 @@ def seconds(config: str, folder: Path, cache: Path, steps: int, **fields) -> flo
 
 
 def rate(folder: Path) -> float:
-    """The images a second of a run's steps."""
+    """Returns the images a second of a run's steps, from its metrics.jsonl."""
     rows = read_metrics(folder / "metrics.jsonl")
     return median(row["images_per_second"] for row in rows if "images_per_second" in row)
 

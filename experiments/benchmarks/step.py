@@ -1,4 +1,4 @@
-"""Times a train step in ganjax and in PyTorch on CPU (gpu.py compares on a GPU).
+"""Times a train step of ganjax and of PyTorch on CPU (gpu.py compares the two on a GPU).
 
     python -m experiments.benchmarks.step --config=wgan_gp --rounds=12
     python -m experiments.benchmarks.step --config=dcgan:celeb_a --batch_size=32
@@ -7,11 +7,11 @@
     python -m experiments.benchmarks.step --config=progan --batch_size=32 \\
         --set 'growth.batch_sizes=()' 'growth.learning_rates=()' ema.half_life=0 ema.ramp_up=0.0
 
-Each contender has a process of its own (contender.py). They alternate, a few steps at a time, so
-that a slow spell of the machine meets all of them; but it may slow one more than another
-(docs/speed.md), so only an idle machine gives a ratio to quote. Before the clock starts all
-contenders are shown to compute the same step. Dropout is off for that check, since each draws its
-own masks, and on under the clock.
+Each contender has a process of its own (contender.py). The processes alternate, a few steps at a
+time, so that a slow spell of the machine meets all of them; but it may slow one more than another
+(docs/speed.md), so only an idle machine gives a ratio to quote. Before the clock starts, all
+contenders are shown to compute the same step. Dropout is off in that check, since each contender
+draws its own masks, and on under the clock.
 """
 
 import argparse
@@ -60,10 +60,10 @@ TOLERANCE = 1e-4
 
 
 def kind(config: schema.RunConfig) -> type[Peer]:
-    """The class of a config's PyTorch peer.
+    """Returns the class of a config's PyTorch peer.
 
     Raises:
-      UserError: there is none, or it does not implement what the config asks for.
+      UserError: there is no such peer, or it does not implement all of the config.
     """
     peer = PEERS.get((config.loss, config.discriminator.network))
     if peer is None:
@@ -77,7 +77,7 @@ def kind(config: schema.RunConfig) -> type[Peer]:
 
 
 def contenders(config: schema.RunConfig, device: str = "cpu") -> dict[str, dict]:
-    """The names of a config's PyTorch contenders, with the options of `Peer` for each."""
+    """Returns the PyTorch contenders of a config, each name with its options of `Peer`."""
     found = {"torch eager": {}}
     if config.discriminator.network == "mlp":  # Dense layers have no layout to choose.
         return found | {"torch compiled": {"compiled": True}}
@@ -89,10 +89,10 @@ def contenders(config: schema.RunConfig, device: str = "cpu") -> dict[str, dict]
 
 
 def device() -> str:
-    """PyTorch's name of the device that JAX computes on.
+    """Returns PyTorch's name of the device on which JAX computes.
 
     Raises:
-      UserError: it is neither a CPU nor a GPU.
+      UserError: the device is neither a CPU nor a GPU.
     """
     names = {"cpu": "cpu", "gpu": "cuda"}
     if jax.default_backend() not in names:
@@ -103,7 +103,13 @@ def device() -> str:
 def peers(
     ours: Start, dtype: torch.dtype = torch.float32, only: list[str] | None = None
 ) -> dict[str, Peer]:
-    """Makes PyTorch's contenders, or `only` some of them, with the weights of ganjax's state."""
+    """Makes the PyTorch contenders of a step, with the weights of ganjax's state.
+
+    Args:
+      ours: ganjax's state and config.
+      dtype: the dtype of the parameters and of the computation.
+      only: the names of the contenders to make, None for all.
+    """
     models, place = {}, device()
     for name, options in contenders(ours.config, place).items():
         if only is None or name in only:
@@ -116,9 +122,14 @@ def peers(
 def check_equal(config: str, fields: dict, only: list[str] | None = None) -> dict[str, float]:
     """Checks that one step from the same weights and noise gives the same metrics.
 
-    It computes in float64, because a step is not continuous: rounding decides on which side of
-    LeakyReLU's kink an activation near 0 is, and which sign Adam's first update of a parameter
-    with a gradient near 0 has. In float32, WGAN-GP's g_loss, itself near 0, differs by up to 1e-2.
+    The check is in float64, because a step is not continuous: rounding decides on which side of
+    LeakyReLU's kink an activation near 0 is, and which sign Adam's first update of a parameter has
+    whose gradient is near 0. In float32, WGAN-GP's g_loss, itself near 0, differs by up to 1e-2.
+
+    Args:
+      config: the name of a config, as `experiments.benchmarks.ours.load` takes it.
+      fields: values for some of its fields.
+      only: the names of PyTorch's contenders, None for all.
 
     Returns:
       For each contender the largest relative difference of a metric.
@@ -137,7 +148,7 @@ def check_equal(config: str, fields: dict, only: list[str] | None = None) -> dic
     differences = {}
     for name, peer in models.items():
         got = peer.step(ours.batch, noise)
-        # They are relative, but for values of 0.
+        # Errors are relative, except those of values of 0.
         errors = {
             metric: abs(got[metric] - value) / (abs(value) or 1)
             for metric, value in expected.items()
@@ -163,17 +174,17 @@ def compare(
     Args:
       config: the name of a config, as `experiments.benchmarks.ours.load` takes it.
       fields: values for some of its fields.
-      rounds: how many rounds each is timed in.
+      rounds: the number of rounds in which each is timed.
       only: the names of PyTorch's contenders, None for all.
-      checked: whether they are first shown to compute the same.
+      checked: whether the contenders are first shown to compute the same.
 
     Returns:
-      `experiments.benchmarks.clock.summary`, with `batch_size` and, if `checked`, the
-      `difference` that `check_equal` returns.
+      The summary of `experiments.benchmarks.clock.summary`, with the `batch_size` and, if
+      `checked`, the `difference` that `check_equal` returns.
 
     Raises:
       UserError: there is no such config, or no PyTorch peer for it, or JAX is not on CPU.
-      job.Failed: they do not compute the same, or a process ended.
+      job.Failed: the contenders do not compute the same, or a process ended.
     """
     loaded = load(config, **fields)
     kind(loaded.config)  # Refuses a config without a peer before anything is compiled.
@@ -193,7 +204,7 @@ def compare(
 
 
 def contender(config: str, fields: dict, name: str) -> Callable[[], object]:
-    """The step of `OURS` or of a contender of PyTorch, made in the process that takes it."""
+    """Returns the step of `OURS` or of a PyTorch contender; called in the process that takes it."""
     loaded = load(config, **fields)
     if name == OURS:
         ours = Ours(loaded)
@@ -204,7 +215,7 @@ def contender(config: str, fields: dict, name: str) -> Callable[[], object]:
 
 
 def alone(loaded: schema.Loaded, name: str) -> Callable[[], object]:
-    """The step of a contender of PyTorch with its own weights, so that JAX computes nothing."""
+    """Returns the step of a PyTorch contender with weights of its own, so that JAX is not used."""
     torch.set_num_threads(threads())
     peer = kind(loaded.config)(loaded.config, **contenders(loaded.config)[name])
     algorithm = loaded.module.build(loaded.config)
@@ -212,7 +223,7 @@ def alone(loaded: schema.Loaded, name: str) -> Callable[[], object]:
 
 
 def assignment(text: str) -> tuple[str, object]:
-    """Splits "field=value" into both; the value is a Python literal or else a string."""
+    """Parses "field=value", whose value is a Python literal or else a string."""
     field, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not field=value")

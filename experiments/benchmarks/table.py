@@ -14,7 +14,7 @@ HEADER = (
 
 
 def markdown(results: dict) -> str:
-    """Reports everything that `python -m experiments.benchmarks` has measured so far."""
+    """Returns the results that `python -m experiments.benchmarks` has so far as Markdown."""
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     rows = results["rows"]
     text = [
@@ -88,7 +88,7 @@ def _growth(points: list[dict]) -> list[str]:
 
 
 def _short(seconds: float) -> str:
-    """Seconds with three significant digits, never in scientific notation."""
+    """Formats seconds with three significant digits, never in scientific notation."""
     return f"{seconds:#.3g}" if seconds < 100 else f"{seconds:.0f}"
 
 
@@ -97,7 +97,7 @@ def plot(points: list[dict], path: Path) -> None:
 
     Args:
       points: the results of `experiments.benchmarks.rows.grow`.
-      path: the file, an .svg or .png.
+      path: the file to write, an .svg or .png.
     """
     from matplotlib.figure import Figure
 

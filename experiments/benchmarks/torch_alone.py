@@ -9,14 +9,14 @@ _TORCH = peak_mib()
 from experiments.benchmarks import step  # noqa: E402
 from experiments.benchmarks.ours import STEPS, load  # noqa: E402
 
-# The memory of JAX and ganjax, from which the peer needs only the config.
+# The memory of JAX and ganjax, of which the peer needs only the config.
 _NOT_ITS_OWN = peak_mib() - _TORCH
 
 
 def alone(config: str, fields: dict, contender: str) -> dict[str, float]:
     """Measures `peak_mib` over a few steps with PyTorch's own weights; called as a job.
 
-    PyTorch's imports are counted. Those of JAX and ganjax, which only read the config, are not.
+    PyTorch's imports count. The imports of JAX and ganjax, which only read the config, do not.
 
     Args:
       config: the name of a config, as `experiments.benchmarks.ours.load` takes it.

@@ -1,10 +1,10 @@
-"""The train step of the conditional GAN in PyTorch: a peer, and a reference in tests."""
+"""The train step of the conditional GAN in PyTorch, a peer of ganjax and a reference of tests."""
 
 from experiments.benchmarks.torch_logistic import LogisticPeer
 
 
 class TorchCgan(LogisticPeer):
-    """`configs/cgan.py`: dense layers, both players updated simultaneously."""
+    """The peer of `configs/cgan.py`: dense layers, both players updated simultaneously."""
 
     IMPLEMENTS = LogisticPeer.IMPLEMENTS | {
         "generator.network": ("mlp",),

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 in PyTorch: the peer of `ganjax.metrics.efflite0`."""
+"""EfficientNet-Lite0 in PyTorch, the peer of `ganjax.metrics.efflite0`."""
 
 import torch
 from torch import nn
@@ -46,7 +46,7 @@ class Block(nn.Module):
 
 
 class EffLite0(nn.Module):
-    """Maps prepared images (N, 3, H, W) to features (N, 1280)."""
+    """The network, which maps prepared images (N, 3, H, W) to features (N, 1280)."""
 
     def __init__(self):
         super().__init__()

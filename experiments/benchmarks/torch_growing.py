@@ -1,4 +1,4 @@
-"""ProGAN's networks in PyTorch, at their last resolution."""
+"""The networks of ProGAN in PyTorch, at their last resolution."""
 
 import math
 
@@ -12,7 +12,7 @@ from ganjax.training.schema import RunConfig
 
 
 class Equalised(nn.Module):
-    """A convolution whose kernel (O, I, h, w) is scaled by gain / sqrt(I h w) at run time."""
+    """A convolution whose kernel (O, I, h, w) is scaled by gain / sqrt(I h w) in each pass."""
 
     def __init__(self, inputs: int, outputs: int, window: int, gain: float = math.sqrt(2)):
         super().__init__()
@@ -34,7 +34,7 @@ class Equalised(nn.Module):
 
 
 class Transposed(Equalised):
-    """Maps z (N, I, 1, 1) to (N, O, 4, 4): a matrix product."""
+    """A transposed convolution that maps z (N, I, 1, 1) to (N, O, 4, 4), a matrix product."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__(outputs, inputs, 4)
@@ -74,7 +74,7 @@ class Growing(nn.Module):
 
 
 class Generator(Growing):
-    """`ganjax.models.progan.Generator` at the highest resolution."""
+    """The peer of `ganjax.models.progan.Generator` at the highest resolution."""
 
     def make(self, config):
         first = self.widths[0]
@@ -100,7 +100,7 @@ class Generator(Growing):
 
 
 class Discriminator(Growing):
-    """`ganjax.models.progan.Discriminator` at the highest resolution."""
+    """The peer of `ganjax.models.progan.Discriminator` at the highest resolution."""
 
     def make(self, config):
         size, last = progan.image_size(self.widths), self.widths[-1]

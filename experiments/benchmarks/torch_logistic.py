@@ -7,7 +7,10 @@ from experiments.benchmarks.torch_peer import Peer
 
 
 class LogisticPeer(Peer):
-    """Trains D with cross entropy, its two halves summed or averaged, and G with the target 1."""
+    """A peer that trains D with cross entropy, summed or averaged over its two halves.
+
+    G's loss is the cross entropy of fakes with the target 1.
+    """
 
     IMPLEMENTS = Peer.IMPLEMENTS | {"loss": ("non_saturating",)}
 

@@ -1,6 +1,6 @@
-"""ganjax's convolutional and dense networks in PyTorch, and the copying of its weights into them.
+"""The convolutional and dense networks of ganjax in PyTorch, and the copying of weights into them.
 
-Where PyTorch leaves a choice, it is the one that ran fastest on CPU.
+Where PyTorch leaves a choice, the networks make the one that ran fastest on CPU.
 """
 
 from collections import Counter
@@ -13,21 +13,21 @@ from torch.nn import functional
 from experiments.benchmarks import torch_growing
 from ganjax.training.schema import RunConfig
 
-# Keyed as in `ganjax.models.layers.OUTPUTS`.
+# The last activations, by their names in `ganjax.models.layers.OUTPUTS`.
 OUTPUTS = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
 
 class Network(nn.Module):
-    """Applies layers to an input x (N, F, ...) and its label (N,).
+    """A sequence of layers that takes an input x (N, F, ...) and labels (N,).
 
-    The label's vector is concatenated to the features of x, as in `ganjax.models.layers`.
+    The vectors of the labels are concatenated to the features of x, as in `ganjax.models.layers`.
     """
 
     def __init__(self, layers: list[nn.Module], config: RunConfig, player: str):
         """Initialises the network as PyTorch does, since weights are loaded later.
 
         Args:
-          layers: the layers in order. The first takes the features of x and label together.
+          layers: the layers in order. The first takes the features of x and of the label together.
           config: the config; the player's conditioning is "none", "one_hot" or "embedding".
           player: "generator" or "discriminator".
         """
@@ -50,7 +50,10 @@ class Network(nn.Module):
 
 
 def generator(config: RunConfig) -> Network:
-    """Makes G: z (N, Z) and label (N,) to images (N, C, S, S), or (N, S * S * C) if dense."""
+    """Makes the generator of a config.
+
+    It maps z (N, Z) and labels (N,) to images (N, C, S, S), or (N, S * S * C) if it is dense.
+    """
     if config.generator.network == "progan":
         return torch_growing.Generator(config, "generator")
     features = config.latent_dim + _label_features(config, "generator")
@@ -59,7 +62,10 @@ def generator(config: RunConfig) -> Network:
 
 
 def discriminator(config: RunConfig) -> Network:
-    """Makes D: images in the form of `generator` and label (N,) to scores (N,)."""
+    """Makes the discriminator of a config.
+
+    It maps images in the form of `generator` and labels (N,) to scores (N,).
+    """
     if config.discriminator.network == "progan":
         return torch_growing.Discriminator(config, "discriminator")
     features = config.data.channels
@@ -70,7 +76,7 @@ def discriminator(config: RunConfig) -> Network:
 
 
 def _label_features(config: RunConfig, player: str) -> int:
-    """The length of the label's vector, 0 for an unconditional player."""
+    """Returns the length of a label's vector, 0 for an unconditional player."""
     sizes = {
         "none": 0,
         "one_hot": config.data.num_classes,
@@ -80,7 +86,7 @@ def _label_features(config: RunConfig, player: str) -> int:
 
 
 def _conv_generator(config: RunConfig, features: int) -> list[nn.Module]:
-    """The layers of `ganjax.models.dcgan.Generator`."""
+    """Returns the layers of `ganjax.models.dcgan.Generator`."""
     fields, layers = config.generator, [nn.Unflatten(1, (features, 1, 1))]
     for i, width in enumerate(fields.widths):
         stride, padding = (1, 0) if i == 0 else (2, 1)
@@ -99,7 +105,7 @@ def _conv_generator(config: RunConfig, features: int) -> list[nn.Module]:
 
 
 def _dense_generator(config: RunConfig, features: int) -> list[nn.Module]:
-    """The layers of `ganjax.models.mlp.Generator`; its images stay flat."""
+    """Returns the layers of `ganjax.models.mlp.Generator`, whose images stay flat here."""
     layers = []
     for i, width in enumerate(config.generator.widths):
         layers += [
@@ -113,7 +119,7 @@ def _dense_generator(config: RunConfig, features: int) -> list[nn.Module]:
 
 
 def _discriminator(config: RunConfig, features: int) -> list[nn.Module]:
-    """The layers of `Discriminator` of `ganjax.models.dcgan` or `ganjax.models.mlp`."""
+    """Returns the layers of the `Discriminator` of `ganjax.models.dcgan` or of its `mlp`."""
     fields = config.discriminator
     dense, layers = fields.network == "mlp", []
     for i, width in enumerate(fields.widths):
@@ -152,7 +158,7 @@ def scale_by_one(network: nn.Module) -> None:
 
 
 class UnitNorm(nn.Module):
-    """Normalises each unit of images (N, C, H, W), the units in ganjax's order (H, W, C)."""
+    """A norm of each unit of images (N, C, H, W), with the units in ganjax's order (H, W, C)."""
 
     def __init__(self, norm: nn.BatchNorm1d):
         super().__init__()
@@ -168,11 +174,11 @@ def _dropout(rate: float) -> list[nn.Module]:
 
 
 def batch_norms(network: nn.Module) -> list[nn.Module]:
-    """The BatchNorm layers of a network, in order."""
+    """Returns the BatchNorm layers of a network, in order."""
     return [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
 
 
-# For each layer of PyTorch: Flax's name for it and for its weight, and how that is converted.
+# For each layer of PyTorch: Flax's names of it and of its weight, and the weight's conversion.
 FLAX = {
     nn.ConvTranspose2d: ("ConvTranspose", "kernel", lambda kernel: kernel.transpose(3, 2, 0, 1)),
     nn.Conv2d: ("Conv", "kernel", lambda kernel: kernel.transpose(3, 2, 0, 1)),
@@ -185,7 +191,7 @@ FLAX = {
 
 @torch.no_grad()
 def load_variables(network: Network, params, vars) -> None:
-    """Copies the variables of a network of `ganjax.models` into its twin in PyTorch."""
+    """Copies the variables of a network of `ganjax.models` into its peer in PyTorch."""
     if isinstance(network, torch_growing.Growing):
         network.load(params)
         return
@@ -206,7 +212,7 @@ def load_variables(network: Network, params, vars) -> None:
 
 
 def to_numpy(array) -> np.ndarray:
-    """A copy of an array, since PyTorch asks for memory that it may write to."""
+    """Returns a copy of an array as NumPy's, since PyTorch needs memory that it may write to."""
     return np.array(array, order="C")
 
 

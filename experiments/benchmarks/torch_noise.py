@@ -1,4 +1,4 @@
-"""The random draws of a train step, made by PyTorch or by ganjax, in one form for both."""
+"""The random numbers of a train step, drawn by PyTorch or by ganjax, in one form for both."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from ganjax.keys import fold
 from ganjax.objectives.penalties import uniform_alpha
 from ganjax.training.schema import RunConfig
 
-# For each update its draws by name: "z" (N, Z); "label" (N,) of the fakes where it is not that of
-# the reals; "alpha" (N, 1, 1, 1) of a gradient penalty. Dropout masks are not among them.
+# The draws of each update by name: "z" (N, Z); "label" (N,) of the fakes if it is not that of the
+# reals; "alpha" (N, 1, 1, 1) of a gradient penalty. Dropout masks are not among them.
 Noise = list[dict[str, Any]]
 
 
 def updates(config: RunConfig) -> list[tuple[str, int]]:
-    """The updates of a step of `ganjax.engine.step` as (player, count); the last one moves G."""
+    """Returns the updates of a train step of ganjax as (player, number); the last updates G."""
     if config.order == "simultaneous":
         return [("both", 0)]
     return [*(("d", i) for i in range(config.n_critic)), ("g", config.n_critic - 1)]
@@ -30,7 +30,7 @@ def _names(config: RunConfig, player: str) -> list[str]:
 
 
 def draw(config: RunConfig, n: int, dtype: torch.dtype, device: str) -> Noise:
-    """Draws the noise of a step by PyTorch, for n samples an update."""
+    """Draws the noise of a step by PyTorch, for n samples in each update."""
     draws = {
         "z": lambda: torch.randn(n, config.latent_dim, dtype=dtype, device=device),
         "label": lambda: torch.randint(config.data.num_classes, (n,), device=device),
@@ -46,10 +46,10 @@ def noise_of(config: RunConfig, algorithm: Algorithm, key: jax.Array, step: int,
 
     Args:
       config: the run's config.
-      algorithm: the algorithm that it describes.
+      algorithm: the algorithm that the config describes.
       key: the run's root key.
-      step: the state's step.
-      n: the samples of one update.
+      step: the number of finished train steps.
+      n: the number of samples in each update.
     """
     draws = {
         "z": lambda at: algorithm.latent(fold(at, "latent"), n),

@@ -1,4 +1,4 @@
-"""The base of ganjax's peers in PyTorch: both players, a step in either order, the average of G."""
+"""The base of ganjax's peers in PyTorch: both players, both orders of updates, and G's average."""
 
 import copy
 from typing import Any, NamedTuple
@@ -22,12 +22,12 @@ from ganjax.training.schema import RunConfig
 
 Metrics = dict[str, torch.Tensor]
 
-# Stands in `Peer.IMPLEMENTS` for any value.
+# The entry in `Peer.IMPLEMENTS` that stands for any value.
 ANY = None
 
 
 class Player(NamedTuple):
-    """A network, its parameters and its optimiser; the `name` is "g" or "d"."""
+    """A network with its parameters and its optimiser; the `name` is "g" or "d"."""
 
     name: str
     network: nn.Module
@@ -35,7 +35,11 @@ class Player(NamedTuple):
     tx: torch.optim.Optimizer
 
     def differentiate(self, loss: torch.Tensor, retain_graph: bool = False) -> Metrics:
-        """Computes the gradient of the parameters; returns the loss and the gradient's norm."""
+        """Computes the gradient of a loss with respect to the parameters.
+
+        Returns:
+          The loss and the gradient's norm.
+        """
         self.tx.zero_grad(set_to_none=True)
         # `inputs` leaves out the gradients of all other leaves: WGAN-GP's points between real and
         # fake and, in G's update, the kernels of D.
@@ -45,21 +49,21 @@ class Player(NamedTuple):
 
 
 class Peer:
-    """Both players and the generator's moving average, with the weights that `load` gives them.
+    """A peer, which consists of both players and of the generator's moving average.
 
     A subclass defines `_d_loss(real, fake)` and `_g_loss(fake)`, which take D's scores and return
     a loss and metrics, and may define a penalty.
 
     Attributes:
       IMPLEMENTS: for each field of `ganjax.algorithms.gan.Config`, by its dotted name, the values
-        that are implemented; a subclass narrows it.
+        that are implemented; a subclass has fewer.
       generator: the generator, always in train mode.
       discriminator: the discriminator, always in train mode.
-      ema: the moving average of the generator: its parameters and BatchNorm averages.
+      ema: the moving average of the generator's parameters and BatchNorm averages.
     """
 
     IMPLEMENTS: dict[str, tuple | None] = {  # noqa: RUF012
-        "precision": ANY,  # Half precision is PyTorch's autocast, around the step.
+        "precision": ANY,  # Half precision is PyTorch's autocast around the step.
         "remat": ANY,  # It changes no value.
         "accumulate": (1,),
         "latent_dim": ANY,
@@ -137,8 +141,8 @@ class Peer:
           config: a config of `ganjax.algorithms.gan`.
           channels_last: whether channels are innermost in the memory of images and kernels.
           compiled: whether both networks are compiled by `torch.compile`.
-          dtype: the type of the parameters and the computation.
-          device: the device of everything, "cpu" or "cuda".
+          dtype: the dtype of the parameters and of the computation.
+          device: the device of the networks and of the computation, "cpu" or "cuda".
 
         Raises:
           UserError: a field has a value that is not implemented.
@@ -163,21 +167,21 @@ class Peer:
     def load(self, state: GanState) -> None:
         """Copies the weights of both players and of the average.
 
-        It doesn't copy the optimisers' moments: to train on, the state must be at step 0.
+        The optimisers' moments are not copied: to train on, the state must be at step 0.
         """
         load_variables(self.generator, state.g.params, state.g.vars)
         load_variables(self.discriminator, state.d.params, state.d.vars)
         load_variables(self.ema, state.ema.params, state.ema.vars)
 
     def step(self, batch: dict[str, np.ndarray], noise: Noise | None = None) -> dict[str, float]:
-        """Takes a train step and waits for it: players in the config's order, then the average.
+        """Takes a train step, both players in the config's order and then the average, and waits.
 
         Args:
           batch: "image" and "label", see `put`.
-          noise: arrays of noise; drawn by PyTorch if None.
+          noise: the random draws of the step; PyTorch makes them if this is None.
 
         Returns:
-          The metrics of `ganjax.engine.step.make_train_step` under the same names.
+          The metrics of `ganjax.engine.step.make_train_step`, with the same names.
         """
         metrics = self.advance(self.put(batch), noise)
         return {name: value.item() for name, value in metrics.items()}
@@ -209,7 +213,7 @@ class Peer:
         return metrics
 
     def _alternating(self, batches, noise: Noise) -> Metrics:
-        """Updates D n_critic times, then G with a fresh z against the new D."""
+        """Updates D n_critic times, then G with fresh latents and the new D."""
         *d_noise, g_noise = noise
         self._move_averages_of(self.discriminator)
         updates = [
@@ -220,9 +224,10 @@ class Peer:
         return metrics | self._update_g(batches[(len(d_noise) - 1) % len(batches)], g_noise)
 
     def _simultaneous(self, batches, noise: Noise) -> Metrics:
-        """Updates both players from one forward pass of G and of D, at the old parameters.
+        """Updates both players from one forward pass of G and of D at the old parameters.
 
-        Tutorials run D(fake) twice, once on detached fakes. Differentiating it twice is faster.
+        Tutorials run D(fake) twice, once on detached fakes. Differentiating one pass twice is
+        faster.
         """
         (batch,), (draws,) = batches, noise
         self._move_averages_of(self.generator, self.discriminator)
@@ -243,8 +248,8 @@ class Peer:
         with torch.no_grad():
             fake = self.generator(noise["z"], label)
         real = self._reals(batch)
-        # Two passes in this order, so that BatchNorm's statistics are of reals alone and then of
-        # fakes alone. Without BatchNorm, one pass over both is no faster.
+        # Two passes in this order, so that BatchNorm's statistics are those of reals alone and then
+        # those of fakes alone. Without BatchNorm, one pass over both is no faster.
         loss, metrics = self._d_loss(
             self.discriminator(real, batch["label"]), self.discriminator(fake, label)
         )
@@ -268,7 +273,7 @@ class Peer:
         raise NotImplementedError
 
     def _penalty(self, real, fake, label, noise) -> tuple[torch.Tensor | float, Metrics]:
-        """The weighted penalty of an update of D in alternating order, and its metrics."""
+        """Returns the weighted penalty of an update of D in alternating order, and its metrics."""
         return 0.0, {}
 
     def _reals(self, batch) -> torch.Tensor:
@@ -282,7 +287,7 @@ class Peer:
         return real.mul_((high - low) / 255).add_(low)
 
     def _move_averages_of(self, *movers: nn.Module) -> None:
-        # As in ganjax, a player's BatchNorm averages move in its own update alone.
+        # As in ganjax, only a player's own updates change its BatchNorm averages.
         for network in (self.generator, self.discriminator):
             for norm in batch_norms(network):
                 norm.track_running_stats = network in movers
@@ -295,14 +300,14 @@ class Peer:
 
 
 def require(config: RunConfig, implemented: dict[str, tuple | None]) -> None:
-    """Checks that a peer implements everything that a config asks for.
+    """Checks that a peer implements all fields of a config.
 
     Args:
       config: the config; the fields that every config has are not checked.
       implemented: for each field, by its dotted name, the implemented values, or `ANY`.
 
     Raises:
-      UserError: a field has another value, or is not named.
+      UserError: a field has another value, or is not among `implemented`.
     """
     for name, value in _leaves(config.model_dump(exclude=set(RunConfig.model_fields))):
         if name not in implemented:

@@ -5,7 +5,7 @@ from experiments.benchmarks.torch_wgan_gp import TorchWganGp
 
 
 class TorchProgan(TorchWganGp):
-    """`configs/progan.py` without its lower resolutions: config.growth.batch_sizes is ()."""
+    """The peer of `configs/progan.py` without lower resolutions, with growth.batch_sizes of ()."""
 
     IMPLEMENTS = TorchWganGp.IMPLEMENTS | {
         "conditioning.generator": ("none",),

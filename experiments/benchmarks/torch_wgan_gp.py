@@ -1,4 +1,4 @@
-"""The train step of WGAN-GP in PyTorch: a peer, and a reference in tests."""
+"""The train step of WGAN-GP in PyTorch, a peer of ganjax and a reference of tests."""
 
 import torch
 
@@ -6,7 +6,7 @@ from experiments.benchmarks.torch_peer import ANY, Peer
 
 
 class TorchWganGp(Peer):
-    """`configs/wgan_gp.py` and, with labels, `configs/cwgan_gp.py`."""
+    """The peer of `configs/wgan_gp.py` and, with labels, of `configs/cwgan_gp.py`."""
 
     IMPLEMENTS = Peer.IMPLEMENTS | {
         "generator.network": ("dcgan",),
@@ -27,7 +27,7 @@ class TorchWganGp(Peer):
         fields = self.config.penalty
         if not fields.weight:
             return 0.0, {}
-        # Under autocast the fakes have another type.
+        # Under autocast the fakes have another dtype.
         between = torch.lerp(real, fake.to(real.dtype), noise["alpha"]).requires_grad_()
         score = self.discriminator(between, label).sum()
         (slope,) = torch.autograd.grad(score, between, create_graph=True)
