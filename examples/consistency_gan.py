@@ -78,6 +78,14 @@ def consistency(networks, weight, params, vars, fake, context):
     T shifts an image by up to an eighth of its size. This is equation 3 of Zhang et al. 2020
     (arXiv:1910.12027), for D's scores.
 
+    Args:
+      networks: the two networks as functions.
+      weight: lambda.
+      params: the parameters of D.
+      vars: the variables of D.
+      fake: the fakes, which this term does not use.
+      context: the context of the update, whose batch holds the reals.
+
     Returns:
       The term, and the metric `consistency`, the term without lambda.
     """

@@ -40,7 +40,7 @@ def fixed_batch(cost: PhaseCost, accelerator: Accelerator, n: int, kind: str = "
     """Returns the efficiency, in (0, 1], of n devices that share one batch.
 
     Args:
-      cost: the cost of a step on one device.
+      cost: the cost of a train step (`ganjax.planning.costs.PhaseCost`).
       accelerator: the kind of the devices.
       n: the number of devices.
       kind: the type in which the networks compute.
@@ -60,7 +60,15 @@ def batch_each(cost: PhaseCost, accelerator: Accelerator, n: int, kind: str = "f
 
 
 def limit(efficiency, cost: PhaseCost, accelerator: Accelerator, most: int, kind: str) -> str:
-    """Returns, as text, the first power of 2 at which n devices are less than half efficient."""
+    """Returns, as text, the first power of 2 at which n devices are less than half efficient.
+
+    Args:
+      efficiency: `fixed_batch` or `batch_each`.
+      cost: the cost of a train step (`ganjax.planning.costs.PhaseCost`).
+      accelerator: the kind of the devices.
+      most: the largest number of devices that is tried.
+      kind: the type in which the networks compute.
+    """
     for n in COUNTS:
         if n > most:
             return f"none to {most}"

@@ -136,7 +136,15 @@ def spread(values: Sequence[float]) -> Spread | None:
 
 
 def difference(cell: dict[int, float], baseline: dict[int, float]) -> Difference | None:
-    """Compares two cells' values by seed, or returns None if no seed has both."""
+    """Compares the values of a cell with those of its baseline, seed by seed.
+
+    Args:
+      cell: the cell's values by seed.
+      baseline: the baseline's values by seed.
+
+    Returns:
+      The difference, not adjusted yet, or None if no seed has both values.
+    """
     seeds = sorted(set(cell) & set(baseline))
     if not seeds:
         return None

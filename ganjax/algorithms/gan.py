@@ -209,6 +209,13 @@ def discriminate_separately(
 
     BatchNorm normalises reals by the statistics of reals, and fakes by those of fakes.
 
+    Args:
+      networks: the two networks as functions.
+      params: the parameters of D.
+      vars: the variables of D.
+      fake: the fakes, "image" (N, H, W, C) and "label" (N,).
+      context: the context of the update, whose batch holds the reals.
+
     Returns:
       The scores of reals and fakes, (N,) each, and D's updated variables.
     """
@@ -228,7 +235,8 @@ def discriminate_jointly(
 ) -> tuple[Scores, PyTree]:
     """Runs D on reals and fakes in one pass (`ganjax.engine.algorithm.Discriminate`).
 
-    BatchNorm normalises both by their common statistics.
+    BatchNorm normalises both by their common statistics. See `discriminate_separately` for the
+    arguments.
 
     Returns:
       The scores of reals and fakes, (N,) each, and D's updated variables.

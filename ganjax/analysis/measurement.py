@@ -38,7 +38,11 @@ class Sets(NamedTuple):
 
 
 def check(metrics: Sequence[str], network: str) -> None:
-    """Raises a UserError if no metric is named, or if a metric or the network does not exist."""
+    """Checks names of metrics and of a feature network.
+
+    Raises:
+      UserError: no metric is named, or a metric or the network does not exist.
+    """
     for metric in metrics:
         if metric not in METRICS:
             raise UserError(f"--metrics={metric}: there are {', '.join(METRICS)}")

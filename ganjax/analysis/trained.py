@@ -136,7 +136,12 @@ class Trained:
         return images
 
     def batches(self, z: np.ndarray, label: np.ndarray) -> Iterator[np.ndarray]:
-        """Yields the images that `generate` returns, as uint8 (n, H, W, C) batches."""
+        """Yields the images that `generate` returns, in batches, uint8 (n, H, W, C).
+
+        Args:
+          z: (N, Z), the latents.
+          label: int32 (N,), the classes; 0 for an unconditional run.
+        """
         return sampling.sample_batches(
             self._sampler, self._ema, z, label, phase=self.phase, sharding=self._layout.batch
         )

@@ -72,7 +72,12 @@ def sample_arrays(
 def headed(
     cells: UInt8[np.ndarray, "n h w c"], names: Sequence[str]
 ) -> UInt8[np.ndarray, "h2 w2 c"]:
-    """Lays images out in a grid that has a column for each name, and writes the name above it."""
+    """Lays images out in a grid that has a column for each name, and writes the name above it.
+
+    Args:
+      cells: the images, row by row.
+      names: the names of the columns.
+    """
     header = images.text_strips(names, *cells.shape[2:])
     rows = [images.grid(each, len(names)) for each in (header, cells)]
     return np.concatenate(rows)

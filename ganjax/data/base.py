@@ -57,7 +57,7 @@ class Source(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """What an opener returns.
+    """The result of an opener.
 
     Attributes:
       source: the images.
@@ -114,7 +114,12 @@ class Kind(NamedTuple):
 
 
 def take(source: Source, indices: np.ndarray) -> Source:
-    """Returns a subset of a source, whose i-th image is the source's indices[i]-th."""
+    """Returns a subset of a source.
+
+    Args:
+      source: the source.
+      indices: (n,) integers; the i-th image of the subset is image indices[i] of the source.
+    """
 
     def features():
         return {

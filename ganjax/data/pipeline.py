@@ -242,7 +242,15 @@ def eval_batches(
 
 
 def put_all(source: Source, sharding: NamedSharding) -> Batch:
-    """Puts a copy of the whole set on each device of a sharding; see `read_all` for the arrays."""
+    """Puts a copy of the whole set on each device.
+
+    Args:
+      source: the images.
+      sharding: any sharding over these devices.
+
+    Returns:
+      The arrays of `read_all`, replicated.
+    """
     replicated = NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
     return distributed.device_put(read_all(source), replicated)
 

@@ -50,7 +50,7 @@ class KernelDistanceOfBatches(Metric):
     def measure(
         self, reference: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"]
     ) -> dict[str, float]:
-        """Returns `kid_batch`."""
+        """Returns `kid_batch`, the mean of the estimates, which may be negative."""
         return {"kid_batch": kernel_distance_of_batches(reference, fake, BATCH)}
 
     def protocol(self, taken: Taken) -> dict[str, Any]:

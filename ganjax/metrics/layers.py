@@ -89,7 +89,7 @@ def dense(tensors: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
 
 
 def matmul(x: Float[Array, "n i"], kernel: Float[Array, "i o"]) -> Float[Array, "n o"]:
-    """Multiplies matrices in full precision."""
+    """Multiplies matrices in float32 precision on every device."""
     return jnp.matmul(x, kernel, precision=PRECISION)
 
 

@@ -29,7 +29,7 @@ class PerceptualDistance(Metric):
     def measure(
         self, reference: Float[np.ndarray, " m"], fake: Float[np.ndarray, " n"]
     ) -> dict[str, float]:
-        """Returns `perceptual_distance`."""
+        """Returns `perceptual_distance`, 0 or more: the mean of the fakes' distances."""
         del reference
         return {"perceptual_distance": float(np.mean(fake, dtype=np.float64))}
 

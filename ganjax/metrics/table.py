@@ -41,7 +41,12 @@ def network_outputs(metrics: Iterable[Metric]) -> tuple[str, ...]:
 
 
 def ranking(metrics: Iterable[Metric], network: str) -> list[str]:
-    """Returns the full names of the metrics' figures that have a better direction."""
+    """Returns the full names of the metrics' figures of which more or less is better.
+
+    Args:
+      metrics: the metrics.
+      network: the name of the feature network.
+    """
     return [
         metric.full_name(figure.name, network)
         for metric in metrics
