@@ -6,12 +6,13 @@ loads whole configs; an algorithm's `Config` puts both together.
 """
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import ml_collections
 import pydantic
 from pydantic import Field, PositiveInt
+from pydantic_core import core_schema
 
 from ganjax.errors import UserError
 
@@ -49,6 +50,27 @@ class Fields(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False
     )
+
+
+class OneOf:
+    """The keys of a table as the values of a field: `Annotated[str, OneOf(LOSSES)]`.
+
+    Args:
+      table: the names that the field can take; a new line of the table is a new value.
+
+    Attributes:
+      names: these names, in order.
+    """
+
+    def __init__(self, table: Iterable[str]):
+        self.names = tuple(table)
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: pydantic.GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Returns the schema of a Literal of the names."""
+        del source, handler
+        return core_schema.literal_schema(list(self.names))
 
 
 def may_change(default: Any) -> Any:

@@ -7,7 +7,7 @@ no field.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from ganjax.algorithms.augmented import augmented
 from ganjax.algorithms.networks import LatentGroup, NetworkGroup, Networks, build_networks
 from ganjax.algorithms.optimisers import OptimiserGroup, discriminator_optimiser, ema_decay
 from ganjax.augment import AugmentGroup
-from ganjax.config import ConfigDict, ConfigError, Fields, defaults
+from ganjax.config import ConfigDict, ConfigError, Fields, OneOf, defaults
 from ganjax.engine import updates
 from ganjax.engine.algorithm import Algorithm, Batch, Context
 from ganjax.engine.loss_scaling import scaled
@@ -51,7 +51,7 @@ class UpdateGroup(Fields):
     """
 
     d_batches: Literal["separate", "joint"] = "separate"
-    order: Literal["alternating", "simultaneous"] = "alternating"
+    order: Annotated[str, OneOf(updates.ORDERS)] = "alternating"
     n_critic: PositiveInt = 1
     critic_reals: Literal["fresh", "shared"] = "fresh"
     accumulate: PositiveInt = 1
@@ -121,12 +121,12 @@ def assemble(config: CommonConfig, networks: Networks) -> Algorithm:
     _check(config, networks.d_fields)
     loss = LOSSES[config.loss]
     augmentation = config.augment.build(networks.value_range, config.batch_size)
-    discriminate = {"separate": discriminate_separately, "joint": discriminate_jointly}
+    joint = config.d_batches == "joint"
     algorithm = Algorithm(
         init=networks.init,
         latent=networks.latent,
         generate=partial(generate, networks, labels_of_fakes(config)),
-        discriminate=partial(discriminate[config.d_batches], networks),
+        discriminate=partial(discriminate_jointly if joint else discriminate_separately, networks),
         d_loss=losses.discriminator_loss(config),
         g_loss=losses.generator_loss(config),
         sample=networks.sample,
@@ -144,7 +144,7 @@ def assemble(config: CommonConfig, networks: Networks) -> Algorithm:
         accumulate=config.accumulate,
         value_range=networks.value_range,
         n_critic=config.n_critic,
-        real_batches={"fresh": config.n_critic, "shared": 1}[config.critic_reals],
+        real_batches=config.n_critic if config.critic_reals == "fresh" else 1,
         order=config.order,
         num_classes=1 if config.conditioning.generator == "none" else config.data.num_classes,
         ema_decay=ema_decay(config.ema, config.n_critic * config.batch_size),

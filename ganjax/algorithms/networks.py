@@ -1,7 +1,7 @@
 """Construction of the two Flax modules that a config describes, and their use as pure functions."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from flax import linen as nn
 from pydantic import PositiveInt
 
 from ganjax import models
-from ganjax.config import ConfigError, may_change
+from ganjax.config import ConfigError, OneOf, may_change
 from ganjax.keys import fold
 from ganjax.models import dcgan, spectral
 from ganjax.models.fields import (
@@ -47,9 +47,9 @@ class LatentGroup(RunConfig):
     """
 
     latent_dim: PositiveInt
-    latent: Literal["normal", "uniform"] = "normal"
+    latent: Annotated[str, OneOf(LATENTS)] = "normal"
     conditioning: ConditioningFields = ConditioningFields()
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Annotated[str, OneOf(DTYPES)] = "float32"
     remat: bool = may_change(False)
 
 

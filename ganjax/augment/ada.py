@@ -7,7 +7,7 @@ one resampling.
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from pydantic import Field
 from ganjax.augment import affine, blit, colour, corrupt, filter, geometric
 from ganjax.augment.controllers import AnyController, RtTargetFields
 from ganjax.augment.policies import AugmentFields, Transform, draw_rotations
-from ganjax.config import ConfigError
+from ganjax.config import ConfigError, OneOf
 from ganjax.engine.pixels import ValueRange
 from ganjax.keys import fold
 
@@ -102,12 +102,8 @@ def _corrupt(images, p, key, value_range):
     return corrupt.cutout(corrupt.noise(images, key, p, value_range), key, p, value_range)
 
 
-if TYPE_CHECKING:
-    Family = str
-    TransformName = str
-else:
-    Family = Literal[tuple(FAMILIES)]
-    TransformName = Literal[transforms(tuple(FAMILIES))]
+Family = Annotated[str, OneOf(FAMILIES)]
+TransformName = Annotated[str, OneOf(transforms(tuple(FAMILIES)))]
 Multiplier = Annotated[tuple[TransformName, Annotated[float, Field(ge=0)]], Field(strict=False)]
 
 

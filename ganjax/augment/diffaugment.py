@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from ganjax.augment import corrupt
 from ganjax.augment.gate import differs, gated, only_where, uniform
 from ganjax.augment.policies import AugmentFields, Transform
 from ganjax.augment.shapes import Images, Probability, RandomKey
+from ganjax.config import OneOf
 from ganjax.engine.pixels import ValueRange
 from ganjax.keys import fold
 
@@ -113,10 +114,7 @@ def cutout(images: Images, p: Probability, key: RandomKey, value_range: ValueRan
 # In the order of application.
 FAMILIES = {"colour": colour, "translation": translation, "cutout": cutout}
 
-if TYPE_CHECKING:
-    Family = str
-else:
-    Family = Literal[tuple(FAMILIES)]
+Family = Annotated[str, OneOf(FAMILIES)]
 
 
 class DiffAugmentFields(AugmentFields):

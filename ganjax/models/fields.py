@@ -1,14 +1,14 @@
 """The base classes of networks' config fields, and the settings from which networks are built."""
 
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ganjax.config import ConfigError, Fields, Fraction, Widths
+from ganjax.config import ConfigError, Fields, Fraction, OneOf, Widths
 from ganjax.engine.pixels import ValueRange
-from ganjax.models.layers import VALUE_RANGES, Conditioning
+from ganjax.models.layers import OUTPUTS, VALUE_RANGES, Conditioning
 from ganjax.models.norms import Norm
 
 
@@ -179,7 +179,7 @@ class StagedGeneratorFields(GeneratorFields):
     batch_norm: bool = True
     spectral_norm: bool = False
     init_stddev: NonNegativeFloat = 0.02
-    output: Literal["tanh", "sigmoid"] = "tanh"
+    output: Annotated[str, OneOf(OUTPUTS)] = "tanh"
 
     @property
     def uses_batch_norm(self) -> bool:

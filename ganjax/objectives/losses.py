@@ -6,14 +6,14 @@ loss, write its functions and list them by name in `LOSSES`.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from ganjax.config import ConfigError, Fields, Fraction
+from ganjax.config import ConfigError, Fields, Fraction, OneOf
 from ganjax.engine.algorithm import DiscriminatorLoss, GeneratorLoss
 from ganjax.keys import fold
 
@@ -158,12 +158,6 @@ LOSSES = {
 }
 
 
-if TYPE_CHECKING:
-    LossName = str
-else:
-    LossName = Literal[tuple(LOSSES)]
-
-
 class TargetsFields(Fields):
     """Changes to the discriminator's targets, which otherwise are 1 for reals and 0 for fakes.
 
@@ -189,7 +183,7 @@ class LossGroup(Fields):
       targets: changes to D's targets.
     """
 
-    loss: LossName = "non_saturating"
+    loss: Annotated[str, OneOf(LOSSES)] = "non_saturating"
     d_halves: Literal["sum", "mean"] = "sum"
     targets: TargetsFields = TargetsFields()
 
@@ -223,7 +217,7 @@ def discriminator_loss(config: LossGroup) -> DiscriminatorLoss:
     (c_wass_loss).
     """
     loss = LOSSES[config.loss]
-    scale = {"sum": 1.0, "mean": 0.5}[config.d_halves]
+    scale = 0.5 if config.d_halves == "mean" else 1.0
     noisy = config.targets.noise or config.targets.flip
     make_targets = _noisy_targets if noisy else _plain_targets
 

@@ -9,14 +9,14 @@ To add a penalty, write its function, its weight in `PenaltyFields` and its line
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 from pydantic import NonNegativeFloat, PositiveInt
 
-from ganjax.config import ConfigError, Fields
+from ganjax.config import ConfigError, Fields, OneOf
 from ganjax.engine.algorithm import Batch, Context, Metrics, Penalty, no_penalty
 from ganjax.keys import fold
 
@@ -185,8 +185,8 @@ class PenaltyFields(Fields):
 
     weight: NonNegativeFloat = 0.0
     target: NonNegativeFloat = 1.0
-    side: Literal["two", "one"] = "two"
-    points: Literal["uniform", "normal", "dragan"] = "uniform"
+    side: Annotated[str, OneOf(SIDES)] = "two"
+    points: Annotated[str, OneOf(POINTS)] = "uniform"
     r1: NonNegativeFloat = 0.0
     r2: NonNegativeFloat = 0.0
     interval: PositiveInt = 1

@@ -1,10 +1,13 @@
 """How images become S x S x C, against Pillow, PyTorch-free arithmetic and hand-computed boxes."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from ganjax.data.fit import Box, area, bounding_box, box_crop, pad, resize, to_channels
+from ganjax.data.fields import DataFields
+from ganjax.data.fit import FITS, Box, area, bounding_box, box_crop, pad, resize, to_channels
 from ganjax.errors import DataError
 
 RANDOM = np.random.RandomState(0)
@@ -128,3 +131,7 @@ def test_sixteen_bits_are_rounded_to_eight():
 def test_arrays_that_are_no_images_are_refused(image):
     with pytest.raises(DataError, match="are not read"):
         to_channels(image, 3)
+
+
+def test_a_config_can_name_every_way_of_fitting_and_no_other():
+    assert get_args(DataFields.model_fields["fit"].annotation) == tuple(FITS)
