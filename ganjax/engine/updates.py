@@ -211,11 +211,11 @@ def check(order: str, n_critic: int) -> None:
     """Refuses an order that does not exist, or that does not go with the updates of D in a step.
 
     Args:
-      order: as in `Algorithm`.
-      n_critic: as in `Algorithm`.
+      order: the order of updates, a name in `ORDERS`.
+      n_critic: the number of updates of the discriminator in a train step.
 
     Raises:
-      ConfigError: in one line: the field, its value and the mend.
+      ConfigError: there is no such order, or it does not go with n_critic.
     """
     if order not in ORDERS:
         raise ConfigError(f"config.order={order!r}: there are {', '.join(ORDERS)}")

@@ -1,4 +1,4 @@
-"""Detection of leaking augmentations: does the generator make augmented images?
+"""Detection of leaking augmentations: whether the generator makes augmented images.
 
 A discriminator that sees nothing but augmented images can teach the generator to make them
 (Karras et al. 2020, arXiv:2006.06676, section 2.2). For each transform that may leak, a probe is
