@@ -1,14 +1,12 @@
 """The prose of docstrings and comments: its form, since its sense is for readers."""
 
 import ast
-import inspect
 import re
-from importlib import import_module
+from collections import defaultdict
 
 from conftest import ROOT
 
-MODULES = sorted((ROOT / "ganjax").rglob("*.py"))
-COMMENTED = [*MODULES, *(p for at in ("configs", "experiments") for p in (ROOT / at).rglob("*.py"))]
+SOURCES = {path: path.read_text() for path in sorted((ROOT / "ganjax").rglob("*.py"))}
 # What is for a linter's or a lawyer's eyes may be longer than two lines.
 NO_PROSE = re.compile(r"# *(noqa|ruff:|pyright:|type:|fmt:|SPDX)|copyright|licen[cs]e", re.I)
 PROPERTIES = {"property", "cached_property"}
@@ -21,23 +19,28 @@ def long_comments(text):
             yield text.count("\n", 0, match.start()) + 1
 
 
-def definitions(node, names=()):
-    """Yields the dotted name and the node of a module's public classes and functions."""
+def definitions(node, path):
+    """Yields (dotted name, node, its class or None) of public classes, functions and methods."""
     for child in node.body:
         is_class = isinstance(child, ast.ClassDef)
         if (is_class or isinstance(child, ast.FunctionDef)) and not child.name.startswith("_"):
-            yield ".".join((*names, child.name)), child
+            yield f"{path}.{child.name}", child, node if isinstance(node, ast.ClassDef) else None
             if is_class:
-                yield from definitions(child, (*names, child.name))
+                yield from definitions(child, f"{path}.{child.name}")
 
 
-def inherited(path, name):
-    """The docstring that a method without its own takes over from the class that it overrides."""
-    module = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-    found = import_module(module.removesuffix(".__init__"))
-    for part in name.split("."):
-        found = getattr(found, part)
-    return inspect.getdoc(found) if "." in name else None
+def inherited(name, owner, classes):
+    """The docstring of the method that a method without its own overrides, by names of classes."""
+    seen, bases = set(), list(owner.bases)
+    while bases:
+        base = ast.unparse(bases.pop(0)).rpartition(".")[2]
+        for each in classes[base] if base not in seen else ():
+            methods = [node for node in each.body if getattr(node, "name", None) == name]
+            for docstring in filter(None, map(ast.get_docstring, methods)):
+                return docstring
+            bases += each.bases
+        seen.add(base)
+    return None
 
 
 def faults(docstring, node):
@@ -52,19 +55,33 @@ def faults(docstring, node):
             yield f"it begins with {verb!r}, not with a verb such as 'Returns'"
 
 
+def found_in(modules):
+    """Returns the faults of all docstrings of modules, which are syntax trees by path."""
+    classes = defaultdict(list)
+    for node in (node for module in modules.values() for node in module.body):
+        if isinstance(node, ast.ClassDef):
+            classes[node.name].append(node)
+    found = []
+    for path, module in modules.items():
+        found += [f"{path}: {fault}" for fault in faults(ast.get_docstring(module), module)]
+        for at, node, owner in definitions(module, path):
+            docstring = ast.get_docstring(node)
+            if docstring is None and owner:
+                docstring = inherited(node.name, owner, classes)
+            found += [f"{at}: {fault}" for fault in faults(docstring, node)]
+    return found
+
+
 def test_no_comment_is_longer_than_two_lines():
-    assert not [f"{path}:{line}" for path in COMMENTED for line in long_comments(path.read_text())]
+    others = {
+        p: p.read_text() for at in ("configs", "experiments") for p in (ROOT / at).rglob("*.py")
+    }
+    texts = (SOURCES | others).items()
+    assert not [f"{path}:{line}" for path, text in texts for line in long_comments(text)]
 
 
 def test_every_public_name_has_a_docstring_that_begins_with_a_sentence():
-    found = []
-    for path in MODULES:
-        module = ast.parse(path.read_text())
-        found += [f"{path}: {fault}" for fault in faults(ast.get_docstring(module), module)]
-        for name, node in definitions(module):
-            docstring = ast.get_docstring(node) or inherited(path, name)
-            found += [f"{path}: {name}: {fault}" for fault in faults(docstring, node)]
-    assert not found
+    assert not found_in({path: ast.parse(text) for path, text in SOURCES.items()})
 
 
 def test_long_comments_and_poor_docstrings_are_found():
@@ -74,3 +91,7 @@ def test_long_comments_and_poor_docstrings_are_found():
     for docstring in (None, "", "Returns nothing", "Of the members, in order.", "(N,) -> (N,)."):
         assert list(faults(docstring, method)), docstring
     assert not list(faults("Returns the members,\nin order.\n\nAnd more", method))
+    base = "'''Classes.'''\nclass A:\n '''A.'''\n def f(self):\n  '''Returns 1.'''\n"
+    one = {"one": ast.parse(base + "class B(A):\n '''B.'''\n def f(self): return 2\n")}
+    assert not found_in(one)
+    assert found_in({"one": ast.parse(base + "class B:\n '''B.'''\n def f(self): return 2\n")})
