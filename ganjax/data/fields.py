@@ -19,13 +19,14 @@ class DataFields(Fields):
         and `records:<path>` (a set that `python -m ganjax.data.prepare` made).
       label: the feature that labels are read from: "label" (in a folder, the names of its
         sub-folders), or any other feature of integers or booleans, such as
-        "attributes/Blond_Hair" of tfds:celeb_a, or a column of `labels_file`; "" reads no labels.
+        "attributes/Blond_Hair" of tfds:celeb_a, or a column of `labels_file`, of whole numbers,
+        booleans or names, which every image must have; "" reads no labels.
       num_classes: the number of classes; labels are 0 .. num_classes - 1. It is 1 without labels.
       channels: 1 for grey or 3 for RGB images; the set's images are converted.
       fit: how images of any size become square. "pad" centres an image on a square of the colour
         of its top left pixel; "resize" crops the central square and resizes it (by area when it
         shrinks, bicubically when it grows); "bounding_box" crops a square a quarter larger than
-        the image's bounding box and resizes it by area.
+        the image's bounding box, rounded to whole pixels, and resizes it by area.
       mirror: whether each image of a training batch is flipped left to right by a fair coin.
       num_examples: the number of training images that are used; 0 uses all.
       fraction: the share of the training images that is used, in (0, 1].

@@ -64,8 +64,8 @@ def area(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resizes an image by area: each new pixel is the mean of the old pixels that it covers.
 
     An old pixel that is covered in part has that part as its weight, as in the "area" methods of
-    TensorFlow and OpenCV; Pillow's BOX takes pixels whole or not at all. Means are rounded to the
-    nearest integer, halves up.
+    TensorFlow and OpenCV; Pillow's BOX takes pixels whole or not at all. Means are exact, and
+    rounded to the nearest integer, halves up.
 
     Args:
       image: uint8 (H, W, C).
@@ -86,9 +86,11 @@ def area(image: np.ndarray, height: int, width: int) -> np.ndarray:
         # its division by other numbers is not exact.
         reduced = _picture(image).reduce(factors)
         return np.asarray(reduced).reshape(height, width, channels)
-    mean = _overlaps(rows, height) @ image.reshape(rows, -1).astype(np.float32)
-    mean = _overlaps(columns, width) @ mean.reshape(height, columns, channels)
-    return np.floor(mean + 0.5).astype(np.uint8)
+    # Sums of whole numbers: those of a column are exact in float32 up to 2^24.
+    exact = np.float32 if 255 * rows < 1 << 24 else np.float64
+    sums = _overlaps(rows, height).astype(exact) @ image.reshape(rows, -1).astype(exact)
+    sums = _overlaps(columns, width) @ sums.reshape(height, columns, channels).astype(np.float64)
+    return np.floor(sums / (rows * columns) + 0.5).astype(np.uint8)
 
 
 @lru_cache(maxsize=64)
@@ -96,12 +98,13 @@ def _overlaps(size: int, parts: int) -> np.ndarray:
     """Returns the weight of each of `size` pixels in each of `parts` equal intervals.
 
     Returns:
-      float32 (parts, size): the share of an interval that a pixel covers; rows sum to 1.
+      float64 (parts, size): how much of a pixel an interval covers, as a whole number of its
+      `parts`-th parts; rows sum to `size`.
     """
-    edges = np.arange(parts + 1)[:, None] * size / parts
-    pixels = np.arange(size)
-    common = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
-    return (np.maximum(common, 0) * parts / size).astype(np.float32)
+    edges = np.arange(parts + 1)[:, None] * size
+    pixels = np.arange(size) * parts
+    common = np.minimum(edges[1:], pixels + parts) - np.maximum(edges[:-1], pixels)
+    return np.maximum(common, 0).astype(np.float64)
 
 
 def pad(image: np.ndarray, size: int, box: Box | None = None) -> np.ndarray:
@@ -202,7 +205,9 @@ def box_crop(height: int, width: int, box: Box) -> tuple[int, int, int, int]:
     The crop is a square of 1.25 times the longer side of the box around the box's centre c. Each
     axis is then reduced separately to min(side, 2c, 2(extent - c)), so that the crop stays both
     centred and within the image (and may no longer be square). As in Keras' example, numbers are
-    float32 and truncated: in float64 a border of 139 / 500 * 500 pixels would be 138.
+    float32, and the corner c - side / 2 and the side are each rounded to the nearest integer,
+    halves to even. Where both are rounded up and the crop would end a pixel outside of the image,
+    the side gives way.
 
     Args:
       height: the image's height.
@@ -218,9 +223,10 @@ def box_crop(height: int, width: int, box: Box) -> tuple[int, int, int, int]:
     centre = np.float32(0.5) * (low + high)
     side = (BOX_MARGIN * (high - low)).max()
     two = np.float32(2)
-    shape = np.minimum(side, np.minimum(two * centre, two * (extent - centre)))
-    corner = centre - np.float32(0.5) * shape
-    return *shape.astype(np.int32).tolist(), *corner.astype(np.int32).tolist()
+    sides = np.minimum(side, np.minimum(two * centre, two * (extent - centre)))
+    corner = np.rint(centre - np.float32(0.5) * sides)
+    sides = np.minimum(np.rint(sides), extent - corner)
+    return *sides.astype(np.int32).tolist(), *corner.astype(np.int32).tolist()
 
 
 def _picture(image: np.ndarray) -> Image.Image:

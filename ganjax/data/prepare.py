@@ -18,7 +18,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from absl import flags
+from absl import flags, logging
 
 from ganjax import cli
 from ganjax.data import records
@@ -79,6 +79,8 @@ def prepare(
     if out.exists():
         _manifest(out, settings)  # Before anything is decoded.
     sources = {split: open_source(data, split, image_size=size) for split in SPLITS}
+    for column, reason in sources["train"].no_labels:
+        logging.warning("the column %r is no label and not kept: %s", column, reason)
     if out.exists():
         return _finished(out, settings, data.source, sources["train"].fingerprint)
     with alone(out):
@@ -92,6 +94,8 @@ def _settings(data: DataFields, size: int, shard_bytes: int) -> dict[str, Any]:
     names = ("fit", "channels", "background", "min_side")
     settings = {name: getattr(data, name) for name in names}
     settings["background"] = list(data.background)
+    if data.fit == "bounding_box":  # Sets of version 0.1.0 hold crops of truncated numbers.
+        settings["crop"] = "rounded to nearest, halves to even"
     return settings | {
         "size": size,
         "shard_bytes": shard_bytes,

@@ -13,20 +13,16 @@ from ganjax.errors import DataError
 RANDOM = np.random.RandomState(0)
 
 
-@pytest.mark.parametrize("shape", [(12, 8), (7, 5), (3, 40), (16, 24)])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_area_is_the_mean_of_what_a_pixel_covers(shape, channels):
-    image = RANDOM.randint(0, 256, (*shape, channels), np.uint8)
+@pytest.mark.parametrize("shape", [(12, 8), (7, 5), (3, 40), (16, 24), (2, 3), (66_000, 1)])
+@pytest.mark.parametrize("levels", [256, 2])  # Of two levels, many means are halves.
+def test_area_is_the_mean_of_what_a_pixel_covers_and_halves_go_up(shape, levels):
+    image = RANDOM.randint(0, levels, (*shape, 3), np.uint8)
     height, width = 4, 6
     # Every pixel of both divides into whole parts of this.
-    fine = image.repeat(height, axis=0).repeat(width, axis=1).astype(np.float64)
-    cells = fine.reshape(height, shape[0], width, shape[1], channels)
-    expected = np.floor(cells.mean((1, 3)) + 0.5)
-    made = area(image, height, width)
-    assert made.shape == (height, width, channels)
-    # Halves may fall to either side in float32.
-    assert np.abs(made - expected).max() <= 1
-    assert (made != expected).mean() < 0.02
+    fine = image.repeat(height, axis=0).repeat(width, axis=1)
+    cells = fine.reshape(height, shape[0], width, shape[1], 3).sum((1, 3), dtype=np.int64)
+    whole = shape[0] * shape[1]
+    np.testing.assert_array_equal(area(image, height, width), (2 * cells + whole) // (2 * whole))
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8, 32])
@@ -53,9 +49,14 @@ BOXES = [
     ((100, 120), Box(80, 100, 100, 120), (20, 20, 80, 100)),
     # The whole image: 1.25 * 120 = 150, cut to what there is.
     ((100, 120), Box(0, 0, 100, 120), (100, 120, 0, 0)),
-    # Numbers are truncated: side 41.25, corner (25.375, 24.375).
+    # Rounded to the nearest: side 40 around (46, 45), and side 41.25 from (25.875, 24.875).
     ((100, 120), Box(30, 32, 62, 58), (40, 40, 26, 25)),
-    ((100, 120), Box(30, 32, 63, 59), (41, 41, 25, 24)),
+    ((100, 120), Box(30, 32, 63, 59), (41, 41, 26, 25)),
+    # Halves to even: side 2.5 from (8.75, 10.25), side 17.5 from (2.5, 3.5).
+    ((100, 120), Box(9, 11, 11, 12), (2, 2, 9, 10)),
+    ((100, 120), Box(4.25, 5.25, 18.25, 19.25), (18, 18, 2, 4)),
+    # At the lower right both would be rounded up, to 96 + 6 > 101: the height gives way.
+    ((101, 120), Box(95, 50, 101.5, 56.5), (5, 8, 96, 49)),
 ]
 
 
@@ -68,12 +69,44 @@ def test_a_bounding_box_is_cropped_as_computed_by_hand(extent, box, crop):
     np.testing.assert_array_equal(bounding_box(image, 16, box), expected)
 
 
-def test_relative_boxes_are_truncated_in_float32():
-    """In float32, 139 / 500 is rounded down, and 500 times that is exactly 139 again."""
-    box = Box(*(np.array([139 / 500, 139 / 500, 239 / 500, 239 / 500], np.float32) * 500))
-    assert box_crop(500, 500, box) == (125, 125, 126, 126)
-    box = Box(*(np.float32(v) * np.float32(500) for v in (39 / 500, 39 / 500, 119 / 500, 1 / 5)))
-    assert box_crop(500, 500, box) == (100, 100, 29, 19)
+def crop_of_the_source(height, width, box):
+    """The Keras form's formula, a number at a time, as (height, width, top, left)."""
+    f = np.float32
+    ymin, xmin, ymax, xmax = map(f, box)
+    size = max(f(1.25) * (ymax - ymin), f(1.25) * (xmax - xmin))
+    found = []
+    for low, high, extent in ((ymin, ymax, f(height)), (xmin, xmax, f(width))):
+        centre = f(0.5) * (low + high)
+        side = min(size, f(2.0) * centre, f(2.0) * (extent - centre))
+        offset = centre - f(0.5) * side
+        assert offset.dtype == side.dtype == np.float32
+        found.append((round(float(side)), round(float(offset))))  # Python's halves go to even.
+    return found[0][0], found[1][0], found[0][1], found[1][1]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4, 1000])  # Of pixels that are whole, halves, ...
+def test_boxes_are_cropped_as_the_source_crops_them(parts):
+    """A pixel that would lie outside of the image apart, which TensorFlow refuses."""
+    random, overruns = np.random.RandomState(parts), 0
+    for _ in range(500):
+        extent = random.randint(20, 200, 2)
+        corners = np.sort(random.randint(0, extent * parts + 1, (2, 2)) / parts, axis=0)
+        if (corners[1] - corners[0]).min() < 1:
+            continue
+        box = Box(*corners.ravel())
+        crop, expected = box_crop(*extent, box), crop_of_the_source(*extent, box)
+        assert crop[2:] == expected[2:]
+        over = np.maximum(np.add(expected[2:], expected[:2]) - extent, 0)
+        assert over.max() <= 1
+        assert crop[:2] == tuple(expected[:2] - over)
+        overruns += over.any()
+    assert overruns or parts in (1, 1000)  # Only halves are rounded up together.
+
+
+def test_relative_boxes_are_of_float32():
+    """In float32 500 times 139 / 500, rounded down, is 139; halves depend on it."""
+    corners = np.array([139 / 500, 39 / 500, 239 / 500, 119 / 500], np.float32) * np.float32(500)
+    assert box_crop(500, 500, Box(*corners)) == crop_of_the_source(500, 500, Box(139, 39, 239, 119))
 
 
 @pytest.mark.parametrize("box", [Box(0, 0, 0, 0), Box(120, 120, 140, 140), Box(50, 5, 40, 3)])
