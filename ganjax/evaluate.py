@@ -127,10 +127,17 @@ def main(argv: list[str]) -> None:
 
 def _print(result: dict) -> None:
     """Prints the figures of one measurement with their floors."""
+    from ganjax.data.scan import described
+
     for name, value in result["figures"].items():
         floor = result["floor"].get(name)
         beside = "no floor" if floor is None else f"real against real {floor:.6g}"
         print(f"{name} {value:.6g} ({beside})")
+    for role in ("real", "fake"):
+        images = result["protocol"][role]
+        if "not_read" in images:
+            left_out = described(images["not_read"])
+            print(f"{images['images']}: files that are not read: {left_out}")
     protocols = result["protocol"]["metrics"]
     for metric, protocol in protocols.items():
         print(f"floor of {metric}: {protocol['floor']}")

@@ -9,9 +9,10 @@ import numpy as np
 from ganjax.analysis.trained import Trained
 from ganjax.data import records
 from ganjax.data.base import Source
-from ganjax.data.decode import SUFFIXES, decode
+from ganjax.data.decode import decode
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import to_channels
+from ganjax.data.scan import listing
 from ganjax.data.sources import open_source
 from ganjax.errors import DataError, UserError
 from ganjax.metrics.image_set import ImageSet, from_source
@@ -76,8 +77,8 @@ def from_npz(path: Path) -> ImageSet:
 def from_folder(path: Path) -> ImageSet:
     """Returns the images in a folder and its sub-folders, all of one size, as a set in RGB.
 
-    They are read as the data source folder:<path> reads them: upright, with 16 bits rounded to 8,
-    and transparent ones laid over white.
+    They are found and read as the data source folder:<path> does it: without hidden ones, and
+    through links; upright, with 16 bits rounded to 8, and transparent ones laid over white.
 
     Args:
       path: the folder.
@@ -85,15 +86,17 @@ def from_folder(path: Path) -> ImageSet:
     Raises:
       UserError: there are no images, or one cannot be read or has another size.
     """
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-    if not files:
-        raise UserError(f"{path}: no image is there ({', '.join(SUFFIXES)})")
+    files, unreadable, others = listing(path, str(path))
+    for name, reason in unreadable.items():
+        raise UserError(f"{path / name} cannot be listed ({reason}); mend or remove it")
 
-    def read(file: Path) -> np.ndarray:
+    def read(file: str) -> np.ndarray:
         try:
-            return to_channels(decode(file), 3)
+            return to_channels(decode(path / file), 3)
         except DataError as error:
-            raise UserError(f"{file} is no image that can be read ({error}); remove it") from None
+            raise UserError(
+                f"{path / file} is no image that can be read ({error}); remove it"
+            ) from None
 
     shape = read(files[0]).shape
 
@@ -102,12 +105,13 @@ def from_folder(path: Path) -> ImageSet:
         for index, image in zip(indices, images, strict=True):
             if image.shape != shape:
                 raise UserError(
-                    f"{files[index]} is {image.shape[0]}x{image.shape[1]}, but {files[0]} "
+                    f"{path / files[index]} is {image.shape[0]}x{image.shape[1]}, but {files[0]} "
                     f"{shape[0]}x{shape[1]}: bring all to one size, whose resizing you then know"
                 )
         return {"image": np.stack(images)}
 
-    return from_source(str(path), Source(len(files), fetch, ()), len(files))
+    whole = Source(len(files), fetch, (), ignored=tuple(others.items()))
+    return from_source(str(path), whole, len(files))
 
 
 def from_named_source(name: str, split: str, like: ImageSet, fit: str, num: int) -> ImageSet:

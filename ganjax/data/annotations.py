@@ -11,7 +11,15 @@ from ganjax.data.fit import Box
 from ganjax.errors import DataError
 
 BOX_COLUMNS = ("ymin", "xmin", "ymax", "xmax")
-Value = str | int | float | bool
+Value = str | int | float | bool | None
+# What stands for a missing number. Among texts it may be a class.
+NO_NUMBER = ("na", "n/a", "#n/a", "<na>", "null", "none", "-", "?")
+# The most images that a message names.
+MOST_NAMED = 5
+
+
+class NoLabels(DataError):
+    """A feature whose values cannot be labels. The message is only the reason."""
 
 
 def read_annotations(path: Path) -> dict[str, dict[str, Value]]:
@@ -44,42 +52,69 @@ def read_annotations(path: Path) -> dict[str, dict[str, Value]]:
     raise DataError(f"{field}: end its name in .csv or .json, as what it holds")
 
 
-def encode(name: str, values: list[Value]) -> Labels | None:
+def encode(name: str, cells: dict[str, Value]) -> Labels:
     """Encodes a feature's values as labels.
 
-    Integers stay as they are, except that a feature of only -1 and 1 is taken for a boolean one, as
-    in CelebA's list of attributes. Booleans become the classes "not <name>" (0) and "<name>" (1),
-    and texts become classes in alphabetical order.
+    Whole numbers, also 1.0, stay as they are, except that a feature of only -1 and 1 is taken for a
+    boolean one, as in CelebA's list of attributes. Booleans become the classes "not <name>" (0) and
+    "<name>" (1), and texts become classes in alphabetical order.
 
     Args:
       name: the name of the feature.
-      values: its value for each image; those of a CSV file are texts.
+      cells: its value for each image, by file; those of a CSV file are texts, and None stands
+        where there is none.
 
-    Returns:
-      The labels, or None where the values cannot be labels: fractions, or integers beyond int32.
+    Raises:
+      NoLabels: some images have no value, or a number is not whole or beyond 32 bits.
     """
-    texts = [str(value) for value in values]
-    if set(texts) <= {"True", "False", "true", "false"}:
-        truth = [text in ("True", "true") for text in texts]
+    texts = {file: "" if value is None else str(value).strip() for file, value in cells.items()}
+    _refuse_missing(texts)
+    if set(texts.values()) <= {"True", "False", "true", "false"}:
+        truth = [text in ("True", "true") for text in texts.values()]
         return Labels(np.array(truth, np.int32), (f"not {name}", name))
-    try:
-        numbers = np.array([int(text) for text in texts], np.int64)
-    except OverflowError:
-        return None
-    except ValueError:
-        pass
-    else:
-        if set(numbers.tolist()) == {-1, 1}:
-            return Labels((numbers > 0).astype(np.int32), (f"not {name}", name))
-        if numbers.min() < -(2**31) or numbers.max() >= 2**31:
-            return None
-        return Labels(numbers.astype(np.int32), ())
-    try:
-        _ = [float(text) for text in texts]
-        return None
-    except ValueError:
-        names, index = np.unique(texts, return_inverse=True)
+    if not all(_is_number(text) for text in texts.values()):
+        names, index = np.unique(list(texts.values()), return_inverse=True)
         return Labels(index.astype(np.int32), tuple(names.tolist()))
+    numbers = [_whole(file, text) for file, text in texts.items()]
+    if set(numbers) == {-1, 1}:
+        return Labels(np.array([each > 0 for each in numbers], np.int32), (f"not {name}", name))
+    return Labels(np.array(numbers, np.int32), ())
+
+
+def _refuse_missing(texts: dict[str, str]) -> None:
+    """Raises NoLabels where some values are missing, with the images that they are missing of."""
+    of_numbers = any(_is_number(text) and text.lower() != "nan" for text in texts.values())
+    words = ("", "nan", *(NO_NUMBER if of_numbers else ()))
+    missing = [file for file, text in texts.items() if text.lower() in words]
+    if missing:
+        named = ", ".join(f"{file!r} ({texts[file]!r})" for file in missing[:MOST_NAMED])
+        more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
+        raise NoLabels(f"{len(missing)} of {len(texts)} images have no value: {named}{more}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _whole(file: str, text: str) -> int:
+    """Parses the text of a number.
+
+    Raises:
+      NoLabels: the number is not whole or beyond 32 bits.
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        if not float(text).is_integer():
+            raise NoLabels(f"{text!r} of {file!r} is no whole number") from None
+        number = int(float(text))
+    if not -(2**31) <= number < 2**31:
+        raise NoLabels(f"{text!r} of {file!r} is beyond 32 bits")
+    return number
 
 
 def box(features: dict[str, Value]) -> Box | None:
@@ -93,7 +128,8 @@ def box(features: dict[str, Value]) -> Box | None:
     """
     if not all(name in features for name in BOX_COLUMNS):
         return None
-    numbers = [float(features[name]) for name in BOX_COLUMNS]
+    values = [features[name] for name in BOX_COLUMNS]
+    numbers = [float("nan" if value is None else value) for value in values]
     if not np.isfinite(numbers).all():
         raise ValueError(f"a box of {numbers}")
     return Box(*numbers)

@@ -42,7 +42,9 @@ class Source(NamedTuple):
         elsewhere: a hash, or "embedded:<name>" for a set that ships with the package; "" where
         none is known.
       transparent: whether any image has an alpha channel, so that the background matters.
-      ignored: (suffix, count) for each suffix of files that are not taken for images.
+      ignored: (suffix, count) of the files that are not images by their suffix, and of hidden ones
+        (see `ganjax.data.scan.Listing`).
+      no_labels: (name, reason) of each column that labels cannot be read from.
     """
 
     size: int
@@ -54,6 +56,7 @@ class Source(NamedTuple):
     fingerprint: str = ""
     transparent: bool = False
     ignored: tuple[tuple[str, int], ...] = ()
+    no_labels: tuple[tuple[str, str], ...] = ()
 
 
 class Opened(NamedTuple):

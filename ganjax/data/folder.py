@@ -3,6 +3,7 @@
 import functools
 import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from absl import logging
@@ -12,7 +13,7 @@ from ganjax.data.base import Kind, Labels, Opened, Source, chosen_labels, take
 from ganjax.data.decode import decode
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import Box, Fitting
-from ganjax.data.scan import Listing, Scan, listing, scanned
+from ganjax.data.scan import Listing, Scan, described, listing, scanned
 from ganjax.errors import DataError
 
 # The names that other tools give to the folders of a tree's splits.
@@ -39,6 +40,8 @@ def open_folder(name: str, split: str, data: DataFields, image_size: int) -> Ope
     field = f"config.data.source={data.source!r}"
     root = Path(name).expanduser()
     found = listing(root, field)
+    if found.others:
+        _warn_once(f"{field}: there are files that are not read: {described(found.others)}")
     files, is_split = _files_of_splits(found.files, name, field)
     scan = scanned(root, files)
     skipped = _skipped(found._replace(files=files), scan, data, field)
@@ -49,7 +52,7 @@ def open_folder(name: str, split: str, data: DataFields, image_size: int) -> Ope
             f"{field} holds {len(kept)} usable image{'s' * (len(kept) != 1)}; there must be two "
             "at least, of which one is held out"
         )
-    features, boxes = _annotate(root, kept, data, depth=int(is_split))
+    features, boxes, no_labels = _annotate(root, kept, data, depth=int(is_split))
     if data.label == "label" and "label" not in features:
         _refuse_strays(kept, int(is_split), field)
     chosen = chosen_labels(features, data.label, len(kept), data.source)
@@ -84,8 +87,9 @@ def open_folder(name: str, split: str, data: DataFields, image_size: int) -> Ope
         features=lambda: features,
         skipped=tuple(sorted(skipped.items())),
         fingerprint=_fingerprint(scan, data),
-        transparent=bool((shapes[:, 2] == 4).any()),
+        transparent=bool(np.isin(shapes[:, 2], (2, 4)).any()),
         ignored=tuple(found.others.items()),
+        no_labels=tuple(no_labels.items()),
     )
     if not is_split:
         return Opened(whole, is_split)
@@ -168,22 +172,35 @@ def _refuse_strays(files: list[str], depth: int, field: str) -> None:
         )
 
 
-def _annotate(
-    root: Path, files: list[str], data: DataFields, depth: int
-) -> tuple[dict[str, Labels], list[Box | None]]:
+class _Annotated(NamedTuple):
+    """What is known of each file of a folder beside its pixels.
+
+    Attributes:
+      features: what labels can be read from, by name.
+      boxes: the bounding box of each file, if it has one.
+      no_labels: why a column of config.data.labels_file cannot be read as labels, by its name.
+    """
+
+    features: dict[str, Labels]
+    boxes: list[Box | None]
+    no_labels: dict[str, str]
+
+
+def _annotate(root: Path, files: list[str], data: DataFields, depth: int) -> _Annotated:
     """Reads what sub-folders and config.data.labels_file say of each file.
+
+    A column takes the place of the sub-folders' feature where both are called "label", also if it
+    cannot be read as labels.
 
     Args:
       root: the folder.
       files: the images in it.
-      data: the fields that name the file of labels.
+      data: the fields that name the file of labels, and the feature that labels are read from.
       depth: how many folders below the root those of the classes lie.
 
-    Returns:
-      The features by name, and the bounding box of each file, or None where it has none.
-
     Raises:
-      DataError: the file of labels cannot be read, lacks an image, or has a box without numbers.
+      DataError: the file of labels cannot be read, lacks an image, has a box without numbers, or
+        no labels in the column that config.data.label names.
     """
     features: dict[str, Labels] = {}
     folders = [file.split("/")[depth:-1] for file in files]
@@ -191,27 +208,34 @@ def _annotate(
         names, index = np.unique([each[0] for each in folders], return_inverse=True)
         features["label"] = Labels(index.astype(np.int32), tuple(names.tolist()))
     if not data.labels_file:
-        return features, [None] * len(files)
+        return _Annotated(features, [None] * len(files), {})
+    field = f"config.data.labels_file={data.labels_file!r}"
     annotated = annotations.read_annotations(Path(data.labels_file).expanduser())
     missing = [file for file in files if file not in annotated]
     if missing:
         raise DataError(
-            f"config.data.labels_file={data.labels_file!r} says nothing of {len(missing)} of "
+            f"{field} says nothing of {len(missing)} of "
             f"{len(files)} images of {root}, the first {missing[0]!r}; add them"
         )
-    rows = [annotated[file] for file in files]
+    rows = {file: annotated[file] for file in files}
     boxes: list[Box | None] = []
-    for file, row in zip(files, rows, strict=True):
+    for file, row in rows.items():
         try:
             boxes.append(annotations.box(row))
         except ValueError as error:
-            raise DataError(
-                f"config.data.labels_file={data.labels_file!r}: {file!r}: {error}"
-            ) from None
-    for name in rows[0]:
-        if name in annotations.BOX_COLUMNS or not all(name in row for row in rows):
+            raise DataError(f"{field}: {file!r}: {error}") from None
+    no_labels = {}
+    for name in dict.fromkeys(name for row in rows.values() for name in row):
+        if name in annotations.BOX_COLUMNS:
             continue
-        labels = annotations.encode(name, [row[name] for row in rows])
-        if labels is not None:
-            features[name] = labels
-    return features, boxes
+        features.pop(name, None)
+        try:
+            features[name] = annotations.encode(name, {f: row.get(name) for f, row in rows.items()})
+        except annotations.NoLabels as error:
+            no_labels[name] = str(error)
+    if data.label in no_labels:
+        raise DataError(
+            f"config.data.label={data.label!r}: this column of {field} cannot be read as labels: "
+            f"{no_labels[data.label]}; mend it, or take those images away"
+        )
+    return _Annotated(features, boxes, no_labels)

@@ -4,6 +4,7 @@ import collections
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +15,10 @@ import platformdirs
 from absl import logging
 from tqdm import tqdm
 
-from ganjax.data.decode import SUFFIXES, TransientError, decode
+from ganjax.data.decode import SUFFIXES, VERSION, TransientError, decode
 from ganjax.errors import DataError
+
+HIDDEN, HIDDEN_FOLDERS = "hidden images", "hidden folders"  # Those whose names begin with a dot.
 
 
 class Listing(NamedTuple):
@@ -24,7 +27,8 @@ class Listing(NamedTuple):
     Attributes:
       files: the image files, relative to the folder with "/", sorted.
       unreadable: why each folder that cannot be listed cannot, by the folder's name and a "/".
-      others: the number of other files of each suffix.
+      others: the number of other files of each suffix, of images that are `HIDDEN` and of
+        `HIDDEN_FOLDERS`.
     """
 
     files: list[str]
@@ -89,22 +93,30 @@ def listing(root: Path, field: str) -> Listing:
             below.clear()
             continue
         seen.add(real)
+        others[HIDDEN_FOLDERS] += sum(each.startswith(".") for each in below)
         below[:] = sorted(each for each in below if not each.startswith("."))
         for file in files:
+            is_image = file.lower().endswith(SUFFIXES)
             if file.startswith("."):
-                continue
-            if file.lower().endswith(SUFFIXES):
+                others[HIDDEN] += is_image
+            elif is_image:
                 images.append((Path(folder) / file).relative_to(root).as_posix())
             else:
                 others[Path(file).suffix.lower() or "no suffix"] += 1
+    others = {kind: count for kind, count in sorted(others.items()) if count}
     if not images:
         but = [f"{name} cannot be listed ({why})" for name, why in sorted(unreadable.items())]
-        but += [f"{count} of {suffix}" for suffix, count in sorted(others.items())]
+        but += [described(others)] if others else []
         raise DataError(
             f"{field}: no {', '.join(s[1:] for s in SUFFIXES)} file is in that folder"
             + (f", but {', '.join(but)}" if but else "")
         )
-    return Listing(sorted(images), unreadable, dict(sorted(others.items())))
+    return Listing(sorted(images), unreadable, others)
+
+
+def described(others: Mapping[str, int]) -> str:
+    """Returns the words for the files that are not read, from `Listing.others`."""
+    return ", ".join(f"{count} of {kind}" for kind, count in others.items())
 
 
 def scanned(root: Path, files: list[str]) -> Scan:
@@ -117,7 +129,7 @@ def scanned(root: Path, files: list[str]) -> Scan:
       root: the folder.
       files: N image files in the folder, relative to it.
     """
-    lines = [str(root.resolve()), PIL.__version__]
+    lines = [str(root.resolve()), PIL.__version__, f"decode {VERSION}"]
     lines += [f"{file}\0{_stamp(root / file)}" for file in files]
     key = hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
     cache = Path(platformdirs.user_cache_dir("ganjax")) / "folders" / f"{key}.json"

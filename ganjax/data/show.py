@@ -13,6 +13,7 @@ from absl import flags
 
 from ganjax import cli
 from ganjax.data.base import Source
+from ganjax.data.scan import described
 from ganjax.errors import UserError
 from ganjax.pictures import images
 from ganjax.training.schema import RunConfig, load
@@ -95,8 +96,10 @@ def describe(
         lines.append(f"{len(source.skipped)} files skipped:")
         lines += [f"  {file}: {reason}" for file, reason in source.skipped]
     if source.ignored:
-        counts = ", ".join(f"{count} of {suffix}" for suffix, count in source.ignored)
-        lines.append(f"files ignored, by suffix: {counts}")
+        lines.append(f"files that are not read: {described(dict(source.ignored))}")
+    if source.no_labels:
+        lines.append("columns that cannot be read as labels:")
+        lines += [f"  {name}: {reason}" for name, reason in source.no_labels]
     return lines
 
 

@@ -26,7 +26,8 @@ class ImageSet(NamedTuple):
       shape: (H, W, C) of each image.
       batches: returns an iterator of uint8 (n, H, W, C) arrays, `count` images in all.
       source: the same images by index; None for samples, which are generated anew each time.
-      record: how the samples were generated; empty for other images.
+      record: for the record of a measurement, how samples were generated, or how many files of a
+        folder are not read ("not_read") or cannot be ("skipped").
     """
 
     name: str
@@ -67,7 +68,9 @@ def from_source(
     own = source if num is None else take(source, choose(source, num))
     if shape is None:
         shape = own.fetch(np.arange(1))["image"].shape[1:]
-    return ImageSet(name, own.size, shape, lambda: _read(own), own)
+    left_out = {"not_read": dict(source.ignored), "skipped": len(source.skipped)}
+    record = {role: files for role, files in left_out.items() if files}
+    return ImageSet(name, own.size, shape, lambda: _read(own), own, record)
 
 
 def choose(source: Source, num: int) -> Int[np.ndarray, " n"]:

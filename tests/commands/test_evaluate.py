@@ -1,6 +1,7 @@
 """The command: its figures against the metrics called one by one, its record, its refusals."""
 
 import json
+import os
 import types
 
 import jax
@@ -294,6 +295,28 @@ def test_a_folder_is_read_as_the_data_source_reads_it(tmp_path):
     assert images == same
 
 
+def test_a_folder_is_listed_as_the_data_source_lists_it(command, tmp_path, capsys):
+    """Without hidden images, through links, and what is not read is told."""
+    random = np.random.RandomState(0)
+    (tmp_path / "reals" / ".ipynb_checkpoints").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for i in range(20):
+        image = Image.fromarray(random.randint(0, 256, (8, 8, 3)).astype(np.uint8))
+        image.save(tmp_path / ("elsewhere" if i < 6 else "reals") / f"{i:02}.png")
+        image.save(tmp_path / "reals" / ".ipynb_checkpoints" / f"{i:02}-checkpoint.png")
+    os.symlink(tmp_path / "elsewhere", tmp_path / "reals" / "linked")
+    (tmp_path / "reals" / "._06.png").write_bytes(b"no image")
+    (tmp_path / "reals" / "b.tif").write_bytes(b"no image")
+    data = DataFields(source=f"folder:{tmp_path / 'reals'}")
+    both = [sources.open_source(data, split, image_size=8) for split in sources.SPLITS]
+    assert image_sets.from_folder(tmp_path / "reals").count == sum(s.size for s in both) == 20
+    command("--real=reals", "--fake=elsewhere", "--metrics=pixel_neighbours")
+    told = "reals: files that are not read: 1 of .tif, 1 of hidden folders, 1 of hidden images\n"
+    assert told in capsys.readouterr().out
+    real = json.loads((tmp_path / "evaluation.json").read_text())["protocol"]["real"]
+    assert real["not_read"] == {".tif": 1, "hidden folders": 1, "hidden images": 1}
+
+
 def save(name, **arrays):
     np.savez(name, **arrays)
 
@@ -315,7 +338,7 @@ def save(name, **arrays):
         (("--real=a.npz", "--fake=words.npz"), "none of its arrays is named"),
         (("--real=a.npz", "--fake=float.npz"), "'image' is float64"),
         (("--real=a.npz", "--fake=few.npz"), "few.npz has 3 images: too few"),
-        (("--real=a.npz", "--fake=empty"), "empty: no image is there"),
+        (("--real=a.npz", "--fake=empty"), "empty: no png, .* file is in that folder"),
         (("--real=a.npz", "--fake=mixed"), "bring all to one size"),
         (("--real=a.npz", "--fake=broken"), "is no image that can be read"),
         (("--real=nowhere", "--fake=a.npz"), "--real=nowhere: there is no such folder"),

@@ -15,7 +15,7 @@ import numpy as np
 import PIL
 import pytest
 from conftest import ROOT, write_images
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ganjax.data import folder, pipeline, scan
 from ganjax.data.decode import decode
@@ -130,10 +130,12 @@ def test_files_are_in_the_order_of_their_names(tmp_path):
     (root / "sub").mkdir()
     os.replace(root / "007.png", root / "sub" / "a.png")
     (root / "notes.txt").write_text("no image")
-    (root / ".hidden.png").write_bytes(b"no image")
+    (root / "sub" / "._a.png").write_bytes(b"no image")
+    (root / ".DS_Store").write_bytes(b"")
+    write_images(root / ".ipynb_checkpoints", 5, size=16)
     os.symlink(root, root / "sub" / "up")
     found, unreadable, others = scan.listing(root, "x")
-    assert (unreadable, others) == ({}, {".txt": 1})
+    assert (unreadable, others) == ({}, {".txt": 1, scan.HIDDEN: 1, scan.HIDDEN_FOLDERS: 1})
     assert found == sorted(found)
     assert len(found) == 30
     assert found[-1] == "sub/a.png"
@@ -241,6 +243,75 @@ def test_labels_are_read_from_a_json_file(tmp_path, content):
 
 
 @pytest.mark.parametrize(
+    ("values", "labels", "names"),
+    [
+        ([0.0, 1.0, 2.0], [0, 1, 2], ()),
+        (["0.0", "1", "2.00"], [0, 1, 2], ()),
+        (["-1.0", "1.0", "1.0"], [0, 1, 1], ("not kind", "kind")),
+        (["1e1", " 7", "0"], [10, 7, 0], ()),
+        (["none", "NA", "2b"], [2, 1, 0], ("2b", "NA", "none")),  # Texts, which all are classes.
+    ],
+)
+def test_values_of_a_column_are_labels(tmp_path, values, labels, names):
+    root = write_images(tmp_path / "set", 3, size=16)
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps({f"00{i}.png": {"kind": v} for i, v in enumerate(values)}))
+    found = opened(root, labels_file=str(path)).features()["kind"]
+    assert found.names == names
+    every = opened(root, labels_file=str(path), label="kind", num_classes=len(names) or 11)
+    held = opened(
+        root, "validation", labels_file=str(path), label="kind", num_classes=len(names) or 11
+    )
+    by_image = sorted([*every.labels(), *held.labels()])
+    assert by_image == sorted(labels)
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (["0.5", "1", "1"], "'0.5' of 'a/0.png' is no whole number"),
+        (["1", "inf", "1"], "'inf' of 'a/1.png' is no whole number"),
+        (["1", "1", "3000000000"], "'3000000000' of 'a/2.png' is beyond 32 bits"),
+        (["x", "", "y"], r"1 of 3 images have no value: 'a/1.png' \(''\)"),
+        (["x", " ", "nan"], r"2 of 3 images have no value: 'a/1.png' \(''\), 'a/2.png' \('nan'\)"),
+        (["1", "NaN", "0"], r"1 of 3 images have no value: 'a/1.png' \('NaN'\)"),
+        (["1.0", "NA", "0.0"], r"1 of 3 images have no value: 'a/1.png' \('NA'\)"),
+        (["1", None, "0"], r"1 of 3 images have no value: 'a/1.png' \(''\)"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_the_column_that_is_named_is_read_or_refused(tmp_path, cells, message, suffix):
+    """The folders are classes too, but the file of labels was named."""
+    write_images(tmp_path / "set" / "a", 3, size=16)
+    for i in range(3):
+        os.replace(tmp_path / "set" / "a" / f"00{i}.png", tmp_path / "set" / "a" / f"{i}.png")
+    path, rows = tmp_path / f"labels.{suffix}", {f"a/{i}.png": cell for i, cell in enumerate(cells)}
+    if suffix == "csv":
+        lines = [f"{file},{'' if cell is None else cell}\n" for file, cell in rows.items()]
+        path.write_text("file,label\n" + "".join(lines))
+    else:
+        path.write_text(json.dumps(rows))
+    fields = {"labels_file": str(path), "label": "label", "num_classes": 2}
+    with pytest.raises(DataError, match=message) as caught:
+        opened(tmp_path / "set", **fields)
+    assert "\n" not in str(caught.value)
+    assert f"config.data.labels_file='{path}'" in str(caught.value)
+    # Where no label is read there is nothing to refuse, and no other label in its place.
+    unlabelled = opened(tmp_path / "set", labels_file=str(path))
+    assert not unlabelled.features()
+    assert [name for name, _ in unlabelled.no_labels] == ["label"]
+
+
+def test_a_feature_that_some_images_lack_is_refused_with_their_names(tmp_path):
+    root = write_images(tmp_path / "set", 8, size=16)
+    path = tmp_path / "labels.json"
+    rows = {f"00{i}.png": {"kind": "x"} if i == 7 else {"age": i} for i in range(8)}
+    path.write_text(json.dumps(rows))
+    with pytest.raises(DataError, match=r"7 of 8 .*'004.png' \(''\) and 2 more; mend"):
+        opened(root, labels_file=str(path), label="kind")
+
+
+@pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("no.csv", None, "no.csv' cannot be read: No such file"),
@@ -297,6 +368,18 @@ def spoil(root):
 BAD = ("a_bomb.png", "b_cut.jpg", "c_cut.png", "d_empty.png", "e_text.webp", "f_small.png")
 
 
+def test_files_that_are_not_read_are_told_once(tmp_path, caplog):
+    root = write_images(tmp_path / "set", 20, size=16)
+    for name in ("a.tif", "b.TIF", "notes.txt", "._a.png"):
+        (root / name).write_bytes(b"")
+    write_images(root / ".ipynb_checkpoints", 5, size=16)
+    folder._warn_once.cache_clear()
+    assert sum(opened(root, split).size for split in ("train", "validation")) == 20
+    (record,) = caplog.records  # Once, though both splits were opened.
+    told = "files that are not read: 2 of .tif, 1 of .txt, 1 of hidden folders, 1 of hidden images"
+    assert record.getMessage().endswith(told)
+
+
 def test_bad_files_are_skipped_up_to_a_limit(tmp_path, caplog):
     root = write_images(tmp_path / "set", 20, size=16)
     spoil(root)
@@ -332,9 +415,11 @@ def test_a_scan_is_cached_until_files_change(tmp_path, monkeypatch):
         again = scan.scanned(root, files)
         np.testing.assert_array_equal(first.shapes, again.shapes)
         assert first[1:] == again[1:]
-        patched.setattr(PIL, "__version__", "0")
-        with pytest.raises(AssertionError, match="was decoded again"):
-            scan.scanned(root, files)
+        for module, name in ((PIL, "__version__"), (scan, "VERSION")):
+            with monkeypatch.context() as newer:
+                newer.setattr(module, name, "0")
+                with pytest.raises(AssertionError, match="was decoded again"):
+                    scan.scanned(root, files)
     Image.new("L", (16, 16)).save(root / "d_empty.png")
     changed = scan.scanned(root, files)
     assert changed.shapes[files.index("d_empty.png")].tolist() == [16, 16, 1]
@@ -349,11 +434,11 @@ def test_a_failure_that_may_be_gone_at_the_next_try_is_not_cached(tmp_path, monk
         (MemoryError(), "not enough memory to decode it"),
     ):
 
-        def fail(image, error=error):
+        def fail(file, formats, error=error):
             raise error
 
         with monkeypatch.context() as patched:
-            patched.setattr(ImageOps, "exif_transpose", fail)
+            patched.setattr(Image, "open", fail)
             with pytest.raises(DataError, match=rf"4 of 4 images .*000.png \({reason}\)"):
                 opened(root)
         assert opened(root).size == 3

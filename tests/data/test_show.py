@@ -62,15 +62,18 @@ def test_ignored_files_are_counted(tmp_path, capsys, monkeypatch):
     root = write_images(tmp_path / "set", 40, size=8)
     for name in ("a.tiff", "b.TIFF", "c.jpe", "none"):
         (root / name).write_bytes(b"")
-    rows = {f"{i:03}.png": i % 10 for i in range(40)}
+    rows = {f"{i:03}.png": {"label": i % 10, "weight": i / 2} for i in range(40)}
     (tmp_path / "labels.json").write_text(json.dumps(rows))
     config.data.source = f"folder:{root}"
     config.data.labels_file = str(tmp_path / "labels.json")
     give(monkeypatch, config=config, out=str(tmp_path / "batch.png"))
     show.main([])
     lines = capsys.readouterr().out.splitlines()
-    assert "files ignored, by suffix: 1 of .jpe, 2 of .tiff, 1 of no suffix" in lines
-    (tmp_path / "labels.json").write_text(json.dumps(rows | {"007.png": -1}))
+    assert "  weight: '0.5' of '001.png' is no whole number" in lines
+    assert "files that are not read: 1 of .jpe, 2 of .tiff, 1 of no suffix" in lines
+    (tmp_path / "labels.json").write_text(
+        json.dumps(rows | {"007.png": {"label": -1, "weight": 0}})
+    )
     with pytest.raises(DataError, match=r"has the label -1; labels are 0 .. num_classes - 1"):
         show.main([])
 
