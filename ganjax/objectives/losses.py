@@ -10,6 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
 
@@ -21,6 +22,9 @@ Scores = Float[Array, " n"]
 Scalar = Float[Array, ""]
 # The targets of real and of fake scores: for each kind one number, or one number per score.
 Targets = tuple[Scores | float, Scores | float] | Float[Array, "2 n"]
+# The logits of the probabilities 1e-7 and 1 - 1e-7, computed in float32: 16.118095.
+LEAST = np.float32(1e-7)
+LOGIT_BOUND = float(np.log((1 - LEAST) / LEAST))
 
 
 class Loss(NamedTuple):
@@ -35,6 +39,8 @@ class Loss(NamedTuple):
       uses_targets: whether `d` depends on its targets.
       compares_batches: whether a score is compared with the mean score of the whole batch, which
         a micro-batch does not know.
+      d_beyond: takes the place of `d` where targets may leave [0, 1]; None where `d` has a minimum
+        for these too.
     """
 
     d: Callable[[Scores, Scores, Targets], Scalar]
@@ -42,12 +48,14 @@ class Loss(NamedTuple):
     logits: Callable[[Scores, Scores], tuple[Scores, Scores]] | None
     uses_targets: bool
     compares_batches: bool = False
+    d_beyond: Callable[[Scores, Scores, Targets], Scalar] | None = None
 
 
 def binary_cross_entropy(logits: Scores, target: Scores | float) -> Scalar:
     """Computes the mean of -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), stable for all logits.
 
-    The value is linear in the targets t, which may lie outside [0, 1] (label noise).
+    The value is linear in the targets t. For targets outside [0, 1] it falls without end, unless
+    the logits are `clipped`.
 
     Goodfellow et al. 2014 (arXiv:1406.2661), equation 1: target 1 on reals and target 0 on fakes
     give the halves of D's loss; target 1 on fakes gives G's non-saturating loss (section 3).
@@ -66,6 +74,20 @@ def logistic_d(real: Scores, fake: Scores, targets: Targets) -> Scalar:
     Goodfellow et al. 2014, equation 1.
     """
     return binary_cross_entropy(real, targets[0]) + binary_cross_entropy(fake, targets[1])
+
+
+def clipped(logits: Scores) -> Scores:
+    """Clips logits to those of probabilities in [1e-7, 1 - 1e-7]; the gradient beyond is 0.
+
+    Keras clips probabilities so before their cross entropy, which then has a minimum for targets
+    outside [0, 1] too.
+    """
+    return jnp.clip(logits, -LOGIT_BOUND, LOGIT_BOUND)
+
+
+def clipped_logistic_d(real: Scores, fake: Scores, targets: Targets) -> Scalar:
+    """Computes `logistic_d` of clipped logits, for targets that may leave [0, 1]."""
+    return logistic_d(clipped(real), clipped(fake), targets)
 
 
 def non_saturating_g(real: Scores, fake: Scores) -> Scalar:
@@ -132,6 +154,11 @@ def relativistic_d(real: Scores, fake: Scores, targets: Targets) -> Scalar:
     return logistic_d(*relativistic_logits(real, fake), targets)
 
 
+def clipped_relativistic_d(real: Scores, fake: Scores, targets: Targets) -> Scalar:
+    """Computes `relativistic_d` of clipped logits, for targets that may leave [0, 1]."""
+    return clipped_logistic_d(*relativistic_logits(real, fake), targets)
+
+
 def relativistic_g(real: Scores, fake: Scores) -> Scalar:
     """Computes `relativistic_d` with the targets exchanged, so that G's loss depends on reals too.
 
@@ -145,15 +172,22 @@ def _unshifted(real, fake):
 
 
 LOSSES = {
-    "non_saturating": Loss(logistic_d, non_saturating_g, _unshifted, True),
-    "minimax": Loss(logistic_d, minimax_g, _unshifted, True),
+    "non_saturating": Loss(
+        logistic_d, non_saturating_g, _unshifted, True, d_beyond=clipped_logistic_d
+    ),
+    "minimax": Loss(logistic_d, minimax_g, _unshifted, True, d_beyond=clipped_logistic_d),
     "least_squares": Loss(
         least_squares_d, least_squares_g, lambda real, fake: (real - 0.5, fake - 0.5), True
     ),
     "hinge": Loss(hinge_d, wasserstein_g, _unshifted, False),
     "wasserstein": Loss(wasserstein_d, wasserstein_g, None, False),
     "relativistic": Loss(
-        relativistic_d, relativistic_g, relativistic_logits, True, compares_batches=True
+        relativistic_d,
+        relativistic_g,
+        relativistic_logits,
+        True,
+        compares_batches=True,
+        d_beyond=clipped_relativistic_d,
     ),
 }
 
@@ -165,7 +199,8 @@ class TargetsFields(Fields):
       smoothing: s in [0, 1); the target of reals is 1 - s (one-sided label smoothing, Salimans et
         al. 2016, arXiv:1606.03498, section 3.4).
       noise: c in [0, 1); the targets of reals are raised by c u and those of fakes lowered by c u,
-        with u ~ U[0, 1) for each sample.
+        with u ~ U[0, 1) for each sample. Cross entropies are then of logits clipped to +-16.1, as
+        Keras clips probabilities.
       flip: the share of samples in [0, 1) that are given the target of the other kind.
     """
 
@@ -220,10 +255,11 @@ def discriminator_loss(config: LossGroup) -> DiscriminatorLoss:
     scale = 0.5 if config.d_halves == "mean" else 1.0
     noisy = config.targets.noise or config.targets.flip
     make_targets = _noisy_targets if noisy else _plain_targets
+    compute = (config.targets.noise and loss.d_beyond) or loss.d
 
     def d_loss(scores, context):
         real, fake = scores
-        value = loss.d(real, fake, make_targets(config.targets, context.key, real.shape))
+        value = compute(real, fake, make_targets(config.targets, context.key, real.shape))
         if loss.logits is None:
             return value, {"c_wass_loss": value}
         real, fake = loss.logits(real, fake)

@@ -137,6 +137,40 @@ def test_label_noise_moves_targets_outwards():
     np.testing.assert_allclose(real_alone, expected, rtol=1e-3)
 
 
+def keras_cross_entropy(logits, targets):
+    """Computes what Keras does: -t log p - (1 - t) log(1 - p) of clipped p."""
+    p = np.clip(1 / (1 + np.exp(-logits)), 1e-7, 1 - 1e-7)
+    return np.mean(-targets * np.log(p) - (1 - targets) * np.log1p(-p))
+
+
+@pytest.mark.parametrize("loss", ["non_saturating", "minimax", "relativistic"])
+def test_with_label_noise_no_logit_makes_the_loss_fall_without_end(loss):
+    """Beyond the logits of p = 1e-7 and 1 - 1e-7 it stays and has no gradient, as in Keras."""
+    targets = losses.TargetsFields(noise=0.1)
+
+    def of_noise(real, fake):
+        return d_loss(real, fake, loss=loss, targets=targets)[0]
+
+    (of_reals, of_fakes), means = losses._noisy_targets(targets, ANY.key, (2,)), (0.0, 0.0)
+    for size in (3.0, 200.0):
+        real, fake = size * np.array([1.0, 0.9]), -size * np.array([0.8, 1.0])
+        if loss == "relativistic":
+            means = fake.mean(), real.mean()
+        expected = keras_cross_entropy(real - means[0], np.asarray(of_reals, np.float64))
+        expected += keras_cross_entropy(fake - means[1], np.asarray(of_fakes, np.float64))
+        scores = jnp.asarray(real), jnp.asarray(fake)
+        np.testing.assert_allclose(of_noise(*scores), expected, rtol=1e-5)
+        assert np.array(jax.grad(of_noise, (0, 1))(*scores)).any() == (size == 3.0)
+
+
+def test_without_label_noise_a_wrong_logit_of_any_size_has_its_gradient():
+    wrong = jnp.full(4, 200.0)
+    smooth = losses.TargetsFields(smoothing=0.1, flip=0.1)
+    for targets in (losses.TargetsFields(), smooth):
+        loss = jax.grad(lambda fake, t=targets: d_loss(wrong, fake, targets=t)[0])
+        assert np.all(loss(wrong) > 0.2)
+
+
 def test_flips_exchange_the_targets_of_their_share_of_the_samples():
     logits = jnp.full((20_000,), 4.0)
     loss, _ = d_loss(logits, -logits, targets=losses.TargetsFields(flip=0.25))
