@@ -24,7 +24,7 @@ from ganjax.engine.algorithm import Algorithm, Batch, Context
 from ganjax.engine.loss_scaling import scaled
 from ganjax.engine.phases import Phase
 from ganjax.keys import fold
-from ganjax.models.fields import NetworkFields
+from ganjax.models.fields import NetworkFields, check_groups
 from ganjax.objectives import losses
 from ganjax.objectives.losses import LOSSES, LossGroup
 from ganjax.objectives.penalties import PenaltyGroup
@@ -260,6 +260,7 @@ def _check(config: CommonConfig, discriminator: NetworkFields) -> None:
         batch_norm=getattr(discriminator, "batch_norm", "none"),
         fake_labels=None if conditioning.discriminator == "none" else conditioning.fake_labels,
     )
+    check_groups("config.batch_size", config.batch_size, discriminator.group_size)
     _check_accumulate(config, discriminator.group_size)
     _check_controller(config)
 

@@ -21,6 +21,7 @@ from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
 from ganjax.metrics.fields import NO_FIGURE
 from ganjax.models import progan
+from ganjax.models.fields import check_groups
 
 
 class GrowthFields(Fields):
@@ -245,6 +246,8 @@ def _check(config: Config) -> None:
             f"config.growth.learning_rates={rates}: config.growth.batch_sizes has {len(sizes)} "
             "resolutions; set one rate for each"
         )
+    for i, size in enumerate(sizes):
+        check_groups(f"config.growth.batch_sizes[{i}]", size, config.discriminator.group_size)
     if sizes and config.evaluation.best != NO_FIGURE:
         raise ConfigError(
             f"config.evaluation.best={config.evaluation.best!r}: figures of different resolutions "

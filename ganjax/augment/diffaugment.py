@@ -73,12 +73,12 @@ def colour(images: Images, p: Probability, key: RandomKey, value_range: ValueRan
 def translation(images: Images, p: Probability, key: RandomKey, value_range: ValueRange) -> Images:
     """Moves images by whole pixels with probability p, and fills what is uncovered with mid-grey.
 
-    A shift is up to 1/8 of the image's size either way, along each axis.
+    A shift is up to 1/8 of the image's size (halves up) either way, along each axis.
     """
     n, height, width, _ = images.shape
 
     def shifts(name, size):
-        largest = round(TRANSLATION * size)
+        largest = int(TRANSLATION * size + 0.5)
         return jax.random.randint(fold(key, name), (n,), -largest, largest + 1)
 
     shift = gated(key, p, jnp.stack([shifts("y", height), shifts("x", width)], -1), [0, 0])

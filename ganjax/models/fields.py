@@ -91,8 +91,8 @@ class NetworkFields(Fields):
     Attributes:
       has_blocks: whether the network has convolutional blocks, which `remat` needs.
       conditionings: the kinds of `ganjax.models.layers.Conditioning` that the network supports.
-      group_size: the number of neighbours in a batch whose scores depend on each other;
-        micro-batches must hold whole groups.
+      group_size: the largest number of neighbours in a batch whose scores depend on each other
+        (`size_of_groups`); micro-batches must hold whole groups.
       network: the name of the kind, a Literal in each subclass.
     """
 
@@ -255,6 +255,32 @@ class StagedDiscriminatorFields(NetworkFields):
             "conditioning": options.conditioning,
             "dtype": options.dtype,
         }
+
+
+def size_of_groups(batch_size: int, largest: int) -> int:
+    """Returns the largest divisor of a batch size up to `largest`: the samples of each group."""
+    return next(size for size in range(min(largest, batch_size), 0, -1) if batch_size % size == 0)
+
+
+def check_groups(field: str, batch_size: int, largest: int) -> None:
+    """Refuses a batch whose groups would be of one sample, which does not differ from itself.
+
+    Args:
+      field: the config field that sets the batch size.
+      batch_size: reals in an update.
+      largest: the samples of a group at most; 1 where a network looks at samples one by one.
+
+    Raises:
+      ConfigError: the batch has no divisor from 2 to `largest`.
+    """
+    if largest == 1 or size_of_groups(batch_size, largest) > 1:
+        return
+    lower = batch_size // largest * largest
+    nearest = f"{lower} or {lower + largest}" if lower else f"{largest}"
+    raise ConfigError(
+        f"{field}={batch_size}: minibatch standard deviations are of groups of up to {largest} "
+        f"samples, and no number from 2 to {largest} divides it; set {nearest}"
+    )
 
 
 def check_size(at: str, widths: Widths, images: ImageSpec, made: int) -> None:

@@ -129,13 +129,14 @@ def minibatch_stddev(x: jax.Array, group_size: int = GROUP_SIZE) -> jax.Array:
     Args:
       x: (N, H, W, C).
       group_size: the number of samples of a group; if it does not divide N, the largest smaller
-        divisor of N takes its place.
+        divisor of N takes its place. In groups of 1 the channel is a constant
+        (`ganjax.models.fields.check_groups` refuses such batches).
 
     Returns:
       (N, H, W, C + 1).
     """
     n, height, width, channels = x.shape
-    size = next(size for size in range(min(group_size, n), 0, -1) if n % size == 0)
+    size = fields.size_of_groups(n, group_size)
     groups = x.astype(jnp.float32).reshape(n // size, size, height, width, channels)
     stddev = jnp.sqrt(jnp.var(groups, axis=1) + EPSILON).mean((1, 2, 3))
     channel = jnp.repeat(stddev, size).reshape(n, 1, 1, 1).astype(x.dtype)

@@ -103,10 +103,10 @@ def conv(
       Images of height (h + top + bottom - kh) // stride + 1, and likewise of width.
 
     Raises:
-      ValueError: the shapes do not fit, or the output would be empty.
+      ValueError: the shapes do not fit, a stride is below 1, or the output would be empty.
     """
     _check(x, kernel, "(h, w, I, O)", kernel.shape[2:3])
-    strides = _pair(strides)
+    strides = _steps("conv", strides)
     size, window = _pair(x.shape[1:3]), _pair(kernel.shape[:2])
     if isinstance(padding, str):
         _check_name(padding)
@@ -141,10 +141,10 @@ def conv_transpose(
       Images of height (h - 1) * stride + 2 + top + bottom - kh, and likewise of width.
 
     Raises:
-      ValueError: the shapes do not fit, or the output would be empty.
+      ValueError: the shapes do not fit, a stride is below 1, or the output would be empty.
     """
     _check(x, kernel, "(h, w, O, I)", kernel.shape[3:])
-    strides = _pair(strides)
+    strides = _steps("conv_transpose", strides)
     window = _pair(kernel.shape[:2])
     if isinstance(padding, str):
         padding = [_transpose_pads(k, s, padding) for k, s in zip(window, strides, strict=True)]
@@ -250,6 +250,13 @@ def _pair(value: Any) -> tuple[Any, Any]:
         raise ValueError(f"convolution: {value} is neither one number nor (vertical, horizontal)")
     first, second = value
     return first, second
+
+
+def _steps(name: str, strides: Strides) -> tuple[int, int]:
+    vertical, horizontal = _pair(strides)
+    if min(vertical, horizontal) < 1:
+        raise ValueError(f"{name}: strides={strides}: the window moves by 1 pixel or more")
+    return vertical, horizontal
 
 
 def _pads(padding: Padding) -> Pads:

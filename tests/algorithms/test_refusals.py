@@ -1,8 +1,10 @@
 """Configs of the composed GAN that cannot be run, and the lines that say why."""
 
+import contextlib
 from typing import Literal
 
 import pytest
+from conftest import shipped, shrink
 from tiny_dcgan import ADA, FIXED, KERAS, R_T, build, tiny_dcgan
 
 from ganjax.config import ConfigError, defaults
@@ -163,6 +165,27 @@ def test_a_network_that_names_no_conditioning_takes_no_labels():
         ConfigError, match=r"conditioning.generator='one_hot': .* takes 'none'; set"
     ):
         Generator().check("config.generator", fields.ImageSpec(8, 1), options)
+
+
+@pytest.mark.parametrize(
+    ("at_once", "lower", "higher", "message"),
+    [
+        (True, 8, 1, r"config.batch_size=1: .*; set 4$"),
+        (True, 8, 25, r"config.batch_size=25: .*; set 24 or 28$"),
+        (False, 8, 7, r"config.batch_size=7: .*; set 4 or 8$"),
+        (False, 5, 8, r"config.growth.batch_sizes\[0\]=5: .*; set 4 or 8$"),
+        (False, 9, 6, None),  # Groups of 3 samples will do.
+    ],
+)
+def test_a_batch_that_minibatch_deviations_cannot_group_is_refused(at_once, lower, higher, message):
+    """Of one sample the standard deviation is a constant."""
+    config = shrink(shipped("progan"))
+    config.growth.batch_sizes, config.batch_size = (lower,), higher
+    if at_once:  # At its full size from the start.
+        config.growth.batch_sizes = config.growth.learning_rates = ()
+    expected = pytest.raises(ConfigError, match=message) if message else contextlib.nullcontext()
+    with expected:
+        build(config)
 
 
 def test_class_batch_norm_needs_a_batch_norm_in_the_mlp():

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from augmentations import every, images
 from scipy import stats
 
@@ -140,6 +141,15 @@ def test_diffaugments_colours_are_uniform_in_their_ranges():
     assert_uniform((new_mean - mean).ravel(), -0.5, 0.5)
     assert_uniform(contrast.ravel(), 0.5, 1.5)
     assert_uniform((both / contrast).ravel(), 0, 2)
+
+
+@pytest.mark.parametrize(("size", "largest"), [(4, 1), (12, 2), (20, 3), (16, 2), (11, 1)])
+def test_diffaugments_largest_shift_is_rounded_halves_up(monkeypatch, size, largest):
+    drawn = []
+    monkeypatch.setattr(diffaugment, "shifted", lambda x, shift, value: drawn.append(shift) or x)
+    x = jnp.zeros((200, size, size, 1))
+    diffaugment.translation(x, 1.0, jax.random.key(0), (-1.0, 1.0))
+    assert (np.asarray(drawn).min(), np.asarray(drawn).max()) == (-largest, largest)
 
 
 def test_diffaugment_shifts_by_up_to_an_eighth_and_cuts_anywhere(monkeypatch):

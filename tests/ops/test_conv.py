@@ -1,6 +1,7 @@
 """ganjax.ops.conv against lax, Flax and (as stored arrays) PyTorch."""
 
 import inspect
+import re
 
 import jax
 import jax.numpy as jnp
@@ -197,3 +198,10 @@ def test_arguments_that_do_not_fit_are_refused(function, x, k, dtype, padding, m
     function = inspect.unwrap(function)
     with pytest.raises(ValueError, match=message):
         function(jnp.ones(x), jnp.ones(k, dtype), padding=padding)
+
+
+@both
+@pytest.mark.parametrize("strides", [0, -1, (1, 0)])
+def test_strides_below_1_are_refused(function, strides):
+    with pytest.raises(ValueError, match=rf"strides={re.escape(str(strides))}: the window moves"):
+        function(jnp.ones((2, 4, 4, 3)), jnp.ones((3, 3, 3, 3)), strides)
