@@ -194,7 +194,9 @@ def clip_weights(limit: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def ema_decay(fields: EmaFields, reals_per_step: int) -> EmaDecay:
+def ema_decay(
+    fields: EmaFields, reals_per_step: int, *, first_step: int = 0, reals_before: int = 0
+) -> EmaDecay:
     """Returns the decay of the generator's average as a function of the step.
 
     With a half-life the decay is 0.5 ** (reals_per_step / half-life), as in Karras et al. 2020
@@ -202,7 +204,9 @@ def ema_decay(fields: EmaFields, reals_per_step: int) -> EmaDecay:
 
     Args:
       fields: the fields of the average.
-      reals_per_step: the number of reals that D sees in a step.
+      reals_per_step: the number of reals that D sees in a step, from `first_step` on.
+      first_step: the step at which D began to see as many.
+      reals_before: the reals that D had seen by then.
 
     Raises:
       ConfigError: both decay and half_life are given, or ramp_up without half_life.
@@ -223,7 +227,8 @@ def ema_decay(fields: EmaFields, reals_per_step: int) -> EmaDecay:
     def decay(step):
         half_life = jnp.asarray(fields.half_life, jnp.float32)
         if fields.ramp_up:
-            half_life = jnp.minimum(half_life, fields.ramp_up * step * reals_per_step)
+            reals_seen = reals_before + (step - first_step) * reals_per_step
+            half_life = jnp.minimum(half_life, fields.ramp_up * reals_seen)
         return 0.5 ** (reals_per_step / jnp.maximum(half_life, 1e-8))
 
     return decay

@@ -16,6 +16,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from ganjax.algorithms import gan
 from ganjax.algorithms.networks import Networks, build_networks
+from ganjax.algorithms.optimisers import ema_decay
 from ganjax.config import ConfigDict, ConfigError, Fields, defaults
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
@@ -189,7 +190,17 @@ def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) 
             metrics |= {"fade_alpha": alphas(context.step)[progan.FADE][name]}
         return value + config.drift * jnp.mean(jnp.square(scores[0])), metrics
 
+    average = ema_decay(
+        config.ema,
+        config.n_critic * phase.batch_size,
+        first_step=phase.start,
+        reals_before=sum(
+            (before.stop - before.start) * config.n_critic * before.batch_size
+            for before in phases[:i]
+        ),
+    )
     return stage._replace(
+        ema_decay=average,
         generate=generate,
         discriminate=discriminate,
         penalty=penalty,

@@ -107,6 +107,24 @@ def test_a_run_may_end_before_it_has_grown_and_be_taken_up(small):
     )
 
 
+def test_the_ramp_of_the_average_counts_the_reals_of_all_phases():
+    """The half-life is 5 % of the reals seen, also where a batch of another size begins."""
+    algorithm = build(shipped("progan"))
+    seen, checked = 0, 0
+    for step in range(2_500):
+        phase = next(p for p in algorithm.phases if step < p.stop)
+        if any(abs(step - p.stop) < 3 for p in algorithm.phases):
+            half_life, checked = max(min(2_000, 0.05 * seen), 1e-8), checked + 1
+            np.testing.assert_allclose(
+                algorithm.at(phase).ema_decay(jnp.asarray(step)),
+                0.5 ** (phase.batch_size / half_life),
+                rtol=1e-5,
+            )
+        seen += phase.batch_size
+    assert checked > 5
+    assert {p.batch_size for p in algorithm.phases if p.start < 2_500} == {32, 16}
+
+
 def test_alpha_rises_with_the_step(algorithm):
     """It is 0 at a phase's first step and 1 after its fade."""
     alphas = []
