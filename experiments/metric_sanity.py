@@ -10,12 +10,12 @@ repeated. The command prints a table, which --out also writes as JSON.
 
 import argparse
 import json
-from pathlib import Path
 
 import jax
 import numpy as np
 from PIL import Image, ImageFilter
 
+from ganjax import cli
 from ganjax.data.fields import DataFields
 from ganjax.data.sources import open_source
 from ganjax.metrics import features
@@ -98,7 +98,7 @@ def main():
     parser.add_argument("--source", default="embedded:emoji64", choices=SIZES)
     parser.add_argument("--num", type=int, default=700, help="the images of each half")
     parser.add_argument("--features", default="efflite0", choices=features.NETWORKS)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=cli.path)
     args = parser.parse_args()
     num, rows = measure(args.source, args.num, args.features)
     names = [name for name in rows[0][2] if "_std" not in name]

@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from experiments.tools.configs import named
+from ganjax import cli
 from ganjax.errors import UserError
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
@@ -80,7 +81,7 @@ def main() -> None:
     parser.add_argument("--precisions", default="float32,bfloat16")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="instead of the config's total_steps")
-    parser.add_argument("--out", type=Path, default=Path("runs/precision"))
+    parser.add_argument("--out", type=cli.path, default=Path("runs/precision"))
     parser.add_argument("--smoke", action="store_true", help="two seeds of cgan, 20 steps")
     values = parser.parse_args()
     if values.smoke:

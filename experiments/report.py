@@ -26,12 +26,12 @@ WIDE = 320
 
 def define_flags() -> None:
     """Defines this command's flags."""
-    flags.DEFINE_string(
+    cli.define_path(
         "sweep",
         None,
         "A file of experiments/, with :smoke or another of its presets after it if wanted.",
     )
-    flags.DEFINE_string("out", None, "The folder of the sweep's runs; runs/<sweep> by default.")
+    cli.define_path("out", None, "The folder of the sweep's runs; runs/<sweep> by default.")
 
 
 def main(argv: list[str]) -> None:

@@ -23,7 +23,7 @@ from ganjax.errors import UserError
 
 def define_flags() -> None:
     """Defines this command's flags."""
-    flags.DEFINE_string(
+    cli.define_path(
         "sweep",
         None,
         "A file of experiments/, with :smoke or another of its presets after it if wanted.",
@@ -35,7 +35,7 @@ def define_flags() -> None:
         "local trains on this machine and ends when all runs have; slurm queues the runs and does "
         "not wait for them; dry checks every config and trains nothing.",
     )
-    flags.DEFINE_string("out", None, "The folder of the sweep's runs; runs/<sweep> by default.")
+    cli.define_path("out", None, "The folder of the sweep's runs; runs/<sweep> by default.")
     flags.DEFINE_integer(
         "jobs",
         None,

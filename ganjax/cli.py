@@ -1,5 +1,6 @@
 """The frame of all commands: flags that several of them share, and errors of one line."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,6 +46,7 @@ def run(
 
     def parse(argv):
         try:
+            argv = [_without_home(argument) for argument in argv]
             check(argv)
             rest = flags.FLAGS(argv)
             missing = required is not None and flags.FLAGS[required].value is None
@@ -80,6 +82,26 @@ def run(
     app.run(guarded, flags_parser=parse)
 
 
+def path(text: str) -> Path:
+    """Returns the path that a text names, where a leading ~ stands for the user's home."""
+    return Path(text).expanduser()
+
+
+class _PathParser(flags.ArgumentParser):
+    """Parses a path, whose leading ~ the shell leaves as it is after --flag=."""
+
+    syntactic_help = "a path"
+
+    def parse(self, argument: str) -> str:
+        """Returns the path with the user's home in place of a leading ~."""
+        return os.path.expanduser(argument)
+
+
+def define_path(name: str, default: str | None, help_text: str) -> None:
+    """Defines a flag that names a file or folder; its value is a text, without ~."""
+    flags.DEFINE(_PathParser(), name, default, help_text)
+
+
 def define_config() -> None:
     """Defines --config, which names a config file, and --config.<field>, which sets its fields."""
     config_flags.DEFINE_config_file(
@@ -109,6 +131,14 @@ def check_config(argv: list[str]) -> None:
             path = (value if equals else following).partition(":")[0]
             if not Path(path).is_file():
                 raise UserError(f"--config={path}: there is no such file")
+
+
+def _without_home(argument: str) -> str:
+    """Returns --config=~/<file> with the user's home in place of ~, and others as they are."""
+    name, equals, value = argument.partition("=")
+    if equals and name.lstrip("-") == "config":
+        return f"{name}={os.path.expanduser(value)}"
+    return argument
 
 
 def _no_field(error: object, argv: list[str]) -> str:

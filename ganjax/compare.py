@@ -32,13 +32,13 @@ def define_flags() -> None:
         "seed", 0, "The seed of the samples' latents.", lower_bound=0, upper_bound=2**32 - 1
     )
     flags.DEFINE_string("which", "best", cli.WHICH)
-    flags.DEFINE_string("out", "compare.png", "Where the picture goes: .png, .svg or .pdf.")
+    cli.define_path("out", "compare.png", "Where the picture goes: .png, .svg or .pdf.")
 
 
 def main(argv: list[str]) -> None:
     """Compares the runs whose folders the arguments name."""
     values = flags.FLAGS
-    folders = [Path(each) for each in argv[1:]]
+    folders = [cli.path(each) for each in argv[1:]]
     out = Path(values.out)
     if out.suffix not in FORMATS or not out.parent.is_dir():
         raise UserError(

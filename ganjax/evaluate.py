@@ -36,18 +36,18 @@ OF_RUNS, OF_SETS = ("which", "seed_index", "num", "seed", "resolutions"), ("fit"
 
 def define_flags() -> None:
     """Defines this command's flags."""
-    flags.DEFINE_string("workdir", None, "The run's folder.")
+    cli.define_path("workdir", None, "The run's folder.")
     flags.DEFINE_string("which", "best", cli.WHICH)
     cli.define_seed_index()
-    flags.DEFINE_string(
+    cli.define_path(
         "real", None, "Instead of a run: an .npz, a folder of images, or a data source."
     )
-    flags.DEFINE_string("fake", None, "Instead of a run: an .npz or a folder of images.")
+    cli.define_path("fake", None, "Instead of a run: an .npz or a folder of images.")
     flags.DEFINE_list(
         "metrics", ["kid", "fid"], "Which, with commas between; see this command's docstring."
     )
     flags.DEFINE_string("features", "efflite0", "The network: efflite0, inception[_clean].")
-    flags.DEFINE_string("weights", None, "Its weight file, where it is not in the cache.")
+    cli.define_path("weights", None, "Its weight file, where it is not in the cache.")
     flags.DEFINE_integer(
         "num", None, "Samples; by default as many as there are reals.", lower_bound=1
     )
@@ -69,7 +69,7 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "seed", None, "Of the latents; by default the run's.", lower_bound=0, upper_bound=2**32 - 1
     )
-    flags.DEFINE_string(
+    cli.define_path(
         "out",
         None,
         "Where the JSON goes; by default to <workdir>/evaluations, under a name that says the "

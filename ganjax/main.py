@@ -13,7 +13,7 @@ from ganjax.runtime import compiling
 def define_flags() -> None:
     """Defines this command's flags."""
     cli.define_config()
-    flags.DEFINE_string("workdir", None, "The run's folder; by default runs/<config name>.")
+    cli.define_path("workdir", None, "The run's folder; by default runs/<config name>.")
     flags.DEFINE_string(
         "distributed",
         None,

@@ -72,7 +72,7 @@ COMMANDS = {
 
 def define_flags() -> None:
     """Defines this command's flags."""
-    flags.DEFINE_string("workdir", None, "The run's folder.")
+    cli.define_path("workdir", None, "The run's folder.")
     flags.DEFINE_string("which", "best", cli.WHICH)
     cli.define_seed_index()
     flags.DEFINE_integer(
@@ -82,10 +82,8 @@ def define_flags() -> None:
         "points of the path (interpolate: 8).",
         lower_bound=1,
     )
-    flags.DEFINE_string(
-        "out", None, "Where the picture goes; by default samples.png or <command>.png."
-    )
-    flags.DEFINE_string(
+    cli.define_path("out", None, "Where the picture goes; by default samples.png or <command>.png.")
+    cli.define_path(
         "raw",
         None,
         "Where the samples go as arrays: an .npz of `image`, uint8 (N, H, W, C), `label` and "

@@ -1,12 +1,15 @@
 """The commands as typed: a wrong argument gives one line and exit code 2."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
 from conftest import ROOT
 
+from ganjax import cli
 from ganjax.main import default_workdir
 
 
@@ -109,3 +112,41 @@ def test_sampling_a_folder_without_a_run_is_refused(tmp_path):
 )
 def test_the_default_workdir_is_named_after_config_and_preset(config, folder):
     assert default_workdir(config) == Path(folder)
+
+
+COMMANDS = (
+    "ganjax.main",
+    "ganjax.sample",
+    "ganjax.evaluate",
+    "ganjax.compare",
+    "ganjax.data.prepare",
+    "ganjax.data.show",
+    "experiments.sweep",
+    "experiments.report",
+)
+# Flags of texts that name no file or folder, or like --source another thing before it.
+NO_PATHS = {"distributed", "coordinator", "accelerator", "which", "features", "by", "source"}
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_every_flag_that_is_a_path_takes_a_tilde_for_the_home(module, monkeypatch):
+    """The shell leaves the tilde of --out=~/a as it is."""
+    monkeypatch.setenv("HOME", "/home/someone")
+    before = set(flags.FLAGS)
+    importlib.import_module(module).define_flags()
+    own = set(flags.FLAGS) - before
+    try:
+        texts = [flags.FLAGS[name] for name in own if flags.FLAGS[name].flag_type() == "string"]
+        for flag in texts:
+            if flag.name not in NO_PATHS | {"config"}:
+                assert flag.parser.parse("~/a.b:c") == "/home/someone/a.b:c", flag.name
+    finally:
+        for name in own:
+            delattr(flags.FLAGS, name)
+
+
+def test_the_path_of_a_config_file_takes_a_tilde(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert cli._without_home("--config=~/a.py:b") == "--config=/home/someone/a.py:b"
+    assert cli._without_home("--config.data.source=~/a") == "--config.data.source=~/a"
+    assert cli.path("~/runs") == Path("/home/someone/runs")

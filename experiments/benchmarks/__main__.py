@@ -24,6 +24,7 @@ from importlib import metadata
 from pathlib import Path
 
 from experiments.benchmarks import clock, rows, table
+from ganjax import cli
 from ganjax.runtime import huge_pages
 
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "numpy")
@@ -71,7 +72,7 @@ def selection(text: str) -> list[str]:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/benchmarks"), help="the folder of the results"
+        "--out", type=cli.path, default=Path("runs/benchmarks"), help="the folder of the results"
     )
     parser.add_argument(
         "--rows",

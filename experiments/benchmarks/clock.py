@@ -128,7 +128,7 @@ def positive(text: str) -> int:
 
 def program(text: str) -> str:
     """Parses a flag that names a program to an absolute path, without resolving symbolic links."""
-    found = shutil.which(text)
+    found = shutil.which(os.path.expanduser(text))
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r}: there is no such program")
     return os.path.abspath(found)

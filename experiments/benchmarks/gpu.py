@@ -33,6 +33,7 @@ from experiments.benchmarks import job, step
 from experiments.benchmarks.clock import OURS, alternate, positive, seconds, summary
 from experiments.benchmarks.ours import Ours, load
 from experiments.benchmarks.rows import FULL_SIZE, NO_AUGMENTATION
+from ganjax import cli
 
 # For each config, values for some of its fields.
 ROWS = {
@@ -207,7 +208,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--rows", type=lambda text: text.split(","), default=list(ROWS))
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/gpu"), help="the folder of the results"
+        "--out", type=cli.path, default=Path("runs/gpu"), help="the folder of the results"
     )
     parser.add_argument("--precisions", type=lambda text: text.split(","), default=list(PRECISIONS))
     parser.add_argument(

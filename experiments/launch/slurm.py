@@ -28,6 +28,8 @@ import submitit
 from submitit.core.utils import FailedJobError
 from submitit.helpers import DelayedSubmission
 
+from ganjax import cli
+
 # Above the well-known ports, and below those of outgoing connections on Linux (from 32,768 on).
 FIRST_PORT, LAST_PORT = 20_000, 32_767
 # The most times that a job that ran out of time returns to the queue.
@@ -127,7 +129,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--cpus_per_task", type=_positive, default=8)
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--partition", default="")
-    parser.add_argument("--logs", type=Path, default=Path("runs/slurm"))
+    parser.add_argument("--logs", type=cli.path, default=Path("runs/slurm"))
     args, flags = parser.parse_known_args(argv)
     if not args.hours >= 1 / 60:
         parser.error(f"--hours={args.hours}: a job takes a minute, 0.017, at least")

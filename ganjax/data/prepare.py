@@ -37,11 +37,11 @@ def define_flags() -> None:
     """Defines this command's flags."""
     flags.DEFINE_string("source", None, "As config.data.source: tfds:<name>, folder:<path>, ...")
     flags.DEFINE_integer("size", None, "Pixels a side.", lower_bound=1)
-    flags.DEFINE_string("out", None, "The folder to make.")
+    cli.define_path("out", None, "The folder to make.")
     flags.DEFINE_enum("fit", "resize", list(FITS), "As config.data.fit.")
     flags.DEFINE_enum("channels", "3", ["1", "3"], "As config.data.channels.")
     flags.DEFINE_list("background", ["255", "255", "255"], "As config.data.background: R,G,B.")
-    flags.DEFINE_string("labels_file", "", "As config.data.labels_file.")
+    cli.define_path("labels_file", "", "As config.data.labels_file.")
     flags.DEFINE_integer("min_side", 1, "As config.data.min_side.", lower_bound=1)
     flags.DEFINE_integer("max_skipped", 0, "As config.data.max_skipped.", lower_bound=0)
     flags.DEFINE_integer("workers", os.cpu_count(), "How many threads.", lower_bound=1)
@@ -166,7 +166,7 @@ def main(argv: list[str]) -> None:
     signals.quit_at_once("finished shards are kept, and the same command goes on")
     if kind.download:
         kind.download(name)
-    print(prepare(data, values.size, Path(values.out).expanduser(), workers=values.workers))
+    print(prepare(data, values.size, Path(values.out), workers=values.workers))
 
 
 def _colour(texts: list[str]) -> tuple[int, int, int]:

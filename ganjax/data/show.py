@@ -25,7 +25,7 @@ MOST_SHOWN = 256
 def define_flags() -> None:
     """Defines this command's flags."""
     cli.define_config()
-    flags.DEFINE_string("out", "batch.png", "Where the picture goes.")
+    cli.define_path("out", "batch.png", "Where the picture goes.")
 
 
 def first_batch(config: RunConfig, source: Source) -> dict[str, np.ndarray]:

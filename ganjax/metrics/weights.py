@@ -73,7 +73,7 @@ def load(file: File, path: str | Path | None = None) -> dict[str, np.ndarray]:
     Raises:
       WeightsError: the file is missing, cannot be fetched, or has another hash.
     """
-    path = locate(file) if path is None else Path(path)
+    path = locate(file) if path is None else Path(path).expanduser()
     try:
         found = sha256(path)
     except OSError as error:

@@ -368,6 +368,15 @@ def spoil(root):
 BAD = ("a_bomb.png", "b_cut.jpg", "c_cut.png", "d_empty.png", "e_text.webp", "f_small.png")
 
 
+def test_a_tilde_in_a_path_stands_for_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_images(tmp_path / "set", 4, size=16)
+    (tmp_path / "labels.csv").write_text(
+        "file,age\n" + "".join(f"00{i}.png,{i}\n" for i in range(4))
+    )
+    assert set(opened("~/set", labels_file="~/labels.csv").features()) == {"age"}
+
+
 def test_files_that_are_not_read_are_told_once(tmp_path, caplog):
     root = write_images(tmp_path / "set", 20, size=16)
     for name in ("a.tif", "b.TIF", "notes.txt", "._a.png"):

@@ -269,3 +269,9 @@ def test_a_job_comes_back_more_often_than_thrice(monkeypatch, tmp_path):
     monkeypatch.setattr(slurm.submitit, "AutoExecutor", Executor)
     slurm.submit(*slurm.parse([f"--logs={tmp_path}", "--config=a.py"]))
     assert given["slurm_max_num_timeout"] >= 100
+
+
+def test_the_folder_of_the_logs_may_lie_in_the_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    args, _ = slurm.parse(["--logs=~/logs", "--config=configs/dcgan.py"])
+    assert args.logs == Path("/home/someone/logs")

@@ -205,6 +205,12 @@ def test_the_package_carries_efflite0_and_torch_is_not_needed(monkeypatch):
     assert found["_conv_stem.weight"].shape == (32, 3, 3, 3)
 
 
+def test_a_weight_file_may_lie_in_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "x.pth").write_bytes(zip_file(GOOD))
+    assert set(weights.load(published(zip_file(GOOD)), "~/x.pth")) == {"whole", "part"}
+
+
 def published(content, **fields):
     return File("x.pth", hashlib.sha256(content).hexdigest(), **fields)
 
