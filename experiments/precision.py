@@ -19,6 +19,7 @@ from statistics import median
 from experiments.tools.configs import named
 from ganjax import cli
 from ganjax.errors import UserError
+from ganjax.training import epochs
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
 
@@ -39,6 +40,7 @@ def config_of(name: str, precision: str, seeds: int, steps: int | None):
     config.precision, config.num_seeds = precision, seeds
     if steps is not None:
         config.total_steps = steps
+        epochs.prefer(config, ["total_steps"])
     config.evaluation.metrics, config.evaluation.features = ("kid",), "efflite0"
     return config
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from ganjax import cli
 from ganjax.errors import UserError
@@ -68,7 +68,7 @@ def main(argv: list[str]) -> None:
                 )
         from ganjax.planning.dry_run import dry_run
 
-        print(dry_run(values.config, devices=values.devices, accelerator=values.accelerator))
+        print(dry_run(_config(), devices=values.devices, accelerator=values.accelerator))
         return
     for name in ("devices", "accelerator"):
         if values[name].present:
@@ -88,7 +88,16 @@ def main(argv: list[str]) -> None:
 
     named = config_flags.get_config_filename(values["config"])
     with distributed.exiting_on_error():
-        train(values.config, values.workdir or default_workdir(named))
+        train(_config(), values.workdir or default_workdir(named))
+
+
+def _config() -> ConfigDict:
+    """Returns the config of the file and the flags."""
+    from ganjax.training.epochs import prefer
+
+    config = flags.FLAGS.config
+    prefer(config, config_flags.get_override_values(flags.FLAGS["config"]))
+    return config
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from experiments import ROOT
 from experiments.tools import configs
 from ganjax.errors import UserError
+from ganjax.training import epochs
 
 SMOKE = "smoke"
 # Overrides that bring any config with stages to 8x8 and two steps.
@@ -179,6 +180,7 @@ def override(config: dict, overrides: Mapping[str, Any], name: str) -> None:
             mend = f"did you mean {close[0]}?" if close else f"there are {', '.join(group)}"
             raise UserError(f"override {path}={value!r}: {name} has no such field; {mend}")
         group[field] = dict(value) if isinstance(value, Mapping) else value
+    epochs.prefer(config, overrides)
 
 
 def base_config(sweep: Sweep) -> dict:

@@ -3,16 +3,18 @@
 import hashlib
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.tools import attempts, design
 from experiments.tools.design import Cell, Sweep
 from ganjax.config import ConfigError, differences
+from ganjax.data.sources import open_source
 from ganjax.engine.algorithm import Algorithm
 from ganjax.errors import UserError
 from ganjax.metrics import table
-from ganjax.training import schema, workdir
+from ganjax.training import epochs, schema, workdir
 from ganjax.training.checkpoint import FOLDER as CHECKPOINTS
 from ganjax.training.writer import read_metrics
 
@@ -88,8 +90,8 @@ def plan(sweep: Sweep, out: Path) -> list[Run]:
         design.baseline_of(sweep, cell)
         raw = design.cell_config(sweep, cell, seed=0)
         try:
-            checked, module = schema.load(raw)
-            algorithm = module.build(checked)
+            loaded = schema.load(raw)
+            checked, algorithm = epochs.settle(loaded, partial(_count_images, loaded.config))
         except UserError as error:
             raise UserError(f"cell {cell.label}: {error}") from None
         _check_metric(sweep, cell, checked)
@@ -107,6 +109,10 @@ def plan(sweep: Sweep, out: Path) -> list[Run]:
             planned.append(Run(cell, seed, raw, checked, algorithm, key, folder))
     folders = _folders(_stored(out), planned)
     return [run._replace(folder=folders.get(run.hash, run.folder)) for run in planned]
+
+
+def _count_images(config: schema.RunConfig) -> int:
+    return open_source(config.data, "train", image_size=config.image_size).size
 
 
 def config_hash(config: schema.RunConfig) -> str:

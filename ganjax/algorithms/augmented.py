@@ -48,4 +48,5 @@ def augmented(algorithm: Algorithm, augmentation: Augmentation, loss: Loss) -> A
         aug_init=augmentation.controller.init,
         aug_update=aug_update,
         leaks=augmentation.leaks,
+        last_values=(*algorithm.last_values, "aug_p"),
     )

@@ -85,8 +85,9 @@ def base(**fields: Any) -> ConfigDict:
     Every field has the default that means "without it".
 
     Args:
-      **fields: values of fields of `Config`. total_steps, batch_size, image_size, latent_dim and
-        data (a dict with "source") have no defaults.
+      **fields: values of fields of `Config`. batch_size, image_size, latent_dim and data (a dict
+        with "source") have no defaults, and one of total_steps and total_epochs says how long a
+        run is.
     """
     return defaults(Config, algorithm="gan", **fields)
 

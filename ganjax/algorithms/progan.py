@@ -206,6 +206,7 @@ def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) 
         penalty=penalty,
         d_loss=d_loss,
         phases=(phase,),
+        last_values=(*stage.last_values, "fade_alpha"),
     )
 
 

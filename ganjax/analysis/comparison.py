@@ -110,7 +110,7 @@ def _metrics(
     Raises:
       UserError: one of the runs has no such metric.
     """
-    measured = [{name for row in run_rows for name in row} - {"step"} for run_rows in rows]
+    measured = [{name for row in run_rows for name in row} - {"step", "epoch"} for run_rows in rows]
     shared = set.intersection(*measured)
     for metric in metrics:
         for folder, names in zip(folders, measured, strict=True):

@@ -288,6 +288,9 @@ class Algorithm(NamedTuple):
         optimisers or ema_decay; otherwise None. The fields that are read before any phase (init,
         latent, phases, and the numbers of updates, reals and classes) are this algorithm's.
       begin: the function that returns the state with which a phase begins.
+      last_values: the metrics, of all phases, that tell where the run stands, such as the
+        probability of augmentation. A line of metrics has their last values, and means over steps
+        of all others.
     """
 
     init: Init
@@ -315,6 +318,7 @@ class Algorithm(NamedTuple):
     leaks: Mapping[str, ImageTransform] = MappingProxyType({})
     at: AlgorithmAt | None = None
     begin: Begin = lambda state, phase: state
+    last_values: tuple[str, ...] = ()
 
     def in_phase(self, phase: Phase) -> "Algorithm":
         """Returns the algorithm of a phase, which is this one if phases do not differ."""

@@ -42,7 +42,10 @@ class ScaledState(NamedTuple):
 def scaled(algorithm: Algorithm) -> Algorithm:
     """Returns the algorithm with scaled losses and the metrics d_loss_scale and g_loss_scale."""
     return algorithm._replace(
-        g_tx=skipping(algorithm.g_tx), d_tx=skipping(algorithm.d_tx), loss_scaling=DYNAMIC
+        g_tx=skipping(algorithm.g_tx),
+        d_tx=skipping(algorithm.d_tx),
+        loss_scaling=DYNAMIC,
+        last_values=(*algorithm.last_values, "d_loss_scale", "g_loss_scale"),
     )
 
 

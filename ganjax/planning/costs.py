@@ -37,6 +37,7 @@ class Plan(NamedTuple):
 
     Attributes:
       config: the run's config.
+      length: a description of how long the run is.
       devices: the number of devices.
       compiler: a description of the compiler that made the programs.
       params: the numbers of parameters of the generator and of the discriminator.
@@ -44,6 +45,7 @@ class Plan(NamedTuple):
     """
 
     config: RunConfig
+    length: str
     devices: int
     compiler: str
     params: tuple[int, int]

@@ -1,12 +1,12 @@
 """The dry run of `ganjax.main --dry_run`, which tells the needs of a run before it is launched.
 
-Every phase's train step is compiled for its shapes. Nothing is computed or read, so that a dry run
-works for more devices than there are. For TPUs the program is the real one, made by their own
-compiler, if `libtpu` is installed (`pip install 'ganjax[tpu]'`; it needs no TPU). Otherwise XLA
-compiles for this machine, usually for virtual CPU devices, with convolutions as on an accelerator.
-FLOPs are then those of the accelerator, memory is an estimate, and collectives are an upper bound:
-XLA on CPU does not add the parts of a gradient, from reals, fakes and the penalty, before it sums
-them over devices.
+Every phase's train step is compiled for its shapes. Nothing is computed, so that a dry run works
+for more devices than there are; images are counted, if they are on this machine. For TPUs the
+program is the real one, made by their own compiler, if `libtpu` is installed (`pip install
+'ganjax[tpu]'`; it needs no TPU). Otherwise XLA compiles for this machine, usually for virtual CPU
+devices, with convolutions as on an accelerator. FLOPs are then those of the accelerator, memory is
+an estimate, and collectives are an upper bound: XLA on CPU does not add the parts of a gradient,
+from reals, fakes and the penalty, before it sums them over devices.
 """
 
 import math
@@ -21,7 +21,7 @@ from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
 from ganjax.engine.state import GanState
-from ganjax.errors import UserError
+from ganjax.errors import DataError, UserError
 from ganjax.ops.lowering import native_convolutions
 from ganjax.parallel.sharding import (
     Layout,
@@ -37,7 +37,11 @@ from ganjax.planning.devices import devices_to_compile_for
 from ganjax.planning.report import report
 from ganjax.runtime import compiling
 from ganjax.training import evaluation, schema
-from ganjax.training.schema import RunConfig
+from ganjax.training.epochs import Epochs, settle
+from ganjax.training.schema import Loaded, RunConfig
+
+# The steps of a plan whose run is given in epochs of images that are not on this machine.
+STAND_IN = 1_000
 
 
 def dry_run(
@@ -85,8 +89,7 @@ def plan(
       ConfigError: the config cannot be run.
       UserError: JAX has been used before with fewer devices.
     """
-    config, module = schema.load(raw)
-    algorithm = module.build(config)
+    config, algorithm, length = _settled(schema.load(raw))
     if config.num_seeds > 1:
         raise ConfigError(
             f"config.num_seeds={config.num_seeds}: a dry run is of one seed; set num_seeds=1: as "
@@ -103,7 +106,37 @@ def plan(
     g, d = (
         sum(leaf.size for leaf in jax.tree.leaves(player.params)) for player in (state.g, state.d)
     )
-    return Plan(config, layout.mesh.size, compiler, (g, d), tuple(costs))
+    return Plan(config, length, layout.mesh.size, compiler, (g, d), tuple(costs))
+
+
+def _settled(loaded: Loaded) -> tuple[RunConfig, Algorithm, str]:
+    """Returns a config with its steps, its algorithm, and a line that says how long the run is."""
+    # Imported here, so that whoever only compiles a step needs no library of images.
+    from ganjax.data.sources import open_source
+
+    config = loaded.config
+
+    def count() -> int:
+        return open_source(config.data, "train", image_size=config.image_size).size
+
+    try:
+        images = count()
+    except DataError as error:
+        unknown = f"the number of its images is not known ({error})"
+        if config.total_steps and not config.total_epochs:
+            return *settle(loaded, count), f"{config.total_steps:,} steps; {unknown}"
+        update = {"total_steps": STAND_IN, "total_epochs": 0.0}
+        stand_in = loaded._replace(config=config.model_copy(update=update))
+        length = f"{config.total_epochs:g} epochs, planned as if they were {STAND_IN:,} steps"
+        return *settle(stand_in, count), f"{length}: {unknown}"
+    config, algorithm = settle(loaded, lambda: images)
+    epochs = Epochs.of(algorithm, images)
+    epochs.cadences(config)  # Refuses what is to come at epochs that have no whole step.
+    return (
+        config,
+        algorithm,
+        f"{config.total_steps:,} steps: {epochs.described(config.total_steps)}",
+    )
 
 
 def state_shapes(algorithm: Algorithm) -> GanState:

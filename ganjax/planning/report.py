@@ -22,6 +22,7 @@ def report(plan: Plan, names: list[str]) -> str:
     lines = [
         f"{config.algorithm} on {config.data.source}, {plan.devices} device(s), "
         f"sharding {config.sharding}; {plan.compiler}",
+        plan.length,
         f"generator {g:,} parameters, discriminator {d:,}",
         "",
         "| steps | size | batch | GFLOP an image | GiB a device | collectives of a step, MB |",

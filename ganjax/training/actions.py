@@ -22,6 +22,7 @@ from ganjax.metrics.fields import NO_FIGURE
 from ganjax.parallel import distributed
 from ganjax.runtime.signals import Signals
 from ganjax.training import checkpoint, ensemble, evaluation, leaks
+from ganjax.training.epochs import Cadence
 from ganjax.training.setup import Outputs, Run
 from ganjax.training.writer import METRICS, read_metrics
 
@@ -74,14 +75,14 @@ class StopRequest:
 
 
 class Action:
-    """An action that a run performs every `every` steps and at the end of each phase."""
+    """An action that a run performs at a cadence and at the end of each phase."""
 
-    def __init__(self, every: int):
-        self.every = every
+    def __init__(self, cadence: Cadence):
+        self.cadence = cadence
 
     def is_due(self, step: int, phase: Phase) -> bool:
         """Returns whether to perform the action after `step` steps, the last of them in `phase`."""
-        return step % self.every == 0 or step == phase.stop
+        return self.cadence.comes(step) or step == phase.stop
 
     def __call__(self, snapshot: Snapshot) -> None:
         """Performs the action on the state of a run."""
@@ -106,7 +107,7 @@ class Pictures(Action):
     """
 
     def __init__(self, run: Run, outputs: Outputs):
-        super().__init__(run.config.sample_every)
+        super().__init__(run.cadences.sample)
         self._run, self._outputs = run, outputs
         num_classes = run.algorithm.num_classes
         num = grid_size(run.config.sample_grid, num_classes)
@@ -140,7 +141,7 @@ class Evaluation(Action):
     """
 
     def __init__(self, run: Run, outputs: Outputs):
-        super().__init__(run.config.eval_every)
+        super().__init__(run.cadences.eval)
         self._run, self._outputs = run, outputs
         sampler = run.programs.sampler
         self._evaluate = evaluation.Evaluator(
@@ -214,13 +215,12 @@ class Checkpoint(Action):
     """
 
     def __init__(self, run: Run, outputs: Outputs, stop: StopRequest):
-        super().__init__(run.config.checkpoint_every)
+        super().__init__(run.cadences.checkpoint)
         self._run, self._outputs, self._stop = run, outputs, stop
 
     def is_due(self, step: int, phase: Phase) -> bool:
-        config = self._run.config
-        evaluated = step % config.eval_every == 0
-        keeps_best = config.evaluation.best != NO_FIGURE
+        evaluated = self._run.cadences.eval.comes(step)
+        keeps_best = self._run.config.evaluation.best != NO_FIGURE
         return super().is_due(step, phase) or (keeps_best and evaluated) or bool(self._stop.signal)
 
     def __call__(self, snapshot: Snapshot) -> None:
@@ -233,6 +233,7 @@ class Checkpoint(Action):
             step,
             ensemble.saved_form(snapshot.members),
             outputs.report.figures(step),
+            outputs.report.window.saved(),
         )
 
 

@@ -17,6 +17,8 @@ from ganjax.training.migrations import FORMAT, KEY
 FOLDER = "checkpoints"
 # The file in which Orbax keeps the metadata of a checkpoint.
 METADATA = "_CHECKPOINT_METADATA"
+# Where it has the metrics since the last line of them.
+WINDOW = "window"
 
 Keys = TypeVar("Keys", jax.Array, Sequence[jax.Array])
 State = TypeVar("State", GanState, tuple[GanState, ...])
@@ -181,12 +183,27 @@ def stored_format(path: Path) -> int:
     Returns:
       The number; 1 if the checkpoint stores none, as those of early versions.
     """
+    return _stored(path).get(KEY, 1)
+
+
+def window(checkpoints: ocp.training.Checkpointer) -> dict[str, Any]:
+    """Returns what the latest checkpoint holds of the metrics since the last line that was written.
+
+    That is {} where there is no checkpoint, or one of an older version.
+    """
+    if checkpoints.latest is None:
+        return {}
+    return _stored(Path(checkpoints.directory) / str(checkpoints.latest.step)).get(WINDOW, {})
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """Returns what a checkpoint holds besides the state, {} where that cannot be read."""
     try:
         # Orbax's own reader of metadata would open every array.
         metadata = json.loads((path / METADATA).read_text(encoding="utf-8"))
     except (OSError, ValueError):  # Loading reports whatever is wrong.
-        return 1
-    return (metadata.get("custom_metadata") or {}).get(KEY, 1)
+        return {}
+    return metadata.get("custom_metadata") or {}
 
 
 def save(
@@ -194,6 +211,7 @@ def save(
     step: int,
     state: GanState | tuple[GanState, ...],
     figures: dict[str, Any],
+    window: dict[str, Any],
 ) -> None:
     """Begins to save a state, once the previous save has ended.
 
@@ -205,8 +223,13 @@ def save(
       step: the state's step.
       state: the state, or the tuple of several members' states.
       figures: the figures of the evaluation at this step, or {} if there was none.
+      window: the metrics since the last line of them (`ganjax.training.window.Window.saved`).
     """
     if latest_step(checkpoints) < step:
         checkpoints.save_async(
-            step, state, force=True, metrics=figures or None, custom_metadata={KEY: FORMAT}
+            step,
+            state,
+            force=True,
+            metrics=figures or None,
+            custom_metadata={KEY: FORMAT, WINDOW: window},
         )

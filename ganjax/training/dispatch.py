@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ganjax.engine.phases import Phase
 from ganjax.engine.state import GanState
+from ganjax.training.epochs import Every
 
 
 def make_train_steps(train_step: Callable) -> Callable:
@@ -31,26 +32,26 @@ def make_train_steps(train_step: Callable) -> Callable:
     return train_steps
 
 
-def groups(batches: Iterable, step: int, size: int, cadences: Sequence[int]) -> Iterator[tuple]:
+def groups(batches: Iterable, step: int, size: int, due: Sequence[Every]) -> Iterator[tuple]:
     """Groups batches into dispatches of `size` steps that end wherever an action is due.
 
     If `size` steps would go beyond a step at which an action is due, or beyond the last batch, the
     dispatches have one step each. Thus there are two programs to compile, and not one for each
-    remainder. A `size` beyond the shortest cadence is reduced to that cadence.
+    remainder. A `size` beyond the shortest interval is reduced to that interval.
 
     Args:
       batches: the batches of the steps that follow, in order.
       step: the number of steps that are finished before the first of these batches.
       size: the number of steps in a dispatch.
-      cadences: the number of steps from one performance of an action to the next, for each action.
-        A dispatch may end at a multiple of any of these, but not go on beyond it.
+      due: the intervals at which each action is due. A dispatch may end at a step at which one of
+        them is, but not go on beyond it.
 
     Yields:
       The batches of a dispatch, as a tuple.
     """
-    batches, size = iter(batches), min(size, *cadences)
+    batches, size = iter(batches), min(size, *(every.steps for every in due))
     while True:
-        until_due = min(cadence - step % cadence for cadence in cadences)
+        until_due = min(every.until(step) for every in due)
         group = tuple(islice(batches, size if size <= until_due else 1))
         if not group:
             return

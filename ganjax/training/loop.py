@@ -9,7 +9,7 @@ import jax
 import ml_collections
 
 from ganjax.data import pipeline
-from ganjax.engine.phases import Phase
+from ganjax.engine.phases import Phase, phase_of
 from ganjax.engine.state import GanState
 from ganjax.parallel import distributed
 from ganjax.runtime.signals import Signals
@@ -141,9 +141,9 @@ def _dispatches(run: Run, phase: Phase, step: int, actions: Iterable[Action]) ->
         )
         for seed in run.seeds
     ]
-    cadences = [action.every for action in actions]
+    due = [action.cadence.of(phase) for action in actions]
     per_step = zip(*per_member, strict=True)
-    for dispatched in dispatch.groups(per_step, step, config.steps_per_dispatch, cadences):
+    for dispatched in dispatch.groups(per_step, step, config.steps_per_dispatch, due):
         yield tuple(zip(*dispatched, strict=True))
 
 
@@ -168,7 +168,8 @@ def _early_stop(run: Run, outputs: Outputs, step: int) -> str | None:
     if not wanted.patience:
         return None
     best = best_step(outputs.checkpoints, wanted.best)
-    if best is None or step - best < wanted.patience * run.config.eval_every:
+    every = run.cadences.eval.of(phase_of(run.algorithm.phases, step))
+    if best is None or step - best < wanted.patience * every.steps:
         return None
     return (
         f"{run.folder} is finished at step {step}: {wanted.best} was best at step {best}, "

@@ -17,7 +17,9 @@ from ganjax.engine.state import GanState
 from ganjax.errors import UserError
 from ganjax.pictures import images
 from ganjax.training import checkpoint, ensemble
+from ganjax.training.epochs import Cadence, Epochs
 from ganjax.training.schema import RunConfig
+from ganjax.training.window import Window
 from ganjax.training.writer import Writer
 
 LOSSES = ("d_loss", "g_loss")
@@ -60,6 +62,9 @@ class Report:
       folder: the run's folder.
       config: the run's config.
       checkpoints: the run's checkpoints, the last good one of which an error names.
+      epochs: the run's epochs.
+      log: the cadence of lines of metrics, besides that of the last step.
+      window: the metrics since the last line.
       scaled_losses: whether the losses are scaled. If so, a gradient may overflow: the step then
         skips it, and its norm is not measured.
     """
@@ -71,18 +76,20 @@ class Report:
         config: RunConfig,
         checkpoints: ocp.training.Checkpointer,
         *,
+        epochs: Epochs,
+        log: Cadence,
+        window: Window,
         scaled_losses: bool = False,
     ):
         self._checkpoints = checkpoints
         self._writer = writer
         self._folder = folder
         self._config = config
+        self._epochs, self._log, self.window = epochs, log, window
         self._seeds = ensemble.seeds(config)
         self._always_measured = LOSSES if scaled_losses else ALWAYS_MEASURED
         # The time at which the last dispatch ended, or the phase began.
         self._last_end = time.perf_counter()
-        # The last measured value of each metric.
-        self._latest: dict[str, float] = {}
         # The step and the figures of the last evaluation.
         self._evaluated: tuple[int, dict[str, float]] = (0, {})
         # Whether the first dispatch of a phase, which compiles, has not ended yet.
@@ -104,8 +111,8 @@ class Report:
         several = f" of {config.num_seeds} seeds" if config.num_seeds > 1 else ""
         self._writer.say(
             f"{config.algorithm} on {config.data.source}{several}, steps {int(state.step)} to "
-            f"{config.total_steps}, {jax.device_count()} x {jax.devices()[0].device_kind}, "
-            f"{self._folder}; compiling"
+            f"{config.total_steps} ({self._epochs.described(config.total_steps)}), "
+            f"{jax.device_count()} x {jax.devices()[0].device_kind}, {self._folder}; compiling"
         )
         self._last_end = time.perf_counter()
 
@@ -113,16 +120,18 @@ class Report:
         """Prints that a phase other than the first begins, which compiles, and resets the clock."""
         size, batch = phase.image_size, phase.batch_size
         self._writer.say(
-            f"steps {phase.start} to {phase.stop}: {size}x{size}, batches of {batch}; compiling"
+            f"steps {phase.start} to {phase.stop}: {size}x{size}, batches of {batch}, "
+            f"{self._epochs.steps(phase):.4g} steps an epoch; compiling"
         )
         self._last_end, self._compiling = time.perf_counter(), True
 
     def metrics(
         self, step: int, count: int, reals: int, metrics: Sequence[dict[str, jax.Array]]
     ) -> None:
-        """Checks the metrics of a dispatch, and writes those of every config.log_every-th step.
+        """Checks the metrics of a dispatch, and writes a line where one is due.
 
-        For a metric that a step does not measure, its last measured value is written.
+        A line has means since the line before, and last values of what is no mean
+        (`ganjax.training.window`).
 
         Args:
           step: the last step of the dispatch.
@@ -161,11 +170,11 @@ class Report:
             if name in self._always_measured or not np.isnan(value).any()
         }
         self._check(step, measured)
-        self._latest |= mean_and_spread(measured)
+        self.window.add(measured)
         self._writer.advance()
-        if step % self._config.log_every == 0 or step == self._config.total_steps:
+        if self._log.comes(step) or step == self._config.total_steps:
             start, reals = self._rate
-            scalars = dict(sorted(self._latest.items()))
+            scalars = mean_and_spread(self.window.line())
             if reals:
                 scalars["images_per_second"] = reals / (end - start)
                 self._rate = (end, 0)
@@ -277,7 +286,6 @@ def mean_and_spread(values: dict[str, np.ndarray]) -> dict[str, float]:
     """
     summary = {}
     for name, of_members in values.items():
-        of_members = of_members.astype(np.float64)
         summary[name] = float(of_members.mean())
         if len(of_members) > 1:
             summary[f"{name}_seed_std"] = float(of_members.std(ddof=1))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import ml_collections
 import pydantic
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from ganjax.config import (
     ConfigError,
@@ -35,7 +35,10 @@ class RunConfig(Fields):
         Each is the run that its seed alone would give, but all end together, as soon as one is
         not finite or evaluation.patience is exhausted. evaluation.best and evaluation.patience
         look at means over the seeds.
-      total_steps: the number of train steps in the run.
+      total_steps: the number of train steps in the run; 0 if total_epochs gives its length.
+      total_epochs: the length of the run in epochs (`ganjax.training.epochs`). Where it is not 0,
+        it takes precedence over total_steps, and so do the other lengths in epochs over those in
+        steps; but a length that a flag gives takes precedence over the one in the file.
       batch_size: the number of real images in one update, over all devices.
       image_size: the side of the images in pixels.
       steps_per_dispatch: the number of train steps in one program, for devices on which launching
@@ -46,11 +49,15 @@ class RunConfig(Fields):
         (`ganjax.parallel.sharding`). Results are the same.
       data: the images on which the run is trained.
       log_every: the number of steps between lines of metrics.
+      log_every_epochs: the number of epochs between them; 0 leaves it to log_every.
       sample_every: the number of steps between pictures of samples.
+      sample_every_epochs: the number of epochs between them; 0 leaves it to sample_every.
       sample_grid: the rows and columns of such a picture. That of a conditional model has at most
         as many images, equally many of each class, and each class in columns of its own.
       eval_every: the number of steps between evaluations on held-out images.
+      eval_every_epochs: the number of epochs between them; 0 leaves it to eval_every.
       checkpoint_every: the number of steps between checkpoints.
+      checkpoint_every_epochs: the number of epochs between them; 0 leaves it to checkpoint_every.
       keep_checkpoints: the number of the latest checkpoints that are kept.
       evaluation: the measurements at each evaluation.
     """
@@ -58,19 +65,24 @@ class RunConfig(Fields):
     algorithm: str
     seed: Seed = 0
     num_seeds: PositiveInt = 1
-    total_steps: PositiveInt = may_change(...)
+    total_steps: NonNegativeInt = may_change(0)
+    total_epochs: NonNegativeFloat = may_change(0.0)
     batch_size: PositiveInt
     image_size: PositiveInt
     steps_per_dispatch: PositiveInt = may_change(1)
     sharding: Literal["replicated", "fully_sharded"] = may_change("replicated")
     data: DataFields
     log_every: PositiveInt = may_change(10)
+    log_every_epochs: NonNegativeFloat = may_change(0.0)
     sample_every: PositiveInt = may_change(1_000)
+    sample_every_epochs: NonNegativeFloat = may_change(0.0)
     sample_grid: Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)] = may_change(
         (8, 8)
     )
     eval_every: PositiveInt = may_change(1_000)
+    eval_every_epochs: NonNegativeFloat = may_change(0.0)
     checkpoint_every: PositiveInt = may_change(1_000)
+    checkpoint_every_epochs: NonNegativeFloat = may_change(0.0)
     keep_checkpoints: PositiveInt = may_change(2)
     evaluation: EvaluationFields = EvaluationFields()
 
@@ -114,6 +126,11 @@ def load(raw: ml_collections.ConfigDict | dict) -> Loaded:
         raise ConfigError(f"config.algorithm={name!r}: {path} has no Config and build")
     try:
         raw = without_defaults_of_other_kinds(module.Config, raw)
-        return Loaded(module.Config.model_validate(raw), module)
+        config = module.Config.model_validate(raw)
     except pydantic.ValidationError as error:
         raise ConfigError(explain(error, module.Config, raw)) from None
+    if not (config.total_steps or config.total_epochs):
+        raise ConfigError(
+            "config.total_steps=0: say how long the run is, by it or by config.total_epochs"
+        )
+    return Loaded(config, module)

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,9 @@ from ganjax.metrics import features
 from ganjax.parallel import distributed
 from ganjax.parallel.sharding import Layout, check_batch, gather_params, make_layout, state_sharding
 from ganjax.training import checkpoint, dispatch, ensemble, evaluation, schema, workdir
+from ganjax.training.epochs import Cadences, Epochs, settle
 from ganjax.training.report import Pending, Report
+from ganjax.training.window import Window
 from ganjax.training.writer import Writer
 
 
@@ -70,6 +72,8 @@ class Run:
       config: the checked config.
       algorithm: the algorithm that the config describes, with its networks ready for parameters
         that are sharded over devices.
+      epochs: the run's epochs.
+      cadences: when the run logs, draws samples, evaluates and saves.
       layout: the layout of arrays on the devices.
       state_sharding: the sharding of one member's state.
       seeds: the seed of each member; a single one unless config.num_seeds is larger.
@@ -84,6 +88,8 @@ class Run:
     folder: Path
     config: schema.RunConfig
     algorithm: Algorithm
+    epochs: Epochs
+    cadences: Cadences
     layout: Layout
     state_sharding: Any
     seeds: tuple[int, ...]
@@ -132,14 +138,18 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
       ConfigError, DataError: the run cannot begin; all processes raise the same error.
     """
     with distributed.sharing_errors():
-        config, module = schema.load(raw)
-        algorithm = module.build(config)
+        loaded = schema.load(raw)
+        images_of_size = cache(partial(_open_images, loaded.config))
+        size = loaded.config.image_size
+        config, algorithm = settle(loaded, lambda: images_of_size(size).training.size)
         seeds = ensemble.seeds(config)
         ensemble.check(config)
         layout = make_layout(num_seeds=config.num_seeds)
         for phase in algorithm.phases:
             check_batch(phase, layout, algorithm.accumulate)
-        images = {phase: _open_images(config, phase) for phase in algorithm.phases}
+        images = {phase: images_of_size(phase.image_size) for phase in algorithm.phases}
+        epochs = Epochs.of(algorithm, images[algorithm.phases[0]].training.size)
+        cadences = epochs.cadences(config)
         evaluation.check(config, [of_phase.held_out for of_phase in images.values()])
         feature_params = evaluation.load(config)
     _claim(folder, config, images[algorithm.phases[0]].training.fingerprint)
@@ -155,6 +165,8 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
         folder=folder,
         config=config,
         algorithm=algorithm,
+        epochs=epochs,
+        cadences=cadences,
         layout=layout,
         state_sharding=sharding,
         seeds=seeds,
@@ -187,17 +199,25 @@ def open_outputs(run: Run) -> Iterator[Outputs]:
             checkpoint.latest_step(checkpoints),
             config.total_steps,
             primary=jax.process_index() == 0,
+            epoch_at=run.epochs.at,
         ) as writer,
     ):
         scaled = not isinstance(run.algorithm.loss_scaling, NoLossScaling)
-        report = Report(writer, run.folder, config, checkpoints, scaled_losses=scaled)
+        report = Report(
+            writer,
+            run.folder,
+            config,
+            checkpoints,
+            epochs=run.epochs,
+            log=run.cadences.log,
+            window=Window(run.algorithm.last_values, checkpoint.window(checkpoints)),
+            scaled_losses=scaled,
+        )
         yield Outputs(writer, checkpoints, report, Pending())
 
 
-def _open_images(config: schema.RunConfig, phase: Phase) -> PhaseImages:
-    images = PhaseImages(
-        *(open_source(config.data, split, image_size=phase.image_size) for split in SPLITS)
-    )
+def _open_images(config: schema.RunConfig, size: int) -> PhaseImages:
+    images = PhaseImages(*(open_source(config.data, split, image_size=size) for split in SPLITS))
     for source in images:
         pipeline.check(source, on_device=config.data.on_device)
     return images

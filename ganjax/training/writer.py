@@ -6,6 +6,7 @@ Its methods have the names of clu's metric writers, which need TensorFlow.
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,19 @@ class Writer:
         checkpoint leaves, are removed, since they will be written again.
       total_steps: the step at which the run ends.
       primary: whether this process writes at all. Among several processes only process 0 does.
+      epoch_at: converts a number of steps to epochs; None leaves epochs out.
     """
 
-    def __init__(self, workdir: Path, step: int, total_steps: int, primary: bool = True):
+    def __init__(
+        self,
+        workdir: Path,
+        step: int,
+        total_steps: int,
+        primary: bool = True,
+        epoch_at: Callable[[int], float] | None = None,
+    ):
         self.primary = primary
+        self._epoch_at = epoch_at
         self._total_steps = total_steps
         self._bar = None
         if not primary:
@@ -50,17 +60,20 @@ class Writer:
     def write_scalars(self, step: int, scalars: dict[str, float]) -> None:
         """Writes a line of metrics.jsonl, and each scalar to TensorBoard and the terminal.
 
+        The line begins with the step and the epochs that have passed.
+
         Args:
           step: the step at which the scalars were measured.
           scalars: the values by name.
         """
         if not self.primary:
             return
-        self._lines.write(json.dumps({"step": step} | scalars) + "\n")
+        place: dict[str, float] = {} if self._epoch_at is None else {"epoch": self._epoch_at(step)}
+        self._lines.write(json.dumps({"step": step} | place | scalars) + "\n")
         self._lines.flush()
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)
-        shown = {name: f"{value:.4g}" for name, value in scalars.items()}
+        shown = {name: f"{value:.4g}" for name, value in (place | scalars).items()}
         if self._bar is not None and "d_loss" in scalars:
             names = [n for n in shown if n.endswith("_loss") or n == "images_per_second"]
             self._bar.set_postfix({name: shown[name] for name in names})

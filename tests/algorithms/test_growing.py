@@ -247,7 +247,7 @@ def test_resumed_within_a_fade_a_run_ends_the_same(tmp_path):
 def test_the_end_of_every_resolution_is_kept(tmp_path):
     with checkpoint.open_checkpoints(tmp_path, keep=1, milestones=[2, 4]) as checkpoints:
         for step in range(1, 7):
-            checkpoint.save(checkpoints, step, {"step": jnp.asarray(step)}, {})
+            checkpoint.save(checkpoints, step, {"step": jnp.asarray(step)}, {}, {})
         checkpoints.wait()
     assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [2, 4, 6]
 

@@ -6,9 +6,14 @@ import pytest
 
 from ganjax.engine.phases import Phase
 from ganjax.training.actions import Action, Checkpoint, Snapshot, StopRequest, perform
+from ganjax.training.epochs import Cadence, Every
 from ganjax.training.report import Pending
 
 PHASE = Phase(0, 25, 8, 16)
+
+
+def every(steps):
+    return Cadence((PHASE,), (Every(steps),))
 
 
 def due(action):
@@ -17,15 +22,14 @@ def due(action):
 
 def saving(best="none", signal=0):
     """A checkpoint every 9 steps in a run that is evaluated every 6."""
-    config = SimpleNamespace(
-        checkpoint_every=9, eval_every=6, evaluation=SimpleNamespace(best=best)
-    )
+    config = SimpleNamespace(evaluation=SimpleNamespace(best=best))
+    cadences = SimpleNamespace(checkpoint=every(9), eval=every(6))
     stop = SimpleNamespace(signal=signal)
-    return Checkpoint(SimpleNamespace(config=config), SimpleNamespace(), stop)
+    return Checkpoint(SimpleNamespace(config=config, cadences=cadences), SimpleNamespace(), stop)
 
 
 def test_an_action_is_due_at_its_cadence_and_at_the_end_of_a_phase():
-    assert due(Action(10)) == [10, 20, 25]
+    assert due(Action(every(10))) == [10, 20, 25]
 
 
 def test_a_checkpoint_is_due_at_each_evaluation_if_the_best_is_kept():
@@ -42,16 +46,16 @@ def test_actions_that_are_due_are_performed_in_their_order_on_members_unpacked_o
 
     class Noted(Action):
         def __call__(self, snapshot):
-            calls.append((self.every, snapshot.members))
+            calls.append((self.cadence.of(PHASE).steps, snapshot.members))
 
     def unpack(state):
         unpacked.append(state)
         return (state,)
 
-    perform([Noted(4), Noted(3), Noted(2)], Snapshot(4, PHASE, "packed", unpack))
+    perform([Noted(every(n)) for n in (4, 3, 2)], Snapshot(4, PHASE, "packed", unpack))
     assert calls == [(4, ("packed",)), (2, ("packed",))]
     assert unpacked == ["packed"]
-    perform([Noted(4)], Snapshot(5, PHASE, "packed", unpack))
+    perform([Noted(every(4))], Snapshot(5, PHASE, "packed", unpack))
     assert unpacked == ["packed"], "nothing is unpacked for actions that are not due"
 
 

@@ -20,7 +20,7 @@ def init(key):
 def saved(folder):
     """The checkpoints of a folder to which one of step 3 has been saved."""
     with checkpoint.open_checkpoints(folder, keep=1) as checkpoints:
-        checkpoint.save(checkpoints, 3, STATE, {})
+        checkpoint.save(checkpoints, 3, STATE, {}, {})
     return checkpoint.open_checkpoints(folder)
 
 

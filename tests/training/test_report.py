@@ -1,5 +1,6 @@
-"""What is written of metrics that a step need not measure."""
+"""What is written of the metrics of steps."""
 
+import contextlib
 import json
 import math
 
@@ -8,9 +9,32 @@ import numpy as np
 import pytest
 from conftest import shipped
 
+from ganjax.engine.phases import Phase
 from ganjax.training import schema
+from ganjax.training.epochs import Epochs
 from ganjax.training.report import Report
-from ganjax.training.writer import Writer
+from ganjax.training.window import Window
+from ganjax.training.writer import Writer, read_metrics
+
+
+@contextlib.contextmanager
+def reporting(folder, window=None, scaled_losses=False, **fields):
+    """The report of a WGAN-GP of 100 steps on 50 images, of which a step reads 8."""
+    raw = shipped("wgan_gp")
+    raw.update(fields)
+    config = schema.load(raw).config
+    epochs = Epochs(50, 1, (Phase(0, 100, 8, 32),))
+    with Writer(folder, 0, 100, True, epochs.at) as writer:
+        yield Report(
+            writer,
+            folder,
+            config,
+            None,
+            epochs=epochs,
+            log=epochs.cadences(config).log,
+            window=window or Window(),
+            scaled_losses=scaled_losses,
+        )
 
 
 def metrics(**own):
@@ -20,69 +44,103 @@ def metrics(**own):
     }
 
 
-def test_a_metric_is_written_as_last_measured(tmp_path):
+def rows(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_line_has_means_since_the_line_before_and_last_values(tmp_path):
+    window = Window(["aug_p"])
+    with reporting(tmp_path, window, log_every=3) as report:
+        for step in range(1, 7):
+            report.metrics(step, 1, 8, [metrics(d_loss=step**2, aug_p=step / 8)])
+    found = [(row["step"], row["d_loss"], row["aug_p"]) for row in rows(tmp_path)]
+    assert found == [(3, 14 / 3, 3 / 8), (6, (16 + 25 + 36) / 3, 6 / 8)]
+
+
+def test_a_line_begins_with_the_step_and_the_epochs(tmp_path):
+    with reporting(tmp_path, log_every=4) as report:
+        for step in range(1, 10):
+            report.metrics(step, 1, 8, [metrics()])
+    assert [list(row.items())[:2] for row in rows(tmp_path)] == [
+        [("step", 4), ("epoch", 4 / 6)],
+        [("step", 8), ("epoch", 8 / 6)],
+    ]
+
+
+def test_a_metric_that_no_step_of_a_line_measures_is_as_in_the_line_before(tmp_path):
     """A penalty of every third step would never meet a line of every second one but by chance."""
-    raw = shipped("wgan_gp")
-    raw.log_every = 2
-    config = schema.load(raw).config
-    with Writer(tmp_path, 0, config.total_steps, True) as writer:
-        report = Report(writer, tmp_path, config, None)
-        for step, r1 in enumerate([math.nan, math.nan, 5.0, math.nan, math.nan, 7.0], 1):
+    with reporting(tmp_path, log_every=2) as report:
+        for step, r1 in enumerate([math.nan, math.nan, 5.0, math.nan, math.nan, math.nan], 1):
             report.metrics(step, 1, 8, [metrics(r1=r1)])
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [row.get("r1") for row in rows] == [None, 5.0, 7.0]
+    assert [row.get("r1") for row in rows(tmp_path)] == [None, 5.0, 5.0]
+
+
+def test_a_report_that_goes_on_from_any_step_writes_the_same_lines(tmp_path):
+    """What a checkpoint holds of it is JSON."""
+
+    def measured(step):
+        values = {"d_loss": 0.1 * step, "aug_p": 0.01 * step, "r1": step if step % 3 else math.nan}
+        return [metrics(**values), metrics(**{k: v / 3 for k, v in values.items()})]
+
+    def write(folder, first, last, window):
+        with reporting(folder, window, log_every=4, num_seeds=2) as report:
+            for step in range(first, last):
+                report.metrics(step, 1, 8, measured(step))
+
+    def without_speed(folder):
+        every = read_metrics(folder / "metrics.jsonl")
+        return [{k: v for k, v in row.items() if k != "images_per_second"} for row in every]
+
+    (tmp_path / "whole").mkdir()
+    write(tmp_path / "whole", 1, 13, Window(["aug_p"]))
+    for killed in range(1, 12):
+        folder, window = tmp_path / str(killed), Window(["aug_p"])
+        folder.mkdir()
+        write(folder, 1, killed + 1, window)
+        lines = (folder / "metrics.jsonl").read_bytes()
+        saved = json.loads(json.dumps(window.saved()))
+        (folder / "metrics.jsonl").unlink()
+        write(folder, killed + 1, 13, Window(["aug_p"], saved))
+        (folder / "metrics.jsonl").write_bytes(lines + (folder / "metrics.jsonl").read_bytes())
+        assert without_speed(folder) == without_speed(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("wrong", [{"d_loss": math.nan}, {"r1": math.inf}])
 def test_what_is_not_finite_is_refused(wrong, tmp_path, monkeypatch):
-    config = schema.load(shipped("wgan_gp")).config
-    with Writer(tmp_path, 0, config.total_steps, True) as writer:
-        report = Report(writer, tmp_path, config, None)
+    with reporting(tmp_path) as report:
         monkeypatch.setattr(report, "_diverged", lambda step, what: pytest.fail(what))
         with pytest.raises(pytest.fail.Exception, match=next(iter(wrong))):
             report.metrics(1, 1, 8, [metrics(**wrong)])
 
 
 def test_under_loss_scaling_a_gradient_may_overflow_but_no_loss(tmp_path, monkeypatch):
-    raw = shipped("wgan_gp")
-    raw.log_every = 1
-    config = schema.load(raw).config
-    with Writer(tmp_path, 0, config.total_steps, True) as writer:
-        report = Report(writer, tmp_path, config, None, scaled_losses=True)
+    with reporting(tmp_path, scaled_losses=True, log_every=1) as report:
         report.metrics(1, 1, 8, [metrics(d_grad_norm=math.nan)])
         monkeypatch.setattr(report, "_diverged", lambda step, what: pytest.fail(what))
         with pytest.raises(pytest.fail.Exception, match="d_loss"):
             report.metrics(2, 1, 8, [metrics(d_loss=math.nan)])
-    (row,) = (json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
-    assert row.keys() == {"step", "d_loss", "g_loss", "g_grad_norm"}
+    (row,) = rows(tmp_path)
+    assert row.keys() == {"step", "epoch", "d_loss", "g_loss", "g_grad_norm"}
 
 
 def test_of_several_seeds_it_is_told_whose(tmp_path, monkeypatch):
-    raw = shipped("wgan_gp")
-    raw.seed, raw.num_seeds, raw.log_every = 3, 2, 1
-    config = schema.load(raw).config
-    with Writer(tmp_path, 0, config.total_steps, True) as writer:
-        report = Report(writer, tmp_path, config, None)
+    with reporting(tmp_path, seed=3, num_seeds=2, log_every=1) as report:
         report.metrics(1, 1, 8, [metrics(d_loss=1.0), metrics(d_loss=3.0)])
         monkeypatch.setattr(report, "_diverged", lambda step, what: pytest.fail(what))
         with pytest.raises(pytest.fail.Exception, match=r"^d_loss=nan of seed 4$"):
             report.metrics(2, 1, 8, [metrics(), metrics(d_loss=math.nan)])
-    (row,) = (json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
+    (row,) = rows(tmp_path)
     assert row["d_loss"] == 2.0
     assert row["d_loss_seed_std"] == pytest.approx(math.sqrt(2))
 
 
 def test_a_dispatch_of_steps_is_written_step_by_step(tmp_path):
-    raw = shipped("wgan_gp")
-    raw.log_every = 2
-    config = schema.load(raw).config
-    with Writer(tmp_path, 0, config.total_steps, True) as writer:
-        report = Report(writer, tmp_path, config, None)
+    with reporting(tmp_path, log_every=2) as report:
         for last in (4, 8):
             values = np.arange(last - 3, last + 1, dtype=np.float32)
             report.metrics(last, 4, 8, [dict.fromkeys(metrics(), values)])
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [(row["step"], row["d_loss"]) for row in rows] == [(n, n) for n in (2, 4, 6, 8)]
+    found = rows(tmp_path)
+    assert [(row["step"], row["d_loss"]) for row in found] == [(n, n - 0.5) for n in (2, 4, 6, 8)]
     # The first dispatch compiles; of the next, all steps take as long.
-    assert ["images_per_second" in row for row in rows] == [False, False, True, True]
-    assert rows[2]["images_per_second"] == pytest.approx(rows[3]["images_per_second"], rel=1e-3)
+    assert ["images_per_second" in row for row in found] == [False, False, True, True]
+    assert found[2]["images_per_second"] == pytest.approx(found[3]["images_per_second"], rel=1e-3)

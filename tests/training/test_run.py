@@ -44,6 +44,12 @@ def equal(one, other):
     return all(np.array_equal(a, b) for a, b in zip(leaves(one), leaves(other), strict=True))
 
 
+def rows_of(folder):
+    """The lines of a run's metrics, without how fast it was."""
+    rows = read_metrics(folder / "metrics.jsonl")
+    return [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows]
+
+
 def fields(group):
     """The names of all fields of a checked config, dotted."""
     for name, value in group:
@@ -156,26 +162,54 @@ def test_resumed_equals_uninterrupted(tiny, tmp_path):
     tiny.total_steps = 4
     parts = train(tiny, tmp_path / "parts")
     assert equal(whole, parts)
-    drop = {"images_per_second"}
-
-    def rows(name):
-        every = read_metrics(tmp_path / name / "metrics.jsonl")
-        return [{k: v for k, v in row.items() if k not in drop} for row in every]
-
     # The end of the first part is evaluated and sampled as any end is; here it is due anyway.
-    assert rows("whole") == rows("parts")
+    assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "parts")
+
+
+def test_a_run_in_epochs_is_a_run_in_as_many_steps(tiny, tmp_path, capsys):
+    """Of 40 images a step reads two batches of 8, so that an epoch has 2 steps."""
+    tiny.data.num_examples = 40
+    whole = train(tiny, tmp_path / "steps")
+    assert "steps 0 to 4 (2 epochs, 1.6 passes of 40 images)" in capsys.readouterr().out
+    tiny.update({"total_steps": 0, "total_epochs": 2.0, "log_every_epochs": 0.5})
+    for name in ("sample", "eval", "checkpoint"):
+        tiny.update({f"{name}_every": 99, f"{name}_every_epochs": 1.0})
+    assert equal(whole, train(tiny, tmp_path / "epochs"))
+    rows = rows_of(tmp_path / "epochs")
+    assert rows == rows_of(tmp_path / "steps")
+    assert [(row["step"], row["epoch"]) for row in rows if "d_loss" in row] == [
+        (1, 0.5),
+        (2, 1.0),
+        (3, 1.5),
+        (4, 2.0),
+    ]
+    for kind in ("samples", "checkpoints"):
+        steps, in_epochs = (
+            sorted(path.name for path in (tmp_path / run / kind).iterdir())
+            for run in ("steps", "epochs")
+        )
+        assert steps == in_epochs
+    # Later tools need not count images again.
+    assert workdir.read(tmp_path / "epochs").config.total_steps == 4
 
 
 def test_an_algorithm_of_ones_own_in_two_phases(tiny, tmp_path):
-    """Resumed within either phase or between them, it ends the same."""
+    """Resumed within either phase or between them, it ends the same, and its lines are the same.
+
+    A line of metrics has means of the steps since the line before, some of which may have been
+    trained before the run was resumed.
+    """
     tiny.algorithm = "tests.two_phases"
-    tiny.checkpoint_every, tiny.keep_checkpoints = 1, 9
+    tiny.checkpoint_every, tiny.keep_checkpoints, tiny.log_every = 1, 9, 3
     whole = train(tiny, tmp_path / "whole")
+    lines = rows_of(tmp_path / "whole")
+    assert [row["step"] for row in lines if "d_loss" in row] == [3, 4]
     for step in (1, 2, 3):
         folder = shutil.copytree(tmp_path / "whole", tmp_path / f"from_{step}")
         for later in range(step + 1, 5):
             shutil.rmtree(folder / "checkpoints" / str(later))
         assert equal(whole, train(tiny, folder))
+        assert rows_of(folder) == lines
 
 
 def test_a_finished_run_says_how_to_go_on(tiny, tmp_path, capsys):
@@ -341,7 +375,8 @@ def test_interrupted_run_saves_and_goes_on(tiny, tmp_path, capsys, monkeypatch):
         ({"algorithm": "gna"}, r"config.algorithm='gna': there is no module"),
         ({"algorithm": None}, r"config.algorithm=None: name a file"),
         ({"g_optimiser.b1": 1.5}, r"config.g_optimiser.b1=1.5: should be less than 1"),
-        ({"total_steps": 0}, r"config.total_steps=0: should be greater than 0"),
+        ({"total_steps": 0}, r"config.total_steps=0: say how long .* by config.total_epochs"),
+        ({"total_epochs": -1.0}, r"config.total_epochs=-1.0: should be greater than or equal"),
     ],
 )
 def test_bad_configs_are_refused_in_one_line(tiny, tmp_path, change, message):
@@ -360,8 +395,8 @@ def test_bad_configs_are_refused_in_one_line(tiny, tmp_path, change, message):
 
 def test_a_missing_field_is_named(tiny, tmp_path):
     raw = tiny.to_dict()
-    del raw["total_steps"]
-    with pytest.raises(ConfigError, match=r"config.total_steps is missing"):
+    del raw["batch_size"]
+    with pytest.raises(ConfigError, match=r"config.batch_size is missing"):
         train(raw, tmp_path)
 
 
