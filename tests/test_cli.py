@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from absl import flags
 from conftest import ROOT
+from ml_collections import ConfigDict, config_flags
 
-from ganjax import cli
+from ganjax import cli, main
+from ganjax.config import ConfigError
 from ganjax.main import default_workdir
 
 
@@ -150,3 +152,21 @@ def test_the_path_of_a_config_file_takes_a_tilde(monkeypatch):
     assert cli._without_home("--config=~/a.py:b") == "--config=/home/someone/a.py:b"
     assert cli._without_home("--config.data.source=~/a") == "--config.data.source=~/a"
     assert cli.path("~/runs") == Path("/home/someone/runs")
+
+
+def test_flags_in_epochs_and_in_steps_go_before_the_file(monkeypatch):
+    """A file has both of every pair; a command has one of them."""
+
+    def given(*arguments):
+        file = ConfigDict({"total_steps": 9, "total_epochs": 3.0})
+        monkeypatch.setattr(flags, "FLAGS", flags.FlagValues())
+        monkeypatch.setattr(sys, "argv", ["main", *arguments])
+        config_flags.DEFINE_config_dict("config", file, flag_values=flags.FLAGS)
+        flags.FLAGS(sys.argv)
+        return dict(main._config())
+
+    assert given()["total_epochs"] == 3.0
+    assert given("--config.total_epochs=0.5")["total_epochs"] == 0.5
+    assert given("--config.total_steps=7") == {"total_steps": 7, "total_epochs": 0.0}
+    with pytest.raises(ConfigError, match=r"config.total_epochs=2: it says the same"):
+        given("--config.total_steps=7", "--config.total_epochs=2")
