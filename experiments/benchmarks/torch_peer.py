@@ -71,6 +71,7 @@ class Peer:
         "conditioning.generator": ("none", "one_hot", "embedding"),
         "conditioning.discriminator": ("none", "one_hot", "embedding"),
         "conditioning.embedding_dim": ANY,
+        "conditioning.embedding_stddev": ANY,  # It gets ganjax's initial weights.
         "conditioning.fake_labels": ("reals", "uniform"),
         "generator.widths": ANY,
         "generator.slope": ANY,
@@ -88,6 +89,7 @@ class Peer:
         "discriminator.final_dropout": ANY,
         "discriminator.batch_norm": ("all", "all_but_first", "none"),
         "discriminator.spectral_norm": (False,),
+        "discriminator.use_bias": (True,),
         "discriminator.init_stddev": ANY,
         "batch_norm.scale": ANY,
         "batch_norm.momentum": ANY,

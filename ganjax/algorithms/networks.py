@@ -196,7 +196,12 @@ def build_networks(
     built = {}
     for player, fields in (("generator", generator), ("discriminator", discriminator)):
         kind = getattr(config.conditioning, player)
-        conditioning = Conditioning(kind, num_classes, config.conditioning.embedding_dim)
+        conditioning = Conditioning(
+            kind,
+            num_classes,
+            config.conditioning.embedding_dim,
+            config.conditioning.embedding_stddev,
+        )
         options = Options(conditioning, batch_norm, config.remat, DTYPES[config.precision])
         _check_label(config.conditioning, player, num_classes)
         fields.check(f"config.{player}", images, options)

@@ -62,9 +62,15 @@ class GeneratorFields(fields.StagedGeneratorFields):
 
 
 class DiscriminatorFields(fields.StagedDiscriminatorFields):
-    """The fields of the DCGAN discriminator, whose stages each halve the size, down to 4x4."""
+    """The fields of the DCGAN discriminator, whose stages each halve the size, down to 4x4.
+
+    Attributes:
+      use_bias: whether layers without BatchNorm, such as the last one, have a bias.
+      Others as in `StagedDiscriminatorFields`.
+    """
 
     network: Literal["dcgan"] = "dcgan"
+    use_bias: bool = True
 
     def check(self, at: str, images: fields.ImageSpec, options: fields.Options) -> None:
         super().check(at, images, options)
@@ -72,7 +78,9 @@ class DiscriminatorFields(fields.StagedDiscriminatorFields):
 
     def build(self, images: fields.ImageSpec, options: fields.Options) -> "Discriminator":
         del images  # The first layer takes any number of channels.
-        return Discriminator(remat=options.remat, **self.common_arguments(options))
+        return Discriminator(
+            use_bias=self.use_bias, remat=options.remat, **self.common_arguments(options)
+        )
 
 
 class Generator(nn.Module):
@@ -164,6 +172,7 @@ class Discriminator(nn.Module):
       init_stddev: as in `Generator`.
       norm: the BatchNorm of the stages for which `batch_norm` is True.
       conditioning: how the label enters the network.
+      use_bias: whether convolutions without BatchNorm have a bias.
       remat: as in `Generator`.
       dtype: the dtype of the computation; None is that of the parameters.
     """
@@ -176,6 +185,7 @@ class Discriminator(nn.Module):
     init_stddev: float = 0.02
     norm: Norm = Norm(stddev=0.02)
     conditioning: Conditioning = Conditioning()
+    use_bias: bool = True
     remat: bool = False
     dtype: jnp.dtype | None = None
 
@@ -189,13 +199,15 @@ class Discriminator(nn.Module):
         x = nn.Dropout(self.final_dropout, deterministic=not train)(x)
         x = layers.wide(x)  # The last layer computes in float32: see `layers.wide`.
         kernel_init = layers.kernel_init(self.init_stddev, dense="inputs")
-        output = Conv(1, (4, 4), 1, "VALID", kernel_init=kernel_init)(x).reshape(x.shape[0])
+        options = {"use_bias": self.use_bias, "kernel_init": kernel_init}
+        output = Conv(1, (4, 4), 1, "VALID", **options)(x).reshape(x.shape[0])
         return layers.add_projection(output, x.sum((1, 2)), label, self.conditioning)
 
     def _stage(self, x, label, side_input, *, i: int, train: bool):
         """Computes layer i with its norm, its activation and its dropout."""
         norm, kernel_init = self.batch_norm[i], layers.kernel_init(self.init_stddev)
-        options = {"use_bias": not norm, "dtype": self.dtype, "kernel_init": kernel_init}
+        use_bias = self.use_bias and not norm
+        options = {"use_bias": use_bias, "dtype": self.dtype, "kernel_init": kernel_init}
         x = Conv(self.widths[i], (4, 4), 2, 1, **options)(x, side_input)
         if norm:
             x = self.norm(x, label, train=train, dtype=self.dtype)

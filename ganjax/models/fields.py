@@ -33,6 +33,9 @@ class ConditioningFields(Fields):
       generator: "none", "embedding", "one_hot" or "batch_norm".
       discriminator: "none", "embedding", "one_hot" or "projection".
       embedding_dim: the length of the vectors of "embedding".
+      embedding_stddev: the standard deviation of their initial numbers, 1 in PyTorch; 0 is Flax's
+        initialisation, whose vectors are about as long as one-hot ones. With 1 a dense generator
+        may ignore the latent and make one image per class.
       fake_labels: whether generated images take the labels of the batch's "reals", or labels that
         are drawn "uniform" over the classes.
     """
@@ -40,6 +43,7 @@ class ConditioningFields(Fields):
     generator: Literal["none", "embedding", "one_hot", "batch_norm"] = "none"
     discriminator: Literal["none", "embedding", "one_hot", "projection"] = "none"
     embedding_dim: PositiveInt = 10
+    embedding_stddev: NonNegativeFloat = 0.0
     fake_labels: Literal["reals", "uniform"] = "reals"
 
 

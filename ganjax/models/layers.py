@@ -164,11 +164,14 @@ class Conditioning(NamedTuple):
         "projection" (discriminators), see `add_projection`.
       num_classes: the number of classes; labels are 0 .. num_classes - 1.
       embedding_dim: the length of the vectors of "embedding".
+      embedding_stddev: the standard deviation of their initial numbers; 0 is Flax's initialisation,
+        of vectors of about unit length.
     """
 
     kind: str = "none"
     num_classes: int = 1
     embedding_dim: int = 1
+    embedding_stddev: float = 0.0
 
 
 def label_vector(label: jax.Array, conditioning: Conditioning) -> jax.Array | None:
@@ -180,9 +183,10 @@ def label_vector(label: jax.Array, conditioning: Conditioning) -> jax.Array | No
     if conditioning.kind == "one_hot":
         return jax.nn.one_hot(label, conditioning.num_classes)
     if conditioning.kind == "embedding":
-        # Flax initialises vectors of about unit length, like one-hot ones. With PyTorch's N(0, 1)
-        # a dense generator ignores the latent and makes one image per class.
-        return nn.Embed(conditioning.num_classes, conditioning.embedding_dim)(label)
+        stddev, options = conditioning.embedding_stddev, {}
+        if stddev:
+            options["embedding_init"] = nn.initializers.normal(stddev)
+        return nn.Embed(conditioning.num_classes, conditioning.embedding_dim, **options)(label)
     return None
 
 

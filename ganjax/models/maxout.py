@@ -12,6 +12,7 @@ from flax import linen as nn
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from ganjax.config import Fraction
+from ganjax.keys import fold
 from ganjax.models import fields, layers
 
 Maxout = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
@@ -36,6 +37,33 @@ def maxout(x: jax.Array, units: int, pieces: int, **options) -> jax.Array:
     return x.reshape(x.shape[0], units, pieces).max(-1)
 
 
+def drop_by_latent(x: jax.Array, rate: float, z: jax.Array, layer: str) -> jax.Array:
+    """Drops features by masks that follow from the latents.
+
+    A latent has the same masks in every batch, so that a generator that drops while sampling is
+    still a function of its latent.
+
+    Args:
+      x: features (N, F).
+      rate: the dropout rate, in [0, 1).
+      z: latents (N, Z).
+      layer: the layer's name; each layer has masks of its own.
+
+    Returns:
+      Features (N, F): each is 0 with probability `rate`, and else divided by 1 - rate.
+    """
+    bits = jax.lax.bitcast_convert_type(z.astype(jnp.float32), jnp.uint32)
+    # Odd factors, all different: every bit counts, and so does its place.
+    factors = 2 * jnp.arange(z.shape[1], dtype=jnp.uint32) + 1
+    seeds = jnp.sum(bits * factors[None], axis=1, dtype=jnp.uint32)
+    key = fold(jax.random.key(0), "dropout", layer)
+
+    def mask(seed):
+        return jax.random.bernoulli(jax.random.fold_in(key, seed), 1 - rate, x.shape[1:])
+
+    return jnp.where(jax.vmap(mask)(seeds), x / (1 - rate), 0)
+
+
 class GeneratorFields(fields.GeneratorFields):
     """The fields of the two-branched generator; the defaults are the paper's.
 
@@ -44,6 +72,9 @@ class GeneratorFields(fields.GeneratorFields):
       label_width: the number of units of the layer on the label.
       joint_width: the number of units of the joint layer.
       dropout: the dropout rate after each of the three layers.
+      sample_dropout: whether dropout stays on while sampling, as `drop_by_latent` does it. A
+        generator that is trained with dropout may ignore its latent, and without dropout then makes
+        one image per class.
       spectral_norm: whether every kernel is divided by its spectral norm (SNGAN).
       init_stddev: the standard deviation of the initial kernels; 0 is Glorot's initialisation.
     """
@@ -57,6 +88,7 @@ class GeneratorFields(fields.GeneratorFields):
     label_width: PositiveInt = 1_000
     joint_width: PositiveInt = 1_200
     dropout: Fraction = 0.5
+    sample_dropout: bool = False
     spectral_norm: bool = False
     init_stddev: NonNegativeFloat = 0.0
 
@@ -69,6 +101,7 @@ class GeneratorFields(fields.GeneratorFields):
             label_width=self.label_width,
             joint_width=self.joint_width,
             dropout=self.dropout,
+            sample_dropout=self.sample_dropout,
             init_stddev=self.init_stddev,
             dtype=options.dtype,
         )
@@ -123,6 +156,7 @@ class Generator(nn.Module):
       label_width: the number of ReLU units of the layer on the label.
       joint_width: the number of ReLU units of the joint layer.
       dropout: the dropout rate after each of the three layers.
+      sample_dropout: whether dropout stays on while sampling.
       init_stddev: the standard deviation of the initial kernels; 0 is Glorot's initialisation.
       dtype: the dtype of the computation; None is that of the parameters.
     """
@@ -134,6 +168,7 @@ class Generator(nn.Module):
     label_width: int = 1_000
     joint_width: int = 1_200
     dropout: float = 0.5
+    sample_dropout: bool = False
     init_stddev: float = 0.0
     dtype: jnp.dtype | None = None
 
@@ -141,13 +176,17 @@ class Generator(nn.Module):
     def __call__(self, z: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
         options = {"dtype": self.dtype, "kernel_init": layers.kernel_init(self.init_stddev)}
 
-        def hidden(x, width):
+        def hidden(x, width, name):
             x = nn.relu(nn.Dense(width, **options)(x))
+            if self.sample_dropout and not train:
+                return drop_by_latent(x, self.dropout, z, name)
             return nn.Dropout(self.dropout, deterministic=not train)(x)
 
         y = jax.nn.one_hot(label, self.num_classes, dtype=z.dtype)
-        x = jnp.concatenate([hidden(z, self.latent_width), hidden(y, self.label_width)], -1)
-        x = nn.Dense(self.size**2 * self.channels, **options)(hidden(x, self.joint_width))
+        x = jnp.concatenate(
+            [hidden(z, self.latent_width, "latent"), hidden(y, self.label_width, "label")], -1
+        )
+        x = nn.Dense(self.size**2 * self.channels, **options)(hidden(x, self.joint_width, "joint"))
         return nn.sigmoid(layers.wide(x)).reshape(-1, self.size, self.size, self.channels)
 
 

@@ -60,6 +60,7 @@ SWITCHES = [
     {"discriminator.dropout": 0.5},
     {"discriminator.final_dropout": 0.5},
     {"discriminator.slope": 0.1},
+    {"discriminator.use_bias": False},
     {"loss": "minimax"},
     {"loss": "least_squares"},
     {"loss": "hinge"},
@@ -93,6 +94,7 @@ SWITCHES = [
     {**ONE_HOT, "conditioning.fake_labels": "uniform"},
     EMBEDDING,
     {**EMBEDDING, "conditioning.embedding_dim": 3},
+    {**EMBEDDING, "conditioning.embedding_stddev": 1.0},
     {
         **LABELS,
         "conditioning.generator": "batch_norm",

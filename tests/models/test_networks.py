@@ -19,6 +19,23 @@ def test_batch_norm_takes_the_bias_of_its_convolution():
     assert list(params["BatchNorm_0"]["scale"].shape) == [4]
 
 
+@pytest.mark.parametrize("batch_norm", [(True, True), (False, True)])
+def test_a_discriminator_without_biases_has_none_outside_batch_norm(batch_norm):
+    d = dcgan.Discriminator((4, 4), batch_norm, (0.0, 0.0), use_bias=False)
+    params = d.init(jax.random.key(0), jnp.zeros((2, 16, 16, 1)), LABEL, train=False)["params"]
+    assert [set(params[f"Conv_{i}"]) for i in range(3)] == [{"kernel"}] * 3
+
+
+@pytest.mark.parametrize(("stddev", "expected"), [(0.0, 0.1**0.5), (1.0, 1.0), (0.5, 0.5)])
+def test_embeddings_are_of_unit_length_or_of_the_deviation_that_is_asked_for(stddev, expected):
+    """10 numbers of deviation 1 / sqrt(10) are a vector of about unit length."""
+    conditioning = layers.Conditioning("embedding", 1000, 10, stddev)
+    g = mlp.Generator((4,), 4, 1, conditioning=conditioning)
+    params = g.init(jax.random.key(0), jnp.zeros((2, 3)), LABEL, train=False)["params"]
+    embedding = np.asarray(params["Embed_0"]["embedding"])
+    assert abs(embedding.std() / expected - 1) < 0.03
+
+
 def test_dcgan_is_initialised_as_in_its_paper():
     g = dcgan.Generator((64, 64), 3)
     params = g.init(jax.random.key(0), jnp.zeros((2, 100)), LABEL, train=False)["params"]
@@ -87,6 +104,42 @@ def test_dcgan_can_upsample_by_repetition():
         "Conv_0": (4, 4, 8, 4),
         "Conv_1": (4, 4, 4, 1),
     }
+
+
+def test_masks_of_latents_drop_the_share_asked_for_and_are_the_same_in_any_batch():
+    z = jax.random.uniform(jax.random.key(0), (64, 100))
+    x = jnp.ones((64, 200))
+    drop = jax.jit(maxout.drop_by_latent, static_argnums=(1, 3))
+    dropped = np.asarray(drop(x, 0.4, z, "joint"))
+    np.testing.assert_allclose(np.unique(dropped), [0, 1 / 0.6], rtol=1e-6)
+    assert abs((dropped == 0).mean() - 0.4) < 0.02
+    assert len(np.unique(dropped, axis=0)) == 64
+    np.testing.assert_array_equal(drop(x[9:], 0.4, z[9:], "joint"), dropped[9:])
+    other = drop(x, 0.4, z, "label")
+    assert abs((other == dropped).mean() - 0.52) < 0.02  # Independent: .4 * .4 + .6 * .6.
+
+
+def test_a_generator_that_drops_while_sampling_does_so_at_the_rate_of_training():
+    """Moments over many latents, of a generator that ignores them."""
+    z, label = jax.random.uniform(jax.random.key(0), (4_000, 5)), np.zeros(4_000, np.int32)
+    sizes = {"latent_width": 3, "label_width": 3, "joint_width": 4, "init_stddev": 1.0}
+    plain = maxout.Generator(2, 1, 2, **sizes)
+    dropping = plain.clone(sample_dropout=True)
+    variables = plain.init(jax.random.key(1), z[:1], label[:1], train=False)
+    variables["params"]["Dense_0"]["kernel"] = jnp.zeros((5, 3))
+
+    def moments(x):
+        return np.asarray([x.mean(0), x.std(0)])
+
+    @jax.jit
+    def images(variables):
+        trained = plain.apply(variables, z, label, train=True, rngs={"dropout": jax.random.key(2)})
+        sampled = dropping.apply(variables, z, label, train=False)
+        return trained, sampled, plain.apply(variables, z, label, train=False)
+
+    trained, sampled, without = images(variables)
+    np.testing.assert_allclose(moments(sampled), moments(trained), atol=0.03)
+    assert np.ptp(without, axis=0).max() == 0
 
 
 def test_maxout_is_the_largest_of_affine_maps():
