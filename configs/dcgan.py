@@ -6,6 +6,11 @@ Embedded digits at 32x32, about 4 minutes on two CPU cores:
 CelebA at 64x64 or CIFAR-10, for a GPU or TPU:
     python -m ganjax.main --config=configs/dcgan.py:celeb_a
     python -m ganjax.main --config=configs/dcgan.py:cifar10
+
+CelebA for five epochs, as in tutorials of PyTorch:
+    python -m ganjax.main --config=configs/dcgan.py:tutorial
+
+Where a preset departs from the paper, or the paper says nothing, it is marked as a choice.
 """
 
 from ganjax.algorithms import gan
@@ -14,7 +19,7 @@ from ganjax.config import presets
 
 def digits():
     config = gan.base(
-        total_steps=2_500,
+        total_steps=2_500,  # Length, batch and widths are for a few minutes on two cores (choice).
         batch_size=64,
         image_size=32,
         latent_dim=100,
@@ -22,7 +27,7 @@ def digits():
     )
     config.generator.widths = (128, 64, 32)
     config.discriminator.widths = (32, 64, 128)
-    config.ema.decay = 0.99
+    config.ema.decay = 0.99  # The paper samples the generator itself (choice).
     config.log_every = 1
     config.sample_every = config.eval_every = config.checkpoint_every = 250
     return config
@@ -31,7 +36,7 @@ def digits():
 def paper(**scale):
     """Returns the paper's scale: widths from 64, 100 latents, batches of 128."""
     config = gan.base(total_steps=100_000, batch_size=128, latent_dim=100, **scale)
-    config.ema.decay = 0.999
+    config.ema.decay = 0.999  # The average, like the number of steps, is a choice.
     config.log_every = 1
     config.evaluation.update(metrics=("kid",), num_samples=5_000, best="kid_efflite0")
     return config
@@ -43,9 +48,22 @@ def celeb_a():
 
 def cifar10():
     config = paper(image_size=32, data={"source": "tfds:cifar10", "on_device": True})
-    config.generator.widths = (256, 128, 64)
+    config.generator.widths = (256, 128, 64)  # The paper's without one doubling (choice).
     config.discriminator.widths = (64, 128, 256)
     return config
 
 
-get_config = presets(digits, celeb_a, cifar10)
+def tutorial():
+    """Returns `celeb_a` for 5 epochs of 1,272 batches, without an average of G or an evaluation.
+
+    D has BatchNorm in its first layer too, and no convolution of either player has a bias.
+    """
+    config = celeb_a()
+    config.total_steps = 6_360
+    config.discriminator.update(batch_norm="all", use_bias=False)
+    config.ema.decay = 0.0
+    config.evaluation.update(metrics=(), best="none")
+    return config
+
+
+get_config = presets(digits, celeb_a, cifar10, tutorial)

@@ -12,9 +12,12 @@ of files do not matter; look at the images first:
         --config.data.source=folder:PATH
     python -m ganjax.main --config=configs/dcgan_noisy.py:folder --config.data.source=folder:PATH
 
+With the initialisation, BatchNorm and Adam of the system's form in Keras:
+    python -m ganjax.main --config=configs/dcgan_noisy.py:keras --config.data.source=folder:PATH
+
 The fields discriminator.dropout, d_optimiser.learning_rate, discriminator.widths, targets.noise
 and targets.flip weaken the discriminator. Both learning rates and batch_size act against mode
-collapse.
+collapse. Where a preset departs from the form in Keras, it is marked as a choice.
 """
 
 from ganjax.algorithms import gan
@@ -22,7 +25,10 @@ from ganjax.config import presets
 
 
 def dcgan_noisy(**scale):
-    """Returns the method's config, for any images."""
+    """Returns the method's config, for any images.
+
+    Kernels, BatchNorm and Adam are DCGAN's (choice).
+    """
     config = gan.base(latent_dim=100, **scale)
     config.order = "simultaneous"
     config.d_halves = "mean"
@@ -35,25 +41,25 @@ def dcgan_noisy(**scale):
 
 def emoji32():
     config = dcgan_noisy(
-        total_steps=3_000,
+        total_steps=3_000,  # Length, batch and widths are for a few minutes on two cores (choice).
         batch_size=64,
         image_size=32,
         data={"source": "embedded:emoji64", "channels": 1},
     )
     config.generator.widths = (128, 64, 32)
     config.discriminator.widths = (32, 64, 128)
-    config.ema.decay = 0.99
+    config.ema.decay = 0.99  # (choice)
     return config
 
 
 def emoji64():
     config = dcgan_noisy(
-        total_steps=20_000,
+        total_steps=20_000,  # (choice)
         batch_size=128,
         image_size=64,
         data={"source": "embedded:emoji64", "channels": 1},
     )
-    config.ema.decay = 0.999
+    config.ema.decay = 0.999  # (choice)
     return config
 
 
@@ -64,4 +70,21 @@ def folder():
     return config
 
 
-get_config = presets(emoji32, emoji64, folder)
+def keras():
+    """Returns `folder` as Keras' layers make it, for 300 epochs of 312 batches of 40,000 images.
+
+    Kernels are Glorot's, BatchNorm's epsilon is 1e-3 and Adam's 1e-7; no convolution has a bias,
+    and G has no average.
+    """
+    config = folder()
+    config.total_steps = 93_600
+    config.generator.init_stddev = config.discriminator.init_stddev = 0.0
+    config.discriminator.use_bias = False
+    config.batch_norm.epsilon = 1e-3
+    config.g_optimiser.eps = config.d_optimiser.eps = 1e-7
+    config.ema.decay = 0.0
+    config.sample_every = config.eval_every = config.checkpoint_every = 312
+    return config
+
+
+get_config = presets(emoji32, emoji64, folder, keras)

@@ -15,6 +15,8 @@ CelebA at 64x64, and CelebA-HQ at 1024x1024 as in the paper, for GPUs or TPUs:
 The same networks at full resolution from the start:
     python -m ganjax.main --config=configs/progan.py --workdir=runs/progan_not_grown \\
         '--config.growth.batch_sizes=()' '--config.growth.learning_rates=()'
+
+Where a preset departs from the paper, it is marked as a choice.
 """
 
 from ganjax.algorithms import progan as algorithm
@@ -43,7 +45,7 @@ def progan(widths, batch_sizes, reals, **scale):
 
 
 def digits():
-    config = progan(
+    config = progan(  # Lengths, batches, widths and z are for 12 minutes on one core (choice).
         widths=(48, 48, 32, 16),
         batch_sizes=(32, 32, 16),
         reals=12_000,
@@ -54,13 +56,13 @@ def digits():
         # The networks take no labels, but `ganjax.sample arithmetic` does.
         data={"source": "embedded:mnist5k", "label": "label", "num_classes": 10, "channels": 1},
     )
-    config.ema.update(half_life=2_000, ramp_up=0.05)
+    config.ema.update(half_life=2_000, ramp_up=0.05)  # For so few reals (choice).
     config.sample_every = config.eval_every = config.checkpoint_every = 250
     return config
 
 
 def emoji64():
-    config = progan(
+    config = progan(  # Lengths, batches, widths and z are for CPUs (choice).
         widths=(128, 128, 64, 32, 16),
         batch_sizes=(32, 32, 32, 32),
         reals=48_000,
@@ -70,7 +72,7 @@ def emoji64():
         latent_dim=128,
         data={"source": "embedded:emoji64", "label": "label", "num_classes": 8},
     )
-    config.ema.update(half_life=2_000, ramp_up=0.05)
+    config.ema.update(half_life=2_000, ramp_up=0.05)  # For so few reals (choice).
     config.sample_every = config.eval_every = config.checkpoint_every = 250
     # KIDs at two resolutions cannot be compared, so there is no best.
     config.evaluation.metrics = ("kid",)
@@ -78,7 +80,10 @@ def emoji64():
 
 
 def celeb_a_64():
-    """Returns 600,000 + 600,000 reals a resolution, in batches of the authors' code for one GPU."""
+    """Returns 600,000 + 600,000 reals a resolution, in batches of the authors' code for one GPU.
+
+    The paper's are 800,000 + 800,000, its largest images 1024x1024 (choice).
+    """
     config = progan(
         widths=WIDTHS[:5],
         batch_sizes=(128, 128, 128, 64),

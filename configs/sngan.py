@@ -10,6 +10,8 @@ The same by label (projection discriminator, conditional BatchNorm; Miyato & Koy
 CIFAR-10 at the papers' scale, without and with labels, for a GPU or TPU:
     python -m ganjax.main --config=configs/sngan.py:cifar10
     python -m ganjax.main --config=configs/sngan.py:cifar10_projection
+
+Where a preset departs from the papers, it is marked as a choice.
 """
 
 from ganjax.algorithms import gan
@@ -38,13 +40,13 @@ def sngan(**scale):
 
 def digits():
     config = sngan(
-        total_steps=1_250,
+        total_steps=1_250,  # Length, widths and a single update of D are for few minutes (choice).
         latent_dim=64,
         data={"source": "embedded:mnist5k", "channels": 1, "fit": "pad"},
     )
     config.generator.widths = (64, 32, 16)
     config.discriminator.widths = (16, 32, 32, 32)
-    config.ema.decay = 0.99
+    config.ema.decay = 0.99  # (choice)
     config.sample_every = config.eval_every = config.checkpoint_every = 250
     return config
 
@@ -62,7 +64,7 @@ def projection():
     config = by_label(digits())
     config.total_steps = 1_500
     # Classes differ only by the scales and biases of BatchNorm, which start equal and need a high
-    # rate to become different in so few steps (docs/systems.md).
+    # rate to become different in so few steps (choice: docs/systems.md).
     config.n_critic = 2
     config.g_optimiser.learning_rate = config.d_optimiser.learning_rate = 1e-3
     return config
@@ -82,7 +84,7 @@ def cifar10():
     config.discriminator.widths = (128, 128, 128, 128)
     config.n_critic = 5
     config.g_optimiser.decay = config.d_optimiser.decay = "linear"
-    config.ema.decay = 0.999
+    config.ema.decay = 0.999  # (choice)
     config.log_every = 100
     config.evaluation.update(metrics=("kid",), num_samples=5_000, best="kid_efflite0")
     return config

@@ -5,6 +5,8 @@ Embedded digits at 32x32, about 6 minutes on two CPU cores:
 
 CelebA at 64x64, for a GPU or TPU:
     python -m ganjax.main --config=configs/wgan.py:celeb_a
+
+Where a preset departs from the paper, it is marked as a choice.
 """
 
 from ganjax.algorithms import gan
@@ -13,7 +15,7 @@ from ganjax.config import defaults, presets
 
 
 def wgan(learning_rate, **scale):
-    """Returns the method's config, for any images."""
+    """Returns the method's config, for any images, with DCGAN's networks."""
     config = gan.base(batch_size=64, latent_dim=100, **scale)
     config.loss = "wasserstein"
     config.weight_clip = 0.01
@@ -25,14 +27,14 @@ def wgan(learning_rate, **scale):
 
 def digits():
     config = wgan(
-        learning_rate=2e-4,
-        total_steps=2_000,
+        learning_rate=2e-4,  # Not 5e-5, for a shorter run (choice).
+        total_steps=2_000,  # Length and widths are for a few minutes on two cores (choice).
         image_size=32,
         data={"source": "embedded:mnist5k", "channels": 1, "fit": "pad"},
     )
     config.generator.widths = (128, 64, 32)
     config.discriminator.widths = (32, 64, 128)
-    config.ema.decay = 0.99
+    config.ema.decay = 0.99  # (choice)
     config.sample_every = config.eval_every = config.checkpoint_every = 250
     return config
 
@@ -41,11 +43,11 @@ def celeb_a():
     """Returns Arjovsky et al. 2017, algorithm 1: RMSProp 5e-5, clip 0.01, n_critic 5, batch 64."""
     config = wgan(
         learning_rate=5e-5,
-        total_steps=200_000,
+        total_steps=200_000,  # The paper's images are LSUN's; the length is a choice.
         image_size=64,
         data={"source": "tfds:celeb_a"},
     )
-    config.ema.decay = 0.999
+    config.ema.decay = 0.999  # (choice)
     config.log_every = 100
     config.evaluation.update(metrics=("kid",), num_samples=5_000, best="kid_efflite0")
     return config
