@@ -15,7 +15,8 @@ Any two sets of images can be compared, such as another framework's samples with
 
 The figures are written to a JSON file, with their protocol and their floor: the figures of real
 images in place of the generated ones. Those are taken from the other split of the run's data or of
-the data source.
+the data source. Where the two sets differ in size or are not square, a line and the protocol say
+so.
 """
 
 import json
@@ -138,6 +139,8 @@ def _print(result: dict) -> None:
         if "not_read" in images:
             left_out = described(images["not_read"])
             print(f"{images['images']}: files that are not read: {left_out}")
+    for caution in result["protocol"]["cautions"]:
+        print(f"caution: {caution}")
     protocols = result["protocol"]["metrics"]
     for metric, protocol in protocols.items():
         print(f"floor of {metric}: {protocol['floor']}")

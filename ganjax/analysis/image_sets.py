@@ -3,6 +3,7 @@
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -139,4 +140,39 @@ def from_named_source(name: str, split: str, like: ImageSet, fit: str, num: int)
         background = records.background_of(name.removeprefix("records:"))
         data = data.model_copy(update={"background": background})
     source = open_source(data, split, image_size=side)
-    return from_source(f"{name} {split} ({fit} to {side}x{side})", source, num)
+    images = from_source(f"{name} {split} ({fit} to {side}x{side})", source, num)
+    assert images.source is not None  # As of every data source.
+    return images._replace(record={**images.record, **_fitted(images.source.native, side, fit)})
+
+
+def _fitted(native: np.ndarray | None, side: int, fit: str) -> dict[str, Any]:
+    """Describes what was done to images that are not of the size that they are compared at.
+
+    Args:
+      native: int32 (N, 2), the images' own heights and widths, or None.
+      side: the pixels a side that they were fitted to.
+      fit: "resize" or "pad".
+
+    Returns:
+      "native", their own sizes in words, and the numbers of images that are "cropped" to a square,
+      "padded", "shrunk" and "enlarged"; without those that are 0, and {} where nothing was done.
+    """
+    if native is None or (native == side).all():
+        return {}
+    sizes = np.unique(native, axis=0)
+    text = (
+        "x".join(map(str, sizes[0]))
+        if len(sizes) == 1
+        else f"{sizes.min()} to {sizes.max()} a side"
+    )
+    shorter, longer = native.min(1), native.max(1)
+    if fit == "pad":
+        done = {"padded": shorter < side}
+    else:
+        done = {
+            "cropped": shorter < longer,
+            "shrunk": shorter > side,
+            "enlarged": shorter < side,
+        }
+    counts = {name: int(which.sum()) for name, which in done.items() if which.any()}
+    return {"native": text, **counts}

@@ -146,7 +146,39 @@ def _protocol(sets: Sets, metrics: Sequence[Metric], network: str) -> dict[str, 
             "resize": features.NETWORKS[network].resize,
             "weights_sha256": features.NETWORKS[network].file.sha256,
         }
-    return protocol
+    return protocol | {"cautions": _cautions(sets, metrics, network)}
+
+
+def _cautions(sets: Sets, metrics: Sequence[Metric], network: str) -> list[str]:
+    """Returns a line for each difference of sizes that the figures measure too."""
+    cautions = []
+    real, fake = ("x".join(map(str, images.shape[:2])) for images in (sets.real, sets.fake))
+    if network_outputs(metrics):
+        seen = f"the network sees all at one size ({features.NETWORKS[network].resize})"
+        if real != fake:
+            cautions.append(
+                f"the reals are {real} and the fakes {fake}: {seen}, so that the figures measure "
+                "this difference too; compare images of one size where you can"
+            )
+        squashed = [
+            f"{role} of {'x'.join(map(str, images.shape[:2]))}"
+            for role, images in (("reals", sets.real), ("fakes", sets.fake))
+            if images.shape[0] != images.shape[1]
+        ]
+        if squashed:
+            cautions.append(f"{' and '.join(squashed)} are squashed to a square: {seen}")
+    done = {
+        name: sets.real.record[name]
+        for name in ("cropped", "padded", "shrunk", "enlarged")
+        if name in sets.real.record
+    }
+    if done:
+        counts = ", ".join(f"{count} are {name}" for name, count in done.items())
+        cautions.append(
+            f"the reals are {sets.real.record['native']} in their source, and of "
+            f"{sets.real.count} {counts} to get to the fakes' {fake}"
+        )
+    return cautions
 
 
 def _description(images: ImageSet) -> dict[str, Any]:

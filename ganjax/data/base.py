@@ -45,6 +45,8 @@ class Source(NamedTuple):
       ignored: (suffix, count) of the files that are not images by their suffix, and of hidden ones
         (see `ganjax.data.scan.Listing`).
       no_labels: (name, reason) of each column that labels cannot be read from.
+      native: int32 (size, 2), the height and width that each image has before it is fitted; None
+        where they are not known.
     """
 
     size: int
@@ -57,6 +59,7 @@ class Source(NamedTuple):
     transparent: bool = False
     ignored: tuple[tuple[str, int], ...] = ()
     no_labels: tuple[tuple[str, str], ...] = ()
+    native: np.ndarray | None = None
 
 
 class Opened(NamedTuple):
@@ -135,6 +138,7 @@ def take(source: Source, indices: np.ndarray) -> Source:
         fetch=lambda i: source.fetch(indices[i]),
         labels=lambda: source.labels()[indices],
         features=features,
+        native=None if source.native is None else source.native[indices],
     )
 
 

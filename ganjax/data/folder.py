@@ -90,6 +90,7 @@ def open_folder(name: str, split: str, data: DataFields, image_size: int) -> Ope
         transparent=bool(np.isin(shapes[:, 2], (2, 4)).any()),
         ignored=tuple(found.others.items()),
         no_labels=tuple(no_labels.items()),
+        native=shapes[:, :2],
     )
     if not is_split:
         return Opened(whole, is_split)

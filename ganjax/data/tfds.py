@@ -59,6 +59,7 @@ def open_tfds(name: str, split: str, data: DataFields, image_size: int) -> Opene
                 values[n][i] = _label(example, each)
         return {n: Labels(values[n], _label_names(features, n, field)) for n in paths}
 
+    extent = features["image"].shape[:2]  # None where images differ.
     source = Source(
         size=size,
         fetch=fetch,
@@ -67,6 +68,7 @@ def open_tfds(name: str, split: str, data: DataFields, image_size: int) -> Opene
         features=every_feature,
         fingerprint=_fingerprint(builder.info),
         transparent=features["image"].shape[-1] == 4,
+        native=None if None in extent else np.broadcast_to(np.int32(extent), (size, 2)),
     )
     return Opened(source, is_split=bool(held_out))
 

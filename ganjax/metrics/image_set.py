@@ -26,8 +26,9 @@ class ImageSet(NamedTuple):
       shape: (H, W, C) of each image.
       batches: returns an iterator of uint8 (n, H, W, C) arrays, `count` images in all.
       source: the same images by index; None for samples, which are generated anew each time.
-      record: for the record of a measurement, how samples were generated, or how many files of a
-        folder are not read ("not_read") or cannot be ("skipped").
+      record: for the record of a measurement, how samples were generated, how many files of a
+        folder are not read ("not_read") or cannot be ("skipped"), or how images were brought to the
+        others' size.
     """
 
     name: str

@@ -295,6 +295,75 @@ def test_a_folder_is_read_as_the_data_source_reads_it(tmp_path):
     assert images == same
 
 
+@pytest.mark.parametrize(
+    ("real", "fake", "fit", "told"),
+    [
+        ((8, 8), (8, 8), "resize", []),
+        ((16, 16), (8, 8), "resize", ["the reals are 16x16 and the fakes 8x8: the network sees"]),
+        ((6, 8), (6, 8), "resize", ["reals of 6x8 and fakes of 6x8 are squashed to a square"]),
+        (
+            (8, 8),
+            (8, 6),
+            "resize",
+            ["the reals are 8x8 and the fakes 8x6", "fakes of 8x6 are squashed to a square"],
+        ),
+        (
+            "embedded:mnist5k",
+            (32, 32),
+            "resize",
+            ["the reals are 28x28 in their source, and of 500 500 are enlarged to get to the"],
+        ),
+        (
+            "embedded:mnist5k",
+            (8, 8),
+            "resize",
+            ["28x28 in their source, and of 500 500 are shrunk"],
+        ),
+        ("embedded:mnist5k", (28, 28), "resize", []),
+        (
+            "embedded:mnist5k",
+            (32, 32),
+            "pad",
+            ["and of 500 500 are padded to get to the fakes' 32"],
+        ),
+        (
+            "folder:photos",
+            (8, 8),
+            "resize",
+            ["8 to 40 a side in their source, and of 10 9 are cropped, 8 are shrunk to get to"],
+        ),
+    ],
+)
+def test_a_difference_of_sizes_is_told_and_recorded(
+    command, tmp_path, capsys, real, fake, fit, told
+):
+    def images(shape):
+        return np.random.RandomState(0).randint(0, 256, (20, *shape, 1), np.uint8)
+
+    save("fake.npz", image=images(fake))
+    arguments = ["--fake=fake.npz", "--metrics=fid"]
+    if real == "folder:photos":
+        (tmp_path / "photos" / "train").mkdir(parents=True)
+        (tmp_path / "photos" / "val").mkdir()
+        for i, size in enumerate([(8, 8), (8, 12), *[(30, 40)] * 8]):
+            for part in ("train", "val"):
+                Image.new("L", size, i).save(tmp_path / "photos" / part / f"{i}.png")
+    if isinstance(real, str):
+        arguments += [f"--real={real}", f"--fit={fit}"]
+    else:
+        save("real.npz", image=images(real))
+        arguments += ["--real=real.npz"]
+    command(*arguments)
+    cautions = json.loads((tmp_path / "evaluation.json").read_text())["protocol"]["cautions"]
+    assert len(cautions) == len(told)
+    for caution, part in zip(cautions, told, strict=True):
+        assert part in caution
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if line.startswith("caution: ")] == [
+        f"caution: {caution}" for caution in cautions
+    ]
+
+
 def test_a_folder_is_listed_as_the_data_source_lists_it(command, tmp_path, capsys):
     """Without hidden images, through links, and what is not read is told."""
     random = np.random.RandomState(0)
