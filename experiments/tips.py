@@ -9,10 +9,19 @@ needs a bound on D and no controller that watches the signs of D's scores.
 
 from experiments.tools.configs import named
 from experiments.tools.design import Sweep, axis, length
+from ganjax.config import Fields, defaults
+from ganjax.models import resnet
 
-ADA = named("ada").augment.to_dict() | {"measure_leaks": False}
+BASE = named("ada").to_dict()
+ADA = BASE["augment"] | {"measure_leaks": False}
 PLAIN = {"policy": "none"}
 NO_BATCH_NORM = {"discriminator.batch_norm": "none"}
+
+
+def residual(player: str, fields: type[Fields]) -> dict:
+    """Makes a player's network residual, of the default's widths, norms and initialisation."""
+    kept = {n: v for n, v in BASE[player].items() if n in fields.model_fields and n != "network"}
+    return {player: defaults(fields, **kept).to_dict()}
 
 
 def rates(g: float, d: float) -> dict:
@@ -30,8 +39,8 @@ SWITCHES = {
         "discriminator.spectral_norm": True,
         **NO_BATCH_NORM,
     },
-    "residual D": {"discriminator.network": "resnet"},
-    "residual G": {"generator.network": "resnet", "generator.first_norm": "channel"},
+    "residual D": residual("discriminator", resnet.DiscriminatorFields),
+    "residual G": residual("generator", resnet.GeneratorFields),
     "no dropout in D": {"discriminator.final_dropout": 0.0},
     "slope 0 in D (ReLU)": {"discriminator.slope": 0.0},
     "slope .2 in G": {"generator.slope": 0.2},

@@ -1,12 +1,15 @@
 """The frame of all commands: flags that several of them share, and errors of one line."""
 
+import difflib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from ganjax.errors import UserError
 from ganjax.runtime import huge_pages, signals
@@ -55,7 +58,7 @@ def run(
             if "Traceback" in text:  # An error in a config file comes with its whole traceback.
                 text = text.strip().splitlines()[-1].removeprefix("ValueError: ")
             elif isinstance(error, AttributeError | KeyError):
-                text = _no_field(error, argv)
+                text = _no_field(error)
             _fail(text)
         words = rest[1:]
         if commands and words:
@@ -102,11 +105,76 @@ def define_path(name: str, default: str | None, help_text: str) -> None:
     flags.DEFINE(_PathParser(), name, default, help_text)
 
 
-def define_config() -> None:
-    """Defines --config, which names a config file, and --config.<field>, which sets its fields."""
+def define_config(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines --config, which names a config file, and --config.<field>, which sets its fields.
+
+    A flag that changes the kind of a part, such as --config.discriminator.network=mlp, gives it the
+    fields and defaults of that kind, to which the other flags are then applied in any order.
+
+    Args:
+      values: the set of flags to which they are added.
+    """
     config_flags.DEFINE_config_file(
-        "config", None, "A file of configs/, followed by :<preset> if wanted.", lock_config=True
+        "config",
+        None,
+        "A file of configs/, followed by :<preset> if wanted.",
+        flag_values=values,
+        lock_config=True,
     )
+    values["config"].parser = _ConfigParser(values["config"].parser)
+
+
+class _ConfigParser(flags.ArgumentParser):
+    """Makes the config that a file describes ready for the flags that set its fields.
+
+    Args:
+      load: the parser that loads the file.
+    """
+
+    def __init__(self, load: flags.ArgumentParser):
+        self._load = load
+
+    def parse(self, argument: str) -> Any:
+        """Returns the config, with the kinds of parts that the command line names.
+
+        Raises:
+          UserError: a flag sets a field that the config does not have.
+        """
+        # Imported here, so that commands without a config start at once.
+        from ganjax.config import take_kinds
+
+        config = self._load.parse(argument)
+        if isinstance(config, ConfigDict):
+            changes = _field_flags(flags.FLAGS.read_flags_from_files(sys.argv, force_gnu=False))
+            take_kinds(config, changes)
+            for path, value in changes.items():
+                _check_field(config, path, value)
+        return config
+
+
+def _field_flags(argv: Sequence[str]) -> dict[str, str]:
+    """Returns what the flags --config.<field> say, by the dotted names of the fields."""
+    found = {}
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        flag, equals, value = argument.partition("=")
+        if match := re.fullmatch(r"--?config\.(.+)", flag):
+            found[match[1]] = value if equals else following
+    return found
+
+
+def _check_field(config: ConfigDict, path: str, value: str) -> None:
+    """Refuses a flag for a field that the config, with the kinds that it has by now, lacks."""
+    at, group = "config", config
+    for name in path.split("."):
+        if not isinstance(group, ConfigDict) or "[" in name:
+            return  # An element of a value: ml_collections says what is wrong with it.
+        if name not in group:
+            close = [f"did you mean {n}?" for n in difflib.get_close_matches(name, group, 1)]
+            # Of a kind that a flag has chosen, the user may not know the fields.
+            known = [] if close and group is config else [f"there are {', '.join(group)}"]
+            mend = " ".join([*close, *known])
+            raise UserError(f"--config.{path}={value}: {at} has no field {name}; {mend}")
+        at, group = f"{at}.{name}", group[name]
 
 
 def define_seed_index() -> None:
@@ -141,17 +209,15 @@ def _without_home(argument: str) -> str:
     return argument
 
 
-def _no_field(error: object, argv: list[str]) -> str:
-    """Returns one line for the error that ml_collections raises for an unknown field.
+def _no_field(error: object) -> str:
+    """Returns one line for the error of a config file that sets an unknown field.
 
-    That error is an AttributeError around a KeyError around the text.
+    That error of ml_collections is an AttributeError around a KeyError around the text.
     """
     while isinstance(error, Exception) and error.args:
         error = error.args[0]
-    name, *hints = str(error).splitlines()
-    name = name.strip("'")
-    typed = [word for word in argv if word.partition("=")[0].endswith(f".{name}")]
-    return "; ".join([f"{(typed or [name])[0]}: the config has no field {name}", *hints])
+    name, *hints = str(error).replace("'", "").splitlines()
+    return "; ".join([f"the config has no field {name}", *hints])
 
 
 def _fail(message: object) -> None:

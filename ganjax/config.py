@@ -6,12 +6,15 @@ loads whole configs; an algorithm's `Config` puts both together.
 """
 
 import difflib
+import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import ml_collections
 import pydantic
 from pydantic import Field, PositiveInt
+from pydantic.fields import FieldInfo
 from pydantic_core import core_schema
 
 from ganjax.errors import UserError
@@ -138,52 +141,69 @@ def presets(*makers: Callable[[], ConfigDict]) -> Callable[[str], ConfigDict]:
     return get_config
 
 
-def without_defaults_of_other_kinds(schema: type[Fields], raw: dict) -> dict:
-    """Drops fields that a part of another kind left in a config at their defaults.
-
-    A flag such as `--config.generator.network=resnet` changes the kind of a part, but leaves the
-    fields of the kind that the config file chose. Fields that the new kind does not have are
-    dropped if they have the old kind's defaults, and are otherwise left for validation to refuse.
+def algorithm_module(name: Any) -> ModuleType:
+    """Imports the module that config.algorithm names, which has a `Config` and a `build`.
 
     Args:
-      schema: the schema of the config.
-      raw: the content of the config.
+      name: a file of ganjax/algorithms, or the dotted name of any module.
 
-    Returns:
-      The content without the dropped fields.
+    Raises:
+      ConfigError: there is no such module, or it describes no algorithm.
     """
-    cleaned = dict(raw)
+    if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigError(f"config.algorithm={name!r}: name a file of ganjax/algorithms")
+    path = name if "." in name else f"ganjax.algorithms.{name}"
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
+            raise  # The module exists, but one that it imports is missing.
+        raise ConfigError(
+            f"config.algorithm={name!r}: there is no module {path}; name a file of "
+            "ganjax/algorithms or a module of your own, which Python finds by PYTHONPATH"
+        ) from None
+    if not (hasattr(module, "Config") and hasattr(module, "build")):
+        raise ConfigError(f"config.algorithm={name!r}: {path} has no Config and build")
+    return module
+
+
+def take_kinds(config: Any, changes: Mapping[str, Any]) -> None:
+    """Gives every part whose kind is about to change the fields and defaults of its new kind.
+
+    A part such as config.discriminator has a field, here `network`, that says of which kind it is,
+    and each kind has fields and defaults of its own. Nothing of the old kind stays.
+
+    Args:
+      config: the whole config, a dict or ConfigDict, which is changed in place.
+      changes: the fields that will be set, by their names without "config.", such as
+        "discriminator.network", with their values. Fields that say no kind are not looked at.
+
+    Raises:
+      ConfigError: the config names no algorithm.
+    """
+    name = changes.get("algorithm", config.get("algorithm"))
+    _take_kinds(algorithm_module(name).Config, config, changes, "")
+
+
+def _take_kinds(schema: type[Fields], group: Any, changes: Mapping[str, Any], at: str) -> None:
     for name, info in schema.model_fields.items():
-        value = raw.get(name)
-        if not isinstance(value, dict):
+        held, part = info.annotation, group.get(name)
+        if not isinstance(part, dict | ml_collections.ConfigDict):
             continue
-        kinds, kind = get_args(info.annotation), info.annotation
         if isinstance(info.discriminator, str):
-            tag = value.get(info.discriminator)
-            taken = [k for k in kinds if tag in _tags(k, info.discriminator)]
-            if not taken:
-                continue
-            kind = taken[0]
-            # The old kind is taken to be the one that has the most of the given fields.
-            given = value.keys()
-            before = max(kinds, key=lambda k: len(given & k.model_fields.keys()))
-            value = {
-                field: content
-                for field, content in value.items()
-                if field in kind.model_fields or not _is_default(before, field, content)
-            }
-        if isinstance(kind, type) and issubclass(kind, Fields):
-            value = without_defaults_of_other_kinds(kind, value)
-        cleaned[name] = value
-    return cleaned
+            tag = part.get(info.discriminator)
+            new = changes.get(f"{at}{name}.{info.discriminator}", tag)
+            held = next((k for k in get_args(held) if new in _tags(k, info.discriminator)), None)
+            if held and new != tag:
+                part = type(part)({n: _default(f) for n, f in held.model_fields.items()})
+                group[name] = part
+        if isinstance(held, type) and issubclass(held, Fields):
+            _take_kinds(held, part, changes, f"{at}{name}.")
 
 
-def _is_default(kind: type[Fields], field: str, value: Any) -> bool:
-    if field not in kind.model_fields:
-        return False
-    default = kind.model_fields[field].default
-    default = default.model_dump() if isinstance(default, Fields) else default
-    return default == (tuple(value) if isinstance(value, list) else value)
+def _default(info: FieldInfo) -> Any:
+    default = info.get_default(call_default_factory=True)
+    return default.model_dump() if isinstance(default, Fields) else default
 
 
 def explain(error: pydantic.ValidationError, schema: type[Fields], raw: dict) -> str:
@@ -226,7 +246,6 @@ def _line(error: Mapping[str, Any], schema: type[Fields], raw: dict) -> str:
             kind = f"{info.discriminator}={tag!r}"
             held = next(s for s in get_args(held) if tag in _tags(s, info.discriminator))
     field = ".".join(names)
-    whole = f"give {names[-2]} whole in a copy of the config file"
     if error["type"] == "extra_forbidden":
         known = list(group.model_fields)
         close = difflib.get_close_matches(names[-1], known, 1, CLOSE)
@@ -235,8 +254,8 @@ def _line(error: Mapping[str, Any], schema: type[Fields], raw: dict) -> str:
             mend = f"did you mean {close[0]}?"
         elif kind:
             mend = (
-                f"with {kind} there are only {', '.join(known)}. A flag takes no field away: "
-                f"take it out of the file, or {whole}"
+                f"with {kind} there are only {', '.join(known)}; take it away, or give "
+                f"{'.'.join(names[:-1])} whole, by ganjax.config.defaults"
             )
         else:
             mend = f"there are {', '.join(known)}"

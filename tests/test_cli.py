@@ -32,13 +32,13 @@ def command(module, *arguments):
         (["--config", "configs/nope.py"], "--config=configs/nope.py: there is no such file"),
         (
             ["--config=configs/wgan_gp.py", "--config.zebra=3"],
-            "--config.zebra=3: the config has no",
+            "--config.zebra=3: config has no field zebra; there are accumulate, algorithm,",
         ),
         (["--config=configs/wgan_gp.py", "--config.ema.decay=nan"], "config.ema.decay=nan: should"),
         (["--config=configs/wgan_gp.py:big"], "ganjax: preset 'big': there are digits, celeb_a"),
         (
             ["--config=configs/wgan_gp.py", "--config.n_critik=3"],
-            'critik; Did you mean "n_critic"',
+            "--config.n_critik=3: config has no field n_critik; did you mean n_critic?",
         ),
         (["--config=configs/wgan_gp.py", "--config.n_critic=x"], "--config.n_critic=x: invalid"),
         (["--config=configs/wgan_gp.py", "--config.n_critic=0"], "config.n_critic=0: should be"),

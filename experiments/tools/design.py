@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from experiments import ROOT
 from experiments.tools import configs
+from ganjax.config import take_kinds
 from ganjax.errors import UserError
 from ganjax.training import epochs
 
@@ -40,8 +41,9 @@ class Cell(NamedTuple):
 
     Attributes:
       levels: the name of the cell's choice on each axis of the sweep.
-      overrides: values for fields of the config, by dotted name. A dict replaces a whole group,
-        such as an `augment` of another policy.
+      overrides: values for fields of the config, by dotted name. A dict replaces a whole group. A
+        field that says another kind of a part, such as discriminator.network, gives it the defaults
+        of that kind, as the flag of a command does (`ganjax.config.take_kinds`).
     """
 
     levels: dict[str, str]
@@ -64,7 +66,8 @@ class Sweep(NamedTuple):
       metric: the metric by which cells are compared, such as "kid_efflite0".
       baseline: levels of some axes. Each cell is compared with the cell that has these levels,
         and its own levels of the other axes.
-      fixed: overrides of all cells, applied before a cell's own.
+      fixed: overrides of all cells, applied before a cell's own; a cell that says another kind of
+        a part loses those of that part.
       seeds: the number of seeds, which are 0, 1, ...
       also: further metrics to show: any in metrics.jsonl, or one of
         `ganjax.analysis.learning_curves.DERIVED`.
@@ -168,6 +171,7 @@ def override(config: dict, overrides: Mapping[str, Any], name: str) -> None:
     Raises:
       UserError: there is no such field.
     """
+    take_kinds(config, overrides)
     for path, value in overrides.items():
         *groups, field = path.split(".")
         group = config

@@ -5,7 +5,6 @@ field that is unknown, missing, of the wrong type or out of range is refused in 
 anything is built.
 """
 
-import importlib
 from typing import Annotated, Any, Literal, NamedTuple
 
 import ml_collections
@@ -16,10 +15,10 @@ from ganjax.config import (
     ConfigError,
     Fields,
     Seed,
+    algorithm_module,
     changeable,
     explain,
     may_change,
-    without_defaults_of_other_kinds,
 )
 from ganjax.data.fields import DataFields
 from ganjax.metrics.fields import EvaluationFields
@@ -109,23 +108,8 @@ def load(raw: ml_collections.ConfigDict | dict) -> Loaded:
       ConfigError: a field is wrong; the message is one line with the field, its value and the mend.
     """
     raw = raw.to_dict() if isinstance(raw, ml_collections.ConfigDict) else dict(raw)
-    name = raw.get("algorithm")
-    if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
-        raise ConfigError(f"config.algorithm={name!r}: name a file of ganjax/algorithms")
-    path = name if "." in name else f"ganjax.algorithms.{name}"
+    module = algorithm_module(raw.get("algorithm"))
     try:
-        module = importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
-            raise  # The module exists, but one that it imports is missing.
-        raise ConfigError(
-            f"config.algorithm={name!r}: there is no module {path}; name a file of "
-            "ganjax/algorithms or a module of your own, which Python finds by PYTHONPATH"
-        ) from None
-    if not (hasattr(module, "Config") and hasattr(module, "build")):
-        raise ConfigError(f"config.algorithm={name!r}: {path} has no Config and build")
-    try:
-        raw = without_defaults_of_other_kinds(module.Config, raw)
         config = module.Config.model_validate(raw)
     except pydantic.ValidationError as error:
         raise ConfigError(explain(error, module.Config, raw)) from None

@@ -117,13 +117,13 @@ IMPOSSIBLE = [
         r"config.generator.network='dcgn': there are dcgan, resnet, mlp",
     ),
     (
-        {"generator.network": "mlp", "generator.upsample": "nearest"},
-        r"config.generator.upsample='nearest': no such field; with network='mlp' there are only "
-        r".* A flag takes no field away: take it out of the file, or give generator whole",
+        {"generator.network": "mlp"},
+        r"config.generator.first_norm='channel': no such field; with network='mlp' there are only "
+        r".*; take it away, or give config.generator whole, by ganjax.config.defaults",
     ),
     (
         {"g_optimiser.name": "sgd", "g_optimiser.b1": 0.0},
-        r"config.g_optimiser.b1=0.0: no such field; with name='sgd' there are only .*: take it out",
+        r"config.g_optimiser.b1=0.0: no such field; with name='sgd' there are only .*; take it away",
     ),
     (
         {"image_size": 32},

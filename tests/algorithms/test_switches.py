@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tiny_dcgan import ACCURACY, ADA, DIFFAUGMENT, FIXED, KERAS, R_T, build, tiny_dcgan, train_steps
 
+from ganjax.config import take_kinds
 from ganjax.engine.algorithm import Context
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.keys import fold
@@ -43,15 +44,24 @@ SWITCHES = [
     {"generator.output_bias": True},
     {"generator.upsample": "nearest"},
     NO_BATCH_NORM,
-    {"generator.network": "resnet"},
-    {"generator.network": "mlp"},
-    {"discriminator.network": "mlp"},
+    {"generator.network": "resnet", "generator.widths": (4,)},
+    {"generator.network": "mlp", "generator.widths": (4,)},
+    {"discriminator.network": "mlp", "discriminator.widths": (4,)},
     {"augment.policy": "ada"},
     {"augment.policy": "diffaugment"},
     {"g_optimiser.name": "sgd"},
     {"d_optimiser.name": "rmsprop"},
-    {"generator.network": "resnet", "generator.upsample": "nearest"},
-    {"discriminator.network": "resnet", "discriminator.final_size": 4},
+    {
+        "generator.network": "resnet",
+        "generator.widths": (4,),
+        "generator.upsample": "transpose",
+    },
+    {"discriminator.network": "resnet", "discriminator.widths": (4,)},
+    {
+        "discriminator.network": "resnet",
+        "discriminator.widths": (4,),
+        "discriminator.final_size": 8,
+    },
     {"generator.init_stddev": 0.1},
     {"generator.init_stddev": 0.0, "discriminator.init_stddev": 0.0},
     {"generator.batch_norm": False},
@@ -122,9 +132,10 @@ COMBINATIONS = [
         "penalty.r1": 1.0,
         "penalty.interval": 2,
         "generator.network": "resnet",
+        "generator.widths": (4,),
         "generator.spectral_norm": True,
         "discriminator.network": "resnet",
-        "discriminator.final_size": 4,
+        "discriminator.widths": (4,),
         "discriminator.spectral_norm": True,
         "discriminator.batch_norm": "none",
         "data.label": "label",
@@ -173,6 +184,7 @@ COMBINATIONS = [
 
 def built(switch):
     config = tiny_dcgan()
+    take_kinds(config, switch)
     config.update_from_flattened_dict(switch)
     return build(config)
 

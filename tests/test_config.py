@@ -1,0 +1,167 @@
+"""Kinds of parts that flags choose: their own defaults, and what does not go together."""
+
+import itertools
+import sys
+from typing import get_args
+
+import pytest
+from absl import flags
+from conftest import ROOT
+
+from ganjax import cli
+from ganjax.algorithms.optimisers import AnyOptimiser
+from ganjax.augment import AnyPolicy
+from ganjax.augment.controllers import AnyController
+from ganjax.config import ConfigError, defaults
+from ganjax.errors import UserError
+from ganjax.models import AnyDiscriminator, AnyGenerator
+from ganjax.training import schema
+
+
+def kinds_of(union, tag):
+    """The groups of fields of a union, by what their tag says."""
+    found = get_args(get_args(union)[0])
+    return {kind.model_fields[tag].default: kind for kind in found}
+
+
+# ml_collections loads config files so.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+GENERATORS = kinds_of(AnyGenerator, "network")
+DISCRIMINATORS = kinds_of(AnyDiscriminator, "network")
+POLICIES = kinds_of(AnyPolicy, "policy")
+OPTIMISERS = kinds_of(AnyOptimiser, "name")
+CONTROLLERS = kinds_of(AnyController, "name")
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    """Returns the config of --config=configs/<name>.py with further flags, as a command has it."""
+
+    def parsed(name, *fields):
+        argv = ["main", f"--config={ROOT}/configs/{name}.py", *(f"--config.{f}" for f in fields)]
+        monkeypatch.setattr(sys, "argv", argv)
+        values = flags.FlagValues()
+        cli.define_config(values)
+        values(argv)
+        return values.config
+
+    return parsed
+
+
+def refusal(config):
+    """Why a config is refused, or "" if it can be trained."""
+    try:
+        loaded, module = schema.load(config)
+        module.build(loaded)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def expected_refusal(name, generator, discriminator):
+    """Why the networks of two kinds, each as it is by default, do not fit a config."""
+    for player, kind in (("generator", generator), ("discriminator", discriminator)):
+        if kind == "progan":  # Its widths are for 64x64.
+            return f"config.image_size=32: 5 widths in config.{player}.widths="
+        if kind == "maxout":
+            return f"config.conditioning.{player}='none': the network 'maxout' takes 'one_hot'"
+    if name == "wgan_gp" and discriminator == "resnet":
+        return "config.penalty.weight=10.0: it holds each sample's own gradient, but"
+    return ""
+
+
+@pytest.mark.parametrize("name", ["wgan_gp", "dcgan"])
+def test_networks_of_any_two_kinds_are_trained_or_refused_for_a_true_reason(parse, name):
+    for pair in itertools.product(GENERATORS, DISCRIMINATORS):
+        generator, discriminator = pair
+        config = parse(
+            name, f"generator.network={generator}", f"discriminator.network={discriminator}"
+        )
+        if generator != "dcgan":
+            assert config.generator == defaults(GENERATORS[generator])
+        if discriminator != "dcgan":
+            assert config.discriminator == defaults(DISCRIMINATORS[discriminator])
+        found, expected = refusal(config), expected_refusal(name, *pair)
+        assert found.startswith(expected), pair
+        assert bool(found) == bool(expected), found
+
+
+@pytest.mark.parametrize("name", ["wgan_gp", "dcgan"])
+def test_optimisers_of_any_two_kinds_are_trained_at_their_own_defaults(parse, name):
+    for g, d in itertools.product(OPTIMISERS, OPTIMISERS):
+        config = parse(name, f"g_optimiser.name={g}", f"d_optimiser.name={d}")
+        if g != "adam":
+            assert config.g_optimiser == defaults(OPTIMISERS[g])
+        if d != "adam":
+            assert config.d_optimiser == defaults(OPTIMISERS[d])
+        assert not refusal(config)
+
+
+@pytest.mark.parametrize("name", ["wgan_gp", "dcgan"])
+def test_a_policy_takes_any_controller_unless_scores_have_no_sign(parse, name):
+    for policy, controller in itertools.product(POLICIES.keys() - {"none"}, CONTROLLERS):
+        by_default = parse(name, f"augment.policy={policy}").augment
+        assert by_default == defaults(POLICIES[policy])
+        # Flags may come in any order.
+        config = parse(name, f"augment.controller.name={controller}", f"augment.policy={policy}")
+        if by_default.controller.name != controller:
+            assert config.augment.controller == defaults(CONTROLLERS[controller])
+        watches = name == "wgan_gp" and controller != "fixed"
+        reason = f"config.augment.controller.name='{controller}': it watches the sign of D's"
+        assert refusal(config).startswith(reason) if watches else not refusal(config)
+
+
+def test_a_flag_sets_fields_of_the_kind_that_another_flag_takes(parse):
+    config = parse(
+        "wgan_gp",
+        "discriminator.dropout=0.3",
+        "discriminator.network=mlp",
+        "generator.network=resnet",
+        "generator.output_bias=False",
+        "augment.policy=ada",
+        "augment.families=('blit',)",
+        "augment.controller.name=fixed",
+        "augment.controller.p=0.5",
+    )
+    assert config.discriminator == defaults(DISCRIMINATORS["mlp"], dropout=0.3)
+    assert config.generator == defaults(GENERATORS["resnet"], output_bias=False)
+    fixed = {"name": "fixed", "p": 0.5}
+    assert config.augment == defaults(POLICIES["ada"], families=("blit",), controller=fixed)
+    assert not refusal(config)
+
+
+def test_a_flag_that_names_the_kind_that_is_there_changes_nothing(parse):
+    plain = parse("wgan_gp")
+    assert parse("wgan_gp", "discriminator.network=dcgan", "g_optimiser.name=adam") == plain
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            ["generator.network=mlp", "generator.upsample=nearest"],
+            r"--config.generator.upsample=nearest: config.generator has no field upsample; there "
+            r"are batch_norm, init_stddev, network",
+        ),
+        (
+            ["d_optimiser.name=rmsprop", "d_optimiser.b1=0.5"],
+            r"--config.d_optimiser.b1=0.5: config.d_optimiser has no field b1; "
+            r"there are b2, decay, eps",
+        ),
+        (
+            ["augment.controller.p=0.5"],
+            r"--config.augment.controller.p=0.5: config.augment has no field controller; there are "
+            "policy",
+        ),
+    ],
+)
+def test_a_flag_for_a_field_of_another_kind_is_refused_in_one_line(parse, fields, message):
+    with pytest.raises(UserError, match=message) as caught:
+        parse("wgan_gp", *fields)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_flag_for_a_kind_that_does_not_exist_is_refused(parse):
+    config = parse("wgan_gp", "generator.network=dcgn")
+    assert refusal(config).startswith("config.generator.network='dcgn': there are dcgan, resnet")
