@@ -123,7 +123,7 @@ IMPOSSIBLE = [
     ),
     (
         {"g_optimiser.name": "sgd", "g_optimiser.b1": 0.0},
-        r"config.g_optimiser.b1=0.0: no such field; with name='sgd' there are only .*; take it away",
+        r"config.g_optimiser.b1=0.0: no such field; with name='sgd' there are only .*; take it",
     ),
     (
         {"image_size": 32},
