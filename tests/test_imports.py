@@ -11,7 +11,8 @@ from conftest import ROOT
 FOLDERS = [
     "errors keys",
     "runtime",
-    "config cli",
+    "config",
+    "cli",
     "ops",
     "engine",
     "objectives models augment pictures",
