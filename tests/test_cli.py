@@ -121,6 +121,7 @@ COMMANDS = (
     "ganjax.sample",
     "ganjax.evaluate",
     "ganjax.compare",
+    "ganjax.summary",
     "ganjax.data.prepare",
     "ganjax.data.show",
     "experiments.sweep",

@@ -21,7 +21,7 @@ FOLDERS = [
     "metrics",
     "training",
     "algorithms planning analysis",
-    "main sample evaluate compare data.prepare data.show",
+    "main sample evaluate compare summary data.prepare data.show",
 ]
 LEVEL = {name: level for level, names in enumerate(FOLDERS) for name in names.split()}
 COMMANDS = FOLDERS[-1].split()

@@ -13,7 +13,7 @@ from ganjax.engine.phases import Phase, phase_of
 from ganjax.engine.state import GanState
 from ganjax.parallel import distributed
 from ganjax.runtime.signals import Signals
-from ganjax.training import dispatch, setup
+from ganjax.training import dispatch, layer_table, setup
 from ganjax.training.actions import (
     Action,
     Checkpoint,
@@ -69,7 +69,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | Memb
         if ending := _ending(run, outputs, step):
             outputs.writer.say(ending)
             return saved_form(members)
-        outputs.report.begin_run(members[0])
+        outputs.report.begin_run(step, layer_table.short(run.networks))
         stop = StopRequest(signals, distributed.Consensus(run.layout.mesh))
         checkpoint = Checkpoint(run, outputs, stop)
         pictures = Pictures(run, outputs)

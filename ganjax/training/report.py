@@ -9,11 +9,9 @@ from typing import NoReturn
 
 import jax
 import numpy as np
-from clu import parameter_overview
 from orbax.checkpoint import v1 as ocp
 
 from ganjax.engine.phases import Phase
-from ganjax.engine.state import GanState
 from ganjax.errors import UserError
 from ganjax.pictures import images
 from ganjax.training import checkpoint, ensemble
@@ -98,19 +96,18 @@ class Report:
         # compiled ended, and the number of real images trained on since then.
         self._rate = (self._last_end, 0)
 
-    def begin_run(self, state: GanState) -> None:
+    def begin_run(self, step: int, networks: str) -> None:
         """Prints what is trained, and starts the clock.
 
         Args:
-          state: the state of a member, from which the run goes on.
+          step: the step from which the run goes on.
+          networks: a description of the networks.
         """
-        for name, player in (("generator", state.g), ("discriminator", state.d)):
-            overview = parameter_overview.get_parameter_overview(player.params, include_stats=False)
-            self._writer.say(f"{name}\n{overview}")
+        self._writer.say(networks)
         config = self._config
         several = f" of {config.num_seeds} seeds" if config.num_seeds > 1 else ""
         self._writer.say(
-            f"{config.algorithm} on {config.data.source}{several}, steps {int(state.step)} to "
+            f"{config.algorithm} on {config.data.source}{several}, steps {step} to "
             f"{config.total_steps} ({self._epochs.described(config.total_steps)}), "
             f"{jax.device_count()} x {jax.devices()[0].device_kind}, {self._folder}; compiling"
         )

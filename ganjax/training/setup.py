@@ -23,7 +23,15 @@ from ganjax.engine.state import GanState
 from ganjax.metrics import features
 from ganjax.parallel import distributed
 from ganjax.parallel.sharding import Layout, check_batch, gather_params, make_layout, state_sharding
-from ganjax.training import checkpoint, dispatch, ensemble, evaluation, schema, workdir
+from ganjax.training import (
+    checkpoint,
+    dispatch,
+    ensemble,
+    evaluation,
+    layer_table,
+    schema,
+    workdir,
+)
 from ganjax.training.epochs import Cadences, Epochs, settle
 from ganjax.training.report import Pending, Report
 from ganjax.training.window import Window
@@ -74,6 +82,7 @@ class Run:
         that are sharded over devices.
       epochs: the run's epochs.
       cadences: when the run logs, draws samples, evaluates and saves.
+      networks: the layers of both networks.
       layout: the layout of arrays on the devices.
       state_sharding: the sharding of one member's state.
       seeds: the seed of each member; a single one unless config.num_seeds is larger.
@@ -90,6 +99,7 @@ class Run:
     algorithm: Algorithm
     epochs: Epochs
     cadences: Cadences
+    networks: tuple[layer_table.Network, layer_table.Network]
     layout: Layout
     state_sharding: Any
     seeds: tuple[int, ...]
@@ -158,7 +168,7 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
     keys = tuple(
         jax.jit(lambda key=key: key, out_shardings=layout.replicated)() for key in local_keys
     )
-    state_shapes = jax.eval_shape(partial(steps.init_state, algorithm), local_keys[0])
+    state_shapes, networks = layer_table.trace(algorithm, local_keys[0])
     sharding = state_sharding(layout, state_shapes, config.sharding)
     algorithm = gather_params(algorithm, layout, config.sharding)
     return Run(
@@ -167,6 +177,7 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
         algorithm=algorithm,
         epochs=epochs,
         cadences=cadences,
+        networks=networks,
         layout=layout,
         state_sharding=sharding,
         seeds=seeds,
