@@ -75,7 +75,7 @@ def make_run(folder, best="none"):
         for step, value in ((1, 3.0), (2, 1.0), (3, 2.0)):
             state = steps.init_state(algorithm, jax.random.key(step))
             state = state.replace(step=state.step + step)
-            checkpoint.save(checkpoints, step, state, {"kid_efflite0": value})
+            checkpoint.save(checkpoints, step, state, {"kid_efflite0": value}, {})
             checkpoints.wait()
     return folder
 
@@ -172,7 +172,7 @@ def test_figures_at_every_resolution(tmp_path, command):
     with checkpoint.open_checkpoints(folder, 9) as checkpoints:
         for step in (2, 5):
             state = jax.jit(lambda key: steps.init_state(algorithm, key))(jax.random.key(step))
-            checkpoint.save(checkpoints, step, state.replace(step=jax.numpy.asarray(step)), {})
+            checkpoint.save(checkpoints, step, state.replace(step=jax.numpy.asarray(step)), {}, {})
     command(f"--workdir={folder}", "--num=30", "--metrics=kid,swd", "--resolutions=all")
     name = "step_00000005_validation_30_seed_0_efflite0_resolutions.json"
     found = json.loads((folder / "evaluations" / name).read_text())
@@ -584,7 +584,7 @@ def test_the_first_of_equally_good_checkpoints_is_kept(values, tmp_path):
     best = values.index(min(values)) + 1
     with checkpoint.open_checkpoints(tmp_path, 1, "kid_efflite0") as checkpoints:
         for step, value in enumerate(values, 1):
-            checkpoint.save(checkpoints, step, state, {"kid_efflite0": value})
+            checkpoint.save(checkpoints, step, state, {"kid_efflite0": value}, {})
             checkpoints.wait()
         assert checkpoint.best_step(checkpoints, "kid_efflite0") == best
     kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
