@@ -62,6 +62,7 @@ def build(config: Config) -> Algorithm:
         g_loss=losses.generator_loss(config),
         penalty=partial(consistency, networks, config.consistency),
         sample=networks.sample,
+        score=networks.score,
         g_tx=config.g_optimiser.build(config.total_steps),
         d_tx=discriminator_optimiser(config, config.discriminator, config.total_steps),
         phases=(Phase(0, config.total_steps, config.batch_size, config.image_size),),

@@ -131,6 +131,8 @@ def assemble(config: CommonConfig, networks: Networks) -> Algorithm:
         d_loss=losses.discriminator_loss(config),
         g_loss=losses.generator_loss(config),
         sample=networks.sample,
+        score=networks.score,
+        group_size=networks.d_fields.group_size,
         g_tx=config.g_optimiser.build(config.total_steps),
         d_tx=discriminator_optimiser(
             config, networks.d_fields, config.n_critic * config.total_steps

@@ -148,6 +148,28 @@ class Networks:
         images: Any = self.generator.apply({"params": params, **vars}, z, label, train=False)
         return images
 
+    def score(
+        self, params: Params, vars: Vars, images: jax.Array, label: jax.Array, phase: Any
+    ) -> jax.Array:
+        """Runs the discriminator in inference mode, with running averages and without dropout.
+
+        Args:
+          params: parameters of the discriminator.
+          vars: its variables.
+          images: (N, H, W, C), in `value_range`.
+          label: int32 (N,).
+          phase: ignored, since the networks are those of one phase.
+
+        Returns:
+          Scores (N,).
+        """
+        del phase
+        params, vars = _normalised(self.d_fields, params, vars)
+        scores: Any = self.discriminator.apply(
+            {"params": params, **vars}, images, label, train=False
+        )
+        return scores
+
     def prepare_discriminator(self, params: Params, vars: Vars) -> tuple[Params, Vars]:
         """Normalises D's kernels, once for all passes of an update.
 

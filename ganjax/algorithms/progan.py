@@ -161,7 +161,8 @@ def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) 
     phase = phases[i]
     config = _at_resolution(config, i, phase)
     fades = i > 0
-    stage = gan.assemble(config, _networks(config, fades=fades))
+    networks = _networks(config, fades=fades)
+    stage = gan.assemble(config, networks)
     name = progan.alpha_name(phase.image_size)
 
     def faded(vars, context):
@@ -184,6 +185,12 @@ def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) 
         vars, context = faded(vars, context)
         return stage.penalty(params, vars, fake, context)
 
+    def score(params, vars, images, label, phase):
+        # The alpha is that of the last update, as in the generator's average.
+        if fades:
+            images = progan.fade_reals(images, vars[progan.FADE][name])
+        return networks.score(params, vars, images, label, phase)
+
     def d_loss(scores, context):
         value, metrics = stage.d_loss(scores, context)
         if fades:
@@ -204,6 +211,7 @@ def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) 
         generate=generate,
         discriminate=discriminate,
         penalty=penalty,
+        score=score,
         d_loss=d_loss,
         phases=(phase,),
         last_values=(*stage.last_values, "fade_alpha"),

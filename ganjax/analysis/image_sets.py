@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from ganjax.analysis.trained import Trained
 from ganjax.data import records
@@ -49,6 +50,20 @@ def from_npz(path: Path) -> ImageSet:
     """Returns the images in an .npz file as a set.
 
     Args:
+      path: the file; see `read_npz`.
+
+    Raises:
+      UserError: the file cannot be read, or holds no such array.
+    """
+    images = read_npz(path)
+    whole = Source(len(images), lambda i: {"image": images[i]}, ())
+    return from_source(str(path), whole, len(images))
+
+
+def read_npz(path: Path) -> UInt8[np.ndarray, "n h w c"]:
+    """Returns the images in an .npz file, in their order.
+
+    Args:
       path: the file, with an array uint8 (N, H, W, 1 or 3) under one of the names in `ARRAYS`.
 
     Raises:
@@ -71,8 +86,7 @@ def from_npz(path: Path) -> ImageSet:
         )
     if not images.size:
         raise UserError(f"{path}: {name!r} is {images.shape}: no image is there")
-    whole = Source(len(images), lambda i: {"image": images[i]}, ())
-    return from_source(str(path), whole, len(images))
+    return images
 
 
 def from_folder(path: Path) -> ImageSet:

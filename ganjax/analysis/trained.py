@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jaxtyping import Float32, Int, UInt8
 from tqdm import tqdm
 
 from ganjax.config import ConfigError
@@ -18,7 +19,7 @@ from ganjax.training import checkpoint, ensemble, sampling, workdir
 
 
 class Trained:
-    """The averaged generator of one of a run's checkpoints.
+    """The averaged generator of one of a run's checkpoints, and its discriminator.
 
     Args:
       folder: the folder of the run.
@@ -60,26 +61,22 @@ class Trained:
                 f"--workdir={folder}: the run has no checkpoint yet; one comes every "
                 f"{self.config.checkpoint_every} steps"
             )
-        seeds = ensemble.seeds(self.config)
-        if seed_index >= len(seeds):
-            raise UserError(
-                f"--seed_index={seed_index}: the run has {len(seeds)} seed(s); the last is "
-                f"{len(seeds) - 1}"
-            )
-        self.seed_index, self.seed = seed_index, seeds[seed_index]
+        self.seed_index, self.seed = seed_index, ensemble.seed_at(self.config, seed_index)
         with checkpoint.open_checkpoints(folder) as checkpoints:
             state = ensemble.restore_or_init(
                 checkpoints,
                 lambda key: steps.init_state(self.algorithm, key),
-                [jax.random.key(seed) for seed in seeds],
+                [jax.random.key(seed) for seed in ensemble.seeds(self.config)],
                 layout.replicated,
                 step=checkpoint.choose_step(checkpoints, which, self.config.evaluation.best),
             )[seed_index]
         self.step = int(state.step)
         self.phase = phase_of(self.algorithm.phases, self.step)
         self._ema = state.ema
+        self._d = state.d.replace(opt_state=())
         self._layout = layout
         self._sampler = jax.jit(steps.make_sampler(self.algorithm), static_argnames="phase")
+        self._scorer = jax.jit(steps.make_scorer(self.algorithm), static_argnames="phase")
 
     def resolutions(self) -> list["Trained"]:
         """Returns a growing run at the end of each lower resolution, and then at this one.
@@ -145,6 +142,42 @@ class Trained:
         return sampling.sample_batches(
             self._sampler, self._ema, z, label, phase=self.phase, sharding=self._layout.batch
         )
+
+    def scores(
+        self, images: UInt8[np.ndarray, "n h w c"], label: Int[np.ndarray, " n"]
+    ) -> Float32[np.ndarray, " n"]:
+        """Computes the discriminator's scores of images, in inference mode.
+
+        A discriminator that compares the images of a group sees each of them among training images,
+        which are the same for all.
+
+        Args:
+          images: as large as the samples are in this phase.
+          label: their classes; 0 for an unconditional run.
+
+        Raises:
+          UserError: the run's algorithm scores no single images.
+          DataError: training images are needed, and can no longer be read.
+        """
+        if self.algorithm.score is None:
+            raise UserError(
+                f"{self.folder}: the algorithm {self.config.algorithm} has no `score` of an image"
+            )
+        if not len(images):
+            return np.zeros(0, np.float32)
+        group = self.algorithm.group_size
+        if group > 1:
+            source = self.training_images()
+            others = np.random.RandomState(0).randint(source.size, size=group - 1)
+            company = source.fetch(others)
+            images, label = (
+                np.stack([[each, *rest] for each in of_images]).reshape(-1, *of_images.shape[1:])
+                for of_images, rest in ((images, company["image"]), (label, company["label"]))
+            )
+        batches = sampling.sample_batches(
+            self._scorer, self._d, images, label, phase=self.phase, sharding=self._layout.batch
+        )
+        return np.concatenate(list(batches))[::group]
 
     def training_images(self) -> sources.Source:
         """Opens the images that the generator was trained on, at their size in this phase.

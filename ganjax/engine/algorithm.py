@@ -151,6 +151,23 @@ class Sample(Protocol):
 
 
 @runtime_checkable
+class Score(Protocol):
+    """A function that runs the discriminator in inference mode: running averages, no dropout.
+
+    The images are in `Algorithm.value_range`. See `ganjax.algorithms.networks.Networks.score`.
+    """
+
+    def __call__(
+        self,
+        params: PyTree,
+        vars: PyTree,
+        images: Float[Array, "n h w c"],
+        label: Int[Array, " n"],
+        phase: Phase,
+    ) -> Float[Array, " n"]: ...
+
+
+@runtime_checkable
 class EmaDecay(Protocol):
     """A function that computes the decay of the generator's moving average, in [0, 1].
 
@@ -265,6 +282,9 @@ class Algorithm(NamedTuple):
       g_tx: the generator's optimiser.
       d_tx: the discriminator's optimiser.
       phases: the phases of the run, from step 0 on and without gaps.
+      score: the function that runs the discriminator in inference mode; None if a single image has
+        no score.
+      group_size: the number of neighbours in a batch that the discriminator looks at together.
       penalty: the penalty that is added to the discriminator's loss.
       penalty_interval: the number of steps from one penalty to the next; a penalty is then that
         many times as large (lazy regularisation, Karras et al. 2020, arXiv:1912.04958, section
@@ -303,6 +323,8 @@ class Algorithm(NamedTuple):
     g_tx: optax.GradientTransformation
     d_tx: optax.GradientTransformation
     phases: tuple[Phase, ...]
+    score: Score | None = None
+    group_size: int = 1
     penalty: Penalty = no_penalty
     penalty_interval: int = 1
     value_range: ValueRange = (-1.0, 1.0)

@@ -17,7 +17,7 @@ from ganjax.engine import updates
 from ganjax.engine.algorithm import Algorithm, Batch, Metrics, Penalty
 from ganjax.engine.inputs import StepInputs
 from ganjax.engine.phases import Phase
-from ganjax.engine.pixels import to_uint8
+from ganjax.engine.pixels import from_uint8, to_uint8
 from ganjax.engine.scheduling import arranged, scanned, unrolled
 from ganjax.engine.state import Ema, GanState, Player
 from ganjax.keys import fold
@@ -48,6 +48,15 @@ class Sampler(Protocol):
     def __call__(
         self, ema: Ema, z: Float[Array, "n ..."], label: Int[Array, " n"], *, phase: Phase
     ) -> UInt8[Array, "n h w c"]: ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Scores of images by the discriminator; see `make_scorer`."""
+
+    def __call__(
+        self, d: Player, image: UInt8[Array, "n h w c"], label: Int[Array, " n"], *, phase: Phase
+    ) -> Float[Array, " n"]: ...
 
 
 def init_state(algorithm: Algorithm, key: jax.Array) -> GanState:
@@ -161,6 +170,22 @@ def make_sampler(algorithm: Algorithm) -> Sampler:
         return to_uint8(images, algorithm.value_range)
 
     return sampler
+
+
+def make_scorer(algorithm: Algorithm) -> Scorer:
+    """Returns `scorer(d, image, label, *, phase) -> scores` of the discriminator in inference mode.
+
+    Args:
+      algorithm: whose discriminator; its `score` is not None.
+    """
+
+    def scorer(d, image, label, *, phase):
+        score = algorithm.in_phase(phase).score
+        assert score is not None
+        images = from_uint8(image, algorithm.value_range)
+        return score(d.params, d.vars, images, label, phase).astype(jnp.float32)
+
+    return scorer
 
 
 def sample_inputs(

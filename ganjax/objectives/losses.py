@@ -41,6 +41,9 @@ class Loss(NamedTuple):
         a micro-batch does not know.
       d_beyond: takes the place of `d` where targets may leave [0, 1]; None where `d` has a minimum
         for these too.
+      gives_probability: whether the sigmoid of an image's score is D's probability that the image
+        is real.
+      meaning: what an image's score is if it gives no probability, in words for the user.
     """
 
     d: Callable[[Scores, Scores, Targets], Scalar]
@@ -49,6 +52,8 @@ class Loss(NamedTuple):
     uses_targets: bool
     compares_batches: bool = False
     d_beyond: Callable[[Scores, Scores, Targets], Scalar] | None = None
+    gives_probability: bool = False
+    meaning: str = "D's output"
 
 
 def binary_cross_entropy(logits: Scores, target: Scores | float) -> Scalar:
@@ -171,16 +176,36 @@ def _unshifted(real, fake):
     return real, fake
 
 
+_DIFFERENCE = "larger for reals; only differences between images have a meaning"
+
 LOSSES = {
     "non_saturating": Loss(
-        logistic_d, non_saturating_g, _unshifted, True, d_beyond=clipped_logistic_d
+        logistic_d,
+        non_saturating_g,
+        _unshifted,
+        True,
+        d_beyond=clipped_logistic_d,
+        gives_probability=True,
     ),
-    "minimax": Loss(logistic_d, minimax_g, _unshifted, True, d_beyond=clipped_logistic_d),
+    "minimax": Loss(
+        logistic_d,
+        minimax_g,
+        _unshifted,
+        True,
+        d_beyond=clipped_logistic_d,
+        gives_probability=True,
+    ),
     "least_squares": Loss(
-        least_squares_d, least_squares_g, lambda real, fake: (real - 0.5, fake - 0.5), True
+        least_squares_d,
+        least_squares_g,
+        lambda real, fake: (real - 0.5, fake - 0.5),
+        True,
+        meaning="an estimate of D's target, 1 for reals and 0 for fakes, without bounds",
     ),
-    "hinge": Loss(hinge_d, wasserstein_g, _unshifted, False),
-    "wasserstein": Loss(wasserstein_d, wasserstein_g, None, False),
+    "hinge": Loss(
+        hinge_d, wasserstein_g, _unshifted, False, meaning="above 0 where D takes it for real"
+    ),
+    "wasserstein": Loss(wasserstein_d, wasserstein_g, None, False, meaning=_DIFFERENCE),
     "relativistic": Loss(
         relativistic_d,
         relativistic_g,
@@ -188,6 +213,7 @@ LOSSES = {
         True,
         compares_batches=True,
         d_beyond=clipped_relativistic_d,
+        meaning=_DIFFERENCE,
     ),
 }
 

@@ -20,6 +20,7 @@ from orbax.checkpoint import v1 as ocp
 
 from ganjax.config import ConfigError
 from ganjax.engine.state import GanState
+from ganjax.errors import UserError
 from ganjax.parallel.sharding import REPLICATED, Layout
 from ganjax.runtime import compiling
 from ganjax.training import checkpoint
@@ -60,6 +61,20 @@ def seeds(config: RunConfig) -> tuple[int, ...]:
             f"config.seed={config.seed}, would be over {2**32 - 1}; set seed lower"
         )
     return tuple(range(config.seed, config.seed + config.num_seeds))
+
+
+def seed_at(config: RunConfig, index: int) -> int:
+    """Returns the seed of the member that a user asks for by its index, from 0.
+
+    Raises:
+      UserError: the run has no such member.
+    """
+    every = seeds(config)
+    if index >= len(every):
+        raise UserError(
+            f"--seed_index={index}: the run has {len(every)} seed(s); the last is {len(every) - 1}"
+        )
+    return every[index]
 
 
 def whose(seeds: Sequence[int]) -> list[str]:

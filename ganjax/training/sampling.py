@@ -6,7 +6,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from ganjax.engine.phases import Phase
-from ganjax.engine.state import Ema
+from ganjax.engine.state import Ema, Player
 from ganjax.parallel import distributed
 
 # The most images and the most pixels of a batch (64 images of 256x256), so that the memory for
@@ -17,7 +17,7 @@ BATCH_PIXELS = 1 << 22
 
 def sample_batches(
     sampler: Callable,
-    ema: Ema,
+    ema: Ema | Player,
     z: np.ndarray,
     label: np.ndarray,
     *,
@@ -25,6 +25,9 @@ def sample_batches(
     sharding: NamedSharding,
 ) -> Iterator[np.ndarray]:
     """Generates the images of N latents and labels, in order, a batch at a time.
+
+    With the scorer of `ganjax.engine.step.make_scorer`, the discriminator and images in place of
+    the sampler, the averaged generator and latents, it computes the images' scores.
 
     Args:
       sampler: the compiled sampler of `ganjax.engine.step.make_sampler`.
@@ -35,7 +38,7 @@ def sample_batches(
       sharding: the sharding of a batch over the devices that share the work.
 
     Yields:
-      Batches of images, uint8 (n, H, W, C), N images in all.
+      Batches of images, uint8 (n, H, W, C), N images in all; or of float32 scores, (n,).
     """
     num, devices = len(z), sharding.mesh.size
     size = min(num, BATCH, max(1, BATCH_PIXELS // phase.image_size**2))
