@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def run(
     required: str | None = None,
     check: Callable[[list[str]], None] = lambda argv: None,
     commands: Sequence[str] = (),
-    positional: bool = False,
+    positional: bool | Collection[str] = False,
 ) -> None:
     """Runs a command as `absl.app.run` does, but prints a user's error as one line.
 
@@ -42,7 +42,8 @@ def run(
       required: the name of a flag that must be given, if there is one.
       check: a function that checks the arguments before they are parsed, and may raise a UserError.
       commands: words of which one may be given as the first argument.
-      positional: whether any other words may be given as arguments.
+      positional: whether any other words may be given as arguments; or those of `commands` that
+        take other words.
     """
     if main.__globals__ is vars(sys.modules["__main__"]):
         huge_pages.restart()
@@ -60,12 +61,13 @@ def run(
             elif isinstance(error, AttributeError | KeyError):
                 text = _no_field(error)
             _fail(text)
-        words = rest[1:]
+        command, words = "", rest[1:]
         if commands and words:
-            if words[0] not in commands:
-                _fail(f"{words[0]!r} is no command: there are {', '.join(commands)}")
-            words = words[1:]
-        if words and not positional:
+            command, *words = words
+            if command not in commands:
+                _fail(f"{command!r} is no command: there are {', '.join(commands)}")
+        takes_words = positional if isinstance(positional, bool) else command in positional
+        if words and not takes_words:
             _fail(f"{words[0]!r} is no flag; flags begin with --")
         if missing:
             _fail(f"--{required} is missing")

@@ -1,12 +1,18 @@
-"""`python -m ganjax.compare RUN RUN ...`: draws curves and samples of several runs in one picture.
+"""`python -m ganjax.compare RUN ...`: draws curves and samples of one run or several in a picture.
 
+    python -m ganjax.compare runs/wgan_gp
     python -m ganjax.compare runs/dcgan runs/wgan_gp
     python -m ganjax.compare runs/dcgan runs/wgan_gp --metrics=g_loss,kid_efflite0 --out=both.svg
 
-The curves are plotted against the number of real images that D has seen, since runs differ in
-their batch sizes and in the number of D's updates. The samples are those of the averaged
-generators, from the same latents if the runs' latents have the same size. The command prints the
-fields in which the runs' configs differ. It needs matplotlib: pip install 'ganjax[experiments]'.
+Of one run, the picture has a panel for its losses, its accuracies, and each other metric, against
+steps and epochs, and the command prints the last and the best of its figures.
+
+Of several runs, the curves are plotted against the number of real images that D has seen, since
+runs differ in their batch sizes and in the number of D's updates. The samples are those of the
+averaged generators, from the same latents if the runs' latents have the same size. The command
+prints the fields in which the runs' configs differ.
+
+It needs matplotlib: pip install 'ganjax[experiments]'.
 """
 
 from pathlib import Path
@@ -24,8 +30,8 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "metrics",
         [],
-        "Names in metrics.jsonl, with commas between; by default the figures that all runs have, "
-        "or their losses.",
+        "Names in metrics.jsonl, with commas between; by default all of a single run, and of "
+        "several runs the figures that all of them have, or their losses.",
     )
     flags.DEFINE_integer("num", 36, "Samples of each run; 0 leaves them out.", lower_bound=0)
     flags.DEFINE_integer(
@@ -44,14 +50,18 @@ def main(argv: list[str]) -> None:
         raise UserError(
             f"--out={out}: end its name in {', '.join(FORMATS)}, in a folder that exists"
         )
-    if len(set(folders)) < 2:
-        raise UserError("name two runs or more: python -m ganjax.compare runs/a runs/b")
+    if not folders:
+        raise UserError("name a run, or several: python -m ganjax.compare runs/a runs/b")
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
-    from ganjax.analysis.comparison import compare
+    from ganjax.analysis import comparison, progress
     from ganjax.pictures import curves
 
-    plot, lines = compare(folders, values.metrics, values.num, values.seed, values.which)
+    options = values.metrics, values.num, values.seed, values.which
+    if len(set(folders)) == 1:
+        plot, lines = progress.draw(folders[0], *options)
+    else:
+        plot, lines = comparison.compare(folders, *options)
     curves.save(out, plot)
     for line in (*lines, out):
         print(line)

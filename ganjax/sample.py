@@ -8,8 +8,13 @@ Commands:
   neighbours   shows samples, each beside the training images nearest to it.
   resolutions  shows one latent in each row, at every resolution of a growing run.
   arithmetic   moves samples without the attribute --label=<class> towards those that have it, by
-               the difference of their mean latents (an unconditional run on data with labels).
+               the difference of their mean latents (an unconditional run on data with labels); or
+               from samples that --have_not names by number towards those that --have names.
+  evolution    shows the grids that the run drew while it was trained, as a strip or as a film.
+  scores       shows given images with the discriminator's scores, or probabilities, of them:
+               python -m ganjax.sample scores --workdir=runs/<name> image.png folder samples.npz
 
+`grid --numbered` shows the numbers of samples.
 --raw=<name>.npz writes the samples as arrays, instead of the picture or, with --out, besides it.
 """
 
@@ -39,21 +44,28 @@ class Command(NamedTuple):
       options: the flags that not all commands have, and the arguments of the view that they set.
       captioned: whether every image or column has a text even if the run has no classes.
       film: whether the command can make a film.
+      without: the flags of all other commands that this one does not have.
     """
 
-    num: int = 8
+    num: int | None = 8
     columns: Callable[[Any, Any], int] = lambda values, run: 1
     options: Mapping[str, str] = MappingProxyType({})
     captioned: bool = False
     film: bool = False
+    without: tuple[str, ...] = ()
 
 
 COMMANDS = {
-    "grid": Command(num=64, options={"columns": "columns"}),
+    "grid": Command(num=64, options={"columns": "columns", "numbered": "numbered"}),
     "labels": Command(columns=lambda values, run: len(values.label) or run.algorithm.num_classes),
     "interpolate": Command(
-        columns=lambda values, run: values.frames + 2,
-        options={"frames": "between", "interpolation": "method"},
+        columns=lambda values, run: (values.frames + 2) * values.cells,
+        options={
+            "frames": "between",
+            "interpolation": "method",
+            "pick": "pick",
+            "cells": "cells",
+        },
         film=True,
     ),
     "neighbours": Command(
@@ -64,10 +76,30 @@ COMMANDS = {
     "resolutions": Command(columns=lambda values, run: len(run.algorithm.phases), captioned=True),
     "arithmetic": Command(
         columns=lambda values, run: values.frames + 1,
-        options={"frames": "steps", "samples": "samples"},
+        options={
+            "frames": "steps",
+            "samples": "samples",
+            "by": "by",
+            "have": "have",
+            "have_not": "have_not",
+        },
         captioned=True,
     ),
+    "evolution": Command(
+        num=None,
+        options={"columns": "columns"},
+        film=True,
+        without=("which", "seed", "label"),
+    ),
+    "scores": Command(num=None, without=("seed",)),
 }
+# The commands that take other words as arguments.
+WITH_WORDS = ("scores",)
+# Flags whose place is taken by another one.
+EXCLUSIVE = {"pick": ("num",), "have": ("samples", "by"), "have_not": ("samples", "by")}
+# Flags that are indices of samples.
+INDICES = ("pick", "have", "have_not")
+MOST_INDEX = 999_999
 
 
 def define_flags() -> None:
@@ -78,8 +110,9 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "num",
         None,
-        "The number of samples (64; neighbours: 8), rows (labels, resolutions, arithmetic: 8) or "
-        "points of the path (interpolate: 8).",
+        "The number of samples (64; neighbours: 8), rows (labels, resolutions, arithmetic: 8), "
+        "points of the path (interpolate: 8), grids (evolution: 8, in a film all) or images "
+        "(scores: all).",
         lower_bound=1,
     )
     cli.define_path("out", None, "Where the picture goes; by default samples.png or <command>.png.")
@@ -99,8 +132,8 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "label",
         [],
-        "Which classes, by name or index, with commas between; by default all (interpolate "
-        "keeps to one, by default the first).",
+        "Which classes, by name or index, with commas between; by default all (interpolate, "
+        "without --cells, keeps to one, by default the first).",
     )
     flags.DEFINE_integer(
         "frames",
@@ -109,21 +142,45 @@ def define_flags() -> None:
         lower_bound=1,
     )
     flags.DEFINE_integer(
-        "columns", None, "grid: images a row; by default as many as rows.", lower_bound=1
+        "columns",
+        None,
+        "grid: images a row, by default as many as rows; evolution: grids a row, by default all.",
+        lower_bound=1,
     )
+    flags.DEFINE_bool("numbered", False, "grid: write the number of each sample above it.")
     flags.DEFINE_integer(
         "samples", 512, "arithmetic: how many the direction is taken from.", lower_bound=2
     )
+    flags.DEFINE_list(
+        "have",
+        [],
+        "arithmetic: samples that have the attribute, by number, with commas between (see "
+        "`grid --numbered`).",
+    )
+    flags.DEFINE_list("have_not", [], "arithmetic: samples that do not have it, by number.")
+    flags.DEFINE_list(
+        "pick",
+        [],
+        "interpolate: the samples that the path leads through, by number, with commas between.",
+    )
+    flags.DEFINE_integer(
+        "cells", 1, "interpolate: how many paths are shown at once, as a grid.", lower_bound=1
+    )
     flags.DEFINE_enum(
         "interpolation",
-        "spherical",
+        None,
         list(interpolation.METHODS),
-        "interpolate: along the sphere or straight.",
+        "interpolate: along the sphere, the default for normal latents, or straight.",
     )
     flags.DEFINE_integer(
         "neighbours", 4, "neighbours: how many training images to each sample.", lower_bound=1
     )
-    flags.DEFINE_string("by", "pixels", "neighbours: compare pixels, or the features of a network.")
+    flags.DEFINE_string(
+        "by",
+        None,
+        "Compare pixels (neighbours: the default), or the features of a network (arithmetic: "
+        "efflite0).",
+    )
 
 
 def sample(
@@ -154,7 +211,7 @@ def sample(
 def main(argv: list[str]) -> None:
     """Writes the picture, film or arrays that the command and its flags ask for."""
     values = flags.FLAGS
-    name = argv[1] if len(argv) > 1 else "grid"
+    name, *words = argv[1:] or ["grid"]
     command = COMMANDS[name]
     _check_options(values, name)
     out = values.out
@@ -166,26 +223,12 @@ def main(argv: list[str]) -> None:
     is_film = out is not None and out.suffix in FILMS
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
-    from ganjax.analysis import grids, latents, views
-    from ganjax.analysis.trained import Trained
     from ganjax.pictures import images
 
     compiling.keep_programs()
-    run = Trained(Path(values.workdir), values.which, seed_index=values.seed_index)
-    num = command.num if values.num is None else values.num
-    if out is not None and not is_film:
-        columns = command.columns(values, run)
-        views.check_size(run, num, columns, captioned=command.captioned)
-    make_view = {
-        "grid": grids.grid,
-        "labels": grids.class_grid,
-        "interpolate": latents.interpolate,
-        "neighbours": grids.neighbour_grid,
-        "resolutions": grids.resolution_grid,
-        "arithmetic": latents.arithmetic,
-    }[name]
-    options = {argument: values[flag].value for flag, argument in command.options.items()}
-    view = make_view(run, num, values.seed, values.label, **options)
+    view = _view(
+        name, words, values, shown=None if out is None else "film" if is_film else "picture"
+    )
     for line in view.report:
         print(line)
     if raw is not None:
@@ -193,14 +236,85 @@ def main(argv: list[str]) -> None:
         print(raw)
     if out is not None:
         if is_film:
-            {".gif": images.save_gif, ".mp4": images.save_mp4}[out.suffix](out, view.frames())
+            save = {".gif": images.save_gif, ".mp4": images.save_mp4}[out.suffix]
+            assert view.frames is not None  # As it is of the commands that make films.
+            save(out, view.frames(), view.milliseconds)
         else:
             images.save_png(out, view.picture())
         print(out)
 
 
+def _view(name: str, words: list[str], values, shown: str | None):
+    """Returns the `ganjax.analysis.views.View` that a command makes.
+
+    Args:
+      name: the command.
+      words: its arguments that are not flags.
+      values: the flags' values.
+      shown: what is made of it: "picture", "film" or None.
+    """
+    from ganjax.analysis import attributes, grids, latents, progress, scores, views
+    from ganjax.analysis.trained import Trained
+
+    command, folder = COMMANDS[name], Path(values.workdir)
+    options = _options(command, values)
+    if name == "evolution":  # It needs no checkpoint, so that a run can be looked at early.
+        return progress.evolution(folder, values.num, seed_index=values.seed_index, **options)
+    run = Trained(folder, values.which, seed_index=values.seed_index)
+    if name == "scores":
+        return scores.scores(run, values.num, values.label, paths=words)
+    num = values.num or command.num
+    assert num is not None  # The commands without a default have returned.
+    if shown is not None:
+        captioned = command.captioned or bool(options.get("numbered"))
+        columns = command.columns(values, run)
+        views.check_size(run, num, columns, captioned=captioned, film=shown == "film")
+    make_view = {
+        "grid": grids.grid,
+        "labels": grids.class_grid,
+        "interpolate": latents.interpolate,
+        "neighbours": grids.neighbour_grid,
+        "resolutions": grids.resolution_grid,
+        "arithmetic": attributes.arithmetic,
+    }[name]
+    return make_view(run, num, values.seed, values.label, **options)
+
+
+def _options(command: Command, values) -> dict[str, Any]:
+    """Returns the arguments that a command's own flags set; the others keep their defaults."""
+    options = {
+        argument: values[flag].value
+        for flag, argument in command.options.items()
+        if values[flag].value is not None
+    }
+    indices = {name: _indices(name, options[name]) for name in INDICES if name in options}
+    return options | indices
+
+
+def _indices(flag: str, words: list[str]) -> list[int]:
+    """Returns the indices of samples that a flag names.
+
+    Raises:
+      UserError: one of the words is none.
+    """
+    for word in words:
+        if not word.isdecimal() or int(word) > MOST_INDEX:
+            raise UserError(
+                f"--{flag}={','.join(words)}: {word!r} is no sample; they are numbered from 0 to "
+                f"{MOST_INDEX}, as `grid --numbered` shows"
+            )
+    return [int(word) for word in words]
+
+
 def _check_options(values, name: str) -> None:
     """Raises a UserError if a flag was given that belongs to other commands only."""
+    for flag in COMMANDS[name].without:
+        if values[flag].present:
+            raise UserError(f"--{flag} is no flag of {name}; leave it out")
+    for flag, others in EXCLUSIVE.items():
+        for other in others:
+            if values[flag].present and values[other].present:
+                raise UserError(f"--{flag} takes the place of --{other}; leave out one of them")
     for flag in dict.fromkeys(flag for each in COMMANDS.values() for flag in each.options):
         owners = [owner for owner, each in COMMANDS.items() if flag in each.options]
         if values[flag].present and name not in owners:
@@ -224,4 +338,4 @@ def _writable(flag: str, value: str, suffixes: tuple[str, ...]) -> Path:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required="workdir", commands=tuple(COMMANDS))
+    cli.run(main, define_flags, required="workdir", commands=tuple(COMMANDS), positional=WITH_WORDS)

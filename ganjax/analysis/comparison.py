@@ -41,7 +41,7 @@ def compare(
         or matplotlib is not installed.
     """
     loaded = [workdir.read(folder) for folder in folders]
-    rows = [_rows(folder) for folder in folders]
+    rows = [read_rows(folder) for folder in folders]
     metrics = _metrics(metrics, rows, folders)
     names = _names(folders)
     plot = curves.figure(max(4.2 * len(metrics), 2.6 * len(folders)), 6.4 if num else 3.4)
@@ -89,7 +89,7 @@ def samples(folder: Path, num: int, seed: int, which: str) -> tuple[np.ndarray, 
     return picture[..., 0] if picture.shape[-1] == 1 else picture, run.step
 
 
-def _rows(folder: Path) -> list[dict]:
+def read_rows(folder: Path) -> list[dict]:
     """Reads the rows of a run's metrics.jsonl.
 
     Raises:

@@ -20,6 +20,7 @@ def grid(
     classes: Sequence[str] = (),
     *,
     columns: int | None = None,
+    numbered: bool = False,
 ) -> View:
     """Shows samples in a grid.
 
@@ -32,6 +33,7 @@ def grid(
       seed: the seed of their latents; None takes the run's.
       classes: the names or indices of classes; by default all.
       columns: the number of images in a row, at most `num`; by default the grid is about square.
+      numbered: whether the index of each sample, counted from 0, stands above it.
 
     Raises:
       UserError: there is no such class.
@@ -44,9 +46,11 @@ def grid(
     columns = min(columns or images.columns(num, len(chosen)), num)
 
     def picture():
-        if run.algorithm.num_classes == 1:
-            return images.grid(samples, columns)
-        return images.grid(images.captioned(samples, above=names_of(run, labels)), columns)
+        texts = names_of(run, labels)
+        if numbered:
+            texts = [" ".join([str(i), *texts[i : i + 1]]) for i in range(num)]
+        cells = images.captioned(samples, above=texts) if texts else samples
+        return images.grid(cells, columns)
 
     return View(sample_arrays(run, samples, labels), picture)
 

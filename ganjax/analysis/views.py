@@ -12,6 +12,9 @@ from ganjax.analysis.trained import Trained
 from ganjax.errors import UserError
 from ganjax.pictures import images
 
+# The most pixels of all frames of a film, which are held at once.
+FILM_PIXELS = 1 << 29
+
 
 class View(NamedTuple):
     """Samples of a run, and how they are shown.
@@ -22,15 +25,19 @@ class View(NamedTuple):
       picture: returns the picture of the samples.
       frames: returns the frames of a film; None if there is no film.
       report: lines of text about the samples.
+      milliseconds: how long a frame of the film lasts.
     """
 
     arrays: dict[str, np.ndarray]
     picture: Callable[[], UInt8[np.ndarray, "h w c"]]
     frames: Callable[[], UInt8[np.ndarray, "n h w c"]] | None = None
     report: Sequence[str] = ()
+    milliseconds: int = 50
 
 
-def check_size(run: Trained, num: int, columns: int, *, captioned: bool = False) -> None:
+def check_size(
+    run: Trained, num: int, columns: int, *, captioned: bool = False, film: bool = False
+) -> None:
     """Raises a UserError if a picture would be too large for many programs to open.
 
     Args:
@@ -38,6 +45,7 @@ def check_size(run: Trained, num: int, columns: int, *, captioned: bool = False)
       num: the number of rows.
       columns: the number of images in a row.
       captioned: whether images have captions even if the run has no classes.
+      film: whether the images are those of a film, which may have `FILM_PIXELS`.
 
     Raises:
       UserError: the picture would have more pixels than Pillow opens without a warning.
@@ -45,11 +53,11 @@ def check_size(run: Trained, num: int, columns: int, *, captioned: bool = False)
     side = run.phase.image_size
     if captioned or run.algorithm.num_classes > 1:
         side *= math.ceil(images.CAPTIONED_SIDE / side)
-    limit = Image.MAX_IMAGE_PIXELS
+    limit = FILM_PIXELS if film else Image.MAX_IMAGE_PIXELS
     if limit is not None and num * columns * side**2 > limit:
         raise UserError(
             f"--num={num}: {num} x {columns} images of {side}x{side} are more than the "
-            f"{limit} pixels that a picture may have; set less, or take "
+            f"{limit} pixels that a {'film' if film else 'picture'} may have; set less, or take "
             "--raw=<name>.npz without --out"
         )
 

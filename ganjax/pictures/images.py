@@ -55,6 +55,31 @@ def grid(
     return sheet[: sheet.shape[0] - gap, : sheet.shape[1] - gap]
 
 
+def alike(pictures: Sequence[UInt8[np.ndarray, "_ _ c"]]) -> UInt8[np.ndarray, "n h w c"]:
+    """Enlarges pictures to the height and width of the largest, as far as their shapes permit.
+
+    Pixels are repeated. A picture of another shape is centred on black.
+
+    Args:
+      pictures: at least one, all with 1 or all with 3 channels.
+
+    Returns:
+      The pictures as one array.
+    """
+    height, width = (max(each.shape[axis] for each in pictures) for axis in (0, 1))
+    together = np.zeros((len(pictures), height, width, pictures[0].shape[2]), np.uint8)
+    for place, picture in zip(together, pictures, strict=True):
+        h, w = picture.shape[:2]
+        factor = min(height / h, width / w)
+        rows, columns = (
+            np.arange(round(side * factor)) * side // round(side * factor) for side in (h, w)
+        )
+        top, left = (height - len(rows)) // 2, (width - len(columns)) // 2
+        enlarged = picture[rows][:, columns]
+        place[top : top + len(rows), left : left + len(columns)] = enlarged
+    return together
+
+
 def enlarge(
     images: UInt8[np.ndarray, "n h w c"], side: int = CAPTIONED_SIDE
 ) -> UInt8[np.ndarray, "n h2 w2 c"]:

@@ -13,10 +13,12 @@ from conftest import shipped, shrink
 from PIL import Image
 
 from ganjax import sample
-from ganjax.analysis import latents
+from ganjax.analysis import attributes
+from ganjax.analysis.attributes import arithmetic
 from ganjax.analysis.trained import Trained
 from ganjax.engine import step as steps
 from ganjax.errors import UserError
+from ganjax.metrics import neighbours
 from ganjax.training import checkpoint, schema, workdir
 
 
@@ -32,7 +34,7 @@ def run(tmp_path_factory):
     with checkpoint.open_checkpoints(folder, 2) as checkpoints:
         for step in (2, 5):
             state = jax.jit(partial(steps.init_state, algorithm))(jax.random.key(step))
-            checkpoint.save(checkpoints, step, state.replace(step=jnp.asarray(step)), {})
+            checkpoint.save(checkpoints, step, state.replace(step=jnp.asarray(step)), {}, {})
     return folder
 
 
@@ -76,8 +78,19 @@ def test_a_resolution_whose_checkpoint_is_gone_is_named(run, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_arithmetic_follows_the_labels_of_neighbours(run, monkeypatch):
-    """Samples whose z[0] > 0 are white; white training images are of class 1."""
+def test_the_score_of_an_image_does_not_depend_on_the_other_images(run):
+    """Though its minibatch standard deviation compares the four of a group."""
+    trained = Trained(run)
+    image = np.random.RandomState(0).randint(0, 256, (3, 8, 8, 1), np.uint8)
+    zeros = np.zeros(3, np.int32)
+    found = trained.scores(image, zeros)
+    assert len(set(found.tolist())) == 3
+    np.testing.assert_allclose(trained.scores(image[[1, 1, 0]], zeros), found[[1, 1, 0]], rtol=1e-5)
+
+
+@pytest.fixture
+def black_and_white(run, monkeypatch):
+    """A run whose samples are white if z[0] > 0; white training images are of class 1."""
     trained = Trained(run)
 
     def generate(z, label):
@@ -91,17 +104,57 @@ def test_arithmetic_follows_the_labels_of_neighbours(run, monkeypatch):
     source = trained.training_images()._replace(size=20, fetch=fetch)
     monkeypatch.setattr(trained, "generate", generate)
     monkeypatch.setattr(trained, "training_images", lambda: source)
-    view = latents.arithmetic(trained, 3, classes=["1"], steps=4, samples=100)
-    z, _ = trained.inputs(100)
+    return trained
+
+
+def test_arithmetic_follows_the_labels_of_neighbours(black_and_white):
+    view = arithmetic(black_and_white, 3, classes=["1"], steps=4, samples=100, by="pixels")
+    z, _ = black_and_white.inputs(100)
     have = z[:, 0] > 0
     np.testing.assert_array_equal(view.arrays["have"], have)
+    np.testing.assert_array_equal(view.arrays["have_not"], ~have)
     direction = z[have].mean(axis=0) - z[~have].mean(axis=0)
     np.testing.assert_allclose(view.arrays["direction"], direction, rtol=1e-6)
     rows = view.arrays["image"].reshape(3, 5, 8)[..., 0]
     amounts = np.linspace(0, 2, 5)
     expected = np.where(z[~have][:3, :1] + amounts * direction[0] > 0, 255, 0)
     np.testing.assert_array_equal(rows, expected)
-    assert view.report == [f"{have.sum()} of 100 samples have '1'"]
+    assert view.report == [f"{have.sum()} of 100 samples have '1', {(~have).sum()} do not"]
+
+
+def test_neighbours_are_near_by_the_features_of_a_network_unless_pixels_are_asked_for(
+    black_and_white, monkeypatch
+):
+    """Here the network calls near what pixels call far, so that the sides change places."""
+    asked = []
+
+    def by_features(images, source, k, network):
+        asked.append((k, network))
+        return neighbours.nearest(255 - images, source, k)
+
+    monkeypatch.setattr(attributes, "nearest_by_features", by_features)
+    options = {"classes": ["1"], "samples": 100}
+    by_pixels = arithmetic(black_and_white, 3, **options, by="pixels").arrays
+    by_network = arithmetic(black_and_white, 3, **options).arrays
+    arithmetic(black_and_white, 3, **options, by="inception")
+    assert asked == [(5, "efflite0"), (5, "inception")]
+    np.testing.assert_array_equal(by_network["have"], by_pixels["have_not"])
+    np.testing.assert_allclose(by_network["direction"], -by_pixels["direction"], rtol=1e-6)
+
+
+def test_arithmetic_with_samples_that_were_picked_by_eye(run, command):
+    arguments = ["arithmetic", f"--workdir={run}", "--have=5,2", "--have_not=9", "--frames=2"]
+    arrays = command(*arguments, "--num=4")
+    trained = Trained(run)
+    z, _ = trained.inputs(10)
+    direction = z[[2, 5]].mean(axis=0) - z[9]
+    np.testing.assert_allclose(arrays["direction"], direction, rtol=1e-6)
+    assert np.flatnonzero(arrays["have"]).tolist() == [2, 5]
+    assert np.flatnonzero(arrays["have_not"]).tolist() == [9]
+    # Rows begin with the sample that does not have it, then with those of which nothing was said.
+    path = z[[9, 0, 1, 3], None] + np.arange(3)[:, None] * direction
+    expected = trained.generate(path.reshape(12, -1).astype(np.float32), np.zeros(12, np.int32))
+    np.testing.assert_allclose(arrays["image"].astype(int), expected, atol=1)
 
 
 @pytest.mark.parametrize(
@@ -109,9 +162,27 @@ def test_arithmetic_follows_the_labels_of_neighbours(run, monkeypatch):
     [
         ([], "arithmetic: which attribute"),
         (["--label=12"], "--label=12: there is no such class"),
-        (["--label=3", "--samples=8", "--num=8"], "--label=3: . of 8 samples have it, and 8 rows"),
+        (["--have=1", "--have_not=2", "--label=3"], "--label=3: the run's model has no classes"),
     ],
 )
 def test_impossible_arithmetic_is_refused(run, command, arguments, message):
     with pytest.raises(UserError, match=message):
         command("arithmetic", f"--workdir={run}", *arguments)
+
+
+def test_an_attribute_of_fewer_than_20_samples_is_refused_with_the_mend(black_and_white):
+    z, _ = black_and_white.inputs(30)
+    have = int((z[:, 0] > 0).sum())
+    fewer = min(have, 30 - have)
+    assert 0 < fewer < 20
+    samples = int(np.ceil(1.25 * 20 / fewer * 30 / 100) * 100)
+    message = (
+        f"--label=1: {have} of 30 samples have it, by pixels, and the mean of fewer than 20 on a "
+        f"side says little; set --samples={samples}, or choose samples by eye: .*--have_not"
+    )
+    options = {"classes": ["1"], "by": "pixels"}
+    with pytest.raises(UserError, match=message):
+        arithmetic(black_and_white, 3, **options, samples=30)
+    arithmetic(black_and_white, 3, **options, samples=samples)
+    with pytest.raises(UserError, match=r"--num=80: rows begin with samples that do not have"):
+        arithmetic(black_and_white, 80, **options, samples=samples)

@@ -14,6 +14,7 @@ from conftest import ROOT, shipped, shrink
 from PIL import Image
 
 from ganjax import sample
+from ganjax.analysis import grids, latents
 from ganjax.analysis.trained import Trained
 from ganjax.data import sources
 from ganjax.engine import step as steps
@@ -34,7 +35,7 @@ def make_run(folder, algorithm):
     workdir.claim(folder, config)
     with checkpoint.open_checkpoints(folder, 1) as checkpoints:
         state = steps.init_state(module.build(config), jax.random.key(0))
-        checkpoint.save(checkpoints, 1, state, {})
+        checkpoint.save(checkpoints, 1, state, {}, {})
     return folder
 
 
@@ -100,8 +101,8 @@ def test_labels_has_one_z_a_row_and_one_class_a_column(of_classes, command, caps
     z, label = conditional.decode(arrays["image"])
     np.testing.assert_array_equal(label.reshape(3, 10), np.tile(np.arange(10), (3, 1)))
     np.testing.assert_array_equal(arrays["label"], label)
-    latents, _ = Trained(of_classes).inputs(3)
-    np.testing.assert_allclose(z.reshape(3, 10), latents[:, :1].repeat(10, 1), atol=0.02)
+    ends, _ = Trained(of_classes).inputs(3)
+    np.testing.assert_allclose(z.reshape(3, 10), ends[:, :1].repeat(10, 1), atol=0.02)
     names = [str(i) for i in range(10)]
     np.testing.assert_array_equal(
         picture[:STRIP], images.grid(images.text_strips(names, LARGE, 1), 10)
@@ -175,8 +176,8 @@ def test_interpolation_follows_a_closed_path_in_one_class(of_classes, command, m
     z, label = conditional.decode(arrays["image"])
     assert z.shape == (15,)
     assert (label == 6).all()
-    latents, _ = Trained(of_classes).inputs(3)
-    path = interpolation.loop(latents, 4, method)
+    ends, _ = Trained(of_classes).inputs(3)
+    path = interpolation.loop(ends, 4, method)
     np.testing.assert_allclose(z, path[:, 0], atol=0.02)
     shown = cells(read("a.png"), header=STRIP)
     assert shown.shape[:2] == (3, 6)
@@ -191,6 +192,54 @@ def test_interpolation_follows_a_closed_path_in_one_class(of_classes, command, m
             film.seek(i)
             frame = np.asarray(film.convert("L"))[-4 * SIDE :: 4, ::4]
             np.testing.assert_array_equal(frame, arrays["image"][i, ..., 0])
+
+
+def test_a_path_leads_through_the_samples_that_are_picked(of_classes, command):
+    run = Trained(of_classes)
+    arguments = ["interpolate", f"--workdir={of_classes}", "--frames=4", "--raw=a.npz"]
+    arrays = command(*arguments, "--pick=36,6,16")
+    shown = grids.grid(run, 40).arrays["image"]
+    np.testing.assert_array_equal(arrays["image"][::5], shown[[36, 6, 16]])
+    assert (arrays["label"] == 6).all()
+    # Samples of several classes can be picked if they are to be shown as one.
+    view = latents.interpolate(run, 8, classes=["8"], between=4, pick=[3, 12])
+    z, label = conditional.decode(view.arrays["image"])
+    ends, _ = run.inputs(13)
+    np.testing.assert_allclose(z[::5], ends[[3, 12], 0], atol=0.02)
+    assert (label == 8).all()
+
+
+def test_whole_grids_become_one_another(of_classes):
+    run = Trained(of_classes)
+    view = latents.interpolate(run, 3, between=1, cells=20)
+    z, label = conditional.decode(view.arrays["image"])
+    np.testing.assert_array_equal(label, np.tile(np.arange(10), 6 * 2))
+    ends, _ = run.inputs(60)
+    np.testing.assert_allclose(z.reshape(6, 20)[::2], ends[:, 0].reshape(3, 20), atol=0.02)
+    between = interpolation.slerp(ends[41], ends[1], np.array([0.5]))[0, 0]
+    np.testing.assert_allclose(z.reshape(6, 20)[5, 1], between, atol=0.02)
+    first, picture, frames = grids.grid(run, 20).picture(), view.picture(), view.frames()
+    height, width = first.shape[:2]
+    np.testing.assert_array_equal(picture[:height, :width], first)
+    np.testing.assert_array_equal(picture[-height:, -width:], first, "the end is the beginning")
+    assert len(frames) == 6
+    np.testing.assert_array_equal(frames[0], first)
+
+
+def test_paths_through_latents_that_are_not_normal_are_straight(of_classes):
+    run = Trained(of_classes)
+    run.config = run.config.model_copy(update={"latent": "uniform"})
+    z, _ = conditional.decode(latents.interpolate(run, 2, between=3).arrays["image"])
+    ends, _ = run.inputs(2)
+    np.testing.assert_allclose(z, interpolation.loop(ends, 3, "linear")[:, 0], atol=0.02)
+    with pytest.raises(UserError, match="--interpolation=spherical: the run's latents are unif"):
+        latents.interpolate(run, 2, method="spherical")
+
+
+def test_samples_are_numbered_from_0(of_classes, command):
+    command(f"--workdir={of_classes}", "--num=13", "--columns=13", "--numbered", "--out=a.png")
+    numbers = images.text_strips([f"{i} {i % 10}" for i in range(13)], LARGE, 1)
+    np.testing.assert_array_equal(read("a.png")[:STRIP], images.grid(numbers, 13))
 
 
 def test_many_samples_are_made_in_batches_of_one_shape(of_classes, monkeypatch):
@@ -253,6 +302,22 @@ def test_neighbours_are_those_of_brute_force(of_classes, command, capsys):
             ["--frames=3"],
             "--frames is a flag of interpolate and arithmetic, not of grid",
         ),
+        ("of_classes", ["interpolate", "--pick=3,12"], "sample 3 is of class 3 and sample 12 of"),
+        ("of_classes", ["interpolate", "--pick=3"], "--pick=3: a path needs two ends"),
+        ("of_classes", ["interpolate", "--pick=1,x"], "--pick=1,x: 'x' is no sample; they are num"),
+        ("of_classes", ["interpolate", "--pick=1,2", "--num=2"], "--pick takes the place of --num"),
+        ("of_classes", ["interpolate", "--pick=1,2", "--cells=4"], "--cells=4: --pick chooses"),
+        ("of_classes", ["interpolate", "--cells=99999", "--out=a.gif"], "that a film may have"),
+        ("of_classes", ["arithmetic", "--have=1"], "--have needs --have_not too"),
+        ("of_classes", ["arithmetic", "--have=1,2", "--have_not=3,2"], "both name sample 2"),
+        ("of_classes", ["arithmetic", "--have=1", "--by=pixels"], "--have takes the place of --by"),
+        ("of_classes", ["arithmetic", "--label=1"], "takes classes itself; use `labels`, or choo"),
+        ("of_classes", ["evolution", "--which=last"], "--which is no flag of evolution"),
+        ("of_classes", ["evolution"], "samples: no picture is there yet"),
+        ("of_classes", ["evolution", "--seed_index=1"], "--seed_index=1: the run has 1 seed"),
+        ("of_classes", ["scores", "--seed=1"], "--seed is no flag of scores"),
+        ("of_classes", ["scores"], "scores: of which images"),
+        ("of_classes", ["scores", "no.png"], "no.png: there is no such file or folder"),
         ("of_classes", ["--out=a.jpg"], "--out=a.jpg: end its name in .png"),
         ("of_classes", ["--out=a.gif"], "--out=a.gif: end its name in .png"),
         ("of_classes", ["--out=no/a.png"], "--out=no/a.png: no file .* is no a folder"),

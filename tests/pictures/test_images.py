@@ -45,6 +45,17 @@ def test_enlarged_images_repeat_their_pixels():
     np.testing.assert_array_equal(images.enlarge(small, 3), small)
 
 
+def test_pictures_of_several_sizes_are_shown_as_large_as_the_largest():
+    large = np.random.RandomState(0).randint(1, 256, (6, 6, 1)).astype(np.uint8)
+    small, flat = large[:2, :2], large[:1, :2]
+    together = images.alike([large, small, flat])
+    np.testing.assert_array_equal(together[0], large)
+    np.testing.assert_array_equal(together[1], small.repeat(3, 0).repeat(3, 1))
+    # What has another shape is centred: 1x2 becomes 3x6, with 3 rows left over.
+    assert together[2].any((1, 2)).tolist() == [False, True, True, True, False, False]
+    np.testing.assert_array_equal(together[2, 1:4], flat.repeat(3, 0).repeat(3, 1))
+
+
 def test_texts_are_centred_and_cut_to_fit():
     texts = ["", "cat", "a cat " * 30, "a dog " * 30]
     strips = images.text_strips(texts, 96, 3)

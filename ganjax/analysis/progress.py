@@ -1,0 +1,259 @@
+"""The course of one run: its metrics against steps and epochs, and its grids of samples."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from ganjax.analysis.comparison import read_rows, samples
+from ganjax.analysis.learning_curves import DERIVED
+from ganjax.analysis.views import View
+from ganjax.errors import UserError
+from ganjax.metrics.table import sign
+from ganjax.pictures import curves, images
+from ganjax.training import checkpoint, ensemble, workdir
+
+# The most panels side by side, and a panel's width and height in inches.
+COLUMNS, WIDTH, HEIGHT = 4, 4.2, 2.9
+# The grids in a picture of the evolution, unless a number is given.
+GRIDS = 8
+# Curves of so few points show each of them.
+FEW = 20
+# The least width, in pixels, at which a grid is shown.
+GRID_SIDE = 240
+# How long a grid is shown in a film, and how many times as long the last one.
+MILLISECONDS, LAST = 200, 8
+# Panels of several metrics, by how the metrics' names end.
+SHARED = {"_loss": "losses", "_acc": "accuracies", "_grad_norm": "gradient norms"}
+# What a line of metrics says besides metrics of training.
+NO_METRICS = {"step", "epoch", "images_per_second", "image_size"}
+
+Points = list[tuple[int, float]]
+
+
+class _Panel(NamedTuple):
+    """One panel of a figure.
+
+    Attributes:
+      title: what stands above it.
+      metrics: the names of the metrics that it shows.
+    """
+
+    title: str
+    metrics: list[str]
+
+
+def draw(
+    folder: Path,
+    metrics: Sequence[str] = (),
+    num: int = 36,
+    seed: int = 0,
+    which: str = "best",
+):
+    """Draws the metrics of one run against steps and epochs, above samples of the run.
+
+    Losses share a panel, and so do accuracies and gradient norms; every other metric has one of its
+    own. Metrics of held-out images are dashed lines beside those of training images. A band is a
+    standard deviation to either side, where one was measured.
+
+    Args:
+      folder: the folder of the run.
+      metrics: names in metrics.jsonl or in `ganjax.analysis.learning_curves.DERIVED`, each for a
+        panel; by default all that the run has.
+      num: the number of samples; 0 leaves them out.
+      seed: the seed of their latents.
+      which: the checkpoint: "best", "last" or a step.
+
+    Returns:
+      A matplotlib Figure, and a line for each figure of the samples: the last and the best value.
+
+    Raises:
+      UserError: the folder holds no run, or the run has no metrics, no such metric or no such
+        checkpoint; or matplotlib is not installed.
+    """
+    config, module = workdir.read(folder)
+    rows = read_rows(folder)
+    panels = _panels(metrics, rows, folder)
+    num = num if checkpoint.exist(folder) else 0
+    columns = min(len(panels), COLUMNS)
+    lines = math.ceil(len(panels) / columns)
+    heights = [HEIGHT * lines + 0.3, *[3.4][: bool(num)]]
+    plot = curves.figure(max(WIDTH * columns, 5.0), sum(heights))
+    parts = plot.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    every = parts[0].subplots(lines, columns, squeeze=False).flat
+    starts = [phase.start for phase in module.build(config).phases[1:]]
+    epochs = _epochs(rows)
+    for axes, panel in zip(every, panels, strict=False):
+        _draw_panel(axes, panel, rows)
+        for start in starts:
+            axes.axvline(start, color="0.7", linewidth=0.8)
+        if epochs is not None:
+            axes.secondary_xaxis("top", functions=epochs).set_xlabel("epochs", fontsize="small")
+    for axes in list(every)[len(panels) :]:
+        axes.set_visible(False)
+    if num:
+        axes = parts[1].subplots()
+        picture, step = samples(folder, num, seed, which)
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_title(f"{folder.resolve().name}, step {step}", fontsize="small")
+        axes.axis("off")
+    shown = [name for panel in panels for name in panel.metrics]
+    return plot, [_summary(name, rows) for name in shown if sign(name) is not None]
+
+
+def evolution(
+    folder: Path,
+    num: int | None = None,
+    *,
+    seed_index: int = 0,
+    columns: int | None = None,
+) -> View:
+    """Shows how a run's samples changed: the grids that it drew while it was trained.
+
+    The picture has them side by side, with their steps above, and the film one after another. Both
+    have the first and the last grid, and those between at about equal distances. Small grids, and
+    those of lower resolutions, are enlarged. The view's arrays are "image", the grids, and their
+    "step".
+
+    Args:
+      folder: the folder of the run, which may still be in training.
+      num: the number of grids; by default `GRIDS` in the picture, and all in the film and in the
+        arrays.
+      seed_index: which of the run's config.num_seeds seeds, from 0.
+      columns: the number of grids in a row of the picture; by default all.
+
+    Raises:
+      UserError: there is no run, no such seed, or no grid yet.
+    """
+    config = workdir.read(folder).config
+    seed = ensemble.seed_at(config, seed_index)
+    where = folder / "samples"
+    where = where if config.num_seeds == 1 else where / f"seed_{seed}"
+    files = {
+        int(file.stem[5:]): file for file in where.glob("step_*.png") if file.stem[5:].isdigit()
+    }
+    if not files:
+        raise UserError(f"{where}: no picture is there yet; the first comes before the first step")
+    steps = _spread(sorted(files), num)
+    grids = images.enlarge(images.alike([_read(files[step]) for step in steps]), GRID_SIDE)
+
+    def captioned(chosen: Sequence[int]) -> UInt8[np.ndarray, "n h w c"]:
+        return images.captioned(grids[chosen], above=[f"step {steps[i]:,}" for i in chosen])
+
+    def picture():
+        cells = captioned(_spread(range(len(steps)), num or GRIDS))
+        across = min(columns or len(cells), len(cells))
+        limit, pixels = Image.MAX_IMAGE_PIXELS, cells[..., 0].size
+        if limit is not None and pixels > limit:
+            raise UserError(
+                f"--num={len(cells)}: so many grids are more than the {limit} pixels that a "
+                "picture may have; set less"
+            )
+        return images.grid(cells, across, gap=12)
+
+    def frames():
+        shown = captioned(range(len(steps)))
+        return np.concatenate([shown, shown[-1:].repeat(LAST - 1, axis=0)])
+
+    report = [f"{len(steps)} of {len(files)} grids, from step {steps[0]:,} to step {steps[-1]:,}"]
+    arrays = {"image": grids, "step": np.array(steps)}
+    return View(arrays, picture, frames, report, MILLISECONDS)
+
+
+def _panels(metrics: Sequence[str], rows: Sequence[dict], folder: Path) -> list[_Panel]:
+    """Returns the panels of a figure, those of several metrics first.
+
+    Raises:
+      UserError: the run has no such metric.
+    """
+    measured = sorted({name for row in rows for name in row} - NO_METRICS)
+    for metric in metrics:
+        if metric not in (*measured, *DERIVED):
+            raise UserError(
+                f"--metrics={metric}: {folder} has none such; it has {', '.join(measured)}"
+            )
+    if metrics:
+        return [_Panel(metric, [metric]) for metric in metrics]
+    panels: dict[str, list[str]] = {title: [] for title in SHARED.values()}
+    for name in measured:
+        if name.endswith("_std") and name.removesuffix("_std").removesuffix("_seed") in measured:
+            continue  # It is the band of the metric itself.
+        of_training = name.removeprefix("val_")
+        shared = [title for ending, title in SHARED.items() if name.endswith(ending)]
+        title = of_training if of_training in measured else name
+        panels.setdefault((shared or [title])[0], []).append(name)
+    return [_Panel(title, names) for title, names in panels.items() if names]
+
+
+def _draw_panel(axes: Any, panel: _Panel, rows: Sequence[dict]) -> None:
+    """Draws the metrics of a panel, with their deviations."""
+    own = [name.removeprefix("val_") for name in panel.metrics]
+    for name in sorted(panel.metrics, key=lambda name: (name.removeprefix("val_"), name)):
+        steps, values = np.array(_points(name, rows), float).reshape(-1, 2).T
+        of_training = name.removeprefix("val_")
+        colour = f"C{sorted(set(own)).index(of_training)}"
+        style = "--" if of_training != name and of_training in panel.metrics else "-"
+        marker = "." if len(steps) <= FEW else ""
+        axes.plot(steps, values, style, label=name, color=colour, linewidth=1.4, marker=marker)
+        for deviation in (f"{name}_std", f"{name}_seed_std"):
+            both = [(row["step"], row[name], row[deviation]) for row in rows if deviation in row]
+            if both:
+                steps, values, widths = np.array(both, float).T
+                axes.fill_between(steps, values - widths, values + widths, color=colour, alpha=0.2)
+    axes.set_title(panel.title)
+    axes.set_xlabel("steps", fontsize="small")
+    axes.set_xlim(0, rows[-1]["step"])
+    axes.grid(alpha=0.3)
+    if len(panel.metrics) > 1:
+        axes.legend(fontsize="small")
+
+
+def _points(metric: str, rows: Sequence[dict]) -> Points:
+    """Returns the values of a metric with the steps at which they were measured."""
+    if metric in DERIVED:
+        return DERIVED[metric](rows)
+    return [(row["step"], row[metric]) for row in rows if metric in row]
+
+
+def _epochs(rows: Sequence[dict]) -> tuple[Callable, Callable] | None:
+    """Returns the functions from steps to epochs and back; None if the rows have no epochs."""
+    known = sorted({(row["step"], row["epoch"]) for row in rows if row.get("epoch")})
+    if not known:
+        return None
+    steps, epochs = np.array([(0, 0), *known], float).T
+
+    def between(x, xs, ys):
+        """Interpolates between points, and extends the last piece beyond them."""
+        slopes = np.diff(ys) / np.diff(xs)
+        piece = np.clip(np.searchsorted(xs, x, "right") - 1, 0, len(slopes) - 1)
+        return ys[piece] + (np.asarray(x) - xs[piece]) * slopes[piece]
+
+    return lambda step: between(step, steps, epochs), lambda epoch: between(epoch, epochs, steps)
+
+
+def _summary(figure: str, rows: Sequence[dict]) -> str:
+    """Describes the last and the best value of a figure."""
+    points = _points(figure, rows)
+    direction = sign(figure)
+    assert direction is not None
+    step, value = points[-1]
+    best_step, best = max(points, key=lambda point: (direction * point[1], -point[0]))
+    return f"{figure}: {value:.5g} at step {step:,}, best {best:.5g} at step {best_step:,}"
+
+
+def _spread(items: Sequence[int], most: int | None) -> list[int]:
+    """Returns at most so many items, the last and (of several) the first among them."""
+    if most is None or most >= len(items):
+        return list(items)
+    return [items[round(i)] for i in np.linspace(len(items) - 1, 0, most)][::-1]
+
+
+def _read(file: Path) -> UInt8[np.ndarray, "h w c"]:
+    """Reads a grid that the run has drawn."""
+    with Image.open(file) as image:
+        pixels = np.asarray(image)
+    return pixels if pixels.ndim == 3 else pixels[..., None]

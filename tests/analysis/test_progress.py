@@ -1,0 +1,109 @@
+"""One run: its metrics against steps and epochs, and its grids from the first to the last."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import shipped, shrink
+from PIL import Image
+
+from ganjax.analysis import progress
+from ganjax.errors import UserError
+from ganjax.pictures import images
+from ganjax.training import schema, workdir
+
+ROWS = [
+    {"step": 2, "epoch": 0.5, "d_loss": 3.0, "g_loss": 1.0, "d_real_acc": 0.5, "aug_p": 0.0},
+    {"step": 2, "epoch": 0.5, "val_d_loss": 4.0, "kid_efflite0": 9.0, "kid_efflite0_std": 1.0},
+    {"step": 4, "epoch": 1.0, "d_loss": 2.0, "g_loss": 2.0, "d_real_acc": 0.75, "aug_p": 0.1},
+    {"step": 8, "epoch": 2.0, "d_loss": 1.0, "g_loss": 3.0, "d_real_acc": 1.0, "aug_p": 0.2},
+    {"step": 8, "epoch": 2.0, "val_d_loss": 5.0, "kid_efflite0": 7.0, "kid_efflite0_std": 2.0},
+    {"step": 9, "epoch": 2.25, "kid_efflite0": 8.0, "images_per_second": 7.0},
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run with metrics and no checkpoint."""
+    raw = shrink(shipped("ada"))
+    workdir.claim(tmp_path, schema.load(raw).config)
+    write(tmp_path, ROWS)
+    return tmp_path
+
+
+def write(folder, rows):
+    (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def lines(axes):
+    return {line.get_label(): (*line.get_xdata(), *line.get_ydata()) for line in axes.lines}
+
+
+def test_the_metrics_of_one_run_are_drawn_against_steps_and_epochs(folder):
+    plot, said = progress.draw(folder)
+    panels = {axes.get_title(): axes for axes in plot.axes if axes.get_visible()}
+    assert list(panels) == ["losses", "accuracies", "aug_p", "kid_efflite0"]
+    assert lines(panels["losses"]) == {
+        "d_loss": (2, 4, 8, 3, 2, 1),
+        "val_d_loss": (2, 8, 4, 5),
+        "g_loss": (2, 4, 8, 1, 2, 3),
+    }
+    d_loss, held_out, _ = panels["losses"].lines
+    assert (d_loss.get_color(), d_loss.get_linestyle()) == (held_out.get_color(), "-")
+    assert held_out.get_linestyle() == "--"
+    assert lines(panels["kid_efflite0"]) == {"kid_efflite0": (2, 8, 9, 9, 7, 8)}
+    (band,) = panels["kid_efflite0"].collections
+    assert {(2, 8), (2, 10), (8, 5), (8, 9)} <= set(map(tuple, band.get_paths()[0].vertices))
+    plot.draw_without_rendering()
+    for axes in panels.values():
+        assert axes.get_xlim() == (0, 9)
+        (epochs,) = axes.child_axes
+        assert epochs.get_xlabel() == "epochs"
+        np.testing.assert_allclose(epochs.get_xlim(), (0, 2.25))
+    assert said == ["kid_efflite0: 8 at step 9, best 7 at step 8"]
+
+
+def test_a_run_without_epochs_and_metrics_that_are_asked_for(folder):
+    write(folder, [{name: row[name] for name in row if name != "epoch"} for row in ROWS])
+    plot, _ = progress.draw(folder, ["g_loss", "aug_p"])
+    assert [axes.get_title() for axes in plot.axes] == ["g_loss", "aug_p"]
+    assert not plot.axes[0].child_axes
+    with pytest.raises(UserError, match=r"--metrics=r1: .* has none such; it has aug_p, d_loss"):
+        progress.draw(folder, ["r1"])
+
+
+def test_epochs_of_unequal_length_are_followed_from_step_to_step():
+    """As of a growing run, whose batches shrink."""
+    rows = [{"step": step, "epoch": epoch} for step, epoch in [(4, 2.0), (8, 3.0), (8, 3.0)]]
+    to_epochs, to_steps = progress._epochs(rows)
+    steps, epochs = np.array([0.0, 2, 4, 6, 8, 12]), np.array([0.0, 1, 2, 2.5, 3, 4])
+    np.testing.assert_allclose(to_epochs(steps), epochs)
+    np.testing.assert_allclose(to_steps(epochs), steps)
+
+
+def test_the_evolution_of_a_run_is_its_grids_from_the_first_to_the_last(folder):
+    random = np.random.RandomState(0)
+    grids = {step: random.randint(0, 256, (120, 240, 3), np.uint8) for step in (0, 5, 10, 20)}
+    for step, grid in grids.items():
+        Image.fromarray(grid).save(folder / "samples" / f"step_{step:08}.png")
+    # A smaller one, as of a lower resolution, and what is no grid of this run.
+    grids[15] = random.randint(0, 256, (60, 120, 3), np.uint8)
+    Image.fromarray(grids[15]).save(folder / "samples" / "step_00000015.png")
+    (folder / "samples" / "step_of_mine.png").write_bytes(b"")
+    grids[15] = grids[15].repeat(2, 0).repeat(2, 1)
+    view = progress.evolution(folder)
+    assert view.report == ["5 of 5 grids, from step 0 to step 20"]
+    assert view.arrays["step"].tolist() == [0, 5, 10, 15, 20]
+    for step, grid in zip(view.arrays["step"], view.arrays["image"], strict=True):
+        np.testing.assert_array_equal(grid, grids[step])
+    strips = images.text_strips([f"step {step}" for step in view.arrays["step"]], 240, 3)
+    frames = view.frames()
+    np.testing.assert_array_equal(frames[1, : len(strips[1])], strips[1])
+    np.testing.assert_array_equal(frames[1, len(strips[1]) :], grids[5])
+    assert (frames[4:] == frames[4]).all(), "the last grid is shown for longer"
+    assert len(frames) > 5
+    assert view.picture().shape == (len(strips[0]) + 120, 5 * 240 + 4 * 12, 3)
+    fewer = progress.evolution(folder, 3, columns=2)
+    assert fewer.arrays["step"].tolist() == [0, 10, 20]
+    assert fewer.picture().shape == (2 * (len(strips[0]) + 120) + 12, 2 * 240 + 12, 3)
+    assert progress.evolution(folder, 1).arrays["step"].tolist() == [20]
