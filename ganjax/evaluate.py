@@ -220,6 +220,10 @@ def _sets_of(run, values):
     more = from_source(f"{name} {other}", run.images_of(other), most)
     of = f" seed {run.seed}" if run.config.num_seeds > 1 else ""
     fake = from_run(run, f"{run.folder} step {run.step} ({run.which}){of}", num, values.seed)
+    if run.config.data.mirror and training == "real":
+        real = real._replace(mirrored=True)
+    elif run.config.data.mirror:
+        more = more._replace(mirrored=True)
     return Sets(real, fake, more, training)
 
 

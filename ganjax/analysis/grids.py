@@ -128,6 +128,9 @@ def neighbour_grid(
 ) -> View:
     """Shows samples, each beside its nearest training images with their distances below.
 
+    If the run was trained with config.data.mirror, training images are also compared flipped left
+    to right, and those that are nearer so are shown so.
+
     The view's arrays include "neighbour_image", "neighbour_index" and "neighbour_distance", the
     fields of `ganjax.metrics.neighbours.Neighbours`.
 
@@ -144,31 +147,36 @@ def neighbour_grid(
       UserError: there is no such network or class, or there are fewer training images than k.
       DataError: the training images cannot be read any more.
     """
-    source = run.training_images()
+    source, mirror = run.training_images(), run.config.data.mirror
     if k > source.size:
         raise UserError(f"--neighbours={k}: there are {source.size} training images; set fewer")
     arrays = grid(run, num, seed, classes).arrays
     samples = arrays["image"]
     if by == PIXELS:
-        found = nearest(samples, source, k)
+        found = nearest(samples, source, k, mirror=mirror)
         measure = "mean absolute difference (0: equal, 1: black against white)"
     else:
-        found = nearest_by_features(samples, source, k, by)
+        found = nearest_by_features(samples, source, k, by, mirror=mirror)
         measure = f"distance of {by} features"
     names = names_of(run, arrays["label"]) if "label" in arrays else []
+
+    said = [
+        [f"{d:.4f} mirrored" if mirrored else f"{d:.4f}" for d, mirrored in zip(*row, strict=True)]
+        for row in zip(found.distance, found.mirrored, strict=True)
+    ]
 
     def picture():
         rows = np.concatenate([samples[:, None], found.image], axis=1)
         captions = []
-        for name, distances in zip(names or ["sample"] * num, found.distance, strict=True):
-            captions += [name, *(f"{distance:.4f}" for distance in distances)]
+        for name, row in zip(names or ["sample"] * num, said, strict=True):
+            captions += [name, *row]
         cells = rows.reshape(-1, *rows.shape[2:])
         return images.grid(images.captioned(cells, below=captions), 1 + k)
 
     report = [f"{measure} and training image"]
-    for i, (distances, indices) in enumerate(zip(found.distance, found.index, strict=True)):
+    for i, (row, indices) in enumerate(zip(said, found.index, strict=True)):
         of_class = f" ({names[i]})" if names else ""
-        pairs = zip(distances, indices, strict=True)
-        report.append(f"sample {i}{of_class}: " + ", ".join(f"{d:.4f} #{j}" for d, j in pairs))
+        pairs = zip(row, indices, strict=True)
+        report.append(f"sample {i}{of_class}: " + ", ".join(f"{text} #{j}" for text, j in pairs))
     neighbours = {f"neighbour_{name}": array for name, array in found._asdict().items()}
     return View(arrays | neighbours, picture, report=report)

@@ -84,6 +84,10 @@ def measure_sets(
     observed = {"real": extract.observe(sets.real, "reals")}
     if sets.other is not None:
         observed["other"] = extract.observe(sets.other, "more reals")
+    copied = observed[sets.training]
+    if copied.images.mirrored and any(m.of_network and m.reference == "training" for m in metrics):
+        copied = extract.with_mirror_images(copied, "mirror images")
+    observed["copied"] = copied
     observed["fake"] = extract.observe(sets.fake, "fakes")
     figures, floor = {}, {}
     for metric in metrics:
@@ -103,7 +107,8 @@ def _measure(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Returns a metric's figures and their floor, which is {} if it has none."""
     role, stand_in = sets.roles(metric)
-    reference, taken = observed[role], _taken(sets, metric)
+    reference = observed["copied" if metric.reference == "training" else role]
+    taken = _taken(sets, metric)
     prepared = metric.prepare(reference.part(metric.needs, 0, taken.reference))
     figures = metric.measure(prepared, observed["fake"].part(metric.needs, 0, taken.fake))
     if stand_in in observed:
@@ -186,6 +191,7 @@ def _description(images: ImageSet) -> dict[str, Any]:
         "images": images.name,
         "count": images.count,
         "shape": images.shape,
+        **({"mirror_images": True} if images.mirrored else {}),
         **images.record,
     }
 

@@ -40,13 +40,14 @@ class Outputs(NamedTuple):
     """The outputs of a feature network for n images; None for those that were not asked for.
 
     Attributes:
-      features: the features of each image.
+      features: the features of each image, or of it and its mirror image
+        (`Extractor.with_mirror_images`).
       logits: the logits of each image's classes.
       distances: the perceptual distances between images 0 and 1, 2 and 3, and so on
         (`ganjax.metrics.perceptual`).
     """
 
-    features: Float32[np.ndarray, "n d"] | None = None
+    features: Float32[np.ndarray, "n *orientations d"] | None = None
     logits: Float32[np.ndarray, "n k"] | None = None
     distances: Float32[np.ndarray, " n//2"] | None = None
 
@@ -138,6 +139,23 @@ class Extractor:
     def observe(self, images: ImageSet, label: str) -> Observed:
         """Runs the network over a set of images; `label` names the progress bar."""
         return Observed(images, self(images.batches(), images.count, label))
+
+    def with_mirror_images(self, observed: Observed, label: str) -> Observed:
+        """Runs the network over the mirror images of images that it was run over.
+
+        Args:
+          observed: the images, with their features.
+          label: the name of the progress bar.
+
+        Returns:
+          The images with features of shape (N, 2, D): each image's, then its mirror image's.
+        """
+        images = observed.images
+        flipped = self((batch[:, :, ::-1] for batch in images.batches()), images.count, label)
+        assert observed.outputs.features is not None
+        assert flipped.features is not None
+        both = np.stack([observed.outputs.features, flipped.features], axis=1)
+        return Observed(images, Outputs(features=both))
 
     def __call__(self, batches: Iterable[np.ndarray], count: int, label: str) -> Outputs:
         """Runs the network over images that are never all held at once.

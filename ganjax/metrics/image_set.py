@@ -26,6 +26,8 @@ class ImageSet(NamedTuple):
       shape: (H, W, C) of each image.
       batches: returns an iterator of uint8 (n, H, W, C) arrays, `count` images in all.
       source: the same images by index; None for samples, which are generated anew each time.
+      mirrored: whether a generator was also trained on their mirror images, copies of which are
+        copies too.
       record: for the record of a measurement, how samples were generated, how many files of a
         folder are not read ("not_read") or cannot be ("skipped"), or how images were brought to the
         others' size.
@@ -36,6 +38,7 @@ class ImageSet(NamedTuple):
     shape: tuple[int, int, int]
     batches: Callable[[], Iterator[np.ndarray]]
     source: Source | None = None
+    mirrored: bool = False
     record: Mapping[str, Any] = MappingProxyType({})
 
     def part(self, start: int, stop: int) -> "ImageSet":
@@ -71,7 +74,7 @@ def from_source(
         shape = own.fetch(np.arange(1))["image"].shape[1:]
     left_out = {"not_read": dict(source.ignored), "skipped": len(source.skipped)}
     record = {role: files for role, files in left_out.items() if files}
-    return ImageSet(name, own.size, shape, lambda: _read(own), own, record)
+    return ImageSet(name, own.size, shape, lambda: _read(own), own, record=record)
 
 
 def choose(source: Source, num: int) -> Int[np.ndarray, " n"]:

@@ -4,13 +4,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Float64, Int64, UInt8
+from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
 from ganjax.data.base import Source
 from ganjax.metrics import features, pairs
-from ganjax.metrics.image_set import ImageSet
+from ganjax.metrics.image_set import ImageSet, from_source
 from ganjax.metrics.metric import Counts, Figure, Metric, Taken
 from ganjax.parallel.sharding import make_layout
 
@@ -31,10 +31,15 @@ class FeatureNeighbours(Metric):
     reference = "training"
 
     def measure(
-        self, reference: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"]
+        self, reference: Float[np.ndarray, "m *orientations d"], fake: Float[np.ndarray, "n d"]
     ) -> dict[str, float]:
-        """Returns the mean distance, and the distinct neighbours as a share of the samples."""
-        found = pairs.nearest(fake, reference, 1)
+        """Returns the mean distance, and the distinct neighbours as a share of the samples.
+
+        Args:
+          reference: the training images' features, (M, 2, D) where mirror images count as well.
+          fake: the samples' features.
+        """
+        found = _nearest_oriented(fake, reference, 1)
         return {
             "neighbour_distance": float(np.mean(found.distance)),
             "distinct_neighbours": len(np.unique(found.index)) / len(found.index),
@@ -63,7 +68,7 @@ class PixelNeighbours(Metric):
     def measure(self, reference: ImageSet, fake: ImageSet) -> dict[str, float]:
         """Returns the mean distance, and the distinct neighbours as a share of the samples."""
         assert reference.source is not None  # Real images are read by index.
-        found = nearest(fake.array(), reference.source, 1)
+        found = nearest(fake.array(), reference.source, 1, mirror=reference.mirrored)
         return {
             "neighbour_distance_pixels": float(np.mean(found.distance)),
             "distinct_neighbours_pixels": len(np.unique(found.index)) / fake.count,
@@ -78,19 +83,34 @@ class Neighbours(NamedTuple):
     """The k images of a source that are nearest to each of n images, the nearest first.
 
     Attributes:
-      image: the neighbours.
+      image: the neighbours, those flipped left to right that are nearer so.
+      mirrored: which neighbours are flipped.
       index: their indices in the source.
       distance: their distances. By pixels: the mean absolute difference, 0 for equal images and
         1 between black and white. By features: Euclidean.
     """
 
     image: UInt8[np.ndarray, "n k h w c"]
+    mirrored: Bool[np.ndarray, "n k"]
     index: Int64[np.ndarray, "n k"]
     distance: Float64[np.ndarray, "n k"]
 
 
+class _Oriented(NamedTuple):
+    """As `Neighbours`, without the images."""
+
+    index: Int64[np.ndarray, "n k"]
+    mirrored: Bool[np.ndarray, "n k"]
+    distance: Float64[np.ndarray, "n k"]
+
+
 def nearest(
-    images: UInt8[np.ndarray, "n h w c"], source: Source, k: int, chunk: int | None = None
+    images: UInt8[np.ndarray, "n h w c"],
+    source: Source,
+    k: int,
+    *,
+    mirror: bool = False,
+    chunk: int | None = None,
 ) -> Neighbours:
     """Compares images with every image of a source by their pixels.
 
@@ -101,6 +121,8 @@ def nearest(
       images: the images whose neighbours are looked for.
       source: the images among which neighbours are looked for, of the same shape.
       k: the number of neighbours, at most source.size.
+      mirror: whether the source's images are also compared flipped left to right; the nearer
+        orientation of each counts.
       chunk: the number of the source's images that are held at once, by default `CHUNK_BYTES` of
         them.
 
@@ -109,25 +131,34 @@ def nearest(
     """
     n, pixels = len(images), images[0].size
     chunk = chunk or max(1, CHUNK_BYTES // pixels)
-    flat = images.reshape(n, -1).astype(np.float64)
+    # An image is as far from a flipped one as the flipped image from that one.
+    views = [images, images[:, :, ::-1]] if mirror else [images]
+    views = [view.reshape(n, -1).astype(np.float64) for view in views]
     index = np.empty((n, 0), np.int64)
+    mirrored = np.empty((n, 0), bool)
     total = np.empty((n, 0))
     for first in tqdm(range(0, source.size, chunk), "training images", disable=None, leave=False):
         here = np.arange(first, min(first + chunk, source.size))
         reals = source.fetch(here)["image"].reshape(len(here), -1)
         # Sums of whole numbers: exact in float64.
-        total = np.concatenate([total, cdist(flat, reals, "cityblock")], axis=1)
+        apart = np.stack([cdist(view, reals, "cityblock") for view in views])
+        total = np.concatenate([total, apart.min(0)], axis=1)
+        mirrored = np.concatenate([mirrored, apart.argmin(0) == 1], axis=1)
         index = np.concatenate([index, np.broadcast_to(here, (n, len(here)))], axis=1)
         kept = np.argsort(total, axis=1, kind="stable")[:, :k]
-        total = np.take_along_axis(total, kept, axis=1)
-        index = np.take_along_axis(index, kept, axis=1)
-    # Images are fetched row by row, so that no more than a chunk and the result is ever held.
-    found = np.stack([source.fetch(row)["image"] for row in index])
-    return Neighbours(found, index, total / (255 * pixels))
+        index, mirrored, total = (
+            np.take_along_axis(each, kept, axis=1) for each in (index, mirrored, total)
+        )
+    return _with_images(_Oriented(index, mirrored, total / (255 * pixels)), source)
 
 
 def nearest_by_features(
-    images: UInt8[np.ndarray, "n h w c"], source: Source, k: int, network: str
+    images: UInt8[np.ndarray, "n h w c"],
+    source: Source,
+    k: int,
+    network: str,
+    *,
+    mirror: bool = False,
 ) -> Neighbours:
     """Compares images with every image of a source by a network's features.
 
@@ -139,6 +170,8 @@ def nearest_by_features(
       source: the images among which neighbours are looked for.
       k: the number of neighbours, at most source.size.
       network: a name in `ganjax.metrics.features.NETWORKS`.
+      mirror: whether the source's images are also compared flipped left to right, which takes
+        twice as long and as much memory; the nearer orientation of each counts.
 
     Returns:
       The neighbours, with Euclidean distances of features.
@@ -148,13 +181,41 @@ def nearest_by_features(
     """
     sharding = make_layout(jax.local_devices()).batch
     extract = features.Extractor(network, features.load(network), ["features"], sharding)
-    chunk = max(1, CHUNK_BYTES // images[0].size)
-    every = np.arange(source.size)
-    batches = (source.fetch(every[i : i + chunk])["image"] for i in range(0, source.size, chunk))
-    of_source = extract(batches, source.size, "training images").features
+    whole = from_source("training images", source, None, images.shape[1:])
+    of_source = extract.observe(whole, whole.name)
+    if mirror:
+        of_source = extract.with_mirror_images(of_source, "mirror images")
     of_images = extract([images], len(images), "samples").features
-    assert of_source is not None
+    assert of_source.outputs.features is not None
     assert of_images is not None
-    found = pairs.nearest(of_images, of_source, k)
-    neighbours = np.stack([source.fetch(row)["image"] for row in found.index])
-    return Neighbours(neighbours, found.index, found.distance)
+    return _with_images(_nearest_oriented(of_images, of_source.outputs.features, k), source)
+
+
+def _nearest_oriented(
+    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m *orientations d"], k: int
+) -> _Oriented:
+    """Finds the k nearest of y, of which each has one orientation or two, (M, 2, D)."""
+    if y.ndim == 2:
+        found = pairs.nearest(x, y, k)
+        return _Oriented(found.index, np.zeros(found.index.shape, bool), found.distance)
+    # Of 2 k - 1 orientations, no more than k - 1 belong to an image that came before.
+    found = pairs.nearest(x, y.reshape(-1, y.shape[-1]), 2 * k - 1)
+    index = found.index // 2
+    same = index[:, :, None] == index[:, None, :]
+    again = np.tril(same, -1).any(-1)
+    kept = np.argsort(again, axis=1, kind="stable")[:, :k]
+    return _Oriented(
+        *(
+            np.take_along_axis(each, kept, axis=1)
+            for each in (index, found.index % 2 == 1, found.distance)
+        )
+    )
+
+
+def _with_images(found: _Oriented, source: Source) -> Neighbours:
+    """Adds the images, which are fetched row by row, so that few are held beside the result."""
+    rows = []
+    for index, mirrored in zip(found.index, found.mirrored, strict=True):
+        image = source.fetch(index)["image"]
+        rows.append(np.where(mirrored[:, None, None, None], image[:, :, ::-1], image))
+    return Neighbours(np.stack(rows), found.mirrored, found.index, found.distance)

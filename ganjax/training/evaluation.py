@@ -228,13 +228,18 @@ class Evaluator:
         trained = Observed(trained)
         if any(m.of_network and (m.training_floor or m.reference == "training") for m in metrics):
             trained = self._extract.observe(trained.images, trained.images.name)
+        with_copies = trained
+        if self._config.data.mirror and any(
+            metric.of_network and metric.reference == "training" for metric in metrics
+        ):
+            with_copies = self._extract.with_mirror_images(trained, "mirror images")
         every = Observed(from_source("held-out images", held_out, None, shape))
         references = []
         for metric, num_samples, num_reals in self._wanted:
             if metric in metrics:
                 held = every if num_reals is None else real
                 of_copies = metric.reference == "training"
-                reference, stand_in = (trained, held) if of_copies else (held, trained)
+                reference, stand_in = (with_copies, held) if of_copies else (held, trained)
                 references.append(self._look(metric, reference, stand_in, num_samples))
         return references
 

@@ -505,6 +505,32 @@ def test_figures_while_training(command, tmp_path):
     close(found["neighbour_distance_efflite0"], pairs.nearest(x, t, 1).distance.mean())
 
 
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_mirrored_run_knows_flipped_copies_while_it_trains(command, monkeypatch, mirror):
+    del command  # For its network, whose features are made to depend on left and right.
+    network = features.NETWORKS["efflite0"]
+    turned = network._replace(apply=lambda params, x: tiny_network(params, x.swapaxes(1, 2)))
+    monkeypatch.setitem(features.NETWORKS, "efflite0", turned)
+    raw = shrink(shipped("wgan_gp"))
+    raw.image_size, raw.data.fit, raw.data.mirror = SIDE, "resize", mirror
+    raw.generator.widths = raw.discriminator.widths = (4,)
+    raw.evaluation.update({"metrics": ("neighbours",), "num_samples": 8, "best": "none"})
+    config, module = schema.load(raw)
+    reals = np.random.RandomState(0).randint(0, 256, (16, SIDE, SIDE, 1)).astype(np.uint8)
+    source = sources.Source(16, lambda i: {"image": reals[i]}, (), labels=lambda: np.zeros(16, int))
+    algorithm = module.build(config)
+    made = evaluation.Evaluator(
+        algorithm,
+        config,
+        sampler=lambda fakes, z, label, phase: fakes[: len(z)],
+        sharding=make_layout().batch,
+        params=evaluation.load(config),
+    )
+    phase, key = algorithm.phases[0], jax.random.key(0)
+    found = made(reals[:8, :, ::-1], phase, source, source, key)
+    assert (found["neighbour_distance_efflite0"] < 1e-6) == mirror
+
+
 @pytest.mark.parametrize("num", [100, 1000])
 def test_labels_of_samples_are_those_of_training_images(num):
     """Not in turn: classes would be uniform, and neighbouring samples never of one class."""

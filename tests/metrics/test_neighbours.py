@@ -1,10 +1,15 @@
 """The nearest of many images, beside brute force."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 from scipy.spatial.distance import cdist
 
+from ganjax.analysis import grids, measurement
 from ganjax.data.base import Source
 from ganjax.metrics import features, neighbours
+from ganjax.metrics.image_set import from_source
 from ganjax.metrics.layers import Activations
 from ganjax.metrics.neighbours import CHUNK_BYTES, nearest
 
@@ -58,3 +63,94 @@ def test_neighbours_by_features_are_those_of_brute_force(monkeypatch):
     np.testing.assert_array_equal(found.index, apart.argsort(1)[:, :4])
     np.testing.assert_allclose(found.distance, np.sort(apart, 1)[:, :4], rtol=1e-4)
     np.testing.assert_array_equal(found.image, reals[found.index])
+
+
+def of_columns(params, x):
+    """Features that a flip changes: the mean of each column."""
+    made = x.mean((1, 3)) * params["scale"]
+    return Activations(made, made, ())
+
+
+@pytest.fixture
+def columns(monkeypatch):
+    network = features.NETWORKS["efflite0"]._replace(
+        make_params=lambda tensors: {"scale": np.float32(1)},
+        prepare=lambda images: images.astype("float32"),
+        apply=of_columns,
+    )
+    monkeypatch.setitem(features.NETWORKS, "columns", network)
+
+
+def images(seed, num):
+    return np.random.RandomState(seed).randint(0, 256, (num, 4, 4, 3)).astype(np.uint8)
+
+
+def source_of(array):
+    return Source(len(array), lambda i: {"image": array[i]}, ())
+
+
+@pytest.mark.parametrize("by", ["pixels", "columns"])
+def test_the_nearer_orientation_of_each_image_counts(by, columns):
+    """Both are often among the nearest; each image is named once."""
+    reals = images(0, 40)
+    samples = np.concatenate([reals[3:4, :, ::-1], reals[5:6], images(1, 6)])
+    if by == "pixels":
+        found = nearest(samples, source_of(reals), 5, mirror=True, chunk=7)
+        flat = [x.reshape(len(x), -1).astype(float) for x in (samples, reals, reals[:, :, ::-1])]
+        apart = np.stack([cdist(flat[0], each, "cityblock") / (255 * 48) for each in flat[1:]])
+    else:
+        found = neighbours.nearest_by_features(samples, source_of(reals), 5, by, mirror=True)
+        flat = [x.mean((1, 3)) for x in (samples, reals, reals[:, :, ::-1])]
+        apart = np.stack([cdist(flat[0], each) for each in flat[1:]])
+    order = apart.min(0).argsort(1)[:, :5]
+    np.testing.assert_array_equal(found.index, order)
+    expected = np.take_along_axis(apart.min(0), order, axis=1)
+    np.testing.assert_allclose(found.distance, expected, rtol=1e-4, atol=1e-4)
+    mirrored = np.take_along_axis(apart.argmin(0) == 1, order, axis=1)
+    np.testing.assert_array_equal(found.mirrored, mirrored)
+    shown = np.where(mirrored[..., None, None, None], reals[order][:, :, :, ::-1], reals[order])
+    np.testing.assert_array_equal(found.image, shown)
+    assert found.mirrored[0, 0]
+    assert not found.mirrored[1, 0]
+
+
+def test_flipped_copies_are_copies_for_a_run_that_was_trained_on_both_orientations(columns):
+    reals, params = images(0, 20), {"scale": np.float32(1)}
+    fake = from_source("fakes", source_of(reals[::-1, :, ::-1]), None)
+    figures = {}
+    for mirrored in (False, True):
+        real = from_source("reals", source_of(reals), None)._replace(mirrored=mirrored)
+        sets = measurement.Sets(real, fake, from_source("others", source_of(images(1, 9)), None))
+        names = ["neighbours", "pixel_neighbours"]
+        figures[mirrored] = measurement.measure_sets(sets, names, "columns", params)
+    found = figures[True]["figures"]
+    assert found["neighbour_distance_columns"] == found["neighbour_distance_pixels"] == 0
+    assert found["distinct_neighbours_columns"] == found["distinct_neighbours_pixels"] == 1
+    assert figures[True]["protocol"]["neighbours_among"]["mirror_images"]
+    apart = figures[False]["figures"]
+    assert apart["neighbour_distance_pixels"] > 0.1
+    assert apart["neighbour_distance_columns"] > 1
+    # Other images in place of the fakes are compared in the same way.
+    floors = [figures[mirrored]["floor"]["neighbour_distance_columns"] for mirrored in figures]
+    assert floors[1] < floors[0]
+
+
+def test_the_picture_shows_a_mirrored_neighbour_as_it_is_near(monkeypatch):
+    reals = images(0, 9).repeat(4, 1).repeat(4, 2)
+    monkeypatch.setattr(
+        grids, "grid", lambda *_: SimpleNamespace(arrays={"image": reals[6:7, :, ::-1]})
+    )
+    for mirror in (False, True):
+        run = SimpleNamespace(
+            training_images=lambda: source_of(reals),
+            config=SimpleNamespace(data=SimpleNamespace(mirror=mirror)),
+        )
+        view = grids.neighbour_grid(run, 1, k=2)
+        assert ("0.0000 mirrored #6" in view.report[1]) == mirror
+        assert view.arrays["neighbour_mirrored"][0, 0] == mirror
+        equal = view.arrays["neighbour_image"][0, 0] == view.arrays["image"][0]
+        assert equal.all() == mirror
+        picture = view.picture()
+        large = (picture.shape[1] - 2 * 2) // 3  # Two pixels apart.
+        sample, first = picture[:large, :large], picture[:large, large + 2 : 2 * large + 2]
+        assert (sample == first).all() == mirror
