@@ -28,7 +28,6 @@ def cwgan_gp(**scale):
     config.conditioning.update(generator="one_hot", discriminator="one_hot")
     config.generator.slope = 0.2
     config.discriminator.batch_norm = "none"
-    config.discriminator.dropout_after = "all_but_first"
     return config
 
 

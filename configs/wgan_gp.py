@@ -27,7 +27,6 @@ def wgan_gp(**scale):
     config.penalty.weight = 10.0
     config.generator.slope = 0.2  # As in the critic (choice).
     config.discriminator.batch_norm = "none"  # It would tie the samples of a batch together.
-    config.discriminator.dropout_after = "all_but_first"
     config.g_optimiser.b2 = config.d_optimiser.b2 = 0.9
     return config
 
@@ -89,7 +88,7 @@ def tutorial():
     config.critic_reals = "shared"
     config.penalty.points = "normal"
     config.generator.update(init_stddev=0.0, output_bias=True)
-    config.discriminator.update(init_stddev=0.0, dropout=0.3)
+    config.discriminator.update(init_stddev=0.0, dropout=0.3, dropout_after="all_but_first")
     config.batch_norm.epsilon = 1e-3
     for optimiser in (config.g_optimiser, config.d_optimiser):
         optimiser.update(b2=0.999, eps=1e-7)

@@ -8,8 +8,9 @@ loads whole configs; an algorithm's `Config` puts both together.
 import difflib
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import reduce
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
 import ml_collections
 import pydantic
@@ -42,6 +43,19 @@ class ConfigError(UserError):
     """
 
 
+class Idle(NamedTuple):
+    """A field that has no effect, because of the values of other fields.
+
+    Attributes:
+      name: the name of the field within its group.
+      reason: why it has none, and what to set besides; "" if it may be set all the same, because
+        an ablation of a shipped config leaves it set. Its docstring then says when it is idle.
+    """
+
+    name: str
+    reason: str = ""
+
+
 class Fields(pydantic.BaseModel):
     """A group of config fields, which is frozen, strict about types and closed to unknown names.
 
@@ -53,6 +67,14 @@ class Fields(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False
     )
+
+    def idle(self) -> Iterator[Idle]:
+        """Yields the fields of this group that have no effect.
+
+        A group that overrides this also yields those of its base, since an algorithm's `Config`
+        mixes groups.
+        """
+        yield from ()
 
 
 class OneOf:
@@ -97,6 +119,35 @@ def changeable(group: Fields, prefix: str = "config") -> Iterator[str]:
             yield from changeable(value, f"{prefix}.{name}")
         elif isinstance(info.json_schema_extra, dict) and MAY_CHANGE in info.json_schema_extra:
             yield f"{prefix}.{name}"
+
+
+def idle(config: Fields) -> frozenset[str]:
+    """Returns the dotted names of the fields of a config that have no effect."""
+    return frozenset(f"config.{name}" for name, _, _ in _idle(config))
+
+
+def refuse_idle(config: Fields) -> None:
+    """Refuses a new run that sets a field which has no effect.
+
+    Runs that exist are not refused, since older versions let them set it.
+
+    Raises:
+      ConfigError: such a field is set to something other than its default.
+    """
+    for name, group, each in _idle(config):
+        value, default = getattr(group, each.name), type(group).model_fields[each.name].default
+        if each.reason and value != default:
+            raise ConfigError(f"config.{name}={value!r}: {each.reason}, or leave it at {default!r}")
+
+
+def _idle(group: Fields, at: str = "") -> Iterator[tuple[str, Fields, Idle]]:
+    """Yields the dotted name, the group and the reason of each field that has no effect."""
+    for each in group.idle():
+        *path, name = each.name.split(".")
+        yield f"{at}{each.name}", reduce(getattr, path, group), each._replace(name=name)
+    for name, value in group:
+        if isinstance(value, Fields):
+            yield from _idle(value, f"{at}{name}.")
 
 
 def defaults(schema: type[Fields], **fields: Any) -> ConfigDict:

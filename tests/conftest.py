@@ -79,6 +79,14 @@ def shipped(name: str, preset: str = ""):
     return runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["get_config"](preset)
 
 
+# Every shipped config: the file's name, and the preset's, "" for the default.
+SHIPPED = [
+    (path.stem, preset)
+    for path in sorted((ROOT / "configs").glob("*.py"))
+    for preset in runpy.run_path(str(path))["get_config"].presets
+]
+
+
 def shrink(config):
     """Shrinks any shipped config to the smallest that runs the same code, and returns it."""
     config.total_steps = 4

@@ -1,4 +1,4 @@
-"""Kinds of parts that flags choose: their own defaults, and what does not go together."""
+"""Kinds of parts that flags choose, with their own defaults; fields that have no effect."""
 
 import itertools
 import sys
@@ -6,16 +6,17 @@ from typing import get_args
 
 import pytest
 from absl import flags
-from conftest import ROOT
+from conftest import ROOT, SHIPPED, shipped
 
 from ganjax import cli
 from ganjax.algorithms.optimisers import AnyOptimiser
 from ganjax.augment import AnyPolicy
 from ganjax.augment.controllers import AnyController
-from ganjax.config import ConfigError, defaults
+from ganjax.config import ConfigError, defaults, idle, refuse_idle
 from ganjax.errors import UserError
 from ganjax.models import AnyDiscriminator, AnyGenerator
-from ganjax.training import schema
+from ganjax.training import schema, workdir
+from ganjax.training.setup import prepare
 
 
 def kinds_of(union, tag):
@@ -165,3 +166,73 @@ def test_a_flag_for_a_field_of_another_kind_is_refused_in_one_line(parse, fields
 def test_a_flag_for_a_kind_that_does_not_exist_is_refused(parse):
     config = parse("wgan_gp", "generator.network=dcgn")
     assert refusal(config).startswith("config.generator.network='dcgn': there are dcgan, resnet")
+
+
+@pytest.mark.parametrize(("name", "preset"), SHIPPED)
+def test_no_shipped_config_sets_a_field_that_is_refused_for_its_lack_of_effect(name, preset):
+    refuse_idle(schema.load(shipped(name, preset)).config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"conditioning.embedding_dim": 3},
+            r"config.conditioning.embedding_dim=3: no network takes labels by 'embedding'; set .*, "
+            r"or leave it at 10",
+        ),
+        (
+            {"data.subset_seed": 1},
+            r"config.data.subset_seed=1: all images are used; set config.data.num_examples or .*, "
+            r"or leave it at 0",
+        ),
+        (
+            {"evaluation.features": "inception"},
+            r"config.evaluation.features='inception': no metric looks through a network; name one",
+        ),
+        (
+            {"evaluation.metrics": ("swd",), "evaluation.weights": "w.pth"},
+            r"config.evaluation.weights='w.pth': no metric looks through a network; name one in",
+        ),
+    ],
+)
+def test_a_new_run_that_sets_a_field_without_effect_is_refused_in_one_line(
+    changes, message, tmp_path
+):
+    config = shipped("wgan_gp")
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(ConfigError, match=message) as caught:
+        prepare(config, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"conditioning.embedding_stddev": 1.0},
+        {"critic_reals": "shared", "n_critic": 1},
+        {"discriminator.dropout_after": "all_but_first"},
+        {"evaluation.num_samples": 7},
+        {"batch_norm.epsilon": 1e-3, "batch_norm.scale": False, "generator.batch_norm": False},
+        {"batch_norm.scale": False, "generator.spectral_norm": True},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_field_that_ablations_leave_set_may_lack_effect(changes):
+    config = shipped("wgan_gp")
+    config.update_from_flattened_dict(changes)
+    checked = schema.load(config).config
+    refuse_idle(checked)
+    assert f"config.{next(iter(changes))}" in idle(checked)
+
+
+def test_a_run_goes_on_whatever_fields_without_effect_say(tmp_path, monkeypatch):
+    monkeypatch.setattr(workdir.checkpoint, "exist", lambda folder: (folder / "samples").exists())
+    config = shipped("wgan_gp")
+    workdir.claim(tmp_path, schema.load(config).config)
+    config.discriminator.dropout_after = "all_but_first"
+    workdir.claim(tmp_path, schema.load(config).config)
+    config.discriminator.dropout = 0.3
+    with pytest.raises(ConfigError, match=r"another config.discriminator.dropout \("):
+        workdir.claim(tmp_path, schema.load(config).config)

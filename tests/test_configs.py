@@ -163,7 +163,7 @@ TABLES = {
         "discriminator": {
             **DCGAN["discriminator"],
             "batch_norm": "none",
-            "dropout_after": "all_but_first",
+            "dropout": 0.0,
         },
         "conditioning": {
             "generator": "one_hot",

@@ -5,7 +5,7 @@ field chooses a function or an optax transform once, when the algorithm is built
 no field.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -18,7 +18,7 @@ from ganjax.algorithms.augmented import augmented
 from ganjax.algorithms.networks import LatentGroup, NetworkGroup, Networks, build_networks
 from ganjax.algorithms.optimisers import OptimiserGroup, discriminator_optimiser, ema_decay
 from ganjax.augment import AugmentGroup
-from ganjax.config import ConfigDict, ConfigError, Fields, OneOf, defaults
+from ganjax.config import ConfigDict, ConfigError, Fields, Idle, OneOf, defaults
 from ganjax.engine import updates
 from ganjax.engine.algorithm import Algorithm, Batch, Context
 from ganjax.engine.loss_scaling import scaled
@@ -43,7 +43,7 @@ class UpdateGroup(Fields):
         latents against the new D) or "simultaneous" (both from one pass, at the old parameters).
       n_critic: the number of updates of D in a train step.
       critic_reals: the reals of the updates of D in a train step: "fresh" ones for each, or one
-        "shared" batch for all.
+        "shared" batch for all, which at `n_critic` 1 is the same.
       accumulate: the number of micro-batches into which a batch is split, to save memory. A
         player's gradient is the mean over them. BatchNorm and DRAGAN's deviation see each
         micro-batch as a batch, and spectral normalisation iterates once for each. A micro-batch has
@@ -55,6 +55,11 @@ class UpdateGroup(Fields):
     n_critic: PositiveInt = 1
     critic_reals: Literal["fresh", "shared"] = "fresh"
     accumulate: PositiveInt = 1
+
+    def idle(self) -> Iterator[Idle]:
+        yield from super().idle()
+        if self.n_critic == 1:
+            yield Idle("critic_reals")
 
 
 class CommonConfig(

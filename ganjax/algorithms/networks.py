@@ -1,6 +1,7 @@
 """Construction of the two Flax modules that a config describes, and their use as pure functions."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import jax
@@ -9,7 +10,7 @@ from flax import linen as nn
 from pydantic import PositiveInt
 
 from ganjax import models
-from ganjax.config import ConfigError, OneOf, may_change
+from ganjax.config import ConfigError, Idle, OneOf, may_change
 from ganjax.keys import fold
 from ganjax.models import dcgan, spectral
 from ganjax.models.fields import (
@@ -65,6 +66,14 @@ class NetworkGroup(LatentGroup):
     generator: models.AnyGenerator = dcgan.GeneratorFields()
     discriminator: models.AnyDiscriminator = dcgan.DiscriminatorFields()
     batch_norm: BatchNormFields = BatchNormFields()
+
+    def idle(self) -> Iterator[Idle]:
+        yield from super().idle()
+        normed = [p for p in (self.generator, self.discriminator) if p.uses_batch_norm]
+        if not normed:
+            yield from (Idle("batch_norm.momentum"), Idle("batch_norm.epsilon"))
+        if all(player.normalises_spectrum for player in normed):
+            yield Idle("batch_norm.scale")
 
 
 @dataclasses.dataclass(frozen=True)

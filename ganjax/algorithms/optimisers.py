@@ -1,5 +1,6 @@
 """Optimisers, weight clipping and the generator's moving average, each with its config fields."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
-from ganjax.config import ConfigError, Fields, Fraction
+from ganjax.config import ConfigError, Fields, Fraction, Idle
 from ganjax.engine.algorithm import EmaDecay
 from ganjax.models.fields import NetworkFields
 
@@ -95,10 +96,11 @@ class SgdFields(OptimiserFields):
 
     Attributes:
       decay_factor: the factor by which each update divides the learning rate; 1 keeps it.
-      min_learning_rate: the smallest learning rate.
+      min_learning_rate: the smallest learning rate; at `decay_factor` 1 it has no effect.
       momentum: the momentum at the first update, in Polyak's form, as in PyTorch.
       final_momentum: the momentum after `momentum_updates`, towards which it changes linearly.
-      momentum_updates: the number of updates in which the momentum changes; 0 keeps it.
+      momentum_updates: the number of updates in which the momentum changes; 0 keeps it, and
+        `final_momentum` then has no effect.
     """
 
     name: Literal["sgd"] = "sgd"
@@ -107,6 +109,13 @@ class SgdFields(OptimiserFields):
     momentum: Fraction = 0.0
     final_momentum: Fraction = 0.0
     momentum_updates: NonNegativeInt = 0
+
+    def idle(self) -> Iterator[Idle]:
+        yield from super().idle()
+        if self.decay_factor == 1:
+            yield Idle("min_learning_rate")
+        if not self.momentum_updates:
+            yield Idle("final_momentum")
 
     def build(self, updates: int) -> optax.GradientTransformation:
         del updates  # Neither schedule depends on the length of the run.

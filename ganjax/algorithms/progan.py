@@ -7,7 +7,7 @@ optimisers that start anew.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import jax
@@ -17,7 +17,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from ganjax.algorithms import gan
 from ganjax.algorithms.networks import Networks, build_networks
 from ganjax.algorithms.optimisers import ema_decay
-from ganjax.config import ConfigDict, ConfigError, Fields, defaults
+from ganjax.config import ConfigDict, ConfigError, Fields, Idle, defaults
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
 from ganjax.metrics.fields import NO_FIGURE
@@ -40,12 +40,19 @@ class GrowthFields(Fields):
         in the layers of a resolution; 0 adds them at once. The default is the paper's.
       stabilise_reals: the number of reals that D sees afterwards, before the next resolution, and
         at the first resolution, which fades in nothing. The default is the paper's.
+
+    Without lower resolutions `fade_reals` and `stabilise_reals` have no effect.
     """
 
     batch_sizes: Annotated[tuple[PositiveInt, ...], Field(strict=False)] = ()
     learning_rates: Annotated[tuple[PositiveFloat, ...], Field(strict=False)] = ()
     fade_reals: NonNegativeInt = 800_000
     stabilise_reals: PositiveInt = 800_000
+
+    def idle(self) -> Iterator[Idle]:
+        yield from super().idle()
+        if not self.batch_sizes:
+            yield from (Idle("fade_reals"), Idle("stabilise_reals"))
 
 
 class Config(gan.CommonConfig):

@@ -1,6 +1,6 @@
 """The base of all augmentation policies, and the augmentation that a policy builds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from ganjax.augment import affine
 from ganjax.augment.controllers import AnyController, Controller, FixedFields
 from ganjax.augment.gate import uniform
 from ganjax.augment.shapes import Images, Maps, Probability, RandomKey
-from ganjax.config import Fields
+from ganjax.config import Fields, Idle
 from ganjax.engine.algorithm import Context, ImageTransform
 from ganjax.engine.pixels import ValueRange
 from ganjax.keys import fold
@@ -42,13 +42,19 @@ class AugmentFields(Fields):
     Attributes:
       policy: the name of the policy, a Literal in each subclass.
       measure_leaks: whether each evaluation measures the shares of samples that are rotated and
-        whose colours are altered (leak_rotation, leak_colour; see `ganjax.training.leaks`).
+        whose colours are altered (leak_rotation, leak_colour; see `ganjax.training.leaks`). It has
+        no effect if the policy, with its families and strengths, does neither.
       controller: the rule that changes the probability of augmentation.
     """
 
     policy: str
     measure_leaks: bool = False
     controller: AnyController = FixedFields()
+
+    def idle(self) -> Iterator[Idle]:
+        yield from super().idle()
+        if not self.leaks((-1.0, 1.0)):
+            yield Idle("measure_leaks")
 
     def check(self) -> None:
         """Refuses fields that do not go together.

@@ -1,10 +1,11 @@
 """The fields of a config that say which images a run trains on."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from ganjax.config import Fields, Level, Seed
+from ganjax.config import Fields, Idle, Level, Seed
 
 
 class DataFields(Fields):
@@ -31,7 +32,7 @@ class DataFields(Fields):
       num_examples: the number of training images that are used; 0 uses all.
       fraction: the share of the training images that is used, in (0, 1].
       subset_seed: the seed that chooses those images. It is not the run's seed, so that the runs
-        of a sweep share a subset.
+        of a sweep share a subset. It is refused if all images are used.
       background: the RGB colour, each 0 to 255, that transparent images are laid over.
       labels_file: for folder:<path> only, a CSV or JSON file of labels and bounding boxes; ""
         reads none.
@@ -57,3 +58,9 @@ class DataFields(Fields):
     min_side: PositiveInt = 1
     max_skipped: NonNegativeInt = 0
     on_device: bool = False
+
+    def idle(self) -> Iterator[Idle]:
+        yield from super().idle()
+        if not self.num_examples and self.fraction == 1:
+            reason = "all images are used; set config.data.num_examples or config.data.fraction"
+            yield Idle("subset_seed", reason)

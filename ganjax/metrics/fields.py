@@ -1,10 +1,11 @@
 """The fields of a config that say what is measured during training."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from ganjax.config import Fields
+from ganjax.config import Fields, Idle
 
 # The value of `best` by which no figure chooses a best checkpoint.
 NO_FIGURE = "none"
@@ -22,11 +23,11 @@ class EvaluationFields(Fields):
         `ganjax.metrics.table.METRICS`; () measures none.
       features: the feature network of these metrics, whose name ends the names of their figures
         (kid_efflite0): "efflite0" comes with ganjax, "inception" and "inception_clean" are fetched
-        once.
+        once. It is refused, as `weights` is, if no metric looks at images through a network.
       weights: the path of that network's published weight file; "" looks for it where it was
         installed or fetched to, and fetches it.
       num_samples: the number of samples that these metrics measure, and the most held-out images
-        that the samples are compared with.
+        that the samples are compared with; without metrics it has no effect.
       best: the figure by which the best checkpoint is chosen, such as "val_log_likelihood" or
         "kid_efflite0". That checkpoint is kept besides the latest ones, and sampled by default;
         "none" keeps the latest ones only. The metric says whether more or less is better.
@@ -41,3 +42,14 @@ class EvaluationFields(Fields):
     num_samples: PositiveInt = 1_000
     best: str = NO_FIGURE
     patience: NonNegativeInt = 0
+
+    def idle(self) -> Iterator[Idle]:
+        yield from super().idle()
+        # Imported here, since metrics take long to import and most configs name none.
+        from ganjax.metrics.table import METRICS
+
+        if not any(name in METRICS and METRICS[name].of_network for name in self.metrics):
+            reason = "no metric looks through a network; name one in config.evaluation.metrics"
+            yield from (Idle("features", reason), Idle("weights", reason))
+        if not self.metrics:
+            yield Idle("num_samples")

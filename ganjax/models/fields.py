@@ -1,12 +1,13 @@
 """The base classes of networks' config fields, and the settings from which networks are built."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ganjax.config import ConfigError, Fields, Fraction, OneOf, Widths
+from ganjax.config import ConfigError, Fields, Fraction, Idle, OneOf, Widths
 from ganjax.engine.pixels import ValueRange
 from ganjax.models.layers import OUTPUTS, VALUE_RANGES, Conditioning
 from ganjax.models.norms import Norm
@@ -14,6 +15,8 @@ from ganjax.models.norms import Norm
 
 class BatchNormFields(Fields):
     """The fields of BatchNorm in the generator and in the discriminator.
+
+    They have no effect where neither has BatchNorm.
 
     Attributes:
       scale: whether BatchNorm has a learned scale; under spectral normalisation it never has.
@@ -32,10 +35,10 @@ class ConditioningFields(Fields):
     Attributes:
       generator: "none", "embedding", "one_hot" or "batch_norm".
       discriminator: "none", "embedding", "one_hot" or "projection".
-      embedding_dim: the length of the vectors of "embedding".
+      embedding_dim: the length of the vectors of "embedding"; refused without these.
       embedding_stddev: the standard deviation of their initial numbers, 1 in PyTorch; 0 is Flax's
         initialisation, whose vectors are about as long as one-hot ones. With 1 a dense generator
-        may ignore the latent and make one image per class.
+        may ignore the latent and make one image per class. It has no effect without "embedding".
       fake_labels: whether generated images take the labels of the batch's "reals", or labels that
         are drawn "uniform" over the classes.
     """
@@ -45,6 +48,13 @@ class ConditioningFields(Fields):
     embedding_dim: PositiveInt = 10
     embedding_stddev: NonNegativeFloat = 0.0
     fake_labels: Literal["reals", "uniform"] = "reals"
+
+    def idle(self) -> Iterator[Idle]:
+        yield from super().idle()
+        if "embedding" not in (self.generator, self.discriminator):
+            reason = "no network takes labels by 'embedding'; set config.conditioning.generator"
+            yield Idle("embedding_dim", reason)
+            yield Idle("embedding_stddev")
 
 
 class ImageSpec(NamedTuple):
@@ -215,7 +225,8 @@ class StagedDiscriminatorFields(NetworkFields):
       widths: the number of channels or units of each stage.
       slope: the negative slope of LeakyReLU.
       dropout: the dropout rate after the stages.
-      dropout_after: whether dropout follows "all" stages or "all_but_first".
+      dropout_after: whether dropout follows "all" stages or "all_but_first"; at `dropout` 0 it has
+        no effect.
       final_dropout: the dropout rate before the last layer.
       batch_norm: which stages have BatchNorm: "all", "all_but_first" (DCGAN's) or "none".
       spectral_norm: whether every kernel is divided by its spectral norm; BatchNorm then has no
@@ -234,6 +245,11 @@ class StagedDiscriminatorFields(NetworkFields):
     batch_norm: Literal["all", "all_but_first", "none"] = "all_but_first"
     spectral_norm: bool = False
     init_stddev: NonNegativeFloat = 0.02
+
+    def idle(self) -> Iterator[Idle]:
+        yield from super().idle()
+        if not self.dropout:
+            yield Idle("dropout_after")
 
     @property
     def normed_stages(self) -> tuple[bool, ...]:

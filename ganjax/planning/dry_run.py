@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from ganjax.config import ConfigError
+from ganjax.config import ConfigError, refuse_idle
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
@@ -89,7 +89,9 @@ def plan(
       ConfigError: the config cannot be run.
       UserError: JAX has been used before with fewer devices.
     """
-    config, algorithm, length = _settled(schema.load(raw))
+    loaded = schema.load(raw)
+    refuse_idle(loaded.config)
+    config, algorithm, length = _settled(loaded)
     if config.num_seeds > 1:
         raise ConfigError(
             f"config.num_seeds={config.num_seeds}: a dry run is of one seed; set num_seeds=1: as "

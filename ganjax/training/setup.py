@@ -13,6 +13,7 @@ import ml_collections
 from jax.sharding import NamedSharding
 from orbax.checkpoint import v1 as ocp
 
+from ganjax.config import refuse_idle
 from ganjax.data import pipeline
 from ganjax.data.base import SPLITS, Source
 from ganjax.data.sources import open_source
@@ -149,6 +150,8 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
     """
     with distributed.sharing_errors():
         loaded = schema.load(raw)
+        if not checkpoint.exist(folder):
+            refuse_idle(loaded.config)
         images_of_size = cache(partial(_open_images, loaded.config))
         size = loaded.config.image_size
         config, algorithm = settle(loaded, lambda: images_of_size(size).training.size)

@@ -9,7 +9,7 @@ from typing import Any
 
 import filelock
 
-from ganjax.config import ConfigError, differences
+from ganjax.config import ConfigError, differences, idle
 from ganjax.training import checkpoint, migrations
 from ganjax.training.schema import Loaded, RunConfig, load
 
@@ -35,8 +35,11 @@ def claim(workdir: Path, config: RunConfig, fingerprint: str = "") -> None:
     path = workdir / CONFIG
     fields = config.model_dump(mode="json")
     if checkpoint.exist(workdir):
-        of_run = read(workdir).config.model_dump(mode="json")
-        changed = [n for n in differences(fields, of_run) if n not in config.continuable]
+        before = read(workdir).config
+        changed = differences(fields, before.model_dump(mode="json"))
+        # A field that has no effect, neither before nor now, makes no other run.
+        may_differ = config.continuable | (idle(config) & idle(before))
+        changed = [name for name in changed if name not in may_differ]
         if changed:
             raise ConfigError(
                 f"{workdir} holds a run with another {', '.join(changed)} (see {path}): set that, "

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from tiny_dcgan import ACCURACY, ADA, DIFFAUGMENT, FIXED, KERAS, R_T, build, tiny_dcgan, train_steps
 
-from ganjax.config import take_kinds
+from ganjax.config import idle, take_kinds
 from ganjax.engine.algorithm import Context
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.keys import fold
+from ganjax.training import schema
 
 LABELS = {"data.label": "label", "data.num_classes": 10}
 ONE_HOT = {
@@ -248,6 +249,29 @@ def test_no_two_switches_compute_the_same(program, switches):
         text = program(built(switch))
         assert text not in seen, f"{switch} does as {seen[text]}"
         seen[text] = switch
+
+
+def test_fields_that_are_said_to_have_no_effect_have_none():
+    plain = {"discriminator.batch_norm": "none", "generator.batch_norm": False}
+    changed = {
+        "conditioning.embedding_dim": 3,
+        "conditioning.embedding_stddev": 1.0,
+        "critic_reals": "shared",
+        "discriminator.dropout_after": "all_but_first",
+        "batch_norm.scale": False,
+        "batch_norm.momentum": 0.5,
+        "batch_norm.epsilon": 0.1,
+    }
+    config = tiny_dcgan()
+    config.update_from_flattened_dict(plain)
+    of_programs = idle(schema.load(config).config) - {
+        *("config.data.subset_seed", "config.evaluation.features"),
+        *("config.evaluation.weights", "config.evaluation.num_samples"),
+    }
+    assert of_programs == {f"config.{name}" for name in changed}
+    one, other = built(plain), built(plain | changed)
+    assert functions(one) == functions(other)
+    assert train_step(one) == train_step(other)
 
 
 @pytest.mark.parametrize("switches", COMBINATIONS, ids=lambda c: c["loss"])

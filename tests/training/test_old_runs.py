@@ -40,7 +40,11 @@ def test_a_run_of_format_1_is_sampled_as_before(old_run, name):
 @pytest.mark.parametrize("name", ["half_finished", "growing"])
 def test_a_run_of_format_1_goes_on_as_before(old_run, name):
     folder = old_run(name)
-    assert migrations.KEY not in json.loads((folder / workdir.CONFIG).read_text())
+    content = json.loads((folder / workdir.CONFIG).read_text())
+    assert migrations.KEY not in content
+    # A field without effect, which older versions let a run set.
+    content["data"]["subset_seed"] = 7
+    (folder / workdir.CONFIG).write_text(json.dumps(content))
     train(workdir.read_fields(folder), folder)
     assert json.loads((folder / workdir.CONFIG).read_text())[migrations.KEY] == migrations.FORMAT
     rows = {row["step"]: row for row in read_metrics(folder / "metrics.jsonl")}

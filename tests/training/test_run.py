@@ -3,14 +3,13 @@
 import json
 import os
 import re
-import runpy
 import shutil
 
 import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from conftest import ROOT, shipped, shrink, write_images
+from conftest import SHIPPED, shipped, shrink, write_images
 from flax.traverse_util import flatten_dict
 from PIL import Image
 from scipy.special import logsumexp
@@ -29,11 +28,6 @@ from ganjax.training.loop import Interrupted, train
 from ganjax.training.report import NonFiniteError
 from ganjax.training.writer import read_metrics
 
-SHIPPED = [
-    (path.stem, preset)
-    for path in sorted((ROOT / "configs").glob("*.py"))
-    for preset in runpy.run_path(str(path))["get_config"].presets
-]
 # Those that `shrink` leaves different: presets may differ in their lengths alone.
 DISTINCT = list({shrink(shipped(*each)).to_json(): each for each in reversed(SHIPPED)}.values())
 
