@@ -1,6 +1,9 @@
 """Set-up of all tests: eight devices, errors for implicit promotion and for keys used twice."""
 
+import importlib
+import inspect
 import os
+import pkgutil
 import runpy
 from importlib.metadata import version
 from pathlib import Path
@@ -22,19 +25,28 @@ if version("jaxlib").startswith("0.10."):  # XLA aborts if it does not know a fl
 import jax
 import numpy as np
 import pytest
-from jaxtyping import install_import_hook
+from beartype import beartype
+from jaxtyping import jaxtyped
 from ml_collections import ConfigDict
 from PIL import Image
 
-# The annotated shapes and types of functions in these folders are checked at every call.
-TYPED = ("objectives", "augment", "ops", "metrics", "pictures")
-install_import_hook([f"ganjax.{folder}" for folder in TYPED], "beartype.beartype")
+from ganjax.ops import lowering
 
 ROOT = Path(__file__).parent.parent
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
+
+# The annotated shapes and types of public functions in these folders are checked at every call.
+# jaxtyping's import hook would do it too, but decorates nested functions anew at every call.
+for folder in ("objectives", "augment", "ops", "metrics", "pictures"):
+    for info in pkgutil.iter_modules([ROOT / "ganjax" / folder], f"ganjax.{folder}."):
+        module = importlib.import_module(info.name)
+        for name, function in list(vars(module).items()):
+            own = inspect.isfunction(function) and function.__module__ == info.name
+            if own and not name.startswith("_"):
+                setattr(module, name, jaxtyped(function, typechecker=beartype))
 
 
 def pytest_collection_modifyitems(items):
@@ -63,6 +75,13 @@ def _programs_are_forgotten():
     """Frees the compiled programs after each file of tests, which would fill a worker's memory."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def native_convolutions():
+    """Traces convolutions as XLA's own, which compile sooner where their lowering is not tested."""
+    with lowering.native_convolutions():
+        yield
 
 
 def write_images(folder, count, size=64):

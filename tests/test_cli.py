@@ -17,11 +17,12 @@ from ganjax.config import ConfigError
 from ganjax.main import default_workdir
 from ganjax.runtime import huge_pages
 
-# A process that has imported JAX and forks a child for each command typed: a line of JSON in, one
-# out. What a command does before it imports more is the same, and each is spared two seconds.
+# A process that has imported what commands import, and forks a child for each one typed, which is
+# answered in tenths of a second: a line of JSON in, one out.
 TYPIST = """
-import json, os, runpy, sys
-import ganjax.analysis.trained, ganjax.data.record_writer, ganjax.parallel.joining, ganjax.training.loop
+import json, os, runpy, sys, traceback
+import ganjax.algorithms.gan, ganjax.analysis.trained, ganjax.data.record_writer
+import ganjax.parallel.joining, ganjax.training.loop
 for line in sys.stdin:
     module, *arguments = json.loads(line)
     files = [os.open(os.path.join({folder!r}, name), os.O_CREAT | os.O_TRUNC | os.O_RDWR)
@@ -29,8 +30,17 @@ for line in sys.stdin:
     if not (child := os.fork()):
         os.dup2(files[0], 1)
         os.dup2(files[1], 2)
-        sys.argv = [module, *arguments]
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        sys.argv, code = [module, *arguments], 0
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            code = end.code
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     said = [os.pread(file, 1 << 20, 0).decode() for file in files]
     print(json.dumps([code, *said]), flush=True)

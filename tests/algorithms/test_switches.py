@@ -127,7 +127,7 @@ ENGINE_SWITCHES = [
 
 COMBINATIONS = [
     {
-        "augment": {**ADA, "families": ("blit", "geometric", "colour"), "controller": R_T},
+        "augment": {**ADA, "families": ("blit", "colour"), "controller": R_T},
         "loss": "relativistic",
         "order": "simultaneous",
         "penalty.r1": 1.0,

@@ -21,6 +21,8 @@ from ganjax.errors import UserError
 from ganjax.metrics import neighbours
 from ganjax.training import checkpoint, schema, workdir
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

@@ -28,6 +28,8 @@ from ganjax.training import checkpoint, evaluation, schema, workdir
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 ALL = tuple(METRICS)
 SIDE = 8
 

@@ -23,6 +23,8 @@ from ganjax.pictures import images, interpolation
 from ganjax.training import checkpoint, sampling, schema, workdir
 from tests import conditional
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 SIDE, LARGE = 32, 96  # Of a sample, and of one below a caption.
 
 

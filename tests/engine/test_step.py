@@ -16,6 +16,8 @@ from ganjax.parallel.sharding import make_layout
 from ganjax.runtime import compiling
 from ganjax.training import schema
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 
 def build(config):
     loaded, module = schema.load(config)

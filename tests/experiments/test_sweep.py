@@ -21,6 +21,8 @@ from ganjax.analysis.trained import Trained
 from ganjax.errors import UserError
 from ganjax.pictures import images
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 EMA = ROOT / "experiments" / "ema_decay.py"
 
 

@@ -21,6 +21,8 @@ from ganjax.training.epochs import Every
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 
 def build(config):
     loaded, module = schema.load(config)

@@ -20,6 +20,8 @@ from ganjax.training.loop import train
 from ganjax.training.report import mean_and_spread
 from ganjax.training.writer import read_metrics
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 
 @pytest.fixture
 def small():

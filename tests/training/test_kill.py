@@ -26,11 +26,12 @@ FLAGS = [
     "--config.log_every=3",
     "--config.sample_every=10",
     "--config.eval_every=10",
-    "--config.image_size=16",
+    "--config.image_size=8",
     "--config.data.fit=resize",
     "--config.batch_size=16",
-    "--config.generator.widths=(32,16)",
-    "--config.discriminator.widths=(16,32)",
+    "--config.n_critic=2",
+    "--config.generator.widths=(16,)",
+    "--config.discriminator.widths=(16,)",
 ]
 
 
