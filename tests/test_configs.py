@@ -7,6 +7,7 @@ from conftest import shipped
 
 from ganjax.algorithms import gan
 from ganjax.augment.controllers import AccuracyTargetFields
+from ganjax.config import take_kinds
 from ganjax.training import schema
 
 CELEB_A = {"data": {"source": "tfds:celeb_a"}, "image_size": 64}
@@ -283,14 +284,13 @@ def test_a_preset_of_a_source_states_what_its_table_does_and_nothing_else(name):
     stated, found = TABLES[name], config.model_dump()
     sizes = ("total_steps", "batch_size", "image_size", "latent_dim", "data")
     base = gan.base(**{size: stated[size] for size in sizes})
-    for part in ("generator", "discriminator", "augment", "g_optimiser", "d_optimiser"):
-        # The defaults of the kind that the table names.
-        kind = {
-            key: stated[part][key]
-            for key in ("network", "policy", "name")
-            if key in stated.get(part, {})
-        }
-        base[part].update(kind)
+    kinds = {
+        f"{part}.{tag}": stated[part][tag]
+        for part in ("generator", "discriminator", "augment", "g_optimiser", "d_optimiser")
+        for tag in ("network", "policy", "name")
+        if tag in stated.get(part, {})
+    }
+    take_kinds(base, kinds)
     default = schema.load(base).config.model_dump()
     assert found == filled(default, stated)
 
