@@ -35,6 +35,27 @@ def free_port() -> int:
         return each.getsockname()[1]
 
 
+def launch(folder, flags, environment=os.environ):
+    """Starts the command that trains in a process of its own, as a user does.
+
+    Args:
+      folder: the run's folder.
+      flags: the command's other flags.
+      environment: the environment of the process.
+
+    Returns:
+      The process, as `subprocess.Popen`; its output and its errors come together.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", "ganjax.main", f"--workdir={folder}", *flags],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 def start(folder, count, flags=(), own=lambda i: (), port=None, numbers=None):
     """Starts processes of one run as a user does, with a device each.
 
@@ -51,20 +72,10 @@ def start(folder, count, flags=(), own=lambda i: (), port=None, numbers=None):
     """
     port = port or free_port()
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
+    joined = [f"--coordinator=localhost:{port}", f"--num_processes={count}"]
+    flags = [*TINY, f"--config.total_steps={STEPS}", *flags, *joined]
     return [
-        subprocess.Popen(
-            [
-                *[sys.executable, "-m", "ganjax.main", f"--workdir={folder}", *TINY],
-                *[f"--config.total_steps={STEPS}", *flags, *own(i)],
-                *[f"--coordinator=localhost:{port}", f"--num_processes={count}"],
-                f"--process_id={i}",
-            ],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        launch(folder, [*flags, *own(i), f"--process_id={i}"], environment)
         for i in (range(count) if numbers is None else numbers)
     ]
 

@@ -3,15 +3,13 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from functools import partial
 
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT
+from processes import launch, wait_for_step
 
 from ganjax.engine import step as steps
 from ganjax.parallel.sharding import make_layout
@@ -50,36 +48,18 @@ GROWING = [
 ]
 
 
-def launch(folder, flags=FLAGS):
-    """The shipped command in a process of its own, as a user starts it."""
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "ganjax.main", f"--workdir={folder}", *flags],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def begin(folder, flags=FLAGS):
+    """Starts a run without the flags of XLA that the tests set, which are not a user's."""
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    return launch(folder, flags, environment)
 
 
 def finish(folder, flags=FLAGS):
-    process = launch(folder, flags)
+    process = begin(folder, flags)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert f"finished at step {STEPS}" in output
     return output
-
-
-def wait_for_step(process, step):
-    """Reads what the process says until it has written a step's metrics."""
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        found = re.match(r"step (\d+)/", line)
-        if found and int(found[1]) >= step:
-            return
-    pytest.fail(f"ended before step {step}:\n{''.join(lines)}")
 
 
 def kill(process):
@@ -89,14 +69,14 @@ def kill(process):
 
 
 def kill_at_step(folder, step, flags=FLAGS):
-    process = launch(folder, flags)
+    process = begin(folder, flags)
     wait_for_step(process, step)
     kill(process)
 
 
 def kill_while_saving(folder):
     """Kills between the making of a checkpoint's temporary folder and its renaming."""
-    process = launch(folder)
+    process = begin(folder)
     saving = folder / "checkpoints"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
@@ -146,7 +126,7 @@ def test_killed_at_several_steps(whole, tmp_path):
         kill_at_step(tmp_path, step)
     finish(tmp_path)
     assert_same(whole, tmp_path)
-    assert "is finished at step 40" in launch(tmp_path).communicate(timeout=120)[0]
+    assert "is finished at step 40" in begin(tmp_path).communicate(timeout=120)[0]
 
 
 @pytest.mark.slow
@@ -178,7 +158,7 @@ def test_killed_while_a_checkpoint_is_written(whole, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("gap", [0.0, 0.02, 0.05, 0.15])
 def test_a_second_signal_quits_at_once(tmp_path, gap):
-    process = launch(tmp_path)
+    process = begin(tmp_path)
     wait_for_step(process, 9)
     process.send_signal(signal.SIGINT)
     time.sleep(gap)
@@ -193,7 +173,7 @@ def test_a_second_signal_quits_at_once(tmp_path, gap):
 @pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.3, 1.0, 2.0])
 def test_a_signal_during_the_start(tmp_path, delay):
-    process = launch(tmp_path)
+    process = begin(tmp_path)
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
@@ -204,7 +184,7 @@ def test_a_signal_during_the_start(tmp_path, delay):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_leaves(whole, tmp_path, number):
-    process = launch(tmp_path)
+    process = begin(tmp_path)
     wait_for_step(process, 9)
     process.send_signal(number)
     output, _ = process.communicate(timeout=120)
