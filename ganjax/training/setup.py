@@ -139,11 +139,11 @@ class Outputs:
 
 
 def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
-    """Checks a config, opens its images and claims its folder; nothing is compiled yet.
+    """Checks a config and opens its images; nothing is compiled and nothing written yet.
 
     Args:
       raw: the config, as `get_config` of a config file returns it.
-      folder: the run's folder, which is made if it does not exist.
+      folder: the run's folder, which need not exist.
 
     Raises:
       ConfigError, DataError: the run cannot begin; all processes raise the same error.
@@ -165,7 +165,6 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
         cadences = epochs.cadences(config)
         evaluation.check(config, [of_phase.held_out for of_phase in images.values()])
         feature_params = evaluation.load(config)
-    _claim(folder, config, images[algorithm.phases[0]].training.fingerprint)
 
     local_keys = tuple(jax.random.key(seed) for seed in seeds)
     keys = tuple(
@@ -194,14 +193,15 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
 
 @contextlib.contextmanager
 def open_outputs(run: Run) -> Iterator[Outputs]:
-    """Opens the outputs of a run, and locks its folder.
+    """Locks the folder of a run, claims it for the run, and opens the outputs there.
 
     Raises:
-      ConfigError: another process is training in the folder.
+      ConfigError: another process is training in the folder, or it holds another run. In neither
+        case has the folder changed.
     """
     config = run.config
     with (
-        distributed.on_primary(workdir.lock(run.folder)),
+        _claimed(run),
         checkpoint.open_checkpoints(
             run.folder,
             config.keep_checkpoints,
@@ -237,13 +237,19 @@ def _open_images(config: schema.RunConfig, size: int) -> PhaseImages:
     return images
 
 
-def _claim(folder: Path, config: schema.RunConfig, fingerprint: str) -> None:
-    """Claims the folder for this run, once all processes agree on its config and its images."""
+@contextlib.contextmanager
+def _claimed(run: Run) -> Iterator[None]:
+    """Holds the lock of a run's folder, claimed once all processes agree on config and images."""
+    config = run.config
+    fingerprint = run.images[run.algorithm.phases[0]].training.fingerprint
     distributed.check_same({"config": config.model_dump(mode="json"), "set of images": fingerprint})
-    with distributed.sharing_errors():
-        if jax.process_index() == 0:
-            workdir.claim(folder, config, fingerprint)
-    distributed.check_shared_folder(folder)
+    # The lock comes first: until it is held, the folder's files are those of another process.
+    with distributed.on_primary(workdir.lock(run.folder)):
+        with distributed.sharing_errors():
+            if jax.process_index() == 0:
+                workdir.claim(run.folder, config, fingerprint)
+        distributed.check_shared_folder(run.folder)
+        yield
 
 
 def _programs(

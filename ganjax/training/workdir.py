@@ -21,7 +21,7 @@ DATA = "data.json"
 def claim(workdir: Path, config: RunConfig, fingerprint: str = "") -> None:
     """Makes the folder of a run and writes its config.json, by which all commands find the run.
 
-    If there are several processes, process 0 alone calls this.
+    The caller holds `lock`. If there are several processes, process 0 alone calls this.
 
     Args:
       workdir: the folder.

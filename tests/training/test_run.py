@@ -404,13 +404,17 @@ def test_checkpoints_without_their_config_are_not_continued(tiny, tmp_path):
         train(tiny, tmp_path)
 
 
-def test_one_run_a_folder(tiny, tmp_path):
-    train(tiny, tmp_path)
+def test_a_second_process_in_a_folder_is_refused_and_changes_nothing_there(tiny, tmp_path):
+    # A run that has no checkpoint yet, so that no difference of configs is refused.
+    workdir.claim(tmp_path, schema.load(tiny).config, "images")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    tiny.batch_size *= 2
     with (
         workdir.lock(tmp_path),
         pytest.raises(ConfigError, match="another process is training there"),
     ):
         train(tiny, tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.json")} == before
 
 
 def test_damaged_metrics_lose_no_good_line(tiny, tmp_path):
