@@ -281,7 +281,7 @@ def discriminator_loss(config: LossGroup) -> DiscriminatorLoss:
     scale = 0.5 if config.d_halves == "mean" else 1.0
     noisy = config.targets.noise or config.targets.flip
     make_targets = _noisy_targets if noisy else _plain_targets
-    compute = (config.targets.noise and loss.d_beyond) or loss.d
+    compute = loss.d_beyond if config.targets.noise and loss.d_beyond else loss.d
 
     def d_loss(scores, context):
         real, fake = scores
