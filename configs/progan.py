@@ -3,7 +3,8 @@
 Embedded digits, 4x4 to 32x32, about 12 minutes on one CPU core:
     python -m ganjax.main --config=configs/progan.py
     python -m ganjax.sample resolutions --workdir=runs/progan
-    python -m ganjax.sample arithmetic --label=0 --frames=8 --workdir=runs/progan
+    python -m ganjax.sample arithmetic --label=0 --by=pixels --frames=8 \\
+        --workdir=runs/progan
 
 Embedded emoji, 4x4 to 64x64:
     python -m ganjax.main --config=configs/progan.py:emoji64

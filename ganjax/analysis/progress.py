@@ -1,7 +1,7 @@
 """The course of one run: its metrics against steps and epochs, and its grids of samples."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,8 @@ GRID_SIDE = 240
 MILLISECONDS, LAST = 200, 8
 # Panels of several metrics, by how the metrics' names end.
 SHARED = {"_loss": "losses", "_acc": "accuracies", "_grad_norm": "gradient norms"}
+# How metrics are named that are shown beside others: of held-out images, and of reals as samples.
+HELD_OUT, FLOOR = "val_", "_floor"
 # What a line of metrics says besides metrics of training.
 NO_METRICS = {"step", "epoch", "images_per_second", "image_size"}
 
@@ -57,8 +59,8 @@ def draw(
     """Draws the metrics of one run against steps and epochs, above samples of the run.
 
     Losses share a panel, and so do accuracies and gradient norms; every other metric has one of its
-    own. Metrics of held-out images are dashed lines beside those of training images. A band is a
-    standard deviation to either side, where one was measured.
+    own. Metrics of held-out images are dashed lines beside those of training images, and the floor
+    of a figure is dotted. A band is a standard deviation to either side, where one was measured.
 
     Args:
       folder: the folder of the run.
@@ -84,7 +86,7 @@ def draw(
     heights = [HEIGHT * lines + 0.3, *[3.4][: bool(num)]]
     plot = curves.figure(max(WIDTH * columns, 5.0), sum(heights))
     parts = plot.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-    every = parts[0].subplots(lines, columns, squeeze=False).flat
+    every = list(parts[0].subplots(lines, columns, squeeze=False).flat)
     starts = [phase.start for phase in module.build(config).phases[1:]]
     epochs = _epochs(rows)
     for axes, panel in zip(every, panels, strict=False):
@@ -93,7 +95,7 @@ def draw(
             axes.axvline(start, color="0.7", linewidth=0.8)
         if epochs is not None:
             axes.secondary_xaxis("top", functions=epochs).set_xlabel("epochs", fontsize="small")
-    for axes in list(every)[len(panels) :]:
+    for axes in every[len(panels) :]:
         axes.set_visible(False)
     if num:
         axes = parts[1].subplots()
@@ -182,21 +184,19 @@ def _panels(metrics: Sequence[str], rows: Sequence[dict], folder: Path) -> list[
     for name in measured:
         if name.endswith("_std") and name.removesuffix("_std").removesuffix("_seed") in measured:
             continue  # It is the band of the metric itself.
-        of_training = name.removeprefix("val_")
         shared = [title for ending, title in SHARED.items() if name.endswith(ending)]
-        title = of_training if of_training in measured else name
-        panels.setdefault((shared or [title])[0], []).append(name)
+        panels.setdefault((shared or [_owner(name, measured)])[0], []).append(name)
     return [_Panel(title, names) for title, names in panels.items() if names]
 
 
 def _draw_panel(axes: Any, panel: _Panel, rows: Sequence[dict]) -> None:
     """Draws the metrics of a panel, with their deviations."""
-    own = [name.removeprefix("val_") for name in panel.metrics]
-    for name in sorted(panel.metrics, key=lambda name: (name.removeprefix("val_"), name)):
+    owners = {name: _owner(name, panel.metrics) for name in panel.metrics}
+    colours = {owner: f"C{i}" for i, owner in enumerate(sorted(set(owners.values())))}
+    for name in sorted(panel.metrics, key=lambda name: (owners[name], name != owners[name])):
         steps, values = np.array(_points(name, rows), float).reshape(-1, 2).T
-        of_training = name.removeprefix("val_")
-        colour = f"C{sorted(set(own)).index(of_training)}"
-        style = "--" if of_training != name and of_training in panel.metrics else "-"
+        colour = colours[owners[name]]
+        style = "-" if owners[name] == name else ":" if name.endswith(FLOOR) else "--"
         marker = "." if len(steps) <= FEW else ""
         axes.plot(steps, values, style, label=name, color=colour, linewidth=1.4, marker=marker)
         for deviation in (f"{name}_std", f"{name}_seed_std"):
@@ -206,10 +206,16 @@ def _draw_panel(axes: Any, panel: _Panel, rows: Sequence[dict]) -> None:
                 axes.fill_between(steps, values - widths, values + widths, color=colour, alpha=0.2)
     axes.set_title(panel.title)
     axes.set_xlabel("steps", fontsize="small")
-    axes.set_xlim(0, rows[-1]["step"])
+    axes.set_xlim(0, max(row["step"] for row in rows))
     axes.grid(alpha=0.3)
     if len(panel.metrics) > 1:
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="small", framealpha=0.5)
+
+
+def _owner(name: str, others: Collection[str]) -> str:
+    """Returns the metric beside which a metric is shown: of held-out images, or as its floor."""
+    owner = name.removeprefix(HELD_OUT).removesuffix(FLOOR)
+    return owner if owner in others else name
 
 
 def _points(metric: str, rows: Sequence[dict]) -> Points:

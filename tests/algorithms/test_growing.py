@@ -154,6 +154,22 @@ def test_growth_begins_where_the_smaller_networks_ended(algorithm, state):
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
 
 
+def test_within_a_fade_an_image_is_scored_as_the_last_update_scored_reals(algorithm, state):
+    phase = algorithm.phases[1]
+    image = jax.random.normal(jax.random.key(0), (8, 8, 8, 1))
+    half_faded = context(algorithm, phase.start + 1, phase, image)
+
+    @jax.jit
+    def both(image):
+        stage, batch = algorithm.at(phase), half_faded.batch | {"image": image}
+        now = half_faded._replace(batch=batch)
+        scores, vars = stage.discriminate(state.d.params, state.d.vars, batch, now)
+        return scores[0], stage.score(state.d.params, vars, image, batch["label"], phase)
+
+    expected, found = both(image)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_each_phase_trains_its_layers_anew_in_one_program(small):
     """Alpha is traced, optimisers start anew, and what is not yet grown stands still."""
     small.generator.widths = small.discriminator.widths = (4, 2)

@@ -15,6 +15,7 @@ from ganjax.training import schema, workdir
 ROWS = [
     {"step": 2, "epoch": 0.5, "d_loss": 3.0, "g_loss": 1.0, "d_real_acc": 0.5, "aug_p": 0.0},
     {"step": 2, "epoch": 0.5, "val_d_loss": 4.0, "kid_efflite0": 9.0, "kid_efflite0_std": 1.0},
+    {"step": 2, "epoch": 0.5, "kid_efflite0_floor": 0.5, "r_t": 0.5},
     {"step": 4, "epoch": 1.0, "d_loss": 2.0, "g_loss": 2.0, "d_real_acc": 0.75, "aug_p": 0.1},
     {"step": 8, "epoch": 2.0, "d_loss": 1.0, "g_loss": 3.0, "d_real_acc": 1.0, "aug_p": 0.2},
     {"step": 8, "epoch": 2.0, "val_d_loss": 5.0, "kid_efflite0": 7.0, "kid_efflite0_std": 2.0},
@@ -42,7 +43,7 @@ def lines(axes):
 def test_the_metrics_of_one_run_are_drawn_against_steps_and_epochs(folder):
     plot, said = progress.draw(folder)
     panels = {axes.get_title(): axes for axes in plot.axes if axes.get_visible()}
-    assert list(panels) == ["losses", "accuracies", "aug_p", "kid_efflite0"]
+    assert list(panels) == ["losses", "accuracies", "aug_p", "kid_efflite0", "r_t"]
     assert lines(panels["losses"]) == {
         "d_loss": (2, 4, 8, 3, 2, 1),
         "val_d_loss": (2, 8, 4, 5),
@@ -51,7 +52,11 @@ def test_the_metrics_of_one_run_are_drawn_against_steps_and_epochs(folder):
     d_loss, held_out, _ = panels["losses"].lines
     assert (d_loss.get_color(), d_loss.get_linestyle()) == (held_out.get_color(), "-")
     assert held_out.get_linestyle() == "--"
-    assert lines(panels["kid_efflite0"]) == {"kid_efflite0": (2, 8, 9, 9, 7, 8)}
+    assert lines(panels["kid_efflite0"]) == {
+        "kid_efflite0": (2, 8, 9, 9, 7, 8),
+        "kid_efflite0_floor": (2, 0.5),
+    }
+    assert panels["kid_efflite0"].lines[1].get_linestyle() == ":"
     (band,) = panels["kid_efflite0"].collections
     assert {(2, 8), (2, 10), (8, 5), (8, 9)} <= set(map(tuple, band.get_paths()[0].vertices))
     plot.draw_without_rendering()
