@@ -15,7 +15,7 @@ from ganjax.metrics.pairs import distances, radii
 
 # The papers' numbers of neighbours.
 K_PRECISION, K_DENSITY = 3, 5
-# A ball includes its surface: a distance that equals the radius but for rounding lies within.
+# A distance that equals a radius but for rounding lies on the ball's surface.
 TIE = 1e-9
 
 
@@ -33,9 +33,9 @@ class PrecisionRecall(Metric):
         return {"precision": found.precision, "recall": found.recall}
 
     def protocol(self, taken: Taken) -> dict[str, Any]:
-        """Returns k."""
+        """Returns k, and when a point lies in a ball."""
         del taken
-        return {"k": K_PRECISION}
+        return {"k": K_PRECISION, "within": "distance <= radius"}
 
 
 class DensityCoverage(Metric):
@@ -53,9 +53,9 @@ class DensityCoverage(Metric):
         return {"density": found.density, "coverage": found.coverage}
 
     def protocol(self, taken: Taken) -> dict[str, Any]:
-        """Returns k."""
+        """Returns k, and when a point lies in a ball."""
         del taken
-        return {"k": K_DENSITY}
+        return {"k": K_DENSITY, "within": "distance < radius"}
 
 
 class Fidelity(NamedTuple):
@@ -64,9 +64,9 @@ class Fidelity(NamedTuple):
     Attributes:
       precision: the share of fakes within a real's ball, in [0, 1].
       recall: the share of reals within a fake's ball, in [0, 1].
-      density: the mean number of reals' balls that a fake lies in, divided by k. It is 1 on
-        average for reals in place of the fakes, and has no upper bound.
-      coverage: the share of reals with a fake in their ball, in [0, 1].
+      density: the mean number of reals' balls that a fake lies inside of, divided by k. It is 1
+        for the reals themselves, 1 on average for other reals, and has no upper bound.
+      coverage: the share of reals with a fake inside of their ball, in [0, 1].
     """
 
     precision: float
@@ -77,6 +77,9 @@ class Fidelity(NamedTuple):
 
 def fidelity(real: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"], k: int) -> Fidelity:
     """Computes all four measures for one k, in bounded memory and time that grows with m * n.
+
+    A ball's surface belongs to it for precision and recall (equation 1), and does not for density
+    and coverage, as in each paper's own code.
 
     Args:
       real: features of real images.
@@ -91,17 +94,20 @@ def fidelity(real: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"], k: 
     # One centre for all: where images occur twice, a distance often equals the radius it is
     # compared with.
     centre = real.mean(axis=0, dtype=np.float64)
-    real_radii, fake_radii = (radii(x, k, centre) * (1 + TIE) for x in (real, fake))
-    within = np.zeros(len(fake), np.int64)
+    real_radii, fake_radii = radii(real, k, centre), radii(fake, k, centre)
+    precise = np.zeros(len(fake), bool)
+    inside = np.zeros(len(fake), np.int64)
     recalled, covered = 0, 0
     for rows, apart in distances(real, fake, centre):
-        inside = apart <= real_radii[rows, None]
-        within += inside.sum(axis=0)
-        covered += inside.any(axis=1).sum()
-        recalled += (apart <= fake_radii).any(axis=1).sum()
+        radius = real_radii[rows, None]
+        precise |= (apart <= radius * (1 + TIE)).any(axis=0)
+        recalled += (apart <= fake_radii * (1 + TIE)).any(axis=1).sum()
+        strictly = apart < radius * (1 - TIE)
+        inside += strictly.sum(axis=0)
+        covered += strictly.any(axis=1).sum()
     return Fidelity(
-        precision=float(np.mean(within > 0)),
+        precision=float(np.mean(precise)),
         recall=float(recalled / len(real)),
-        density=float(np.mean(within) / k),
+        density=float(np.mean(inside) / k),
         coverage=float(covered / len(real)),
     )
