@@ -10,12 +10,12 @@ run's training images in place of its samples.
 """
 
 import argparse
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from ganjax import cli
 from ganjax.analysis.image_sets import from_run
 from ganjax.analysis.trained import Trained
 from ganjax.data import splits
@@ -93,7 +93,7 @@ def measure(run: Trained, num: int = SAMPLES) -> dict[str, Scored]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--workdir", type=cli.path, required=True)
     parser.add_argument("--which", default="best", help="the checkpoint: best, last or a step")
     parser.add_argument("--num", type=int, default=SAMPLES, help="samples")
     args = parser.parse_args()

@@ -160,16 +160,11 @@ def test_the_default_workdir_is_named_after_config_and_preset(config, folder):
     assert default_workdir(config) == Path(folder)
 
 
-COMMANDS = (
-    "ganjax.main",
-    "ganjax.sample",
-    "ganjax.evaluate",
-    "ganjax.compare",
-    "ganjax.summary",
-    "ganjax.data.prepare",
-    "ganjax.data.show",
-    "experiments.sweep",
-    "experiments.report",
+SOURCES = [path for name in ("ganjax", "experiments") for path in (ROOT / name).rglob("*.py")]
+COMMANDS = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in SOURCES
+    if "\ndef define_flags(" in path.read_text(encoding="utf-8")
 )
 # Flags of texts that name no file or folder, or like --source another thing before it.
 NO_PATHS = {"distributed", "coordinator", "accelerator", "which", "features", "by", "source"}
@@ -190,6 +185,12 @@ def test_every_flag_that_is_a_path_takes_a_tilde_for_the_home(module, monkeypatc
     finally:
         for name in own:
             delattr(flags.FLAGS, name)
+
+
+def test_no_parser_of_arguments_leaves_a_tilde():
+    assert len(COMMANDS) > 8
+    for path in SOURCES:
+        assert "type=Path" not in path.read_text(encoding="utf-8"), f"{path}: type=cli.path"
 
 
 def test_the_path_of_a_config_file_takes_a_tilde(monkeypatch):
