@@ -156,10 +156,14 @@ class Evaluation(Action):
         ]
         # The smallest shares so far in each phase, since each phase has probes of its own.
         rows = read_metrics(run.folder / METRICS)
+        several = len(run.seeds) > 1
         self._least_leaks = {
             phase: [
-                leaks.least_of([row for row in rows if phase.start < row["step"] <= phase.stop])
-                for _ in run.seeds
+                leaks.least_of(
+                    [row for row in rows if phase.start < row["step"] <= phase.stop],
+                    seed if several else None,
+                )
+                for seed in run.seeds
             ]
             for phase in run.algorithm.phases
         }

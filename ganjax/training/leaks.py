@@ -35,6 +35,8 @@ MOST_PIXELS = 32
 SKILL = 0.1
 # The growth of a share over its smallest value at which there is a warning.
 GROWTH = 0.2
+# The names of shares: leak_rotation, and leak_rotation_seed_3 where a run has several seeds.
+PREFIX, SEED = "leak_", "_seed_"
 # The number of random filters, their side in pixels, the cells a side over which their outputs are
 # averaged, and the ridge of the regression.
 FILTERS, SIDE, GRID, RIDGE = 64, 5, 4, 1e-1
@@ -172,20 +174,37 @@ def make_measure(algorithm: Algorithm, *, key: jax.Array, sampler: Callable) -> 
         if phase not in probes:
             probes[phase] = fit_probes(training)
         of_samples = transformed_features(np.asarray(sampler(ema, z, label, phase=phase)))
-        return {f"leak_{name}": probe.share(of_samples) for name, probe in probes[phase].items()}
+        return {f"{PREFIX}{name}": probe.share(of_samples) for name, probe in probes[phase].items()}
 
     return measure
 
 
-def least_of(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+def of_seed(figures: dict[str, float], seed: int) -> dict[str, float]:
+    """Returns the shares among one member's figures by the names of its seed.
+
+    A row of metrics has them beside the means over members: leak_rotation_seed_3.
+
+    Args:
+      figures: the figures of the member.
+      seed: the seed of the member.
+    """
+    shares = {name: share for name, share in figures.items() if name.startswith(PREFIX)}
+    return {f"{name}{SEED}{seed}": share for name, share in shares.items()}
+
+
+def least_of(rows: Sequence[dict[str, float]], seed: int | None = None) -> dict[str, float]:
     """Returns the smallest share of each name so far, which `warnings` compares with.
 
     Args:
       rows: rows of metrics, some of which have shares.
+      seed: the seed of the member whose shares are read, in a run of several. Rows without shares
+        of single members, which older versions wrote, stand in with their means.
     """
-    least = {}
+    least, own = {}, f"{SEED}{seed}"
     for row in rows:
-        warnings(row, least)
+        shares = {name: value for name, value in row.items() if SEED not in name}
+        shares |= {n.removesuffix(own): value for n, value in row.items() if n.endswith(own)}
+        warnings(shares, least)
     return least
 
 
@@ -198,7 +217,7 @@ def warnings(figures: dict[str, float], least: dict[str, float]) -> list[str]:
     """
     lines = []
     for name, share in figures.items():
-        if name.startswith("leak_"):
+        if name.startswith(PREFIX):
             least[name] = min(share, least.get(name, share))
             if share - least[name] >= GROWTH:
                 lines.append(

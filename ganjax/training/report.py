@@ -14,7 +14,7 @@ from orbax.checkpoint import v1 as ocp
 from ganjax.engine.phases import Phase
 from ganjax.errors import UserError
 from ganjax.pictures import images
-from ganjax.training import checkpoint, ensemble
+from ganjax.training import checkpoint, ensemble, leaks
 from ganjax.training.epochs import Cadence, Epochs
 from ganjax.training.schema import RunConfig
 from ganjax.training.window import Window
@@ -209,6 +209,9 @@ class Report:
     ) -> None:
         """Writes the means of the held-out losses, and the figures of the samples.
 
+        Of several members, each member's shares of leaking augmentations are written beside the
+        means, since warnings of a run that goes on compare with them.
+
         Args:
           step: the step of the members.
           losses: the metrics of each member on each held-out batch, on the device.
@@ -228,6 +231,9 @@ class Report:
         values = {name: np.array([member[name] for member in members]) for name in names}
         self._check(step, values)
         scalars = mean_and_spread(values)
+        if len(members) > 1:
+            for seed, member in zip(self._seeds, members, strict=True):
+                scalars |= leaks.of_seed(member, seed)
         self._writer.write_scalars(step, scalars)
         self._evaluated = (step, scalars)
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import shipped
 
 from ganjax.engine.phases import Phase
-from ganjax.training import schema
+from ganjax.training import leaks, schema
 from ganjax.training.epochs import Epochs
 from ganjax.training.report import Report
 from ganjax.training.window import Window
@@ -144,3 +144,20 @@ def test_a_dispatch_of_steps_is_written_step_by_step(tmp_path):
     # The first dispatch compiles; of the next, all steps take as long.
     assert ["images_per_second" in row for row in found] == [False, False, True, True]
     assert found[2]["images_per_second"] == pytest.approx(found[3]["images_per_second"], rel=1e-3)
+
+
+def test_each_seeds_least_leak_is_read_from_its_own_rows(tmp_path):
+    """Their mean would hide that one of them has grown."""
+    with reporting(tmp_path, num_seeds=2) as report:
+        for step, shares in ((10, (0.1, 0.5)), (20, (0.5, 0.3))):
+            losses = [[{"val_d_loss": jnp.float32(1)}]] * 2
+            report.evaluation(step, losses, [{"leak_colour": share} for share in shares])
+    written = read_metrics(tmp_path / "metrics.jsonl")
+    assert [row["leak_colour"] for row in written] == [0.3, 0.4]
+    assert [leaks.least_of(written, seed) for seed in (0, 1)] == [
+        {"leak_colour": 0.1},
+        {"leak_colour": 0.3},
+    ]
+    # An older version wrote means alone.
+    old = [{"leak_colour": row["leak_colour"]} for row in written]
+    assert leaks.least_of(old, 1) == {"leak_colour": 0.3}
