@@ -13,6 +13,9 @@ CelebA:
     python -m ganjax.main --config=configs/ada.py:caltech_birds2011_short
     python -m ganjax.main --config=configs/ada.py:celeb_a_keras
 
+The example's KID is of Keras' Inception v3, whose weights `pip install 'ganjax[h5py]'` reads:
+    --config.evaluation.features=keras_inception --config.evaluation.best=kid_keras_inception
+
 The paper's own pipeline and controller, at 32x32 and 64x64, for a GPU or TPU:
     python -m ganjax.main --config=configs/ada.py:cifar10
     python -m ganjax.main --config=configs/ada.py:celeb_a

@@ -47,7 +47,9 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "metrics", ["kid", "fid"], "Which, with commas between; see this command's docstring."
     )
-    flags.DEFINE_string("features", "efflite0", "The network: efflite0, inception[_clean].")
+    flags.DEFINE_string(
+        "features", "efflite0", "The network: efflite0, inception[_clean], keras_inception."
+    )
     cli.define_path("weights", None, "Its weight file, where it is not in the cache.")
     flags.DEFINE_integer(
         "num", None, "Samples; by default as many as there are reals.", lower_bound=1

@@ -50,6 +50,12 @@ def check(metrics: Sequence[str], network: str) -> None:
         raise UserError(f"--metrics= is empty: name some of {', '.join(METRICS)}")
     if network not in features.NETWORKS:
         raise UserError(f"--features={network}: there are {', '.join(features.NETWORKS)}")
+    for metric in metrics:
+        if not features.provides(network, METRICS[metric].needs):
+            raise UserError(
+                f"--metrics={metric}: it needs classes, and the weights of --features={network} "
+                "have none; leave it out, or take --features=efflite0"
+            )
 
 
 def measure_sets(
@@ -146,10 +152,11 @@ def _protocol(sets: Sets, metrics: Sequence[Metric], network: str) -> dict[str, 
             role, _ = sets.roles(metric)
             protocol["neighbours_among"] = _description(getattr(sets, role))
     if network_outputs(metrics):
+        used = features.NETWORKS[network]
         protocol |= {
             "network": network,
-            "resize": features.NETWORKS[network].resize,
-            "weights_sha256": features.NETWORKS[network].file.sha256,
+            "resize": used.resize,
+            f"weights_{used.file.algorithm}": used.file.hash,
         }
     return protocol | {"cautions": _cautions(sets, metrics, network)}
 

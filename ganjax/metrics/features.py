@@ -18,7 +18,7 @@ from jaxtyping import Float32
 from tqdm import tqdm
 
 from ganjax.errors import UserError
-from ganjax.metrics import efflite0, inception, perceptual, weights
+from ganjax.metrics import efflite0, inception, keras_inception, perceptual, weights
 from ganjax.metrics.image_set import ImageSet, rebatched
 from ganjax.metrics.layers import Params
 from ganjax.parallel import distributed
@@ -28,6 +28,8 @@ NETWORKS = {
     # As in Heusel et al. 2017 and nearly all tables since.
     "inception": inception.NETWORK,
     "inception_clean": inception.NETWORK_CLEAN,
+    # As in Keras' example of adaptive discriminator augmentation.
+    "keras_inception": keras_inception.NETWORK,
 }
 # Images of a batch on each device: few fit a CPU's caches, many keep an accelerator busy.
 BATCH = {"cpu": 8}
@@ -91,6 +93,16 @@ def load(name: str, path: str | Path | None = None) -> Params:
         raise UserError(f"features {name!r}: there are {', '.join(NETWORKS)}")
     network = NETWORKS[name]
     return network.make_params(weights.load(network.file, path))
+
+
+def provides(name: str, needs: str) -> bool:
+    """Returns whether a network gives what a metric needs: all is given but logits by some.
+
+    Args:
+      name: a name in `NETWORKS`.
+      needs: `ganjax.metrics.metric.Metric.needs`.
+    """
+    return needs != "logits" or NETWORKS[name].has_classes
 
 
 class Extractor:

@@ -22,8 +22,9 @@ class EvaluationFields(Fields):
       metrics: the metrics that are measured, such as ("kid", "fid"), of those in
         `ganjax.metrics.table.METRICS`; () measures none.
       features: the feature network of these metrics, whose name ends the names of their figures
-        (kid_efflite0): "efflite0" comes with ganjax, "inception" and "inception_clean" are fetched
-        once. It is refused, as `weights` is, if no metric looks at images through a network.
+        (kid_efflite0): "efflite0" comes with ganjax, "inception", "inception_clean" and
+        "keras_inception" are fetched once. It is refused, as `weights` is, if no metric looks at
+        images through a network.
       weights: the path of that network's published weight file; "" looks for it where it was
         installed or fetched to, and fetches it.
       num_samples: the number of samples that these metrics measure, and the most held-out images

@@ -18,7 +18,7 @@ from ganjax.metrics.weights import File
 
 FILE = File(
     name="pt_inception-2015-12-05-6726825d.pth",
-    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    hash="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     urls=(
         "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
         "pt_inception-2015-12-05-6726825d.pth",
@@ -60,6 +60,22 @@ def apply(params: Params, x: Float32[Array, "n h w 3"]) -> Activations:
     Returns:
       2048 features, 1008 logits without their bias, and the last activations at each of five
       sizes, from fine to coarse.
+    """
+    stages = layers(params, x)
+    features = jnp.mean(stages[-1], axis=(1, 2))
+    logits = matmul(features, params["fc"]["kernel"])
+    return Activations(features, logits, stages)
+
+
+def layers(params: Params, x: Float32[Array, "n h w 3"]) -> tuple[Float32[Array, "n _ _ _"], ...]:
+    """Runs the network up to its last block.
+
+    Args:
+      params: the kernels and biases, by each convolution's name.
+      x: images, scaled to about [-1, 1].
+
+    Returns:
+      The last activations at each of five sizes, from fine to coarse.
     """
 
     def unit(x, name, stride=1, padding="SAME"):
@@ -134,9 +150,7 @@ def apply(params: Params, x: Float32[Array, "n h w 3"]) -> Activations:
     x = block_d(x, "Mixed_7a")
     x = block_e(x, "Mixed_7b", _average_pool)
     x = block_e(x, "Mixed_7c", lambda x: _max_pool(x, 1, "SAME"))
-    features = jnp.mean(x, axis=(1, 2))
-    logits = matmul(features, params["fc"]["kernel"])
-    return Activations(features, logits, (first, second, third, fourth, x))
+    return first, second, third, fourth, x
 
 
 def _joined(*branches):

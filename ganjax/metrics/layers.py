@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Float32, UInt8
 from ganjax.metrics.weights import File
 
 Params = dict[str, Any]
-# The constant that both networks' BatchNorms add to variances.
+# The constant that all networks' BatchNorms add to variances.
 EPSILON = 1e-3
 # By default accelerators round factors to 10 bits or fewer, and figures would depend on them.
 PRECISION = lax.Precision.HIGHEST
@@ -22,12 +22,12 @@ class Activations(NamedTuple):
 
     Attributes:
       features: the last layer's activations, averaged over its pixels.
-      logits: the logits of the classes.
+      logits: the logits of the classes; None of a network whose weights have none.
       stages: the activations (n, H, W, C) of several layers, from fine to coarse.
     """
 
     features: Float32[Array, "n d"]
-    logits: Float32[Array, "n k"]
+    logits: Float32[Array, "n k"] | None
     stages: tuple[Float32[Array, "n _ _ _"], ...]
 
 
@@ -41,6 +41,7 @@ class Network(NamedTuple):
       apply: runs the network.
       dimension: the number of features.
       resize: a description of how `prepare` resizes, for the record of a measurement.
+      has_classes: whether `apply` gives logits.
     """
 
     file: File
@@ -49,33 +50,52 @@ class Network(NamedTuple):
     apply: Callable[[Params, Float32[Array, "n h w 3"]], Activations]
     dimension: int
     resize: str
+    has_classes: bool = True
 
 
 def folded(tensors: dict[str, np.ndarray], conv: str, norm: str) -> dict[str, np.ndarray]:
-    """Folds a BatchNorm in inference into the convolution before it, which gets a bias.
+    """Folds a BatchNorm of PyTorch into the convolution before it, by `fold`.
 
     Args:
       tensors: a PyTorch state dict.
       conv: the convolution's name in it; its weight is (O, I, h, w).
       norm: the BatchNorm's name in it.
+    """
+    weight, *statistics = (
+        tensors[name]
+        for name in (
+            f"{conv}.weight",
+            f"{norm}.bias",
+            f"{norm}.running_mean",
+            f"{norm}.running_var",
+            f"{norm}.weight",
+        )
+    )
+    return fold(weight.transpose(2, 3, 1, 0), *statistics)
+
+
+def fold(
+    kernel: np.ndarray,
+    shift: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    scale: np.ndarray | float = 1.0,
+) -> dict[str, np.ndarray]:
+    """Folds a BatchNorm in inference into the convolution before it, which gets a bias.
+
+    Args:
+      kernel: (h, w, I, O), the convolution's.
+      shift: (O,), what the BatchNorm adds.
+      mean: (O,), its running average of means.
+      variance: (O,), its running average of variances.
+      scale: (O,), what it multiplies by.
 
     Returns:
       "kernel" (h, w, I, O) and "bias" (O,), float32.
     """
-    weight, scale, shift, mean, variance = (
-        tensors[name].astype(np.float64)
-        for name in (
-            f"{conv}.weight",
-            f"{norm}.weight",
-            f"{norm}.bias",
-            f"{norm}.running_mean",
-            f"{norm}.running_var",
-        )
-    )
-    factor = scale / np.sqrt(variance + EPSILON)
-    kernel = (weight * factor[:, None, None, None]).transpose(2, 3, 1, 0)
+    factor = np.asarray(scale, np.float64) / np.sqrt(variance.astype(np.float64) + EPSILON)
     return {
-        "kernel": np.ascontiguousarray(kernel, np.float32),
+        "kernel": np.ascontiguousarray(kernel * factor, np.float32),
         "bias": (shift - mean * factor).astype(np.float32),
     }
 

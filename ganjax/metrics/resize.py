@@ -1,6 +1,7 @@
-"""The two ways of resizing images by which published figures were made.
+"""The ways of resizing images by which published figures were made.
 
-Both are separable linear maps, with one matrix for each axis; `jax.image.resize` is neither.
+All are separable linear maps, with one matrix for each axis; `jax.image.resize` is none of them
+where images shrink.
 """
 
 from functools import lru_cache
@@ -42,6 +43,21 @@ def tf1_bilinear(
     return _resize(images, size, bilinear_matrix)
 
 
+def tf2_bilinear(
+    images: Float32[Array, "n h w c"], size: int
+) -> Float32[Array, "n {size} {size} c"]:
+    """Resizes images as TensorFlow 2 and Keras do: bilinearly, without antialiasing.
+
+    `tf.image.resize` reads output pixel i at (i + 1/2) * H / size - 1/2, where H is the height of
+    the input, and repeats the pixels at the edges.
+
+    Args:
+      images: images in any range.
+      size: the height and width of the result in pixels.
+    """
+    return _resize(images, size, half_pixel_matrix)
+
+
 @lru_cache(maxsize=64)
 def bicubic_matrix(source: int, size: int) -> Float32[np.ndarray, "{size} {source}"]:
     """Returns the matrix of Pillow's bicubic resizing of `source` pixels; its rows sum to 1."""
@@ -61,12 +77,24 @@ def bicubic_matrix(source: int, size: int) -> Float32[np.ndarray, "{size} {sourc
 def bilinear_matrix(source: int, size: int) -> Float32[np.ndarray, "{size} {source}"]:
     """Returns the matrix of TensorFlow 1's bilinear resizing of `source` pixels."""
     # In float32, as in TensorFlow, since rounding may choose another pair of neighbours.
-    place = np.arange(size, dtype=np.float32) * np.float32(source / size)
+    return _between(np.arange(size, dtype=np.float32) * np.float32(source / size), source)
+
+
+@lru_cache(maxsize=64)
+def half_pixel_matrix(source: int, size: int) -> Float32[np.ndarray, "{size} {source}"]:
+    """Returns the matrix of TensorFlow 2's bilinear resizing of `source` pixels."""
+    centres = np.arange(size, dtype=np.float32) + np.float32(0.5)
+    place = centres * np.float32(source / size) - np.float32(0.5)
+    return _between(np.clip(place, 0, source - 1), source)
+
+
+def _between(place: np.ndarray, source: int) -> np.ndarray:
+    """Returns the matrix that reads `source` pixels at places between two of them."""
     low = place.astype(int)
     high = np.minimum(low + 1, source - 1)
     fraction = place - low.astype(np.float32)
-    matrix = np.zeros((size, source), np.float32)
-    rows = np.arange(size)
+    matrix = np.zeros((len(place), source), np.float32)
+    rows = np.arange(len(place))
     np.add.at(matrix, (rows, low), 1 - fraction)
     np.add.at(matrix, (rows, high), fraction)
     return matrix

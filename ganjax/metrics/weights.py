@@ -17,6 +17,7 @@ import pickle
 import sys
 import urllib.request
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,15 +52,22 @@ class File(NamedTuple):
 
     Attributes:
       name: the file's name in the cache.
-      sha256: the hash of its content.
+      hash: the hash of its content, in hexadecimal.
+      algorithm: the algorithm of that hash: "sha256", or "md5" where no other is published.
       package: the Python package that contains the file, and the path within; None if none does.
       urls: the addresses where it is published, which are tried in order.
+      read: reads its tensors by name; None is `read`, of files of PyTorch.
+      requires: the Python module that `read` needs, which the extra of ganjax of the same name
+        installs; "" for none.
     """
 
     name: str
-    sha256: str
+    hash: str
+    algorithm: str = "sha256"
     package: tuple[str, str] | None = None
     urls: tuple[str, ...] = ()
+    read: Callable[[Path], dict[str, np.ndarray]] | None = None
+    requires: str = ""
 
 
 def load(file: File, path: str | Path | None = None) -> dict[str, np.ndarray]:
@@ -71,22 +79,28 @@ def load(file: File, path: str | Path | None = None) -> dict[str, np.ndarray]:
         the cache over https if it is in neither.
 
     Raises:
-      WeightsError: the file is missing, cannot be fetched, or has another hash.
+      WeightsError: the file is missing, cannot be fetched, or has another hash, or the module that
+        reads it is not installed.
     """
+    if file.requires and importlib.util.find_spec(file.requires) is None:
+        raise WeightsError(
+            f"the weights {file.name} are read by {file.requires}, which is not installed: "
+            f"pip install 'ganjax[{file.requires}]'"
+        )
     path = locate(file) if path is None else Path(path).expanduser()
     try:
-        found = sha256(path)
+        found = digest(path, file.algorithm)
     except OSError as error:
         raise WeightsError(
             f"{path}: the weights {file.name} cannot be read there ({error.strerror}); "
             f"{_mend(file)}"
         ) from None
-    if found != file.sha256:
+    if found != file.hash:
         raise WeightsError(
-            f"{path}: its sha256 is {found}, that of {file.name} is {file.sha256}: not that file, "
-            f"or not all of it; {_mend(file)}"
+            f"{path}: its {file.algorithm} is {found}, that of {file.name} is {file.hash}: not "
+            f"that file, or not all of it; {_mend(file)}"
         )
-    return read(path)
+    return (file.read or read)(path)
 
 
 def cached(file: File) -> Path:
@@ -144,10 +158,10 @@ def _fetch(file: File, path: Path) -> None:
             ):
                 while chunk := source.read(CHUNK_BYTES):
                     target.write(chunk)
-            if (found := sha256(temporary)) == file.sha256:
+            if (found := digest(temporary, file.algorithm)) == file.hash:
                 os.replace(temporary, path)
                 return
-            reason = f"{url} sent a file with the sha256 {found}"
+            reason = f"{url} sent a file with the {file.algorithm} {found}"
         except (OSError, http.client.HTTPException) as error:  # OSError: urllib's own too.
             reason = f"{url}: {getattr(error, 'reason', error)}"
         finally:
@@ -155,10 +169,10 @@ def _fetch(file: File, path: Path) -> None:
     raise WeightsError(f"the weights {file.name} cannot be fetched ({reason}); {_mend(file)}")
 
 
-def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file's content, in hexadecimal."""
+def digest(path: Path, algorithm: str) -> str:
+    """Returns the hash of a file's content by an algorithm of `hashlib`, in hexadecimal."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def read(path: Path) -> dict[str, np.ndarray]:

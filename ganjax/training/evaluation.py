@@ -76,6 +76,12 @@ def check(config: RunConfig, held_out: Iterable[Source] = ()) -> None:
         raise ConfigError(
             f"{at}.features={fields.features!r}: there are {', '.join(features.NETWORKS)}"
         )
+    for name in fields.metrics:
+        if not features.provides(fields.features, METRICS[name].needs):
+            raise ConfigError(
+                f"{at}.metrics={fields.metrics}: {name!r} needs classes, and the weights of "
+                f"{at}.features={fields.features!r} have none; leave it out, or take 'efflite0'"
+            )
     if fields.metrics:
         least = min((fields.num_samples, *(source.size for source in held_out)))
         needed = max(METRICS[name].fewest for name in fields.metrics)

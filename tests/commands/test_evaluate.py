@@ -403,6 +403,10 @@ def save(name, **arrays):
         (("--real=a.npz", "--fake=b.npz", "--num=3"), "--num goes with --workdir only"),
         (("--workdir=x", "--metrics=kid,fdi"), "--metrics=fdi: there are kid"),
         (("--workdir=x", "--features=vgg"), "--features=vgg: there are efflite0"),
+        (
+            ("--workdir=x", "--metrics=kid,is", "--features=keras_inception"),
+            "--metrics=is: it needs classes, and the weights of --features=keras_inception have",
+        ),
         (("--workdir=x", "--weights=w.pth"), "w.pth: the weights .* cannot be read"),
         (("--workdir=x", "--out=no/where.json"), "--out=no/where.json: name a .json"),
         (("--real=a.npz", "--fake=none.npz"), "none.npz cannot be read"),
@@ -624,6 +628,10 @@ def test_the_first_of_equally_good_checkpoints_is_kept(values, tmp_path):
     [
         ({"metrics": ("kdi",)}, r"evaluation.metrics=\('kdi',\): there is no 'kdi', but kid"),
         ({"features": "vgg"}, "evaluation.features='vgg': there are efflite0"),
+        (
+            {"metrics": ("is",), "features": "keras_inception"},
+            r"metrics=\('is',\): 'is' needs classes, and the weights of .*'keras_inception'",
+        ),
         (
             {"metrics": ("kid",), "weights": "no/file.pth"},
             r"no/file\.pth: the weights .* cannot be read there",

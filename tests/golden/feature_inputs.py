@@ -39,6 +39,21 @@ def random_tensors(shapes):
     return tensors
 
 
+def random_keras_tensors(shapes):
+    """Weights of Keras' layers by name, likewise; kernels are (h, w, I, O)."""
+    tensors = {}
+    for name, shape in shapes.items():
+        random = np.random.RandomState(zlib.crc32(name.encode()))
+        if name.endswith("moving_variance"):
+            value = random.uniform(0.5, 1.5, shape)
+        elif len(shape) > 1:
+            value = random.randn(*shape) * np.sqrt(2 / np.prod(shape[:-1]))
+        else:
+            value = random.randn(*shape) * 0.1
+        tensors[name] = value.astype(np.float32)
+    return tensors
+
+
 def thinned(activation):
     """Returns a few pixels and channels of activations (N, H, W, C), (N, 2, 2, 8)."""
     _, height, width, channels = activation.shape

