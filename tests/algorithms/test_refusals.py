@@ -8,7 +8,7 @@ from conftest import shipped, shrink
 from tiny_dcgan import ADA, FIXED, KERAS, R_T, build, tiny_dcgan
 
 from ganjax.config import ConfigError, defaults
-from ganjax.models import fields, mlp
+from ganjax.models import fields, mlp, resnet
 from ganjax.models.layers import Conditioning
 
 
