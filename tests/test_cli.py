@@ -214,5 +214,5 @@ def test_flags_in_epochs_and_in_steps_go_before_the_file(monkeypatch):
     assert given()["total_epochs"] == 3.0
     assert given("--config.total_epochs=0.5")["total_epochs"] == 0.5
     assert given("--config.total_steps=7") == {"total_steps": 7, "total_epochs": 0.0}
-    with pytest.raises(ConfigError, match=r"config.total_epochs=2: it says the same"):
+    with pytest.raises(ConfigError, match=r"config.total_epochs=2: it gives the same length"):
         given("--config.total_steps=7", "--config.total_epochs=2")

@@ -82,7 +82,7 @@ class Action:
 
     def is_due(self, step: int, phase: Phase) -> bool:
         """Returns whether to perform the action after `step` steps, the last of them in `phase`."""
-        return self.cadence.comes(step) or step == phase.stop
+        return self.cadence.is_due(step) or step == phase.stop
 
     def __call__(self, snapshot: Snapshot) -> None:
         """Performs the action on the state of a run."""
@@ -223,7 +223,7 @@ class Checkpoint(Action):
         self._run, self._outputs, self._stop = run, outputs, stop
 
     def is_due(self, step: int, phase: Phase) -> bool:
-        evaluated = self._run.cadences.eval.comes(step)
+        evaluated = self._run.cadences.eval.is_due(step)
         keeps_best = self._run.config.evaluation.best != NO_FIGURE
         return super().is_due(step, phase) or (keeps_best and evaluated) or bool(self._stop.signal)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ganjax.engine.phases import Phase
 from ganjax.engine.state import GanState
-from ganjax.training.epochs import Every
+from ganjax.training.epochs import Interval
 
 
 def make_train_steps(train_step: Callable) -> Callable:
@@ -32,7 +32,7 @@ def make_train_steps(train_step: Callable) -> Callable:
     return train_steps
 
 
-def groups(batches: Iterable, step: int, size: int, due: Sequence[Every]) -> Iterator[tuple]:
+def groups(batches: Iterable, step: int, size: int, due: Sequence[Interval]) -> Iterator[tuple]:
     """Groups batches into dispatches of `size` steps that end wherever an action is due.
 
     If `size` steps would go beyond a step at which an action is due, or beyond the last batch, the
@@ -49,9 +49,9 @@ def groups(batches: Iterable, step: int, size: int, due: Sequence[Every]) -> Ite
     Yields:
       The batches of a dispatch, as a tuple.
     """
-    batches, size = iter(batches), min(size, *(every.steps for every in due))
+    batches, size = iter(batches), min(size, *(interval.steps for interval in due))
     while True:
-        until_due = min(every.until(step) for every in due)
+        until_due = min(interval.until(step) for interval in due)
         group = tuple(islice(batches, size if size <= until_due else 1))
         if not group:
             return

@@ -1,11 +1,9 @@
-"""Epochs: how long a run is, and when it does something, in passes over its images.
+"""Epochs: the length of a run, and of the intervals at which it acts, in passes over its images.
 
-An epoch is as many train steps as whole batches can be filled from the training images: floor(N /
-(batch size x batches of reals in a step)), as in a loop over a data loader that drops the
-remainder. It is a measure of length only: batches go on across its end and no image is left out
-(`ganjax.data.pipeline.order`). The phases of a growing run have epochs of their own.
-
-Each field of `PAIRS` says a length in steps, and its partner says it in epochs.
+An epoch is floor(N / (batch size x batches of reals in a step)) train steps, the length of a loop
+over a data loader that drops the last, incomplete batch. It measures length alone: batches continue
+across the end of an epoch, so that no image is left out (`ganjax.data.pipeline.order`). Each phase
+of a growing run has epochs of its own.
 """
 
 from collections.abc import Callable, Collection
@@ -17,7 +15,8 @@ from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase, phase_of
 from ganjax.training.schema import Loaded, RunConfig
 
-# Fields in steps, and their partners in epochs. A partner that is not 0 goes first.
+# The fields of lengths in steps, and those of the same lengths in epochs. The latter take
+# precedence where they are not 0.
 PAIRS = {
     "total_steps": "total_epochs",
     "log_every": "log_every_epochs",
@@ -25,49 +24,49 @@ PAIRS = {
     "eval_every": "eval_every_epochs",
     "checkpoint_every": "checkpoint_every_epochs",
 }
-# So many steps reach the last phase of any run.
+# A number of steps that reaches the last phase of any run.
 ENDLESS = 1 << 26
 
 
-class Every(NamedTuple):
-    """What comes again and again in one phase.
+class Interval(NamedTuple):
+    """The interval between two performances of an action.
 
     Attributes:
-      steps: how many steps lie between.
-      start: the step that they are counted from.
+      steps: its length in steps.
+      start: the step from which intervals are counted.
     """
 
     steps: int
     start: int = 0
 
     def until(self, step: int) -> int:
-        """Returns how many steps after `step` it comes next, at least 1."""
+        """Returns the number of steps from `step` to the next performance, at least 1."""
         return self.steps - (step - self.start) % self.steps
 
 
 class Cadence(NamedTuple):
-    """What comes again and again in a run, in every phase at intervals of its own.
+    """The steps at which an action of a run is due.
 
     Attributes:
       phases: the phases of the run.
-      every: the intervals of each phase.
+      intervals: the interval of each phase.
     """
 
     phases: tuple[Phase, ...]
-    every: tuple[Every, ...]
+    intervals: tuple[Interval, ...]
 
-    def of(self, phase: Phase) -> Every:
-        """Returns the intervals of a phase."""
-        return self.every[self.phases.index(phase)]
+    def of(self, phase: Phase) -> Interval:
+        """Returns the interval of a phase."""
+        return self.intervals[self.phases.index(phase)]
 
-    def comes(self, step: int) -> bool:
-        """Returns whether it comes after `step` steps."""
-        every = self.of(phase_of(self.phases, step))
-        return every.until(step) == every.steps
+    def is_due(self, step: int) -> bool:
+        """Returns whether the action is due after `step` steps."""
+        interval = self.of(phase_of(self.phases, step))
+        return interval.until(step) == interval.steps
 
 
 class Cadences(NamedTuple):
-    """When a run does what it does now and then; see the fields `*_every` of `RunConfig`."""
+    """The cadences of a run, by the names of the fields `<name>_every` of `RunConfig`."""
 
     log: Cadence
     sample: Cadence
@@ -80,8 +79,8 @@ class Epochs:
     """Converts between train steps and epochs.
 
     Attributes:
-      images: N, the number of training images.
-      real_batches: the batches of reals in a train step.
+      images: the number of training images.
+      real_batches: the number of batches of reals in a train step.
       phases: the phases of the run.
     """
 
@@ -91,35 +90,36 @@ class Epochs:
 
     @classmethod
     def of(cls, algorithm: Algorithm, images: int) -> "Epochs":
-        """Returns the epochs of an algorithm that is trained on so many images."""
+        """Returns the epochs of an algorithm that is trained on a number of images."""
         return cls(images, algorithm.real_batches, algorithm.phases)
 
     def reals(self, phase: Phase) -> int:
-        """Returns how many images a train step of a phase reads."""
+        """Returns the number of images that a train step of a phase reads."""
         return phase.batch_size * self.real_batches
 
     def steps(self, phase: Phase) -> float:
-        """Returns the train steps in an epoch of a phase, a whole number.
+        """Returns the number of train steps in an epoch of a phase.
 
-        Where a single step reads more images than there are it is the fraction that reads as many.
+        It is whole unless a single step reads more images than there are; then it is the fraction
+        of a step that reads as many.
         """
         reals = self.reals(phase)
         return self.images // reals or self.images / reals
 
     def at(self, step: int) -> float:
-        """Returns how many epochs the first `step` steps of the run are."""
+        """Returns the number of epochs in the first `step` steps of the run."""
         return sum(_steps_in(phase, step) / self.steps(phase) for phase in self.phases)
 
     def passes(self, step: int) -> float:
-        """Returns how often the first `step` steps of the run read each image, on average.
+        """Returns how often the first `step` steps read each image, on average.
 
-        That is less than the epochs where N is no multiple of the reals in a step.
+        It is less than the number of epochs if the images do not fill whole batches.
         """
         reals = sum(_steps_in(phase, step) * self.reals(phase) for phase in self.phases)
         return reals / self.images
 
     def step_at(self, epochs: float) -> int:
-        """Returns the step at which so many epochs have passed, at least 1; it may be fractional.
+        """Returns the number of steps in a number of epochs, rounded, at least 1.
 
         Raises:
           ConfigError: a single step reads more images than there are.
@@ -134,26 +134,28 @@ class Epochs:
         return max(1, step)
 
     def cadences(self, config: RunConfig) -> Cadences:
-        """Returns when a run of these epochs does what it does now and then.
+        """Returns the cadences of a run of these epochs.
 
-        Steps are counted from the run's first one, and epochs from the first step of each phase.
+        Intervals in steps are counted from the first step of the run, those in epochs from the
+        first step of each phase.
 
         Raises:
-          ConfigError: an epoch is to be waited for, and a single step reads more images than there
-            are.
+          ConfigError: an interval is in epochs, but a single step reads more images than there are.
         """
         return Cadences(*(self._cadence(config, f"{name}_every") for name in Cadences._fields))
 
     def _cadence(self, config: RunConfig, field: str) -> Cadence:
         epochs = getattr(config, PAIRS[field])
         if not epochs:
-            return Cadence(self.phases, (Every(getattr(config, field)),) * len(self.phases))
-        steps = (round(epochs * self._whole(each, PAIRS[field], epochs)) for each in self.phases)
-        every = (Every(max(1, n), phase.start) for n, phase in zip(steps, self.phases, strict=True))
-        return Cadence(self.phases, tuple(every))
+            return Cadence(self.phases, (Interval(getattr(config, field)),) * len(self.phases))
+        intervals = (
+            Interval(max(1, round(epochs * self._whole(phase, PAIRS[field], epochs))), phase.start)
+            for phase in self.phases
+        )
+        return Cadence(self.phases, tuple(intervals))
 
     def _whole(self, phase: Phase, field: str, value: float) -> float:
-        """Returns the train steps in an epoch, for a field that is given in epochs."""
+        """Returns the number of train steps in an epoch, for the value of a field in epochs."""
         reals = self.reals(phase)
         if reals <= self.images:
             return self.steps(phase)
@@ -162,7 +164,7 @@ class Epochs:
         raise ConfigError(
             f"config.{field}={value:g}: a train step at {size}x{size} reads {reals} images "
             f"({phase.batch_field}={phase.batch_size} x {self.real_batches}) and there are "
-            f"{self.images}, so that an epoch has no whole step; set a smaller batch, or say the "
+            f"{self.images}, so that an epoch has no whole step; set a smaller batch, or give the "
             f"length in steps by config.{in_steps}"
         )
 
@@ -174,16 +176,17 @@ class Epochs:
 
 
 def _steps_in(phase: Phase, step: int) -> int:
-    """Returns how many of the first `step` steps of a run are in a phase."""
+    """Returns the number of steps of a phase among the first `step` steps of a run."""
     return max(0, min(step, phase.stop) - phase.start)
 
 
 def settle(loaded: Loaded, count_images: Callable[[], int]) -> tuple[RunConfig, Algorithm]:
-    """Returns a config whose total_steps is what its total_epochs are, and its algorithm.
+    """Returns a config whose total_steps follows from its total_epochs, and its algorithm.
 
     Args:
       loaded: the checked config and the module of its algorithm.
-      count_images: counts the training images. It is called only where total_epochs is not 0.
+      count_images: the function that counts the training images. It is called only if total_epochs
+        is not 0.
 
     Raises:
       ConfigError: the algorithm cannot be built, or no number of steps is that many epochs.
@@ -203,27 +206,27 @@ def settle(loaded: Loaded, count_images: Callable[[], int]) -> tuple[RunConfig, 
     if Epochs.of(algorithm, images).step_at(config.total_epochs) != steps:
         raise ConfigError(
             f"config.total_epochs={config.total_epochs:g}: the phases of {config.algorithm} depend "
-            "on how long the run is; say its length by config.total_steps"
+            "on its length; give it in steps by config.total_steps"
         )
     return settled, algorithm
 
 
 def prefer(config: Any, given: Collection[str]) -> None:
-    """Has lengths that were given by flag go before their partners in the config file.
+    """Lets lengths in steps that flags give take precedence over lengths in epochs of the file.
 
     Args:
       config: the config, a dict or a ConfigDict, which is changed in place.
-      given: the names of the fields that were given by flag.
+      given: the names of the fields that flags give.
 
     Raises:
-      ConfigError: a length was given in both ways.
+      ConfigError: flags give a length both in steps and in epochs.
     """
     for steps, epochs in PAIRS.items():
         if steps not in given or not config.get(epochs):
             continue
         if epochs in given:
             raise ConfigError(
-                f"config.{epochs}={config[epochs]:g}: it says the same as "
-                f"config.{steps}={config[steps]}, which is given too; take one of them away"
+                f"config.{epochs}={config[epochs]:g}: it gives the same "
+                f"length as config.{steps}={config[steps]}; take one of them away"
             )
         config[epochs] = 0.0

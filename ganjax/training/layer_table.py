@@ -72,7 +72,7 @@ class _Call(NamedTuple):
     path: Path
     kind: str
     output: Shape
-    # The paths and shapes of all parameters of a whole network; of a layer, None.
+    # The shapes of a whole network's parameters by their paths; None of a layer.
     params: dict[Path, Shape] | None
 
 

@@ -168,8 +168,8 @@ def _early_stop(run: Run, outputs: Outputs, step: int) -> str | None:
     if not wanted.patience:
         return None
     best = best_step(outputs.checkpoints, wanted.best)
-    every = run.cadences.eval.of(phase_of(run.algorithm.phases, step))
-    if best is None or step - best < wanted.patience * every.steps:
+    interval = run.cadences.eval.of(phase_of(run.algorithm.phases, step))
+    if best is None or step - best < wanted.patience * interval.steps:
         return None
     return (
         f"{run.folder} is finished at step {step}: {wanted.best} was best at step {best}, "

@@ -16,8 +16,9 @@ from ganjax.errors import UserError
 from ganjax.pictures import images
 from ganjax.training import checkpoint, ensemble, leaks
 from ganjax.training.epochs import Cadence, Epochs
+from ganjax.training.illnesses import Watch
 from ganjax.training.schema import RunConfig
-from ganjax.training.window import Window
+from ganjax.training.window import Window, mean_and_spread
 from ganjax.training.writer import Writer
 
 LOSSES = ("d_loss", "g_loss")
@@ -63,6 +64,7 @@ class Report:
       epochs: the run's epochs.
       log: the cadence of lines of metrics, besides that of the last step.
       window: the metrics since the last line.
+      watch: a watch over the metrics for known illnesses.
       scaled_losses: whether the losses are scaled. If so, a gradient may overflow: the step then
         skips it, and its norm is not measured.
     """
@@ -77,13 +79,14 @@ class Report:
         epochs: Epochs,
         log: Cadence,
         window: Window,
+        watch: Watch,
         scaled_losses: bool = False,
     ):
         self._checkpoints = checkpoints
         self._writer = writer
         self._folder = folder
         self._config = config
-        self._epochs, self._log, self.window = epochs, log, window
+        self._epochs, self._log, self.window, self._watch = epochs, log, window, watch
         self._seeds = ensemble.seeds(config)
         self._always_measured = LOSSES if scaled_losses else ALWAYS_MEASURED
         # The time at which the last dispatch ended, or the phase began.
@@ -169,13 +172,19 @@ class Report:
         self._check(step, measured)
         self.window.add(measured)
         self._writer.advance()
-        if self._log.comes(step) or step == self._config.total_steps:
+        if self._log.is_due(step) or step == self._config.total_steps:
             start, reals = self._rate
             scalars = mean_and_spread(self.window.line())
             if reals:
                 scalars["images_per_second"] = reals / (end - start)
                 self._rate = (end, 0)
-            self._writer.write_scalars(step, scalars)
+            self._write(step, scalars)
+
+    def _write(self, step: int, scalars: dict[str, float]) -> None:
+        """Writes a line of metrics, and tells of an illness that it is the first to show."""
+        self._writer.write_scalars(step, scalars)
+        for line in self._watch({"step": step} | scalars):
+            self._writer.say(f"step {step}: {line}")
 
     def samples(self, step: int, samples: Sequence[jax.Array], captions: list[str]) -> None:
         """Writes a grid of each member's samples.
@@ -234,7 +243,7 @@ class Report:
         if len(members) > 1:
             for seed, member in zip(self._seeds, members, strict=True):
                 scalars |= leaks.of_seed(member, seed)
-        self._writer.write_scalars(step, scalars)
+        self._write(step, scalars)
         self._evaluated = (step, scalars)
 
     def figures(self, step: int) -> dict[str, float]:
@@ -275,21 +284,3 @@ class Report:
             "The same config diverges again: try lower learning rates, a larger batch or another "
             "seed, in another --workdir"
         )
-
-
-def mean_and_spread(values: dict[str, np.ndarray]) -> dict[str, float]:
-    """Summarises the measurements of all members.
-
-    Args:
-      values: a (members,) array for each name.
-
-    Returns:
-      For each name the mean over the members and, if there are several, as <name>_seed_std their
-      sample standard deviation.
-    """
-    summary = {}
-    for name, of_members in values.items():
-        summary[name] = float(of_members.mean())
-        if len(of_members) > 1:
-            summary[f"{name}_seed_std"] = float(of_members.std(ddof=1))
-    return summary

@@ -34,9 +34,10 @@ from ganjax.training import (
     workdir,
 )
 from ganjax.training.epochs import Cadences, Epochs, settle
+from ganjax.training.illnesses import Watch
 from ganjax.training.report import Pending, Report
 from ganjax.training.window import Window
-from ganjax.training.writer import Writer
+from ganjax.training.writer import METRICS, Writer, read_metrics
 
 
 class PhaseImages(NamedTuple):
@@ -225,6 +226,7 @@ def open_outputs(run: Run) -> Iterator[Outputs]:
             epochs=run.epochs,
             log=run.cadences.log,
             window=Window(run.algorithm.last_values, checkpoint.window(checkpoints)),
+            watch=Watch(config, read_metrics(run.folder / METRICS) if writer.primary else ()),
             scaled_losses=scaled,
         )
         yield Outputs(writer, checkpoints, report, Pending())

@@ -65,3 +65,21 @@ class Window:
             "counts": dict(self._counts),
             "latest": {name: value.tolist() for name, value in self._latest.items()},
         }
+
+
+def mean_and_spread(values: dict[str, np.ndarray]) -> dict[str, float]:
+    """Summarises the measurements of all members.
+
+    Args:
+      values: a (members,) array for each name.
+
+    Returns:
+      For each name the mean over the members and, if there are several, as <name>_seed_std their
+      sample standard deviation.
+    """
+    summary = {}
+    for name, of_members in values.items():
+        summary[name] = float(of_members.mean())
+        if len(of_members) > 1:
+            summary[f"{name}_seed_std"] = float(of_members.std(ddof=1))
+    return summary

@@ -90,6 +90,7 @@ def test_the_report_counts_flops_of_one_image(planned):
     text = report(planned, ["h100"])
     an_image = float(re.search(r"\| 16x16 \| 8 \| ([\d.e-]+) \|", text)[1])
     np.testing.assert_allclose(an_image, planned.phases[0].flops / 16 / 1e9, rtol=0.01)
+    assert "\n4 steps: 0.01423 epochs, 0.01422 passes of 4,500 images\n" in text
     assert "On paper, not measured" in text
     assert re.search(r"\| h100 \| \d+% of 56 GiB \| [\d,]+ \|", text)
 
@@ -153,6 +154,20 @@ def test_an_evaluation_that_a_run_could_not_do_is_refused():
     config.evaluation.metrics = ()
     with pytest.raises(ConfigError, match=r"config\.evaluation\.best='kid_efflite0'"):
         dry_run.dry_run(config)
+
+
+def test_a_run_of_images_that_are_elsewhere_is_planned_for_as_many_steps(monkeypatch, tmp_path):
+    """Its epochs have no known length, so that a thousand steps stand for it."""
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    config = shrink(shipped("dcgan"))
+    config.data.source = "tfds:mnist"
+    _, algorithm, length = dry_run._settled(schema.load(config))
+    assert algorithm.phases[-1].stop == 4
+    assert length.startswith("4 steps; the number of its images is not known (config.data.source=")
+    config.update({"total_steps": 0, "total_epochs": 3.0})
+    _, algorithm, length = dry_run._settled(schema.load(config))
+    assert algorithm.phases[-1].stop == 1_000
+    assert length.startswith("3 epochs, planned as if they were 1,000 steps: the number of its im")
 
 
 def test_a_run_that_no_accelerator_holds_is_refused(planned, monkeypatch):

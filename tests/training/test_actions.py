@@ -6,14 +6,14 @@ import pytest
 
 from ganjax.engine.phases import Phase
 from ganjax.training.actions import Action, Checkpoint, Snapshot, StopRequest, perform
-from ganjax.training.epochs import Cadence, Every
+from ganjax.training.epochs import Cadence, Interval
 from ganjax.training.report import Pending
 
 PHASE = Phase(0, 25, 8, 16)
 
 
 def every(steps):
-    return Cadence((PHASE,), (Every(steps),))
+    return Cadence((PHASE,), (Interval(steps),))
 
 
 def due(action):

@@ -17,7 +17,7 @@ from ganjax.parallel.sharding import make_layout
 from ganjax.runtime import compiling
 from ganjax.sample import sample
 from ganjax.training import dispatch, schema
-from ganjax.training.epochs import Every
+from ganjax.training.epochs import Interval
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
 
@@ -70,7 +70,7 @@ def close(one, other, rtol=1e-4, atol=1e-6):
 )
 def test_dispatches_end_where_something_is_due(done, size, cadences, expected):
     every = list(range(done, done + 10))
-    groups = list(dispatch.groups(every, done, size, [Every(c) for c in cadences]))
+    groups = list(dispatch.groups(every, done, size, [Interval(c) for c in cadences]))
     assert [len(group) for group in groups] == expected
     assert [step for group in groups for step in group] == every
     for group in groups:

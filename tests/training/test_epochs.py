@@ -64,14 +64,14 @@ def test_what_comes_every_epoch_is_counted_from_the_first_step_of_a_phase():
     config.update({"eval_every_epochs": 1, "sample_every_epochs": 1.5, "log_every": 7})
     found = GROWING.cadences(schema.load(config).config)
     steps = range(1, 19)
-    assert [step for step in steps if found.eval.comes(step)] == [4, 8, 12, 14, 16, 18]
-    assert [step for step in steps if found.sample.comes(step)] == [6, 13, 16]
-    assert [step for step in steps if found.log.comes(step)] == [7, 14]
+    assert [step for step in steps if found.eval.is_due(step)] == [4, 8, 12, 14, 16, 18]
+    assert [step for step in steps if found.sample.is_due(step)] == [6, 13, 16]
+    assert [step for step in steps if found.log.is_due(step)] == [7, 14]
     for cadence in found:
         for step in steps:
             every = cadence.of(GROWING.phases[step > 10])
             until = every.until(step)
-            assert until == every.steps or not cadence.comes(step)
+            assert until == every.steps or not cadence.is_due(step)
             assert cadence.of(GROWING.phases[0]).steps >= 1
 
 
@@ -115,7 +115,5 @@ def test_of_a_pair_the_one_that_is_given_by_flag_wins(given, expected):
 
 
 def test_a_length_that_is_given_twice_is_refused():
-    with pytest.raises(ConfigError, match=r"config.total_epochs=3: .* config.total_steps=9, which"):
-        epochs.prefer(
-            {"total_steps": 9, "total_epochs": 3.0}, ["total_epochs", "total_steps", "seed"]
-        )
+    with pytest.raises(ConfigError, match=r"config.total_epochs=3: .* config.total_steps=9;"):
+        epochs.prefer({"total_steps": 9, "total_epochs": 3.0}, ["total_epochs", "total_steps"])

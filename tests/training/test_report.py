@@ -12,6 +12,7 @@ from conftest import shipped
 from ganjax.engine.phases import Phase
 from ganjax.training import leaks, schema
 from ganjax.training.epochs import Epochs
+from ganjax.training.illnesses import Watch
 from ganjax.training.report import Report
 from ganjax.training.window import Window
 from ganjax.training.writer import Writer, read_metrics
@@ -33,6 +34,7 @@ def reporting(folder, window=None, scaled_losses=False, **fields):
             epochs=epochs,
             log=epochs.cadences(config).log,
             window=window or Window(),
+            watch=Watch(config),
             scaled_losses=scaled_losses,
         )
 
@@ -103,6 +105,14 @@ def test_a_report_that_goes_on_from_any_step_writes_the_same_lines(tmp_path):
         write(folder, killed + 1, 13, Window(["aug_p"], saved))
         (folder / "metrics.jsonl").write_bytes(lines + (folder / "metrics.jsonl").read_bytes())
         assert without_speed(folder) == without_speed(tmp_path / "whole")
+
+
+def test_a_known_illness_is_told_once(tmp_path, capsys):
+    with reporting(tmp_path, log_every=1, total_steps=20) as report:
+        for step in range(1, 21):
+            report.metrics(step, 1, 8, [metrics(d_acc=1.0)])
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "too strong for G" in line)
+    assert line.startswith("step 8: D is right about 100.0% of images")
 
 
 @pytest.mark.parametrize("wrong", [{"d_loss": math.nan}, {"r1": math.inf}])
