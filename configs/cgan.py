@@ -97,7 +97,7 @@ def paper():
     }
     config.g_optimiser = defaults(SgdFields, **schedules)
     config.d_optimiser = defaults(SgdFields, **schedules)
-    config.evaluation.update(log_likelihood=1_000, best="val_log_likelihood", patience=25)
+    config.evaluation.update(log_likelihood=1_000, best="val_log_likelihood", patience=20)
     return config
 
 

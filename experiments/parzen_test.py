@@ -96,8 +96,9 @@ def main():
     parser.add_argument("--workdir", type=cli.path, required=True)
     parser.add_argument("--which", default="best", help="the checkpoint: best, last or a step")
     parser.add_argument("--num", type=int, default=SAMPLES, help="samples")
+    parser.add_argument("--trust", action="store_true", help="the run may name code of its own")
     args = parser.parse_args()
-    run = Trained(args.workdir, args.which, jax.local_devices())
+    run = Trained(args.workdir, args.which, jax.local_devices(), trust=args.trust)
     for name, scored in measure(run, args.num).items():
         print(
             f"step {run.step}: windows of deviation {scored.width:.4g} on {scored.windows} {name}: "

@@ -186,6 +186,16 @@ def define_seed_index() -> None:
     )
 
 
+def define_trust() -> None:
+    """Defines --trust, without which a run executes no code but ganjax's."""
+    flags.DEFINE_bool(
+        "trust",
+        False,
+        "Whether the run's config.json may name code that is not ganjax's, such as an algorithm of "
+        "your own (docs/security.md).",
+    )
+
+
 def check_config(argv: list[str]) -> None:
     """Refuses a --config that names no file, for which ml_collections would print a whole page.
 

@@ -38,6 +38,7 @@ def define_flags() -> None:
         "seed", 0, "The seed of the samples' latents.", lower_bound=0, upper_bound=2**32 - 1
     )
     flags.DEFINE_string("which", "best", cli.WHICH)
+    cli.define_trust()
     cli.define_path("out", "compare.png", "Where the picture goes: .png, .svg or .pdf.")
 
 
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> None:
     from ganjax.analysis import comparison, progress
     from ganjax.pictures import curves
 
-    options = values.metrics, values.num, values.seed, values.which
+    options = values.metrics, values.num, values.seed, values.which, values.trust
     if len(set(folders)) == 1:
         plot, lines = progress.draw(folders[0], *options)
     else:

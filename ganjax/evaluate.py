@@ -32,7 +32,8 @@ from ganjax.errors import UserError
 from ganjax.runtime import compiling
 
 # The flags that belong to one of the command's two forms alone.
-OF_RUNS, OF_SETS = ("which", "seed_index", "num", "seed", "resolutions"), ("fit",)
+OF_RUNS = ("which", "seed_index", "trust", "num", "seed", "resolutions")
+OF_SETS = ("fit",)
 
 
 def define_flags() -> None:
@@ -40,6 +41,7 @@ def define_flags() -> None:
     cli.define_path("workdir", None, "The run's folder.")
     flags.DEFINE_string("which", "best", cli.WHICH)
     cli.define_seed_index()
+    cli.define_trust()
     cli.define_path(
         "real", None, "Instead of a run: an .npz, a folder of images, or a data source."
     )
@@ -176,7 +178,7 @@ def _run(values, uses_network: bool):
     from ganjax.analysis.trained import Trained
 
     folder = Path(values.workdir)
-    run = Trained(folder, values.which, jax.local_devices(), values.seed_index)
+    run = Trained(folder, values.which, jax.local_devices(), values.seed_index, values.trust)
     seed = run.seed if values.seed is None else values.seed
     num = values.num or _reals(run, values.split).count
     file = f"step_{run.step:08d}_{values.split}_{num}_seed_{seed}"

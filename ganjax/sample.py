@@ -107,6 +107,7 @@ def define_flags() -> None:
     cli.define_path("workdir", None, "The run's folder.")
     flags.DEFINE_string("which", "best", cli.WHICH)
     cli.define_seed_index()
+    cli.define_trust()
     flags.DEFINE_integer(
         "num",
         None,
@@ -184,7 +185,12 @@ def define_flags() -> None:
 
 
 def sample(
-    folder: Path, num: int, seed: int | None = None, which: str = "best", seed_index: int = 0
+    folder: Path,
+    num: int,
+    seed: int | None = None,
+    which: str = "best",
+    seed_index: int = 0,
+    trust: bool = False,
 ) -> np.ndarray:
     """Generates samples from a checkpoint of a run, which take the classes in turn.
 
@@ -194,17 +200,19 @@ def sample(
       seed: the seed of their latents; None takes the run's.
       which: the checkpoint: "best", "last" or a step.
       seed_index: the index, from 0, of one of the run's config.num_seeds seeds.
+      trust: whether the run's config.json may name code that is not ganjax's
+        (`ganjax.training.trust`).
 
     Returns:
       The samples, uint8 (num, H, W, C).
 
     Raises:
-      ConfigError: there is no run.
+      ConfigError: there is no run, or it names code that is not trusted.
       CheckpointError: the run has no such checkpoint.
     """
     from ganjax.analysis.trained import Trained
 
-    run = Trained(folder, which, seed_index=seed_index)
+    run = Trained(folder, which, seed_index=seed_index, trust=trust)
     return run.generate(*run.inputs(num, seed))
 
 
@@ -259,8 +267,9 @@ def _view(name: str, words: list[str], values, shown: str | None):
     command, folder = COMMANDS[name], Path(values.workdir)
     options = _options(command, values)
     if name == "evolution":  # It needs no checkpoint, so that a run can be looked at early.
-        return progress.evolution(folder, values.num, seed_index=values.seed_index, **options)
-    run = Trained(folder, values.which, seed_index=values.seed_index)
+        shared = {"seed_index": values.seed_index, "trust": values.trust}
+        return progress.evolution(folder, values.num, **shared, **options)
+    run = Trained(folder, values.which, seed_index=values.seed_index, trust=values.trust)
     if name == "scores":
         return scores.scores(run, values.num, values.label, paths=words)
     num = values.num or command.num

@@ -1,5 +1,7 @@
 """Set-up of all tests: eight devices, errors for implicit promotion and for keys used twice."""
 
+import ctypes
+import gc
 import importlib
 import inspect
 import os
@@ -75,6 +77,9 @@ def _programs_are_forgotten():
     """Frees the compiled programs after each file of tests, which would fill a worker's memory."""
     yield
     jax.clear_caches()
+    gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
 
 
 @pytest.fixture(scope="module")

@@ -111,7 +111,9 @@ def sample(result: Result, folder: Path) -> tuple[Path, int] | None:
     """
     if not exist(result.run.folder):
         return None
-    run = Trained(result.run.folder, "best")
+    config = result.run.checked
+    trust = (config.algorithm, config.data.source)  # The sweep's file has named them.
+    run = Trained(result.run.folder, "best", trust=trust)
     path = folder / f"{result.run.hash}_step_{run.step}.png"
     if not path.exists():
         made = run.generate(*run.inputs(SAMPLES, seed=0))

@@ -132,11 +132,11 @@ def _voted(
     attribute, names = _attribute(run, classes)
     source = run.training_images()
     of_samples = run.generate(*run.inputs(max(samples, num), seed))
-    votes = min(VOTES, source.size)
+    votes, mirror = min(VOTES, source.size), run.config.data.mirror
     if by == PIXELS:
-        found = nearest(of_samples, source, votes)
+        found = nearest(of_samples, source, votes, mirror=mirror)
     else:
-        found = nearest_by_features(of_samples, source, votes, by)
+        found = nearest_by_features(of_samples, source, votes, by, mirror=mirror)
     voters = source.fetch(found.index.reshape(-1))["label"].reshape(found.index.shape)
     voted = (voters == attribute).mean(axis=1) > 0.5
     have, have_not = np.flatnonzero(voted), np.flatnonzero(~voted)

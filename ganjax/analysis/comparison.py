@@ -22,6 +22,7 @@ def compare(
     num: int = 36,
     seed: int = 0,
     which: str = "best",
+    trust: bool = False,
 ):
     """Draws learning curves of several runs, a panel for each metric, above samples of each run.
 
@@ -32,6 +33,7 @@ def compare(
       num: the number of samples of each run, which take the classes in turn; 0 leaves them out.
       seed: the seed of the samples' latents.
       which: the checkpoint: "best", "last" or a step.
+      trust: whether the runs may name code that is not ganjax's (`ganjax.training.trust`).
 
     Returns:
       A matplotlib Figure, and a line for each field in which the configs differ.
@@ -40,7 +42,7 @@ def compare(
       UserError: a folder holds no run, or a run without such a metric or without a checkpoint;
         or matplotlib is not installed.
     """
-    loaded = [workdir.read(folder) for folder in folders]
+    loaded = [workdir.read(folder, trust) for folder in folders]
     rows = [read_rows(folder) for folder in folders]
     metrics = _metrics(metrics, rows, folders)
     names = _names(folders)
@@ -58,7 +60,7 @@ def compare(
     if num:
         grids = parts[1].subplots(1, len(folders), squeeze=False)[0]
         for axes, name, folder in zip(grids, names, folders, strict=True):
-            picture, step = samples(folder, num, seed, which)
+            picture, step = samples(folder, num, seed, which, trust)
             axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set_title(f"{name}, step {step}", fontsize="small")
             axes.axis("off")
@@ -68,7 +70,9 @@ def compare(
     return plot, lines
 
 
-def samples(folder: Path, num: int, seed: int, which: str) -> tuple[np.ndarray, int]:
+def samples(
+    folder: Path, num: int, seed: int, which: str, trust: bool = False
+) -> tuple[np.ndarray, int]:
     """Generates samples of a run.
 
     Args:
@@ -76,6 +80,7 @@ def samples(folder: Path, num: int, seed: int, which: str) -> tuple[np.ndarray, 
       num: the number of samples.
       seed: the seed of their latents.
       which: the checkpoint: "best", "last" or a step.
+      trust: whether the run may name code that is not ganjax's.
 
     Returns:
       A grid of the samples, uint8 (H, W) or (H, W, 3), and the step of the checkpoint.
@@ -83,7 +88,7 @@ def samples(folder: Path, num: int, seed: int, which: str) -> tuple[np.ndarray, 
     Raises:
       UserError: the folder holds no run, or no such checkpoint.
     """
-    run = Trained(folder, which)
+    run = Trained(folder, which, trust=trust)
     generated = run.generate(*run.inputs(num, seed))
     picture = images.grid(generated, images.columns(num, run.algorithm.num_classes))
     return picture[..., 0] if picture.shape[-1] == 1 else picture, run.step

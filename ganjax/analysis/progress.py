@@ -55,6 +55,7 @@ def draw(
     num: int = 36,
     seed: int = 0,
     which: str = "best",
+    trust: bool = False,
 ):
     """Draws the metrics of one run against steps and epochs, above samples of the run.
 
@@ -69,6 +70,7 @@ def draw(
       num: the number of samples; 0 leaves them out.
       seed: the seed of their latents.
       which: the checkpoint: "best", "last" or a step.
+      trust: whether the run may name code that is not ganjax's (`ganjax.training.trust`).
 
     Returns:
       A matplotlib Figure, and a line for each figure of the samples: the last and the best value.
@@ -77,7 +79,7 @@ def draw(
       UserError: the folder holds no run, or the run has no metrics, no such metric or no such
         checkpoint; or matplotlib is not installed.
     """
-    config, module = workdir.read(folder)
+    config, module = workdir.read(folder, trust)
     rows = read_rows(folder)
     panels = _panels(metrics, rows, folder)
     num = num if checkpoint.exist(folder) else 0
@@ -99,7 +101,7 @@ def draw(
         axes.set_visible(False)
     if num:
         axes = parts[1].subplots()
-        picture, step = samples(folder, num, seed, which)
+        picture, step = samples(folder, num, seed, which, trust)
         axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_title(f"{folder.resolve().name}, step {step}", fontsize="small")
         axes.axis("off")
@@ -113,6 +115,7 @@ def evolution(
     *,
     seed_index: int = 0,
     columns: int | None = None,
+    trust: bool = False,
 ) -> View:
     """Shows how a run's samples changed: the grids that it drew while it was trained.
 
@@ -127,11 +130,12 @@ def evolution(
         arrays.
       seed_index: which of the run's config.num_seeds seeds, from 0.
       columns: the number of grids in a row of the picture; by default all.
+      trust: as that of `draw`.
 
     Raises:
       UserError: there is no run, no such seed, or no grid yet.
     """
-    config = workdir.read(folder).config
+    config = workdir.read(folder, trust).config
     seed = ensemble.seed_at(config, seed_index)
     where = folder / "samples"
     where = where if config.num_seeds == 1 else where / f"seed_{seed}"

@@ -1,6 +1,6 @@
 """A trained run that is loaded from its folder to be sampled."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -27,6 +27,8 @@ class Trained:
         figure, the last; "last"; or a step.
       devices: the devices that share the work; by default the first one of this process.
       seed_index: the index, from 0, of one of the run's config.num_seeds seeds.
+      trust: whether the run's config.json may name code that is not ganjax's, or what it may name
+        (`ganjax.training.trust`).
 
     Attributes:
       folder: the folder of the run.
@@ -39,7 +41,7 @@ class Trained:
       phase: the phase that the checkpoint belongs to.
 
     Raises:
-      ConfigError: there is no run, or it has no checkpoint yet.
+      ConfigError: there is no run, it names code that is not trusted, or it has no checkpoint yet.
       CheckpointError: the run has no such checkpoint.
       UserError: the run has no such seed.
     """
@@ -50,11 +52,13 @@ class Trained:
         which: str = "best",
         devices: list[Device] | None = None,
         seed_index: int = 0,
+        trust: bool | Collection[str] = False,
     ):
+        self._trust = trust
         self._devices = devices or jax.local_devices()[:1]
         layout = make_layout(self._devices)
         self.folder, self.which = folder, which
-        self.config, module = workdir.read(folder)
+        self.config, module = workdir.read(folder, trust)
         self.algorithm = module.build(self.config)
         if not checkpoint.exist(folder):
             raise ConfigError(
@@ -95,8 +99,8 @@ class Trained:
                     f"{phase.image_size}x{phase.image_size}, is not there, only "
                     f"{', '.join(map(str, sorted(kept)))}; put it back, or look at one resolution"
                 )
-        ends = [str(phase.stop) for phase in lower]
-        return [*(Trained(self.folder, end, self._devices, self.seed_index) for end in ends), self]
+        options = self._devices, self.seed_index, self._trust
+        return [*(Trained(self.folder, str(phase.stop), *options) for phase in lower), self]
 
     def inputs(self, num: int, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Returns latents and labels to generate samples from.

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import filelock
 from ganjax.config import ConfigError, differences, idle
 from ganjax.training import checkpoint, migrations
 from ganjax.training.schema import Loaded, RunConfig, load
+from ganjax.training.trust import refuse_code
 
 CONFIG = "config.json"
 # The file with the fingerprint of the run's set of images (`data.base.Source`).
@@ -35,16 +36,17 @@ def claim(workdir: Path, config: RunConfig, fingerprint: str = "") -> None:
     path = workdir / CONFIG
     fields = config.model_dump(mode="json")
     if checkpoint.exist(workdir):
-        before = read(workdir).config
+        stored = read_fields(workdir, trust=True)
+        if stored.get("algorithm") != config.algorithm:
+            # Only the algorithm that this command names is imported.
+            raise _another(workdir, ["config.algorithm"])
+        before = load(stored).config
         changed = differences(fields, before.model_dump(mode="json"))
         # A field that has no effect, neither before nor now, makes no other run.
         may_differ = config.continuable | (idle(config) & idle(before))
         changed = [name for name in changed if name not in may_differ]
         if changed:
-            raise ConfigError(
-                f"{workdir} holds a run with another {', '.join(changed)} (see {path}): set that, "
-                "or take another --workdir"
-            )
+            raise _another(workdir, changed)
         _check_data(workdir, config.data.source, fingerprint)
     (workdir / "samples").mkdir(parents=True, exist_ok=True)
     if fingerprint:
@@ -52,23 +54,37 @@ def claim(workdir: Path, config: RunConfig, fingerprint: str = "") -> None:
     _write(path, {migrations.KEY: migrations.FORMAT, **fields})
 
 
-def read(workdir: Path) -> Loaded:
+def read(workdir: Path, trust: bool | Collection[str] = False) -> Loaded:
     """Reads the config of the run in a folder, and loads its algorithm.
 
+    Args:
+      workdir: the folder.
+      trust: whether the config may name code that is not ganjax's, or what it may name
+        (`ganjax.training.trust`).
+
     Raises:
-      ConfigError: there is no run, or its config.json is not one that this version reads.
+      ConfigError: there is no run, its config.json is not one that this version reads, or it names
+        code that is not trusted.
     """
-    return load(read_fields(workdir))
+    return load(read_fields(workdir, trust))
 
 
-def read_fields(workdir: Path) -> dict[str, Any]:
+def read_fields(workdir: Path, trust: bool | Collection[str] = False) -> dict[str, Any]:
     """Reads the fields of the run in a folder, unchecked; those of older versions are upgraded.
 
+    Nothing that they name is imported here, but `load` and `ganjax.training.loop.train` will.
+
+    Args:
+      workdir: the folder.
+      trust: as that of `read`.
+
     Raises:
-      ConfigError: there is no run, or its config.json is not one that this version reads.
+      ConfigError: as by `read`.
     """
     path = workdir / CONFIG
-    return migrations.upgraded(_read(path), str(path))
+    fields = migrations.upgraded(_read(path), str(path))
+    refuse_code(fields, str(path), trust)
+    return fields
 
 
 @contextlib.contextmanager
@@ -91,6 +107,13 @@ def lock(workdir: Path) -> Iterator[None]:
         yield
     finally:
         guard.release()
+
+
+def _another(workdir: Path, changed: list[str]) -> ConfigError:
+    return ConfigError(
+        f"{workdir} holds a run with another {', '.join(changed)} (see {workdir / CONFIG}): set "
+        "that, or take another --workdir"
+    )
 
 
 def _check_data(workdir: Path, source: str, fingerprint: str) -> None:

@@ -130,9 +130,9 @@ def test_neighbours_are_near_by_the_features_of_a_network_unless_pixels_are_aske
     """Here the network calls near what pixels call far, so that the sides change places."""
     asked = []
 
-    def by_features(images, source, k, network):
+    def by_features(images, source, k, network, mirror):
         asked.append((k, network))
-        return neighbours.nearest(255 - images, source, k)
+        return neighbours.nearest(255 - images, source, k, mirror=mirror)
 
     monkeypatch.setattr(attributes, "nearest_by_features", by_features)
     options = {"classes": ["1"], "samples": 100}
@@ -142,6 +142,31 @@ def test_neighbours_are_near_by_the_features_of_a_network_unless_pixels_are_aske
     assert asked == [(5, "efflite0"), (5, "inception")]
     np.testing.assert_array_equal(by_network["have"], by_pixels["have_not"])
     np.testing.assert_allclose(by_network["direction"], -by_pixels["direction"], rtol=1e-6)
+
+
+def test_neighbours_of_a_mirrored_run_may_be_flipped(black_and_white, monkeypatch):
+    """White samples here are white on the left alone, and white training images on the right."""
+    run, half = black_and_white, np.repeat([[1, 0]], 4, axis=1).reshape(1, 1, 8, 1).astype(np.uint8)
+    generate, source = run.generate, run.training_images()
+
+    def fetch(indices):
+        batch = source.fetch(indices)
+        return batch | {"image": np.broadcast_to(batch["image"], (len(indices), 8, 8, 1)) * half}
+
+    flipped = half[:, :, ::-1]
+    monkeypatch.setattr(
+        run,
+        "generate",
+        lambda z, label: np.broadcast_to(generate(z, label), (len(z), 8, 8, 1)) * flipped,
+    )
+    monkeypatch.setattr(run, "training_images", lambda: source._replace(fetch=fetch))
+    options = {"classes": ["1"], "samples": 100, "by": "pixels"}
+    with pytest.raises(UserError, match="--label=1: 0 of 100 samples have it"):
+        arithmetic(run, 3, **options)
+    data = run.config.data.model_copy(update={"mirror": True})
+    monkeypatch.setattr(run, "config", run.config.model_copy(update={"data": data}))
+    z, _ = run.inputs(100)
+    np.testing.assert_array_equal(arithmetic(run, 3, **options).arrays["have"], z[:, 0] > 0)
 
 
 def test_arithmetic_with_samples_that_were_picked_by_eye(run, command):

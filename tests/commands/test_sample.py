@@ -61,7 +61,7 @@ def command(tmp_path, monkeypatch):
 
     def run(*arguments):
         with flagsaver.flagsaver():
-            sample.main(flags.FLAGS(["sample", *map(str, arguments)]))
+            sample.main(flags.FLAGS(["sample", "--trust", *map(str, arguments)]))
             if flags.FLAGS.raw:
                 with np.load(flags.FLAGS.raw) as arrays:
                     return dict(arrays)
@@ -103,7 +103,7 @@ def test_labels_has_one_z_a_row_and_one_class_a_column(of_classes, command, caps
     z, label = conditional.decode(arrays["image"])
     np.testing.assert_array_equal(label.reshape(3, 10), np.tile(np.arange(10), (3, 1)))
     np.testing.assert_array_equal(arrays["label"], label)
-    ends, _ = Trained(of_classes).inputs(3)
+    ends, _ = Trained(of_classes, trust=True).inputs(3)
     np.testing.assert_allclose(z.reshape(3, 10), ends[:, :1].repeat(10, 1), atol=0.02)
     names = [str(i) for i in range(10)]
     np.testing.assert_array_equal(
@@ -178,7 +178,7 @@ def test_interpolation_follows_a_closed_path_in_one_class(of_classes, command, m
     z, label = conditional.decode(arrays["image"])
     assert z.shape == (15,)
     assert (label == 6).all()
-    ends, _ = Trained(of_classes).inputs(3)
+    ends, _ = Trained(of_classes, trust=True).inputs(3)
     path = interpolation.loop(ends, 4, method)
     np.testing.assert_allclose(z, path[:, 0], atol=0.02)
     shown = cells(read("a.png"), header=STRIP)
@@ -197,7 +197,7 @@ def test_interpolation_follows_a_closed_path_in_one_class(of_classes, command, m
 
 
 def test_a_path_leads_through_the_samples_that_are_picked(of_classes, command):
-    run = Trained(of_classes)
+    run = Trained(of_classes, trust=True)
     arguments = ["interpolate", f"--workdir={of_classes}", "--frames=4", "--raw=a.npz"]
     arrays = command(*arguments, "--pick=36,6,16")
     shown = grids.grid(run, 40).arrays["image"]
@@ -212,7 +212,7 @@ def test_a_path_leads_through_the_samples_that_are_picked(of_classes, command):
 
 
 def test_whole_grids_become_one_another(of_classes):
-    run = Trained(of_classes)
+    run = Trained(of_classes, trust=True)
     view = latents.interpolate(run, 3, between=1, cells=20)
     z, label = conditional.decode(view.arrays["image"])
     np.testing.assert_array_equal(label, np.tile(np.arange(10), 6 * 2))
@@ -229,7 +229,7 @@ def test_whole_grids_become_one_another(of_classes):
 
 
 def test_paths_through_latents_that_are_not_normal_are_straight(of_classes):
-    run = Trained(of_classes)
+    run = Trained(of_classes, trust=True)
     run.config = run.config.model_copy(update={"latent": "uniform"})
     z, _ = conditional.decode(latents.interpolate(run, 2, between=3).arrays["image"])
     ends, _ = run.inputs(2)
@@ -246,7 +246,7 @@ def test_samples_are_numbered_from_0(of_classes, command):
 
 def test_many_samples_are_made_in_batches_of_one_shape(of_classes, monkeypatch):
     monkeypatch.setattr(conditional, "traced", [])
-    run = Trained(of_classes)
+    run = Trained(of_classes, trust=True)
     z, label = run.inputs(600)
     made = run.generate(z, label)
     assert conditional.traced == [(256, z.shape[1])], "compiled once"
@@ -263,7 +263,7 @@ def test_neighbours_are_those_of_brute_force(of_classes, command, capsys):
         "neighbours", f"--workdir={of_classes}", "--num=3", "--neighbours=2", "--out=a.png",
         "--raw=a.npz",
     )  # fmt: skip
-    source = Trained(of_classes).training_images()
+    source = Trained(of_classes, trust=True).training_images()
     reals = source.fetch(np.arange(source.size))["image"].astype(np.float64)
     lines = capsys.readouterr().out.splitlines()
     for i, one in enumerate(arrays["image"]):

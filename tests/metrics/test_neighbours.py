@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from ganjax.analysis import grids, measurement
+from ganjax.analysis import attributes, grids, measurement
 from ganjax.data.base import Source
 from ganjax.metrics import features, neighbours
 from ganjax.metrics.image_set import from_source
@@ -154,3 +154,23 @@ def test_the_picture_shows_a_mirrored_neighbour_as_it_is_near(monkeypatch):
         large = (picture.shape[1] - 2 * 2) // 3  # Two pixels apart.
         sample, first = picture[:large, :large], picture[:large, large + 2 : 2 * large + 2]
         assert (sample == first).all() == mirror
+
+
+def test_flipped_copies_vote_as_the_images_that_they_copy(columns):
+    """By pixels and by features; unflipped, other images are nearer to most."""
+    reals, label = images(0, 60), np.arange(60) % 2
+    run = SimpleNamespace(
+        training_images=lambda: source_of(reals)._replace(
+            fetch=lambda i: {"image": reals[i], "label": label[i]},
+            label_names=("no", "yes"),
+        ),
+        config=SimpleNamespace(data=SimpleNamespace(mirror=True)),
+        inputs=lambda num, seed: (num,),
+        generate=lambda num: reals[:num, :, ::-1],
+    )
+    for by in ("pixels", "columns"):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(attributes, "VOTES", 1)
+            patched.setattr(attributes, "_attribute", lambda *_: (1, ("no", "yes")))
+            sides = attributes._voted(run, 1, None, (), 60, by)
+        np.testing.assert_array_equal(sides.have, np.flatnonzero(label))

@@ -89,7 +89,7 @@ def test_a_split_state_is_saved_and_read_as_it_was(tiny, tmp_path):
     placed = state_sharding(layout, jax.eval_shape(init, key), "fully_sharded")
     state = jax.jit(init, out_shardings=placed)(key)
     with open_checkpoints(tmp_path, keep=1) as checkpoints:
-        save(checkpoints, 3, state, {})
+        save(checkpoints, 3, state, {}, {})
         checkpoints.wait()
         read = restore_or_init(checkpoints, init, key, placed)
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(read), strict=True):

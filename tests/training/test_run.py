@@ -133,6 +133,7 @@ def test_the_first_picture_is_of_the_generator_before_any_update(tiny, tmp_path)
     with Image.open(path) as picture:
         shown = np.asarray(picture)[..., None].astype(int)
     np.testing.assert_allclose(shown, images.grid(np.asarray(made), 3), atol=1)
+    assert abs(shown[:16, :16].mean() - 127.5) < 20, "grey, as an untrained tanh is"
     later = path.with_name("step_00000001.png").read_bytes()
     assert path.read_bytes() != later
     # A run that goes on does not draw its beginning again.
