@@ -1,0 +1,60 @@
+"""Every shipped config, shrunk: its fields are flags; it trains, resumes and is sampled."""
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from conftest import SHIPPED, shipped, shrink, write_images
+from flax.traverse_util import flatten_dict
+
+from ganjax.config import Fields
+from ganjax.data import sources
+from ganjax.sample import sample
+from ganjax.training import evaluation, schema
+from ganjax.training.loop import train
+
+# Those that `shrink` leaves different: presets may differ in their lengths alone.
+DISTINCT = list({shrink(shipped(*each)).to_json(): each for each in reversed(SHIPPED)}.values())
+
+
+def fields(group):
+    """The names of all fields of a checked config, dotted."""
+    for name, value in group:
+        if isinstance(value, Fields):
+            yield from (f"{name}.{inner}" for inner in fields(value))
+        else:
+            yield name
+
+
+@pytest.mark.parametrize(("name", "preset"), SHIPPED)
+def test_every_field_can_be_set_from_the_command_line(name, preset):
+    """A flag overrides only what the config file lists, so it must list everything."""
+    raw = shipped(name, preset)
+    loaded, module = schema.load(raw)
+    module.build(loaded)
+    evaluation.check(loaded, [sources.Source(500, None, ())])
+    assert set(flatten_dict(raw.to_dict(), sep=".")) == set(fields(loaded))
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [pytest.param(*each, marks=pytest.mark.slow if each[1] else ()) for each in DISTINCT[::-1]],
+)
+def test_shipped_config_trains_resumes_and_samples(name, preset, tmp_path):
+    config = shrink(shipped(name, preset))
+    for optimiser in (config.g_optimiser, config.d_optimiser):
+        if "decay" in optimiser:
+            optimiser.decay = "none"  # A linear one does not go on beyond total_steps.
+    size, channels = config.image_size, config.data.channels
+    if config.data.source.startswith("folder:"):
+        config.data.source = f"folder:{write_images(tmp_path / 'images', 24)}"
+    with tfds.testing.mock_data(num_examples=40):
+        config.total_steps = 2
+        half = train(config, tmp_path)
+        assert int(half.step) == 2
+        config.total_steps = 4
+        state = train(config, tmp_path)
+    assert int(state.step) == 4
+    samples = sample(tmp_path, 3)
+    assert samples.shape == (3, size, size, channels)
+    assert samples.dtype == np.uint8
+    assert samples.std() > 0
