@@ -52,8 +52,8 @@ for folder in ("objectives", "augment", "ops", "metrics", "pictures"):
 
 
 def pytest_collection_modifyitems(items):
-    """Sorts the tests such that real training and real processes come last."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    """Sorts the tests such that real training, the longest, comes first: none waits for it alone."""
+    items.sort(key=lambda item: item.path.stem != "test_learning")
 
 
 @pytest.fixture(scope="session", autouse=True)
