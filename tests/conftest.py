@@ -52,7 +52,7 @@ for folder in ("objectives", "augment", "ops", "metrics", "pictures"):
 
 
 def pytest_collection_modifyitems(items):
-    """Sorts the tests such that real training, the longest, comes first: none waits for it alone."""
+    """Sorts real training, the longest, first, so that no worker ends with it alone."""
     items.sort(key=lambda item: item.path.stem != "test_learning")
 
 

@@ -54,8 +54,8 @@ def test_digits_within_400_steps(tmp_path):
 
 
 def test_all_digits_are_made(tmp_path):
-    """By DCGAN, which has no penalty against the loss of modes (measured: 15 of 500 and more)."""
-    train(tmp_path, 1_000, "dcgan")
+    """By DCGAN, which has no penalty against the loss of modes (measured: 12 of 500 and more)."""
+    train(tmp_path, 800, "dcgan")
     classes = np.bincount(train_classifier()(sample(tmp_path, COUNT)), minlength=10)
     assert classes.min() >= 0.01 * COUNT, classes
 
