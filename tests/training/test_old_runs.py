@@ -1,6 +1,7 @@
 """Runs of older versions: they load, sample, and go on as they would have."""
 
 import json
+import lzma
 import tarfile
 
 import numpy as np
@@ -16,6 +17,8 @@ from ganjax.training.writer import read_metrics
 RUNS = ROOT / "tests" / "runs_of_format_1"
 with np.load(RUNS / "expected.npz") as arrays:
     EXPECTED = {name: arrays[name] for name in arrays}
+with lzma.open(RUNS / "configs.json.xz") as file:
+    CONFIGS = json.load(file)
 
 
 @pytest.fixture
@@ -51,6 +54,13 @@ def test_a_run_of_format_1_goes_on_as_before(old_run, name):
     assert sorted(rows) == list(range(1, 13))
     losses = [[rows[step]["d_loss"], rows[step]["g_loss"]] for step in (7, 8, 9)]
     np.testing.assert_allclose(losses, EXPECTED[f"{name}_losses"], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_earlier_versions_wrote_of_every_shipped_config_still_loads(name, tmp_path):
+    (tmp_path / workdir.CONFIG).write_text(json.dumps(CONFIGS[name]))
+    config, module = workdir.read(tmp_path)
+    module.build(config)
 
 
 def test_a_finished_run_of_format_1_is_finished(old_run, capsys):
