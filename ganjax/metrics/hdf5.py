@@ -1,6 +1,7 @@
 """Weight files of Keras in HDF5, read as tensors only."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,14 +26,14 @@ def read(path: Path) -> dict[str, np.ndarray]:
     Raises:
       WeightsError: it is no such file.
     """
-    import h5py
+    import h5py  # pyright: ignore[reportMissingImports]  # Of an extra.
 
     tensors: dict[str, np.ndarray] = {}
     try:
         with h5py.File(path, "r") as file:
             for layer, group in file.items():
 
-                def keep(name: str, found: object, layer: str = layer) -> None:
+                def keep(name: str, found: Any, layer: str = layer) -> None:
                     if isinstance(found, h5py.Dataset):
                         tensor = name.rpartition("/")[2].partition(":")[0]
                         tensors[f"{layer}/{tensor}"] = np.asarray(found[()], np.float32)
