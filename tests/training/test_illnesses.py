@@ -1,21 +1,25 @@
 """Which series of metrics are told of as an illness, and which are not."""
 
+import json
 import re
 
 import numpy as np
 import pytest
-from conftest import shipped
+from conftest import ROOT, shipped
 
 from ganjax.training import schema
 from ganjax.training.illnesses import Watch
 
+# Of runs that end with good samples (tests/golden/run_metrics.py).
+SHIPPED = json.loads((ROOT / "tests" / "golden" / "run_metrics.json").read_text())
 # A fifth of these steps is the stretch over which means are taken.
 STEPS = 1_000
 
 
 def watch(rows=(), **fields):
     config = shipped("dcgan")
-    config.update({"total_steps": STEPS, **fields})
+    config.total_steps = STEPS
+    config.update_from_flattened_dict(fields)
     return Watch(schema.load(config).config, rows)
 
 
@@ -91,6 +95,29 @@ def test_p_at_its_cap_is_told_but_not_one_that_is_fixed(controller, p, is_told):
     assert [line.startswith(f"p of augmentation stays at its cap, {p:g}") for _, line in lines] == (
         [True] * is_told
     )
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_runs_as_shipped_are_told_of_nothing(name):
+    config = shipped(name)
+    config.total_steps = SHIPPED[name][-1]["step"]
+    look = Watch(schema.load(config).config)
+    assert [line for row in SHIPPED[name] for line in look(row)] == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"discriminator.dropout": 0.3},
+        {"discriminator.spectral_norm": True},
+        {"penalty.r1": 1.0},
+        {"targets.noise": 0.1},
+    ],
+)
+def test_a_discriminator_that_is_held_back_may_be_right_about_fewer_images(fields):
+    rows = series(d_acc=0.6)
+    assert len(told(rows)) == 1
+    assert told(rows, **fields) == []
 
 
 def evaluations(*shares, name="distinct_neighbours_efflite0"):
