@@ -62,7 +62,7 @@ class Trained:
         self.algorithm = module.build(self.config)
         if not checkpoint.exist(folder):
             raise ConfigError(
-                f"--workdir={folder}: the run has no checkpoint yet; one comes every "
+                f"{folder}: the run has no checkpoint yet; one comes every "
                 f"{self.config.checkpoint_every} steps"
             )
         self.seed_index, self.seed = seed_index, ensemble.seed_at(self.config, seed_index)
