@@ -183,9 +183,9 @@ def presets(*makers: Callable[[], ConfigDict]) -> Callable[[str], ConfigDict]:
 
     def get_config(preset: str = "") -> ConfigDict:
         if preset not in known and preset != makers[0].__name__:
-            raise ValueError(
-                f"preset {preset!r}: there are {', '.join(m.__name__ for m in makers)}"
-            )
+            names = [maker.__name__ for maker in makers]
+            close = [f"did you mean {n}? " for n in difflib.get_close_matches(preset, names, 1)]
+            raise ValueError(f"preset {preset!r}: {''.join(close)}there are {', '.join(names)}")
         return known.get(preset, makers[0])()
 
     get_config.presets = known

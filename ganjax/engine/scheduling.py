@@ -1,7 +1,7 @@
 """Lays out the updates for the compiler, with loops, barriers and the scaling of losses.
 
 The functions of this module wrap the computations of `ganjax.engine.updates` from outside. They
-belong to no method of training and change no result by more than rounding. Barriers act on CPUs
+are no part of any GAN's method, and change no result by more than rounding. Barriers act on CPUs
 alone; docs/memory.md has what each of them saves.
 """
 

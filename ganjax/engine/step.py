@@ -52,7 +52,7 @@ class Sampler(Protocol):
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Scores of images by the discriminator; see `make_scorer`."""
+    """A function that scores images by the discriminator; see `make_scorer`."""
 
     def __call__(
         self, d: Player, image: UInt8[Array, "n h w c"], label: Int[Array, " n"], *, phase: Phase
@@ -176,7 +176,7 @@ def make_scorer(algorithm: Algorithm) -> Scorer:
     """Returns `scorer(d, image, label, *, phase) -> scores` of the discriminator in inference mode.
 
     Args:
-      algorithm: whose discriminator; its `score` is not None.
+      algorithm: the algorithm with the discriminator; its `score` is not None.
     """
 
     def scorer(d, image, label, *, phase):

@@ -38,7 +38,7 @@ class Snapshot:
       step: the number of finished steps.
       phase: the phase of the last finished step.
       state: the state of all members, as the ensemble packs it.
-      unpack: returns the state of each member, given a packed state.
+      unpack: the function that returns the state of each member, given a packed state.
     """
 
     step: int
@@ -57,8 +57,8 @@ class StopRequest:
 
     Args:
       signals: the signals that this process has received.
-      agree: returns the number that all processes agree on, given that of this process
-        (`ganjax.parallel.distributed.Consensus`).
+      agree: the function that returns the number that all processes agree on, given that of this
+        process (`ganjax.parallel.distributed.Consensus`).
 
     Attributes:
       signal: the number of the signal, or 0 while there is none.

@@ -1,8 +1,8 @@
 """Known illnesses of GANs: the metrics that show them, and what the sources advise.
 
 Each is told once in a run, in one line. A metric of train steps shows an illness by its mean over
-a stretch of the run, a fifth of it but at most `LONGEST` steps. The first stretch does not count.
-Thus neither a noisy line nor the swings of the first steps show anything.
+a stretch of the run, a fifth of it but `SHORTEST` to `LONGEST` steps. The first stretch does not
+count. Thus neither a noisy line nor the swings of the first steps show anything.
 
 The lines name these sources:
 
@@ -21,8 +21,8 @@ import numpy as np
 
 from ganjax.training.schema import RunConfig
 
-# The part of a run, and the most steps, over which the mean of a metric is taken (choice).
-PART, LONGEST = 5, 5_000
+# The part of a run, and the least and most steps, over which a metric's mean is taken (choice).
+PART, SHORTEST, LONGEST = 5, 50, 5_000
 # The range of D's accuracy in a healthy run (Béres 2021).
 WEAK, STRONG = 0.80, 0.95
 # The loss of D below which it counts as 0 (choice).
@@ -126,7 +126,7 @@ class Watch:
 
 def _signs(config: RunConfig) -> list[Sign]:
     """Returns the signs of the illnesses that a run of a config can have."""
-    stretch = max(1, min(config.total_steps // PART, LONGEST))
+    stretch = max(SHORTEST, min(config.total_steps // PART, LONGEST))
     # Scores of losses without logits have no sign, and the values of these losses no zero.
     of_logits = partial(Lasting, needs="d_acc", stretch=stretch)
     healthy = f"{WEAK:.0%} to {STRONG:.0%} of a healthy run (Béres 2021)"
@@ -181,4 +181,5 @@ def _held_back(config: RunConfig) -> bool:
     by_network = [getattr(discriminator, name, 0) for name in ("dropout", "spectral_norm")]
     by_penalty = [getattr(penalty, name, 0) for name in ("weight", "r1", "r2")]
     by_labels = [getattr(targets, name, 0) for name in ("noise", "flip")]
-    return any((*by_network, *by_penalty, *by_labels))
+    clipped = getattr(config, "weight_clip", 0)
+    return any((*by_network, *by_penalty, *by_labels, clipped))

@@ -82,7 +82,7 @@ class Run:
       config: the checked config.
       algorithm: the algorithm that the config describes, with its networks ready for parameters
         that are sharded over devices.
-      epochs: the run's epochs.
+      epochs: the conversion between the run's steps and epochs.
       cadences: when the run logs, draws samples, evaluates and saves.
       networks: the layers of both networks.
       layout: the layout of arrays on the devices.
@@ -124,7 +124,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Outputs:
-    """The outputs of a run, which hold its results.
+    """The open files of a run, to which its metrics, pictures and checkpoints are written.
 
     Attributes:
       writer: the writer of metrics, pictures and messages.
@@ -140,7 +140,7 @@ class Outputs:
 
 
 def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
-    """Checks a config and opens its images; nothing is compiled and nothing written yet.
+    """Checks a config and opens its images. No train step is compiled yet and nothing is written.
 
     Args:
       raw: the config, as `get_config` of a config file returns it.
@@ -198,7 +198,7 @@ def open_outputs(run: Run) -> Iterator[Outputs]:
 
     Raises:
       ConfigError: another process is training in the folder, or it holds another run. In neither
-        case has the folder changed.
+        case has the folder changed, but for its lock.
     """
     config = run.config
     with (

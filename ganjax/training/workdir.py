@@ -94,7 +94,7 @@ def lock(workdir: Path) -> Iterator[None]:
     The operating system releases it if the process is killed.
 
     Raises:
-      ConfigError: another process is training there.
+      ConfigError: another process is training there, or there can be no such folder.
     """
     guard = filelock.FileLock(workdir / ".lock")
     try:
@@ -102,6 +102,11 @@ def lock(workdir: Path) -> Iterator[None]:
     except filelock.Timeout:
         raise ConfigError(
             f"--workdir={workdir}: another process is training there; wait for it or take another"
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"--workdir={workdir}: no run can be kept there ({error.strerror or error}); name a "
+            "folder that can be written"
         ) from None
     try:
         yield

@@ -371,6 +371,13 @@ def test_a_second_process_in_a_folder_is_refused_and_changes_nothing_there(tiny,
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.json")} == before
 
 
+def test_a_folder_that_cannot_be_is_refused_in_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    message = r"--workdir=.*file: no run can be kept there \(File exists\); name a folder that"
+    with pytest.raises(ConfigError, match=message), workdir.lock(tmp_path / "file"):
+        pass
+
+
 def test_damaged_metrics_lose_no_good_line(tiny, tmp_path):
     train(tiny, tmp_path)
     path = tmp_path / "metrics.jsonl"
