@@ -52,7 +52,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | Memb
       not 1.
 
     Raises:
-      ConfigError, DataError, CheckpointError: the run cannot begin; no train step has been compiled.
+      ConfigError, DataError, CheckpointError: the run cannot begin; no step has been compiled.
       NonFiniteError: training has diverged.
       Interrupted: SIGTERM or Ctrl-C was received, and the state is saved.
     """
