@@ -49,6 +49,13 @@ def test_the_order_of_data_is_frozen():
     assert pipeline.order(0, 0, 10, 8, 4).tolist() == [5, 7, 6, 7]
 
 
+def test_a_later_phase_begins_with_the_first_of_an_order_of_its_own():
+    later = Phase(start=4, stop=9, batch_size=16, image_size=32)
+    expected = digits().fetch(pipeline.order(0, 4, 4_500, 0, 32))
+    image = next(batches(start=4, phase=later))["image"]
+    np.testing.assert_array_equal(image.reshape(32, 32, 32, 1), expected["image"])
+
+
 def test_batches_are_sharded_uint8_and_follow_the_order():
     batch = next(batches())
     assert batch["image"].shape == (2, 16, 32, 32, 1)

@@ -50,3 +50,9 @@ def test_a_tenth_of_each_class_is_held_out(counts, held):
     if isinstance(held, tuple):
         assert tuple(np.bincount(label[mask])) == held
     assert mask.sum() == np.sum(held)
+
+
+def test_the_held_out_images_are_frozen():
+    """A run that goes on under another version must not train on what it held out before."""
+    held = splits.held_out(np.repeat([0, 1], [20, 30]))
+    assert np.flatnonzero(held).tolist() == [1, 18, 22, 33, 48]

@@ -47,6 +47,24 @@ def test_one_call_is_one_iteration():
     np.testing.assert_allclose(np.linalg.norm(once["Conv_0/kernel"]), 1.0, rtol=1e-6)
 
 
+def test_the_gradient_flows_through_the_kernel_and_not_through_the_vectors():
+    """That of <C, W / sigma> is C / sigma - <C, W> v u^T / sigma^2 where sigma is v^T W u."""
+    random = np.random.RandomState(1)
+    w, c, start = random.randn(9, 4), random.randn(9, 4), random.randn(4)
+    v = w @ start / np.linalg.norm(w @ start)
+    u = w.T @ v / np.linalg.norm(w.T @ v)
+    sigma = v @ w @ u
+    assert sigma < 0.99 * largest(w), "the vectors have converged, so their gradient is 0"
+    expected = c / sigma - np.sum(c * w) / sigma**2 * np.outer(v, u)
+    vectors = {"kernel": jnp.asarray(start / np.linalg.norm(start), jnp.float32)}
+
+    def loss(params):
+        return jnp.sum(spectral.normalise(params, vectors)[0]["kernel"] * c.astype(np.float32))
+
+    gradient = jax.grad(loss)({"kernel": jnp.asarray(w, jnp.float32)})["kernel"]
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize("shape", [(3, 3, 5, 6), (9, 4), (4, 4, 1, 8)])
 def test_kernels_vectors_and_gradients_are_torchs(shape):

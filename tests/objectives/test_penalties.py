@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ganjax.engine.algorithm import Context
+from ganjax.engine.phases import Phase
 from ganjax.objectives import penalties
 
 RANDOM = np.random.RandomState(0)
@@ -13,6 +15,7 @@ W, REAL, FAKE = (
     for shape in ((4, 3, 2), (5, 4, 3, 2), (5, 4, 3, 2))
 )
 KEY = jax.random.key(0)
+PHASE = Phase(0, 1, 5, 4)
 
 
 def linear(x):
@@ -95,6 +98,26 @@ def test_a_fake_that_would_be_broadcast_is_refused():
 def test_the_zero_centred_penalty_is_half_the_mean_squared_norm():
     expected = 0.5 * np.mean(np.sum(np.square(REAL), axis=(1, 2, 3)))
     np.testing.assert_allclose(penalties.zero_centred(quadratic, REAL), expected, rtol=1e-6)
+
+
+def test_r1_and_r2_take_the_reals_and_the_fakes_each_with_their_own_labels():
+    fields = penalties.PenaltyFields(r1=3.0, r2=5.0)
+    penalty = fields.build(
+        prepare=lambda params, vars: (params, vars),
+        discriminate=lambda params, vars, x, label, key: (label * quadratic(x), vars),
+    )
+    real_label, fake_label = np.arange(1.0, 6.0), np.arange(6.0, 1.0, -1)
+    real, fake = (
+        {"image": image, "label": jnp.asarray(label)}
+        for image, label in ((REAL, real_label), (FAKE, fake_label))
+    )
+    value, metrics = penalty({}, {}, fake, Context(real, KEY, jnp.zeros((), int), PHASE, ()))
+    expected = [
+        0.5 * np.mean(np.square(label * np.linalg.norm(image.reshape(5, -1), axis=1)))
+        for image, label in ((REAL, real_label), (FAKE, fake_label))
+    ]
+    np.testing.assert_allclose([metrics["r1"], metrics["r2"]], expected, rtol=1e-5)
+    np.testing.assert_allclose(value, 3 * expected[0] + 5 * expected[1], rtol=1e-5)
 
 
 def test_dragans_points_are_above_the_reals_by_half_a_deviation_at_most():
