@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from ganjax.runtime import huge_pages, signals
 
 # The errors that parsers of flags and config files raise.
 PARSING = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)
+# The largest number of anything that a flag says: indices are int32.
+LARGEST = 2**31 - 1
+# The most characters of an error's line.
+LONGEST = 4_000
 # The help of --which.
 WHICH = (
     "The checkpoint: best, by config.evaluation.best (the last where that is none), last, or "
@@ -76,15 +81,28 @@ def run(
             logging.set_verbosity(logging.WARNING)
         return rest
 
-    def guarded(argv):
-        try:
-            main(argv)
-        except (UserError, OSError) as error:
-            _fail(error)
-
     signals.quit_at_once("it had not begun")
     define_flags()
-    app.run(guarded, flags_parser=parse)
+    app.run(partial(_guarded, main), flags_parser=parse)
+
+
+def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
+    """Runs a command, and answers the errors that a user can mend by one line and exit code 2."""
+    try:
+        main(argv)
+    except (UserError, OSError) as error:
+        _fail(error)
+    except (MemoryError, OverflowError) as error:
+        _fail(_too_large(str(error) or type(error).__name__))
+    except RuntimeError as error:
+        # JAX's own class, which a command that does not compute has not imported.
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        _fail(_too_large(str(error).splitlines()[0]))
+
+
+def _too_large(reason: str) -> str:
+    return f"memory or numbers are too small for what was asked ({reason}): set smaller sizes"
 
 
 def path(text: str) -> Path:
@@ -182,7 +200,11 @@ def _check_field(config: ConfigDict, path: str, value: str) -> None:
 def define_seed_index() -> None:
     """Defines --seed_index, which selects one of a run's several seeds."""
     flags.DEFINE_integer(
-        "seed_index", 0, "Which of the run's config.num_seeds seeds, from 0.", lower_bound=0
+        "seed_index",
+        0,
+        "Which of the run's config.num_seeds seeds, from 0.",
+        lower_bound=0,
+        upper_bound=LARGEST,
     )
 
 
@@ -235,5 +257,8 @@ def _no_field(error: object) -> str:
 def _fail(message: object) -> None:
     """Prints an error as one line and exits with code 2."""
     text = " ".join(str(message).split())
+    # Values from elsewhere may hold a terminal's control characters.
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
     print(f"ganjax: {text}", file=sys.stderr)
     sys.exit(2)

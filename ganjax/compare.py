@@ -33,7 +33,9 @@ def define_flags() -> None:
         "Names in metrics.jsonl, with commas between; by default all of a single run, and of "
         "several runs the figures that all of them have, or their losses.",
     )
-    flags.DEFINE_integer("num", 36, "Samples of each run; 0 leaves them out.", lower_bound=0)
+    flags.DEFINE_integer(
+        "num", 36, "Samples of each run; 0 leaves them out.", lower_bound=0, upper_bound=cli.LARGEST
+    )
     flags.DEFINE_integer(
         "seed", 0, "The seed of the samples' latents.", lower_bound=0, upper_bound=2**32 - 1
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
 import ml_collections
 import pydantic
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from pydantic.fields import FieldInfo
 from pydantic_core import core_schema
 
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 else:
     ConfigDict = ml_collections.ConfigDict
 
+# What devices count with: steps and indices are int32.
+LARGEST = 2**31 - 1
+PositiveInt = Annotated[int, Field(gt=0, le=LARGEST)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST)]
+LARGEST_SIDE = 16_384
+Side = Annotated[int, Field(gt=0, le=LARGEST_SIDE)]
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -54,7 +54,11 @@ def define_flags() -> None:
     )
     cli.define_path("weights", None, "Its weight file, where it is not in the cache.")
     flags.DEFINE_integer(
-        "num", None, "Samples; by default as many as there are reals.", lower_bound=1
+        "num",
+        None,
+        "Samples; by default as many as there are reals.",
+        lower_bound=1,
+        upper_bound=cli.LARGEST,
     )
     flags.DEFINE_enum(
         "split",

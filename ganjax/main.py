@@ -9,6 +9,9 @@ from ganjax import cli
 from ganjax.errors import UserError
 from ganjax.runtime import compiling
 
+# The largest values of flags: each device of a plan is a thread of this process.
+MOST_DEVICES, MOST_PROCESSES, MOST_SECONDS = 4_096, 65_536, 7 * 24 * 3_600
+
 
 def define_flags() -> None:
     """Defines this command's flags."""
@@ -21,16 +24,29 @@ def define_flags() -> None:
         "first of these that is there); none runs alone whatever the environment says.",
     )
     flags.DEFINE_string("coordinator", None, "Instead of --distributed: host:port of process 0.")
-    flags.DEFINE_integer("num_processes", None, "With --coordinator: how many processes there are.")
+    flags.DEFINE_integer(
+        "num_processes",
+        None,
+        "With --coordinator: how many processes there are.",
+        upper_bound=MOST_PROCESSES,
+    )
     flags.DEFINE_integer("process_id", None, "With --coordinator: which of them this is, from 0.")
     flags.DEFINE_integer(
-        "join_timeout", 300, "Seconds to wait for the other processes.", lower_bound=1
+        "join_timeout",
+        300,
+        "Seconds to wait for the other processes.",
+        lower_bound=1,
+        upper_bound=MOST_SECONDS,
     )
     flags.DEFINE_bool(
         "dry_run", False, "Compiles everything, trains nothing, and prints what a run needs."
     )
     flags.DEFINE_integer(
-        "devices", None, "--dry_run: the number of devices to plan for.", lower_bound=1
+        "devices",
+        None,
+        "--dry_run: the number of devices to plan for.",
+        lower_bound=1,
+        upper_bound=MOST_DEVICES,
     )
     flags.DEFINE_string(
         "accelerator", None, "--dry_run: the accelerator, whose memory must hold the run."

@@ -115,6 +115,7 @@ def define_flags() -> None:
         "points of the path (interpolate: 8), grids (evolution: 8, in a film all) or images "
         "(scores: all).",
         lower_bound=1,
+        upper_bound=cli.LARGEST,
     )
     cli.define_path("out", None, "Where the picture goes; by default samples.png or <command>.png.")
     cli.define_path(
@@ -141,16 +142,22 @@ def define_flags() -> None:
         16,
         "interpolate: images between two points of the path; arithmetic: steps of a row.",
         lower_bound=1,
+        upper_bound=cli.LARGEST,
     )
     flags.DEFINE_integer(
         "columns",
         None,
         "grid: images a row, by default as many as rows; evolution: grids a row, by default all.",
         lower_bound=1,
+        upper_bound=cli.LARGEST,
     )
     flags.DEFINE_bool("numbered", False, "grid: write the number of each sample above it.")
     flags.DEFINE_integer(
-        "samples", 512, "arithmetic: how many the direction is taken from.", lower_bound=2
+        "samples",
+        512,
+        "arithmetic: how many the direction is taken from.",
+        lower_bound=2,
+        upper_bound=cli.LARGEST,
     )
     flags.DEFINE_list(
         "have",
@@ -165,7 +172,11 @@ def define_flags() -> None:
         "interpolate: the samples that the path leads through, by number, with commas between.",
     )
     flags.DEFINE_integer(
-        "cells", 1, "interpolate: how many paths are shown at once, as a grid.", lower_bound=1
+        "cells",
+        1,
+        "interpolate: how many paths are shown at once, as a grid.",
+        lower_bound=1,
+        upper_bound=cli.LARGEST,
     )
     flags.DEFINE_enum(
         "interpolation",
@@ -174,7 +185,11 @@ def define_flags() -> None:
         "interpolate: along the sphere, the default for normal latents, or straight.",
     )
     flags.DEFINE_integer(
-        "neighbours", 4, "neighbours: how many training images to each sample.", lower_bound=1
+        "neighbours",
+        4,
+        "neighbours: how many training images to each sample.",
+        lower_bound=1,
+        upper_bound=cli.LARGEST,
     )
     flags.DEFINE_string(
         "by",
@@ -248,6 +263,7 @@ def main(argv: list[str]) -> None:
             assert view.frames is not None  # As it is of the commands that make films.
             save(out, view.frames(), view.milliseconds)
         else:
+            assert view.picture is not None  # It is left out only where none is asked for.
             images.save_png(out, view.picture())
         print(out)
 
@@ -274,9 +290,13 @@ def _view(name: str, words: list[str], values, shown: str | None):
         return scores.scores(run, values.num, values.label, paths=words)
     num = values.num or command.num
     assert num is not None  # The commands without a default have returned.
+    columns = command.columns(values, run)
+    if name == "grid":
+        options["stream"] = shown is None
+    else:
+        run.check_memory(num * columns)
     if shown is not None:
         captioned = command.captioned or bool(options.get("numbered"))
-        columns = command.columns(values, run)
         views.check_size(run, num, columns, captioned=captioned, film=shown == "film")
     make_view = {
         "grid": grids.grid,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 from absl import flags
 from conftest import ROOT
@@ -14,6 +15,7 @@ from ml_collections import ConfigDict, config_flags
 
 from ganjax import cli, main
 from ganjax.config import ConfigError
+from ganjax.errors import DataError
 from ganjax.main import default_workdir
 from ganjax.runtime import huge_pages
 
@@ -96,6 +98,15 @@ def command(tmp_path_factory):
             "--num_processes=4: --dry_run is one process",
         ),
         (["--config=configs/wgan_gp.py", "more"], "'more' is no flag"),
+        (
+            ["--config=configs/wgan_gp.py", "--dry_run", "--devices=1000000000"],
+            "--devices=10000000",
+        ),
+        (["--config=configs/wgan_gp.py", "--join_timeout=1" + "0" * 30], "--join_timeout=1000000"),
+        (
+            ["--config=configs/wgan_gp.py", "--config.total_steps=1" + "0" * 30],
+            "000: should be less than or equal to 2147483647",
+        ),
         ([], "--config is missing"),
     ],
 )
@@ -137,6 +148,43 @@ def test_a_wrong_argument_of_a_data_command_is_answered_in_one_line(
     assert line.startswith("ganjax: ")
     assert message in line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            MemoryError("Unable to allocate 9 TiB"),
+            "was asked (Unable to allocate 9 TiB): set small",
+        ),
+        (OverflowError("int too large"), "was asked (int too large): set smaller sizes"),
+        (
+            jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nwhile ..."),
+            "was asked (RESOURCE_EXHAUSTED: Out of memory): set smaller sizes",
+        ),
+        (DataError("\x1b[2J is no file\r\nganjax: fine"), r"\x1b[2J is no file ganjax: fine"),
+    ],
+)
+def test_an_error_of_size_or_with_control_characters_is_one_line(error, line, capsys):
+    def fail(argv):
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        cli._guarded(fail, [])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("ganjax: ")
+    assert said.endswith("\n")
+    assert said[:-1].isprintable()
+    assert line in said
+
+
+def test_other_errors_of_a_command_keep_their_traceback():
+    def fail(argv):
+        raise jax.errors.JaxRuntimeError("INTERNAL: a bug")
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match="a bug"):
+        cli._guarded(fail, [])
 
 
 def test_sampling_a_folder_without_a_run_is_refused(command, tmp_path):

@@ -12,13 +12,12 @@ from typing import Annotated, Any, Literal
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
-from pydantic import PositiveInt
 
 from ganjax.algorithms.augmented import augmented
 from ganjax.algorithms.networks import LatentGroup, NetworkGroup, Networks, build_networks
 from ganjax.algorithms.optimisers import OptimiserGroup, discriminator_optimiser, ema_decay
 from ganjax.augment import AugmentGroup
-from ganjax.config import ConfigDict, ConfigError, Fields, Idle, OneOf, defaults
+from ganjax.config import ConfigDict, ConfigError, Fields, Idle, OneOf, PositiveInt, defaults
 from ganjax.engine import updates
 from ganjax.engine.algorithm import Algorithm, Batch, Context
 from ganjax.engine.loss_scaling import scaled

@@ -7,10 +7,9 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from pydantic import PositiveInt
 
 from ganjax import models
-from ganjax.config import ConfigError, Idle, OneOf, may_change
+from ganjax.config import ConfigError, Idle, OneOf, PositiveInt, may_change
 from ganjax.keys import fold
 from ganjax.models import dcgan, spectral
 from ganjax.models.fields import (

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 import jax
 import jax.numpy as jnp
 import optax
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from ganjax.config import ConfigError, Fields, Fraction, Idle
+from ganjax.config import ConfigError, Fields, Fraction, Idle, NonNegativeInt
 from ganjax.engine.algorithm import EmaDecay
 from ganjax.models.fields import NetworkFields
 

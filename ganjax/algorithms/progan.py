@@ -12,12 +12,20 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from ganjax.algorithms import gan
 from ganjax.algorithms.networks import Networks, build_networks
 from ganjax.algorithms.optimisers import ema_decay
-from ganjax.config import ConfigDict, ConfigError, Fields, Idle, defaults
+from ganjax.config import (
+    ConfigDict,
+    ConfigError,
+    Fields,
+    Idle,
+    NonNegativeInt,
+    PositiveInt,
+    defaults,
+)
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
 from ganjax.metrics.fields import NO_FIGURE

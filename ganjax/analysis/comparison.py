@@ -8,6 +8,7 @@ import numpy as np
 
 from ganjax.analysis.learning_curves import DERIVED, learning_curve
 from ganjax.analysis.trained import Trained
+from ganjax.analysis.views import check_size
 from ganjax.config import differences
 from ganjax.errors import UserError
 from ganjax.metrics.table import sign
@@ -89,6 +90,7 @@ def samples(
       UserError: the folder holds no run, or no such checkpoint.
     """
     run = Trained(folder, which, trust=trust)
+    check_size(run, num, 1)
     generated = run.generate(*run.inputs(num, seed))
     picture = images.grid(generated, images.columns(num, run.algorithm.num_classes))
     return picture[..., 0] if picture.shape[-1] == 1 else picture, run.step

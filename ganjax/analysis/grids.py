@@ -8,7 +8,7 @@ from ganjax.analysis.trained import Trained
 from ganjax.analysis.views import View, headed, names_of, sample_arrays
 from ganjax.errors import UserError
 from ganjax.metrics.neighbours import nearest, nearest_by_features
-from ganjax.pictures import images
+from ganjax.pictures import images, npz
 
 PIXELS = "pixels"
 
@@ -21,6 +21,7 @@ def grid(
     *,
     columns: int | None = None,
     numbered: bool = False,
+    stream: bool = False,
 ) -> View:
     """Shows samples in a grid.
 
@@ -34,6 +35,8 @@ def grid(
       classes: the names or indices of classes; by default all.
       columns: the number of images in a row, at most `num`; by default the grid is about square.
       numbered: whether the index of each sample, counted from 0, stands above it.
+      stream: whether the samples, of which then there is no picture, are made only when the view's
+        arrays are written, so that there may be more than the memory holds.
 
     Raises:
       UserError: there is no such class.
@@ -42,6 +45,10 @@ def grid(
     z, labels = run.inputs(num, seed)
     if classes:
         labels = chosen[np.arange(num) % len(chosen)]
+    if stream:
+        shape, dtype = (num, *run.image_shape), np.dtype(np.uint8)
+        batches = npz.Batches(shape, dtype, lambda: run.shown_batches(z, labels))
+        return View(sample_arrays(run, batches, labels))
     samples = run.generate(z, labels)
     columns = min(columns or images.columns(num, len(chosen)), num)
 

@@ -1,7 +1,5 @@
 """Construction of sets of images for metrics, from data sources, runs, .npz files and folders."""
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from ganjax.data.scan import listing
 from ganjax.data.sources import open_source
 from ganjax.errors import DataError, UserError
 from ganjax.metrics.image_set import ImageSet, from_source
+from ganjax.pictures import npz
 from ganjax.training import evaluation
 
 # The names under which an .npz may hold its images: that of ganjax, then those of other tools.
@@ -69,24 +68,19 @@ def read_npz(path: Path) -> UInt8[np.ndarray, "n h w c"]:
     Raises:
       UserError: the file cannot be read, or holds no such array.
     """
-    try:
-        with zipfile.ZipFile(path):
-            pass  # np.load takes other files too, by their content.
-        with np.load(path, allow_pickle=False) as arrays:
-            name = next((name for name in ARRAYS if name in arrays), None)
-            if name is None:
-                raise UserError(f"{path}: none of its arrays is named {', '.join(ARRAYS)}")
-            images = arrays[name]
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} cannot be read as an .npz of arrays ({error})") from None
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-        raise UserError(
-            f"{path}: {name!r} is {images.dtype} {images.shape}; images are uint8 (N, H, W, 1 or "
-            "3), levels from 0 to 255"
-        )
-    if not images.size:
-        raise UserError(f"{path}: {name!r} is {images.shape}: no image is there")
-    return images
+    with npz.opened(path) as arrays:
+        name = next((name for name in ARRAYS if name in arrays.names), None)
+        if name is None:
+            raise UserError(f"{path}: none of its arrays is named {', '.join(ARRAYS)}")
+        shape, dtype, _ = arrays.header(name)
+        if dtype != np.uint8 or len(shape) != 4 or shape[-1] not in (1, 3):
+            raise UserError(
+                f"{path}: {name!r} is {dtype} {shape}; images are uint8 (N, H, W, 1 or 3), levels "
+                "from 0 to 255"
+            )
+        if 0 in shape:
+            raise UserError(f"{path}: {name!r} is {shape}: no image is there")
+        return arrays.read(name)
 
 
 def from_folder(path: Path) -> ImageSet:

@@ -1,5 +1,6 @@
 """A trained run that is loaded from its folder to be sampled."""
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,8 @@ from ganjax.engine import step as steps
 from ganjax.engine.phases import phase_of
 from ganjax.errors import DataError, UserError
 from ganjax.parallel.sharding import Device, make_layout
-from ganjax.training import checkpoint, ensemble, sampling, workdir
+from ganjax.runtime import memory
+from ganjax.training import checkpoint, ensemble, sampling, sizes, workdir
 
 
 class Trained:
@@ -112,7 +114,12 @@ class Trained:
 
         Returns:
           The latents, float32 (N, Z), and the labels, int32 (N,), which take the classes in turn.
+
+        Raises:
+          UserError: the memory does not hold them.
         """
+        held = 2 * num * sizes.latent_bytes(self.algorithm)  # On the device, and here.
+        memory.check(f"the latents of {num} samples", held, "ask for fewer at a time")
         key = jax.random.key(self.seed if seed is None else seed)
         z, label = jax.device_get(steps.sample_inputs(self.algorithm, key, num))
         return z, label
@@ -126,15 +133,41 @@ class Trained:
 
         Returns:
           The images, uint8 (N, H, W, C).
+
+        Raises:
+          UserError: the memory does not hold them.
         """
-        side, done = self.phase.image_size, 0
-        images = np.empty((len(z), side, side, self.config.data.channels), np.uint8)
+        self.check_memory(len(z))
+        images, done = np.empty((len(z), *self.image_shape), np.uint8), 0
+        for batch in self.shown_batches(z, label):
+            images[done : done + len(batch)] = batch
+            done += len(batch)
+        return images
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of the samples, which grow with the run's resolution."""
+        side = self.phase.image_size
+        return side, side, self.config.data.channels
+
+    def check_memory(self, num: int) -> None:
+        """Refuses more samples than the memory holds, before they are made.
+
+        Args:
+          num: the number of samples that would be held at once.
+
+        Raises:
+          UserError: they are too many.
+        """
+        held = num * math.prod(self.image_shape)
+        memory.check(f"{num} samples", held, "ask for fewer at a time")
+
+    def shown_batches(self, z: np.ndarray, label: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields the batches of `batches`, and shows on a terminal how many are made."""
         with tqdm(total=len(z), desc="samples", disable=None, leave=False) as bar:
             for batch in self.batches(z, label):
-                images[done : done + len(batch)] = batch
-                done += len(batch)
+                yield batch
                 bar.update(len(batch))
-        return images
 
     def batches(self, z: np.ndarray, label: np.ndarray) -> Iterator[np.ndarray]:
         """Yields the images that `generate` returns, in batches, uint8 (n, H, W, C).

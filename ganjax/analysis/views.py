@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -10,7 +10,7 @@ from PIL import Image
 
 from ganjax.analysis.trained import Trained
 from ganjax.errors import UserError
-from ganjax.pictures import images
+from ganjax.pictures import images, npz
 
 # The most pixels of all frames of a film, which are held at once.
 FILM_PIXELS = 1 << 29
@@ -20,16 +20,17 @@ class View(NamedTuple):
     """Samples of a run, and how they are shown.
 
     Attributes:
-      arrays: arrays by name: the samples, "image", uint8 (N, H, W, C); for a conditional run,
-        "label", int32 (N,), and "label_names", (classes,); and whatever else was computed.
-      picture: returns the picture of the samples.
+      arrays: arrays by name: the samples, "image", uint8 (N, H, W, C), perhaps as batches that are
+        still to be made; for a conditional run, "label", int32 (N,), and "label_names", (classes,);
+        and whatever else was computed.
+      picture: returns the picture of the samples; None if there is none.
       frames: returns the frames of a film; None if there is no film.
       report: lines of text about the samples.
       milliseconds: how long a frame of the film lasts.
     """
 
-    arrays: dict[str, np.ndarray]
-    picture: Callable[[], UInt8[np.ndarray, "h w c"]]
+    arrays: dict[str, Any]
+    picture: Callable[[], UInt8[np.ndarray, "h w c"]] | None = None
     frames: Callable[[], UInt8[np.ndarray, "n h w c"]] | None = None
     report: Sequence[str] = ()
     milliseconds: int = 50
@@ -69,8 +70,10 @@ def names_of(run: Trained, labels: Iterable[int]) -> list[str]:
 
 
 def sample_arrays(
-    run: Trained, samples: UInt8[np.ndarray, "n h w c"], labels: Int[np.ndarray, " n"]
-) -> dict[str, np.ndarray]:
+    run: Trained,
+    samples: UInt8[np.ndarray, "n h w c"] | npz.Batches,
+    labels: Int[np.ndarray, " n"],
+) -> dict[str, Any]:
     """Returns samples and, for a conditional run, their labels by the names of `View.arrays`."""
     if not run.class_names:
         return {"image": samples}

@@ -10,9 +10,9 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 
-from ganjax.config import ConfigError, Fields, Probability
+from ganjax.config import ConfigError, Fields, PositiveInt, Probability
 
 State = dict[str, Float[Array, ""]]
 

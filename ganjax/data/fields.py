@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field
 
-from ganjax.config import Fields, Idle, Level, Seed
+from ganjax.config import Fields, Idle, Level, NonNegativeInt, PositiveInt, Seed
 
 
 class DataFields(Fields):

@@ -21,6 +21,7 @@ from typing import Any
 from absl import flags, logging
 
 from ganjax import cli
+from ganjax.config import LARGEST_SIDE
 from ganjax.data import records
 from ganjax.data.base import SPLITS
 from ganjax.data.fields import DataFields
@@ -36,15 +37,21 @@ SHARD_BYTES = 16 << 20
 def define_flags() -> None:
     """Defines this command's flags."""
     flags.DEFINE_string("source", None, "As config.data.source: tfds:<name>, folder:<path>, ...")
-    flags.DEFINE_integer("size", None, "Pixels a side.", lower_bound=1)
+    flags.DEFINE_integer("size", None, "Pixels a side.", lower_bound=1, upper_bound=LARGEST_SIDE)
     cli.define_path("out", None, "The folder to make.")
     flags.DEFINE_enum("fit", "resize", list(FITS), "As config.data.fit.")
     flags.DEFINE_enum("channels", "3", ["1", "3"], "As config.data.channels.")
     flags.DEFINE_list("background", ["255", "255", "255"], "As config.data.background: R,G,B.")
     cli.define_path("labels_file", "", "As config.data.labels_file.")
-    flags.DEFINE_integer("min_side", 1, "As config.data.min_side.", lower_bound=1)
-    flags.DEFINE_integer("max_skipped", 0, "As config.data.max_skipped.", lower_bound=0)
-    flags.DEFINE_integer("workers", os.cpu_count(), "How many threads.", lower_bound=1)
+    flags.DEFINE_integer(
+        "min_side", 1, "As config.data.min_side.", lower_bound=1, upper_bound=cli.LARGEST
+    )
+    flags.DEFINE_integer(
+        "max_skipped", 0, "As config.data.max_skipped.", lower_bound=0, upper_bound=cli.LARGEST
+    )
+    flags.DEFINE_integer(
+        "workers", os.cpu_count(), "How many threads.", lower_bound=1, upper_bound=1_024
+    )
 
 
 def prepare(

@@ -21,6 +21,8 @@ from ganjax.data.base import Kind, Labels, Opened, Source, chosen_labels
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import area, to_channels
 from ganjax.errors import DataError
+from ganjax.pictures import npz
+from ganjax.runtime import files
 
 MANIFEST, LABELS = "manifest.json", "labels.npz"
 FORMAT = 1
@@ -122,7 +124,7 @@ def read_manifest(root: Path, field: str) -> dict[str, Any]:
     """
     path = root / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(files.read_text(path))
         intact = (
             manifest["format"] == FORMAT
             and manifest["settings_sha256"] == settings_hash(manifest["settings"])
@@ -183,12 +185,12 @@ def _shards(root: Path, split: str, manifest: dict, field: str) -> list[Path]:
 def _features(root: Path, split: str, manifest: dict, field: str) -> dict[str, Labels]:
     """Reads every feature of a split that can serve as labels."""
     try:
-        with np.load(root / LABELS, allow_pickle=False) as arrays:
+        with npz.opened(root / LABELS) as arrays:
             return {
-                name: Labels(arrays[f"{split}/{name}"].astype(np.int32), tuple(names))
+                name: Labels(arrays.read(f"{split}/{name}").astype(np.int32), tuple(names))
                 for name, names in manifest["labels"].items()
             }
-    except (OSError, ValueError, KeyError):
+    except (DataError, ValueError, KeyError):
         raise DataError(f"{field}: {LABELS} is missing or damaged; prepare the set again") from None
 
 

@@ -44,7 +44,10 @@ def first_batch(config: RunConfig, source: Source) -> dict[str, np.ndarray]:
     from ganjax.data.pipeline import train_batches
     from ganjax.engine.phases import Phase
     from ganjax.parallel.sharding import make_layout
+    from ganjax.runtime import memory
 
+    held = config.batch_size * config.image_size**2 * config.data.channels
+    memory.check(f"config.batch_size={config.batch_size}: its images", held, "set a smaller batch")
     batches = train_batches(
         source,
         Phase(0, 1, config.batch_size, config.image_size),

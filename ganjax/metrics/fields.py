@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field
 
-from ganjax.config import Fields, Idle
+from ganjax.config import Fields, Idle, NonNegativeInt, PositiveInt
 
 # The value of `best` by which no figure chooses a best checkpoint.
 NO_FIGURE = "none"

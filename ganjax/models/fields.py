@@ -5,9 +5,9 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat
 
-from ganjax.config import ConfigError, Fields, Fraction, Idle, OneOf, Widths
+from ganjax.config import ConfigError, Fields, Fraction, Idle, OneOf, PositiveInt, Widths
 from ganjax.engine.pixels import ValueRange
 from ganjax.models.layers import OUTPUTS, VALUE_RANGES, Conditioning
 from ganjax.models.norms import Norm

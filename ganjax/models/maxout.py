@@ -9,9 +9,9 @@ from typing import Annotated, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat
 
-from ganjax.config import Fraction
+from ganjax.config import Fraction, PositiveInt
 from ganjax.keys import fold
 from ganjax.models import fields, layers
 

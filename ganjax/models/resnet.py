@@ -10,9 +10,9 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat
 
-from ganjax.config import ConfigError, Widths
+from ganjax.config import ConfigError, PositiveInt, Widths
 from ganjax.models import dcgan, fields, layers
 from ganjax.models.layers import Conditioning, Conv, ConvTranspose, Dense
 from ganjax.models.norms import Norm

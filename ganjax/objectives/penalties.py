@@ -14,9 +14,9 @@ from typing import Annotated, Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat
 
-from ganjax.config import ConfigError, Fields, OneOf
+from ganjax.config import ConfigError, Fields, OneOf, PositiveInt
 from ganjax.engine.algorithm import Batch, Context, Metrics, Penalty, no_penalty
 from ganjax.keys import fold
 

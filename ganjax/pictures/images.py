@@ -4,7 +4,7 @@ import contextlib
 import math
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from ganjax.errors import UserError
+from ganjax.pictures import npz
 
 # The least width, in pixels, of an image whose caption can be read.
 CAPTIONED_SIDE = 96
@@ -203,11 +204,10 @@ def save_mp4(path: Path, frames: UInt8[np.ndarray, "n h w c"], milliseconds: int
         subprocess.run([*command, str(temporary)], input=rgb.tobytes(), check=True)
 
 
-def save_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def save_npz(path: Path, arrays: Mapping[str, np.ndarray | npz.Batches]) -> None:
     """Writes arrays by name to an uncompressed .npz file, completely or not at all."""
     with _replacing(path) as temporary, temporary.open("wb") as file:
-        # A type checker takes an array of any name for the argument `allow_pickle`.
-        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+        npz.write(file, arrays)
 
 
 def _image(picture: np.ndarray) -> Image.Image:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ganjax.config import ConfigError
+from ganjax.config import LARGEST, ConfigError
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase, phase_of
 from ganjax.training.schema import Loaded, RunConfig
@@ -122,11 +122,16 @@ class Epochs:
         """Returns the number of steps in a number of epochs, rounded, at least 1.
 
         Raises:
-          ConfigError: a single step reads more images than there are.
+          ConfigError: a single step reads more images than there are, or they are too many steps.
         """
         left, step = epochs, 0
         for phase in self.phases:
             per_epoch = self._whole(phase, "total_epochs", epochs)
+            if left * per_epoch > LARGEST:
+                raise ConfigError(
+                    f"config.total_epochs={epochs:g}: these are {left * per_epoch:.3g} steps, and "
+                    f"a run has at most {LARGEST:,}; set fewer"
+                )
             step = phase.start + round(left * per_epoch)
             if step <= phase.stop:
                 break
@@ -148,10 +153,9 @@ class Epochs:
         epochs = getattr(config, PAIRS[field])
         if not epochs:
             return Cadence(self.phases, (Interval(getattr(config, field)),) * len(self.phases))
-        intervals = (
-            Interval(max(1, round(epochs * self._whole(phase, PAIRS[field], epochs))), phase.start)
-            for phase in self.phases
-        )
+        lengths = (epochs * self._whole(phase, PAIRS[field], epochs) for phase in self.phases)
+        steps = (max(1, round(min(length, LARGEST))) for length in lengths)
+        intervals = (Interval(n, phase.start) for n, phase in zip(steps, self.phases, strict=True))
         return Cadence(self.phases, tuple(intervals))
 
     def _whole(self, phase: Phase, field: str, value: float) -> float:

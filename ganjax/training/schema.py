@@ -9,12 +9,15 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import ml_collections
 import pydantic
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat
 
 from ganjax.config import (
     ConfigError,
     Fields,
+    NonNegativeInt,
+    PositiveInt,
     Seed,
+    Side,
     algorithm_module,
     changeable,
     explain,
@@ -67,7 +70,7 @@ class RunConfig(Fields):
     total_steps: NonNegativeInt = may_change(0)
     total_epochs: NonNegativeFloat = may_change(0.0)
     batch_size: PositiveInt
-    image_size: PositiveInt
+    image_size: Side
     steps_per_dispatch: PositiveInt = may_change(1)
     sharding: Literal["replicated", "fully_sharded"] = may_change("replicated")
     data: DataFields

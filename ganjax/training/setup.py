@@ -31,6 +31,7 @@ from ganjax.training import (
     evaluation,
     layer_table,
     schema,
+    sizes,
     workdir,
 )
 from ganjax.training.epochs import Cadences, Epochs, settle
@@ -161,6 +162,9 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
         layout = make_layout(num_seeds=config.num_seeds)
         for phase in algorithm.phases:
             check_batch(phase, layout, algorithm.accumulate)
+        state_shapes, networks = layer_table.trace(algorithm, jax.random.key(seeds[0]))
+        sharding = state_sharding(layout, state_shapes, config.sharding)
+        sizes.check(config, algorithm, state_shapes, layout, sharding)
         images = {phase: images_of_size(phase.image_size) for phase in algorithm.phases}
         epochs = Epochs.of(algorithm, images[algorithm.phases[0]].training.size)
         cadences = epochs.cadences(config)
@@ -171,8 +175,6 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
     keys = tuple(
         jax.jit(lambda key=key: key, out_shardings=layout.replicated)() for key in local_keys
     )
-    state_shapes, networks = layer_table.trace(algorithm, local_keys[0])
-    sharding = state_sharding(layout, state_shapes, config.sharding)
     algorithm = gather_params(algorithm, layout, config.sharding)
     return Run(
         folder=folder,

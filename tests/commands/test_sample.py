@@ -20,6 +20,7 @@ from ganjax.data import sources
 from ganjax.engine import step as steps
 from ganjax.errors import UserError
 from ganjax.pictures import images, interpolation
+from ganjax.runtime import memory
 from ganjax.training import checkpoint, sampling, schema, workdir
 from tests import conditional
 
@@ -168,6 +169,23 @@ def test_out_and_raw_decide_which_files_are_written(of_classes, command):
     command("grid", f"--workdir={of_classes}", "--num=1")
     found = sorted(p.name for p in Path().iterdir())
     assert found == ["interpolate.png", "only.npz", "samples.png"]
+
+
+def test_more_samples_than_the_memory_holds_are_streamed_to_raw(of_classes, command, monkeypatch):
+    run = Trained(of_classes, trust=True)
+    whole = run.generate(*run.inputs(600))
+    monkeypatch.setattr(memory, "total", lambda: whole.nbytes // 2)
+    arrays = command(f"--workdir={of_classes}", "--num=600", "--raw=a.npz")
+    np.testing.assert_array_equal(arrays["image"], whole)
+    assert arrays["label"].tolist() == [i % 10 for i in range(600)]
+    for arguments in (["--num=600", "--out=a.png"], ["labels", "--num=60", "--raw=b.npz"]):
+        with pytest.raises(UserError, match=r"600 samples take .* MiB, and the memory holds"):
+            command(*arguments, f"--workdir={of_classes}")
+    with pytest.raises(UserError, match=r"the latents of 100000000 samples take .*: ask for fewer"):
+        command(f"--workdir={of_classes}", "--num=100000000", "--raw=b.npz")
+    with pytest.raises(UserError, match=r"samples take [\d,.]+ GiB"):
+        command("interpolate", f"--workdir={of_classes}", "--frames=2000000000", "--raw=b.npz")
+    assert sorted(path.name for path in Path().iterdir()) == ["a.npz"]
 
 
 @pytest.mark.parametrize("method", ["spherical", "linear"])

@@ -136,7 +136,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr(Image.Image, "save", full)
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(np.lib.format, "write_array", full)
     for write, value in [
         (images.save_png, blank[0]),
         (images.save_gif, blank),

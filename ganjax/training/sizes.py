@@ -1,0 +1,118 @@
+"""A run's sizes against the memory that there is, before anything of these sizes is allocated.
+
+Each estimate counts only arrays that a run certainly holds, so that nothing is refused that fits;
+`ganjax.planning.dry_run` says what a run needs in all.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ganjax.config import ConfigError
+from ganjax.engine.algorithm import Algorithm
+from ganjax.parallel.sharding import Layout
+from ganjax.runtime import memory
+from ganjax.training.schema import RunConfig
+
+
+class _Need(NamedTuple):
+    """Arrays that a run holds at once.
+
+    Attributes:
+      what: the fields that say how large they are, with their values, and what they hold.
+      count: their bytes on one device.
+      mend: what to set otherwise.
+    """
+
+    what: str
+    count: int
+    mend: str
+
+
+def check(
+    config: RunConfig, algorithm: Algorithm, state: Any, layout: Layout, sharding: Any
+) -> None:
+    """Checks that the memory of a device holds the largest arrays of a run.
+
+    Args:
+      config: the run's config.
+      algorithm: its algorithm.
+      state: the shapes of one member's state.
+      layout: the layout of arrays on the devices.
+      sharding: the sharding of one member's state: one for all leaves, or a tree of them.
+
+    Raises:
+      ConfigError: one of them is larger than the memory.
+    """
+    here = [each for each in layout.mesh.devices.flat if each.process_index == jax.process_index()]
+    room = memory.of_device(here[0], len(here))
+    for what, count, mend in _needs(config, algorithm, state, layout, sharding):
+        if count > room:
+            raise ConfigError(
+                f"{what} take {memory.described(count)} on a device, whose memory holds "
+                f"{memory.described(room)}: {mend}"
+            )
+
+
+def latent_bytes(algorithm: Algorithm) -> int:
+    """Returns the bytes of one latent."""
+    return _bytes(jax.eval_shape(lambda: algorithm.latent(jax.random.key(0), 1)))
+
+
+def _needs(
+    config: RunConfig, algorithm: Algorithm, state: Any, layout: Layout, sharding: Any
+) -> list[_Need]:
+    members = math.ceil(config.num_seeds / layout.mesh.shape.get("seed", 1))
+    of_state = members * sum(
+        jax.tree.leaves(jax.tree.map(_bytes, state, jax.tree.broadcast(sharding, state)))
+    )
+    side, channels = config.image_size, config.data.channels
+    image, latent = side**2 * channels, latent_bytes(algorithm)
+    needs = [
+        _Need(
+            f"config.num_seeds={config.num_seeds}: parameters, moments and averages"
+            if members > 1
+            else "config.generator and config.discriminator: parameters, moments and averages",
+            of_state,
+            "set fewer seeds" if members > 1 else "set smaller widths, or a smaller latent_dim",
+        )
+    ]
+    for phase in algorithm.phases:
+        batch, pixels = phase.batch_size, phase.image_size**2 * channels
+        reals = f"{algorithm.real_batches} batches of reals" if algorithm.real_batches > 1 else ""
+        # Reals are sent as bytes; fakes and latents are floats.
+        count = batch * (algorithm.real_batches * pixels + 4 * pixels + latent)
+        needs.append(
+            _Need(
+                f"{phase.batch_field}={batch}: {reals or 'the reals'} and the fakes of a step at "
+                f"{phase.image_size}x{phase.image_size}",
+                members * count // layout.mesh.shape["data"],
+                "set a smaller batch" + (", or a smaller n_critic" if reals else ""),
+            )
+        )
+    rows, columns = config.sample_grid
+    needs.append(
+        _Need(
+            f"config.sample_grid={config.sample_grid}: the samples of a picture",
+            rows * columns * (4 * image + latent),
+            "set fewer rows or columns",
+        )
+    )
+    samples = config.evaluation.num_samples if config.evaluation.metrics else 0
+    needs.append(
+        _Need(
+            f"config.evaluation.num_samples={samples}: the latents of the samples",
+            samples * latent,
+            "set fewer",
+        )
+    )
+    return needs
+
+
+def _bytes(leaf: Any, sharding: Any = None) -> int:
+    """Returns the bytes of an array, or of a device's part of it."""
+    shape = leaf.shape if sharding is None else sharding.shard_shape(leaf.shape)
+    itemsize = 8 if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.dtype.itemsize
+    return math.prod(shape) * itemsize
