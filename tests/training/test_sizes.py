@@ -46,7 +46,7 @@ def test_a_size_that_no_memory_holds_is_refused(tiny, tmp_path, fields, message)
 def test_a_cadence_of_more_epochs_than_a_run_has_comes_at_its_end(tiny, tmp_path):
     tiny.eval_every_epochs = 1e300
     run = setup.prepare(tiny, tmp_path / "run")
-    assert not any(run.cadences.eval.comes(step) for step in range(1, 100))
+    assert not any(run.cadences.eval.is_due(step) for step in range(1, 100))
 
 
 def test_what_a_run_holds_is_counted_by_hand(tiny, tmp_path, monkeypatch):
