@@ -1,24 +1,24 @@
 """Adaptive discriminator augmentation (Karras et al. 2020), in the form of Keras' example.
 
 400 embedded emoji at 32x32, about 10 minutes on two CPU cores:
-    python -m ganjax.main --config=configs/ada.py
+    ganjax train ada
 
 All embedded emoji at 64x64, at full width:
-    python -m ganjax.main --config=configs/ada.py:emoji64
+    ganjax train ada:emoji64
 
 Birds, the setting of the example, for a GPU or TPU, its first ten epochs alone, and the same on
 CelebA:
-    python -m ganjax.main --config=configs/ada.py:caltech_birds2011
-    python -m ganjax.sample --workdir=runs/ada_caltech_birds2011 --num=18 --columns=6
-    python -m ganjax.main --config=configs/ada.py:caltech_birds2011_short
-    python -m ganjax.main --config=configs/ada.py:celeb_a_keras
+    ganjax train ada:caltech_birds2011
+    ganjax sample --workdir=runs/ada_caltech_birds2011 --num=18 --columns=6
+    ganjax train ada:caltech_birds2011_short
+    ganjax train ada:celeb_a_keras
 
 The example's KID is of Keras' Inception v3, whose weights `pip install 'ganjax[h5py]'` reads:
     --config.evaluation.features=keras_inception --config.evaluation.best=kid_keras_inception
 
 The paper's own pipeline and controller, at 32x32 and 64x64, for a GPU or TPU:
-    python -m ganjax.main --config=configs/ada.py:cifar10
-    python -m ganjax.main --config=configs/ada.py:celeb_a
+    ganjax train ada:cifar10
+    ganjax train ada:celeb_a
 
 Where a preset departs from the example or the paper, it is marked as a choice.
 """

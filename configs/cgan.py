@@ -1,19 +1,19 @@
 """Conditional GAN of dense networks (Mirza & Osindero 2014).
 
 Embedded digits by label at 28x28, about 4 minutes on two CPU cores:
-    python -m ganjax.main --config=configs/cgan.py
-    python -m ganjax.sample labels --workdir=runs/cgan
+    ganjax train cgan
+    ganjax sample labels --workdir=runs/cgan
 
 All of MNIST, for 100 epochs, and the same as in tutorials of PyTorch:
-    python -m ganjax.main --config=configs/cgan.py:mnist
-    python -m ganjax.main --config=configs/cgan.py:tutorial
+    ganjax train cgan:mnist
+    ganjax train cgan:tutorial
 
 The form of the paper (maxout, dropout, gradient descent with its schedules, stopped at the best
 log-likelihood of held-out images), on MNIST or on the embedded digits. TFDS's MNIST has no
 validation split, so the run is stopped by its test images, whose log-likelihood is then no test
 figure:
-    python -m ganjax.main --config=configs/cgan.py:paper
-    python -m ganjax.main --config=configs/cgan.py:paper_mnist5k
+    ganjax train cgan:paper
+    ganjax train cgan:paper_mnist5k
     python -m experiments.parzen_test --workdir=runs/cgan_paper_mnist5k
 
 Where a preset departs from the paper, or `digits` and `mnist` from tutorials, it is marked as a

@@ -1,12 +1,12 @@
 """Conditional WGAN-GP: one-hot labels are concatenated to z and, as channels, to the image.
 
 Embedded digits by label at 32x32, about 8 minutes on two CPU cores:
-    python -m ganjax.main --config=configs/cwgan_gp.py
-    python -m ganjax.sample labels --workdir=runs/cwgan_gp
+    ganjax train cwgan_gp
+    ganjax sample labels --workdir=runs/cwgan_gp
 
 CelebA at 64x64 by one attribute, which data.label names, for a GPU or TPU:
-    python -m ganjax.main --config=configs/cwgan_gp.py:celeb_a
-    python -m ganjax.main --config=configs/cwgan_gp.py:celeb_a \\
+    ganjax train cwgan_gp:celeb_a
+    ganjax train cwgan_gp:celeb_a \\
         --config.data.label=attributes/Smiling --workdir=runs/cwgan_gp_smiling
 
 Where a preset departs from the form of Keras tutorials, it is marked as a choice.

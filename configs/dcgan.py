@@ -1,14 +1,14 @@
 """DCGAN: convolutional networks with BatchNorm (Radford et al. 2015).
 
 Embedded digits at 32x32, about 4 minutes on two CPU cores:
-    python -m ganjax.main --config=configs/dcgan.py
+    ganjax train dcgan
 
 CelebA at 64x64 or CIFAR-10, for a GPU or TPU:
-    python -m ganjax.main --config=configs/dcgan.py:celeb_a
-    python -m ganjax.main --config=configs/dcgan.py:cifar10
+    ganjax train dcgan:celeb_a
+    ganjax train dcgan:cifar10
 
 CelebA for five epochs, as in tutorials of PyTorch:
-    python -m ganjax.main --config=configs/dcgan.py:tutorial
+    ganjax train dcgan:tutorial
 
 Where a preset departs from the paper, or the paper says nothing, it is marked as a choice.
 """

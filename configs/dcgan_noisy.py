@@ -1,19 +1,19 @@
 """DCGAN with dropout and noisy labels, as for 40,000 grey renders of LEGO bricks.
 
 Grey emoji at 32x32, about 5 minutes on two CPU cores:
-    python -m ganjax.main --config=configs/dcgan_noisy.py
+    ganjax train dcgan_noisy
 
 Grey emoji at 64x64, at full width:
-    python -m ganjax.main --config=configs/dcgan_noisy.py:emoji64
+    ganjax train dcgan_noisy:emoji64
 
 The same on a folder of images of your own, such as those renders. Sub-folders, sizes and formats
 of files do not matter; look at the images first:
-    python -m ganjax.data.show --config=configs/dcgan_noisy.py:folder \\
+    ganjax show dcgan_noisy:folder \\
         --config.data.source=folder:PATH
-    python -m ganjax.main --config=configs/dcgan_noisy.py:folder --config.data.source=folder:PATH
+    ganjax train dcgan_noisy:folder --config.data.source=folder:PATH
 
 With the initialisation, BatchNorm and Adam of the system's form in Keras:
-    python -m ganjax.main --config=configs/dcgan_noisy.py:keras --config.data.source=folder:PATH
+    ganjax train dcgan_noisy:keras --config.data.source=folder:PATH
 
 The fields discriminator.dropout, d_optimiser.learning_rate, discriminator.widths, targets.noise
 and targets.flip weaken the discriminator. Both learning rates and batch_size act against mode

@@ -1,20 +1,20 @@
 """ProGAN: networks that grow from 4x4 pixels (Karras et al. 2017).
 
 Embedded digits, 4x4 to 32x32, about 12 minutes on one CPU core:
-    python -m ganjax.main --config=configs/progan.py
-    python -m ganjax.sample resolutions --workdir=runs/progan
-    python -m ganjax.sample arithmetic --label=0 --by=pixels --frames=8 \\
+    ganjax train progan
+    ganjax sample resolutions --workdir=runs/progan
+    ganjax sample arithmetic --label=0 --by=pixels --frames=8 \\
         --workdir=runs/progan
 
 Embedded emoji, 4x4 to 64x64:
-    python -m ganjax.main --config=configs/progan.py:emoji64
+    ganjax train progan:emoji64
 
 CelebA at 64x64, and CelebA-HQ at 1024x1024 as in the paper, for GPUs or TPUs:
-    python -m ganjax.main --config=configs/progan.py:celeb_a_64
-    python -m ganjax.main --config=configs/progan.py:celeb_a_hq_1024
+    ganjax train progan:celeb_a_64
+    ganjax train progan:celeb_a_hq_1024
 
 The same networks at full resolution from the start:
-    python -m ganjax.main --config=configs/progan.py --workdir=runs/progan_not_grown \\
+    ganjax train progan --workdir=runs/progan_not_grown \\
         '--config.growth.batch_sizes=()' '--config.growth.learning_rates=()'
 
 Where a preset departs from the paper, it is marked as a choice.

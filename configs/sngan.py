@@ -1,15 +1,15 @@
 """SNGAN: residual networks, spectral normalisation, hinge loss (Miyato et al. 2018).
 
 Embedded digits at 32x32, about 9 minutes on two CPU cores:
-    python -m ganjax.main --config=configs/sngan.py
+    ganjax train sngan
 
 The same by label (projection discriminator, conditional BatchNorm; Miyato & Koyama 2018):
-    python -m ganjax.main --config=configs/sngan.py:projection
-    python -m ganjax.sample labels --workdir=runs/sngan_projection
+    ganjax train sngan:projection
+    ganjax sample labels --workdir=runs/sngan_projection
 
 CIFAR-10 at the papers' scale, without and with labels, for a GPU or TPU:
-    python -m ganjax.main --config=configs/sngan.py:cifar10
-    python -m ganjax.main --config=configs/sngan.py:cifar10_projection
+    ganjax train sngan:cifar10
+    ganjax train sngan:cifar10_projection
 
 Where a preset departs from the papers, it is marked as a choice.
 """

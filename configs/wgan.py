@@ -1,10 +1,10 @@
 """WGAN: a critic kept Lipschitz by clipping its weights (Arjovsky et al. 2017).
 
 Embedded digits at 32x32, about 6 minutes on two CPU cores:
-    python -m ganjax.main --config=configs/wgan.py
+    ganjax train wgan
 
 CelebA at 64x64, for a GPU or TPU:
-    python -m ganjax.main --config=configs/wgan.py:celeb_a
+    ganjax train wgan:celeb_a
 
 Where a preset departs from the paper, it is marked as a choice.
 """

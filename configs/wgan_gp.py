@@ -1,16 +1,16 @@
 """WGAN-GP: a critic kept 1-Lipschitz by a penalty on its gradient (Gulrajani et al. 2017).
 
 Embedded digits at 32x32, about 7 minutes on two CPU cores:
-    python -m ganjax.main --config=configs/wgan_gp.py
+    ganjax train wgan_gp
 
 CelebA at 64x64 at the paper's scale, for a GPU or TPU:
-    python -m ganjax.main --config=configs/wgan_gp.py:celeb_a
+    ganjax train wgan_gp:celeb_a
 
 CelebA in the form of Keras tutorials:
-    python -m ganjax.main --config=configs/wgan_gp.py:tutorial
+    ganjax train wgan_gp:tutorial
 
 Any field can be set on the command line:
-    python -m ganjax.main --config=configs/wgan_gp.py --config.penalty.side=one \\
+    ganjax train wgan_gp --config.penalty.side=one \\
         --workdir=runs/wgan_gp_one_sided
 
 Where a preset departs from the paper, it is marked as a choice.

@@ -1,8 +1,8 @@
 """CR-GAN: a discriminator that scores an image and its augmented copy alike (Zhang et al. 2020).
 
 This is an algorithm outside ganjax: one file with its fields, its construction and its config.
-    python -m ganjax.main --config=examples/consistency_gan.py
-    python -m ganjax.main --config=examples/consistency_gan.py --config.consistency=0 \\
+    ganjax train examples/consistency_gan.py
+    ganjax train examples/consistency_gan.py --config.consistency=0 \\
         --workdir=runs/no_consistency
 
 See docs/extending.md.

@@ -1,9 +1,9 @@
 """Adaptive discriminator augmentation on fewer and fewer training images.
 
-    python -m experiments.sweep --sweep=experiments/ada_by_data_size.py:smoke    # a minute
-    python -m experiments.sweep --sweep=experiments/ada_by_data_size.py:short    # hours
-    python -m experiments.sweep --sweep=experiments/ada_by_data_size.py          # many hours
-    python -m experiments.report --sweep=experiments/ada_by_data_size.py
+    ganjax sweep ada_by_data_size:smoke    # a minute
+    ganjax sweep ada_by_data_size:short    # hours
+    ganjax sweep ada_by_data_size          # many hours
+    ganjax report ada_by_data_size
 
 It trains `configs/ada.py` on nested subsets of the embedded emoji ("all" are the 1,441 that are not
 held out) without augmentation, with a fixed probability, and with ADA. It measures KID on the

@@ -1,6 +1,6 @@
 """BatchNorm in no stage of the discriminator, in all but the first, and in all.
 
-    python -m experiments.sweep --sweep=experiments/batch_norm_in_d.py
+    ganjax sweep batch_norm_in_d
 
 It trains DCGAN on the embedded digits. With BatchNorm, reals and fakes pass D separately, each
 normalised by statistics of their own, or jointly in one batch. (Radford et al. 2015 leave BatchNorm

@@ -1,8 +1,8 @@
 """DCGAN without and with ADA on all, a fifth and a tenth of CIFAR-10; for a GPU or TPU.
 
-    python -m ganjax.data.prepare --source=tfds:cifar10
-    python -m experiments.sweep --sweep=experiments/dcgan_ada_cifar10.py
-    python -m experiments.sweep --sweep=experiments/dcgan_ada_cifar10.py --executor=slurm \\
+    ganjax prepare --source=tfds:cifar10
+    ganjax sweep dcgan_ada_cifar10
+    ganjax sweep dcgan_ada_cifar10 --executor=slurm \\
         --slurm=partition=gpu,gpus_per_node=1,cpus_per_task=8,time=1440
 
 ADA uses the paper's own pipeline and controller (Karras et al. 2020). FID and KID compare 10,000

@@ -1,7 +1,7 @@
 """The decay of the generator's moving average.
 
-    python -m experiments.sweep --sweep=experiments/ema_decay.py
-    python -m experiments.sweep --sweep=experiments/ema_decay.py:cgan    # minutes
+    ganjax sweep ema_decay
+    ganjax sweep ema_decay:cgan    # minutes
 
 It trains DCGAN on the embedded digits, or the dense conditional GAN for 500 steps. With the same
 seed all cells train alike and differ only in the generator that is sampled; with decay 0 that is

@@ -1,6 +1,6 @@
 """Every loss with every regulariser of the discriminator.
 
-    python -m experiments.sweep --sweep=experiments/loss_and_regulariser.py
+    ganjax sweep loss_and_regulariser
 
 It trains DCGAN on the embedded digits, without BatchNorm in D, which gradient penalties do not
 allow. The grid follows Lucic et al. 2018 (arXiv:1711.10337) and Kurach et al. 2019

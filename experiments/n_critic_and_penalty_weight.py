@@ -1,6 +1,6 @@
 """The critic's updates for each update of the generator, and the weight of its penalty.
 
-    python -m experiments.sweep --sweep=experiments/n_critic_and_penalty_weight.py
+    ganjax sweep n_critic_and_penalty_weight
 
 It trains WGAN-GP on the embedded digits. The more often a cell updates the critic in a step, the
 fewer steps it takes, so that all cells update the critic equally often, see the same number of

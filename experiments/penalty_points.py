@@ -1,6 +1,6 @@
 """The points of the gradient penalty, by uniform or by normal weights of real and fake.
 
-    python -m experiments.sweep --sweep=experiments/penalty_points.py
+    ganjax sweep penalty_points
 
 It trains WGAN-GP on the embedded digits. The paper (Gulrajani et al. 2017) draws alpha ~ U(0, 1),
 which interpolates between real and fake. Common tutorials draw alpha ~ N(0, 1), which extrapolates

@@ -1,7 +1,7 @@
 """Reports the results of a sweep.
 
-    python -m experiments.report --sweep=experiments/ema_decay.py
-    python -m experiments.report --sweep=experiments/ada_by_data_size.py --out=runs/elsewhere
+    ganjax report ema_decay
+    ganjax report ada_by_data_size --out=runs/elsewhere
 
 It writes index.html, a page that needs no other file, curves_<metric>.png and .svg, samples.png and
 table.md to the folder <out>/report. While runs are still training, it shows what they have written
@@ -53,9 +53,9 @@ def main(argv: list[str]) -> None:
     if not out.is_dir():
         raise UserError(
             f"{out}: there is no such folder; set --out to that of the runs, or train them: "
-            f"python -m experiments.sweep --sweep={values.sweep}"
+            f"ganjax sweep {values.sweep}"
         )
-    text = report(name, sweep, out, command=f"python -m experiments.sweep --sweep={values.sweep}")
+    text = report(name, sweep, out, command=f"ganjax sweep {values.sweep}")
     print(text)
     print(out / FOLDER / "index.html")
 

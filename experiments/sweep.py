@@ -1,9 +1,9 @@
 """Trains the runs of a sweep.
 
-    python -m experiments.sweep --sweep=experiments/ema_decay.py --executor=dry
-    python -m experiments.sweep --sweep=experiments/ema_decay.py
-    python -m experiments.sweep --sweep=experiments/ema_decay.py:smoke     # minutes
-    python -m experiments.sweep --sweep=experiments/dcgan_ada_cifar10.py --executor=slurm \\
+    ganjax sweep ema_decay --executor=dry
+    ganjax sweep ema_decay
+    ganjax sweep ema_decay:smoke     # minutes
+    ganjax sweep dcgan_ada_cifar10 --executor=slurm \\
         --slurm=partition=gpu,gpus_per_node=1,cpus_per_task=8,time=1440,array_parallelism=16
 
 If it is repeated, the same command continues runs that were stopped or killed, tries failed ones

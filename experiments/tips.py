@@ -1,6 +1,6 @@
 """Tips and tricks of training GANs, each alone against a default.
 
-    python -m experiments.sweep --sweep=experiments/tips.py
+    ganjax sweep tips
 
 The default is `configs/ada.py` on 400 embedded emoji. A switch that needs further ones sets them
 too, and its name says so: a gradient penalty needs a D without BatchNorm, and the Wasserstein loss

@@ -1,6 +1,6 @@
 """Transposed convolutions against nearest-neighbour upsampling with a convolution.
 
-    python -m experiments.sweep --sweep=experiments/upsampling.py
+    ganjax sweep upsampling
 
 It trains DCGAN on the embedded digits. Transposed convolutions leave checkerboard patterns (Odena
 et al. 2016, distill.pub/2016/deconv-checkerboard).

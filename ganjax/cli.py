@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from ganjax import shipped
 from ganjax.errors import UserError
 from ganjax.runtime import huge_pages, signals
 
@@ -21,6 +23,7 @@ PARSING = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError
 LARGEST = 2**31 - 1
 # The most characters of an error's line.
 LONGEST = 4_000
+HELP = frozenset({"--help", "-help", "-h"})
 # The help of --which.
 WHICH = (
     "The checkpoint: best, by config.evaluation.best (the last where that is none), last, or "
@@ -35,11 +38,13 @@ def run(
     check: Callable[[list[str]], None] = lambda argv: None,
     commands: Sequence[str] = (),
     positional: bool | Collection[str] = False,
+    computes: bool = True,
 ) -> None:
     """Runs a command as `absl.app.run` does, but prints a user's error as one line.
 
-    After such an error the process ends with exit code 2. If the command is the main module of its
-    process, the process is first restarted with huge pages (`huge_pages.restart`).
+    After such an error the process ends with exit code 2. With --help it prints the command's
+    docstring, its flags and, if a config is given, every field of that. If the command is the main
+    module of its process, the process is first restarted with huge pages (`huge_pages.restart`).
 
     Args:
       main: the command, which is called with the arguments that are not flags, after its name.
@@ -49,15 +54,16 @@ def run(
       commands: words of which one may be given as the first argument.
       positional: whether any other words may be given as arguments; or those of `commands` that
         take other words.
+      computes: whether the command computes anything, for which huge pages are worth a restart.
     """
-    if main.__globals__ is vars(sys.modules["__main__"]):
+    if computes and main.__globals__ is vars(sys.modules["__main__"]):
         huge_pages.restart()
 
     def parse(argv):
         try:
             argv = [_without_home(argument) for argument in argv]
             check(argv)
-            rest = flags.FLAGS(argv)
+            rest = flags.FLAGS([each for each in argv if each not in HELP])
             missing = required is not None and flags.FLAGS[required].value is None
         except (UserError, *PARSING) as error:
             text = str(error)
@@ -66,6 +72,9 @@ def run(
             elif isinstance(error, AttributeError | KeyError):
                 text = _no_field(error)
             _fail(text)
+        if not HELP.isdisjoint(argv):
+            _print_help(str(main.__globals__["__doc__"]), own)
+            sys.exit(0)
         command, words = "", rest[1:]
         if commands and words:
             command, *words = words
@@ -82,7 +91,9 @@ def run(
         return rest
 
     signals.quit_at_once("it had not begun")
+    others = set(flags.FLAGS)
     define_flags()
+    own = sorted(set(flags.FLAGS) - others)
     app.run(partial(_guarded, main), flags_parser=parse)
 
 
@@ -103,6 +114,30 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
 
 def _too_large(reason: str) -> str:
     return f"memory or numbers are too small for what was asked ({reason}): set smaller sizes"
+
+
+def _print_help(docstring: str, own: Sequence[str]) -> None:
+    """Prints a command's docstring and its flags, and the fields of the config that is given.
+
+    Args:
+      docstring: the command's.
+      own: the names of the command's flags.
+    """
+    print(f"{docstring.strip()}\n\nFlags:")
+    for name in own:
+        flag = flags.FLAGS[name]
+        default = "" if flag.default is None else f"={flag.default_as_str}".replace("'", "")
+        few = getattr(flag.parser, "enum_values", ())
+        values = f" One of {', '.join(few)}." if few else ""
+        print(f"  --{name}{default}")
+        text = f"{flag.help}{values}"
+        print(textwrap.fill(text, 100, initial_indent=" " * 6, subsequent_indent=" " * 6))
+    if "config" in own and flags.FLAGS["config"].value is not None:
+        # Imported here, because it imports the algorithm and JAX.
+        from ganjax.field_help import describe
+
+        print("\nFields of the config, with their values in it:")
+        print(describe(flags.FLAGS["config"].value))
 
 
 def path(text: str) -> Path:
@@ -137,7 +172,8 @@ def define_config(values: flags.FlagValues = flags.FLAGS) -> None:
     config_flags.DEFINE_config_file(
         "config",
         None,
-        "A file of configs/, followed by :<preset> if wanted.",
+        "The name of a shipped config or the path of a config file, followed by :<preset> if "
+        "wanted. --config.<field>=<value> sets a field, and --config=<name> --help lists them.",
         flag_values=values,
         lock_config=True,
     )
@@ -163,7 +199,8 @@ class _ConfigParser(flags.ArgumentParser):
         # Imported here, so that commands without a config start at once.
         from ganjax.config import take_kinds
 
-        config = self._load.parse(argument)
+        named, colon, preset = argument.partition(":")
+        config = self._load.parse(f"{shipped.config_file(named) or named}{colon}{preset}")
         if isinstance(config, ConfigDict):
             changes = _field_flags(flags.FLAGS.read_flags_from_files(sys.argv, force_gnu=False))
             take_kinds(config, changes)
@@ -231,8 +268,12 @@ def check_config(argv: list[str]) -> None:
         name, equals, value = argument.lstrip("-").partition("=")
         if argument.startswith("-") and name == "config":
             path = (value if equals else following).partition(":")[0]
-            if not Path(path).is_file():
-                raise UserError(f"--config={path}: there is no such file")
+            if shipped.config_file(path) is None:
+                names = ", ".join(shipped.config_names())
+                raise UserError(
+                    f"--config={path}: there is no such file; give a path, or the name of a config "
+                    f"that comes with ganjax: {names}"
+                )
 
 
 def _without_home(argument: str) -> str:

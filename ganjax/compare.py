@@ -1,8 +1,8 @@
-"""`python -m ganjax.compare RUN ...`: draws curves and samples of one run or several in a picture.
+"""`ganjax compare RUN ...`: draws curves and samples of one run or several in a picture.
 
-    python -m ganjax.compare runs/wgan_gp
-    python -m ganjax.compare runs/dcgan runs/wgan_gp
-    python -m ganjax.compare runs/dcgan runs/wgan_gp --metrics=g_loss,kid_efflite0 --out=both.svg
+    ganjax compare runs/wgan_gp
+    ganjax compare runs/dcgan runs/wgan_gp
+    ganjax compare runs/dcgan runs/wgan_gp --metrics=g_loss,kid_efflite0 --out=both.svg
 
 Of one run, the picture has a panel for its losses, its accuracies, and each other metric, against
 steps and epochs, and the command prints the last and the best of its figures.
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
             f"--out={out}: end its name in {', '.join(FORMATS)}, in a folder that exists"
         )
     if not folders:
-        raise UserError("name a run, or several: python -m ganjax.compare runs/a runs/b")
+        raise UserError("name a run, or several: ganjax compare runs/a runs/b")
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
     from ganjax.analysis import comparison, progress

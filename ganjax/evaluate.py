@@ -1,4 +1,4 @@
-"""`python -m ganjax.evaluate --workdir=runs/<name>`: measures the averaged generator's samples.
+"""`ganjax evaluate --workdir=runs/<name>`: measures the averaged generator's samples.
 
 Samples are compared with the run's held-out images, by the metrics that --metrics names:
   kid, kid_batch, fid, is, precision_recall, density_coverage   quality
@@ -7,11 +7,11 @@ Samples are compared with the run's held-out images, by the metrics that --metri
   swd                                                           textures, scale by scale
 
 A growing run can be measured at the end of every resolution, each against reals of that size:
-  python -m ganjax.evaluate --workdir=runs/progan --resolutions=all --metrics=kid,swd
+  ganjax evaluate --workdir=runs/progan --resolutions=all --metrics=kid,swd
 
 Any two sets of images can be compared, such as another framework's samples with a data source:
-  python -m ganjax.evaluate --real=embedded:mnist5k --fake=samples.npz
-  python -m ganjax.evaluate --real=reals.npz --fake=a/folder
+  ganjax evaluate --real=embedded:mnist5k --fake=samples.npz
+  ganjax evaluate --real=reals.npz --fake=a/folder
 
 The figures are written to a JSON file, with their protocol and their floor: the figures of real
 images in place of the generated ones. Those are taken from the other split of the run's data or of

@@ -1,4 +1,4 @@
-"""`python -m ganjax.main --config=configs/<name>.py[:<preset>]`: trains, or continues training."""
+"""`ganjax train <name>[:<preset>]`: trains, or continues training."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`python -m ganjax.sample [command] --workdir=runs/<name>`: draws from the averaged generator.
+"""`ganjax sample [command] --workdir=runs/<name>`: draws from the averaged generator.
 
 Commands:
   grid         shows samples; this is the default command.
@@ -12,7 +12,7 @@ Commands:
                from samples that --have_not names by number towards those that --have names.
   evolution    shows the grids that the run drew while it was trained, as a strip or as a film.
   scores       shows given images with the discriminator's scores, or probabilities, of them:
-               python -m ganjax.sample scores --workdir=runs/<name> image.png folder samples.npz
+               ganjax sample scores --workdir=runs/<name> image.png folder samples.npz
 
 `grid --numbered` shows the numbers of samples.
 --raw=<name>.npz writes the samples as arrays, instead of the picture or, with --out, besides it.

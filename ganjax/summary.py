@@ -1,4 +1,4 @@
-"""`python -m ganjax.summary --config=configs/<name>.py[:<preset>]`: lists both networks' layers.
+"""`ganjax summary <name>[:<preset>]`: lists both networks' layers.
 
 Each has the shape of its output and its numbers of parameters, trainable and not. Nothing is
 computed, and no images are needed.

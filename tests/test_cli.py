@@ -187,6 +187,36 @@ def test_other_errors_of_a_command_keep_their_traceback():
         cli._guarded(fail, [])
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "wgan_gp:big"], "preset 'big': there are digits, celeb_a"),
+        (["train", "wgan_pg"], "give a path, or the name of a config that comes with ganjax: ada,"),
+        (["train", "wgan_gp", "--config.n_critic=0"], "config.n_critic=0: should be"),
+        (["trian", "wgan_gp"], "'trian' is no command; did you mean train?"),
+        (["sweep", "ema"], "there is no file ema; there are ada_by_data_size, "),
+        (["configs", "more"], "'more' is no flag"),
+    ],
+)
+def test_a_wrong_word_after_ganjax_is_answered_in_one_line(command, words, message):
+    code, said, error = command("ganjax", *words)
+    assert (code, said) == (2, "")
+    (line,) = error.splitlines()
+    assert line.startswith("ganjax: ")
+    assert message in line
+
+
+def test_help_names_the_flags_and_every_field_of_the_config(command):
+    code, said, error = command("ganjax", "train", "wgan_gp", "--help", "--config.n_critic=4")
+    assert (code, error) == (0, "")
+    for text in ("\n  --config\n", "\n  --dry_run=false\n", "\n--config.n_critic=4\n"):
+        assert text in said
+    code, said, error = command("ganjax", "sample", "--help")
+    assert (code, error) == (0, "")
+    assert "\n  --which=best\n" in said
+    assert "--config." not in said
+
+
 def test_sampling_a_folder_without_a_run_is_refused(command, tmp_path):
     code, _, error = command("ganjax.sample", f"--workdir={tmp_path}")
     assert code == 2

@@ -11,6 +11,7 @@ from experiments import ROOT
 from experiments.tools import configs
 from ganjax.config import take_kinds
 from ganjax.errors import UserError
+from ganjax.shipped import sweep_file, sweep_names
 from ganjax.training import epochs
 
 SMOKE = "smoke"
@@ -251,9 +252,9 @@ def load(named: str) -> tuple[str, Sweep, tuple[str, ...]]:
     """Reads the sweep that a file describes.
 
     Args:
-      named: "experiments/<name>.py" or the path of any such file, with :<preset> after it for a
-        preset: one of the file's PRESETS, or "smoke". A relative path is looked up from the
-        current folder, and then from the folder of configs/ and experiments/.
+      named: the name of a shipped sweep, "experiments/<name>.py" or the path of any such file, with
+        :<preset> after it for a preset: one of the file's PRESETS, or "smoke". A relative path is
+        looked up from the current folder, and then from the folder of configs/ and experiments/.
 
     Returns:
       The name of the sweep, the sweep, and the file's own presets.
@@ -262,7 +263,7 @@ def load(named: str) -> tuple[str, Sweep, tuple[str, ...]]:
       UserError: there is no such file or preset, or it describes no sweep.
     """
     path, _, preset = named.partition(":")
-    file = next((file for file in (Path(path), ROOT / path) if file.is_file()), None)
+    file = sweep_file(path)
     if file is None:
         raise UserError(f"--sweep={named}: there is no file {path}; there are {_shipped()}")
     variables = runpy.run_path(str(file))
@@ -281,9 +282,8 @@ def load(named: str) -> tuple[str, Sweep, tuple[str, ...]]:
 
 def shipped() -> list[Path]:
     """Returns the files in experiments/ that describe a sweep."""
-    files = sorted((ROOT / "experiments").glob("*.py"))
-    return [path for path in files if "\nSWEEP = " in path.read_text(encoding="utf-8")]
+    return [ROOT / "experiments" / f"{name}.py" for name in sweep_names()]
 
 
 def _shipped() -> str:
-    return ", ".join(str(path.relative_to(ROOT)) for path in shipped())
+    return ", ".join(sweep_names())

@@ -157,7 +157,7 @@ def _read(run: Trained, paths: Sequence[str], num: int | None) -> _Given:
     if not paths:
         raise UserError(
             "scores: of which images? name files or folders after the flags: "
-            "python -m ganjax.sample scores --workdir=runs/dcgan image.png folder"
+            "ganjax sample scores --workdir=runs/dcgan image.png folder"
         )
     data, side = run.config.data, run.phase.image_size
     fit, resize = Fitting(data, side), Fitting(data.model_copy(update={"fit": "resize"}), side)

@@ -17,7 +17,7 @@ class DataFields(Fields):
     Attributes:
       source: the set, as <kind>:<name>. The kinds are `embedded:mnist5k` and
         `embedded:emoji64`, `tfds:<name>`, `folder:<path>` (a tree of png, jpg, webp or bmp files)
-        and `records:<path>` (a set that `python -m ganjax.data.prepare` made).
+        and `records:<path>` (a set that `ganjax prepare` made).
       label: the feature that labels are read from: "label" (in a folder, the names of its
         sub-folders), or any other feature of integers or booleans, such as
         "attributes/Blond_Hair" of tfds:celeb_a, or a column of `labels_file`, of whole numbers,

@@ -1,4 +1,4 @@
-"""`python -m ganjax.data.prepare --source=... --size=64 --out=...`: decodes and resizes a set once.
+"""`ganjax prepare --source=... --size=64 --out=...`: decodes and resizes a set once.
 
 Any source becomes a folder of ArrayRecord shards of uncompressed uint8 images and a manifest.
 `--config.data.source=records:<out>` trains on it, at that size or a half, a quarter, ... of it. All
@@ -6,8 +6,8 @@ labels are kept. Images shrink by area and grow by Pillow's bicubic, as in train
 is killed, the same command continues: it keeps the finished shards, in <out>.partial, and renames
 that to <out> when the set is complete.
 
-    python -m ganjax.data.prepare --source=folder:photos --size=64 --out=data/photos_64
-    python -m ganjax.data.prepare --source=tfds:celeb_a --size=64 --out=data/celeb_a_64
+    ganjax prepare --source=folder:photos --size=64 --out=data/photos_64
+    ganjax prepare --source=tfds:celeb_a --size=64 --out=data/celeb_a_64
 
 A TFDS set that is not yet prepared is downloaded and prepared first, for which most sets need
 TensorFlow (pip install 'ganjax[tf]'). Without --size and --out nothing else happens, and

@@ -136,7 +136,7 @@ def read_manifest(root: Path, field: str) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
             f"{field}: no prepared set is there ({path} is missing); make one with: "
-            f"python -m ganjax.data.prepare --source=<source> --size=<pixels> --out={root}"
+            f"ganjax prepare --source=<source> --size=<pixels> --out={root}"
         ) from None
     except (ValueError, KeyError, TypeError):
         intact = False

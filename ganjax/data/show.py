@@ -1,4 +1,4 @@
-"""`python -m ganjax.data.show --config=configs/<name>.py[:<preset>]`: shows what a run trains on.
+"""`ganjax show <name>[:<preset>]`: shows what a run trains on.
 
 The command writes the first training batch as a picture, with labels, and prints shapes, ranges
 and counts: the first thing to look at before anything is trained.

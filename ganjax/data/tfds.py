@@ -96,7 +96,7 @@ def make_builder(name: str):
         f"config.data.source='tfds:{name}': prepared as {file_format.value} under "
         f"{other.data_dir}, which has no random access; prepare it as array_record in another "
         "folder: "
-        f"TFDS_DATA_DIR=<folder> python -m ganjax.data.prepare --source=tfds:{name}"
+        f"TFDS_DATA_DIR=<folder> ganjax prepare --source=tfds:{name}"
     )
 
 
@@ -151,7 +151,7 @@ def _read_split(builder, part: str, name: str, field: str):
     except (AssertionError, KeyError, NotImplementedError, ValueError):
         raise DataError(
             f"{field}: not prepared for random access under {builder.data_dir}; do so once with: "
-            f"pip install 'ganjax[tf]' && python -m ganjax.data.prepare --source=tfds:{name} (in "
+            f"pip install 'ganjax[tf]' && ganjax prepare --source=tfds:{name} (in "
             "another folder: set TFDS_DATA_DIR)"
         ) from None
 

@@ -107,7 +107,7 @@ def short(networks: Sequence[Network]) -> str:
     if sum(len(network.layers) for network in networks) <= MOST_ROWS:
         return table(networks)
     lines = [network.total for network in networks]
-    return "\n".join([*lines, "(python -m ganjax.summary --config=... lists their layers)"])
+    return "\n".join([*lines, "(ganjax summary NAME lists their layers)"])
 
 
 def _record(

@@ -113,7 +113,7 @@ def test_a_label_that_a_set_does_not_have_is_refused(name, label, classes, messa
         ("embedded:mnist", "'embedded:mnist': there are mnist5k, emoji64 only"),
         ("tfds:no_such_set", "TFDS has no set of that name"),
         ("tfds:cifar10/foo", "TFDS has no set of that name"),
-        ("tfds:celeb_a", "python -m ganjax.data.prepare --source=tfds:celeb_a"),
+        ("tfds:celeb_a", "ganjax prepare --source=tfds:celeb_a"),
         ("tfds:imdb_reviews", 'no "image"'),
         ("embedded:emoji64", "images of 64x64 do not fit into config.image_size=32"),
     ],

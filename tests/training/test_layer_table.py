@@ -75,4 +75,4 @@ def test_a_run_begins_with_the_table_or_its_totals_if_it_is_long():
     many = [network._replace(layers=network.layers * 9) for network in networks]
     *totals, hint = layer_table.short(many).splitlines()
     assert totals == [network.total for network in networks]
-    assert "python -m ganjax.summary" in hint
+    assert "ganjax summary NAME" in hint

@@ -341,7 +341,7 @@ def test_a_missing_field_is_named(tiny, tmp_path):
 def test_unprepared_data_is_refused_before_anything_is_made(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "sets"))
     tiny.data.source = "tfds:mnist"
-    with pytest.raises(DataError, match=r"ganjax.data.prepare --source=tfds:mnist"):
+    with pytest.raises(DataError, match=r"ganjax prepare --source=tfds:mnist"):
         train(tiny, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

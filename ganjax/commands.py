@@ -1,0 +1,103 @@
+"""`ganjax COMMAND ...`, which is also `python -m ganjax COMMAND ...`.
+
+Each command is a module that runs by itself as well: `ganjax train wgan_gp --workdir=runs/a` is
+`python -m ganjax.main --config=wgan_gp --workdir=runs/a`. Nothing but the command's own module is
+imported, so that `ganjax --version` is answered at once.
+"""
+
+import difflib
+import os
+import runpy
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import ganjax
+from ganjax import shipped
+
+
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+      module: the module that runs when the command is called.
+      meaning: what it does, for the list of commands.
+      subject: the flag that the first word gives, such as "config" where `train wgan_gp` stands for
+        `train --config=wgan_gp`; "" if words are the command's own.
+    """
+
+    module: str
+    meaning: str
+    subject: str = ""
+
+
+COMMANDS = {
+    "train": Command("ganjax.main", "trains a config, or continues its run", "config"),
+    "configs": Command("ganjax.listing", "lists the configs and sweeps that come with ganjax"),
+    "show": Command("ganjax.data.show", "shows the images that a config trains on", "config"),
+    "summary": Command("ganjax.summary", "lists the layers of a config's networks", "config"),
+    "sample": Command("ganjax.sample", "draws samples of a run, in many ways"),
+    "evaluate": Command("ganjax.evaluate", "measures a run's samples, or any images"),
+    "compare": Command("ganjax.compare", "draws the curves and samples of runs in a picture"),
+    "prepare": Command("ganjax.data.prepare", "decodes and resizes a set of images once"),
+    "sweep": Command("experiments.sweep", "trains the runs of a sweep", "sweep"),
+    "report": Command("experiments.report", "reports the results of a sweep", "sweep"),
+    "completion": Command("ganjax.completion", "prints the tab completion of bash or zsh"),
+}
+
+
+def usage() -> str:
+    """Returns the list of commands."""
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            "usage: ganjax COMMAND ...",
+            "",
+            *(f"  {name:{width}}  {command.meaning}" for name, command in COMMANDS.items()),
+            "",
+            "ganjax COMMAND --help explains a command, and ganjax train NAME --help every field of",
+            "a config; ganjax --version prints the version. For a start: ganjax train wgan_gp",
+        ]
+    )
+
+
+def arguments(command: Command, words: Sequence[str]) -> list[str]:
+    """Returns the arguments of a command's module.
+
+    Args:
+      command: the command.
+      words: what was typed after its name.
+    """
+    if command.subject and words and not words[0].startswith("-"):
+        return [f"--{command.subject}={words[0]}", *words[1:]]
+    return list(words)
+
+
+def main() -> None:
+    """Runs the command that `sys.argv` names."""
+    name, *words = sys.argv[1:] or ["--help"]
+    if name in ("--help", "-h", "help"):
+        print(usage())
+    elif name == "--version":
+        print(f"ganjax {ganjax.__version__}")
+    elif name in COMMANDS:
+        command = COMMANDS[name]
+        _find_modules(command)
+        sys.argv = [f"ganjax {name}", *arguments(command, words)]
+        runpy.run_module(command.module, run_name="__main__", alter_sys=True)
+    else:
+        close = difflib.get_close_matches(name, COMMANDS, 1)
+        mend = f"did you mean {close[0]}?" if close else f"there are {', '.join(COMMANDS)}"
+        print(f"ganjax: {name!r} is no command; {mend}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _find_modules(command: Command) -> None:
+    """Lets the command import modules of the current folder, and experiments/ from any folder.
+
+    The current folder comes last, so that no file in it takes the place of a library's module.
+    """
+    if command.module.startswith("experiments."):
+        sys.path.insert(0, str(shipped.root()))
+    if not sys.flags.safe_path:
+        sys.path.append(os.getcwd())

@@ -1,0 +1,110 @@
+"""What every field of a config means, from the docstrings of the schema, as text for --help."""
+
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from ml_collections import ConfigDict
+
+from ganjax.config import Fields, OneOf, algorithm_module
+
+WIDTH = 100
+INDENT = " " * 6
+
+
+def describe(config: ConfigDict) -> str:
+    """Returns a line and a paragraph for each field of a config.
+
+    The line is the flag that sets the field to the value that it has, and the paragraph says what
+    the field means, which values it takes if they are few, and its default if that is another.
+
+    Args:
+      config: the config, as `get_config` of a config file returns it.
+
+    Raises:
+      ConfigError: the config names no algorithm.
+    """
+    schema = algorithm_module(config.get("algorithm")).Config
+    return "\n".join(_lines(schema, config, "config"))
+
+
+def meanings(schema: type[Fields]) -> dict[str, str]:
+    """Returns what the fields of a group mean, from "Attributes" in the docstrings of its classes.
+
+    Args:
+      schema: the group. The docstring of a class takes precedence over those of its bases.
+    """
+    found: dict[str, str] = {}
+    for owner in reversed(schema.__mro__):
+        _, _, listed = inspect.cleandoc(owner.__dict__.get("__doc__") or "").partition(
+            "\nAttributes:\n"
+        )
+        for match in re.finditer(r"(?m)^  (\w+): (.*(?:\n    .*)*)", listed):
+            found[match[1]] = " ".join(match[2].split())
+    return found
+
+
+def choices(schema: type[Fields], name: str) -> tuple[str, ...]:
+    """Returns the values of a field that takes one of a few texts, and none of any other field."""
+    info = schema.model_fields[name]
+    named = [each.names for each in info.metadata if isinstance(each, OneOf)]
+    return named[0] if named else tuple(v for v in get_args(info.annotation) if type(v) is str)
+
+
+def kinds(schema: type[Fields], name: str) -> dict[str, type[Fields]]:
+    """Returns the kinds of a part, such as networks, by the tag that names each in the config.
+
+    Args:
+      schema: the group that has the part.
+      name: the part's field, which has a discriminator.
+    """
+    info = schema.model_fields[name]
+    assert isinstance(info.discriminator, str)
+    members = get_args(info.annotation)
+    return {tag: kind for kind in members for tag in choices(kind, info.discriminator)}
+
+
+def _lines(schema: type[Fields], group: ConfigDict, at: str, tag: str = "") -> Iterator[str]:
+    """Yields the lines of a group's fields but its tag, and then those of the groups inside it."""
+    texts, groups = meanings(schema), []
+    for name in schema.model_fields:
+        if isinstance(group.get(name), ConfigDict):
+            groups.append(name)
+        elif name != tag:
+            yield f"--{at}.{name}={_shown(group.get(name))}"
+            yield from _wrapped(f"{texts.get(name, '')}{_values(schema, name, group.get(name))}")
+    for name in groups:
+        info, part, path = schema.model_fields[name], group[name], f"{at}.{name}"
+        yield ""
+        yield f"{path}:"
+        yield from _wrapped(texts.get(name, ""))
+        held, own_tag = info.annotation, ""
+        if isinstance(info.discriminator, str):
+            own_tag, of_kind = info.discriminator, kinds(schema, name)
+            held = of_kind[part[own_tag]]
+            yield f"--{path}.{own_tag}={part[own_tag]}"
+            yield from _wrapped(f"the kind, which decides the fields. One of {', '.join(of_kind)}.")
+        assert isinstance(held, type)
+        yield from _lines(held, part, path, own_tag)
+
+
+def _values(schema: type[Fields], name: str, value: Any) -> str:
+    """Returns the sentences about a field's values: the few that it takes, and its default."""
+    info, few = schema.model_fields[name], choices(schema, name)
+    text = f" One of {', '.join(few)}." if few else ""
+    default = info.get_default(call_default_factory=True)
+    if not info.is_required() and default != value:
+        text += f" The default of the field is {_shown(default)}."
+    return text
+
+
+def _shown(value: Any) -> str:
+    """Returns a value as a flag takes it."""
+    return value if isinstance(value, str) else repr(value).replace(" ", "")
+
+
+def _wrapped(text: str) -> Iterator[str]:
+    """Yields the lines of a paragraph under a flag."""
+    yield from textwrap.wrap(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
