@@ -6,18 +6,23 @@
 All embedded emoji at 64x64, at full width:
     ganjax train ada:emoji64
 
-Birds, the setting of the example, for a GPU or TPU, its first ten epochs alone, and the same on
-CelebA:
+Birds, the setting of the example, for a GPU or TPU:
     ganjax train ada:caltech_birds2011
     ganjax sample --workdir=runs/ada_caltech_birds2011 --num=18 --columns=6
+
+The first ten epochs of these birds alone:
     ganjax train ada:caltech_birds2011_short
+
+CelebA in the setting of the example:
     ganjax train ada:celeb_a_keras
 
 The example's KID is of Keras' Inception v3, whose weights `pip install 'ganjax[h5py]'` reads:
     --config.evaluation.features=keras_inception --config.evaluation.best=kid_keras_inception
 
-The paper's own pipeline and controller, at 32x32 and 64x64, for a GPU or TPU:
+CIFAR-10 at 32x32 with the paper's own pipeline and controller, for a GPU or TPU:
     ganjax train ada:cifar10
+
+CelebA at 64x64 with the paper's own pipeline and controller, for a GPU or TPU:
     ganjax train ada:celeb_a
 
 Where a preset departs from the example or the paper, it is marked as a choice.

@@ -4,15 +4,18 @@ Embedded digits by label at 28x28, about 4 minutes on two CPU cores:
     ganjax train cgan
     ganjax sample labels --workdir=runs/cgan
 
-All of MNIST, for 100 epochs, and the same as in tutorials of PyTorch:
+All of MNIST, for 100 epochs:
     ganjax train cgan:mnist
+
+All of MNIST, as in tutorials of PyTorch:
     ganjax train cgan:tutorial
 
 The form of the paper (maxout, dropout, gradient descent with its schedules, stopped at the best
-log-likelihood of held-out images), on MNIST or on the embedded digits. TFDS's MNIST has no
-validation split, so the run is stopped by its test images, whose log-likelihood is then no test
-figure:
+log-likelihood of held-out images), on MNIST. TFDS's MNIST has no validation split, so the run is
+stopped by its test images, whose log-likelihood is then no test figure:
     ganjax train cgan:paper
+
+The form of the paper on the embedded digits:
     ganjax train cgan:paper_mnist5k
     python -m experiments.parzen_test --workdir=runs/cgan_paper_mnist5k
 

@@ -3,8 +3,10 @@
 Embedded digits at 32x32, about 4 minutes on two CPU cores:
     ganjax train dcgan
 
-CelebA at 64x64 or CIFAR-10, for a GPU or TPU:
+CelebA at 64x64, for a GPU or TPU:
     ganjax train dcgan:celeb_a
+
+CIFAR-10, for a GPU or TPU:
     ganjax train dcgan:cifar10
 
 CelebA for five epochs, as in tutorials of PyTorch:

@@ -6,13 +6,13 @@ Grey emoji at 32x32, about 5 minutes on two CPU cores:
 Grey emoji at 64x64, at full width:
     ganjax train dcgan_noisy:emoji64
 
-The same on a folder of images of your own, such as those renders. Sub-folders, sizes and formats
+A folder of images of your own, such as those renders. Sub-folders, sizes and formats
 of files do not matter; look at the images first:
     ganjax show dcgan_noisy:folder \\
         --config.data.source=folder:PATH
     ganjax train dcgan_noisy:folder --config.data.source=folder:PATH
 
-With the initialisation, BatchNorm and Adam of the system's form in Keras:
+Such a folder, with the initialisation, BatchNorm and Adam of the system's form in Keras:
     ganjax train dcgan_noisy:keras --config.data.source=folder:PATH
 
 The fields discriminator.dropout, d_optimiser.learning_rate, discriminator.widths, targets.noise

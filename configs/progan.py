@@ -9,8 +9,10 @@ Embedded digits, 4x4 to 32x32, about 12 minutes on one CPU core:
 Embedded emoji, 4x4 to 64x64:
     ganjax train progan:emoji64
 
-CelebA at 64x64, and CelebA-HQ at 1024x1024 as in the paper, for GPUs or TPUs:
+CelebA at 64x64, for a GPU or TPU:
     ganjax train progan:celeb_a_64
+
+CelebA-HQ at 1024x1024 as in the paper, for GPUs or TPUs:
     ganjax train progan:celeb_a_hq_1024
 
 The same networks at full resolution from the start:

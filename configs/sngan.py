@@ -3,12 +3,14 @@
 Embedded digits at 32x32, about 9 minutes on two CPU cores:
     ganjax train sngan
 
-The same by label (projection discriminator, conditional BatchNorm; Miyato & Koyama 2018):
+Embedded digits by label (projection discriminator, conditional BatchNorm; Miyato & Koyama 2018):
     ganjax train sngan:projection
     ganjax sample labels --workdir=runs/sngan_projection
 
-CIFAR-10 at the papers' scale, without and with labels, for a GPU or TPU:
+CIFAR-10 at the papers' scale, for a GPU or TPU:
     ganjax train sngan:cifar10
+
+CIFAR-10 by label at the papers' scale, for a GPU or TPU:
     ganjax train sngan:cifar10_projection
 
 Where a preset departs from the papers, it is marked as a choice.

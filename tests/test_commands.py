@@ -35,12 +35,9 @@ def parsed(named):
 def test_a_name_means_the_run_of_the_file_from_any_folder(preset, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["ganjax"])
     monkeypatch.chdir(tmp_path)
+    config = config_of("wgan_gp", preset.lstrip(":")).to_dict()
     by_name, by_file = parsed(f"wgan_gp{preset}"), parsed(f"{ROOT}/configs/wgan_gp.py{preset}")
-    assert (
-        by_name[0].to_dict()
-        == by_file[0].to_dict()
-        == config_of("wgan_gp", preset.lstrip(":")).to_dict()
-    )
+    assert by_name[0].to_dict() == by_file[0].to_dict() == config
     assert by_name[1] == by_file[1] == Path(f"runs/wgan_gp{preset.replace(':', '_')}")
 
 
