@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from ml_collections import ConfigDict
+import ml_collections
 
-from ganjax.config import Fields, OneOf, algorithm_module
+from ganjax.config import ConfigDict, Fields, OneOf, algorithm_module
 
 WIDTH = 100
 INDENT = " " * 6
@@ -70,7 +70,7 @@ def _lines(schema: type[Fields], group: ConfigDict, at: str, tag: str = "") -> I
     """Yields the lines of a group's fields but its tag, and then those of the groups inside it."""
     texts, groups = meanings(schema), []
     for name in schema.model_fields:
-        if isinstance(group.get(name), ConfigDict):
+        if isinstance(group.get(name), ml_collections.ConfigDict):
             groups.append(name)
         elif name != tag:
             yield f"--{at}.{name}={_shown(group.get(name))}"

@@ -122,7 +122,7 @@ def test_every_tip_changes_the_default():
 
 
 def test_a_file_that_is_no_sweep_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"there is no file .*; there are experiments/ada_by"):
+    with pytest.raises(UserError, match=r"there is no file .*; there are ada_by"):
         design.load(str(tmp_path / "none.py"))
     (tmp_path / "empty.py").write_text("")
     with pytest.raises(UserError, match="has no SWEEP"):
