@@ -16,11 +16,12 @@ import runpy
 import sys
 from collections.abc import Iterator, Sequence
 
+import ml_collections
 from absl import flags
-from ml_collections import ConfigDict
 
 from ganjax import cli, shipped
 from ganjax.commands import COMMANDS, Command
+from ganjax.config import ConfigDict
 
 SHELLS = ("bash", "zsh")
 
@@ -128,7 +129,7 @@ def _fields() -> list[str]:
 
 def _paths(group: ConfigDict, at: str = "") -> Iterator[str]:
     for name in group:
-        if isinstance(group[name], ConfigDict):
+        if isinstance(group[name], ml_collections.ConfigDict):
             yield from _paths(group[name], f"{at}{name}.")
         else:
             yield f"{at}{name}"
