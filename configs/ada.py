@@ -46,7 +46,7 @@ def keras(widths, learning_rate=2e-4, **scale):
     config.batch_norm.update(scale=False, momentum=0.99, epsilon=1e-3)
     for optimiser in (config.g_optimiser, config.d_optimiser):
         optimiser.update(learning_rate=learning_rate, eps=1e-7)
-    config.ema.decay = 0.99
+    config.ema.update(decay=0.99, warm_up=False)
     config.sample_grid = (3, 6)
     config.evaluation.update(metrics=("kid",), num_samples=500, best="kid_efflite0")
     return config

@@ -102,7 +102,7 @@ def celeb_a_64():
             "mirror": True,
         },
     )
-    config.ema.decay = 0.999
+    config.ema.update(decay=0.999, warm_up=False)
     config.log_every = 100
     config.evaluation.update(metrics=("kid",), num_samples=5_000)
     return config
@@ -121,7 +121,7 @@ def celeb_a_hq_1024():
         data={"source": "tfds:celeb_a_hq/1024", "mirror": True},
     )
     config.g_optimiser.learning_rate = config.d_optimiser.learning_rate = 1.5e-3
-    config.ema.decay = 0.999
+    config.ema.update(decay=0.999, warm_up=False)
     config.log_every = 100
     config.sample_every = config.eval_every = config.checkpoint_every = 5_000
     config.evaluation.update(metrics=("kid",), num_samples=5_000)

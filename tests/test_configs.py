@@ -65,7 +65,7 @@ KERAS_ADA = {
     "d_halves": "mean",
     "g_optimiser": KERAS_ADAM,
     "d_optimiser": KERAS_ADAM,
-    "ema": {"decay": 0.99},
+    "ema": {"decay": 0.99, "warm_up": False},
     "evaluation": {"metrics": ("kid", "kid_batch"), "num_samples": 5_760, "best": "kid_efflite0"},
 }
 BIRDS = {

@@ -59,6 +59,7 @@ class Peer:
         that are implemented; a subclass has fewer.
       generator: the generator, always in train mode.
       discriminator: the discriminator, always in train mode.
+      steps: the number of finished train steps.
       ema: the moving average of the generator's parameters and BatchNorm averages.
     """
 
@@ -114,6 +115,7 @@ class Peer:
         "ema.decay": ANY,
         "ema.half_life": (0,),
         "ema.ramp_up": (0.0,),
+        "ema.warm_up": ANY,
         **{
             f"{player}_optimiser.{field}": values
             for player in "gd"
@@ -158,6 +160,7 @@ class Peer:
             if device == "cuda":
                 scale_by_one(network)
         self.ema = copy.deepcopy(self.generator).requires_grad_(False)
+        self.steps = 0
         if compiled:
             # The graph of D(fake) is differentiated twice.
             functorch.donated_buffer = False
@@ -296,9 +299,11 @@ class Peer:
 
     @torch.no_grad()
     def _update_ema(self) -> None:
-        torch._foreach_lerp_(
-            _averaged(self.ema), _averaged(self.generator), 1 - self.config.ema.decay
-        )
+        decay = self.config.ema.decay
+        if self.config.ema.warm_up:
+            decay = min(decay, (1 + self.steps) / (10 + self.steps))
+        torch._foreach_lerp_(_averaged(self.ema), _averaged(self.generator), 1 - decay)
+        self.steps += 1
 
 
 def require(config: RunConfig, implemented: dict[str, tuple | None]) -> None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from ganjax.config import ConfigError, Fields, Fraction, Idle, NonNegativeInt
+from ganjax.config import ConfigError, Fields, Fraction, Idle, NonNegativeInt, may_change
 from ganjax.engine.algorithm import EmaDecay
 from ganjax.models.fields import NetworkFields
 
@@ -142,11 +142,20 @@ class EmaFields(Fields):
         on the batch size; 0 with `decay`.
       ramp_up: the largest half-life as a share of the reals seen so far, so that the average soon
         forgets the first steps; 0 sets no bound. It needs `half_life`.
+      warm_up: whether the decay after t steps is at most (1 + t) / (10 + t), as TensorFlow's
+        `ExponentialMovingAverage` bounds it, so that the average soon forgets the initial
+        parameters; without it a share of decay ** t of them is left. Idle without an average.
     """
 
     decay: Fraction = 0.0
     half_life: NonNegativeInt = 0
     ramp_up: NonNegativeFloat = 0.0
+    warm_up: bool = may_change(True)
+
+    def idle(self) -> Iterator[Idle]:
+        yield from super().idle()
+        if not (self.decay or self.half_life):
+            yield Idle("warm_up")
 
 
 class OptimiserGroup(Fields):
@@ -209,7 +218,7 @@ def ema_decay(
     """Returns the decay of the generator's average as a function of the step.
 
     With a half-life the decay is 0.5 ** (reals_per_step / half-life), as in Karras et al. 2020
-    (arXiv:2006.06676), appendix B.
+    (arXiv:2006.06676), appendix B. `fields.warm_up` bounds it in either case.
 
     Args:
       fields: the fields of the average.
@@ -225,19 +234,25 @@ def ema_decay(
             f"config.ema.half_life={fields.half_life}: config.ema.decay={fields.decay} is set "
             "too; set one of them to 0"
         )
-    if not fields.half_life:
-        if fields.ramp_up:
-            raise ConfigError(
-                f"config.ema.ramp_up={fields.ramp_up}: it bounds config.ema.half_life, which is "
-                "0; set that, or ramp_up=0"
-            )
-        return lambda step: fields.decay
+    if fields.ramp_up and not fields.half_life:
+        raise ConfigError(
+            f"config.ema.ramp_up={fields.ramp_up}: it bounds config.ema.half_life, which is 0; set "
+            "that, or ramp_up=0"
+        )
+    if not (fields.decay or fields.half_life):
+        return lambda step: 0.0
 
-    def decay(step):
+    def by_reals(step):
         half_life = jnp.asarray(fields.half_life, jnp.float32)
         if fields.ramp_up:
             reals_seen = reals_before + (step - first_step) * reals_per_step
             half_life = jnp.minimum(half_life, fields.ramp_up * reals_seen)
         return 0.5 ** (reals_per_step / jnp.maximum(half_life, 1e-8))
 
-    return decay
+    decay = by_reals if fields.half_life else lambda step: fields.decay
+
+    def warmed_up(step):
+        done = jnp.asarray(step, jnp.float32)
+        return jnp.minimum(decay(step), (1 + done) / (10 + done))
+
+    return warmed_up if fields.warm_up else decay

@@ -57,10 +57,8 @@ def ada(
         raise ValueError(f"multipliers={unknown}: there are {', '.join(factors)}")
     factors |= multipliers
     stages = []
-    maps = {"blit": blit.inverse, "geometric": geometric.inverse}
-    maps = {name: inverse for name, inverse in maps.items() if name in families}
-    if maps:
-        stages.append(partial(_resample, maps))
+    if "blit" in families or "geometric" in families:
+        stages.append(partial(_move, families))
     if "colour" in families:
         stages.append(partial(_recolour, value_range=value_range))
     if "filter" in families:
@@ -82,9 +80,15 @@ def transforms(families: Sequence[str]) -> tuple[str, ...]:
     return tuple(chain.from_iterable(FAMILIES[family] for family in families))
 
 
-def _resample(maps, images, p, key):
+def _move(families, images, p, key):
     n, size = images.shape[0], images.shape[1:3]
-    inverses = [inverse(fold(key, name), n, p, size) for name, inverse in maps.items()]
+    inverses = []
+    if "blit" in families:
+        moves = blit.draw(fold(key, "blit"), n, p, size)
+        images = blit.reorient(images, moves.flips, moves.turns)
+        inverses.append(moves.inverse_translation())
+    if "geometric" in families:
+        inverses.append(geometric.inverse(fold(key, "geometric"), n, p, size))
     return geometric.apply(images, affine.compose(*inverses))
 
 
@@ -159,7 +163,7 @@ class AdaFields(AugmentFields):
 
         def quarter_turned(images, key):
             turns = jax.random.randint(key, (len(images),), 1, 4)
-            return geometric.apply(images, blit.quarter_turns(turns))
+            return blit.reorient(images, jnp.zeros(len(images), bool), turns)
 
         def recoloured(images, key):
             always = {name: float(multipliers.get(name, 1.0) > 0) for name in colour.TRANSFORMS}

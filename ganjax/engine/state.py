@@ -23,7 +23,8 @@ class Ema(struct.PyTreeNode):
 
     Attributes:
       params: the averaged parameters.
-      vars: the averaged `batch_stats`. Other collections (the vectors of spectral normalisation)
+      vars: the averaged `batch_stats`, which are corrected for their start as BatchNorm's own are
+        (`ganjax.models.norms.BatchNorm`). Other collections (the vectors of spectral normalisation)
         are not averaged, but those of the generator.
     """
 

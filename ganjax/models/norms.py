@@ -8,6 +8,10 @@ from flax import linen as nn
 from jax import lax
 
 from ganjax.models.layers import Conditioning, Initializer
+from ganjax.ops.lowering import by_platform
+
+# The name of BatchNorm's sum of weights in the collection "batch_stats".
+WEIGHT = "weight"
 
 
 class Norm(NamedTuple):
@@ -65,12 +69,18 @@ class Norm(NamedTuple):
 
 
 class BatchNorm(nn.Module):
-    """A BatchNorm over all axes but the last, with the parameters and variables of Flax's.
+    """A BatchNorm over all axes but the last, with the parameters of Flax's.
 
     It maps x (..., F) to x * factor + shift, with vectors (F,) for which this is (x - mean) * scale
     / sqrt(variance + epsilon) + bias. So the backward pass sums cotangents, and cotangents times x;
     Flax's sums cotangents times x - mean, an array that it keeps besides x (docs/memory.md). All is
     computed in float32 or wider.
+
+    The running averages are corrected for their start, as Adam's moments are (Kingma & Ba 2014,
+    arXiv:1412.6980, section 3): the collection "batch_stats" holds `mean` and `var` (F,), which
+    start at 0, and `weight` (), the sum of the weights of all batches in them. The averages are
+    mean / weight and var / weight, so that any average of these three is corrected too. Before the
+    first batch they are 0 and 1.
 
     Attributes:
       use_running_average: whether the statistics are the running averages, not the batch's.
@@ -93,17 +103,16 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         features, axes = x.shape[-1:], tuple(range(x.ndim - 1))
-        average = self.variable("batch_stats", "mean", jnp.zeros, features, jnp.float32)
-        average_var = self.variable("batch_stats", "var", jnp.ones, features, jnp.float32)
+        sums = [
+            self.variable("batch_stats", name, jnp.zeros, shape, jnp.float32)
+            for name, shape in (("mean", features), ("var", features), (WEIGHT, ()))
+        ]
+        mean, var = averages(*(each.value for each in sums))
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        if self.use_running_average:
-            mean, var = average.value, average_var.value
-        else:
-            mean = jnp.mean(wide, axes)
-            # jnp.maximum splits its gradient at ties, which would take several operations.
-            var = nn.relu(jnp.mean(lax.square(wide), axes) - lax.square(mean))
+        if not self.use_running_average:
+            mean, var = moments(wide, near=mean)
             if not self.is_initializing():
-                for running, batch in ((average, mean), (average_var, var)):
+                for running, batch in zip(sums, (mean, var, 1.0), strict=True):
                     running.value = self.momentum * running.value + (1 - self.momentum) * batch
         factor, shift, params = lax.rsqrt(var + self.epsilon), 0, []
         if self.use_scale:
@@ -114,6 +123,50 @@ class BatchNorm(nn.Module):
             shift = params[-1]
         y = wide * jnp.expand_dims(factor, axes) + jnp.expand_dims(shift - mean * factor, axes)
         return y.astype(self.dtype or jnp.result_type(x, *params))
+
+
+def averages(mean: jax.Array, var: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the averages of means and variances that a `BatchNorm`'s variables stand for.
+
+    Args:
+      mean: (F,), the sum of the batches' means times their weights.
+      var: (F,), the same of their variances.
+      weight: (), the sum of their weights; 0 before the first batch, when the averages are 0 and 1.
+    """
+    measured = weight > 0
+    total = jnp.where(measured, weight, 1.0)
+    return mean / total, jnp.where(measured, var / total, 1.0)
+
+
+def moments(x: jax.Array, near: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Computes the mean and the variance of x (..., F) over all axes but the last, both (F,).
+
+    The variance is the mean square of x - c less the square of its mean. This is so for any c; but
+    with c far from the mean, in deviations of x, the difference cancels. On CPUs, where a pass over
+    x for each of the two means is what XLA makes anyway, c is the mean of x itself. Elsewhere one
+    pass computes both, and c is `near`.
+
+    Args:
+      x: float32 or wider.
+      near: (F,), a guess of the mean, such as a running average.
+    """
+    axes = tuple(range(x.ndim - 1))
+    mean = jnp.mean(x, axes)
+    centre = by_platform(
+        lax.stop_gradient(mean),
+        lax.stop_gradient(near),
+        cpu=lambda mean, near: mean,
+        default=lambda mean, near: near,
+    )
+    return mean, variance(x, mean, centre)
+
+
+def variance(x: jax.Array, mean: jax.Array, centre: jax.Array) -> jax.Array:
+    """Computes the variance (F,) of x (..., F), given its mean (F,) and constants (F,) near it."""
+    axes = tuple(range(x.ndim - 1))
+    square = jnp.mean(lax.square(x - jnp.expand_dims(centre, axes)), axes)
+    # jnp.maximum splits its gradient at ties, which would take several operations.
+    return nn.relu(square - lax.square(mean - centre))
 
 
 class ClassAffine(nn.Module):

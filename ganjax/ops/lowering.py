@@ -22,7 +22,7 @@ map and its shape. Its rules rest on measurements in float32 (docs/speed.md), wh
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -202,12 +202,23 @@ def lower(
       The map's value, of a's dtype. On CPUs half precision is computed in float32.
     """
     default = partial(NATIVE[name], geometry=geometry)
-    if _NATIVE_ONLY.get():
-        return default(a, b)
     cpu = partial(choose(name, geometry, a.shape[0], channels), geometry=geometry)
     if a.dtype.itemsize < 4:
         cpu = _in_float32(cpu)
-    return lax.platform_dependent(a, b, cpu=_between_barriers(name, cpu), default=default)
+    return by_platform(a, b, cpu=_between_barriers(name, cpu), default=default)
+
+
+def by_platform(*arrays: Any, cpu: Callable, default: Callable) -> Any:
+    """Returns cpu(*arrays) on CPUs, and default(*arrays) elsewhere and under `native_convolutions`.
+
+    Args:
+      *arrays: arrays, or trees of them.
+      cpu: the form for CPUs.
+      default: the form for all other platforms.
+    """
+    if _NATIVE_ONLY.get():
+        return default(*arrays)
+    return lax.platform_dependent(*arrays, cpu=cpu, default=default)
 
 
 def cpu_barrier(arrays: Any) -> Any:
@@ -216,11 +227,7 @@ def cpu_barrier(arrays: Any) -> Any:
     This holds in programs that keep barriers (`ganjax.runtime.compiling.options`). GPUs and TPUs
     order operations as they see fit, and so do programs for CPUs under `native_convolutions`.
     """
-    if _NATIVE_ONLY.get():
-        return arrays
-    return lax.platform_dependent(
-        arrays, cpu=lax.optimization_barrier, default=lambda arrays: arrays
-    )
+    return by_platform(arrays, cpu=lax.optimization_barrier, default=lambda arrays: arrays)
 
 
 def delay_kernel(name: MapName, x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:

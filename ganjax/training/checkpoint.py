@@ -12,7 +12,7 @@ from ganjax.engine.state import GanState
 from ganjax.errors import UserError
 from ganjax.metrics.fields import NO_FIGURE
 from ganjax.metrics.table import sign
-from ganjax.training.migrations import FORMAT, KEY
+from ganjax.training.migrations import FORMAT, KEY, as_stored, completed
 
 FOLDER = "checkpoints"
 # The file in which Orbax keeps the metadata of a checkpoint.
@@ -166,12 +166,13 @@ def restore_or_init(
             f"1 to {FORMAT}; take a newer ganjax"
         )
     try:
-        return checkpoints.load(step, target)
+        state = checkpoints.load(step, as_stored(target, stored))
     except (ValueError, KeyError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{path} cannot be read ({reason}): remove that folder to go on from the one before"
         ) from error
+    return completed(state, target, stored)
 
 
 def stored_format(path: Path) -> int:

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import jax
 from flax import linen as nn
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import PyTree
 
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.state import GanState, Player
+from ganjax.models import norms
 
 # A longer table is not printed at the start of a run.
 MOST_ROWS = 40
@@ -142,13 +143,20 @@ def _network(name: str, player: Player, calls: Sequence[_Call]) -> Network:
     whole = of_player.pop((), None)  # Values of its own, outside of all layers, come last.
     of_player |= {} if whole is None else {(): whole}
     trainable = _counts(player.params, of_player)
-    others = _counts(list(player.vars.values()), of_player)
+    values = [_counted(variables) for variables in player.vars.values()]
+    others = _counts(values, of_player)
     layers = tuple(
         Layer("/".join(path) or name, call.kind, call.output, trainable[path], others[path])
         for path, call in of_player.items()
         if trainable[path] or others[path] or not _contains_layers(path, of_player)
     )
-    return Network(name, layers, _size(player.params), _size(player.vars))
+    return Network(name, layers, _size(player.params), _size(values))
+
+
+def _counted(variables: PyTree) -> PyTree:
+    """Leaves out the weights of BatchNorm's averages, as Keras counts no steps of an optimiser."""
+    flat = flatten_dict(variables)
+    return unflatten_dict({path: leaf for path, leaf in flat.items() if path[-1] != norms.WEIGHT})
 
 
 def _contains_layers(path: Path, paths: Iterable[Path]) -> bool:

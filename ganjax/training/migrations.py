@@ -1,19 +1,25 @@
-"""Migration of the config.json of runs by older versions to the fields of this version.
+"""Migration of the config.json and the checkpoints of runs by older versions to this version.
 
 A run's config.json and its checkpoints carry the number of their format, which is `FORMAT` if this
 version wrote them, and 1 if they have none. A change of fields after which old runs could not be
-read raises `FORMAT` and adds a function to `MIGRATIONS`.
+read raises `FORMAT` and adds a function to `MIGRATIONS`; one of a state's arrays changes
+`as_stored` and `completed`.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeGuard
+from collections.abc import Callable, Mapping
+from typing import Any, TypeGuard, TypeVar
+
+import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from ganjax.config import ConfigError
+from ganjax.engine.state import GanState
 
-FORMAT = 2
+FORMAT = 3
 KEY = "format"
 
 Config = dict[str, Any]
+State = TypeVar("State", GanState, tuple[GanState, ...])
 
 
 def _from_1(config: Config) -> Config:
@@ -33,8 +39,16 @@ def _from_1(config: Config) -> Config:
     return config
 
 
+def _from_2(config: Config) -> Config:
+    """Leaves the moving average of the generator as it was, without `config.ema.warm_up`."""
+    ema = config.get("ema")
+    if isinstance(ema, dict) and set(ema) == {"decay", "half_life", "ramp_up"}:
+        config = {**config, "ema": {**ema, "warm_up": False}}
+    return config
+
+
 # Each function by the format that it reads; it returns the next one.
-MIGRATIONS: dict[int, Callable[[Config], Config]] = {1: _from_1}
+MIGRATIONS: dict[int, Callable[[Config], Config]] = {1: _from_1, 2: _from_2}
 
 
 def upgraded(content: Config, where: str) -> Config:
@@ -60,6 +74,63 @@ def upgraded(content: Config, where: str) -> Config:
     for step in range(number, FORMAT):
         config = MIGRATIONS[step](config)
     return config
+
+
+def as_stored(target: State, number: int) -> State:
+    """Returns what a checkpoint of a format holds of a state of this version.
+
+    Args:
+      target: the shapes of the state's arrays; of an ensemble, those of its members' states.
+      number: the format.
+    """
+    return target if number >= 3 else _map_statistics(_without_weights, target)
+
+
+def completed(state: State, target: State, number: int) -> State:
+    """Adds to the state in a checkpoint of a format what this version has besides.
+
+    Until format 3 the averages of BatchNorm were not corrected for their start. They stay as they
+    are with weights of 1.
+
+    Args:
+      state: the state, or those of members, as the checkpoint holds it.
+      target: as for `as_stored`, with the shardings of the arrays.
+      number: the format.
+    """
+    return state if number >= 3 else _map_statistics(_with_weights, state, target)
+
+
+def _map_statistics(function: Callable[..., PyTree], state: Any, *others: Any) -> Any:
+    """Applies a function to the collection "batch_stats" of both players and of the average."""
+    if not isinstance(state, GanState):
+        return tuple(
+            _map_statistics(function, *members) for members in zip(state, *others, strict=True)
+        )
+    changed = {}
+    for name in ("g", "d", "ema"):
+        player, *of_others = (getattr(each, name) for each in (state, *others))
+        if "batch_stats" in player.vars:
+            statistics = function(*(each.vars["batch_stats"] for each in (player, *of_others)))
+            changed[name] = player.replace(vars={**player.vars, "batch_stats": statistics})
+    return state.replace(**changed)
+
+
+def _without_weights(tree: PyTree) -> PyTree:
+    if not isinstance(tree, Mapping):
+        return tree
+    names = set(tree) - {"weight"} if set(tree) == {"mean", "var", "weight"} else set(tree)
+    return {name: _without_weights(tree[name]) for name in tree if name in names}
+
+
+def _with_weights(tree: PyTree, target: PyTree) -> PyTree:
+    if not isinstance(target, Mapping):
+        return tree
+    return {
+        name: _with_weights(tree[name], leaf)
+        if name in tree
+        else jnp.ones(leaf.shape, leaf.dtype, device=leaf.sharding)
+        for name, leaf in target.items()
+    }
 
 
 def _is(group: Any, **fields: Any) -> TypeGuard[Config]:

@@ -98,9 +98,21 @@ def test_clipping_bounds_every_parameter():
     np.testing.assert_allclose(after, [0.01, -0.01, -0.001], rtol=1e-5)
 
 
+@pytest.mark.parametrize("fields", [{"decay": 0.99}, {"half_life": 1_000}])
+def test_the_average_leaves_its_start_by_the_tenth_step(fields):
+    """Its decay after t steps is at most (1 + t) / (10 + t); without a warm-up it is constant."""
+    decay = jax.jit(optimisers.ema_decay(EmaFields(**fields), 8))
+    constant = optimisers.ema_decay(EmaFields(**fields, warm_up=False), 8)(jnp.zeros(()))
+    for step in (0, 1, 10, 100, 5_000):
+        expected = min(float(constant), (1 + step) / (10 + step))
+        np.testing.assert_allclose(decay(step), expected, rtol=1e-6)
+    assert np.prod([decay(step) for step in range(10)]) < 2e-5
+    assert optimisers.ema_decay(EmaFields(), 8)(jnp.zeros(())) == 0
+
+
 def test_after_a_half_life_of_reals_half_of_the_weight_is_gone():
     """Whatever the batch size is."""
-    config = EmaFields(decay=0.0, half_life=1_000, ramp_up=0.0)
+    config = EmaFields(decay=0.0, half_life=1_000, ramp_up=0.0, warm_up=False)
     for reals in (50, 250):
         decay = optimisers.ema_decay(config, reals)(jnp.zeros((), jnp.int32))
         np.testing.assert_allclose(decay ** (1_000 / reals), 0.5, rtol=1e-5)

@@ -25,13 +25,14 @@ def assert_uniform(values, low, high):
 
 
 def test_blitting_flips_half_of_p_and_turns_a_quarter_by_each_angle():
-    inverse = np.asarray(blit.inverse(jax.random.key(0), N, every(blit, P), (64, 64)), np.float64)
-    assert_share(np.linalg.det(inverse) < 0, P / 2)
-    assert_share(np.abs(inverse[:, 0, 1]) > 0.5, P / 2)
-    assert set(np.unique(np.abs(inverse[:, :2, 2]))) == set(range(9))
-    moved = np.any(inverse[:, :2, 2] != 0, -1)
+    moves = blit.draw(jax.random.key(0), N, every(blit, P), (64, 64))
+    assert_share(moves.flips, P / 2)
+    for turns in (1, 2, 3):
+        assert_share(np.asarray(moves.turns) == turns, P / 4)
+    shift = np.asarray(moves.shift)
+    assert set(np.unique(shift)) == set(range(-8, 9))
     # round(U[-8, 8)) is 0 in one of 16, in both axes of one of 256.
-    assert_share(moved, P * (1 - 1 / 256))
+    assert_share(np.any(shift != 0, -1), P * (1 - 1 / 256))
 
 
 def test_the_geometric_family_has_the_papers_probabilities_and_deviations():

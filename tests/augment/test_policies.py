@@ -106,7 +106,7 @@ def changed(p, n):
     noise = corrupt.noise(x, key, p, (-1.0, 1.0))
     cut = corrupt.cutout(x, key, p, (-1.0, 1.0))
     drawn_by_family = {
-        "blit": (blit.inverse(key, n, p, size), np.eye(3)),
+        "blit": (jnp.column_stack(blit.draw(key, n, p, size)), np.zeros(4)),
         "geometric": (geometric.inverse(key, n, p, size), np.eye(3)),
         "colour": (colour.matrix(key, n, p), np.eye(4)),
         "filter": (filter.gains(key, n, p), np.ones(4)),
@@ -148,16 +148,35 @@ def test_a_multiplier_of_a_transform_that_is_not_there_is_refused():
         ada.ada(("blit",), (-1.0, 1.0), {"hue": 0.5})
 
 
+def test_whole_pixel_moves_are_exact_and_come_before_the_others():
+    """NumPy flips, turns and rolls into a mirrored margin; no filter blurs it."""
+    n, key = 32, jax.random.key(5)
+    x = images(n)
+    moves = blit.draw(fold(key, "blit"), n, every(blit, 1.0), x.shape[1:3])
+    expected = []
+    for image, flip, turns, (right, down) in zip(
+        np.asarray(x), *map(np.asarray, moves), strict=True
+    ):
+        image = np.rot90(image[:, ::-1] if flip else image, turns)
+        margin = np.pad(image, ((4, 4), (4, 4), (0, 0)), mode="reflect")
+        expected.append(np.roll(margin, (int(down), int(right)), (0, 1))[4:-4, 4:-4])
+    augment = ada.ada(("blit",), (-1.0, 1.0), {})
+    np.testing.assert_allclose(augment(x, 1.0, key), expected, atol=1e-5)
+    still = ada.ada(("blit",), (-1.0, 1.0), {"integer_translation": 0.0})
+    oriented = np.asarray(blit.reorient(x, moves.flips, moves.turns))
+    np.testing.assert_array_equal(still(x, 1.0, key), oriented)
+    assert len(np.unique(np.column_stack(moves[:2]), axis=0)) == 8
+
+
 def test_families_act_in_the_order_of_the_paper():
     """The order in which they are named does not matter."""
     n, size, key, value_range = 6, (8, 8), jax.random.key(3), (-1.0, 1.0)
     x = jax.random.uniform(jax.random.key(4), (n, *size, 3), minval=-1.0)
     got = jax.jit(ada.ada(tuple(ada.FAMILIES)[::-1], value_range, {}))(x, 1.0, key)
-    blitted, moved = (
-        family.inverse(fold(key, name), n, every(family, 1.0), size)
-        for name, family in (("blit", blit), ("geometric", geometric))
-    )
-    x = geometric.apply(x, affine.compose(blitted, moved))
+    moves = blit.draw(fold(key, "blit"), n, every(blit, 1.0), size)
+    moved = geometric.inverse(fold(key, "geometric"), n, every(geometric, 1.0), size)
+    x = blit.reorient(x, moves.flips, moves.turns)
+    x = geometric.apply(x, affine.compose(moves.inverse_translation(), moved))
     x = colour.apply(x, colour.matrix(fold(key, "colour"), n, every(colour, 1.0)), value_range)
     x = filter.apply(x, filter.gains(fold(key, "filter"), n, every(filter, 1.0)), value_range)
     key = fold(key, "corrupt")

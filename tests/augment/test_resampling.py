@@ -11,7 +11,6 @@ from scipy import ndimage, signal
 
 from ganjax.augment import (
     affine,
-    blit,
     filter,
     geometric,
     wavelets,
@@ -103,25 +102,12 @@ def test_chunks_and_groups_of_a_batch_change_no_result(monkeypatch):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
 
 
-def test_moves_of_whole_pixels_pass_the_filters():
-    """Shifts pass as they are, since sym6 is orthogonal.
-
-    Flips and quarter turns exchange the slightly asymmetric filters: they err by less than a tenth
-    of the contrast.
-    """
+def test_shifts_by_whole_pixels_pass_the_filters():
+    """They pass as they are, since sym6 is orthogonal."""
     x = images(4, smooth=1.0)
     shift = affine.translate(jnp.full(4, 2.0), jnp.full(4, -1.0))
     expected = np.pad(x, ((0, 0), (1, 0), (0, 2), (0, 0)), mode="reflect")[:, :SIZE, 2:]
     np.testing.assert_allclose(geometric.apply(x, shift), expected, atol=1e-5)
-
-    def error(moved, expected):
-        return np.sqrt(np.mean((moved - expected) ** 2)) / x.std()
-
-    turned = geometric.apply(x, blit.quarter_turns(jnp.array([0, 1, 2, 3])))
-    # The inverse turns back: the image turns counter-clockwise.
-    assert error(turned, np.stack([np.rot90(image, k) for k, image in enumerate(x)])) < 0.1
-    flip = affine.scale(-jnp.ones(4), jnp.ones(4))
-    assert error(geometric.apply(x, flip), x[:, :, ::-1]) < 0.1
 
 
 def test_wavelets_are_orthonormal_with_their_vanishing_moments():

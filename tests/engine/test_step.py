@@ -11,7 +11,9 @@ import pytest
 from ganjax.config import ConfigError
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Context
+from ganjax.engine.state import Ema, Player
 from ganjax.keys import fold
+from ganjax.models import norms
 from ganjax.parallel.sharding import make_layout
 from ganjax.runtime import compiling
 from ganjax.training import schema
@@ -213,7 +215,7 @@ def test_simultaneous_is_both_gradients_at_the_old_parameters(tiny):
 
 
 def test_the_ema_averages_parameters_and_batch_norm_averages(tiny):
-    tiny.ema.decay = 0.75
+    tiny.ema.update(decay=0.75, warm_up=False)
     algorithm = build(tiny)
     initial = jax.jit(partial(steps.init_state, algorithm))(jax.random.key(0))
     state, _ = run(algorithm)
@@ -225,6 +227,22 @@ def test_the_ema_averages_parameters_and_batch_norm_averages(tiny):
         )
         close(getattr(state.ema, name), expected)
         assert differs(getattr(initial.ema, name), getattr(state.ema, name))
+
+
+@pytest.mark.parametrize("decay", [0.1, 0.999])
+def test_an_average_of_batch_norm_averages_holds_what_was_measured_alone(decay):
+    """Of batches of one mean and variance it is these, from the first step on."""
+    norm = norms.BatchNorm(use_running_average=False, momentum=0.9, epsilon=1e-5)
+    x = 5 + 3 * np.random.RandomState(0).randn(64, 2).astype(np.float32)
+    variables = norm.init(jax.random.key(0), x)
+    statistics = {"batch_stats": variables["batch_stats"]}
+    ema = Ema({}, statistics)
+    for _ in range(3):
+        _, statistics = norm.apply(variables | statistics, x, mutable=["batch_stats"])
+        ema = steps.moving_average(ema, Player({}, (), statistics), decay)
+        mean, var = norms.averages(**ema.vars["batch_stats"])
+        np.testing.assert_allclose(mean, x.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(var, x.var(0), rtol=1e-5)
 
 
 def test_the_sampler_uses_the_average_and_one_z(tiny):

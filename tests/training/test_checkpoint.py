@@ -7,10 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ganjax.engine.state import Ema, GanState, Player
 from ganjax.training import checkpoint
 from ganjax.training.migrations import FORMAT
 
-STATE = {"step": jnp.int32(3), "kernel": jnp.arange(4.0)}
+KERNEL = {"kernel": jnp.arange(4.0)}
+PLAYER = Player(KERNEL, (), {})
+STATE = GanState(jnp.int32(3), PLAYER, PLAYER, Ema(KERNEL, {}), ())
 
 
 def init(key):

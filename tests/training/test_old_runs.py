@@ -4,11 +4,14 @@ import json
 import lzma
 import tarfile
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import ROOT
 
 from ganjax.config import ConfigError
+from ganjax.engine.state import Ema, GanState, Player
 from ganjax.sample import sample
 from ganjax.training import migrations, workdir
 from ganjax.training.loop import train
@@ -69,6 +72,39 @@ def test_a_finished_run_of_format_1_is_finished(old_run, capsys):
     assert "is finished at step 8" in capsys.readouterr().out
 
 
+def test_an_old_run_keeps_its_average_of_the_generator(old_run):
+    """Its decay was constant from the first step on."""
+    fields = workdir.read_fields(old_run("finished"))
+    assert fields["ema"] == {"decay": 0.99, "half_life": 0, "ramp_up": 0.0, "warm_up": False}
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_averages_in_an_old_checkpoint_are_taken_as_they_are(members):
+    """Until format 3 BatchNorm's averages had no weights, which are now 1."""
+
+    def state(statistics, number):
+        old = {"BatchNorm_0": {"mean": number, "var": number}, "own": {"weight": number}}
+        player = Player({"weight": number}, (), {"batch_stats": old, "spectral": {}})
+        if statistics == "new":
+            player.vars["batch_stats"]["BatchNorm_0"]["weight"] = number
+        d = player.replace(vars={})
+        return GanState(number, player, d, Ema(player.params, dict(player.vars)), ())
+
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    shape = jax.ShapeDtypeStruct((), np.float32, sharding=device)
+    new, old, held = state("new", shape), state("old", shape), state("old", jnp.array(3.0))
+    if members > 1:
+        new, old, held = (new,) * members, (old,) * members, (held,) * members
+    assert migrations.as_stored(new, 2) == old
+    assert migrations.as_stored(new, 3) is new
+    filled = migrations.completed(held, new, 2)
+    assert jax.tree.structure(filled) == jax.tree.structure(new)
+    first = filled if members == 1 else filled[1]
+    for player in (first.g, first.ema):
+        assert player.vars["batch_stats"]["BatchNorm_0"] == {"mean": 3, "var": 3, "weight": 1}
+        assert player.vars["batch_stats"]["own"] == {"weight": 3}
+
+
 def test_fields_that_did_nothing_are_taken_away_and_others_kept():
     old = {
         "algorithm": "gan",
@@ -90,10 +126,10 @@ def test_fields_that_did_nothing_are_taken_away_and_others_kept():
     assert migrations.upgraded(other, "config.json")["discriminator"] == other["discriminator"]
 
 
-@pytest.mark.parametrize("number", [0, 3, "2", True, None])
+@pytest.mark.parametrize("number", [0, migrations.FORMAT + 1, "2", True, None])
 def test_a_run_of_an_unknown_format_is_refused_in_one_line(old_run, number):
     folder = old_run("finished")
     content = json.loads((folder / workdir.CONFIG).read_text())
     (folder / workdir.CONFIG).write_text(json.dumps({migrations.KEY: number} | content))
-    with pytest.raises(ConfigError, match=r"config.json: format=.*reads runs of formats 1 to 2"):
+    with pytest.raises(ConfigError, match=r"config.json: format=.*reads runs of formats 1 to 3"):
         sample(folder, 1)
