@@ -15,6 +15,7 @@ from ganjax.analysis.views import View
 from ganjax.errors import UserError
 from ganjax.metrics.table import sign
 from ganjax.pictures import curves, images
+from ganjax.runtime import regular
 from ganjax.training import checkpoint, ensemble, workdir
 
 # The most panels side by side, and a panel's width and height in inches.
@@ -264,6 +265,6 @@ def _spread(items: Sequence[int], most: int | None) -> list[int]:
 
 def _read(file: Path) -> UInt8[np.ndarray, "h w c"]:
     """Reads a grid that the run has drawn."""
-    with Image.open(file) as image:
+    with regular.open_bytes(file) as content, Image.open(content) as image:
         pixels = np.asarray(image)
     return pixels if pixels.ndim == 3 else pixels[..., None]

@@ -9,6 +9,7 @@ import numpy as np
 from ganjax.data.base import Labels
 from ganjax.data.fit import Box
 from ganjax.errors import DataError
+from ganjax.runtime import regular
 
 BOX_COLUMNS = ("ymin", "xmin", "ymax", "xmax")
 Value = str | int | float | bool | None
@@ -41,7 +42,7 @@ def read_annotations(path: Path) -> dict[str, dict[str, Value]]:
     """
     field = f"config.data.labels_file={str(path)!r}"
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = regular.read_text(path, "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise DataError(f"{field} cannot be read: {reason}") from None

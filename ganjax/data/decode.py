@@ -1,5 +1,6 @@
 """Decodes image files of every usual format."""
 
+import contextlib
 import io
 import warnings
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import ExifTags, Image, ImageFile
 
 from ganjax.data import png
 from ganjax.errors import DataError
+from ganjax.runtime import regular
 
 # To be raised when `decode` gives another array or another error for some file.
 VERSION = 2
@@ -70,7 +72,7 @@ def decode(file: Path | BinaryIO) -> np.ndarray:
 def _decoded(file: Path | BinaryIO) -> np.ndarray:
     """Decodes an image file as `decode` does, by Pillow alone."""
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with _opened(file) as content, Image.open(content, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{image.width}x{image.height}, more than {MAX_PIXELS} pixels")
             _scale_key(image)
@@ -91,6 +93,11 @@ def _decoded(file: Path | BinaryIO) -> np.ndarray:
         raise DataError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
+def _opened(file: Path | BinaryIO) -> contextlib.AbstractContextManager[BinaryIO]:
+    """Opens a regular file; a file that is open already is left open."""
+    return regular.open_bytes(file) if isinstance(file, Path) else contextlib.nullcontext(file)
+
+
 def _content(file: Path | BinaryIO) -> bytes:
     """Returns the whole content of a file.
 
@@ -99,7 +106,7 @@ def _content(file: Path | BinaryIO) -> bytes:
     """
     try:
         if isinstance(file, Path):
-            return file.read_bytes()
+            return regular.read_bytes(file)
         file.seek(0)
         return file.read()
     except OSError as error:

@@ -15,6 +15,7 @@ from ganjax.data.fields import DataFields
 from ganjax.data.fit import Box, Fitting
 from ganjax.data.scan import Listing, Scan, described, listing, scanned
 from ganjax.errors import DataError
+from ganjax.runtime import regular
 
 # The names that other tools give to the folders of a tree's splits.
 TRAIN, HELD_OUT = "train", ("validation", "val", "valid", "test")
@@ -127,7 +128,7 @@ def _fingerprint(scan: Scan, data: DataFields) -> str:
     """Returns a hash of names, contents and labels but not of times: a copy is the same set."""
     digest = hashlib.sha256(scan.digest.encode())
     if data.labels_file:
-        digest.update(Path(data.labels_file).expanduser().read_bytes())
+        digest.update(regular.read_bytes(Path(data.labels_file).expanduser()))
     return digest.hexdigest()
 
 

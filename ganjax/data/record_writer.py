@@ -21,6 +21,7 @@ from ganjax.data.base import SPLITS, Source
 from ganjax.data.records import FORMAT, LABELS, MANIFEST, settings_hash, shard_name
 from ganjax.errors import UserError
 from ganjax.pictures import images
+from ganjax.runtime import regular
 
 # A group of one image lets each be read by itself; uncompressed records cost no time in training.
 OPTIONS = "group_size:1,uncompressed"
@@ -134,7 +135,7 @@ def _claim(partial: Path, settings: dict[str, Any]) -> None:
     """Removes shards that were made with other settings, and stores these."""
     path = partial / SETTINGS
     try:
-        same = json.loads(path.read_text(encoding="utf-8")) == settings
+        same = json.loads(regular.read_text(path)) == settings
     except (OSError, ValueError):
         same = False
     if not same:

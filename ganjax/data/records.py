@@ -22,7 +22,7 @@ from ganjax.data.fields import DataFields
 from ganjax.data.fit import area, to_channels
 from ganjax.errors import DataError
 from ganjax.pictures import npz
-from ganjax.runtime import files
+from ganjax.runtime import regular
 
 MANIFEST, LABELS = "manifest.json", "labels.npz"
 FORMAT = 1
@@ -124,7 +124,7 @@ def read_manifest(root: Path, field: str) -> dict[str, Any]:
     """
     path = root / MANIFEST
     try:
-        manifest = json.loads(files.read_text(path))
+        manifest = json.loads(regular.read_text(path))
         intact = (
             manifest["format"] == FORMAT
             and manifest["settings_sha256"] == settings_hash(manifest["settings"])

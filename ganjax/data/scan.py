@@ -4,6 +4,7 @@ import collections
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,8 +18,10 @@ from tqdm import tqdm
 
 from ganjax.data.decode import SUFFIXES, VERSION, TransientError, decode
 from ganjax.errors import DataError
+from ganjax.runtime import regular
 
 HIDDEN, HIDDEN_FOLDERS = "hidden images", "hidden folders"  # Those whose names begin with a dot.
+NO_FILES = "pipes, sockets and devices"
 
 
 class Listing(NamedTuple):
@@ -27,8 +30,8 @@ class Listing(NamedTuple):
     Attributes:
       files: the image files, relative to the folder with "/", sorted.
       unreadable: why each folder that cannot be listed cannot, by the folder's name and a "/".
-      others: the number of other files of each suffix, of images that are `HIDDEN` and of
-        `HIDDEN_FOLDERS`.
+      others: the number of other files of each suffix, of images that are `HIDDEN`, of
+        `HIDDEN_FOLDERS`, and of what is named like images but `NO_FILES`.
     """
 
     files: list[str]
@@ -99,6 +102,8 @@ def listing(root: Path, field: str) -> Listing:
             is_image = file.lower().endswith(SUFFIXES)
             if file.startswith("."):
                 others[HIDDEN] += is_image
+            elif is_image and not _is_file(os.path.join(folder, file)):
+                others[NO_FILES] += 1
             elif is_image:
                 images.append((Path(folder) / file).relative_to(root).as_posix())
             else:
@@ -112,6 +117,14 @@ def listing(root: Path, field: str) -> Listing:
             + (f", but {', '.join(but)}" if but else "")
         )
     return Listing(sorted(images), unreadable, others)
+
+
+def _is_file(path: str) -> bool:
+    """Returns whether a path is a regular file, or a link to nowhere, which `_inspect` reports."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return True
 
 
 def described(others: Mapping[str, int]) -> str:
@@ -165,7 +178,7 @@ def _inspect(path: Path) -> _Found:
     """Decodes and hashes one file."""
     digest = ""
     try:
-        with path.open("rb") as file:
+        with regular.open_bytes(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
             return _Found(decode(file).shape, digest)

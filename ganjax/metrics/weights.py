@@ -25,6 +25,7 @@ import numpy as np
 import platformdirs
 
 from ganjax.errors import UserError
+from ganjax.runtime import regular
 
 # The first number of a file in the format of PyTorch 1.5 and older, before zip archives.
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -171,7 +172,7 @@ def _fetch(file: File, path: Path) -> None:
 
 def digest(path: Path, algorithm: str) -> str:
     """Returns the hash of a file's content by an algorithm of `hashlib`, in hexadecimal."""
-    with path.open("rb") as file:
+    with regular.open_bytes(path) as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
@@ -185,7 +186,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
       WeightsError: the file holds no state dict, or names anything but tensors.
     """
     try:
-        with path.open("rb") as file:
+        with regular.open_bytes(path) as file:
             tensors, numbers = (_read_zip if zipfile.is_zipfile(file) else _read_legacy)(file)
         # Not tensors.items(): a pickle may give an OrderedDict another attribute `items`.
         items = list(dict.items(tensors)) if isinstance(tensors, dict) else []

@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from ganjax.errors import DataError
-from ganjax.runtime import files, memory
+from ganjax.runtime import memory, regular
 
 SUFFIX = ".npy"
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
@@ -154,7 +154,7 @@ def opened(path: Path) -> contextlib.AbstractContextManager[Arrays]:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Arrays]:
     try:
-        with files.open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        with regular.open_bytes(path) as file, zipfile.ZipFile(file) as archive:
             yield Arrays(archive)
     # A damaged zip raises any of these; NotImplementedError and a password's are RuntimeErrors.
     except (

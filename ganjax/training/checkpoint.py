@@ -12,6 +12,7 @@ from ganjax.engine.state import GanState
 from ganjax.errors import UserError
 from ganjax.metrics.fields import NO_FIGURE
 from ganjax.metrics.table import sign
+from ganjax.runtime import regular
 from ganjax.training.migrations import FORMAT, KEY, as_stored, completed
 
 FOLDER = "checkpoints"
@@ -201,7 +202,7 @@ def _stored(path: Path) -> dict[str, Any]:
     """Returns what a checkpoint holds besides the state, {} where that cannot be read."""
     try:
         # Orbax's own reader of metadata would open every array.
-        metadata = json.loads((path / METADATA).read_text(encoding="utf-8"))
+        metadata = json.loads(regular.read_text(path / METADATA))
     except (OSError, ValueError):  # Loading reports whatever is wrong.
         return {}
     return metadata.get("custom_metadata") or {}

@@ -10,6 +10,7 @@ from typing import Any
 import filelock
 
 from ganjax.config import ConfigError, differences, idle
+from ganjax.runtime import regular
 from ganjax.training import checkpoint, migrations
 from ganjax.training.schema import Loaded, RunConfig, load
 from ganjax.training.trust import refuse_code
@@ -140,7 +141,7 @@ def _write(path: Path, content: dict) -> None:
 
 def _read(path: Path) -> dict:
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(regular.read_text(path))
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
             f"{path.parent}: no run is there ({path} is missing); name a folder that ganjax.main "

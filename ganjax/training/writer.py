@@ -13,6 +13,8 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from ganjax.runtime import regular
+
 METRICS = "metrics.jsonl"
 
 
@@ -119,7 +121,7 @@ def read_metrics(path: Path) -> list[dict]:
       A dict for each line, with "step" and the metrics by name.
     """
     rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in regular.read_text(path, errors="replace").splitlines():
         try:
             row = json.loads(line)
         except json.JSONDecodeError:

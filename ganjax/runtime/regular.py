@@ -1,13 +1,13 @@
 """Files from elsewhere are opened only if they are regular ones: a pipe would be waited for."""
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_bytes(path: Path) -> io.BufferedReader:
     """Opens a regular file for reading bytes, and waits for nobody.
 
     Args:
@@ -31,12 +31,12 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Returns the content of a regular file; see `open_regular`."""
-    with open_regular(path) as file:
+    """Returns the content of a regular file; see `open_bytes`."""
+    with open_bytes(path) as file:
         return file.read()
 
 
 def read_text(path: Path, encoding: str = "utf-8", errors: str = "strict") -> str:
-    """Returns the text of a regular file, with "\\n" between lines; see `open_regular`."""
+    """Returns the text of a regular file, with "\\n" between lines; see `open_bytes`."""
     text = read_bytes(path).decode(encoding, errors)
     return text.replace("\r\n", "\n").replace("\r", "\n")
