@@ -56,7 +56,7 @@ def digits():
         batch_size=16,
         image_size=32,
         latent_dim=64,
-        # The networks take no labels, but `ganjax.sample arithmetic` does.
+        # The networks take no labels, but `ganjax sample arithmetic` does.
         data={"source": "embedded:mnist5k", "label": "label", "num_classes": 10, "channels": 1},
     )
     config.ema.update(half_life=2_000, ramp_up=0.05)  # For so few reals (choice).

@@ -144,7 +144,7 @@ def _read(path: Path) -> dict:
         raw = json.loads(regular.read_text(path))
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
-            f"{path.parent}: no run is there ({path} is missing); name a folder that ganjax.main "
+            f"{path.parent}: no run is there ({path} is missing); name a folder that ganjax train "
             "made, such as runs/wgan_gp"
         ) from None
     except ValueError as error:
