@@ -9,6 +9,8 @@ from ganjax import cli
 from ganjax.errors import UserError
 from ganjax.runtime import compiling
 
+# The flags by which processes find each other.
+OF_SEVERAL = ("distributed", "coordinator", "coordinator_token", "num_processes", "process_id")
 # The largest values of flags: each device of a plan is a thread of this process.
 MOST_DEVICES, MOST_PROCESSES, MOST_SECONDS = 4_096, 65_536, 7 * 24 * 3_600
 
@@ -24,6 +26,12 @@ def define_flags() -> None:
         "first of these that is there); none runs alone whatever the environment says.",
     )
     flags.DEFINE_string("coordinator", None, "Instead of --distributed: host:port of process 0.")
+    flags.DEFINE_string(
+        "coordinator_token",
+        None,
+        "With --coordinator: a secret of all processes, which turns strangers away; by default "
+        "GANJAX_COORDINATOR_TOKEN of the environment, or none.",
+    )
     flags.DEFINE_integer(
         "num_processes",
         None,
@@ -76,10 +84,12 @@ def main(argv: list[str]) -> None:
     if values.workdir == "":
         raise UserError("--workdir= is empty: name a folder or leave the flag out")
     if values.dry_run:
-        for name in ("distributed", "coordinator", "num_processes", "process_id"):
+        for name in OF_SEVERAL:
             if values[name].present:
+                # A token is not printed.
+                value = "" if name == "coordinator_token" else f"={values[name].value}"
                 raise UserError(
-                    f"--{name}={values[name].value}: --dry_run is one process; take it away, and "
+                    f"--{name}{value}: --dry_run is one process; take it away, and "
                     "say how many devices there are by --devices"
                 )
         from ganjax.planning.dry_run import dry_run
@@ -98,6 +108,7 @@ def main(argv: list[str]) -> None:
         values.num_processes,
         values.process_id,
         values.join_timeout,
+        token=values.coordinator_token,
     )
     # Imported after joining, before which nothing may use JAX.
     from ganjax.training.loop import train

@@ -245,7 +245,16 @@ COMMANDS = sorted(
     if "\ndef define_flags(" in path.read_text(encoding="utf-8")
 )
 # Flags of texts that name no file or folder, or like --source another thing before it.
-NO_PATHS = {"distributed", "coordinator", "accelerator", "which", "features", "by", "source"}
+NO_PATHS = {
+    "distributed",
+    "coordinator",
+    "coordinator_token",
+    "accelerator",
+    "which",
+    "features",
+    "by",
+    "source",
+}
 
 
 @pytest.mark.parametrize("module", COMMANDS)

@@ -28,6 +28,8 @@ METHODS = {
     "k8s": "k8s",
 }
 NONE = "none"
+# The environment variable of the token; unlike a flag, it is not in the list of processes.
+TOKEN = "GANJAX_COORDINATOR_TOKEN"
 # For each launcher's variable that has the number of processes, the method that joins them.
 COUNTS = {
     "SLURM_STEP_NUM_TASKS": "slurm",
@@ -85,6 +87,7 @@ def join(
     process_id: int | None = None,
     timeout: int = 300,
     environ: Mapping[str, str] = os.environ,
+    token: str | None = None,
 ) -> None:
     """Joins this process to the others of its run; it must be called before JAX is used.
 
@@ -100,6 +103,8 @@ def join(
       process_id: the number of this process, from 0.
       timeout: the number of seconds to wait for the others.
       environ: the environment variables.
+      token: with a coordinator, a secret that the processes share, by which they tell each other
+        from strangers; None takes the environment's `TOKEN`, "" is without one.
 
     Raises:
       JoinError: the arguments do not go together, a launcher has started several processes but no
@@ -111,6 +116,11 @@ def join(
         "--process_id": process_id,
     }
     given = [name for name, value in explicit.items() if value is not None]
+    if token and coordinator is None:
+        raise JoinError(
+            "--coordinator_token goes with --coordinator: other ways to join have no such check"
+        )
+    token = environ.get(TOKEN, "") if token is None else token
     if method is not None and given:
         raise JoinError(f"{given[0]} and --distributed={method} exclude each other: set one")
     if method is None and not given:
@@ -145,7 +155,7 @@ def join(
     with _deadline(timeout, timeout_message), _quiet("jax"):
         try:
             if place is not None:
-                _meet(place, arrived, status)
+                _meet(place, arrived, status, token)
                 status[:] = ["all have met, but JAX did not join them"]
             jax.distributed.initialize(
                 coordinator,
@@ -170,13 +180,13 @@ def join(
             ) from None
 
 
-def _meet(place: Place, arrived: set[int], status: list[str]) -> None:
+def _meet(place: Place, arrived: set[int], status: list[str], token: str) -> None:
     address, _, port = place.coordinator.rpartition(":")
     number, count = place.process_id, place.num_processes
     if number == 0:
-        meeting.host(int(port), count, arrived)
+        meeting.host(int(port), count, arrived, token)
     else:
-        meeting.call(address.strip("[]"), int(port), number, count, status)
+        meeting.call(address.strip("[]"), int(port), number, count, status, token)
 
 
 def _refuse_alone(environ: Mapping[str, str]) -> None:

@@ -10,19 +10,30 @@ each way:
     ganjax 1 of 4       process 1 of 4 has connected and waits
     ganjax: go          all have connected; or
     ganjax: <reason>    the processes cannot be joined, for this reason
+
+Anyone who reaches the port can send such a line. If the processes share a token, each line ends in
+a proof that its sender has it, which does not tell the token: a keyed hash of the line and, in
+process 0's answer, of the random number that the other had sent.
+
+    ganjax 1 of 4 <random number> <proof>
+    ganjax: go <proof>
 """
 
 import contextlib
 import dataclasses
 import errno
+import hmac
 import re
+import secrets
 import selectors
 import socket
 import struct
 import time
 from collections.abc import Iterable
 
-HELLO = re.compile(rb"ganjax (\d+) of (\d+)\n")
+HELLO = re.compile(rb"ganjax (\d{1,9}) of (\d{1,9})(?: ([0-9a-f]{32}) ([0-9a-f]{64}))?\n")
+ANSWER = re.compile(r"ganjax: (.+?)(?: ([0-9a-f]{64}))?\n", re.DOTALL)
+TOKENS = "one of them has no --coordinator_token, or another one; give all the same"
 GO = "go"
 # The longest line, in bytes.
 LINE_BYTES = 1024
@@ -46,15 +57,17 @@ class _Caller:
       until: the time (`time.monotonic`) by which it must have sent its line.
       said: the bytes that it has sent so far.
       number: the number of the process, None before it has sent it.
+      nonce: the random number that it has sent, "" without a token.
     """
 
     line: socket.socket
     until: float
     said: bytes = b""
     number: int | None = None
+    nonce: str = ""
 
 
-def host(port: int, count: int, arrived: set[int]) -> None:
+def host(port: int, count: int, arrived: set[int], token: str = "") -> None:
     """Waits in process 0 until all other processes have connected, and lets them go on.
 
     Args:
@@ -62,6 +75,8 @@ def host(port: int, count: int, arrived: set[int]) -> None:
       count: the number of processes.
       arrived: a set that this function keeps up to date: the numbers of the processes that have
         connected. The message of a timeout lists the missing ones.
+      token: the token that the processes share, or "" for none. Who does not have it is turned
+        away, and the others are waited for.
 
     Raises:
       Refused: the port is taken, or the processes that connected do not go together.
@@ -101,18 +116,26 @@ def host(port: int, count: int, arrived: set[int]) -> None:
                 if caller.number is not None or hello is None:
                     drop(caller)
                     continue
-                number, of = map(int, hello.groups())
+                number, of = int(hello[1]), int(hello[2])
+                caller.nonce = (hello[3] or b"").decode()
+                if not _is_proven(token, hello):
+                    _tell([caller], TOKENS, token)
+                    drop(caller)
+                    continue
                 reason = _conflict(number, of, count, others)
                 if reason:
-                    _tell([*others.values(), caller], reason)
+                    _tell([*others.values(), caller], reason, token)
                     raise Refused(reason)
+                if number >= count:  # No process of ganjax says so.
+                    drop(caller)
+                    continue
                 caller.number, others[number] = number, caller
                 arrived.add(number)
             for key in list(selector.get_map().values()):
                 caller = key.data
                 if caller and caller.number is None and caller.until < time.monotonic():
                     drop(caller)
-        _tell(others.values(), GO)
+        _tell(others.values(), GO, token)
         # The others hang up first, since otherwise the system would keep the port for a while.
         until = time.monotonic() + PATIENCE
         for caller in others.values():
@@ -120,7 +143,9 @@ def host(port: int, count: int, arrived: set[int]) -> None:
             _receive(caller.line)
 
 
-def call(address: str, port: int, number: int, count: int, status: list[str]) -> None:
+def call(
+    address: str, port: int, number: int, count: int, status: list[str], token: str = ""
+) -> None:
     """Connects another process to process 0 and waits until all have connected.
 
     Args:
@@ -130,10 +155,15 @@ def call(address: str, port: int, number: int, count: int, status: list[str]) ->
       count: the number of processes.
       status: a list that this function keeps up to date: one line that says what this process waits
         for, or nothing once all have connected. It is part of the message of a timeout.
+      token: the token that the processes share, or "" for none.
 
     Raises:
       Refused: something else is at the port, or the processes that connected do not go together.
     """
+    nonce = secrets.token_hex(16) if token else ""
+    hello = f"ganjax {number} of {count}"
+    if token:
+        hello = f"{hello} {nonce} {_proof(token, hello, nonce)}"
     while True:
         try:
             with socket.create_connection((address, port), PATIENCE) as line:
@@ -142,7 +172,7 @@ def call(address: str, port: int, number: int, count: int, status: list[str]) ->
                     # so that it does not keep the port from process 0.
                     line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
-                line.sendall(f"ganjax {number} of {count}\n".encode())
+                line.sendall(f"{hello}\n".encode())
                 status[:] = [WAITS]
                 line.settimeout(None)
                 answer = b""
@@ -156,14 +186,19 @@ def call(address: str, port: int, number: int, count: int, status: list[str]) ->
             status[:] = ["process 0 was there, but has ended"]
             time.sleep(RETRY_SECONDS)
             continue
-        before, _, reason = answer.decode(errors="replace").rstrip("\n").partition("ganjax: ")
-        if before or not reason:
+        said = ANSWER.fullmatch(answer.decode(errors="replace"))
+        if said is None:
             raise Refused(
                 f"no process 0 that waits for others is at port {port}, but something else, such "
                 "as a run that has begun, or that ended within the last minute; take another port"
             )
+        reason, proof = said.groups()
+        proven = not token or hmac.compare_digest(proof or "", _proof(token, reason, nonce))
         if reason != GO:
-            raise Refused(reason)
+            # Without a proof they are anyone's words.
+            raise Refused(_printable(reason) if proven else TOKENS)
+        if not proven:
+            raise Refused(TOKENS)
         status.clear()
         return
 
@@ -211,8 +246,27 @@ def _conflict(number: int, of: int, count: int, others: Iterable[int]) -> str:
     return ""
 
 
-def _tell(callers: Iterable[_Caller], words: str) -> None:
+def _tell(callers: Iterable[_Caller], words: str, token: str) -> None:
     for caller in callers:
+        proof = f" {_proof(token, words, caller.nonce)}" if token and caller.nonce else ""
         with contextlib.suppress(OSError):  # It has hung up.
             caller.line.settimeout(PATIENCE)
-            caller.line.sendall(f"ganjax: {words}\n".encode())
+            caller.line.sendall(f"ganjax: {words}{proof}\n".encode())
+
+
+def _proof(token: str, words: str, nonce: str) -> str:
+    """Returns what only someone with the token can add to words."""
+    return hmac.new(token.encode(), f"{words}\n{nonce}".encode(), "sha256").hexdigest()
+
+
+def _is_proven(token: str, hello: re.Match[bytes]) -> bool:
+    """Returns whether a process has the token that process 0 has, or neither has one."""
+    number, of, nonce, proof = ((each or b"").decode() for each in hello.groups())
+    if not token or not proof:
+        return not token and not proof
+    return hmac.compare_digest(proof, _proof(token, f"ganjax {number} of {of}", nonce))
+
+
+def _printable(text: str) -> str:
+    """Returns a stranger's text without characters that would do something to a terminal."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

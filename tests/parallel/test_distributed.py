@@ -76,6 +76,19 @@ def test_jax_is_asked_for_the_processes_that_were_named(monkeypatch):
     assert tpu["cluster_detection_method"] is None
 
 
+def test_the_token_is_the_flags_or_the_environments(monkeypatch):
+    used = []
+    monkeypatch.setattr(joining.meeting, "call", lambda *arguments: used.append(arguments[-1]))
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: None)
+    environ = {joining.TOKEN: "of the environment"}
+    for token in (None, "of the flag", ""):
+        joining.join(None, "host:7777", 2, 1, environ=environ, token=token)
+    joining.join(None, "host:7777", 2, 1, environ={})
+    assert used == ["of the environment", "of the flag", "", ""]
+    with pytest.raises(JoinError, match="--coordinator_token goes with --coordinator"):
+        joining.join("slurm", environ=SLURM, token="of the flag")
+
+
 @pytest.mark.parametrize(
     "error", [ValueError("coordinator_address should be defined."), KeyError("SLURM_JOB_ID")]
 )

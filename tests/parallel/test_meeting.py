@@ -195,3 +195,86 @@ def test_a_socket_that_is_connected_to_itself_is_not_process_0(pool, monkeypatch
     hosted = pool.submit(meeting.host, port, 2, set())
     for each in (one, hosted):
         each.result(timeout=SECONDS)
+
+
+@pytest.mark.parametrize(
+    "line", [b"ganjax 2 of 2\n", b"ganjax 7 of 2\n", b"ganjax 99999999999 of 2\n"]
+)
+def test_a_number_that_no_process_has_ends_no_start(line, pool):
+    port, arrived = free_port(), set()
+    hosted = pool.submit(meeting.host, port, 2, arrived)
+    wait_until(lambda: listens(port))
+    with socket.create_connection(("localhost", port)) as stranger:
+        stranger.sendall(line)
+        stranger.settimeout(SECONDS)
+        assert stranger.recv(100) == b"", "it is hung up on"
+    assert not arrived
+    called(pool, port, 1, 2).result(timeout=SECONDS)
+    hosted.result(timeout=SECONDS)
+
+
+def test_a_token_lets_only_those_meet_who_have_it(pool):
+    port, arrived = free_port(), set()
+    hosted = pool.submit(meeting.host, port, 3, arrived, "secret")
+    wait_until(lambda: listens(port))
+    for token in ("", "other"):  # Without the token nobody ends the start, whatever he says.
+        with pytest.raises(meeting.Refused, match="give all the same"):
+            meeting.call("localhost", port, 1, 9, [], token)
+    with socket.create_connection(("localhost", port)) as stranger:
+        stranger.sendall(f"ganjax 1 of 9 {'0' * 32} {'0' * 64}\n".encode())
+        stranger.settimeout(SECONDS)
+        assert stranger.recv(1000).startswith(b"ganjax: one of them has no --coordinator_token")
+    assert not arrived
+    members = [pool.submit(meeting.call, "localhost", port, i, 3, [], "secret") for i in (1, 2)]
+    for each in (hosted, *members):
+        each.result(timeout=SECONDS)
+
+
+def test_a_conflict_among_those_with_the_token_is_told_to_all(pool):
+    port, arrived = free_port(), set()
+    hosted = pool.submit(meeting.host, port, 3, arrived, "secret")
+    one = pool.submit(meeting.call, "localhost", port, 1, 3, [], "secret")
+    wait_until(lambda: arrived == {1})
+    two = pool.submit(meeting.call, "localhost", port, 1, 3, [], "secret")
+    for each in (hosted, one, two):
+        with pytest.raises(meeting.Refused, match="two processes have --process_id=1"):
+            each.result(timeout=SECONDS)
+
+
+def test_a_token_that_process_0_does_not_have_is_told(pool):
+    port = free_port()
+    hosted = pool.submit(meeting.host, port, 2, set())
+    wait_until(lambda: listens(port))
+    with pytest.raises(meeting.Refused, match="give all the same"):
+        meeting.call("localhost", port, 1, 2, [], "secret")
+    called(pool, port, 1, 2).result(timeout=SECONDS)
+    hosted.result(timeout=SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("token", "answer", "said"),
+    [
+        ("", b"ganjax: \x1b[2Jrun\x07 this\n", r"\x1b[2Jrun\x07 this"),
+        ("secret", b"ganjax: go\n", "give all the same"),
+        ("secret", b"ganjax: go " + b"0" * 64 + b"\n", "give all the same"),
+        ("secret", b"ganjax: run this\n", "give all the same"),
+    ],
+)
+def test_a_stranger_in_the_place_of_process_0_is_not_believed(token, answer, said):
+    heard = []
+    with socket.create_server(("localhost", 0)) as server:
+
+        def reply():
+            line, _ = server.accept()
+            heard.append(line.recv(1000))
+            line.sendall(answer)
+            line.close()
+
+        thread = threading.Thread(target=reply)
+        thread.start()
+        with pytest.raises(meeting.Refused) as refused:
+            meeting.call("localhost", server.getsockname()[1], 1, 2, [], token)
+        thread.join()
+    assert said in str(refused.value)
+    assert str(refused.value).isprintable()
+    assert b"secret" not in heard[0]
