@@ -308,7 +308,11 @@ def edit(**changes):
             r"labels_file='a.csv': only folder:<path> takes",
         ),
         (lambda r: None, {"label": "tags"}, r"config.data.label='tags': .* has 'label' only"),
-        (lambda r: (r / "manifest.json").unlink(), {}, r"no prepared set is there .* python -m"),
+        (
+            lambda r: (r / "manifest.json").unlink(),
+            {},
+            r"no prepared set is there .* ganjax prepare",
+        ),
         (lambda r: (r / "manifest.json").write_text("{"), {}, r"manifest.json is damaged"),
         (edit(format=99), {}, r"manifest.json is damaged or of another version"),
         (edit(settings={"fit": "resize"}), {}, r"manifest.json is damaged"),

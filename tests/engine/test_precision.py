@@ -263,7 +263,7 @@ def test_an_unknown_precision_is_refused(tiny):
     ("flags", "message"),
     [
         (["--config=dcgam"], "configs/ has no dcgam.py, but ada, cgan"),
-        (["--config=dcgan:celeb"], "--config=dcgan:celeb: preset 'celeb': there are"),
+        (["--config=dcgan:celeb"], "--config=dcgan:celeb: preset 'celeb': did you mean celeb_a?"),
         (
             ["--precisions=bfloat16,float32"],
             "--precisions=bfloat16,float32: name float32",
