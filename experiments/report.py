@@ -9,7 +9,6 @@ so far. It needs pip install 'ganjax[experiments]'.
 """
 
 import json
-import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,6 +17,7 @@ from absl import flags
 
 from ganjax import cli
 from ganjax.errors import UserError
+from ganjax.runtime import storage
 
 FOLDER = "report"
 # The least width in pixels at which a grid of samples is shown.
@@ -121,9 +121,7 @@ def report(name: str, sweep, out: Path, command: str) -> str:
     )
     text = page.markdown(cells)
     for path, content in ((folder / "index.html", html), (folder / "table.md", text)):
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(content, encoding="utf-8")
-        os.replace(temporary, path)
+        storage.write_text(path, content)
     return text
 
 

@@ -19,8 +19,6 @@ the data source. Where the two sets differ in size or are not square, a line and
 so.
 """
 
-import json
-import os
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
@@ -29,7 +27,7 @@ from absl import flags
 
 from ganjax import cli
 from ganjax.errors import UserError
-from ganjax.runtime import compiling
+from ganjax.runtime import compiling, storage
 
 # The flags that belong to one of the command's two forms alone.
 OF_RUNS = ("which", "seed_index", "trust", "num", "seed", "resolutions")
@@ -128,9 +126,7 @@ def main(argv: list[str]) -> None:
     if out is None:
         default.parent.mkdir(exist_ok=True)
         out = _free(default)
-    temporary = out.with_name(f".{out.name}.tmp")
-    temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, out)
+    storage.write_json(out, result)
     print(out)
 
 

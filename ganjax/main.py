@@ -7,7 +7,7 @@ from ml_collections import ConfigDict, config_flags
 
 from ganjax import cli
 from ganjax.errors import UserError
-from ganjax.runtime import compiling
+from ganjax.runtime import compiling, descriptors
 
 # The flags by which processes find each other.
 OF_SEVERAL = ("distributed", "coordinator", "coordinator_token", "num_processes", "process_id")
@@ -79,6 +79,7 @@ def main(argv: list[str]) -> None:
     from ganjax.parallel import distributed, joining
 
     values = flags.FLAGS
+    descriptors.allow_most()
     compiling.keep_programs()
     compiling.trim_memory()
     if values.workdir == "":

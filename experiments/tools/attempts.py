@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from experiments import ROOT
+from ganjax.runtime import storage
 
 FILE = "attempts.jsonl"
 PACKAGES = ("ganjax", "jax", "jaxlib", "flax", "optax", "numpy")
@@ -50,12 +51,8 @@ def recorded(folder: Path, total_steps: int) -> Iterator[None]:
 
 def read(folder: Path) -> list[dict]:
     """Returns the lines of a run's file in order, without any that a kill cut short."""
-    path, found = folder / FILE, []
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                found.append(json.loads(line))
-    return found
+    path = folder / FILE
+    return storage.json_lines(path) if path.is_file() else []
 
 
 def last(folder: Path) -> dict:

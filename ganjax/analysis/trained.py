@@ -68,14 +68,20 @@ class Trained:
                 f"{self.config.checkpoint_every} steps"
             )
         self.seed_index, self.seed = seed_index, ensemble.seed_at(self.config, seed_index)
-        with checkpoint.open_checkpoints(folder) as checkpoints:
-            state = ensemble.restore_or_init(
-                checkpoints,
-                lambda key: steps.init_state(self.algorithm, key),
-                [jax.random.key(seed) for seed in ensemble.seeds(self.config)],
-                layout.replicated,
-                step=checkpoint.choose_step(checkpoints, which, self.config.evaluation.best),
-            )[seed_index]
+        keys = [jax.random.key(seed) for seed in ensemble.seeds(self.config)]
+
+        def read() -> ensemble.Members:
+            with checkpoint.open_checkpoints(folder) as checkpoints:
+                tried = checkpoint.candidates(checkpoints, which, self.config.evaluation.best)
+                return ensemble.restore_or_init(
+                    checkpoints,
+                    lambda key: steps.init_state(self.algorithm, key),
+                    keys,
+                    layout.replicated,
+                    tried,
+                )
+
+        state = checkpoint.undisturbed(read)[seed_index]
         self.step = int(state.step)
         self.phase = phase_of(self.algorithm.phases, self.step)
         self._ema = state.ema
@@ -92,7 +98,7 @@ class Trained:
         """
         side = self.phase.image_size
         with checkpoint.open_checkpoints(self.folder) as checkpoints:
-            kept = {each.step for each in checkpoints.checkpoints}
+            kept = set(checkpoints.steps)
         lower = [phase for phase in self.algorithm.phases if phase.image_size < side]
         for phase in lower:
             if phase.stop not in kept:

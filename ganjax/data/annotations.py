@@ -9,7 +9,7 @@ import numpy as np
 from ganjax.data.base import Labels
 from ganjax.data.fit import Box
 from ganjax.errors import DataError
-from ganjax.runtime import regular
+from ganjax.runtime import regular, storage
 
 BOX_COLUMNS = ("ymin", "xmin", "ymax", "xmax")
 Value = str | int | float | bool | None
@@ -154,7 +154,7 @@ def _json(text: str, field: str) -> dict[str, dict[str, Value]]:
     """Parses the text of a JSON file; `field` begins the message of a DataError."""
     try:
         raw = json.loads(text)
-    except ValueError as error:
+    except storage.NOT_JSON as error:
         raise DataError(f"{field} is not JSON: {error}") from None
     if isinstance(raw, dict) and isinstance(raw.get("labels"), list):
         raw = raw["labels"]

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -18,10 +19,18 @@ import PIL
 from tqdm import tqdm
 
 from ganjax.data.base import SPLITS, Source
-from ganjax.data.records import FORMAT, LABELS, MANIFEST, settings_hash, shard_name
+from ganjax.data.records import (
+    CHECKSUMS,
+    FORMAT,
+    LABELS,
+    MANIFEST,
+    sealed,
+    settings_hash,
+    shard_name,
+)
 from ganjax.errors import UserError
 from ganjax.pictures import images
-from ganjax.runtime import regular
+from ganjax.runtime import regular, storage
 
 # A group of one image lets each be read by itself; uncompressed records cost no time in training.
 OPTIONS = "group_size:1,uncompressed"
@@ -83,9 +92,11 @@ def write(
             shutil.rmtree(partial)
         raise
     os.replace(partial, out)
-    _sync(out.parent)
+    storage.sync(out.parent)
     # Removed last: a kill before the rename would leave shards without their settings.
     (out / SETTINGS).unlink()
+    for each in out.glob(_checksums("*")):
+        each.unlink()
     return summary(out, manifest)
 
 
@@ -115,9 +126,18 @@ def _fill(
         for name, labels in labels_by_name.items()
     }
     images.save_npz(partial / LABELS, arrays)
-    _sync(partial / LABELS)
-    _write_json(partial / MANIFEST, manifest)
-    _sync(partial)
+    storage.sync(partial / LABELS)
+    shards = {name: part["shards"] for name, part in manifest["splits"].items()}
+    images.save_npz(
+        partial / CHECKSUMS,
+        {
+            split: np.concatenate([np.load(partial / _checksums(each["file"])) for each in listed])
+            for split, listed in shards.items()
+        },
+    )
+    storage.sync(partial / CHECKSUMS)
+    storage.write_json(partial / MANIFEST, sealed(manifest))
+    storage.sync(partial)
     return manifest
 
 
@@ -136,14 +156,14 @@ def _claim(partial: Path, settings: dict[str, Any]) -> None:
     path = partial / SETTINGS
     try:
         same = json.loads(regular.read_text(path)) == settings
-    except (OSError, ValueError):
+    except (OSError, *storage.NOT_JSON):
         same = False
     if not same:
         for shard in partial.glob("*.array_record"):
             shard.unlink()
     for temporary in partial.glob(".*.tmp"):
         temporary.unlink()
-    _write_json(path, settings)
+    storage.write_json(path, settings)
 
 
 def _write_all(
@@ -176,7 +196,7 @@ def _write_all(
                 future.result()
         finally:
             pool.shutdown(cancel_futures=True)
-    _sync(folder)
+    storage.sync(folder)
     for part in parts.values():
         for shard in part["shards"]:
             shard["bytes"] = (folder / shard["file"]).stat().st_size
@@ -184,46 +204,37 @@ def _write_all(
 
 
 def _write(source: Source, first: int, stop: int, path: Path, advance: Callable) -> None:
-    """Writes one shard, completely or not at all; one that exists is complete."""
-    if path.exists():
+    """Writes one shard, completely or not at all, after its checksums; one that exists is kept."""
+    checksums = path.with_name(_checksums(path.name))
+    if path.exists() and checksums.exists():
         advance(stop - first)
         return
     # Imported here, so that a wrong flag is answered at once.
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    temporary = path.with_name(f".{path.name}.tmp")
-    writer = ArrayRecordWriter(str(temporary), OPTIONS)
-    for i in range(first, stop, READ_AT_ONCE):
-        indices = np.arange(i, min(i + READ_AT_ONCE, stop))
-        for image in source.fetch(indices)["image"]:
-            writer.write(image.tobytes())
-        advance(len(indices))
-    writer.close()
-    _sync(temporary)
-    os.replace(temporary, path)
+    found = []
+    with storage.replacing(path) as temporary:
+        writer = ArrayRecordWriter(str(temporary), OPTIONS)
+        for i in range(first, stop, READ_AT_ONCE):
+            indices = np.arange(i, min(i + READ_AT_ONCE, stop))
+            for image in source.fetch(indices)["image"]:
+                writer.write(record := image.tobytes())
+                found.append(zlib.crc32(record))
+            advance(len(indices))
+        writer.close()
+        with storage.replacing(checksums) as other, other.open("wb") as file:
+            np.save(file, np.array(found, np.uint32))
+
+
+def _checksums(shard: str) -> str:
+    """Returns the name of the file of a shard's checksums, which goes once the set is complete."""
+    return f"{shard}.checksums.npy"
 
 
 def _smallest(values: np.ndarray) -> np.ndarray:
     """Returns integers in the smallest type that holds them."""
     low, high = np.min_scalar_type(values.min()), np.min_scalar_type(values.max())
     return values.astype(np.result_type(low, high))
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a JSON file, completely or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    _sync(temporary)
-    os.replace(temporary, path)
-
-
-def _sync(path: Path) -> None:
-    """Waits until a file's content or a folder's names are on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def summary(out: Path, manifest: dict[str, Any]) -> str:

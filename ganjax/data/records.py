@@ -1,17 +1,20 @@
 """`records:<path>`: a set that `ganjax.data.prepare` made, of ArrayRecord shards and a manifest.
 
 A record is an image's size * size * channels bytes. Labels are stored in a file of their own, so
-that they can be read without any image.
+that they can be read without any image. So are the CRC-32s of all images, by which each is checked
+when it is read; sets of early versions have none.
 
     manifest.json
     labels.npz                                "<split>/<feature>": int (count,)
+    checksums.npz                             "<split>": uint32 (count,)
     <split>-00000-of-00008.array_record
 """
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +25,22 @@ from ganjax.data.fields import DataFields
 from ganjax.data.fit import area, to_channels
 from ganjax.errors import DataError
 from ganjax.pictures import npz
-from ganjax.runtime import regular
+from ganjax.runtime import regular, storage
 
-MANIFEST, LABELS = "manifest.json", "labels.npz"
+MANIFEST, LABELS, CHECKSUMS = "manifest.json", "labels.npz", "checksums.npz"
+# The entry of the manifest that is a hash of all others.
+SEAL = "sha256"
 FORMAT = 1
 
 
 def settings_hash(settings: dict[str, Any]) -> str:
     """Returns a SHA-256, in hexadecimal, of the settings that decide the content of a set."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Returns a manifest with the hash of its entries."""
+    return manifest | {SEAL: settings_hash(manifest)}
 
 
 def shard_name(split: str, index: int, count: int) -> str:
@@ -54,6 +64,7 @@ def open_records(name: str, split: str, data: DataFields, image_size: int) -> Op
     size, channels = manifest["size"], manifest["channels"]
     count, paths = manifest["splits"][split]["count"], _shards(root, split, manifest, field)
     features = _features(root, split, manifest, field)
+    checksums = _checksums(root, split, count, manifest, field)
     chosen = chosen_labels(features, data.label, count, data.source)
     # Imported here: embedded data need not wait for it.
     from grain.sources import ArrayRecordDataSource
@@ -71,6 +82,8 @@ def open_records(name: str, split: str, data: DataFields, image_size: int) -> Op
     def fetch(indices):
         with _damage_named(field):
             raw = records.__getitems__([int(i) for i in indices])
+            if checksums is not None:
+                _check(raw, indices, checksums)
             image = np.frombuffer(b"".join(raw), np.uint8).reshape(len(raw), size, size, channels)
         if image_size < size:
             # Stacked images are one tall image, of which whole cells are averaged.
@@ -88,8 +101,10 @@ def open_records(name: str, split: str, data: DataFields, image_size: int) -> Op
         labels=lambda: chosen.values,
         features=lambda: features,
         skipped=tuple((file, reason) for file, reason in manifest["skipped"]),
-        # The path that the set was made from does not matter.
-        fingerprint=settings_hash({n: each for n, each in manifest.items() if n != "source"}),
+        # The path that the set was made from does not matter, and earlier versions had no seal.
+        fingerprint=settings_hash(
+            {name: each for name, each in manifest.items() if name not in ("source", SEAL)}
+        ),
         transparent=bool(manifest.get("transparent")),
     )
     return Opened(source, is_split=True)
@@ -128,6 +143,7 @@ def read_manifest(root: Path, field: str) -> dict[str, Any]:
         intact = (
             manifest["format"] == FORMAT
             and manifest["settings_sha256"] == settings_hash(manifest["settings"])
+            and manifest.get(SEAL) in (None, _seal(manifest))
             and all(
                 part["count"] == sum(shard["count"] for shard in part["shards"])
                 for part in manifest["splits"].values()
@@ -138,7 +154,7 @@ def read_manifest(root: Path, field: str) -> dict[str, Any]:
             f"{field}: no prepared set is there ({path} is missing); make one with: "
             f"ganjax prepare --source=<source> --size=<pixels> --out={root}"
         ) from None
-    except (ValueError, KeyError, TypeError):
+    except (*storage.NOT_JSON, KeyError, TypeError, AttributeError):
         intact = False
     if not intact:
         raise DataError(f"{field}: {path} is damaged or of another version; prepare the set again")
@@ -192,6 +208,31 @@ def _features(root: Path, split: str, manifest: dict, field: str) -> dict[str, L
             }
     except (DataError, ValueError, KeyError):
         raise DataError(f"{field}: {LABELS} is missing or damaged; prepare the set again") from None
+
+
+def _checksums(root: Path, split: str, count: int, manifest: dict, field: str) -> np.ndarray | None:
+    """Reads the checksums of a split's images; None for a set that an early version has made."""
+    if SEAL not in manifest:
+        return None
+    try:
+        with npz.opened(root / CHECKSUMS) as arrays:
+            found = arrays.read(split)
+    except (DataError, ValueError, KeyError):
+        found = np.zeros(0)
+    if found.shape != (count,):
+        raise DataError(f"{field}: {CHECKSUMS} is missing or damaged; prepare the set again")
+    return found
+
+
+def _check(raw: Sequence[bytes], indices: np.ndarray, checksums: np.ndarray) -> None:
+    """Raises a ValueError if the content of an image is not what was written."""
+    for index, each in zip(indices, raw, strict=True):
+        if zlib.crc32(each) != checksums[index]:
+            raise ValueError(f"image {index} is not as it was written")
+
+
+def _seal(manifest: dict[str, Any]) -> str:
+    return settings_hash({name: each for name, each in manifest.items() if name != SEAL})
 
 
 @contextlib.contextmanager

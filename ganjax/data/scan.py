@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ganjax.data.decode import SUFFIXES, VERSION, TransientError, decode
 from ganjax.errors import DataError
-from ganjax.runtime import regular
+from ganjax.runtime import regular, storage
 
 HIDDEN, HIDDEN_FOLDERS = "hidden images", "hidden folders"  # Those whose names begin with a dot.
 NO_FILES = "pipes, sockets and devices"
@@ -90,7 +90,7 @@ def listing(root: Path, field: str) -> Listing:
         name = Path(error.filename).relative_to(root).as_posix() + "/"
         unreadable[name] = error.strerror
 
-    for folder, below, files in os.walk(root, onerror=note, followlinks=True):
+    for folder, below, names in os.walk(root, onerror=note, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:  # A link to a folder above.
             below.clear()
@@ -98,7 +98,7 @@ def listing(root: Path, field: str) -> Listing:
         seen.add(real)
         others[HIDDEN_FOLDERS] += sum(each.startswith(".") for each in below)
         below[:] = sorted(each for each in below if not each.startswith("."))
-        for file in files:
+        for file in names:
             is_image = file.lower().endswith(SUFFIXES)
             if file.startswith("."):
                 others[HIDDEN] += is_image
@@ -197,7 +197,7 @@ def _read(cache: Path, count: int) -> Scan | None:
         shapes = np.array(kept["shapes"], np.int32).reshape(count, 3)
         reasons = {int(i): str(reason) for i, reason in kept["reasons"].items()}
         return Scan(shapes, reasons, str(kept["digest"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+    except (OSError, *storage.NOT_JSON, KeyError, TypeError, AttributeError, OverflowError):
         return None  # It is only a cache, so a damaged file is no error.
 
 
@@ -206,8 +206,6 @@ def _write(cache: Path, scan: Scan, root: Path) -> None:
     content = scan._asdict() | {"shapes": scan.shapes.tolist()}
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        temporary = cache.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(content), encoding="utf-8")
-        os.replace(temporary, cache)
+        storage.write_text(cache, json.dumps(content))
     except OSError as error:
         logging.info("what was found in %s is not remembered: %s", root, error)

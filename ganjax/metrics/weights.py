@@ -12,7 +12,6 @@ import http.client
 import importlib.util
 import io
 import math
-import os
 import pickle
 import sys
 import urllib.request
@@ -25,7 +24,7 @@ import numpy as np
 import platformdirs
 
 from ganjax.errors import UserError
-from ganjax.runtime import regular
+from ganjax.runtime import regular, storage
 
 # The first number of a file in the format of PyTorch 1.5 and older, before zip archives.
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -148,25 +147,21 @@ def _fetch(file: File, path: Path) -> None:
             f"{path.parent}: the weights {file.name} cannot be kept there ({error.strerror}); "
             f"{_mend(file)}"
         ) from None
-    # The name holds the process's number, so that two processes do not write one file.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     for url in file.urls:
         print(f"fetching {url} to {path}", file=sys.stderr, flush=True)
         try:
-            with (
-                urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as source,
-                temporary.open("wb") as target,
-            ):
-                while chunk := source.read(CHUNK_BYTES):
-                    target.write(chunk)
-            if (found := digest(temporary, file.algorithm)) == file.hash:
-                os.replace(temporary, path)
-                return
-            reason = f"{url} sent a file with the {file.algorithm} {found}"
+            with storage.replacing(path) as temporary:
+                with (
+                    urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as source,
+                    temporary.open("wb") as target,
+                ):
+                    while chunk := source.read(CHUNK_BYTES):
+                        target.write(chunk)
+                if (found := digest(temporary, file.algorithm)) != file.hash:
+                    raise OSError(f"it sent a file with the {file.algorithm} {found}")
+            return
         except (OSError, http.client.HTTPException) as error:  # OSError: urllib's own too.
             reason = f"{url}: {getattr(error, 'reason', error)}"
-        finally:
-            temporary.unlink(missing_ok=True)
     raise WeightsError(f"the weights {file.name} cannot be fetched ({reason}); {_mend(file)}")
 
 

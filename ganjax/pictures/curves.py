@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ganjax.errors import UserError
+from ganjax.runtime import storage
 
 
 class Curve(NamedTuple):
@@ -67,8 +68,7 @@ def save(path: Path, plot) -> None:
       path: the file to write; its suffix says the format.
       plot: the Figure.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
     # Without a date, equal plots are equal files.
     metadata = {"Date": None} if path.suffix == ".svg" else None
-    plot.savefig(temporary, format=path.suffix[1:], dpi=120, metadata=metadata)
-    temporary.replace(path)
+    with storage.replacing(path, durable=False) as temporary:
+        plot.savefig(temporary, format=path.suffix[1:], dpi=120, metadata=metadata)

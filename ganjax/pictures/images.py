@@ -1,10 +1,8 @@
 """Grids, captions and films of images, and files that hold them."""
 
-import contextlib
 import math
-import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ganjax.errors import UserError
 from ganjax.pictures import npz
+from ganjax.runtime import storage
 
 # The least width, in pixels, of an image whose caption can be read.
 CAPTIONED_SIDE = 96
@@ -146,7 +145,7 @@ def captioned(
 
 def save_png(path: Path, picture: UInt8[np.ndarray, "h w c"]) -> None:
     """Writes a picture of 1 or 3 channels as PNG, completely or not at all."""
-    with _replacing(path) as temporary:
+    with storage.replacing(path, durable=False) as temporary:
         _image(picture).save(temporary, format="png")
 
 
@@ -162,7 +161,7 @@ def save_gif(path: Path, frames: UInt8[np.ndarray, "n h w c"], milliseconds: int
       milliseconds: the duration of a frame, a multiple of 10.
     """
     first, *rest = [_image(frame) for frame in frames]
-    with _replacing(path) as temporary:
+    with storage.replacing(path, durable=False) as temporary:
         first.save(
             temporary,
             format="gif",
@@ -199,31 +198,20 @@ def save_mp4(path: Path, frames: UInt8[np.ndarray, "n h w c"], milliseconds: int
         *("-r", str(1000 / milliseconds), "-i", "-"),
         *("-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", "-f", "mp4"),
     ]
-    with _replacing(path) as temporary:
+    with storage.replacing(path, durable=False) as temporary:
         # Not imageio_ffmpeg's own function, which forks this process although it has threads.
         subprocess.run([*command, str(temporary)], input=rgb.tobytes(), check=True)
 
 
 def save_npz(path: Path, arrays: Mapping[str, np.ndarray | npz.Batches]) -> None:
     """Writes arrays by name to an uncompressed .npz file, completely or not at all."""
-    with _replacing(path) as temporary, temporary.open("wb") as file:
+    with storage.replacing(path, durable=False) as temporary, temporary.open("wb") as file:
         npz.write(file, arrays)
 
 
 def _image(picture: np.ndarray) -> Image.Image:
     """Converts a picture, uint8 (H, W, 1 or 3), to a Pillow image."""
     return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path, whose file replaces `path` if the context ends without an error."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

@@ -1,7 +1,8 @@
-"""Checkpoints by Orbax, which are saved in the background, completely or not at all."""
+"""The checkpoints of a run: which are kept, which is loaded, and what each holds."""
 
-import json
-from collections.abc import Callable, Sequence
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,24 +10,24 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from ganjax.engine.state import GanState
-from ganjax.errors import UserError
 from ganjax.metrics.fields import NO_FIGURE
 from ganjax.metrics.table import sign
-from ganjax.runtime import regular
-from ganjax.training.migrations import FORMAT, KEY, as_stored, completed
+from ganjax.parallel import distributed
+from ganjax.training import stored
+from ganjax.training.checkpoint_folders import FOLDER, set_aside, steps_in
+from ganjax.training.migrations import FORMAT, KEY
+from ganjax.training.orbax import Checkpoints, SaveError
+from ganjax.training.stored import METADATA, CheckpointError, DamagedError, RemovedError
 
-FOLDER = "checkpoints"
-# The file in which Orbax keeps the metadata of a checkpoint.
-METADATA = "_CHECKPOINT_METADATA"
-# Where it has the metrics since the last line of them.
-WINDOW = "window"
+__all__ = ["FOLDER", "METADATA", "CheckpointError", "Checkpoints", "SaveError"]
 
+# How often, and at which interval in seconds, a reader begins anew because a run has removed what
+# it was reading.
+ATTEMPTS, PAUSE = 20, 0.1
+
+T = TypeVar("T")
 Keys = TypeVar("Keys", jax.Array, Sequence[jax.Array])
 State = TypeVar("State", GanState, tuple[GanState, ...])
-
-
-class CheckpointError(UserError):
-    """The error for a checkpoint that does not exist or cannot be read."""
 
 
 def open_checkpoints(
@@ -34,7 +35,7 @@ def open_checkpoints(
     keep: int | None = None,
     best: str = NO_FIGURE,
     milestones: Sequence[int] = (),
-) -> ocp.training.Checkpointer:
+) -> Checkpoints:
     """Opens a run's checkpoints.
 
     Args:
@@ -43,33 +44,30 @@ def open_checkpoints(
       best: the figure whose best checkpoint is kept too.
       milestones: the steps whose checkpoints are always kept.
     """
+    if keep is None:
+        return Checkpoints(workdir)
     policies = ocp.training.preservation_policies
-    policy = policies.PreserveAll()
-    if keep is not None:
-        kept = [policies.LatestN(keep), policies.CustomSteps(milestones)]
+
+    def policy(checkpoints: Checkpoints):
+        kept: list[Any] = [policies.LatestN(keep), policies.CustomSteps(milestones)]
         if best != NO_FIGURE:
-            kept.append(_KeepBest(best))
-        policy = policies.AnyPreservationPolicy(kept)
-    return ocp.training.Checkpointer(
-        str((workdir / FOLDER).absolute()),
-        # Orbax's own policies do not fit the Protocol that it states.
-        preservation_policy=policy,  # pyright: ignore[reportArgumentType]
-        # Removes what a killed run left half-written; for a reader, a run may still be writing it.
-        cleanup_tmp_directories=keep is not None,
-    )
+            kept.append(_KeepBest(checkpoints, best))
+        return policies.AnyPreservationPolicy(kept)
+
+    return Checkpoints(workdir, policy)
 
 
 def exist(workdir: Path) -> bool:
     """Returns whether the run in the folder `workdir` has any checkpoint."""
-    return any(path.name.isdigit() for path in (workdir / FOLDER).glob("*"))
+    return bool(steps_in(workdir / FOLDER))
 
 
-def latest_step(checkpoints: ocp.training.Checkpointer) -> int:
+def latest_step(checkpoints: Checkpoints) -> int:
     """Returns the step of the latest checkpoint, or 0 if there is none."""
-    return 0 if checkpoints.latest is None else checkpoints.latest.step
+    return max(checkpoints.steps, default=0)
 
 
-def best_step(checkpoints: ocp.training.Checkpointer, best: str) -> int | None:
+def best_step(checkpoints: Checkpoints, best: str) -> int | None:
     """Returns the step of the checkpoint with the best value of a figure.
 
     Args:
@@ -80,63 +78,79 @@ def best_step(checkpoints: ocp.training.Checkpointer, best: str) -> int | None:
       The step, or None if no checkpoint has the figure. Among equally good checkpoints it is the
       first, so that waiting for a better one comes to an end.
     """
-    return _best_step(checkpoints.checkpoints, best)
+    return next(iter(_ranked(checkpoints.figures(), best)), None)
 
 
-def _best_step(checkpoints: Sequence, best: str) -> int | None:
-    ranked = [
-        (sign(best) * each.metrics[best], -each.step)
-        for each in checkpoints
-        if best in (each.metrics or {})
-    ]
-    return -max(ranked)[1] if ranked else None
+def _ranked(figures: Mapping[int, Mapping[str, float]], best: str) -> list[int]:
+    """Returns the steps of the checkpoints that have a figure, the best first."""
+    values = {step: each[best] for step, each in figures.items() if best in each}
+    return sorted(values, key=lambda step: (-sign(best) * values[step], step))
 
 
 class _KeepBest:
     """A policy that keeps the checkpoint of `best_step`; Orbax's BestN keeps the last of equals."""
 
-    def __init__(self, best: str):
-        self._best = best
+    def __init__(self, checkpoints: Checkpoints, best: str):
+        self._checkpoints, self._best = checkpoints, best
 
     def should_preserve(self, checkpoints, *, context) -> list[bool]:
         del context
-        step = _best_step(checkpoints, self._best)
+        step = best_step(self._checkpoints, self._best)
         return [each.step == step for each in checkpoints]
 
 
-def choose_step(checkpoints: ocp.training.Checkpointer, which: str, best: str) -> int:
-    """Returns the step of the checkpoint that a user asks for.
+def candidates(checkpoints: Checkpoints, which: str, best: str) -> list[int]:
+    """Returns the steps of the checkpoints that would serve a user, the one asked for first.
+
+    The others are taken if it is damaged.
 
     Args:
       checkpoints: the run's checkpoints, at least one.
-      which: "last"; "best", which means the last if no checkpoint has the figure `best`; or a step.
+      which: "last"; "best", which means the last if no checkpoint has the figure `best`; or a step,
+        in place of which no other would serve.
       best: the figure by which the run's best checkpoint is kept, or `NO_FIGURE`.
 
     Raises:
       CheckpointError: `which` is none of these, or the run has kept no checkpoint of that step.
     """
-    kept = sorted(each.step for each in checkpoints.checkpoints)
+    kept = sorted(checkpoints.steps, reverse=True)
     if which == "best":
-        step = None if best == NO_FIGURE else best_step(checkpoints, best)
-        return kept[-1] if step is None else step
+        ranked = [] if best == NO_FIGURE else _ranked(checkpoints.figures(), best)
+        return [*ranked, *(step for step in kept if step not in ranked)]
     if which == "last":
-        return kept[-1]
+        return kept
     if which.isdecimal() and int(which) in kept:
-        return int(which)
+        return [int(which)]
     raise CheckpointError(
         f"--which={which}: name best, last or one of the steps that "
-        f"{checkpoints.directory} holds: {', '.join(map(str, kept))}"
+        f"{checkpoints.folder} holds: {', '.join(map(str, sorted(kept)))}"
     )
 
 
+def undisturbed(read: Callable[[], T]) -> T:
+    """Calls a function that reads checkpoints, again as long as their run removes what it reads.
+
+    A run removes old checkpoints while others read them, so `read` must list them anew.
+    """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return read()
+        except RemovedError:
+            time.sleep(PAUSE)
+    return read()
+
+
 def restore_or_init(
-    checkpoints: ocp.training.Checkpointer,
+    checkpoints: Checkpoints,
     init: Callable[[Keys], State],
     key: Keys,
     sharding: Any,
-    step: int | None = None,
+    steps: Sequence[int] | None = None,
 ) -> State:
     """Restores a run's state from a checkpoint, or initialises it if there is none.
+
+    A damaged checkpoint is passed over with a line that says so. If the run is to go on, it is set
+    aside, since the run will save that step again.
 
     Args:
       checkpoints: the run's checkpoints.
@@ -145,12 +159,14 @@ def restore_or_init(
       key: the key, or the members' keys, for `init`.
       sharding: the sharding of the state that is returned: one for all leaves, or a tree of them.
         The devices need not be those from which it was saved.
-      step: the step of the checkpoint; None takes the latest.
+      steps: the steps of the checkpoints to try, in order; by default all, the latest first.
 
     Raises:
-      CheckpointError: the checkpoint cannot be read as such a state.
+      CheckpointError: no checkpoint can be read as such a state.
     """
-    if checkpoints.latest is None:
+    if steps is None:
+        steps = sorted(checkpoints.steps, reverse=True)
+    if not steps:
         return jax.jit(init, out_shardings=sharding)(key)
     shapes = jax.eval_shape(init, key)
     target = jax.tree.map(
@@ -158,22 +174,33 @@ def restore_or_init(
         shapes,
         jax.tree.broadcast(sharding, shapes),
     )
-    step = checkpoints.latest.step if step is None else step
-    path = Path(checkpoints.directory) / str(step)
-    stored = stored_format(path)
-    if stored not in range(1, FORMAT + 1):
-        raise CheckpointError(
-            f"{path} is of format {stored!r}: this version of ganjax reads checkpoints of formats "
-            f"1 to {FORMAT}; take a newer ganjax"
-        )
-    try:
-        state = checkpoints.load(step, as_stored(target, stored))
-    except (ValueError, KeyError, OSError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"{path} cannot be read ({reason}): remove that folder to go on from the one before"
-        ) from error
-    return completed(state, target, stored)
+    damaged: dict[int, CheckpointError] = {}
+    for step in steps:
+        try:
+            state = checkpoints.load(step, target)
+        except DamagedError as error:
+            damaged[step] = error
+            continue
+        _pass_over(checkpoints, damaged, step)
+        return state
+    first = damaged[steps[0]]
+    others = f"; nor can the others, of steps {', '.join(map(str, steps[1:]))}"
+    raise CheckpointError(
+        f"{first}{others if len(steps) > 1 else ''}; restore it from a copy, or take "
+        + ("another checkpoint by --which" if checkpoints.reads_only else "another --workdir")
+    )
+
+
+def _pass_over(checkpoints: Checkpoints, damaged: dict[int, CheckpointError], step: int) -> None:
+    """Says which damaged checkpoints are passed over for that of `step`, and sets them aside."""
+    if jax.process_index() == 0:
+        for other, error in damaged.items():
+            kept = "" if checkpoints.reads_only else "; it is kept as "
+            if kept:
+                kept += set_aside(checkpoints.folder / str(other)).name
+            print(f"ganjax: {error}{kept}; step {step} is taken instead", file=sys.stderr)
+    if damaged and not checkpoints.reads_only:
+        distributed.check_same({"checkpoint that can be read": step})
 
 
 def stored_format(path: Path) -> int:
@@ -184,32 +211,25 @@ def stored_format(path: Path) -> int:
 
     Returns:
       The number; 1 if the checkpoint stores none, as those of early versions.
+
+    Raises:
+      DamagedError: its metadata cannot be read.
     """
-    return _stored(path).get(KEY, 1)
+    return stored.read(path).get(KEY, 1)
 
 
-def window(checkpoints: ocp.training.Checkpointer) -> dict[str, Any]:
+def window(checkpoints: Checkpoints) -> dict[str, Any]:
     """Returns what the latest checkpoint holds of the metrics since the last line that was written.
 
     That is {} where there is no checkpoint, or one of an older version.
     """
-    if checkpoints.latest is None:
+    if not (step := latest_step(checkpoints)):
         return {}
-    return _stored(Path(checkpoints.directory) / str(checkpoints.latest.step)).get(WINDOW, {})
-
-
-def _stored(path: Path) -> dict[str, Any]:
-    """Returns what a checkpoint holds besides the state, {} where that cannot be read."""
-    try:
-        # Orbax's own reader of metadata would open every array.
-        metadata = json.loads(regular.read_text(path / METADATA))
-    except (OSError, ValueError):  # Loading reports whatever is wrong.
-        return {}
-    return metadata.get("custom_metadata") or {}
+    return stored.read(checkpoints.folder / str(step)).get(stored.WINDOW, {})
 
 
 def save(
-    checkpoints: ocp.training.Checkpointer,
+    checkpoints: Checkpoints,
     step: int,
     state: GanState | tuple[GanState, ...],
     figures: dict[str, Any],
@@ -226,12 +246,10 @@ def save(
       state: the state, or the tuple of several members' states.
       figures: the figures of the evaluation at this step, or {} if there was none.
       window: the metrics since the last line of them (`ganjax.training.window.Window.saved`).
+
+    Raises:
+      SaveError: this save or the previous one has failed.
     """
     if latest_step(checkpoints) < step:
-        checkpoints.save_async(
-            step,
-            state,
-            force=True,
-            metrics=figures or None,
-            custom_metadata={KEY: FORMAT, WINDOW: window},
-        )
+        entries = {KEY: FORMAT, stored.WINDOW: window, stored.FIGURES: figures}
+        checkpoints.save(step, state, entries)

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
-from orbax.checkpoint import v1 as ocp
 
 from ganjax.config import ConfigError
 from ganjax.engine.state import GanState
@@ -206,11 +205,11 @@ def together(train_steps: Callable, num_members: int, layout: Layout) -> Ensembl
 
 
 def restore_or_init(
-    checkpoints: ocp.training.Checkpointer,
+    checkpoints: checkpoint.Checkpoints,
     init: Callable[[jax.Array], GanState],
     keys: Sequence[jax.Array],
     sharding: Any,
-    step: int | None = None,
+    tried: Sequence[int] | None = None,
 ) -> Members:
     """Restores the members from a checkpoint, or initialises them if there is none.
 
@@ -220,15 +219,15 @@ def restore_or_init(
       keys: each member's root key.
       sharding: the sharding of one member's state, as for
         `ganjax.training.checkpoint.restore_or_init`.
-      step: the step of the checkpoint; None takes the latest.
+      tried: the steps of the checkpoints to try, in order; by default all, the latest first.
 
     Raises:
       CheckpointError: the checkpoint cannot be read.
     """
     restore = partial(checkpoint.restore_or_init, checkpoints)
-    if len(keys) == 1 or checkpoints.latest is None:
-        return tuple(restore(init, key, sharding, step) for key in keys)
-    return restore(lambda keys: tuple(map(init, keys)), keys, sharding, step)
+    if len(keys) == 1 or not checkpoints.steps:
+        return tuple(restore(init, key, sharding, tried) for key in keys)
+    return restore(lambda keys: tuple(map(init, keys)), keys, sharding, tried)
 
 
 def saved_form(members: Members) -> GanState | Members:

@@ -1,5 +1,6 @@
 """The training loop of every algorithm: it restores, trains, writes, evaluates and saves."""
 
+import contextlib
 import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from ganjax.engine.phases import Phase, phase_of
 from ganjax.engine.state import GanState
 from ganjax.parallel import distributed
 from ganjax.runtime.signals import Signals
-from ganjax.training import dispatch, layer_table, setup
+from ganjax.training import dispatch, layer_table, orbax, setup
 from ganjax.training.actions import (
     Action,
     Checkpoint,
@@ -54,18 +55,23 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | Memb
     Raises:
       ConfigError, DataError, CheckpointError: the run cannot begin; no step has been compiled.
       NonFiniteError: training has diverged.
+      SaveError: a checkpoint, or another file of the run, cannot be written.
       Interrupted: SIGTERM or Ctrl-C was received, and the state is saved.
     """
     run = setup.prepare(raw, Path(folder))
     config, ensemble = run.config, run.programs.ensemble
     with (
-        setup.open_outputs(run) as outputs,
-        Signals() as signals,
-        # Innermost, because the contexts above would wait for the other processes when they end.
+        setup.open_checkpoints(run) as checkpoints,
+        # Within the context above, which would wait for the other processes when it ends.
         distributed.exiting_on_error(),
+        orbax.naming_full_disk(checkpoints),
+        contextlib.ExitStack() as stack,
     ):
-        members = run.restore(outputs.checkpoints)
+        members = run.restore(checkpoints)
         step = int(members[0].step)
+        # Opened only now, because metrics after the step that could be restored are removed.
+        outputs = stack.enter_context(setup.open_outputs(run, checkpoints, step))
+        signals = stack.enter_context(Signals())
         if ending := _ending(run, outputs, step):
             outputs.writer.say(ending)
             return saved_form(members)
@@ -89,6 +95,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | Memb
                 count = len(batches[0])
                 step += count  # Counted here, since reading the state's own step would wait for it.
                 stop.update()
+                checkpoints.raise_failure()
                 outputs.pending.write()
                 outputs.pending.add(outputs.report.metrics, step, count, reals, metrics)
                 perform(actions, Snapshot(step, phase, state, ensemble.unpack))

@@ -9,7 +9,6 @@ from typing import NoReturn
 
 import jax
 import numpy as np
-from orbax.checkpoint import v1 as ocp
 
 from ganjax.engine.phases import Phase
 from ganjax.errors import UserError
@@ -74,7 +73,7 @@ class Report:
         writer: Writer,
         folder: Path,
         config: RunConfig,
-        checkpoints: ocp.training.Checkpointer,
+        checkpoints: checkpoint.Checkpoints,
         *,
         epochs: Epochs,
         log: Cadence,
@@ -278,9 +277,10 @@ class Report:
     def _diverged(self, step: int, what: str) -> NoReturn:
         self._checkpoints.wait()
         saved = checkpoint.latest_step(self._checkpoints)
-        last = f"the last good checkpoint is step {saved}" if saved else "no checkpoint yet"
+        at = self._folder / checkpoint.FOLDER
+        last = f"the last good checkpoint is step {saved} ({at}; it can be sampled)"
         raise NonFiniteError(
-            f"step {step}: {what}; {last} ({self._folder / checkpoint.FOLDER}; it can be sampled). "
-            "The same config diverges again: try lower learning rates, a larger batch or another "
-            "seed, in another --workdir"
+            f"step {step}: {what}; {last if saved else 'there is no checkpoint yet'}. The same "
+            "config diverges again: try lower learning rates, a larger batch or another seed, in "
+            "another --workdir"
         )

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 from jax.sharding import NamedSharding
-from orbax.checkpoint import v1 as ocp
 
 from ganjax.config import refuse_idle
 from ganjax.data import pipeline
@@ -112,7 +111,7 @@ class Run:
     feature_params: features.Params | None
     programs: Programs
 
-    def restore(self, checkpoints: ocp.training.Checkpointer) -> ensemble.Members:
+    def restore(self, checkpoints: checkpoint.Checkpoints) -> ensemble.Members:
         """Returns the members' states from the latest checkpoint, or new ones if there is none.
 
         Raises:
@@ -135,7 +134,7 @@ class Outputs:
     """
 
     writer: Writer
-    checkpoints: ocp.training.Checkpointer
+    checkpoints: checkpoint.Checkpoints
     report: Report
     pending: Pending
 
@@ -195,8 +194,8 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
 
 
 @contextlib.contextmanager
-def open_outputs(run: Run) -> Iterator[Outputs]:
-    """Locks the folder of a run, claims it for the run, and opens the outputs there.
+def open_checkpoints(run: Run) -> Iterator[checkpoint.Checkpoints]:
+    """Locks the folder of a run, claims it for the run, and opens its checkpoints.
 
     Raises:
       ConfigError: another process is training in the folder, or it holds another run. In neither
@@ -211,24 +210,36 @@ def open_outputs(run: Run) -> Iterator[Outputs]:
             config.evaluation.best,
             milestones=[phase.stop for phase in run.algorithm.phases],
         ) as checkpoints,
-        Writer(
-            run.folder,
-            checkpoint.latest_step(checkpoints),
-            config.total_steps,
-            primary=jax.process_index() == 0,
-            epoch_at=run.epochs.at,
-        ) as writer,
     ):
+        yield checkpoints
+
+
+@contextlib.contextmanager
+def open_outputs(run: Run, checkpoints: checkpoint.Checkpoints, step: int) -> Iterator[Outputs]:
+    """Opens the outputs of a run.
+
+    Args:
+      run: the run.
+      checkpoints: the run's checkpoints, of which the latest can be read.
+      step: the step from which the run goes on, after which metrics are removed.
+    """
+    with Writer(
+        run.folder,
+        step,
+        run.config.total_steps,
+        primary=jax.process_index() == 0,
+        epoch_at=run.epochs.at,
+    ) as writer:
         scaled = not isinstance(run.algorithm.loss_scaling, NoLossScaling)
         report = Report(
             writer,
             run.folder,
-            config,
+            run.config,
             checkpoints,
             epochs=run.epochs,
             log=run.cadences.log,
             window=Window(run.algorithm.last_values, checkpoint.window(checkpoints)),
-            watch=Watch(config, read_metrics(run.folder / METRICS) if writer.primary else ()),
+            watch=Watch(run.config, read_metrics(run.folder / METRICS) if writer.primary else ()),
             scaled_losses=scaled,
         )
         yield Outputs(writer, checkpoints, report, Pending())
@@ -251,7 +262,9 @@ def _claimed(run: Run) -> Iterator[None]:
     with distributed.on_primary(workdir.lock(run.folder)):
         with distributed.sharing_errors():
             if jax.process_index() == 0:
-                workdir.claim(run.folder, config, fingerprint)
+                first = run.algorithm.phases[0]
+                first_save = min(run.cadences.checkpoint.of(first).until(0), first.stop)
+                workdir.claim(run.folder, config, fingerprint, first_save)
         distributed.check_shared_folder(run.folder)
         yield
 

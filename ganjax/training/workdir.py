@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-import os
+import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,24 @@ from typing import Any
 import filelock
 
 from ganjax.config import ConfigError, differences, idle
-from ganjax.runtime import regular
+from ganjax.runtime import regular, storage
 from ganjax.training import checkpoint, migrations
 from ganjax.training.schema import Loaded, RunConfig, load
 from ganjax.training.trust import refuse_code
+from ganjax.training.writer import METRICS, read_metrics
 
 CONFIG = "config.json"
 # The file with the fingerprint of the run's set of images (`data.base.Source`).
 DATA = "data.json"
 
 
-def claim(workdir: Path, config: RunConfig, fingerprint: str = "") -> None:
+# The fields that say when a run saves.
+SAVES = ("checkpoint_every", "checkpoint_every_epochs")
+
+
+def claim(
+    workdir: Path, config: RunConfig, fingerprint: str = "", first_save: int | None = None
+) -> None:
     """Makes the folder of a run and writes its config.json, by which all commands find the run.
 
     The caller holds `lock`. If there are several processes, process 0 alone calls this.
@@ -29,10 +36,11 @@ def claim(workdir: Path, config: RunConfig, fingerprint: str = "") -> None:
       workdir: the folder.
       config: the config of the run.
       fingerprint: the fingerprint of the set of images, or "" if it has none.
+      first_save: the step at which a run with this config saves first; None if it is not known.
 
     Raises:
       ConfigError: the folder holds checkpoints of a run that this config would not continue, or
-        whose images were others.
+        whose images were others; or it has lost them.
     """
     path = workdir / CONFIG
     fields = config.model_dump(mode="json")
@@ -49,10 +57,14 @@ def claim(workdir: Path, config: RunConfig, fingerprint: str = "") -> None:
         if changed:
             raise _another(workdir, changed)
         _check_data(workdir, config.data.source, fingerprint)
+    elif first_save is not None:
+        _refuse_lost(workdir, fields, first_save)
     (workdir / "samples").mkdir(parents=True, exist_ok=True)
     if fingerprint:
-        _write(workdir / DATA, {"source": config.data.source, "fingerprint": fingerprint})
-    _write(path, {migrations.KEY: migrations.FORMAT, **fields})
+        storage.write_json(
+            workdir / DATA, {"source": config.data.source, "fingerprint": fingerprint}
+        )
+    storage.write_json(path, {migrations.KEY: migrations.FORMAT, **fields})
 
 
 def read(workdir: Path, trust: bool | Collection[str] = False) -> Loaded:
@@ -122,21 +134,41 @@ def _another(workdir: Path, changed: list[str]) -> ConfigError:
     )
 
 
+def _refuse_lost(workdir: Path, fields: dict[str, Any], first_save: int) -> None:
+    """Raises a ConfigError if a run without checkpoints has trained beyond its first."""
+    metrics = workdir / METRICS
+    try:
+        before = _read(workdir / CONFIG)
+        last = max((row["step"] for row in read_metrics(metrics)), default=0)
+    except (ConfigError, OSError):
+        return
+    # With other cadences it may have been killed before its first checkpoint.
+    if last > first_save and all(before.get(name) == fields[name] for name in SAVES):
+        raise ConfigError(
+            f"{workdir / checkpoint.FOLDER}: the checkpoints of this run, which has trained for "
+            f"{last} steps, are gone; restore them, or take another --workdir, or remove "
+            f"{metrics} to begin anew"
+        )
+
+
 def _check_data(workdir: Path, source: str, fingerprint: str) -> None:
     path = workdir / DATA
-    if not (fingerprint and path.exists()):  # An older run has not stored its fingerprint.
+    if not fingerprint:
+        return
+    if not path.exists():
+        # Runs of format 1 have not stored their fingerprint.
+        if _read(workdir / CONFIG).get(migrations.KEY, 1) != 1:
+            print(
+                f"ganjax: {path} is missing: the run goes on with {source} as it is now, which may "
+                "have changed",
+                file=sys.stderr,
+            )
         return
     if _read(path).get("fingerprint") != fingerprint:
         raise ConfigError(
             f"{workdir} holds a run on other images or labels: {source} has changed since; restore "
             f"it, or take another --workdir, or remove {path} to go on with it as it is"
         )
-
-
-def _write(path: Path, content: dict) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _read(path: Path) -> dict:
@@ -147,7 +179,7 @@ def _read(path: Path) -> dict:
             f"{path.parent}: no run is there ({path} is missing); name a folder that ganjax train "
             "made, such as runs/wgan_gp"
         ) from None
-    except ValueError as error:
+    except storage.NOT_JSON as error:
         raise ConfigError(f"{path} is not JSON ({error}): restore it") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} holds no config: restore it")

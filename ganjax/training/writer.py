@@ -4,7 +4,6 @@ Its methods have the names of clu's metric writers, which need TensorFlow.
 """
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from ganjax.runtime import regular
+from ganjax.runtime import storage
 
 METRICS = "metrics.jsonl"
 
@@ -44,9 +43,9 @@ class Writer:
         self._bar = None
         if not primary:
             return
-        path = workdir / METRICS
-        _keep_until(path, step)
-        self._lines = path.open("a", encoding="utf-8")
+        self._path = workdir / METRICS
+        _keep_until(self._path, step)
+        self._lines = self._path.open("a", encoding="utf-8")
         # TensorBoard ignores the events of later steps too. A run from step 0 draws its picture
         # of that step again.
         purge_step = step + 1 if step else 0
@@ -71,8 +70,9 @@ class Writer:
         if not self.primary:
             return
         place: dict[str, float] = {} if self._epoch_at is None else {"epoch": self._epoch_at(step)}
-        self._lines.write(json.dumps({"step": step} | place | scalars) + "\n")
-        self._lines.flush()
+        with storage.naming(self._path):
+            self._lines.write(json.dumps({"step": step} | place | scalars) + "\n")
+            self._lines.flush()
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)
         shown = {name: f"{value:.4g}" for name, value in (place | scalars).items()}
@@ -120,21 +120,11 @@ def read_metrics(path: Path) -> list[dict]:
     Returns:
       A dict for each line, with "step" and the metrics by name.
     """
-    rows = []
-    for line in regular.read_text(path, errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            rows.append(row)
-    return rows
+    return [row for row in storage.json_lines(path) if type(row.get("step")) is int]
 
 
 def _keep_until(path: Path, step: int) -> None:
     """Rewrites a metrics.jsonl without the lines of steps after `step`."""
     if path.exists():
         kept = [row for row in read_metrics(path) if row["step"] <= step]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        os.replace(temporary, path)
+        storage.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 
 import filelock
+import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -65,6 +67,7 @@ def test_a_prepared_set_holds_the_images_and_labels_of_its_source(emoji):
             np.testing.assert_array_equal(leaf, everything(made)[name])
     assert not list(emoji.parent.glob("*.partial"))
     assert sorted(path.name for path in emoji.iterdir()) == [
+        "checksums.npz",
         "labels.npz",
         "manifest.json",
         *(f"train-{i:05}-of-00015.array_record" for i in range(15)),
@@ -200,7 +203,7 @@ def test_a_finished_set_of_images_that_changed_is_refused(tmp_path, monkeypatch)
     with pytest.raises(UserError, match=r"--out=.* other images or labels, .*; name another") as e:
         prepare.prepare(data(f"folder:{root}"), 8, out)
     assert "\n" not in str(e.value)
-    del manifest["fingerprint"]  # A set of before there was any.
+    del manifest["fingerprint"], manifest[records.SEAL]  # A set of before there was any.
     path.write_text(json.dumps(manifest))
     assert prepare.prepare(data(f"folder:{root}"), 8, out) == said
     with pytest.raises(UserError, match=r"--out=.* other images or labels"):
@@ -288,6 +291,42 @@ def test_a_flipped_byte_is_reported_in_one_line(copy):
     assert "\n" not in str(caught.value)
 
 
+def test_no_bit_that_flips_in_a_prepared_set_changes_what_is_read(tmp_path):
+    out = tmp_path / "set"
+    images = write_images(tmp_path / "images", 20, size=16)
+    prepare.prepare(data(f"folder:{images}"), 8, out)
+    config = data(f"records:{out}")
+    drawn = random.Random(0)
+
+    def content():
+        return [everything(open_source(config, split, image_size=8)) for split in SPLITS]
+
+    first, refused = content(), 0
+    for file in sorted(out.iterdir()):
+        before = file.read_bytes()
+        for _ in range(10):
+            raw = bytearray(before)
+            raw[drawn.randrange(len(raw))] ^= 1 << drawn.randrange(8)
+            file.write_bytes(raw)
+            try:
+                jax.tree.map(np.testing.assert_array_equal, content(), first)
+            except DataError:
+                refused += 1
+        file.write_bytes(before)
+    assert refused > 15
+
+
+def test_a_set_of_before_there_were_checksums_is_read(copy):
+    first = everything(open_source(data(f"records:{copy}"), "train", image_size=64))
+    path = copy / records.MANIFEST
+    manifest = json.loads(path.read_text())
+    del manifest[records.SEAL]
+    path.write_text(json.dumps(manifest))
+    (copy / records.CHECKSUMS).unlink()
+    now = everything(open_source(data(f"records:{copy}"), "train", image_size=64))
+    jax.tree.map(np.testing.assert_array_equal, now, first)
+
+
 def edit(**changes):
     def damage(root):
         path = root / records.MANIFEST
@@ -316,7 +355,11 @@ def edit(**changes):
         (lambda r: (r / "manifest.json").write_text("{"), {}, r"manifest.json is damaged"),
         (edit(format=99), {}, r"manifest.json is damaged or of another version"),
         (edit(settings={"fit": "resize"}), {}, r"manifest.json is damaged"),
+        (edit(size=32), {}, r"manifest.json is damaged"),
+        (lambda r: (r / "manifest.json").write_text("[" * 10**5), {}, r"manifest.json is damaged"),
         (lambda r: (r / "labels.npz").unlink(), {}, r"labels.npz is missing or damaged"),
+        (lambda r: (r / "labels.npz").write_bytes(b"PK"), {}, r"labels.npz is missing or damaged"),
+        (lambda r: (r / "checksums.npz").unlink(), {}, r"checksums.npz is missing or damaged"),
         (
             lambda r: (r / "train-00003-of-00015.array_record").unlink(),
             {},

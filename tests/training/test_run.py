@@ -349,13 +349,37 @@ def test_unprepared_data_is_refused_before_anything_is_made(tiny, tmp_path, monk
 def test_checkpoints_without_their_config_are_not_continued(tiny, tmp_path):
     tiny.total_steps = 2
     train(tiny, tmp_path)
-    for content in ('{"alg', "[1]", "5"):
+    for content in ('{"alg', "[1]", "5", "[" * 10**5):
         (tmp_path / "config.json").write_text(content)
         with pytest.raises(ConfigError, match=r"config.json (is not JSON|holds no config)"):
             train(tiny, tmp_path)
     (tmp_path / "config.json").unlink()
     with pytest.raises(ConfigError, match=r"config.json is missing"):
         train(tiny, tmp_path)
+
+
+def test_a_run_that_has_lost_its_checkpoints_does_not_begin_anew_in_silence(tiny, tmp_path):
+    workdir.claim(tmp_path, schema.load(tiny).config)
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text('{"step": 3, "d_loss": 1.0}\n')
+    config = schema.load(tiny).config
+    with pytest.raises(ConfigError, match=r"this run, which has trained for 3 steps, are gone"):
+        workdir.claim(tmp_path, config, "", 2)
+    assert metrics.read_text()
+    workdir.claim(tmp_path, config, "", 3)  # It was killed before it had saved any.
+    metrics.unlink()
+    workdir.claim(tmp_path, config, "", 2)
+
+
+def test_a_run_without_its_data_json_says_that_its_images_are_not_compared(tiny, tmp_path, capsys):
+    config = schema.load(tiny).config
+    workdir.claim(tmp_path, config, "one")
+    (tmp_path / "checkpoints" / "2").mkdir(parents=True)
+    workdir.claim(tmp_path, config, "one")
+    assert capsys.readouterr().err == ""
+    (tmp_path / "data.json").unlink()
+    workdir.claim(tmp_path, config, "another")
+    assert "data.json is missing: the run goes on with" in capsys.readouterr().err
 
 
 def test_a_second_process_in_a_folder_is_refused_and_changes_nothing_there(tiny, tmp_path):

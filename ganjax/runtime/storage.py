@@ -1,0 +1,100 @@
+"""Files that are written completely or not at all, also if the process or the machine stops."""
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ganjax.runtime import regular
+
+# The numbers of the errors of a disk that is full and of a quota or limit that is reached, and what
+# libraries say of them.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_TEXTS = ("No space left", "quota exceeded", "File too large")
+# What reading a damaged file of JSON raises; RecursionError is that of one nested a thousand deep.
+NOT_JSON = (ValueError, RecursionError)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Yields the path of a new, empty file, which replaces `path` unless the body has an error.
+
+    The file is in the same folder, and nobody can have put a link there: its name is random, and it
+    is created only if nothing has that name.
+
+    Args:
+      path: the file to write.
+      durable: whether to wait until the content and then the name are on the disk.
+
+    Raises:
+      OSError: the file cannot be written; the error names it.
+    """
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        yield temporary
+        if durable:
+            sync(temporary)
+        os.replace(temporary, path)
+        if durable:
+            sync(path.parent)
+    except OSError as error:
+        if error.filename != str(temporary) and not (error.filename is None and is_full(error)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text, completely or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes indented JSON, completely or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    """Returns the objects of a file of JSON lines, without the lines that are damaged.
+
+    A kill may leave half a line, and a disk anything.
+    """
+    found = []
+    for line in regular.read_text(path, errors="replace").splitlines():
+        with contextlib.suppress(*NOT_JSON):
+            found.append(json.loads(line))
+    return [each for each in found if isinstance(each, dict)]
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's content, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_full(error: BaseException) -> bool:
+    """Returns whether an error says that the disk is full, or a quota or limit is reached."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    return any(text in str(error) for text in FULL_TEXTS)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Adds the name of a file to the body's error of a full disk, which names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or not is_full(error):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error

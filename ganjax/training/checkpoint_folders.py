@@ -1,0 +1,89 @@
+"""The folders of checkpoints: which there are, and what is done with those that are damaged."""
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+
+from ganjax.config import ConfigError
+from ganjax.runtime import regular, storage
+from ganjax.training import stored
+
+FOLDER = "checkpoints"
+# The end of the name of what is damaged and a run has set aside.
+ASIDE = ".damaged"
+# How often, and at which interval in seconds, a reader looks whether a run removes what it reads.
+LOOKS, PAUSE = 10, 0.05
+
+
+def steps_in(folder: Path) -> set[int]:
+    """Returns the steps of the checkpoints in a folder of them."""
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    return {int(name) for name in names if name.isascii() and name.isdecimal()}
+
+
+def set_aside(path: Path) -> Path:
+    """Renames a damaged file or folder, so that it is neither read nor lost.
+
+    Returns:
+      The new path.
+    """
+    other, number = path.with_name(f"{path.name}{ASIDE}"), 1
+    while other.exists():
+        number += 1
+        other = path.with_name(f"{path.name}{ASIDE}{number}")
+    path.rename(other)
+    return other
+
+
+def is_removed(path: Path) -> bool:
+    """Returns whether a checkpoint is gone, or goes while this function looks."""
+    for _ in range(LOOKS):
+        if not (path / stored.METADATA).exists() and not path.is_dir():
+            return True
+        time.sleep(PAUSE)
+    return False
+
+
+def set_figures_aside(path: Path) -> None:
+    """Sets the figures in a checkpoint of an older version aside if Orbax cannot read them."""
+    file = stored.metrics_file(path)
+    try:
+        json.loads(regular.read_bytes(file))
+    except FileNotFoundError:
+        return
+    except (OSError, *storage.NOT_JSON):
+        print(
+            f"ganjax: {file} is damaged: step {path.name} counts as not evaluated", file=sys.stderr
+        )
+        set_aside(file.parent)
+
+
+@contextlib.contextmanager
+def path_for_orbax(folder: Path) -> Iterator[Path]:
+    """Yields a path of a folder that Orbax, which looks for files by patterns, takes literally.
+
+    Raises:
+      ConfigError: several processes would need it.
+    """
+    if not any(each in str(folder) for each in "*?["):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="ganjax-") as clean:
+        if jax.process_count() > 1 or any(each in clean for each in "*?["):
+            raise ConfigError(
+                f"--workdir={folder.parent}: Orbax takes a path with any of * ? [ for a pattern; "
+                "name a folder without them"
+            )
+        link = Path(clean) / FOLDER
+        link.symlink_to(folder, target_is_directory=True)
+        yield link

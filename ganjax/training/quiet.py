@@ -1,0 +1,41 @@
+"""Silences what Orbax prints about a checkpoint whose error it raises as well."""
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Silences what Orbax's tasks print about a checkpoint whose error is raised as well."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    loggers = [logging.getLogger(name) for name in ("asyncio", "absl")]
+    before = [each.disabled for each in loggers]
+    try:
+        for each in loggers:
+            each.disabled = True
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        sys.unraisablehook = hook
+        for each, disabled in zip(loggers, before, strict=True):
+            each.disabled = disabled
+
+
+@contextlib.contextmanager
+def saving() -> Iterator[None]:
+    """Silences what Orbax's threads print about the error of a save, which is raised as well."""
+    own = f"{os.sep}orbax{os.sep}"
+
+    def keep(record: logging.LogRecord) -> bool:
+        return own not in record.pathname or record.levelno < logging.ERROR
+
+    logger = logging.getLogger("absl")
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)

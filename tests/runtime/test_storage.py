@@ -1,0 +1,69 @@
+"""Files that are written completely or not at all."""
+
+import errno
+import os
+
+import pytest
+
+from ganjax.runtime import storage
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "config.json"
+    storage.write_json(path, {"a": 1})
+
+    def fail():
+        with storage.replacing(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert path.read_text() == '{\n  "a": 1\n}\n'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage.secrets, "token_hex", lambda count: "guessed")
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    (tmp_path / ".guessed.tmp").symlink_to(victim)
+    with pytest.raises(FileExistsError):
+        storage.write_text(tmp_path / "x.txt", "new")
+    assert victim.read_text() == "untouched"
+
+
+def test_a_temporary_name_cannot_be_guessed_and_rights_are_those_of_any_file(tmp_path):
+    with storage.replacing(tmp_path / "x") as one, storage.replacing(tmp_path / "x") as other:
+        assert one != other
+    (tmp_path / "y").write_text("")
+    assert (tmp_path / "x").stat().st_mode == (tmp_path / "y").stat().st_mode
+
+
+def test_content_and_name_are_on_the_disk_before_and_after_the_file_is_replaced(
+    tmp_path, monkeypatch
+):
+    calls, replace = [], os.replace
+    monkeypatch.setattr(storage, "sync", lambda path: calls.append(path.suffix or "folder"))
+    monkeypatch.setattr(storage.os, "replace", lambda *a: (calls.append("replace"), replace(*a)))
+    storage.write_text(tmp_path / "x.txt", "new")
+    assert calls == [".tmp", "replace", "folder"]
+
+
+def test_damaged_lines_of_json_lose_no_good_line(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    lines = ['{"step": 1}', "null", "7", '{"ste', "[" * 10**5, "1" * 10**4, '{"step": 2}', ""]
+    path.write_bytes("\n".join(lines).encode() + b"\xff\xfe")
+    assert storage.json_lines(path) == [{"step": 1}, {"step": 2}]
+
+
+def test_a_full_disk_names_the_file_and_other_errors_stay_what_they_are(tmp_path):
+    path = tmp_path / "x.txt"
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for context in (storage.replacing, storage.naming):
+        with pytest.raises(OSError, match="No space left") as caught, context(path):
+            raise full
+        assert caught.value.filename == str(path)
+        with pytest.raises(OSError, match="Connection reset") as caught, context(path):
+            raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        assert caught.value.filename is None
