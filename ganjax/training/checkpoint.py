@@ -83,8 +83,8 @@ def best_step(checkpoints: Checkpoints, best: str) -> int | None:
 
 def _ranked(figures: Mapping[int, Mapping[str, float]], best: str) -> list[int]:
     """Returns the steps of the checkpoints that have a figure, the best first."""
-    values = {step: each[best] for step, each in figures.items() if best in each}
-    return sorted(values, key=lambda step: (-sign(best) * values[step], step))
+    values = {step: sign(best) * each[best] for step, each in figures.items() if best in each}
+    return sorted(values, key=lambda step: (-values[step], step))
 
 
 class _KeepBest:

@@ -105,7 +105,8 @@ class Checkpoints:
         with distributed.sharing_errors():
             ours = _read(path)
         number = ours.get(KEY, 1)
-        at, reason, state = self._at / path.name, "", None
+        at, reason = self._at / path.name, ""
+        state: Any = None
         with quiet.loading():
             try:
                 wanted = {stored.STATE: as_stored(target, number)}
