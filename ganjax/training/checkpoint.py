@@ -83,7 +83,10 @@ def best_step(checkpoints: Checkpoints, best: str) -> int | None:
 
 def _ranked(figures: Mapping[int, Mapping[str, float]], best: str) -> list[int]:
     """Returns the steps of the checkpoints that have a figure, the best first."""
-    values = {step: sign(best) * each[best] for step, each in figures.items() if best in each}
+    direction = sign(best)
+    if direction is None:  # No value of it is better than another.
+        return []
+    values = {step: direction * each[best] for step, each in figures.items() if best in each}
     return sorted(values, key=lambda step: (-values[step], step))
 
 
