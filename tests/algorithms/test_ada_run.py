@@ -74,6 +74,7 @@ def test_r1_is_by_the_image_before_augmentation():
     assert np.abs(augmentation.apply(image, context) - image).max() > 0.1
 
 
+@pytest.mark.slow
 def test_one_device_and_eight_agree():
     raw, controller = tiny_dcgan(), {**ACCURACY, "p": 0.5, "speed": 0.1}
     raw.order = "simultaneous"

@@ -290,6 +290,7 @@ def test_labels_reach_both_networks_in_every_phase(small, generator, discriminat
     assert "c_gp" in metrics
 
 
+@pytest.mark.slow
 def test_one_resolution_hands_the_probability_of_augmentation_to_the_next(small):
     controller = {"name": "r_t", "p": 0.5, "interval": 1, "reals_to_one": 500, "p_max": 0.9}
     small.augment = {"policy": "ada", "families": ("blit",), "controller": controller}
@@ -309,9 +310,8 @@ def test_one_resolution_hands_the_probability_of_augmentation_to_the_next(small)
         np.testing.assert_allclose(state.aug["p"], p, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "convolutions", [native_convolutions, pytest.param(nullcontext, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("convolutions", [native_convolutions, nullcontext])
 def test_1024_is_lowered_for_its_shapes(convolutions):
     """CelebA-HQ's step at full size is traced and lowered; nothing is computed."""
     loaded, module = schema.load(shipped("progan", "celeb_a_hq_1024"))

@@ -274,7 +274,12 @@ def test_fields_that_are_said_to_have_no_effect_have_none():
     assert train_step(one) == train_step(other)
 
 
-@pytest.mark.parametrize("switches", COMBINATIONS, ids=lambda c: c["loss"])
+# Each policy of augmentation once; the second of ADA's is slow.
+@pytest.mark.parametrize(
+    "switches",
+    [*COMBINATIONS[:-1], pytest.param(COMBINATIONS[-1], marks=pytest.mark.slow)],
+    ids=lambda c: c["loss"],
+)
 def test_with_many_switches_at_once_losses_are_finite_and_both_players_move(switches):
     first, _, (state, metrics) = train_steps(built(switches), 3)
     assert all(np.isfinite(value) for value in metrics.values())

@@ -72,6 +72,7 @@ def test_late_kernels_take_less_memory(monkeypatch):
     assert temporaries(late) < 0.96 * temporaries(compiled(algorithm, *args, OPTIONS[1]))
 
 
+@pytest.mark.slow
 def test_blocks_under_remat_are_computed_again():
     """Without barriers XLA's CPU merges them with what was computed before."""
     plain, kept, again, kept_again = (
@@ -110,7 +111,9 @@ def test_updates_and_optimisers_wait_on_cpus_alone():
     assert not set(leaves) & {*found["cuda"], *found["tpu"]}
 
 
-@pytest.mark.parametrize("command", ["a run", "runs at once", "a dry run"])
+@pytest.mark.parametrize(
+    "command", ["a run", pytest.param("runs at once", marks=pytest.mark.slow), "a dry run"]
+)
 def test_every_command_compiles_with_the_options(command, tmp_path, monkeypatch):
     config = shrink(shipped("cgan"))
     config.num_seeds = 2 if command == "runs at once" else 1

@@ -261,6 +261,7 @@ def test_rematerialisation_is_of_convolutional_blocks(name):
         build(config)
 
 
+@pytest.mark.slow
 def test_all_of_it_together(tiny, tmp_path):
     tiny.accumulate, tiny.batch_size, tiny.n_critic = 2, 16, 1
     tiny.steps_per_dispatch, tiny.remat, tiny.precision = 2, True, "bfloat16"
