@@ -1,36 +1,25 @@
 """Adaptive discriminator augmentation (Karras et al. 2020), in the form of Keras' example.
 
-400 embedded emoji at 32x32, about 10 minutes on two CPU cores:
-    ganjax train ada
-
-All embedded emoji at 64x64, at full width:
-    ganjax train ada:emoji64
-
-Birds, the setting of the example, for a GPU or TPU:
-    ganjax train ada:caltech_birds2011
+    ganjax train ada                           400 emoji at 32x32, 10 minutes on two CPU cores
+    ganjax train ada:emoji64                   all emoji at 64x64, at full width
+    ganjax train ada:caltech_birds2011         birds, the setting of the example, for a GPU or TPU
+    ganjax train ada:caltech_birds2011_short   the first ten epochs of these birds alone
+    ganjax train ada:celeb_a_keras             CelebA in the setting of the example
+    ganjax train ada:cifar10                   CIFAR-10 by the paper's pipeline and controller
+    ganjax train ada:celeb_a                   CelebA at 64x64 by those of the paper
     ganjax sample --workdir=runs/ada_caltech_birds2011 --num=18 --columns=6
 
-The first ten epochs of these birds alone:
-    ganjax train ada:caltech_birds2011_short
-
-CelebA in the setting of the example:
-    ganjax train ada:celeb_a_keras
-
 The example's KID is of Keras' Inception v3, whose weights `pip install 'ganjax[h5py]'` reads:
-    --config.evaluation.features=keras_inception --config.evaluation.best=kid_keras_inception
-
-CIFAR-10 at 32x32 with the paper's own pipeline and controller, for a GPU or TPU:
-    ganjax train ada:cifar10
-
-CelebA at 64x64 with the paper's own pipeline and controller, for a GPU or TPU:
-    ganjax train ada:celeb_a
-
+`--config.evaluation.features=keras_inception --config.evaluation.best=kid_keras_inception`.
 Where a preset departs from the example or the paper, it is marked as a choice.
 """
 
 from ganjax.algorithms import gan
 from ganjax.augment import AdaFields, KerasFields
 from ganjax.config import defaults, presets
+
+# The example's size and widths.
+AT_64 = {"image_size": 64, "widths": (128, 128, 128, 128)}
 
 
 def keras(widths, learning_rate=2e-4, **scale):
@@ -66,13 +55,8 @@ def emoji32():
 
 
 def emoji64():
-    return keras(
-        widths=(128, 128, 128, 128),
-        total_steps=20_000,  # (choice)
-        batch_size=32,
-        image_size=64,
-        data={"source": "embedded:emoji64"},
-    )
+    data = {"source": "embedded:emoji64"}
+    return keras(total_steps=20_000, batch_size=32, data=data, **AT_64)  # (choice)
 
 
 def epochs(count, steps, **scale):
@@ -80,13 +64,7 @@ def epochs(count, steps, **scale):
 
     Each epoch is evaluated on 45 batches of held-out images.
     """
-    config = keras(
-        widths=(128, 128, 128, 128),
-        total_steps=count * steps,
-        batch_size=128,
-        image_size=64,
-        **scale,
-    )
+    config = keras(total_steps=count * steps, batch_size=128, **AT_64, **scale)
     config.log_every = config.eval_every = config.checkpoint_every = steps
     config.evaluation.update(metrics=("kid", "kid_batch"), num_samples=45 * 128)
     return config
@@ -141,26 +119,14 @@ def paper(**scale):
 
 def cifar10():
     return paper(
-        widths=(128, 128, 128),
-        image_size=32,
-        data={"source": "tfds:cifar10", "on_device": True},
+        widths=(128, 128, 128), image_size=32, data={"source": "tfds:cifar10", "on_device": True}
     )
 
 
 def celeb_a():
-    return paper(
-        widths=(128, 128, 128, 128),
-        image_size=64,
-        data={"source": "tfds:celeb_a"},
-    )
+    return paper(data={"source": "tfds:celeb_a"}, **AT_64)
 
 
 get_config = presets(
-    emoji32,
-    emoji64,
-    caltech_birds2011,
-    caltech_birds2011_short,
-    celeb_a_keras,
-    cifar10,
-    celeb_a,
+    emoji32, emoji64, caltech_birds2011, caltech_birds2011_short, celeb_a_keras, cifar10, celeb_a
 )

@@ -1,26 +1,17 @@
 """Conditional GAN of dense networks (Mirza & Osindero 2014).
 
-Embedded digits by label at 28x28, about 4 minutes on two CPU cores:
-    ganjax train cgan
+    ganjax train cgan                 digits by label at 28x28, 4 minutes on two CPU cores
+    ganjax train cgan:mnist           all of MNIST, for 100 epochs
+    ganjax train cgan:tutorial        all of MNIST, as in tutorials of PyTorch
+    ganjax train cgan:paper           all of MNIST, in the form of the paper
+    ganjax train cgan:paper_mnist5k   the form of the paper on the embedded digits
     ganjax sample labels --workdir=runs/cgan
-
-All of MNIST, for 100 epochs:
-    ganjax train cgan:mnist
-
-All of MNIST, as in tutorials of PyTorch:
-    ganjax train cgan:tutorial
-
-The form of the paper (maxout, dropout, gradient descent with its schedules, stopped at the best
-log-likelihood of held-out images), on MNIST. TFDS's MNIST has no validation split, so the run is
-stopped by its test images, whose log-likelihood is then no test figure:
-    ganjax train cgan:paper
-
-The form of the paper on the embedded digits:
-    ganjax train cgan:paper_mnist5k
     python -m experiments.parzen_test --workdir=runs/cgan_paper_mnist5k
 
-Where a preset departs from the paper, or `digits` and `mnist` from tutorials, it is marked as a
-choice.
+The paper has maxout, dropout and gradient descent with schedules, and stops at the best
+log-likelihood of held-out images. TFDS's MNIST has no validation split, so `paper` is stopped by
+its test images, whose log-likelihood is then no test figure. Where a preset departs from the
+paper, or `digits` and `mnist` from tutorials, it is marked as a choice.
 """
 
 from ganjax.algorithms import gan

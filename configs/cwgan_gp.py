@@ -1,13 +1,9 @@
 """Conditional WGAN-GP: one-hot labels are concatenated to z and, as channels, to the image.
 
-Embedded digits by label at 32x32, about 8 minutes on two CPU cores:
-    ganjax train cwgan_gp
+    ganjax train cwgan_gp           digits by label at 32x32, 8 minutes on two CPU cores
+    ganjax train cwgan_gp:celeb_a   CelebA at 64x64 by one attribute, for a GPU or TPU
+    ganjax train cwgan_gp:celeb_a --config.data.label=attributes/Smiling --workdir=runs/smiling
     ganjax sample labels --workdir=runs/cwgan_gp
-
-CelebA at 64x64 by one attribute, which data.label names, for a GPU or TPU:
-    ganjax train cwgan_gp:celeb_a
-    ganjax train cwgan_gp:celeb_a \\
-        --config.data.label=attributes/Smiling --workdir=runs/cwgan_gp_smiling
 
 Where a preset departs from the form of Keras tutorials, it is marked as a choice.
 """
@@ -36,14 +32,9 @@ def digits():
         total_steps=10_000,  # Length, batch and widths are for 8 minutes on two cores (choice).
         batch_size=32,
         image_size=32,
-        data={
-            "source": "embedded:mnist5k",
-            "label": "label",
-            "num_classes": 10,
-            "channels": 1,
-            "fit": "pad",
-        },
+        data={"source": "embedded:mnist5k", "label": "label", "num_classes": 10, "channels": 1},
     )
+    config.data.fit = "pad"
     config.generator.widths = (128, 64, 32)
     config.discriminator.widths = (32, 64, 128)
     # The rate of Karras et al. 2017 for WGAN-GP with n_critic 1, but falling: a lower one learns

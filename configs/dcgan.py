@@ -1,16 +1,9 @@
 """DCGAN: convolutional networks with BatchNorm (Radford et al. 2015).
 
-Embedded digits at 32x32, about 4 minutes on two CPU cores:
-    ganjax train dcgan
-
-CelebA at 64x64, for a GPU or TPU:
-    ganjax train dcgan:celeb_a
-
-CIFAR-10, for a GPU or TPU:
-    ganjax train dcgan:cifar10
-
-CelebA for five epochs, as in tutorials of PyTorch:
-    ganjax train dcgan:tutorial
+    ganjax train dcgan            digits at 32x32, 4 minutes on two CPU cores
+    ganjax train dcgan:celeb_a    CelebA at 64x64, for a GPU or TPU
+    ganjax train dcgan:cifar10    CIFAR-10, for a GPU or TPU
+    ganjax train dcgan:tutorial   CelebA for five epochs, as in tutorials of PyTorch
 
 Where a preset departs from the paper, or the paper says nothing, it is marked as a choice.
 """

@@ -1,23 +1,15 @@
 """DCGAN with dropout and noisy labels, as for 40,000 grey renders of LEGO bricks.
 
-Grey emoji at 32x32, about 5 minutes on two CPU cores:
-    ganjax train dcgan_noisy
+    ganjax train dcgan_noisy           grey emoji at 32x32, 5 minutes on two CPU cores
+    ganjax train dcgan_noisy:emoji64   grey emoji at 64x64, at full width
+    ganjax train dcgan_noisy:folder    a folder of images, --config.data.source=folder:PATH
+    ganjax train dcgan_noisy:keras     such a folder, with initialisation and Adam as in Keras
+    ganjax show dcgan_noisy:folder --config.data.source=folder:PATH
 
-Grey emoji at 64x64, at full width:
-    ganjax train dcgan_noisy:emoji64
-
-A folder of images of your own, such as those renders. Sub-folders, sizes and formats
-of files do not matter; look at the images first:
-    ganjax show dcgan_noisy:folder \\
-        --config.data.source=folder:PATH
-    ganjax train dcgan_noisy:folder --config.data.source=folder:PATH
-
-Such a folder, with the initialisation, BatchNorm and Adam of the system's form in Keras:
-    ganjax train dcgan_noisy:keras --config.data.source=folder:PATH
-
-The fields discriminator.dropout, d_optimiser.learning_rate, discriminator.widths, targets.noise
-and targets.flip weaken the discriminator. Both learning rates and batch_size act against mode
-collapse. Where a preset departs from the form in Keras, it is marked as a choice.
+Sub-folders, sizes and formats of files do not matter. The fields discriminator.dropout,
+d_optimiser.learning_rate, discriminator.widths, targets.noise and targets.flip weaken the
+discriminator; both learning rates and batch_size act against mode collapse. Where a preset
+departs from the form in Keras, it is marked as a choice.
 """
 
 from ganjax.algorithms import gan

@@ -1,24 +1,14 @@
 """ProGAN: networks that grow from 4x4 pixels (Karras et al. 2017).
 
-Embedded digits, 4x4 to 32x32, about 12 minutes on one CPU core:
-    ganjax train progan
+    ganjax train progan                   digits, 4x4 to 32x32, 12 minutes on one CPU core
+    ganjax train progan:emoji64           emoji, 4x4 to 64x64
+    ganjax train progan:celeb_a_64        CelebA at 64x64, for a GPU or TPU
+    ganjax train progan:celeb_a_hq_1024   CelebA-HQ at 1024x1024 as in the paper
     ganjax sample resolutions --workdir=runs/progan
-    ganjax sample arithmetic --label=0 --by=pixels --frames=8 \\
-        --workdir=runs/progan
+    ganjax sample arithmetic --label=0 --by=pixels --frames=8 --workdir=runs/progan
 
-Embedded emoji, 4x4 to 64x64:
-    ganjax train progan:emoji64
-
-CelebA at 64x64, for a GPU or TPU:
-    ganjax train progan:celeb_a_64
-
-CelebA-HQ at 1024x1024 as in the paper, for GPUs or TPUs:
-    ganjax train progan:celeb_a_hq_1024
-
-The same networks at full resolution from the start:
-    ganjax train progan --workdir=runs/progan_not_grown \\
-        '--config.growth.batch_sizes=()' '--config.growth.learning_rates=()'
-
+The same networks are at full resolution from the start by
+`'--config.growth.batch_sizes=()' '--config.growth.learning_rates=()'`.
 Where a preset departs from the paper, it is marked as a choice.
 """
 
@@ -95,13 +85,9 @@ def celeb_a_64():
         batch_size=32,
         image_size=64,
         latent_dim=512,
-        data={
-            "source": "tfds:celeb_a",
-            "label": "attributes/Smiling",
-            "num_classes": 2,
-            "mirror": True,
-        },
+        data={"source": "tfds:celeb_a", "label": "attributes/Smiling", "num_classes": 2},
     )
+    config.data.mirror = True
     config.ema.update(decay=0.999, warm_up=False)
     config.log_every = 100
     config.evaluation.update(metrics=("kid",), num_samples=5_000)

@@ -1,19 +1,13 @@
 """SNGAN: residual networks, spectral normalisation, hinge loss (Miyato et al. 2018).
 
-Embedded digits at 32x32, about 9 minutes on two CPU cores:
-    ganjax train sngan
-
-Embedded digits by label (projection discriminator, conditional BatchNorm; Miyato & Koyama 2018):
-    ganjax train sngan:projection
+    ganjax train sngan                      digits at 32x32, 9 minutes on two CPU cores
+    ganjax train sngan:projection           digits by label (Miyato & Koyama 2018)
+    ganjax train sngan:cifar10              CIFAR-10 at the papers' scale, for a GPU or TPU
+    ganjax train sngan:cifar10_projection   CIFAR-10 by label at the papers' scale
     ganjax sample labels --workdir=runs/sngan_projection
 
-CIFAR-10 at the papers' scale, for a GPU or TPU:
-    ganjax train sngan:cifar10
-
-CIFAR-10 by label at the papers' scale, for a GPU or TPU:
-    ganjax train sngan:cifar10_projection
-
-Where a preset departs from the papers, it is marked as a choice.
+Labels come in by a projection discriminator and conditional BatchNorm. Where a preset departs
+from the papers, it is marked as a choice.
 """
 
 from ganjax.algorithms import gan
@@ -79,9 +73,7 @@ def cifar10():
     with betas of 0 and 0.9 and a rate that falls from 2e-4 to 0.
     """
     config = sngan(
-        total_steps=100_000,
-        latent_dim=128,
-        data={"source": "tfds:cifar10", "on_device": True},
+        total_steps=100_000, latent_dim=128, data={"source": "tfds:cifar10", "on_device": True}
     )
     config.discriminator.widths = (128, 128, 128, 128)
     config.n_critic = 5

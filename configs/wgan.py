@@ -1,10 +1,7 @@
 """WGAN: a critic kept Lipschitz by clipping its weights (Arjovsky et al. 2017).
 
-Embedded digits at 32x32, about 6 minutes on two CPU cores:
-    ganjax train wgan
-
-CelebA at 64x64, for a GPU or TPU:
-    ganjax train wgan:celeb_a
+    ganjax train wgan           digits at 32x32, 6 minutes on two CPU cores
+    ganjax train wgan:celeb_a   CelebA at 64x64, for a GPU or TPU
 
 Where a preset departs from the paper, it is marked as a choice.
 """

@@ -1,23 +1,17 @@
 """WGAN-GP: a critic kept 1-Lipschitz by a penalty on its gradient (Gulrajani et al. 2017).
 
-Embedded digits at 32x32, about 7 minutes on two CPU cores:
-    ganjax train wgan_gp
+    ganjax train wgan_gp            digits at 32x32, 7 minutes on two CPU cores
+    ganjax train wgan_gp:celeb_a    CelebA at 64x64 at the paper's scale, for a GPU or TPU
+    ganjax train wgan_gp:tutorial   CelebA in the form of Keras tutorials
+    ganjax train wgan_gp --config.penalty.side=one --workdir=runs/one_sided
 
-CelebA at 64x64 at the paper's scale, for a GPU or TPU:
-    ganjax train wgan_gp:celeb_a
-
-CelebA in the form of Keras tutorials:
-    ganjax train wgan_gp:tutorial
-
-Any field can be set on the command line:
-    ganjax train wgan_gp --config.penalty.side=one \\
-        --workdir=runs/wgan_gp_one_sided
-
-Where a preset departs from the paper, it is marked as a choice.
+Any field can be set so. Where a preset departs from the paper, it is marked as a choice.
 """
 
 from ganjax.algorithms import gan
 from ganjax.config import presets
+
+CELEB_A = {"image_size": 64, "latent_dim": 128, "data": {"source": "tfds:celeb_a"}}
 
 
 def wgan_gp(**scale):
@@ -54,13 +48,7 @@ def celeb_a():
 
     The paper has no CelebA: images, networks and length are choices.
     """
-    config = wgan_gp(
-        total_steps=200_000,
-        batch_size=64,
-        image_size=64,
-        latent_dim=128,
-        data={"source": "tfds:celeb_a"},
-    )
+    config = wgan_gp(total_steps=200_000, batch_size=64, **CELEB_A)
     config.n_critic = 5
     for optimiser in (config.g_optimiser, config.d_optimiser):
         optimiser.update(learning_rate=1e-4, b1=0.0)
@@ -77,13 +65,7 @@ def tutorial():
     which extrapolate. Kernels are Glorot's, BatchNorm's epsilon is 1e-3 and Adam's 1e-7, as Keras'
     layers and optimisers have them, and G has no average.
     """
-    config = wgan_gp(
-        total_steps=63_400,
-        batch_size=512,
-        image_size=64,
-        latent_dim=128,
-        data={"source": "tfds:celeb_a"},
-    )
+    config = wgan_gp(total_steps=63_400, batch_size=512, **CELEB_A)
     config.n_critic = 3
     config.critic_reals = "shared"
     config.penalty.points = "normal"

@@ -85,16 +85,14 @@ def sweeps() -> list[Entry]:
 
 
 def _presets(config: str) -> Iterator[Entry]:
-    """Yields the presets of a config, each with the lines of the docstring above its command."""
+    """Yields the presets of a config, each with what stands beside its command in the docstring."""
     module = _parsed(root() / "configs" / f"{config}.py")
-    docstring = ast.get_docstring(module) or ""
-    paragraphs = [paragraph.partition("\n    ") for paragraph in docstring.split("\n\n")]
+    beside = rf"^ *ganjax train ({config}(?::\w+)?) {{2,}}(.+)$"
+    meanings = dict(re.findall(beside, ast.get_docstring(module) or "", re.MULTILINE))
     yield Entry(config, _title(module))
     for preset in _preset_names(module)[1:]:
-        command = re.compile(rf"\b{config}(\.py)?:{preset}\b")
-        meanings = [heading for heading, _, commands in paragraphs if command.search(commands)]
-        meaning = " ".join("".join(meanings[:1]).split()).partition(". ")[0]
-        yield Entry(f"{config}:{preset}", meaning.rstrip(":."))
+        name = f"{config}:{preset}"
+        yield Entry(name, meanings.get(name, ""))
 
 
 def _preset_names(module: ast.Module) -> list[str]:

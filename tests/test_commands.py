@@ -64,7 +64,7 @@ def test_every_preset_and_sweep_is_listed_with_its_meaning():
     entries = [*shipped.configs(), *shipped.sweeps()]
     text = listing.listing()
     for name, meaning in entries:
-        assert meaning, f"{name}: the docstring has no paragraph with its command"
+        assert meaning, f"{name}: the docstring says nothing beside its command"
         assert f"  {name} " in text
         assert meaning in text
     presets = {name for name, _ in shipped.configs()}
