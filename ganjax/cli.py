@@ -13,7 +13,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from ganjax import shipped
+from ganjax import config_file, shipped
 from ganjax.errors import UserError
 from ganjax.runtime import huge_pages, signals
 
@@ -67,10 +67,8 @@ def run(
             missing = required is not None and flags.FLAGS[required].value is None
         except (UserError, *PARSING) as error:
             text = str(error)
-            if "Traceback" in text:  # An error in a config file comes with its whole traceback.
-                text = text.strip().splitlines()[-1].removeprefix("ValueError: ")
-            elif isinstance(error, AttributeError | KeyError):
-                text = _no_field(error)
+            if isinstance(error, AttributeError | KeyError):
+                text = config_file.no_field(error)
             _fail(text)
         if not HELP.isdisjoint(argv):
             _print_help(str(main.__globals__["__doc__"]), own)
@@ -177,35 +175,29 @@ def define_config(values: flags.FlagValues = flags.FLAGS) -> None:
         flag_values=values,
         lock_config=True,
     )
-    values["config"].parser = _ConfigParser(values["config"].parser)
+    values["config"].parser = _ConfigParser()
 
 
 class _ConfigParser(flags.ArgumentParser):
-    """Makes the config that a file describes ready for the flags that set its fields.
-
-    Args:
-      load: the parser that loads the file.
-    """
-
-    def __init__(self, load: flags.ArgumentParser):
-        self._load = load
+    """Makes the config that a file describes ready for the flags that set its fields."""
 
     def parse(self, argument: str) -> Any:
         """Returns the config, with the kinds of parts that the command line names.
 
         Raises:
-          UserError: a flag sets a field that the config does not have.
+          UserError: the file makes no config, or a flag sets a field that it does not have.
         """
         # Imported here, so that commands without a config start at once.
         from ganjax.config import take_kinds
 
         named, colon, preset = argument.partition(":")
-        config = self._load.parse(f"{shipped.config_file(named) or named}{colon}{preset}")
-        if isinstance(config, ConfigDict):
-            changes = _field_flags(flags.FLAGS.read_flags_from_files(sys.argv, force_gnu=False))
-            take_kinds(config, changes)
-            for path, value in changes.items():
-                _check_field(config, path, value)
+        file = str(shipped.config_file(named) or named)
+        config = config_file.load(file, *([preset] if colon else []))
+        config.lock()
+        changes = _field_flags(flags.FLAGS.read_flags_from_files(sys.argv, force_gnu=False))
+        take_kinds(config, changes)
+        for path, value in changes.items():
+            _check_field(config, path, value)
         return config
 
 
@@ -282,17 +274,6 @@ def _without_home(argument: str) -> str:
     if equals and name.lstrip("-") == "config":
         return f"{name}={os.path.expanduser(value)}"
     return argument
-
-
-def _no_field(error: object) -> str:
-    """Returns one line for the error of a config file that sets an unknown field.
-
-    That error of ml_collections is an AttributeError around a KeyError around the text.
-    """
-    while isinstance(error, Exception) and error.args:
-        error = error.args[0]
-    name, *hints = str(error).replace("'", "").splitlines()
-    return "; ".join([f"the config has no field {name}", *hints])
 
 
 def _fail(message: object) -> None:

@@ -191,7 +191,7 @@ def presets(*makers: Callable[[], ConfigDict]) -> Callable[[str], ConfigDict]:
         if preset not in known and preset != makers[0].__name__:
             names = [maker.__name__ for maker in makers]
             close = [f"did you mean {n}? " for n in difflib.get_close_matches(preset, names, 1)]
-            raise ValueError(f"preset {preset!r}: {''.join(close)}there are {', '.join(names)}")
+            raise ConfigError(f"preset {preset!r}: {''.join(close)}there are {', '.join(names)}")
         return known.get(preset, makers[0])()
 
     get_config.presets = known

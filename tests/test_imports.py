@@ -11,7 +11,7 @@ from conftest import ROOT
 FOLDERS = [
     "errors keys shipped",
     "runtime",
-    "config",
+    "config config_file",
     "field_help",
     "cli",
     "ops",

@@ -1,11 +1,11 @@
 """Reading of the config files in configs/ by the names that experiments and benchmarks use."""
 
-import runpy
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from experiments import ROOT
+from ganjax import config_file
 from ganjax.errors import UserError
 
 FOLDER = ROOT / "configs"
@@ -37,9 +37,9 @@ def from_file(path: Path, preset: str, given: str) -> ConfigDict:
       given: the flag as the user gave it, for an error message.
 
     Raises:
-      UserError: there is no such preset.
+      UserError: there is no such preset, or the file makes no config.
     """
     try:
-        return runpy.run_path(str(path))["get_config"](preset)
-    except ValueError as error:
+        return config_file.load(str(path), preset)
+    except UserError as error:
         raise UserError(f"{given}: {error}") from None
