@@ -142,9 +142,9 @@ def moments(x: jax.Array, near: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Computes the mean and the variance of x (..., F) over all axes but the last, both (F,).
 
     The variance is the mean square of x - c less the square of its mean. This is so for any c; but
-    with c far from the mean, in deviations of x, the difference cancels. On CPUs, where a pass over
-    x for each of the two means is what XLA makes anyway, c is the mean of x itself. Elsewhere one
-    pass computes both, and c is `near`.
+    with c far from the mean, in deviations of x, the difference cancels. On CPUs c is the first
+    value of x, which is near from the first update on. Elsewhere c is `near`, which every device
+    holds: the first value would cost a second collective in every layer.
 
     Args:
       x: float32 or wider.
@@ -153,10 +153,10 @@ def moments(x: jax.Array, near: jax.Array) -> tuple[jax.Array, jax.Array]:
     axes = tuple(range(x.ndim - 1))
     mean = jnp.mean(x, axes)
     centre = by_platform(
-        lax.stop_gradient(mean),
+        lax.stop_gradient(x[(0,) * len(axes)]),
         lax.stop_gradient(near),
-        cpu=lambda mean, near: mean,
-        default=lambda mean, near: near,
+        cpu=lambda first, near: first,
+        default=lambda first, near: near,
     )
     return mean, variance(x, mean, centre)
 
