@@ -6,6 +6,12 @@ import os
 import stat
 from pathlib import Path
 
+from ganjax.runtime import memory
+
+# A file of more bytes is held only if it is at most such a part of the memory: what is made of its
+# content is larger than that.
+UNSUSPICIOUS, PART = 64 << 20, 8
+
 
 def open_bytes(path: Path) -> io.BufferedReader:
     """Opens a regular file for reading bytes, and waits for nobody.
@@ -31,8 +37,16 @@ def open_bytes(path: Path) -> io.BufferedReader:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Returns the content of a regular file; see `open_bytes`."""
+    """Returns the content of a regular file; see `open_bytes`.
+
+    Raises:
+      OSError: it cannot be opened or is no regular file, or the memory is too small for it.
+    """
     with open_bytes(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > UNSUSPICIOUS and size > (most := memory.total() // PART):
+            reason = f"it has {memory.described(size)}; at most {memory.described(most)} are read"
+            raise OSError(errno.EINVAL, reason, str(path))
         return file.read()
 
 

@@ -17,7 +17,7 @@ from ganjax.data.fields import DataFields
 from ganjax.data.sources import open_source
 from ganjax.errors import DataError, UserError
 from ganjax.metrics import efflite0, weights
-from ganjax.runtime import regular
+from ganjax.runtime import memory, regular
 from ganjax.training import workdir
 from ganjax.training.writer import read_metrics
 
@@ -91,6 +91,22 @@ def test_a_reader_answers_a_pipe_at_once(name, read, error, reason, tmp_path):
     os.mkfifo(tmp_path / name)
     with pytest.raises(error, match=reason):
         read(tmp_path / name)
+
+
+def test_a_file_that_memory_cannot_hold_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(regular, "UNSUSPICIOUS", 0)
+    path = tmp_path / "config.json"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # Nothing of it takes space.
+    for read in (regular.read_bytes, regular.read_text, lambda p: workdir.read(p.parent)):
+        with pytest.raises(OSError, match=r"it has 1,024.0 GiB; at most .* are read"):
+            read(path)
+    path.write_bytes(b"a" * 100)
+    monkeypatch.setattr(memory, "total", lambda: 800)
+    assert regular.read_text(path) == "a" * 100
+    monkeypatch.setattr(memory, "total", lambda: 799)
+    with pytest.raises(OSError, match="at most"):
+        regular.read_text(path)
 
 
 def test_regular_files_and_links_to_them_are_read(tmp_path):
