@@ -139,13 +139,18 @@ def join(
     jax.config.update("jax_enable_preemption_service", False)
     status: list[str] = []
     arrived: set[int] = set()
+    turned_away: list[str] = []
+
+    def tell(line):
+        turned_away.append(line)
+        print(f"ganjax: {process}: {line}; waiting for the others", file=sys.stderr, flush=True)
 
     def timeout_message():
         reasons = status
         if place is not None and place.process_id == 0 and len(arrived) < place.num_processes - 1:
             missing = sorted(set(range(1, place.num_processes)) - arrived)
-            reasons = [f"missing: {', '.join(map(str, missing))}"]
-        reason = f" ({reasons[0]})" if reasons else ""
+            reasons = [f"missing: {', '.join(map(str, missing))}", *turned_away[:1]]
+        reason = f" ({'; '.join(reasons)})" if reasons else ""
         return (
             f"{process} was not joined by all others within --join_timeout={timeout} "
             f"seconds{reason}; start all, each with its own number, and let them reach the "
@@ -155,7 +160,7 @@ def join(
     with _deadline(timeout, timeout_message), _quiet("jax"):
         try:
             if place is not None:
-                _meet(place, arrived, status, token)
+                _meet(place, arrived, status, token, tell)
                 status[:] = ["all have met, but JAX did not join them"]
             jax.distributed.initialize(
                 coordinator,
@@ -180,11 +185,17 @@ def join(
             ) from None
 
 
-def _meet(place: Place, arrived: set[int], status: list[str], token: str) -> None:
+def _meet(
+    place: Place,
+    arrived: set[int],
+    status: list[str],
+    token: str,
+    tell: Callable[[str], None],
+) -> None:
     address, _, port = place.coordinator.rpartition(":")
     number, count = place.process_id, place.num_processes
     if number == 0:
-        meeting.host(int(port), count, arrived, token)
+        meeting.host(int(port), count, arrived, token, tell)
     else:
         meeting.call(address.strip("[]"), int(port), number, count, status, token)
 

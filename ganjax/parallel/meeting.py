@@ -9,11 +9,13 @@ each way:
 
     ganjax 1 of 4       process 1 of 4 has connected and waits
     ganjax: go          all have connected; or
-    ganjax: <reason>    the processes cannot be joined, for this reason
+    ganjax: <reason>    this process is turned away, for this reason
 
-Anyone who reaches the port can send such a line. If the processes share a token, each line ends in
-a proof that its sender has it, which does not tell the token: a keyed hash of the line and, in
-process 0's answer, of the random number that the other had sent.
+Anyone who reaches the port can send such a line, so no line ends the start: who does not go
+together with the others is turned away, and the others are waited for. But a stranger may take the
+place of a process. If the processes share a token, each line ends in a proof that its sender has
+it, which does not tell the token: a keyed hash of the line and, in process 0's answer, of the
+random number that the other had sent.
 
     ganjax 1 of 4 <random number> <proof>
     ganjax: go <proof>
@@ -29,7 +31,7 @@ import selectors
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable
 
 HELLO = re.compile(rb"ganjax (\d{1,9}) of (\d{1,9})(?: ([0-9a-f]{32}) ([0-9a-f]{64}))?\n")
 ANSWER = re.compile(r"ganjax: (.+?)(?: ([0-9a-f]{64}))?\n", re.DOTALL)
@@ -42,6 +44,8 @@ RETRY_SECONDS = 0.2
 # The seconds within which a process that has connected must send its line.
 PATIENCE = 5.0
 WAITS = "process 0 is there and waits for others"
+# The most lines about those who were turned away.
+MOST_TOLD = 10
 
 
 class Refused(Exception):
@@ -67,7 +71,13 @@ class _Caller:
     nonce: str = ""
 
 
-def host(port: int, count: int, arrived: set[int], token: str = "") -> None:
+def host(
+    port: int,
+    count: int,
+    arrived: set[int],
+    token: str = "",
+    tell: Callable[[str], None] = lambda line: None,
+) -> None:
     """Waits in process 0 until all other processes have connected, and lets them go on.
 
     Args:
@@ -75,13 +85,15 @@ def host(port: int, count: int, arrived: set[int], token: str = "") -> None:
       count: the number of processes.
       arrived: a set that this function keeps up to date: the numbers of the processes that have
         connected. The message of a timeout lists the missing ones.
-      token: the token that the processes share, or "" for none. Who does not have it is turned
-        away, and the others are waited for.
+      token: the token that the processes share, or "" for none.
+      tell: is called with a line for each of the first processes that are turned away, which names
+        its host and why: it has not the token, or does not go together with the others.
 
     Raises:
-      Refused: the port is taken, or the processes that connected do not go together.
+      Refused: the port is taken.
     """
     others: dict[int, _Caller] = {}
+    told: set[str] = set()
     with contextlib.ExitStack() as opened, selectors.DefaultSelector() as selector:
         listener = opened.enter_context(_listen(port))
         listener.setblocking(False)
@@ -99,6 +111,14 @@ def host(port: int, count: int, arrived: set[int], token: str = "") -> None:
                 arrived.discard(caller.number)
             selector.unregister(caller.line)
             caller.line.close()
+
+        def turn_away(caller, reason):
+            line = f"{_host_of(caller.line)} is turned away: {reason}"
+            if line not in told and len(told) < MOST_TOLD:
+                told.add(line)
+                tell(line)
+            _tell([caller], reason, token)
+            drop(caller)
 
         while len(others) < count - 1:
             for key, _ in selector.select(1.0):
@@ -118,16 +138,11 @@ def host(port: int, count: int, arrived: set[int], token: str = "") -> None:
                     continue
                 number, of = int(hello[1]), int(hello[2])
                 caller.nonce = (hello[3] or b"").decode()
-                if not _is_proven(token, hello):
-                    _tell([caller], TOKENS, token)
-                    drop(caller)
-                    continue
                 reason = _conflict(number, of, count, others)
+                if not _is_proven(token, hello):
+                    reason = TOKENS
                 if reason:
-                    _tell([*others.values(), caller], reason, token)
-                    raise Refused(reason)
-                if number >= count:  # No process of ganjax says so.
-                    drop(caller)
+                    turn_away(caller, reason)
                     continue
                 caller.number, others[number] = number, caller
                 arrived.add(number)
@@ -158,7 +173,7 @@ def call(
       token: the token that the processes share, or "" for none.
 
     Raises:
-      Refused: something else is at the port, or the processes that connected do not go together.
+      Refused: something else is at the port, or process 0 has turned this process away.
     """
     nonce = secrets.token_hex(16) if token else ""
     hello = f"ganjax {number} of {count}"
@@ -234,7 +249,15 @@ def _receive(line: socket.socket) -> bytes:
         return b""
 
 
-def _conflict(number: int, of: int, count: int, others: Iterable[int]) -> str:
+def _host_of(line: socket.socket) -> str:
+    """Returns the address of the other side of a connection."""
+    try:
+        return line.getpeername()[0].removeprefix("::ffff:")
+    except OSError:  # It has hung up.
+        return "a process"
+
+
+def _conflict(number: int, of: int, count: int, others: Container[int]) -> str:
     """Returns the reason why a process does not go together with the others, or "" if it does."""
     if of != count:
         return (
@@ -243,6 +266,8 @@ def _conflict(number: int, of: int, count: int, others: Iterable[int]) -> str:
         )
     if number == 0 or number in others:
         return f"two processes have --process_id={number}; give each its own"
+    if number >= count:
+        return f"--process_id={number}: of {count} processes there are 0 to {count - 1}"
     return ""
 
 

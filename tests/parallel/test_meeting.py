@@ -1,5 +1,6 @@
 """How processes meet: one that does not belong to a run gives up before it does harm."""
 
+import re
 import socket
 import threading
 import time
@@ -98,21 +99,40 @@ def test_a_process_that_finds_something_else_at_the_port_is_refused(pool):
         thread.join()
 
 
+@pytest.mark.parametrize("token", ["", "secret"])
 @pytest.mark.parametrize(
     ("second", "reason"),
     [
         ((1, 3), "two processes have --process_id=1; give each its own"),
         ((0, 3), "two processes have --process_id=0; give each its own"),
         ((2, 4), "--num_processes=4 of process 2 is not --num_processes=3 of process 0"),
+        ((7, 3), "--process_id=7: of 3 processes there are 0 to 2"),
     ],
 )
-def test_processes_that_do_not_go_together_are_all_told_why(second, reason, pool):
-    port, arrived = free_port(), set()
-    hosted, one = pool.submit(meeting.host, port, 3, arrived), called(pool, port, 1, 3)
+def test_who_does_not_go_together_with_the_others_is_turned_away_alone(second, reason, token, pool):
+    port, arrived, told = free_port(), set(), []
+    hosted = pool.submit(meeting.host, port, 3, arrived, token, told.append)
+    one = pool.submit(meeting.call, "localhost", port, 1, 3, [], token)
     wait_until(lambda: arrived == {1})
-    for each in (called(pool, port, *second), hosted, one):
+    for _ in range(2):
         with pytest.raises(meeting.Refused, match=reason):
-            each.result(timeout=SECONDS)
+            meeting.call("localhost", port, *second, [], token)
+    assert re.fullmatch(rf"(127.0.0.1|::1) is turned away: {reason}.*", *told)
+    two = pool.submit(meeting.call, "localhost", port, 2, 3, [], token)
+    for each in (hosted, one, two):
+        each.result(timeout=SECONDS)
+
+
+def test_who_is_turned_away_by_the_hundred_is_told_ten_times(pool):
+    port, told = free_port(), []
+    hosted = pool.submit(meeting.host, port, 2, set(), "", told.append)
+    wait_until(lambda: listens(port))
+    for count in range(3, 103):
+        with pytest.raises(meeting.Refused):
+            meeting.call("localhost", port, 1, count, [])
+    called(pool, port, 1, 2).result(timeout=SECONDS)
+    hosted.result(timeout=SECONDS)
+    assert len(told) == meeting.MOST_TOLD
 
 
 def test_a_process_that_hung_up_may_come_again(pool):
@@ -198,16 +218,28 @@ def test_a_socket_that_is_connected_to_itself_is_not_process_0(pool, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "line", [b"ganjax 2 of 2\n", b"ganjax 7 of 2\n", b"ganjax 99999999999 of 2\n"]
+    ("line", "answer"),
+    [
+        (b"ganjax 0 of 2\n", b"ganjax: two processes have --process_id=0"),
+        (b"ganjax 2 of 2\n", b"ganjax: --process_id=2: of 2 processes there are 0 to 1"),
+        (b"ganjax 1 of 0\n", b"ganjax: --num_processes=0 of process 1 is not"),
+        (b"ganjax 99999999999 of 2\n", b""),
+        (b"ganjax -1 of 2\n", b""),
+        (b"GET / HTTP/1.1\r\n\r\n", b""),
+    ],
 )
-def test_a_number_that_no_process_has_ends_no_start(line, pool):
+def test_a_line_that_no_process_sends_ends_no_start(line, answer, pool):
     port, arrived = free_port(), set()
     hosted = pool.submit(meeting.host, port, 2, arrived)
     wait_until(lambda: listens(port))
     with socket.create_connection(("localhost", port)) as stranger:
         stranger.sendall(line)
         stranger.settimeout(SECONDS)
-        assert stranger.recv(100) == b"", "it is hung up on"
+        said = b""
+        while part := stranger.recv(1000):  # Until it is hung up on.
+            said += part
+    assert said.startswith(answer)
+    assert bool(said) == bool(answer)
     assert not arrived
     called(pool, port, 1, 2).result(timeout=SECONDS)
     hosted.result(timeout=SECONDS)
@@ -228,17 +260,6 @@ def test_a_token_lets_only_those_meet_who_have_it(pool):
     members = [pool.submit(meeting.call, "localhost", port, i, 3, [], "secret") for i in (1, 2)]
     for each in (hosted, *members):
         each.result(timeout=SECONDS)
-
-
-def test_a_conflict_among_those_with_the_token_is_told_to_all(pool):
-    port, arrived = free_port(), set()
-    hosted = pool.submit(meeting.host, port, 3, arrived, "secret")
-    one = pool.submit(meeting.call, "localhost", port, 1, 3, [], "secret")
-    wait_until(lambda: arrived == {1})
-    two = pool.submit(meeting.call, "localhost", port, 1, 3, [], "secret")
-    for each in (hosted, one, two):
-        with pytest.raises(meeting.Refused, match="two processes have --process_id=1"):
-            each.result(timeout=SECONDS)
 
 
 def test_a_token_that_process_0_does_not_have_is_told(pool):

@@ -192,11 +192,15 @@ def test_processes_that_come_to_the_port_of_a_run_leave_it_alone(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_with_one_number_are_refused(tmp_path):
-    outputs, codes = ends(start(tmp_path / "run", 3, numbers=[0, 1, 1]))
+def test_of_two_processes_with_one_number_one_is_turned_away(tmp_path):
+    """The others wait for who is missing, and say what they have seen."""
+    started = start(tmp_path / "run", 3, ["--join_timeout=20"], numbers=[0, 1, 1])
+    outputs, codes = ends(started)
     assert codes == [2, 2, 2], outputs
     line = "two processes have --process_id=1; give each its own"
-    assert all(line in output.splitlines()[-1] for output in outputs), outputs
+    assert line in outputs[0].splitlines()[0], outputs
+    assert re.search(rf"\(missing: 2; .*{line}\)", outputs[0].splitlines()[-1]), outputs
+    assert sum(line in output.splitlines()[-1] for output in outputs[1:]) == 1, outputs
     assert not (tmp_path / "run").exists()
 
 
