@@ -13,7 +13,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from ganjax import config_file, shipped
+from ganjax import config_file
 from ganjax.errors import UserError
 from ganjax.runtime import huge_pages, signals
 
@@ -190,9 +190,7 @@ class _ConfigParser(flags.ArgumentParser):
         # Imported here, so that commands without a config start at once.
         from ganjax.config import take_kinds
 
-        named, colon, preset = argument.partition(":")
-        file = str(shipped.config_file(named) or named)
-        config = config_file.load(file, *([preset] if colon else []))
+        config = config_file.load_named(argument)
         config.lock()
         changes = _field_flags(flags.FLAGS.read_flags_from_files(sys.argv, force_gnu=False))
         take_kinds(config, changes)
@@ -259,13 +257,7 @@ def check_config(argv: list[str]) -> None:
     for argument, following in zip(argv, [*argv[1:], ""], strict=True):
         name, equals, value = argument.lstrip("-").partition("=")
         if argument.startswith("-") and name == "config":
-            path = (value if equals else following).partition(":")[0]
-            if shipped.config_file(path) is None:
-                names = ", ".join(shipped.config_names())
-                raise UserError(
-                    f"--config={path}: there is no such file; give a path, or the name of a config "
-                    f"that comes with ganjax: {names}"
-                )
+            config_file.find((value if equals else following).partition(":")[0])
 
 
 def _without_home(argument: str) -> str:

@@ -5,10 +5,12 @@ import os
 import runpy
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from ganjax import shipped
 from ganjax.errors import UserError
 
 GET_CONFIG = "get_config"
@@ -34,6 +36,35 @@ def load(file: str, *preset: str) -> ConfigDict:
         what = "nothing: is a return missing?" if config is None else f"a {type(config).__name__}"
         raise UserError(f"{file}: its {GET_CONFIG} should return a ConfigDict, and returns {what}")
     return config if isinstance(config, ConfigDict) else ConfigDict(config)
+
+
+def load_named(named: str) -> ConfigDict:
+    """Returns the config that a text names, as the flag --config does.
+
+    Args:
+      named: the name of a shipped config or the path of a config file, followed by :<preset> if
+        wanted.
+
+    Raises:
+      UserError: there is no such config, or its file makes none.
+    """
+    name, colon, preset = named.partition(":")
+    return load(str(find(name)), *([preset] if colon else []))
+
+
+def find(name: str) -> Path:
+    """Returns the config file of a shipped config's name or of a path.
+
+    Raises:
+      UserError: there is none.
+    """
+    file = shipped.config_file(name)
+    if file is None:
+        raise UserError(
+            f"--config={name}: there is no such file; give a path, or the name of a config "
+            f"that comes with ganjax: {', '.join(shipped.config_names())}"
+        )
+    return file
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
@@ -27,7 +28,11 @@ def quit_at_once(what_is_lost: str) -> None:
 
 
 class Signals:
-    """A context that records the first signal; a second one then ends the process at once.
+    """A context that records the first signal, after which a second one does not wait.
+
+    The second one ends the process of a command at once. In a process that leaves Ctrl-C to Python,
+    a notebook or a script, it does what it would do without this context: it raises a
+    KeyboardInterrupt. Only the main thread can receive signals; in others the context does nothing.
 
     Attributes:
       received: the signal that was received, or None.
@@ -43,12 +48,20 @@ class Signals:
             file=sys.stderr,
             flush=True,
         )
-        quit_at_once("what came after the last checkpoint is lost")
+        if self._handlers[signal.SIGINT] is signal.default_int_handler:
+            self._restore()
+        else:
+            quit_at_once("what came after the last checkpoint is lost")
 
     def __enter__(self) -> "Signals":
-        self._handlers = {number: signal.signal(number, self._receive) for number in NUMBERS}
+        self._handlers = {}
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._receive) for number in NUMBERS}
         return self
 
     def __exit__(self, *error) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)

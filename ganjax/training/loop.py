@@ -25,6 +25,7 @@ from ganjax.training.actions import (
     perform,
 )
 from ganjax.training.checkpoint import best_step
+from ganjax.training.display import Display
 from ganjax.training.ensemble import Members, saved_form
 from ganjax.training.schema import RunConfig
 from ganjax.training.setup import Outputs, Run
@@ -34,7 +35,9 @@ class Interrupted(SystemExit):
     """The exit after SIGTERM or Ctrl-C, once the state is saved, with code 128 + the signal."""
 
 
-def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | Members:
+def train(
+    raw: ml_collections.ConfigDict | dict, folder: str | Path, display: Display | None = None
+) -> GanState | Members:
     """Trains a config to its end, from the latest checkpoint if the folder holds one.
 
     All processes that joined (`ganjax.parallel.distributed`) call this with the same arguments, and
@@ -47,6 +50,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | Memb
     Args:
       raw: the config, as `get_config` of a config file returns it.
       folder: the run's folder, which is made if it does not exist.
+      display: what shows the run's progress; by default the terminal.
 
     Returns:
       The state at the end of the run; a tuple of states, one for each seed, if config.num_seeds is
@@ -70,7 +74,7 @@ def train(raw: ml_collections.ConfigDict, folder: str | Path) -> GanState | Memb
         members = run.restore(checkpoints)
         step = int(members[0].step)
         # Opened only now, because metrics after the step that could be restored are removed.
-        outputs = stack.enter_context(setup.open_outputs(run, checkpoints, step))
+        outputs = stack.enter_context(setup.open_outputs(run, checkpoints, step, display))
         signals = stack.enter_context(Signals())
         if ending := _ending(run, outputs, step):
             outputs.writer.say(ending)

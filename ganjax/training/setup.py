@@ -33,6 +33,7 @@ from ganjax.training import (
     sizes,
     workdir,
 )
+from ganjax.training.display import Display
 from ganjax.training.epochs import Cadences, Epochs, settle
 from ganjax.training.illnesses import Watch
 from ganjax.training.report import Pending, Report
@@ -215,13 +216,16 @@ def open_checkpoints(run: Run) -> Iterator[checkpoint.Checkpoints]:
 
 
 @contextlib.contextmanager
-def open_outputs(run: Run, checkpoints: checkpoint.Checkpoints, step: int) -> Iterator[Outputs]:
+def open_outputs(
+    run: Run, checkpoints: checkpoint.Checkpoints, step: int, display: Display | None = None
+) -> Iterator[Outputs]:
     """Opens the outputs of a run.
 
     Args:
       run: the run.
       checkpoints: the run's checkpoints, of which the latest can be read.
       step: the step from which the run goes on, after which metrics are removed.
+      display: what shows the run's progress; by default the terminal.
     """
     with Writer(
         run.folder,
@@ -229,6 +233,7 @@ def open_outputs(run: Run, checkpoints: checkpoint.Checkpoints, step: int) -> It
         run.config.total_steps,
         primary=jax.process_index() == 0,
         epoch_at=run.epochs.at,
+        display=display,
     ) as writer:
         scaled = not isinstance(run.algorithm.loss_scaling, NoLossScaling)
         report = Report(

@@ -1,18 +1,17 @@
-"""The writer of a run's metrics and pictures, to metrics.jsonl, TensorBoard and the terminal.
+"""The writer of a run's metrics and pictures, to metrics.jsonl, TensorBoard and the user's display.
 
 Its methods have the names of clu's metric writers, which need TensorFlow.
 """
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from tensorboardX import SummaryWriter
-from tqdm import tqdm
 
 from ganjax.runtime import storage
+from ganjax.training.display import Display, Terminal
 
 METRICS = "metrics.jsonl"
 
@@ -27,6 +26,7 @@ class Writer:
       total_steps: the step at which the run ends.
       primary: whether this process writes at all. Among several processes only process 0 does.
       epoch_at: converts a number of steps to epochs; None leaves epochs out.
+      display: what shows the run's progress; by default the terminal.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class Writer:
         total_steps: int,
         primary: bool = True,
         epoch_at: Callable[[int], float] | None = None,
+        display: Display | None = None,
     ):
         self.primary = primary
         self._epoch_at = epoch_at
-        self._total_steps = total_steps
-        self._bar = None
+        self._display = (display or Terminal()) if primary else Display()
         if not primary:
             return
         self._path = workdir / METRICS
@@ -50,16 +50,14 @@ class Writer:
         # of that step again.
         purge_step = step + 1 if step else 0
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=purge_step)
-        if sys.stderr.isatty():
-            self._bar = tqdm(total=total_steps, initial=step, unit="step", dynamic_ncols=True)
+        self._display.begin(step, total_steps)
 
     def advance(self) -> None:
-        """Moves the progress bar by one step."""
-        if self._bar is not None:
-            self._bar.update()
+        """Shows that one more step is finished."""
+        self._display.advance()
 
     def write_scalars(self, step: int, scalars: dict[str, float]) -> None:
-        """Writes a line of metrics.jsonl, and each scalar to TensorBoard and the terminal.
+        """Writes a line of metrics.jsonl, and each scalar to TensorBoard and the display.
 
         The line begins with the step and the epochs that have passed.
 
@@ -75,16 +73,10 @@ class Writer:
             self._lines.flush()
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)
-        shown = {name: f"{value:.4g}" for name, value in (place | scalars).items()}
-        if self._bar is not None and "d_loss" in scalars:
-            names = [n for n in shown if n.endswith("_loss") or n == "images_per_second"]
-            self._bar.set_postfix({name: shown[name] for name in names})
-        elif self._bar is None:
-            line = " ".join(f"{name} {value}" for name, value in shown.items())
-            self.say(f"step {step}/{self._total_steps} {line}")
+        self._display.scalars(step, place | scalars)
 
     def write_images(self, step: int, images: dict[str, np.ndarray]) -> None:
-        """Writes pictures to TensorBoard.
+        """Writes pictures to TensorBoard and the display.
 
         Args:
           step: the step at which the pictures were made.
@@ -93,12 +85,11 @@ class Writer:
         if self.primary:
             for name, image in images.items():
                 self._board.add_image(name, image, step, dataformats="HWC")
+            self._display.images(step, images)
 
     def say(self, text: str) -> None:
-        """Prints a line for the user, above the progress bar."""
-        if self.primary:
-            tqdm.write(text, file=sys.stdout)
-            sys.stdout.flush()
+        """Shows a line to the user."""
+        self._display.say(text)
 
     def __enter__(self) -> "Writer":
         return self
@@ -107,8 +98,7 @@ class Writer:
         if self.primary:
             self._lines.close()
             self._board.close()
-            if self._bar is not None:
-                self._bar.close()
+            self._display.close()
 
 
 def read_metrics(path: Path) -> list[dict]:
