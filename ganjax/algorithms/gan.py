@@ -281,10 +281,12 @@ def _check_accumulate(config: CommonConfig, group_size: int) -> None:
             "mean of the whole batch; set 1, or another config.loss"
         )
     if group_size > 1 and config.batch_size % (group_size * config.accumulate):
+        fewer = range(config.accumulate, 0, -1)
+        fitting = next((n for n in fewer if not config.batch_size % (group_size * n)), 1)
         raise ConfigError(
             f"config.accumulate={config.accumulate}: minibatch standard deviations are of groups "
             f"of {group_size}, into which micro-batches of batches of {config.batch_size} do not "
-            f"fall; set it such that {group_size} divides the micro-batches"
+            f"fall; set config.accumulate={fitting}"
         )
 
 

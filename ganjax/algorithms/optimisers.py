@@ -190,8 +190,8 @@ def discriminator_optimiser(
     if config.weight_clip and discriminator.normalises_spectrum:
         raise ConfigError(
             f"config.weight_clip={config.weight_clip}: it bounds no kernel that "
-            "config.discriminator.spectral_norm divides by its norm; set it to 0, or spectral_norm "
-            "to False"
+            "config.discriminator.spectral_norm divides by its norm; set config.weight_clip=0, or "
+            "config.discriminator.spectral_norm=False"
         )
     tx = config.d_optimiser.build(updates)
     return optax.chain(tx, clip_weights(config.weight_clip)) if config.weight_clip else tx
@@ -237,7 +237,7 @@ def ema_decay(
     if fields.ramp_up and not fields.half_life:
         raise ConfigError(
             f"config.ema.ramp_up={fields.ramp_up}: it bounds config.ema.half_life, which is 0; set "
-            "that, or ramp_up=0"
+            "half_life to a number of reals, such as 10000, or ramp_up=0"
         )
     if not (fields.decay or fields.half_life):
         return lambda step: 0.0

@@ -141,8 +141,8 @@ class _AdaptiveFields(ControllerFields):
     def check(self) -> None:
         if self.p > self.p_max:
             raise ConfigError(
-                f"config.augment.controller.p={self.p}: it is above p_max={self.p_max}; set it "
-                "lower, or p_max higher"
+                f"config.augment.controller.p={self.p}: it is above p_max={self.p_max}; set "
+                f"p={self.p_max} or lower, or p_max={self.p} or higher"
             )
 
 

@@ -125,7 +125,7 @@ def check(source: Source, *, on_device: bool) -> None:
     if on_device and size > ON_DEVICE_BYTES:
         raise DataError(
             f"config.data.on_device=True: the set is {size / 2**30:.1f} GiB, more than "
-            f"{ON_DEVICE_BYTES >> 30}; set it to False"
+            f"{ON_DEVICE_BYTES >> 30}; set config.data.on_device=False"
         )
 
 

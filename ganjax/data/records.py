@@ -172,13 +172,14 @@ def _check_settings(manifest: dict, data: DataFields, image_size: int, field: st
         )
     if data.fit != settings["fit"]:
         raise DataError(
-            f"config.data.fit={data.fit!r}: {field} was prepared with {settings['fit']!r}; set that"
+            f"config.data.fit={data.fit!r}: {field} was prepared otherwise; set "
+            f"config.data.fit={settings['fit']!r}"
         )
     background = settings["background"]
     if manifest.get("transparent") and list(data.background) != background:
         raise DataError(
             f"config.data.background={data.background}: {field} has transparent images, which "
-            f"were laid over {tuple(background)}; set that"
+            f"were laid over another colour; set config.data.background={tuple(background)}"
         )
 
 

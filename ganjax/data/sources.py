@@ -84,7 +84,8 @@ def _check_classes(source: Source, data: DataFields) -> None:
     if source.label_names and len(source.label_names) != data.num_classes:
         raise DataError(
             f"config.data.num_classes={data.num_classes}: config.data.label={data.label!r} of "
-            f"{data.source} has {len(source.label_names)} classes; set that"
+            f"{data.source} has {len(source.label_names)} classes; set "
+            f"config.data.num_classes={len(source.label_names)}"
         )
     if not data.label and data.num_classes != 1:
         raise DataError(
@@ -104,8 +105,8 @@ def _with_checked_labels(source: Source, data: DataFields) -> Source:
         if bad.size:
             raise DataError(
                 f"config.data.num_classes={data.num_classes}: config.data.label={data.label!r} of "
-                f"{data.source} has the label {bad[0]}; labels are 0 .. num_classes - 1: set it to "
-                "one more than the largest, and count from 0"
+                f"{data.source} has the label {bad[0]}; labels count from 0 to num_classes - 1: "
+                f"set config.data.num_classes={max(label.max() + 1, 1)} or more, and count from 0"
             )
         return label
 

@@ -141,7 +141,7 @@ class NetworkFields(Fields):
         if options.remat and not self.has_blocks:
             raise ConfigError(
                 f"config.remat=True: {at}.network={self.network!r} has no convolutional blocks to "
-                "compute anew; set it to False"
+                "compute anew; set config.remat=False"
             )
         kind = options.conditioning.kind
         field = f"{at.replace('config.', 'config.conditioning.')}={kind!r}"
@@ -151,7 +151,9 @@ class NetworkFields(Fields):
                 f"{', '.join(map(repr, self.conditionings))}; set one of these"
             )
         if kind == "batch_norm" and not self.uses_batch_norm:
-            raise ConfigError(f"{field}: {at}.batch_norm is False; set it to True, or another kind")
+            raise ConfigError(
+                f"{field}: {at}.batch_norm is False; set {at}.batch_norm=True, or another kind"
+            )
 
     def build(self, images: ImageSpec, options: Options) -> nn.Module:
         """Returns the Flax module that these fields describe.

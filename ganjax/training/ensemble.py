@@ -57,7 +57,8 @@ def seeds(config: RunConfig) -> tuple[int, ...]:
     if config.seed + config.num_seeds > 2**32:
         raise ConfigError(
             f"config.num_seeds={config.num_seeds}: the last of them, counted from "
-            f"config.seed={config.seed}, would be over {2**32 - 1}; set seed lower"
+            f"config.seed={config.seed}, would be over {2**32 - 1}; set "
+            f"config.seed={2**32 - config.num_seeds} or lower"
         )
     return tuple(range(config.seed, config.seed + config.num_seeds))
 
@@ -93,7 +94,7 @@ def check(config: RunConfig) -> None:
     if config.sharding != REPLICATED:
         raise ConfigError(
             f"{field} with config.sharding={config.sharding!r}: a model too large for one device "
-            "leaves no room for several; set one of them back"
+            "leaves no room for several; set config.num_seeds=1 or config.sharding='replicated'"
         )
     if jax.process_count() > 1:
         raise ConfigError(

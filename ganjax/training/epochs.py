@@ -130,7 +130,7 @@ class Epochs:
             if left * per_epoch > LARGEST:
                 raise ConfigError(
                     f"config.total_epochs={epochs:g}: these are {left * per_epoch:.3g} steps, and "
-                    f"a run has at most {LARGEST:,}; set fewer"
+                    f"a run has at most {LARGEST:,}; set {LARGEST / per_epoch:.4g} epochs or fewer"
                 )
             step = phase.start + round(left * per_epoch)
             if step <= phase.stop:

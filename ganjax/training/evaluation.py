@@ -98,8 +98,8 @@ def _check_best(fields: EvaluationFields, at: str) -> None:
     of_likelihood = ranking([HELD_OUT_LIKELIHOOD], fields.features)
     if fields.best in of_likelihood and not fields.log_likelihood:
         raise ConfigError(
-            f"{at}.best={fields.best!r}: {at}.log_likelihood is 0, so it is not measured; set it "
-            "to a number of samples, such as 1_000"
+            f"{at}.best={fields.best!r}: {at}.log_likelihood is 0, so it is not measured; set "
+            f"{at}.log_likelihood to a number of samples, such as 1000"
         )
     measured = ranking([each.metric for each in wanted(fields)], fields.features)
     if fields.best not in (NO_FIGURE, *measured):

@@ -267,7 +267,9 @@ def test_another_background_is_refused_only_for_transparent_images(tmp_path, emo
     for i in range(4):
         Image.new("LA", (16, 16), (i, 9)).save(tmp_path / "images" / f"{i}.png")
     prepare.prepare(data(f"folder:{tmp_path / 'images'}", background=(1, 2, 3)), 8, tmp_path / "s")
-    with pytest.raises(DataError, match=r"config.data.background=\(255, .* laid over \(1, 2, 3\)"):
+    with pytest.raises(
+        DataError, match=r"background=\(255, .*; set config.data.background=\(1, 2, 3\)"
+    ):
         open_source(data(f"records:{tmp_path / 's'}"), "train", image_size=8)
     fitting = data(f"records:{tmp_path / 's'}", background=(1, 2, 3))
     assert open_source(fitting, "train", image_size=8).size == 3
@@ -340,7 +342,11 @@ def edit(**changes):
     [
         (lambda r: None, {"image_size": 48}, r"images of 64x64, which are read at .*=48$"),
         (lambda r: None, {"image_size": 128}, r"not at config.image_size=128"),
-        (lambda r: None, {"fit": "pad"}, r"config.data.fit='pad': .* prepared with 'resize'"),
+        (
+            lambda r: None,
+            {"fit": "pad"},
+            r"config.data.fit='pad': .*; set config.data.fit='resize'",
+        ),
         (
             lambda r: None,
             {"labels_file": "a.csv"},

@@ -85,7 +85,12 @@ def test_labels_are_read_from_any_integer_or_boolean_feature_of_a_tfds_set():
 @pytest.mark.parametrize(
     ("name", "label", "classes", "message"),
     [
-        ("tfds:cifar10", "label", 5, r"num_classes=5: .* has 10 classes; set that"),
+        (
+            "tfds:cifar10",
+            "label",
+            5,
+            r"num_classes=5: .* has 10 classes; set config.data.num_classes=10",
+        ),
         ("tfds:cifar10", "", 5, r"num_classes=5: config.data.label is empty"),
         ("tfds:cifar10", "lable", 10, r"label='lable': .* has \['id', 'image', 'label'\], not"),
         ("tfds:celeb_a", "attributes/Blond", 2, r"label='attributes/Blond': attributes has \['5_o"),
