@@ -95,21 +95,21 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--out={out}: name a .json file in a folder that exists")
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
-    from ganjax.analysis import measurement
-    from ganjax.metrics import features
+    from ganjax.analysis import image_sets, measurement
     from ganjax.metrics.table import METRICS
 
     compiling.keep_programs()
     measurement.check(values.metrics, values.features)
-    uses_network = any(METRICS[name].of_network for name in values.metrics)
-    params = features.load(values.features, values.weights) if uses_network else None
+    params = measurement.load_network(values.metrics, values.features, values.weights)
     measure = partial(measurement.measure_sets, network=values.features, params=params)
     if values.workdir is None:
         default = Path("evaluation.json")
-        result = measure(_sets(values), values.metrics)
+        options = {"split": values.split, "fit": values.fit}
+        sets = image_sets.pair(values.real, values.fake, values.metrics, **options)
+        result = measure(sets, values.metrics)
         _print(result)
     else:
-        run, default = _run(values, uses_network)
+        run, default = _run(values, measurement.uses_network(values.metrics))
         if values.resolutions == "last":
             result = measure(_sets_of(run, values), values.metrics)
             _print(result)
@@ -210,7 +210,7 @@ def _resolutions(run):
 def _sets_of(run, values):
     """Returns the sets of images to compare for a run."""
     from ganjax.analysis.image_sets import from_run
-    from ganjax.analysis.measurement import Sets
+    from ganjax.analysis.measurement import Sets, most_others
     from ganjax.data.base import SPLITS
     from ganjax.metrics.image_set import from_source
 
@@ -220,7 +220,7 @@ def _sets_of(run, values):
     training = "real" if split == "train" else "other"
     real = _reals(run, split)
     num = values.num or real.count
-    most = _most_others(values, training, num)
+    most = most_others(values.metrics, training, num)
     more = from_source(f"{name} {other}", run.images_of(other), most)
     of = f" seed {run.seed}" if run.config.num_seeds > 1 else ""
     fake = from_run(run, f"{run.folder} step {run.step} ({run.which}){of}", num, values.seed)
@@ -228,48 +228,6 @@ def _sets_of(run, values):
         real = real._replace(mirrored=True)
     elif run.config.data.mirror:
         more = more._replace(mirrored=True)
-    return Sets(real, fake, more, training)
-
-
-def _most_others(values, training: str, fakes: int) -> int:
-    """Returns the most images to take from the other split than that of the reals.
-
-    They stand in for the fakes, so the number of fakes suffices, unless that split holds the
-    training images, among which a metric looks for copies.
-    """
-    from ganjax.metrics.features import MOST
-    from ganjax.metrics.table import METRICS
-
-    of_training = any(METRICS[name].reference == "training" for name in values.metrics)
-    return MOST if training == "other" and of_training else min(fakes, MOST)
-
-
-def _sets(values):
-    """Returns the sets of images that --real and --fake name."""
-    from ganjax.analysis.image_sets import from_folder, from_named_source, from_npz
-    from ganjax.analysis.measurement import Sets
-    from ganjax.data.base import SPLITS
-    from ganjax.metrics.features import MOST
-
-    def opened(flag: str, value: str):
-        path = Path(value)
-        if path.suffix == ".npz":
-            return from_npz(path)
-        if path.is_dir():
-            return from_folder(path)
-        raise UserError(f"--{flag}={value}: there is no such folder, and it is no .npz")
-
-    fake = opened("fake", values.fake)
-    is_source = ":" in values.real and not Path(values.real).exists()
-    if not is_source:
-        return Sets(opened("real", values.real), fake, None)
-    training = "real" if values.split == "train" else "other"
-    (other,) = (each for each in SPLITS if each != values.split)
-    most = {values.split: MOST, other: _most_others(values, training, fake.count)}
-    real, more = (
-        from_named_source(values.real, split, fake, values.fit, most[split])
-        for split in (values.split, other)
-    )
     return Sets(real, fake, more, training)
 
 

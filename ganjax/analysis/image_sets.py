@@ -1,20 +1,23 @@
 """Construction of sets of images for metrics, from data sources, runs, .npz files and folders."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
+from ganjax.analysis.measurement import Sets, most_others
 from ganjax.analysis.trained import Trained
 from ganjax.data import records
-from ganjax.data.base import Source
+from ganjax.data.base import SPLITS, Source
 from ganjax.data.decode import decode
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import to_channels
 from ganjax.data.scan import listing
 from ganjax.data.sources import open_source
 from ganjax.errors import DataError, UserError
+from ganjax.metrics import features
 from ganjax.metrics.image_set import ImageSet, from_source
 from ganjax.pictures import npz
 from ganjax.training import evaluation
@@ -54,9 +57,21 @@ def from_npz(path: Path) -> ImageSet:
     Raises:
       UserError: the file cannot be read, or holds no such array.
     """
-    images = read_npz(path)
-    whole = Source(len(images), lambda i: {"image": images[i]}, ())
-    return from_source(str(path), whole, len(images))
+    return _of_array(str(path), read_npz(path))
+
+
+def from_array(name: str, images: np.ndarray) -> ImageSet:
+    """Returns an array of images as a set.
+
+    Args:
+      name: the name of the set.
+      images: uint8 (N, H, W, 1 or 3).
+
+    Raises:
+      UserError: it is another array, or has no image.
+    """
+    _check_images(name, images.dtype, images.shape)
+    return _of_array(name, images)
 
 
 def read_npz(path: Path) -> UInt8[np.ndarray, "n h w c"]:
@@ -73,14 +88,68 @@ def read_npz(path: Path) -> UInt8[np.ndarray, "n h w c"]:
         if name is None:
             raise UserError(f"{path}: none of its arrays is named {', '.join(ARRAYS)}")
         shape, dtype, _ = arrays.header(name)
-        if dtype != np.uint8 or len(shape) != 4 or shape[-1] not in (1, 3):
-            raise UserError(
-                f"{path}: {name!r} is {dtype} {shape}; images are uint8 (N, H, W, 1 or 3), levels "
-                "from 0 to 255"
-            )
-        if 0 in shape:
-            raise UserError(f"{path}: {name!r} is {shape}: no image is there")
+        _check_images(f"{path}: {name!r}", dtype, shape)
         return arrays.read(name)
+
+
+def pair(
+    real: str | Path | np.ndarray,
+    fake: str | Path | np.ndarray,
+    metrics: Sequence[str],
+    *,
+    split: str = "validation",
+    fit: str = "resize",
+) -> Sets:
+    """Returns two sets of images that are compared, and the other split of a data source.
+
+    Args:
+      real: an array, as `from_array` takes it; the path of an .npz file or a folder; or a data
+        source, as config.data.source names it.
+      fake: an array or a path.
+      metrics: the names of the metrics, which say how many images of a source are needed.
+      split: the images of a data source that are compared, "validation" or "train".
+      fit: how a data source's images get to the fakes' size, "resize" or "pad".
+
+    Raises:
+      UserError: there are no such images.
+    """
+    fakes = _given("fake", fake)
+    if isinstance(real, np.ndarray) or ":" not in str(real) or Path(real).exists():
+        return Sets(_given("real", real), fakes, None)
+    training = "real" if split == "train" else "other"
+    (other,) = (each for each in SPLITS if each != split)
+    most = {split: features.MOST, other: most_others(metrics, training, fakes.count)}
+    reals, more = (
+        from_named_source(str(real), each, fakes, fit, most[each]) for each in (split, other)
+    )
+    return Sets(reals, fakes, more, training)
+
+
+def _given(role: str, images: str | Path | np.ndarray) -> ImageSet:
+    """Returns the images of an array or a path as a set."""
+    if isinstance(images, np.ndarray):
+        return from_array(f"{role} images", images)
+    path = Path(images)
+    if path.suffix == ".npz":
+        return from_npz(path)
+    if path.is_dir():
+        return from_folder(path)
+    raise UserError(f"--{role}={images}: there is no such folder, and it is no .npz")
+
+
+def _of_array(name: str, images: np.ndarray) -> ImageSet:
+    whole = Source(len(images), lambda i: {"image": images[i]}, ())
+    return from_source(name, whole, len(images))
+
+
+def _check_images(name: str, dtype: np.dtype, shape: Sequence[int]) -> None:
+    """Raises a UserError unless an array has the form of images."""
+    if dtype != np.uint8 or len(shape) != 4 or shape[-1] not in (1, 3):
+        raise UserError(
+            f"{name} is {dtype} {shape}; images are uint8 (N, H, W, 1 or 3), levels from 0 to 255"
+        )
+    if 0 in shape:
+        raise UserError(f"{name} is {shape}: no image is there")
 
 
 def from_folder(path: Path) -> ImageSet:

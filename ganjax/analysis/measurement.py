@@ -1,6 +1,7 @@
 """Measurement of generated images against real ones, and of reals against reals: the floor."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -56,6 +57,42 @@ def check(metrics: Sequence[str], network: str) -> None:
                 f"--metrics={metric}: it needs classes, and the weights of --features={network} "
                 "have none; leave it out, or take --features=efflite0"
             )
+
+
+def uses_network(names: Sequence[str]) -> bool:
+    """Returns whether a metric in `METRICS` of one of these names looks through a network."""
+    return any(METRICS[name].of_network for name in names)
+
+
+def load_network(
+    names: Sequence[str], network: str, weights: str | Path | None = None
+) -> features.Params | None:
+    """Returns the parameters of a feature network, or None if no metric looks through one.
+
+    Args:
+      names: names of metrics in `METRICS`.
+      network: a name in `ganjax.metrics.features.NETWORKS`.
+      weights: the network's weight file, where it is not in the cache.
+
+    Raises:
+      UserError: the weights can be neither found nor fetched.
+    """
+    return features.load(network, weights) if uses_network(names) else None
+
+
+def most_others(names: Sequence[str], training: str, fakes: int) -> int:
+    """Returns the most images to take from the other split than that of the reals.
+
+    They stand in for the fakes, so the number of fakes suffices, unless that split holds the
+    training images, among which a metric looks for copies.
+
+    Args:
+      names: names of metrics in `METRICS`.
+      training: as `Sets.training`.
+      fakes: the number of fakes.
+    """
+    of_training = any(METRICS[name].reference == "training" for name in names)
+    return features.MOST if training == "other" and of_training else min(fakes, features.MOST)
 
 
 def measure_sets(
