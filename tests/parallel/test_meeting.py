@@ -116,7 +116,7 @@ def test_who_does_not_go_together_with_the_others_is_turned_away_alone(second, r
     wait_until(lambda: arrived == {1})
     for _ in range(2):
         with pytest.raises(meeting.Refused, match=reason):
-            meeting.call("localhost", port, *second, [], token)
+            meeting.call("localhost", port, second[0], second[1], [], token)
     assert re.fullmatch(rf"(127.0.0.1|::1) is turned away: {reason}.*", *told)
     two = pool.submit(meeting.call, "localhost", port, 2, 3, [], token)
     for each in (hosted, one, two):
