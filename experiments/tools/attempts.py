@@ -119,5 +119,5 @@ def _version(name: str) -> str:
 
 
 def _append(folder: Path, line: dict) -> None:
-    with (folder / FILE).open("a", encoding="utf-8") as file:
+    with storage.open_appending(folder / FILE) as file:
         file.write(json.dumps(line) + "\n")

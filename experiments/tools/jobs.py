@@ -16,7 +16,7 @@ from experiments.tools import attempts, runs
 from experiments.tools.runs import Run
 from ganjax.config import ConfigError
 from ganjax.errors import UserError
-from ganjax.runtime import signals
+from ganjax.runtime import signals, storage
 from ganjax.training import workdir
 
 # The folder, inside that of a sweep's runs, for submitit's files, such as logs.
@@ -224,7 +224,7 @@ def submit_to_slurm(
     queued = [(run, job.job_id) for run, job in zip(waiting, jobs, strict=True)]
     for run, job in queued:
         run.folder.mkdir(parents=True, exist_ok=True)
-        (run.folder / JOB).write_text(job + "\n", encoding="utf-8")
+        storage.write_text(run.folder / JOB, job + "\n")
     return queued
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from experiments.tools import results
 from experiments.tools.design import Sweep
 from experiments.tools.results import Difference, Result, Row, Spread
+from ganjax.runtime import regular
 
 TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 
@@ -37,7 +38,7 @@ class Picture(NamedTuple):
 
 def picture(path: Path, title: str, caption: str = "", width: int | None = None) -> Picture:
     """Reads a .png or .svg file into a picture of the page."""
-    content = base64.b64encode(path.read_bytes()).decode()
+    content = base64.b64encode(regular.read_bytes(path)).decode()
     return Picture(f"data:{TYPES[path.suffix]};base64,{content}", title, caption, width)
 
 

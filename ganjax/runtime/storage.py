@@ -5,9 +5,10 @@ import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ganjax.runtime import regular
 
@@ -48,6 +49,22 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def open_appending(path: Path) -> TextIO:
+    """Opens a file for appending text, or makes it; a link in its place is not followed.
+
+    Raises:
+      OSError: it cannot be opened, or is a link, a pipe, a socket or a device.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    for name in ("O_NOFOLLOW", "O_NONBLOCK"):  # A pipe would be waited for.
+        flags |= getattr(os, name, 0)
+    descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return os.fdopen(descriptor, "a", encoding="utf-8")
 
 
 def write_text(path: Path, text: str) -> None:

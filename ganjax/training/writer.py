@@ -45,7 +45,7 @@ class Writer:
             return
         self._path = workdir / METRICS
         _keep_until(self._path, step)
-        self._lines = self._path.open("a", encoding="utf-8")
+        self._lines = storage.open_appending(self._path)
         # TensorBoard ignores the events of later steps too. A run from step 0 draws its picture
         # of that step again.
         purge_step = step + 1 if step else 0
