@@ -117,7 +117,9 @@ def sample(result: Result, folder: Path) -> tuple[Path, int] | None:
     path = folder / f"{result.run.hash}_step_{run.step}.png"
     if not path.exists():
         made = run.generate(*run.inputs(SAMPLES, seed=0))
-        images.save_png(path, images.grid(made, images.columns(SAMPLES, run.algorithm.num_classes)))
+        images.save_png(
+            path, images.sheet(made, images.columns(SAMPLES, run.algorithm.num_classes))
+        )
     return path, run.step
 
 

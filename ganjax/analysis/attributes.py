@@ -12,7 +12,6 @@ from ganjax.analysis.trained import Trained, class_index
 from ganjax.analysis.views import View, headed
 from ganjax.errors import UserError
 from ganjax.metrics.neighbours import nearest, nearest_by_features
-from ganjax.pictures import images
 
 # The number of training images that vote on whether a sample has an attribute.
 VOTES = 5
@@ -98,7 +97,7 @@ def arithmetic(
 
     def picture():
         name = f" {sides.name!r}" if sides.name else ""
-        return headed(images.enlarge(shown), [f"+{amount:.3g}{name}" for amount in amounts])
+        return headed(shown, [f"+{amount:.3g}{name}" for amount in amounts])
 
     what = repr(sides.name) if sides.name else "the attribute"
     report = [f"{len(sides.have)} of {sides.num} samples have {what}, {len(sides.have_not)} do not"]

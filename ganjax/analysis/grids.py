@@ -56,8 +56,7 @@ def grid(
         texts = names_of(run, labels)
         if numbered:
             texts = [" ".join([str(i), *texts[i : i + 1]]) for i in range(num)]
-        cells = images.captioned(samples, above=texts) if texts else samples
-        return images.grid(cells, columns)
+        return images.sheet(samples, columns, above=texts)
 
     return View(sample_arrays(run, samples, labels), picture)
 
@@ -87,7 +86,7 @@ def class_grid(
     samples = run.generate(z.repeat(len(chosen), axis=0), labels)
 
     def picture():
-        return headed(images.enlarge(samples), names_of(run, chosen))
+        return headed(samples, names_of(run, chosen))
 
     return View(sample_arrays(run, samples, labels), picture)
 
@@ -115,8 +114,7 @@ def resolution_grid(
     samples = {f"image_{each['image'].shape[1]}": each["image"] for each in arrays}
 
     def picture():
-        large = max(side, images.CAPTIONED_SIDE)
-        columns = [images.enlarge(each, large) for each in samples.values()]
+        columns = [images.enlarge(each, side) for each in samples.values()]
         cells = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
         return headed(cells, [f"{end.phase.image_size}x{end.phase.image_size}" for end in ends])
 
@@ -178,7 +176,7 @@ def neighbour_grid(
         for name, row in zip(names or ["sample"] * num, said, strict=True):
             captions += [name, *row]
         cells = rows.reshape(-1, *rows.shape[2:])
-        return images.grid(images.captioned(cells, below=captions), 1 + k)
+        return images.sheet(cells, 1 + k, below=captions)
 
     report = [f"{measure} and training image"]
     for i, (row, indices) in enumerate(zip(said, found.index, strict=True)):

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from ganjax.analysis.trained import Trained
-from ganjax.analysis.views import View, headed, names_of, sample_arrays
+from ganjax.analysis.views import FILM_PIXELS, View, headed, names_of, sample_arrays
 from ganjax.errors import UserError
 from ganjax.pictures import images, interpolation
 
@@ -87,19 +87,21 @@ def interpolate(
         return np.stack([images.grid(each, columns) for each in grids])
 
     def picture():
-        shown = together(images.enlarge(samples) if conditional else samples)
+        shown = together(samples)
         rows = shown.reshape(num, between + 1, *shown.shape[1:])
         rows = np.concatenate([rows, np.roll(rows[:, :1], -1, axis=0)], axis=1)
         flat = rows.reshape(-1, *shown.shape[1:])
         if cells > 1:
-            return images.grid(flat, between + 2, gap=GAP)
+            return images.sheet(flat, between + 2, gap=GAP)
         if not conditional:
-            return images.grid(flat, between + 2)
+            return images.sheet(flat, between + 2)
         return headed(flat, [*names_of(run, labels[:1]), *[""] * (between + 1)])
 
     def frames():
         if cells > 1:
-            return images.enlarge(together(samples), FILM_SIDE)
+            grids = together(samples)
+            fits = len(grids) * images.GRID_SIDE**2 <= FILM_PIXELS
+            return images.enlarge(grids, images.GRID_SIDE if fits else FILM_SIDE)
         large = images.enlarge(samples, FILM_SIDE)
         return images.captioned(large, above=names_of(run, labels))
 

@@ -82,7 +82,7 @@ def scores(
         check_size(run, rows, columns, captioned=True)
         cells = image.repeat(len(chosen), axis=0)
         above = of_classes * len(image) or [Path(name).name for name in names]
-        return images.grid(images.captioned(cells, above=above, below=texts), columns)
+        return images.sheet(cells, columns, above=above, below=texts)
 
     report = [*given.notes, reading.meaning, *_compared(run, reading)]
     rows = np.array(texts).reshape(len(image), len(chosen))

@@ -85,10 +85,13 @@ def headed(
 ) -> UInt8[np.ndarray, "h2 w2 c"]:
     """Lays images out in a grid that has a column for each name, and writes the name above it.
 
+    Images are enlarged as by `images.sheet`.
+
     Args:
       cells: the images, row by row.
       names: the names of the columns.
     """
+    cells = images.repeated(cells, images.enlargement(cells.shape, len(names), captioned=True))
     header = images.text_strips(names, *cells.shape[2:])
     rows = [images.grid(each, len(names)) for each in (header, cells)]
     return np.concatenate(rows)

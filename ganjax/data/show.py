@@ -131,13 +131,13 @@ def main(argv: list[str]) -> None:
     batch = first_batch(config, source)
     for line in describe(config, source, held_out, batch):
         print(line)
-    picture, label = batch["image"][:MOST_SHOWN], batch["label"][:MOST_SHOWN]
+    shown, texts = batch["image"][:MOST_SHOWN], []
     if config.data.num_classes > 1:
         names = class_names(source, config.data.num_classes)
-        picture = images.captioned(picture, above=[names[int(i)] for i in label])
-    images.save_png(out, images.grid(picture))
-    shown = f" (the first {MOST_SHOWN} images)" if len(batch["label"]) > MOST_SHOWN else ""
-    print(f"{out}{shown}")
+        texts = [names[int(i)] for i in batch["label"][:MOST_SHOWN]]
+    images.save_png(out, images.sheet(shown, above=texts))
+    left_out = f" (the first {MOST_SHOWN} images)" if len(batch["label"]) > MOST_SHOWN else ""
+    print(f"{out}{left_out}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import math
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,17 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from ganjax.errors import UserError
-from ganjax.pictures import npz
+from ganjax.pictures import letters, npz
 from ganjax.runtime import storage
 
 # The least width, in pixels, of an image whose caption can be read.
 CAPTIONED_SIDE = 96
+# The least length, in pixels, of the longer side of a grid that is to be looked at.
+GRID_SIDE = 512
+# The pixels between the images of a grid.
+GAP = 2
+# No font has a character of this number, so that it is drawn as what is missing.
+MISSING = "\uffff"
 
 
 def columns(num: int, classes: int) -> int:
@@ -33,7 +40,7 @@ def columns(num: int, classes: int) -> int:
 
 
 def grid(
-    images: UInt8[np.ndarray, "n h w c"], columns: int | None = None, gap: int = 2
+    images: UInt8[np.ndarray, "n h w c"], columns: int | None = None, gap: int = GAP
 ) -> UInt8[np.ndarray, "h2 w2 c"]:
     """Lays images out in rows.
 
@@ -53,6 +60,55 @@ def grid(
     cells = cells.reshape(rows, columns, *cells.shape[1:]).swapaxes(1, 2)
     sheet = cells.reshape(rows * (height + gap), columns * (width + gap), channels)
     return sheet[: sheet.shape[0] - gap, : sheet.shape[1] - gap]
+
+
+def enlargement(
+    shape: tuple[int, ...], columns: int, *, captioned: bool = False, gap: int = GAP
+) -> int:
+    """Returns the least whole factor by which images make a grid that is large enough to look at.
+
+    Args:
+      shape: the shape of the images, (N, H, W, C).
+      columns: the number of images in a row.
+      captioned: whether images have texts, which need `CAPTIONED_SIDE` pixels. Gaps between such
+        images stay as they are.
+      gap: the number of pixels between images.
+    """
+    n, height, width = shape[:3]
+    gap = 0 if captioned else gap
+    longer = max(math.ceil(n / columns) * (height + gap), columns * (width + gap)) - gap
+    return max(math.ceil(GRID_SIDE / longer), math.ceil(CAPTIONED_SIDE / width) * captioned)
+
+
+def sheet(
+    images: UInt8[np.ndarray, "n h w c"],
+    columns: int | None = None,
+    *,
+    above: Sequence[str] = (),
+    below: Sequence[str] = (),
+    gap: int = GAP,
+) -> UInt8[np.ndarray, "h2 w2 c"]:
+    """Lays images out in a grid that is large enough to look at, with texts above or below each.
+
+    The longer side has at least `GRID_SIDE` pixels: pixels are repeated by the least whole factor
+    that makes it so.
+
+    Args:
+      images: the images, at least one.
+      columns: the number of images in a row; by default the square root of N, rounded up.
+      above: n texts, or none at all.
+      below: n texts, or none at all.
+      gap: the number of black pixels between images, before they are enlarged.
+
+    Returns:
+      The grid as one picture.
+    """
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    has_texts = bool(len(above) or len(below))
+    factor = enlargement(images.shape, columns, captioned=has_texts, gap=gap)
+    if has_texts:  # Enlarged first, so that letters are not made of squares.
+        return grid(captioned(repeated(images, factor), above=above, below=below), columns, gap)
+    return repeated(grid(images, columns, gap)[None], factor)[0]
 
 
 def alike(pictures: Sequence[UInt8[np.ndarray, "_ _ c"]]) -> UInt8[np.ndarray, "n h w c"]:
@@ -92,12 +148,18 @@ def enlarge(
     Returns:
       The enlarged images.
     """
-    factor = math.ceil(side / images.shape[2])
+    return repeated(images, math.ceil(side / images.shape[2]))
+
+
+def repeated(images: UInt8[np.ndarray, "n h w c"], factor: int) -> UInt8[np.ndarray, "n h2 w2 c"]:
+    """Enlarges images by a whole factor, repeating pixels."""
     return images.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def text_strips(texts: Sequence[str], width: int, channels: int) -> UInt8[np.ndarray, "n h w c"]:
     """Draws lines of text in white on black, centred and all in one size.
+
+    Characters that the font lacks are spelled in Latin letters (`letters.spelled`).
 
     Args:
       texts: n lines; those that are too long are cut.
@@ -110,7 +172,8 @@ def text_strips(texts: Sequence[str], width: int, channels: int) -> UInt8[np.nda
     largest = max(width // 8, 6)
     height = largest * 3 // 2
     room = width - largest // 2  # Texts side by side must not run into one.
-    fonts = [ImageFont.load_default(size) for size in range(largest, largest * 2 // 3 - 1, -1)]
+    texts = [letters.spelled(text, _drawable) for text in texts]
+    fonts = [_font(size) for size in range(largest, largest * 2 // 3 - 1, -1)]
     widest = {font: max(font.getlength(text) for text in texts) for font in fonts}
     font = next((font for font in fonts if widest[font] <= room), fonts[-1])
     strips = np.empty((len(texts), height, width, channels), np.uint8)
@@ -212,6 +275,22 @@ def save_npz(path: Path, arrays: Mapping[str, np.ndarray | npz.Batches]) -> None
 def _image(picture: np.ndarray) -> Image.Image:
     """Converts a picture, uint8 (H, W, 1 or 3), to a Pillow image."""
     return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+@lru_cache(4096)
+def _drawable(character: str) -> bool:
+    """Returns whether the font has a character, and does not draw it as a missing one."""
+    if character.isascii():
+        return character.isprintable()
+    shown = [Image.new("L", (32, 32)) for _ in range(2)]
+    for image, each in zip(shown, (character, MISSING), strict=True):
+        ImageDraw.Draw(image).text((4, 4), each, 255, _font(16))
+    return shown[0] != shown[1]
 
 
 def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

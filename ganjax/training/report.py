@@ -201,9 +201,8 @@ class Report:
     def _grid(self, step: int, cells: np.ndarray, captions: list[str], name: str) -> None:
         columns = self._config.sample_grid[1]
         if captions:
-            cells = images.captioned(cells, above=captions)
             columns = images.columns(len(cells), len(set(captions)))
-        grid = images.grid(cells, columns)
+        grid = images.sheet(cells, columns, above=captions)
         if self._writer.primary:
             (self._folder / name).mkdir(exist_ok=True)
             images.save_png(self._folder / name / f"step_{step:08d}.png", grid)

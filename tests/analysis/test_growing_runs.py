@@ -67,9 +67,10 @@ def test_each_resolution_is_a_column_of_the_grid(run, command):
         one = Trained(run, {4: "2", 8: "5"}[size])
         np.testing.assert_array_equal(arrays[f"image_{size}"], one.generate(*one.inputs(3)))
     with Image.open("a.png") as picture:
-        shown = np.asarray(picture)[-98 * 3 + 2 :]
-    np.testing.assert_array_equal(shown[98 : 98 + 96 : 24, :96:24], arrays["image_4"][1, ..., 0])
-    np.testing.assert_array_equal(shown[98 : 98 + 96 : 12, 98::12], arrays["image_8"][1, ..., 0])
+        shown = np.asarray(picture)[-178 * 3 + 2 :]
+    second = shown[178 : 178 + 176]
+    np.testing.assert_array_equal(second[::44, :176:44], arrays["image_4"][1, ..., 0])
+    np.testing.assert_array_equal(second[::22, 178::22], arrays["image_8"][1, ..., 0])
 
 
 def test_a_resolution_whose_checkpoint_is_gone_is_named(run, tmp_path):

@@ -149,14 +149,17 @@ def test_without_the_data_classes_are_indices(of_classes, command, monkeypatch):
 def test_a_grid_without_classes_has_the_columns_and_the_seed_that_flags_set(unconditional, command):
     arrays = command(f"--workdir={unconditional}", "--num=5", "--out=a.png", "--raw=a.npz")
     assert list(arrays) == ["image"]
-    np.testing.assert_array_equal(read("a.png"), images.grid(arrays["image"]))
+    large = images.grid(arrays["image"]).repeat(6, 0).repeat(6, 1)
+    np.testing.assert_array_equal(read("a.png"), large, "of at least 512 pixels")
     arrays = command(
         f"--workdir={unconditional}", "--num=6", "--columns=3", "--out=b.png", "--raw=a.npz"
     )
-    np.testing.assert_array_equal(read("b.png"), images.grid(arrays["image"], 3))
+    large = images.grid(arrays["image"], 3).repeat(6, 0).repeat(6, 1)
+    np.testing.assert_array_equal(read("b.png"), large)
     # More columns than images would be black.
     command(f"--workdir={unconditional}", "--num=6", "--columns=900000000", "--out=b.png")
-    np.testing.assert_array_equal(read("b.png"), images.grid(arrays["image"], 6))
+    large = images.grid(arrays["image"], 6).repeat(3, 0).repeat(3, 1)
+    np.testing.assert_array_equal(read("b.png"), large)
     other = command(f"--workdir={unconditional}", "--num=5", "--seed=7", "--raw=a.npz")
     np.testing.assert_array_equal(sample.sample(unconditional, 5, 7), other["image"])
     assert not np.array_equal(arrays["image"], other["image"])
@@ -281,6 +284,8 @@ def test_neighbours_are_those_of_brute_force(of_classes, command, capsys):
         "neighbours", f"--workdir={of_classes}", "--num=3", "--neighbours=2", "--out=a.png",
         "--raw=a.npz",
     )  # fmt: skip
+    side = 192  # Six times as large, so that three of them have 512 pixels.
+    strip = images.text_strips(["x"], side, 1).shape[1]
     source = Trained(of_classes, trust=True).training_images()
     reals = source.fetch(np.arange(source.size))["image"].astype(np.float64)
     lines = capsys.readouterr().out.splitlines()
@@ -292,12 +297,12 @@ def test_neighbours_are_those_of_brute_force(of_classes, command, capsys):
         np.testing.assert_array_equal(arrays["neighbour_image"][i], reals[nearest])
         said = [text for j in nearest for text in (f"{distance[j]:.4f}", f"{j}")]
         assert re.findall(r"0\.\d+|(?<=#)\d+", lines[1 + i]) == said
-        below = images.text_strips([str(i), said[0], said[2]], LARGE, 1)
-        at = (i + 1) * (LARGE + STRIP) + i * 2
+        below = images.text_strips([str(i), said[0], said[2]], side, 1)
+        at = (i + 1) * (side + strip) + i * 2
         np.testing.assert_array_equal(
-            read("a.png")[at - STRIP : at], images.grid(below, 3), err_msg="captions"
+            read("a.png")[at - strip : at], images.grid(below, 3), err_msg="captions"
         )
-    shown = cells(read("a.png"), below=STRIP)
+    shown = cells(read("a.png"), below=strip, side=side)
     np.testing.assert_array_equal(shown[:, 0], arrays["image"])
     np.testing.assert_array_equal(shown[:, 1:], arrays["neighbour_image"])
 

@@ -45,6 +45,29 @@ def test_enlarged_images_repeat_their_pixels():
     np.testing.assert_array_equal(images.enlarge(small, 3), small)
 
 
+@pytest.mark.parametrize(
+    ("n", "side", "columns", "factor"),
+    [(64, 4, 8, 12), (64, 32, 8, 2), (3, 200, 1, 1), (1, 1, 1, 512)],
+)
+def test_a_sheet_has_at_least_512_pixels_by_the_least_whole_factor(n, side, columns, factor):
+    cells = np.random.RandomState(0).randint(0, 256, (n, side, side, 1)).astype(np.uint8)
+    sheet, small = images.sheet(cells, columns), images.grid(cells, columns)
+    np.testing.assert_array_equal(sheet, small.repeat(factor, 0).repeat(factor, 1))
+    assert max(sheet.shape) >= 512
+    assert factor == 1 or (factor - 1) * max(small.shape) < 512
+
+
+@pytest.mark.parametrize(("columns", "factor"), [(1, 43), (2, 64), (10, 24)])
+def test_images_of_a_captioned_sheet_are_enlarged_and_letters_are_not(columns, factor):
+    cells = np.random.RandomState(0).randint(0, 256, (3, 4, 4, 3)).astype(np.uint8)
+    sheet = images.sheet(cells, columns, above=["a", "b", "c"])
+    strip = images.text_strips(["a"], 4 * factor, 3)[0]
+    np.testing.assert_array_equal(sheet[: len(strip), : 4 * factor], strip)
+    first = sheet[len(strip) : len(strip) + 4 * factor, : 4 * factor]
+    np.testing.assert_array_equal(first, cells[0].repeat(factor, 0).repeat(factor, 1))
+    assert max(sheet.shape) >= 512
+
+
 def test_pictures_of_several_sizes_are_shown_as_large_as_the_largest():
     large = np.random.RandomState(0).randint(1, 256, (6, 6, 1)).astype(np.uint8)
     small, flat = large[:2, :2], large[:1, :2]
@@ -70,6 +93,28 @@ def test_texts_are_centred_and_cut_to_fit():
     assert (strips[2] != strips[3]).any()
     # The size of the letters may give way to a long name; the strip's never does.
     assert images.text_strips(["cat"], 96, 3).shape == strips[1:2].shape
+
+
+@pytest.mark.parametrize(
+    ("text", "spelled"),
+    [
+        ("cat 3 \u2026", "cat 3 \u2026"),
+        ("\u5317\u4eac", "BeiJing"),
+        ("\u0424\u043e\u0442\u043e", "Foto"),
+        ("caf\u00e9, cafe\u0301", "cafe, cafe"),
+        ("\ud55c\uad6d\uc5b4", "HanGugEo"),
+        ("\u0e01\u0e23\u0e38\u0e07", "krung"),
+        ("\U0001f600\ufe0f smile", ":grinning: smile"),
+        ("\ue000 of nobody", "? of nobody"),
+        ("two\nlines\x07", "two lines"),
+    ],
+)
+def test_texts_of_any_script_are_spelled_and_never_drawn_as_boxes(text, spelled):
+    written = images.text_strips([text], 400, 1)
+    np.testing.assert_array_equal(written, images.text_strips([spelled], 400, 1))
+    font = images.ImageFont.load_default(20)
+    box = bytes(font.getmask("\uffff"))
+    assert all(bytes(font.getmask(character)) != box for character in spelled)
 
 
 def test_captions_are_on_their_own_side():

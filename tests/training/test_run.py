@@ -53,7 +53,7 @@ def test_what_a_run_leaves_behind(tiny, tmp_path, capsys):
     pictures = sorted(path.name for path in (tmp_path / "samples").iterdir())
     assert pictures == [f"step_0000000{step}.png" for step in (0, 2, 4)]
     with Image.open(tmp_path / "samples" / pictures[1]) as picture:
-        assert picture.size == (8 * 16 + 7 * 2,) * 2
+        assert picture.size == (4 * (8 * 16 + 7 * 2),) * 2, "enlarged to at least 512 pixels"
         assert picture.mode == "L"
     assert json.loads((tmp_path / "config.json").read_text())["n_critic"] == 2
     assert any((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
@@ -72,7 +72,7 @@ def test_a_picture_of_the_grid_that_is_asked_for(tiny, tmp_path):
     tiny.total_steps, tiny.sample_grid = 1, (2, 3)
     train(tiny, tmp_path)
     with Image.open(tmp_path / "samples" / "step_00000001.png") as picture:
-        assert picture.size == (3 * 16 + 2 * 2, 2 * 16 + 2)
+        assert picture.size == (10 * (3 * 16 + 2 * 2), 10 * (2 * 16 + 2))
 
 
 def test_the_first_picture_is_of_the_generator_before_any_update(tiny, tmp_path):
@@ -84,7 +84,7 @@ def test_the_first_picture_is_of_the_generator_before_any_update(tiny, tmp_path)
     sampler = steps.make_sampler(run.algorithm)
     made = sampler(initial.ema, *run.inputs(6), phase=run.phase)
     with Image.open(path) as picture:
-        shown = np.asarray(picture)[..., None].astype(int)
+        shown = np.asarray(picture)[::10, ::10, None].astype(int)
     np.testing.assert_allclose(shown, images.grid(np.asarray(made), 3), atol=1)
     assert abs(shown[:16, :16].mean() - 127.5) < 20, "grey, as an untrained tanh is"
     later = path.with_name("step_00000001.png").read_bytes()
