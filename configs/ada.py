@@ -7,6 +7,7 @@
     ganjax train ada:celeb_a_keras             CelebA in the setting of the example
     ganjax train ada:cifar10                   CIFAR-10 by the paper's pipeline and controller
     ganjax train ada:celeb_a                   CelebA at 64x64 by those of the paper
+    ganjax train ada:folder                    your images, by --config.data.source=folder:PATH
     ganjax sample --workdir=runs/ada_caltech_birds2011 --num=18 --columns=6
 
 The example's KID is of Keras' Inception v3, whose weights `pip install 'ganjax[h5py]'` reads:
@@ -127,6 +128,17 @@ def celeb_a():
     return paper(data={"source": "tfds:celeb_a"}, **AT_64)
 
 
+def folder():
+    return paper(data={"source": "folder:images", "mirror": True}, **AT_64)
+
+
 get_config = presets(
-    emoji32, emoji64, caltech_birds2011, caltech_birds2011_short, celeb_a_keras, cifar10, celeb_a
+    emoji32,
+    emoji64,
+    caltech_birds2011,
+    caltech_birds2011_short,
+    celeb_a_keras,
+    cifar10,
+    celeb_a,
+    folder,
 )

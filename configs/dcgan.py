@@ -4,6 +4,7 @@
     ganjax train dcgan:celeb_a    CelebA at 64x64, for a GPU or TPU
     ganjax train dcgan:cifar10    CIFAR-10, for a GPU or TPU
     ganjax train dcgan:tutorial   CelebA for five epochs, as in tutorials of PyTorch
+    ganjax train dcgan:folder     your images at 64x64, by --config.data.source=folder:PATH
 
 Where a preset departs from the paper, or the paper says nothing, it is marked as a choice.
 """
@@ -61,4 +62,8 @@ def tutorial():
     return config
 
 
-get_config = presets(digits, celeb_a, cifar10, tutorial)
+def folder():
+    return paper(image_size=64, data={"source": "folder:images", "mirror": True})
+
+
+get_config = presets(digits, celeb_a, cifar10, tutorial, folder)

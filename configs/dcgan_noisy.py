@@ -15,6 +15,8 @@ departs from the form in Keras, it is marked as a choice.
 from ganjax.algorithms import gan
 from ganjax.config import presets
 
+EMOJI = {"source": "embedded:emoji64", "channels": 1}
+
 
 def dcgan_noisy(**scale):
     """Returns the method's config, for any images.
@@ -32,12 +34,8 @@ def dcgan_noisy(**scale):
 
 
 def emoji32():
-    config = dcgan_noisy(
-        total_steps=3_000,  # Length, batch and widths are for a few minutes on two cores (choice).
-        batch_size=64,
-        image_size=32,
-        data={"source": "embedded:emoji64", "channels": 1},
-    )
+    # Length, batch and widths are for a few minutes on two cores (choice).
+    config = dcgan_noisy(total_steps=3_000, batch_size=64, image_size=32, data=EMOJI)
     config.generator.widths = (128, 64, 32)
     config.discriminator.widths = (32, 64, 128)
     config.ema.decay = 0.99  # (choice)
@@ -45,13 +43,8 @@ def emoji32():
 
 
 def emoji64():
-    config = dcgan_noisy(
-        total_steps=20_000,  # (choice)
-        batch_size=128,
-        image_size=64,
-        data={"source": "embedded:emoji64", "channels": 1},
-    )
-    config.ema.decay = 0.999  # (choice)
+    config = dcgan_noisy(total_steps=20_000, batch_size=128, image_size=64, data=EMOJI)
+    config.ema.decay = 0.999  # The average, like the number of steps, is a choice.
     return config
 
 

@@ -35,11 +35,9 @@ def sngan(**scale):
 
 
 def digits():
-    config = sngan(
-        total_steps=1_250,  # Length, widths and a single update of D are for few minutes (choice).
-        latent_dim=64,
-        data={"source": "embedded:mnist5k", "channels": 1, "fit": "pad"},
-    )
+    data = {"source": "embedded:mnist5k", "channels": 1, "fit": "pad"}
+    # Length, widths and a single update of D are for few minutes (choice).
+    config = sngan(total_steps=1_250, latent_dim=64, data=data)
     config.generator.widths = (64, 32, 16)
     config.discriminator.widths = (16, 32, 32, 32)
     config.ema.decay = 0.99  # (choice)
@@ -72,16 +70,12 @@ def cifar10():
     It has 100,000 updates of G (the paper: 50,000 to 100,000), n_critic 5, batches of 64, and Adam
     with betas of 0 and 0.9 and a rate that falls from 2e-4 to 0.
     """
-    config = sngan(
-        total_steps=100_000, latent_dim=128, data={"source": "tfds:cifar10", "on_device": True}
-    )
+    data = {"source": "tfds:cifar10", "on_device": True}
+    config = sngan(total_steps=100_000, latent_dim=128, data=data)
     config.discriminator.widths = (128, 128, 128, 128)
     config.n_critic = 5
     config.g_optimiser.decay = config.d_optimiser.decay = "linear"
-    config.ema.decay = 0.999  # (choice)
-    config.log_every = 100
-    config.evaluation.update(metrics=("kid",), num_samples=5_000, best="kid_efflite0")
-    return config
+    return gan.at_scale(config)
 
 
 def cifar10_projection():

@@ -26,11 +26,11 @@ def load(file: str, *preset: str) -> ConfigDict:
     Raises:
       UserError: the file has no `get_config`, fails, or makes something else than a config.
     """
-    with _located(file):
+    with located(file):
         get_config = runpy.run_path(file).get(GET_CONFIG)
     if not callable(get_config):
         raise UserError(f"{file} has no function {GET_CONFIG}, which returns the config")
-    with _located(file):
+    with located(file):
         config = get_config(*preset)
     if not isinstance(config, dict | ConfigDict):
         what = "nothing: is a return missing?" if config is None else f"a {type(config).__name__}"
@@ -68,8 +68,11 @@ def find(name: str) -> Path:
 
 
 @contextlib.contextmanager
-def _located(file: str) -> Iterator[None]:
+def located(file: str) -> Iterator[None]:
     """Replaces any error by one line that says where in a file it is; a UserError stays as it is.
+
+    Args:
+      file: the path of the file, or what else the line should name.
 
     Raises:
       UserError: the body failed.

@@ -193,7 +193,13 @@ def _reals(run, split: str):
     from ganjax.metrics.features import MOST
     from ganjax.metrics.image_set import from_source
 
-    return from_source(f"{run.config.data.source} {split}", run.images_of(split), MOST)
+    source = run.images_of(split)
+    if not source.size:
+        raise UserError(
+            f"--split={split}: {run.folder} has held out no images; compare with those that it was "
+            "trained on, by --split=train"
+        )
+    return from_source(f"{run.config.data.source} {split}", source, MOST)
 
 
 def _resolutions(run):
@@ -221,12 +227,13 @@ def _sets_of(run, values):
     real = _reals(run, split)
     num = values.num or real.count
     most = most_others(values.metrics, training, num)
-    more = from_source(f"{name} {other}", run.images_of(other), most)
+    others = run.images_of(other)
+    more = from_source(f"{name} {other}", others, most) if others.size else None
     of = f" seed {run.seed}" if run.config.num_seeds > 1 else ""
     fake = from_run(run, f"{run.folder} step {run.step} ({run.which}){of}", num, values.seed)
     if run.config.data.mirror and training == "real":
         real = real._replace(mirrored=True)
-    elif run.config.data.mirror:
+    elif more is not None and run.config.data.mirror:
         more = more._replace(mirrored=True)
     return Sets(real, fake, more, training)
 

@@ -149,7 +149,14 @@ def test_bash_completes_commands_configs_presets_and_fields(bash):
     )
     assert found == [
         ["train"],
-        ["wgan", "wgan:celeb_a", "wgan_gp", "wgan_gp:celeb_a", "wgan_gp:tutorial"],
+        [
+            "wgan",
+            "wgan:celeb_a",
+            "wgan_gp",
+            "wgan_gp:celeb_a",
+            "wgan_gp:tutorial",
+            "wgan_gp:folder",
+        ],
         ["celeb_a"],  # bash divides words at colons, and keeps what is before them.
         ["--config.n_critic="],
         [],

@@ -96,6 +96,18 @@ def base(**fields: Any) -> ConfigDict:
     return defaults(Config, algorithm="gan", **fields)
 
 
+def at_scale(config: ConfigDict) -> ConfigDict:
+    """Sets what presets of the papers' scale share, and returns the config.
+
+    Every 100 steps there is a line of metrics. Evaluations measure the KID of 5,000 samples, which
+    chooses the best checkpoint. Samples are of an average of G with the decay .999 (choice).
+    """
+    config.log_every = 100
+    config.evaluation.update(metrics=("kid",), num_samples=5_000, best="kid_efflite0")
+    config.ema.decay = 0.999
+    return config
+
+
 def build(config: Config) -> Algorithm:
     """Builds the GAN that a config describes.
 

@@ -122,6 +122,8 @@ def pair(
     reals, more = (
         from_named_source(str(real), each, fakes, fit, most[each]) for each in (split, other)
     )
+    if reals is None:
+        raise UserError(f"split={split!r}: {real} has no such images; take {other!r}")
     return Sets(reals, fakes, more, training)
 
 
@@ -192,7 +194,7 @@ def from_folder(path: Path) -> ImageSet:
     return from_source(str(path), whole, len(files))
 
 
-def from_named_source(name: str, split: str, like: ImageSet, fit: str, num: int) -> ImageSet:
+def from_named_source(name: str, split: str, like: ImageSet, fit: str, num: int) -> ImageSet | None:
     """Returns images of a data source as a set, with the size and channels of another set.
 
     Args:
@@ -201,6 +203,9 @@ def from_named_source(name: str, split: str, like: ImageSet, fit: str, num: int)
       like: the other set.
       fit: how images become square: a value of config.data.fit.
       num: the most images that are taken.
+
+    Returns:
+      The set, or None if the split holds no images.
 
     Raises:
       DataError: there is no such source.
@@ -217,6 +222,8 @@ def from_named_source(name: str, split: str, like: ImageSet, fit: str, num: int)
         background = records.background_of(name.removeprefix("records:"))
         data = data.model_copy(update={"background": background})
     source = open_source(data, split, image_size=side)
+    if not source.size:
+        return None
     images = from_source(f"{name} {split} ({fit} to {side}x{side})", source, num)
     assert images.source is not None  # As of every data source.
     return images._replace(record={**images.record, **_fitted(images.source.native, side, fit)})

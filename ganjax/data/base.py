@@ -68,7 +68,7 @@ class Opened(NamedTuple):
     Attributes:
       source: the images.
       is_split: whether they are the split that was asked for. Otherwise they are all images of
-        a set that has no splits, and `ganjax.data.sources` holds a tenth of them out.
+        a set that has no splits, and `ganjax.data.sources` holds a share of them out.
     """
 
     source: Source
@@ -85,8 +85,8 @@ class Opener(Protocol):
           name: what follows the colon of `data.source`.
           split: "train", or "validation" for the images that are held out.
           data: how images become arrays, and which feature is the label. The fields that apply
-            to every kind of source (`num_classes`, `mirror`, `num_examples`, `fraction`,
-            `subset_seed`, `on_device`) are honoured elsewhere.
+            to every kind of source (`num_classes`, `mirror`, `held_out`, `num_examples`,
+            `fraction`, `subset_seed`, `on_device`) are honoured elsewhere.
           image_size: S, the images' side in pixels.
 
         Returns:

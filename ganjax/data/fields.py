@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ganjax.config import Fields, Idle, Level, NonNegativeInt, PositiveInt, Seed
+from ganjax.config import Fields, Fraction, Idle, Level, NonNegativeInt, PositiveInt, Seed
 
 
 class DataFields(Fields):
@@ -16,8 +16,9 @@ class DataFields(Fields):
 
     Attributes:
       source: the set, as <kind>:<name>. The kinds are `embedded:mnist5k` and
-        `embedded:emoji64`, `tfds:<name>`, `folder:<path>` (a tree of png, jpg, webp or bmp files)
-        and `records:<path>` (a set that `ganjax prepare` made).
+        `embedded:emoji64`, `tfds:<name>`, `folder:<path>` (a tree of png, jpg, webp or bmp files),
+        `records:<path>` (a set that `ganjax prepare` made) and `python:<module>:<function>` (what
+        a function of your own returns, docs/own_source.md).
       label: the feature that labels are read from: "label" (in a folder, the names of its
         sub-folders), or any other feature of integers or booleans, such as
         "attributes/Blond_Hair" of tfds:celeb_a, or a column of `labels_file`, of whole numbers,
@@ -29,6 +30,9 @@ class DataFields(Fields):
         shrinks, bicubically when it grows); "bounding_box" crops a square a quarter larger than
         the image's bounding box, rounded to whole pixels, and resizes it by area.
       mirror: whether each image of a training batch is flipped left to right by a fair coin.
+      held_out: the share of each class, in [0, 1), that is held out where the set has no split of
+        its own. 0 holds out nothing: samples are then compared with the training images, and there
+        are no losses of held-out images.
       num_examples: the number of training images that are used; 0 uses all.
       fraction: the share of the training images that is used, in (0, 1].
       subset_seed: the seed that chooses those images. It is not the run's seed, so that the runs
@@ -50,6 +54,7 @@ class DataFields(Fields):
     channels: Literal[1, 3] = 3
     fit: Literal["pad", "resize", "bounding_box"] = "resize"
     mirror: bool = False
+    held_out: Fraction = 0.1
     num_examples: NonNegativeInt = 0
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     subset_seed: Seed = 0

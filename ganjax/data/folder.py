@@ -119,7 +119,7 @@ def _files_of_splits(files: list[str], name: str, field: str) -> tuple[list[str]
         # Without this, "train" would be the label, as its only class.
         raise DataError(
             f"{field} holds images in {TRAIN}/ only, and no {', '.join(HELD_OUT)} beside it; name "
-            f"folder:{name.rstrip('/')}/{TRAIN}, of which a tenth is held out"
+            f"folder:{name.rstrip('/')}/{TRAIN}, of which config.data.held_out is held out"
         )
     return files, False
 

@@ -49,6 +49,9 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "max_skipped", 0, "As config.data.max_skipped.", lower_bound=0, upper_bound=cli.LARGEST
     )
+    flags.DEFINE_float(
+        "held_out", 0.1, "As config.data.held_out.", lower_bound=0.0, upper_bound=1.0
+    )
     flags.DEFINE_integer(
         "workers", os.cpu_count(), "How many threads.", lower_bound=1, upper_bound=1_024
     )
@@ -103,6 +106,8 @@ def _settings(data: DataFields, size: int, shard_bytes: int) -> dict[str, Any]:
     settings["background"] = list(data.background)
     if data.fit == "bounding_box":  # Sets of version 0.1.0 hold crops of truncated numbers.
         settings["crop"] = "rounded to nearest, halves to even"
+    if data.held_out != DataFields.model_fields["held_out"].default:
+        settings["held_out"] = data.held_out  # Earlier sets do not state the default.
     return settings | {
         "size": size,
         "shard_bytes": shard_bytes,
@@ -120,7 +125,8 @@ def _manifest(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     if not (out / records.MANIFEST).is_file():
         raise UserError(f"--out={out} is there already and no prepared set; name another")
     manifest = records.read_manifest(out, f"--out={out}")
-    changed = [n for n, value in settings.items() if manifest["settings"].get(n) != value]
+    names = settings.keys() | (manifest["settings"].keys() & {"held_out"})
+    changed = [n for n in sorted(names) if manifest["settings"].get(n) != settings.get(n)]
     if changed:
         raise UserError(
             f"--out={out} holds a set with another {', '.join(changed)}; name another folder, or "
@@ -159,9 +165,14 @@ def main(argv: list[str]) -> None:
     for flag in ("size", "out"):
         if not values[flag].value:
             raise UserError(f"--{flag} is missing")
+    if values.held_out >= 1:
+        raise UserError(
+            f"--held_out={values.held_out}: no image would be left; set a share below 1"
+        )
     data = DataFields.model_validate(
         {
             "source": values.source,
+            "held_out": values.held_out,
             "channels": int(values.channels),
             "fit": values.fit,
             "background": _colour(values.background),

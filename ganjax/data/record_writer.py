@@ -131,7 +131,10 @@ def _fill(
     images.save_npz(
         partial / CHECKSUMS,
         {
-            split: np.concatenate([np.load(partial / _checksums(each["file"])) for each in listed])
+            split: np.concatenate(
+                [np.zeros(0, np.uint32)]
+                + [np.load(partial / _checksums(each["file"])) for each in listed]
+            )
             for split, listed in shards.items()
         },
     )
@@ -233,6 +236,8 @@ def _checksums(shard: str) -> str:
 
 def _smallest(values: np.ndarray) -> np.ndarray:
     """Returns integers in the smallest type that holds them."""
+    if not values.size:
+        return values
     low, high = np.min_scalar_type(values.min()), np.min_scalar_type(values.max())
     return values.astype(np.result_type(low, high))
 

@@ -71,7 +71,7 @@ def open_records(name: str, split: str, data: DataFields, image_size: int) -> Op
 
     with _damage_named(field):
         # Any: a type checker sees the empty class that grain defines for Windows.
-        records: Any = ArrayRecordDataSource([str(path) for path in paths])
+        records: Any = ArrayRecordDataSource([str(path) for path in paths]) if paths else ()
         found = len(records)
     if found != count:
         raise DataError(

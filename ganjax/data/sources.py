@@ -6,7 +6,7 @@ Each kind of source is a file of this folder, listed in `SOURCES`. To add one, w
 
 import numpy as np
 
-from ganjax.data import embedded, folder, records, splits, tfds
+from ganjax.data import embedded, folder, own, records, splits, tfds
 from ganjax.data.base import SPLITS, Kind, Source, take
 from ganjax.data.fields import DataFields
 from ganjax.errors import DataError
@@ -18,6 +18,7 @@ SOURCES: dict[str, Kind] = {
     "tfds": tfds.KIND,
     "folder": folder.KIND,
     "records": records.KIND,
+    "python": own.KIND,
 }
 
 
@@ -25,8 +26,9 @@ def open_source(data: DataFields, split: str, *, image_size: int) -> Source:
     """Opens one split of a set of images.
 
     The validation split is the set's own: TFDS's validation, else its test split, or a folder's
-    "validation", "val", "valid" or "test". A set without such a split has a tenth of each class
-    of its feature "label" held out, the same for every seed and whatever `data.label` is.
+    "validation", "val", "valid" or "test". A set without such a split has a share of each class
+    of its feature "label" held out (`data.held_out`), the same for every seed and whatever
+    `data.label` is. If that share is 0, the validation split is empty.
 
     Args:
       data: the set, its labels, how much of it is used, and how images become arrays.
@@ -45,11 +47,15 @@ def open_source(data: DataFields, split: str, *, image_size: int) -> Source:
     source = _with_checked_labels(source, data)
     if not kind.labels_need_images:
         source.labels()
-    if not is_split:
-        held = splits.held_out(_strata(source, data))
+    num_held = 0
+    if is_split:
+        _refuse_share(data)
+    else:
+        held = splits.held_out(_strata(source, data), data.held_out)
+        num_held = int(held.sum())
         source = take(source, np.flatnonzero(held == (split == "validation")))
     if split == "train":
-        chosen = splits.subset(source.size, data)
+        chosen = splits.subset(source.size, num_held, data)
         source = source if chosen is None else take(source, chosen)
     return source
 
@@ -77,6 +83,16 @@ def _check_own_fields(kind: Kind, data: DataFields) -> None:
                     f"config.data.{field}={value!r}: only {name}:{other.usage} takes one; set "
                     f"{default!r}"
                 )
+
+
+def _refuse_share(data: DataFields) -> None:
+    """Raises a DataError if a share is to be held out of a set that has a split for that."""
+    default = DataFields.model_fields["held_out"].default
+    if data.held_out != default:
+        raise DataError(
+            f"config.data.held_out={data.held_out}: {data.source} has a held-out split of its own; "
+            f"leave it at {default}"
+        )
 
 
 def _check_classes(source: Source, data: DataFields) -> None:

@@ -176,6 +176,8 @@ class Evaluation(Action):
     def _held_out_losses(self, snapshot: Snapshot) -> list[list[dict[str, jax.Array]]]:
         """Returns the eval step's metrics for each member and held-out batch, on the device."""
         run, phase = self._run, snapshot.phase
+        if not run.images[phase].held_out.size:
+            return [[] for _ in run.seeds]
         # Batches are as large as those that a train step holds at once, so that memory suffices.
         batches = pipeline.eval_batches(
             run.images[phase].held_out,

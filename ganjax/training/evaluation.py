@@ -50,18 +50,25 @@ def wanted(fields: EvaluationFields) -> list[Wanted]:
     return found
 
 
-def check(config: RunConfig, held_out: Iterable[Source] = ()) -> None:
+def check(config: RunConfig, compared: Iterable[Source] = (), holds_out: bool = True) -> None:
     """Checks that everything which config.evaluation asks for can be measured.
 
     Args:
       config: the run's config.
-      held_out: the held-out images of each phase; if empty, their numbers are not checked.
+      compared: the images of each phase that samples are compared with; if empty, their numbers
+        are not checked.
+      holds_out: whether any images are held out.
 
     Raises:
       ConfigError: a metric cannot be measured, or no metric gives the figure that
         config.evaluation.best names.
     """
     fields, at = config.evaluation, "config.evaluation"
+    if fields.log_likelihood and not holds_out:
+        raise ConfigError(
+            f"{at}.log_likelihood={fields.log_likelihood}: it is of held-out images, and "
+            f"{config.data.source} has none; set 0, or hold some out (config.data.held_out)"
+        )
     for name in fields.metrics:
         if name not in NAMES:
             raise ConfigError(
@@ -83,12 +90,13 @@ def check(config: RunConfig, held_out: Iterable[Source] = ()) -> None:
                 f"{at}.features={fields.features!r} have none; leave it out, or take 'efflite0'"
             )
     if fields.metrics:
-        least = min((fields.num_samples, *(source.size for source in held_out)))
+        least = min((fields.num_samples, *(source.size for source in compared)))
         needed = max(METRICS[name].fewest for name in fields.metrics)
         if least < needed:
             raise ConfigError(
                 f"{at}.num_samples={fields.num_samples}: of as many and the held-out images "
-                f"{least} can be compared; {needed} are needed"
+                f"{least} can be compared; {needed} are needed: set more, hold out more "
+                "(config.data.held_out), or leave the metrics out"
             )
     _check_best(fields, at)
 
@@ -148,9 +156,10 @@ class Evaluator:
     """A callable that measures samples of the averaged generator against held-out images.
 
     The figures are those of the metrics in config.evaluation. Metrics that look for copies compare
-    with the training images instead. If a metric has a `training_floor`, the figure of training
-    images in place of samples is reported beside it, as kid_efflite0_floor. A metric leaves out the
-    phases whose images it cannot take.
+    with the training images instead, and so do all if no images are held out. If a metric has a
+    `training_floor` and images are held out, the figure of training images in place of samples is
+    reported beside it, as kid_efflite0_floor. A metric leaves out the phases whose images it cannot
+    take.
     """
 
     def __init__(
@@ -189,7 +198,7 @@ class Evaluator:
           ema: the averaged generator.
           phase: the phase in which the generator is trained.
           training: the training images of the phase, whose labels samples have as often.
-          held_out: the held-out images of the phase.
+          held_out: the held-out images of the phase; there may be none.
           key: the run's root key, on this process's own device; it gives the same latents each
             time.
 
@@ -226,7 +235,9 @@ class Evaluator:
         metrics = [each.metric for each in self._wanted if each.metric.accepts(side, side)]
         num = self._config.evaluation.num_samples
         shape = self._shape(side)
-        real = from_source("held-out images", held_out, num, shape)
+        has_floors = held_out.size > 0
+        name, compared = ("held-out", held_out) if has_floors else ("training", training)
+        real = from_source(f"{name} images", compared, num, shape)
         real = self._extract.observe(real, real.name)
         # Copies are looked for among all training images; a floor needs as many as samples.
         copies = any(metric.reference == "training" for metric in metrics)
@@ -239,14 +250,15 @@ class Evaluator:
             metric.of_network and metric.reference == "training" for metric in metrics
         ):
             with_copies = self._extract.with_mirror_images(trained, "mirror images")
-        every = Observed(from_source("held-out images", held_out, None, shape))
+        every = Observed(from_source(f"{name} images", compared, None, shape))
         references = []
         for metric, num_samples, num_reals in self._wanted:
             if metric in metrics:
                 held = every if num_reals is None else real
                 of_copies = metric.reference == "training"
                 reference, stand_in = (with_copies, held) if of_copies else (held, trained)
-                references.append(self._look(metric, reference, stand_in, num_samples))
+                found = self._look(metric, reference, stand_in, num_samples)
+                references.append(found if has_floors else found._replace(floor={}))
         return references
 
     def _look(

@@ -79,7 +79,7 @@ def train(
         if ending := _ending(run, outputs, step):
             outputs.writer.say(ending)
             return saved_form(members)
-        outputs.report.begin_run(step, layer_table.short(run.networks))
+        outputs.report.begin_run(step, layer_table.short(run.networks), run.holds_out)
         stop = StopRequest(signals, distributed.Consensus(run.layout.mesh))
         checkpoint = Checkpoint(run, outputs, stop)
         pictures = Pictures(run, outputs)

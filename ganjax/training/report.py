@@ -98,12 +98,13 @@ class Report:
         # compiled ended, and the number of real images trained on since then.
         self._rate = (self._last_end, 0)
 
-    def begin_run(self, step: int, networks: str) -> None:
+    def begin_run(self, step: int, networks: str, holds_out: bool = True) -> None:
         """Prints what is trained, and starts the clock.
 
         Args:
           step: the step from which the run goes on.
           networks: a description of the networks.
+          holds_out: whether any images are held out.
         """
         self._writer.say(networks)
         config = self._config
@@ -113,6 +114,11 @@ class Report:
             f"{config.total_steps} ({self._epochs.described(config.total_steps)}), "
             f"{jax.device_count()} x {jax.devices()[0].device_kind}, {self._folder}; compiling"
         )
+        if not holds_out:
+            self._writer.say(
+                "no images are held out: evaluations compare samples with training images, and "
+                "there are no losses of held-out images"
+            )
         self._last_end = time.perf_counter()
 
     def begin_phase(self, phase: Phase) -> None:
@@ -221,7 +227,8 @@ class Report:
 
         Args:
           step: the step of the members.
-          losses: the metrics of each member on each held-out batch, on the device.
+          losses: the metrics of each member on each held-out batch, on the device; no batches if
+            no images are held out.
           figures: the figures of each member's samples.
 
         Raises:
@@ -229,9 +236,8 @@ class Report:
         """
         members = []
         for batches, of_samples in zip(jax.device_get(losses), figures, strict=True):
-            means = {
-                name: float(np.mean([batch[name] for batch in batches])) for name in batches[0]
-            }
+            names = batches[0] if batches else ()
+            means = {name: float(np.mean([batch[name] for batch in batches])) for name in names}
             members.append(means | of_samples)
         # A figure that one of the members could not measure has no mean.
         names = [name for name in members[0] if all(name in member for member in members)]
@@ -241,7 +247,8 @@ class Report:
         if len(members) > 1:
             for seed, member in zip(self._seeds, members, strict=True):
                 scalars |= leaks.of_seed(member, seed)
-        self._write(step, scalars)
+        if scalars:
+            self._write(step, scalars)
         self._evaluated = (step, scalars)
 
     def figures(self, step: int) -> dict[str, float]:

@@ -46,11 +46,16 @@ class PhaseImages(NamedTuple):
 
     Attributes:
       training: the images on which the networks are trained.
-      held_out: the images with which evaluations compare samples.
+      held_out: the images that are held out; there may be none.
     """
 
     training: Source
     held_out: Source
+
+    @property
+    def compared(self) -> Source:
+        """The images with which evaluations compare samples: held-out ones, if there are any."""
+        return self.held_out if self.held_out.size else self.training
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,11 @@ class Run:
     feature_params: features.Params | None
     programs: Programs
 
+    @property
+    def holds_out(self) -> bool:
+        """Whether any images are held out."""
+        return _holds_out(self.images)
+
     def restore(self, checkpoints: checkpoint.Checkpoints) -> ensemble.Members:
         """Returns the members' states from the latest checkpoint, or new ones if there is none.
 
@@ -168,7 +178,8 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
         images = {phase: images_of_size(phase.image_size) for phase in algorithm.phases}
         epochs = Epochs.of(algorithm, images[algorithm.phases[0]].training.size)
         cadences = epochs.cadences(config)
-        evaluation.check(config, [of_phase.held_out for of_phase in images.values()])
+        compared = [each.compared for each in images.values()]
+        evaluation.check(config, compared, _holds_out(images))
         feature_params = evaluation.load(config)
 
     local_keys = tuple(jax.random.key(seed) for seed in seeds)
@@ -252,9 +263,13 @@ def open_outputs(
 
 def _open_images(config: schema.RunConfig, size: int) -> PhaseImages:
     images = PhaseImages(*(open_source(config.data, split, image_size=size) for split in SPLITS))
-    for source in images:
+    for source in filter(lambda each: each.size, images):
         pipeline.check(source, on_device=config.data.on_device)
     return images
+
+
+def _holds_out(images: Mapping[Phase, PhaseImages]) -> bool:
+    return all(of_phase.held_out.size for of_phase in images.values())
 
 
 @contextlib.contextmanager

@@ -11,6 +11,8 @@ from typing import Any
 from ganjax.config import ConfigError
 
 ALGORITHMS = "ganjax.algorithms."
+# The kind of sources that are functions of a user's own.
+FUNCTION = "python:"
 # A set of TFDS itself, perhaps with a config and a version. A namespace before it downloads code,
 # and arguments after it may point to a folder whose description names modules.
 OWN_TFDS = re.compile(r"tfds:\w+(/[\w+.-]+)?(:[\d.*]+)?")
@@ -27,7 +29,7 @@ def refuse_code(fields: Mapping[str, Any], where: str, trust: bool | Collection[
 
     Raises:
       ConfigError: config.algorithm is a module outside of ganjax.algorithms, or config.data.source
-        a set for which TFDS would import modules that are not its own.
+        a function, or a set for which TFDS would import modules that are not its own.
     """
     if trust is True:
         return
@@ -38,7 +40,7 @@ def refuse_code(fields: Mapping[str, Any], where: str, trust: bool | Collection[
     named = []
     if isinstance(algorithm, str) and "." in algorithm and not algorithm.startswith(ALGORITHMS):
         named.append(("algorithm", algorithm))
-    if isinstance(source, str) and source.startswith("tfds:") and not OWN_TFDS.fullmatch(source):
+    if isinstance(source, str) and not _is_own(source):
         named.append(("data.source", source))
     for name, value in named:
         if value not in trusted:
@@ -46,3 +48,10 @@ def refuse_code(fields: Mapping[str, Any], where: str, trust: bool | Collection[
                 f"{where}: config.{name}={value!r} would execute code that is not ganjax's; if you "
                 "know that code and trust it, add --trust (in Python trust=True)"
             )
+
+
+def _is_own(source: str) -> bool:
+    """Returns whether a value of config.data.source names no code but ganjax's and TFDS's own."""
+    if source.startswith("tfds:"):
+        return OWN_TFDS.fullmatch(source) is not None
+    return not source.startswith(FUNCTION)

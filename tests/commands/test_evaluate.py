@@ -3,6 +3,7 @@
 import json
 import os
 import types
+from functools import partial
 
 import jax
 import numpy as np
@@ -484,13 +485,15 @@ def test_figures_while_training(command, tmp_path):
 
     reals, held_out = source("train"), source("validation")
     fakes = run.generate(*run.inputs(30, 3))
-    made = evaluation.Evaluator(
+    evaluator = partial(
+        evaluation.Evaluator,
         algorithm,
         config,
         sampler=lambda fakes, z, label, phase: fakes,
         sharding=make_layout().batch,
         params=evaluation.load(config),
     )
+    made = evaluator()
     key = jax.random.key(0)
     found = made(fakes, run.phase, reals, held_out, key)
     assert sum(n for split, n in read if split == "validation") == 30
@@ -509,6 +512,12 @@ def test_figures_while_training(command, tmp_path):
     close(again["kid_efflite0"], found["kid_efflite0"])
     # As the command's: among all of the training images, not the held-out ones.
     close(found["neighbour_distance_efflite0"], pairs.nearest(x, t, 1).distance.mean())
+    # Where nothing is held out, samples are compared with training images, which have no floor.
+    nothing = held_out._replace(size=0)
+    measured = evaluator()(fakes, run.phase, reals, nothing, key)
+    close(measured["kid_efflite0"], kid.kernel_distance(t[:30], x)[0])
+    assert "kid_efflite0_floor" not in measured
+    assert measured["neighbour_distance_efflite0"] == found["neighbour_distance_efflite0"]
 
 
 @pytest.mark.parametrize("mirror", [False, True])
@@ -655,3 +664,12 @@ def test_configs_that_measure_nothing_are_refused(fields, message):
     with pytest.raises(UserError, match=message) as error:
         begin()
     assert "\n" not in str(error.value)
+
+
+def test_a_likelihood_of_held_out_images_needs_some():
+    raw = shrink(shipped("cgan", "paper"))
+    config, _ = schema.load(raw)
+    every = sources.Source(500, None, ())
+    evaluation.check(config, [every])
+    with pytest.raises(UserError, match=r"log_likelihood=20: .* tfds:mnist has none; set 0, or"):
+        evaluation.check(config, [every], holds_out=False)

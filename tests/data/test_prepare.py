@@ -385,3 +385,16 @@ def test_a_damaged_or_unfitting_prepared_set_is_refused_in_one_line(copy, damage
     with pytest.raises(DataError, match=message) as caught:
         open_source(data(f"records:{copy}", **fields), "train", image_size=size)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("share", "counts"), [(0.25, (30, 10)), (0.0, (40, 0))])
+def test_the_share_that_a_prepared_set_holds_out_can_be_set(tmp_path, share, counts):
+    """And it may be 0; a set of another share is not taken for it."""
+    folder, out = write_images(tmp_path / "images", 40, 8), tmp_path / "set"
+    prepare.prepare(data(f"folder:{folder}", held_out=share), 8, out)
+    made = [open_source(data(f"records:{out}"), split, image_size=8) for split in SPLITS]
+    assert tuple(source.size for source in made) == counts
+    prepare.prepare(data(f"folder:{folder}", held_out=share), 8, out)
+    for other in (0.1, 0.5):
+        with pytest.raises(UserError, match="holds a set with another held_out"):
+            prepare.prepare(data(f"folder:{folder}", held_out=other), 8, out)

@@ -171,3 +171,12 @@ def test_each_seeds_least_leak_is_read_from_its_own_rows(tmp_path):
     # An older version wrote means alone.
     old = [{"leak_colour": row["leak_colour"]} for row in written]
     assert leaks.least_of(old, 1) == {"leak_colour": 0.3}
+
+
+def test_an_evaluation_without_held_out_images_has_figures_alone(tmp_path):
+    with reporting(tmp_path) as report:
+        report.evaluation(5, [[]], [{}])
+        report.evaluation(7, [[]], [{"kid_efflite0": 0.5}])
+    assert [(row["step"], row.get("kid_efflite0"), len(row)) for row in rows(tmp_path)] == [
+        (7, 0.5, 3)
+    ]

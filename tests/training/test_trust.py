@@ -90,6 +90,15 @@ def test_going_on_imports_only_the_algorithm_that_the_command_names(stranger, tm
     assert not (tmp_path / "executed").exists()
 
 
+def test_a_function_that_a_run_names_as_its_images_is_not_called(stranger, tmp_path):
+    path = stranger / workdir.CONFIG
+    fields = json.loads(path.read_text()) | {"algorithm": "gan"}
+    path.write_text(json.dumps(fields | {"data": {"source": "python:strange:images"}}))
+    with pytest.raises(ConfigError, match=r"config.data.source='python:strange:images' would exec"):
+        Trained(stranger)
+    assert not (tmp_path / "executed").exists()
+
+
 def test_a_trusted_name_is_that_name_alone():
     fields = {"algorithm": "my.gan"}
     trust.refuse_code(fields, "there", ["my.gan"])
@@ -102,9 +111,17 @@ def test_a_trusted_name_is_that_name_alone():
 
 
 def test_only_sets_of_tfds_itself_are_opened_untold():
-    for source in ("tfds:mnist", "tfds:a/b-1.0:3.*.*", "tfds:mnist:3.0.1", "folder:a:b/c=d"):
+    for source in (
+        "embedded:mnist5k",
+        "records:a",
+        "tfds:mnist",
+        "tfds:a/b-1.0:3.*.*",
+        "tfds:mnist:3.0.1",
+        "folder:a:b/c=d",
+    ):
         trust.refuse_code({"data": {"source": source}}, "there", False)
-    for source in ("tfds:space:mnist", "tfds:mnist/data_dir=/there", "tfds:a/b:1.0.0/x=1"):
-        with pytest.raises(ConfigError, match=r"there: config.data.source='tfds:"):
+    strange = ("tfds:space:mnist", "tfds:mnist/data_dir=/there", "tfds:a/b:1.0.0/x=1")
+    for source in (*strange, "python:strange:images"):
+        with pytest.raises(ConfigError, match=rf"there: config.data.source='{source}' would exec"):
             trust.refuse_code({"data": {"source": source}}, "there", False)
         trust.refuse_code({"data": {"source": source}}, "there", [source])
