@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, config_flags
 
 from ganjax import config_file
 from ganjax.errors import UserError
-from ganjax.runtime import huge_pages, signals
+from ganjax.runtime import huge_pages, platforms, signals
 
 # The errors that parsers of flags and config files raise.
 PARSING = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)
@@ -62,6 +62,8 @@ def run(
     def parse(argv):
         try:
             argv = [_without_home(argument) for argument in argv]
+            if computes:
+                platforms.check()
             check(argv)
             rest = flags.FLAGS([each for each in argv if each not in HELP])
             missing = required is not None and flags.FLAGS[required].value is None
@@ -103,7 +105,9 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
         _fail(error)
     except (MemoryError, OverflowError) as error:
         _fail(_too_large(str(error) or type(error).__name__))
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
+        if no_devices := platforms.reason(error):
+            _fail(no_devices)
         # JAX's own class, which a command that does not compute has not imported.
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

@@ -7,12 +7,12 @@ from ml_collections import ConfigDict, config_flags
 
 from ganjax import cli
 from ganjax.errors import UserError
-from ganjax.runtime import compiling, descriptors
+from ganjax.runtime import compiling, descriptors, platforms
 
 # The flags by which processes find each other.
 OF_SEVERAL = ("distributed", "coordinator", "coordinator_token", "num_processes", "process_id")
-# The largest values of flags: each device of a plan is a thread of this process.
-MOST_DEVICES, MOST_PROCESSES, MOST_SECONDS = 4_096, 65_536, 7 * 24 * 3_600
+# The largest values of flags.
+MOST_PROCESSES, MOST_SECONDS = 65_536, 7 * 24 * 3_600
 
 
 def define_flags() -> None:
@@ -54,7 +54,7 @@ def define_flags() -> None:
         None,
         "--dry_run: the number of devices to plan for.",
         lower_bound=1,
-        upper_bound=MOST_DEVICES,
+        upper_bound=platforms.MOST_DEVICES,
     )
     flags.DEFINE_string(
         "accelerator", None, "--dry_run: the accelerator, whose memory must hold the run."

@@ -24,6 +24,10 @@ class ChecksumError(ValueError):
     """The error for an array that is not as it was saved, whose message begins with its name."""
 
 
+class AnotherStateError(ValueError):
+    """The error for a tree that is not of the arrays that were saved."""
+
+
 def checksum(array: np.ndarray) -> int:
     """Returns the checksum of an array's bytes, an unsigned number of 32 bits."""
     data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
@@ -76,18 +80,21 @@ def check(state: Any, stored: dict[str, list]) -> None:
     processes, all of them must call this function.
 
     Raises:
-      ChecksumError: an array is missing, of another dtype or shape, or has changed.
+      AnotherStateError: an array was not saved, or as one of another dtype or shape.
+      ChecksumError: an array has changed.
     """
     wrong = ""  # Raised last, since other processes wait for this one's part of every array.
     for name, leaf in _leaves(state):
         if name not in stored:
-            wrong = wrong or f"{name}: it was not saved"
-            continue
-        dtype, shape, shards = stored[name]
+            raise AnotherStateError(f"{name}: it was not saved")
+        dtype, shape, _ = stored[name]
         if (dtype, shape) != (str(leaf.dtype), list(leaf.shape)):
             saved = f"{dtype} {tuple(shape)}"
-            wrong = wrong or f"{name}: it was saved as {saved}, not {leaf.dtype} {leaf.shape}"
-            continue
+            raise AnotherStateError(
+                f"{name}: it was saved as {saved}, not {leaf.dtype} {leaf.shape}"
+            )
+    for name, leaf in _leaves(state):
+        shards = stored[name][2]
         regions = [_region(region, leaf.shape) for region, _ in shards]
         for (_, saved), part in zip(shards, _parts(leaf, regions), strict=True):
             if part is not None and checksum(part) != saved:

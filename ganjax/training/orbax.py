@@ -124,6 +124,11 @@ class Checkpoints:
                     checksums.check(state, ours[stored.CHECKSUMS])
                 except checksums.ChecksumError as error:
                     raise DamagedError(f"{path} is damaged: {error}") from None
+                except checksums.AnotherStateError as error:
+                    raise CheckpointError(
+                        f"{path} holds another state than the config makes here: {error}; is "
+                        "JAX_ENABLE_X64, or a file of the algorithm, as it was?"
+                    ) from None
             # Older versions have not stored it besides.
             step = ours.get(stored.STEP, _step_of(state))
             if step is not None and step != int(path.name):

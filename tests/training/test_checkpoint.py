@@ -170,6 +170,20 @@ def test_a_value_that_changed_on_the_disk_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("_impatient")
+def test_a_checkpoint_of_another_state_is_not_taken_for_a_damaged_one(tmp_path, monkeypatch):
+    folder = saved_steps(tmp_path, 3)
+    other = STATE.replace(ema=Ema({"kernel": jnp.zeros(4, jnp.bfloat16)}, {}))
+    monkeypatch.setitem(globals(), "init", lambda key: other)
+    message = "3 holds another state .*: ema/params/kernel: it was saved as float32 .4,., not bfl"
+    with (
+        checkpoint.open_checkpoints(tmp_path, keep=1) as checkpoints,
+        pytest.raises(checkpoint.CheckpointError, match=message),
+    ):
+        restored(checkpoints)
+    assert [path.name for path in folder.iterdir()] == ["3"]
+
+
+@pytest.mark.usefixtures("_impatient")
 def test_a_reader_takes_the_checkpoint_before_a_damaged_one_and_says_so(tmp_path, capsys):
     folder = saved_steps(tmp_path, 3, 6)
     flip(folder / "6" / checkpoint.METADATA, 300)
