@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments.benchmarks.clock import peak_mib, seconds
 from experiments.tools.configs import named
-from experiments.tools.design import override
+from ganjax.configs import override
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.runtime import compiling

@@ -1,6 +1,5 @@
 """The design of a sweep: its question, its base config, what its cells change, and its seeds."""
 
-import difflib
 import itertools
 import runpy
 from collections.abc import Mapping, Sequence
@@ -9,10 +8,9 @@ from typing import Any, NamedTuple
 
 from experiments import ROOT
 from experiments.tools import configs
-from ganjax.config import take_kinds
+from ganjax.configs import override
 from ganjax.errors import UserError
 from ganjax.shipped import sweep_file, sweep_names
-from ganjax.training import epochs
 
 SMOKE = "smoke"
 # Overrides that bring any config with stages to 8x8 and two steps.
@@ -159,33 +157,6 @@ def length(steps: int, evaluations: int) -> dict[str, int]:
     every = steps // evaluations
     names = ("eval_every", "sample_every", "checkpoint_every")
     return {"total_steps": steps} | dict.fromkeys(names, every)
-
-
-def override(config: dict, overrides: Mapping[str, Any], name: str) -> None:
-    """Sets fields of a config.
-
-    Args:
-      config: the config as a nested dict, which is changed in place.
-      overrides: values by dotted name; see `Cell`.
-      name: the name of the config, for an error message.
-
-    Raises:
-      UserError: there is no such field.
-    """
-    take_kinds(config, overrides)
-    for path, value in overrides.items():
-        *groups, field = path.split(".")
-        group = config
-        for part in groups:
-            group = group.get(part)
-            if not isinstance(group, dict):
-                raise UserError(f"override {path}={value!r}: {name} has no group {part}")
-        if field not in group:
-            close = difflib.get_close_matches(field, group, 1)
-            mend = f"did you mean {close[0]}?" if close else f"there are {', '.join(group)}"
-            raise UserError(f"override {path}={value!r}: {name} has no such field; {mend}")
-        group[field] = dict(value) if isinstance(value, Mapping) else value
-    epochs.prefer(config, overrides)
 
 
 def base_config(sweep: Sweep) -> dict:

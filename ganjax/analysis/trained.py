@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from ganjax.config import ConfigError
 from ganjax.data import sources
 from ganjax.engine import step as steps
-from ganjax.engine.phases import phase_of
+from ganjax.engine.phases import Phase, phase_of
 from ganjax.errors import DataError, UserError
 from ganjax.parallel.sharding import Device, make_layout
 from ganjax.runtime import memory
@@ -96,19 +97,53 @@ class Trained:
         Raises:
           CheckpointError: the run has kept no checkpoint from the end of some resolution.
         """
-        side = self.phase.image_size
+        lower = self._lower_phases()
+        self._check_kept(lower)
+        return [*map(self._at_end_of, lower), self]
+
+    def at_resolution(self, side: int) -> "Trained":
+        """Returns a growing run at the end of one of its resolutions.
+
+        Args:
+          side: the resolution in pixels, at most that of this checkpoint, which gives the run
+            itself.
+
+        Raises:
+          UserError: the run has no such resolution.
+          CheckpointError: the run has kept no checkpoint from its end.
+        """
+        if side == self.phase.image_size:
+            return self
+        phases = {phase.image_size: phase for phase in self._lower_phases()}
+        if side not in phases:
+            sides = ", ".join(map(str, [*phases, self.phase.image_size]))
+            raise UserError(
+                f"resolution={side}: {self.folder} at step {self.step} has {sides}; take one of "
+                "these, or leave it out"
+            )
+        self._check_kept([phases[side]])
+        return self._at_end_of(phases[side])
+
+    def _lower_phases(self) -> list[Phase]:
+        return [
+            phase for phase in self.algorithm.phases if phase.image_size < self.phase.image_size
+        ]
+
+    def _check_kept(self, phases: list[Phase]) -> None:
+        """Raises a CheckpointError if there is no checkpoint from the end of some phase."""
         with checkpoint.open_checkpoints(self.folder) as checkpoints:
             kept = set(checkpoints.steps)
-        lower = [phase for phase in self.algorithm.phases if phase.image_size < side]
-        for phase in lower:
+        for phase in phases:
             if phase.stop not in kept:
                 raise checkpoint.CheckpointError(
                     f"{self.folder / checkpoint.FOLDER}: step {phase.stop}, the end of "
                     f"{phase.image_size}x{phase.image_size}, is not there, only "
                     f"{', '.join(map(str, sorted(kept)))}; put it back, or look at one resolution"
                 )
+
+    def _at_end_of(self, phase: Phase) -> "Trained":
         options = self._devices, self.seed_index, self._trust
-        return [*(Trained(self.folder, str(phase.stop), *options) for phase in lower), self]
+        return Trained(self.folder, str(phase.stop), *options)
 
     def inputs(self, num: int, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Returns latents and labels to generate samples from.
@@ -155,6 +190,17 @@ class Trained:
         """(H, W, C) of the samples, which grow with the run's resolution."""
         side = self.phase.image_size
         return side, side, self.config.data.channels
+
+    @cached_property
+    def latent_shape(self) -> tuple[int, ...]:
+        """The shape of one latent, (Z,)."""
+        latent = self.algorithm.latent
+        return jax.eval_shape(lambda: latent(jax.random.key(0), 1)).shape[1:]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters of the averaged generator and of the discriminator, by these names."""
+        return {"generator": self._ema.params, "discriminator": self._d.params}
 
     def check_memory(self, num: int) -> None:
         """Refuses more samples than the memory holds, before they are made.

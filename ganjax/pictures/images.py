@@ -209,7 +209,7 @@ def captioned(
 def save_png(path: Path, picture: UInt8[np.ndarray, "h w c"]) -> None:
     """Writes a picture of 1 or 3 channels as PNG, completely or not at all."""
     with storage.replacing(path, durable=False) as temporary:
-        _image(picture).save(temporary, format="png")
+        to_pillow(picture).save(temporary, format="png")
 
 
 def save_gif(path: Path, frames: UInt8[np.ndarray, "n h w c"], milliseconds: int = 50) -> None:
@@ -223,7 +223,7 @@ def save_gif(path: Path, frames: UInt8[np.ndarray, "n h w c"], milliseconds: int
         not changed.
       milliseconds: the duration of a frame, a multiple of 10.
     """
-    first, *rest = [_image(frame) for frame in frames]
+    first, *rest = [to_pillow(frame) for frame in frames]
     with storage.replacing(path, durable=False) as temporary:
         first.save(
             temporary,
@@ -272,7 +272,7 @@ def save_npz(path: Path, arrays: Mapping[str, np.ndarray | npz.Batches]) -> None
         npz.write(file, arrays)
 
 
-def _image(picture: np.ndarray) -> Image.Image:
+def to_pillow(picture: UInt8[np.ndarray, "h w c"]) -> Image.Image:
     """Converts a picture, uint8 (H, W, 1 or 3), to a Pillow image."""
     return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
 

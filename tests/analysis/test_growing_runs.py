@@ -12,6 +12,7 @@ from absl.testing import flagsaver
 from conftest import shipped, shrink
 from PIL import Image
 
+import ganjax
 from ganjax import sample
 from ganjax.analysis import attributes
 from ganjax.analysis.attributes import arithmetic
@@ -71,6 +72,16 @@ def test_each_resolution_is_a_column_of_the_grid(run, command):
     second = shown[178 : 178 + 176]
     np.testing.assert_array_equal(second[::44, :176:44], arrays["image_4"][1, ..., 0])
     np.testing.assert_array_equal(second[::22, 178::22], arrays["image_8"][1, ..., 0])
+
+
+def test_python_takes_a_resolution(run):
+    small = ganjax.load(run, resolution=4)
+    assert (small.step, small.image_shape) == (2, (4, 4, 1))
+    one = Trained(run, "2")
+    np.testing.assert_array_equal(small.sample(3), one.generate(*one.inputs(3)))
+    assert ganjax.load(run, resolution=8).step == ganjax.load(run).step == 5
+    with pytest.raises(UserError, match=r"^resolution=16: .* at step 5 has 4, 8; take one"):
+        ganjax.load(run, resolution=16)
 
 
 def test_a_resolution_whose_checkpoint_is_gone_is_named(run, tmp_path):

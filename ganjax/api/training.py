@@ -1,0 +1,60 @@
+"""Training of a config from Python."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+from ganjax import configs
+from ganjax.api import notebook
+from ganjax.api.runs import Run, keep_programs, load
+from ganjax.errors import naming_arguments
+from ganjax.runtime import descriptors
+from ganjax.training import loop, schema
+from ganjax.training.display import Display, Terminal
+
+
+@naming_arguments
+def train(config: Any, workdir: str | Path, *, quiet: bool = False) -> Run:
+    """Trains a config to its end, from the latest checkpoint if the folder holds its run.
+
+    >>> config = ganjax.configs.load("cwgan_gp")
+    >>> config.log_every = 50
+    >>> ganjax.train(config, "runs/cwgan_gp", quiet=True)
+    <Run runs/cwgan_gp at step ...: 32x32x1, 10 classes>
+
+    It does what `ganjax train` does, and writes the same files. In a notebook the progress is shown
+    below the cell, with the latest samples. Interrupting it (the notebook's stop, or Ctrl-C) saves
+    a checkpoint and raises a KeyboardInterrupt; the same call goes on from there.
+
+    Args:
+      config: the config, which `ganjax.configs.load` returns, or a name that it takes.
+      workdir: the run's folder, which is made if it does not exist.
+      quiet: whether nothing is shown.
+
+    Returns:
+      The run at its best checkpoint, as `ganjax.load` chooses it.
+
+    Raises:
+      UserError: the config cannot be trained, or training has diverged.
+    """
+    keep_programs()
+    descriptors.allow_most()
+    if isinstance(config, str | Path):
+        config = configs.load(config)
+    path = Path(workdir).expanduser()
+    shown = Display() if quiet else notebook.Notebook() if notebook.is_open() else Terminal()
+    try:
+        loop.train(config, path, shown)
+    except loop.Interrupted as stopped:
+        if stopped.code != 128 + signal.SIGINT:
+            raise
+        raise KeyboardInterrupt(
+            f"the run in {path} is saved; ganjax.train with the same config goes on"
+        ) from None
+    return load(path, trust=_named(config))
+
+
+def _named(config: Any) -> tuple[str, ...]:
+    """Returns what the config names that may be code, which the user has just executed."""
+    fields = schema.load(config).config
+    return fields.algorithm, fields.data.source
