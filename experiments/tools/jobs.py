@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments import ROOT
-from experiments.tools import attempts, runs
+from experiments.tools import runs
 from experiments.tools.runs import Run
 from ganjax.config import ConfigError
 from ganjax.errors import UserError
 from ganjax.runtime import signals, storage
-from ganjax.training import workdir
+from ganjax.training import attempts, workdir
 
 # The folder, inside that of a sweep's runs, for submitit's files, such as logs.
 FOLDER = "jobs"
@@ -67,10 +67,10 @@ class Train:
 
 
 def train(config: dict[str, Any], folder: Path, total_steps: int) -> None:
-    """Trains one run in this process and records the attempt."""
+    """Trains one run in this process; an error before it begins counts as an attempt too."""
     from ganjax.training.loop import train
 
-    with attempts.recorded(folder, total_steps):
+    with attempts.failures(folder, total_steps):
         train(config, folder)
 
 

@@ -6,12 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from experiments.tools import attempts, design, runs
+from experiments.tools import design, runs
 from experiments.tools.design import Cell, Sweep
 from experiments.tools.runs import Progress, Run
 from ganjax.analysis.learning_curves import images_seen, learning_curve
 from ganjax.metrics.table import sign
 from ganjax.pictures.curves import Curve
+from ganjax.training import attempts
 
 
 class Result(NamedTuple):

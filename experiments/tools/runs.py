@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.tools import attempts, design
+from experiments.tools import design
 from experiments.tools.design import Cell, Sweep
 from ganjax.config import ConfigError, differences
 from ganjax.data.sources import open_source
 from ganjax.engine.algorithm import Algorithm
 from ganjax.errors import UserError
 from ganjax.metrics import table
-from ganjax.training import epochs, schema, workdir
+from ganjax.training import attempts, epochs, schema, workdir
 from ganjax.training.checkpoint import FOLDER as CHECKPOINTS
 from ganjax.training.writer import read_metrics
 

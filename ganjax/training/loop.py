@@ -14,7 +14,7 @@ from ganjax.engine.phases import Phase, phase_of
 from ganjax.engine.state import GanState
 from ganjax.parallel import distributed
 from ganjax.runtime.signals import Signals
-from ganjax.training import dispatch, layer_table, orbax, setup
+from ganjax.training import attempts, dispatch, layer_table, orbax, setup
 from ganjax.training.actions import (
     Action,
     Checkpoint,
@@ -45,7 +45,8 @@ def train(
     of the state; process 0 alone writes everything else. A signal to any process stops all of them
     at the same step.
 
-    The folder gets config.json, metrics.jsonl, tensorboard/, samples/ and checkpoints/.
+    The folder gets config.json, attempts.jsonl, log.txt, metrics.jsonl, tensorboard/, samples/ and
+    checkpoints/.
 
     Args:
       raw: the config, as `get_config` of a config file returns it.
@@ -68,6 +69,7 @@ def train(
         setup.open_checkpoints(run) as checkpoints,
         # Within the context above, which would wait for the other processes when it ends.
         distributed.exiting_on_error(),
+        distributed.on_primary(attempts.recorded(run.folder, config.total_steps)),
         orbax.naming_full_disk(checkpoints),
         contextlib.ExitStack() as stack,
     ):

@@ -15,11 +15,13 @@ from conftest import ROOT
 from PIL import Image
 
 from experiments.report import report
-from experiments.tools import attempts, design, jobs, results, runs
+from experiments.tools import design, jobs, results, runs
 from ganjax.analysis.comparison import compare
 from ganjax.analysis.trained import Trained
 from ganjax.errors import UserError
 from ganjax.pictures import images
+from ganjax.runtime import checkout
+from ganjax.training import attempts
 
 pytestmark = pytest.mark.usefixtures("native_convolutions")
 
@@ -259,7 +261,7 @@ def test_a_sweep_that_is_stopped_goes_on(tmp_path):
     first, ended, second, last = attempts.read(plain.folder)
     assert [first["event"], ended["outcome"]] == ["begin", "stopped"]
     assert [second["event"], last["outcome"]] == ["begin", "finished"]
-    assert first["revision"] == second["revision"] == attempts.revision()
+    assert first["revision"] == second["revision"] == checkout.find(ROOT).revision
 
     # What is over is left alone; what failed would be tried again.
     dry = subprocess.run([*command, "--executor=dry"], cwd=ROOT, capture_output=True, text=True)
