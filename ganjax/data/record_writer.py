@@ -1,6 +1,7 @@
 """Writes a set in the format of `ganjax.data.records`, in threads; a killed process can go on."""
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import json
@@ -217,16 +218,30 @@ def _write(source: Source, first: int, stop: int, path: Path, advance: Callable)
 
     found = []
     with storage.replacing(path) as temporary:
-        writer = ArrayRecordWriter(str(temporary), OPTIONS)
+        with _failures_named(path):
+            writer = ArrayRecordWriter(str(temporary), OPTIONS)
         for i in range(first, stop, READ_AT_ONCE):
             indices = np.arange(i, min(i + READ_AT_ONCE, stop))
-            for image in source.fetch(indices)["image"]:
-                writer.write(record := image.tobytes())
-                found.append(zlib.crc32(record))
+            records = [image.tobytes() for image in source.fetch(indices)["image"]]
+            with _failures_named(path):
+                for record in records:
+                    writer.write(record)
+            found += map(zlib.crc32, records)
             advance(len(indices))
-        writer.close()
+        with _failures_named(path):
+            writer.close()
         with storage.replacing(checksums) as other, other.open("wb") as file:
             np.save(file, np.array(found, np.uint32))
+
+
+@contextlib.contextmanager
+def _failures_named(path: Path) -> Iterator[None]:
+    """Replaces ArrayRecord's error about a write that has failed by that of the system."""
+    try:
+        yield
+    except RuntimeError as error:
+        number = errno.ENOSPC if storage.is_full(error) else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def _checksums(shard: str) -> str:

@@ -239,26 +239,28 @@ class Checkpoints:
         self._has_failed = True
         for partial in self.folder.glob(f"{step}.orbax-checkpoint-tmp*"):
             shutil.rmtree(partial, ignore_errors=True)
-        reason = _first_line(error)
-        if is_full(error):
+        reason, full = _first_line(error), is_full(error)
+        if full:
             with contextlib.suppress(OSError):
                 free = shutil.disk_usage(self.folder).free
                 reason = (
                     f"the disk is full or a limit is reached; it needs up to {self._needed:,} "
                     f"bytes, and {free:,} are free"
                 )
-        return SaveError(f"{self.folder / str(step)} could not be saved: {reason}; {self._safe()}")
+        path = self.folder / str(step)
+        return SaveError(f"{path} could not be saved: {reason}; {self._safe(full)}")
 
     def safe(self) -> str:
         """Returns what is safe after a write has failed, and what to do."""
         with contextlib.suppress(SaveError):
             self.wait()
-        return self._safe()
+        return self._safe(full=True)
 
-    def _safe(self) -> str:
+    def _safe(self, full: bool) -> str:
+        mend = "Make room, and" if full else "When that is mended,"
         safe = max(steps_in(self.folder), default=None)
         kept = "no step is saved yet" if safe is None else f"step {safe} is safe"
-        return f"{kept}. Make room, and the same command goes on from there"
+        return f"{kept}. {mend} the same command goes on from there"
 
 
 def is_full(error: BaseException | None) -> bool:

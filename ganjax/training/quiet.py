@@ -7,6 +7,8 @@ import sys
 import warnings
 from collections.abc import Iterator
 
+LOOP_IS_CLOSED = "Event loop is closed"
+
 
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
@@ -33,9 +35,16 @@ def saving() -> Iterator[None]:
     def keep(record: logging.LogRecord) -> bool:
         return own not in record.pathname or record.levelno < logging.ERROR
 
+    def show(kind, error, trace) -> None:
+        # TensorStore goes on writing arrays for a save that has failed, and tells nobody.
+        if not (kind is RuntimeError and str(error) == LOOP_IS_CLOSED):
+            hook(kind, error, trace)
+
     logger = logging.getLogger("absl")
     logger.addFilter(keep)
+    hook, sys.excepthook = sys.excepthook, show
     try:
         yield
     finally:
+        sys.excepthook = hook
         logger.removeFilter(keep)

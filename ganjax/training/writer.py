@@ -3,14 +3,15 @@
 Its methods have the names of clu's metric writers, which need TensorFlow.
 """
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from tensorboardX import SummaryWriter
 
 from ganjax.runtime import storage
+from ganjax.training.board import Board
 from ganjax.training.display import Display, Terminal
 
 METRICS = "metrics.jsonl"
@@ -49,7 +50,7 @@ class Writer:
         # TensorBoard ignores the events of later steps too. A run from step 0 draws its picture
         # of that step again.
         purge_step = step + 1 if step else 0
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=purge_step)
+        self._board = Board(workdir / "tensorboard", purge_step)
         self._display.begin(step, total_steps)
 
     def advance(self) -> None:
@@ -84,7 +85,7 @@ class Writer:
         """
         if self.primary:
             for name, image in images.items():
-                self._board.add_image(name, image, step, dataformats="HWC")
+                self._board.add_image(name, image, step)
             self._display.images(step, images)
 
     def say(self, text: str) -> None:
@@ -96,9 +97,10 @@ class Writer:
 
     def __exit__(self, *error) -> None:
         if self.primary:
-            self._lines.close()
             self._board.close()
             self._display.close()
+            with contextlib.suppress(OSError):  # Which was raised when the line was written.
+                self._lines.close()
 
 
 def read_metrics(path: Path) -> list[dict]:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -233,6 +234,20 @@ def test_what_another_process_finished_meanwhile_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare, "alone", late)
     assert prepare.prepare(config, 8, out) == said[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "set"]
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_shard(tmp_path):
+    write_images(tmp_path / "images", 40, size=16)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, before[1]))
+        with pytest.raises(
+            OSError, match=r"No space left on device: '.*set\.partial/train-00000-of"
+        ):
+            prepare.prepare(data(f"folder:{tmp_path / 'images'}"), 16, tmp_path / "set")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
 def test_a_failure_at_the_first_image_leaves_no_folder(tmp_path):

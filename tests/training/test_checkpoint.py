@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import shutil
+import sys
 import threading
 
 import jax
@@ -15,7 +16,7 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 
 from ganjax.engine.state import Ema, GanState, Player
-from ganjax.training import checkpoint, checkpoint_folders, orbax, stored
+from ganjax.training import checkpoint, checkpoint_folders, orbax, quiet, stored
 from ganjax.training.migrations import FORMAT
 
 KERNEL = {"kernel": jnp.arange(4.0)}
@@ -283,6 +284,27 @@ def test_a_full_disk_is_one_line_with_what_is_needed_and_which_step_is_safe(tmp_
     with checkpoint.open_checkpoints(tmp_path) as checkpoints:
         assert checkpoints.steps == [3]
         assert equal(restored(checkpoints), at(3))
+
+
+def test_a_failed_save_advises_to_make_room_only_where_there_is_none(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(orbax, "_end", fail)
+    with (
+        checkpoint.open_checkpoints(tmp_path, keep=1) as checkpoints,
+        pytest.raises(
+            checkpoint.SaveError, match=r"saved: \[Errno 5\] .*; no .* When that is mend"
+        ),
+    ):
+        checkpoint.save(checkpoints, 3, at(3), {}, {})
+
+
+def test_what_tensorstore_says_of_a_save_that_has_failed_is_not_printed(capfd):
+    with quiet.saving():
+        for text in (quiet.LOOP_IS_CLOSED, "another"):
+            sys.excepthook(RuntimeError, RuntimeError(text), None)
+    assert capfd.readouterr().err == "RuntimeError: another\n"
 
 
 def test_a_full_disk_elsewhere_names_the_file_and_the_step_that_is_safe(tmp_path):

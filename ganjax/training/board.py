@@ -1,0 +1,72 @@
+"""An event file of TensorBoard, written at once by whoever adds to it.
+
+tensorboardX's own writer leaves that to a thread. If the disk is full the thread dies, and the run
+waits for it for ever.
+"""
+
+import itertools
+import os
+import socket
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorboardX import summary
+from tensorboardX.proto import event_pb2
+from tensorboardX.record_writer import masked_crc32c
+
+from ganjax.runtime import storage
+
+# Any: protobuf makes these classes when it is imported, where a type checker does not see them.
+Event: Any = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
+SessionLog: Any = event_pb2.SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+# Tells apart the files that a process opens within a second.
+_COUNT = itertools.count()
+
+
+class Board:
+    """A writer of scalars and pictures for TensorBoard.
+
+    Args:
+      folder: the folder of event files, to which one is added.
+      purge_step: the step from which on the events of earlier files are ignored.
+
+    Raises:
+      OSError: the file cannot be written; the error names it. All methods raise it too.
+    """
+
+    def __init__(self, folder: Path, purge_step: int):
+        folder.mkdir(parents=True, exist_ok=True)
+        place = f"{int(time.time()):010}.{socket.gethostname()}.{os.getpid()}.{next(_COUNT)}"
+        self._path = folder / f"events.out.tfevents.{place}"
+        # Without a buffer, nothing is left to be written when a full disk ends the run.
+        self._file = self._path.open("xb", buffering=0)
+        self._add(Event(file_version="brain.Event:2"))
+        self._add(Event(step=purge_step, session_log=SessionLog(status=SessionLog.START)))
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        """Adds the value of a metric at a step."""
+        self._add(Event(step=step, summary=summary.scalar(name, value)))
+
+    def add_image(self, name: str, image: np.ndarray, step: int) -> None:
+        """Adds a picture, uint8 (H, W, C), of a step."""
+        self._add(Event(step=step, summary=summary.image(name, image, dataformats="HWC")))
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def _add(self, event: Any) -> None:
+        event.wall_time = time.time()
+        content = event.SerializeToString()
+        length = struct.pack("<Q", len(content))
+        record = length + _checksum(length) + content + _checksum(content)
+        with storage.naming(self._path):
+            while record:
+                record = record[self._file.write(record) :]
+
+
+def _checksum(data: bytes) -> bytes:
+    return struct.pack("<I", masked_crc32c(data))
