@@ -62,8 +62,8 @@ def test_all_digits_are_made(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "steps", "share"),
-    # Measured: 0.9 of cwgan_gp and sngan; 0.96 and more at the ends of all. Chance is 0.1.
-    [("cgan", 5_000, 0.75), ("cwgan_gp", 2_000, 0.75), ("sngan:projection", 500, 0.75)],
+    # Measured: 0.52, 0.75 and 0.31 or more; 0.96 and more at the ends of all. Chance is 0.1.
+    [("cgan", 2_500, 0.35), ("cwgan_gp", 700, 0.5), ("sngan:projection", 300, 0.2)],
 )
 def test_conditional_samples_carry_their_label(name, steps, share, tmp_path):
     """And are no single image a class: within a class pixels vary as the digits' do."""
