@@ -1,8 +1,6 @@
 """The frame of all commands: flags that several of them share, and errors of one line."""
 
-import difflib
 import os
-import re
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Sequence
@@ -11,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
-from ganjax import config_file
+from ganjax import config_file, shipped
 from ganjax.errors import UserError
 from ganjax.runtime import huge_pages, platforms, signals
 
@@ -56,6 +54,8 @@ def run(
         take other words.
       computes: whether the command computes anything, for which huge pages are worth a restart.
     """
+    # Before the restart, after which Python would not listen to an inherited, ignored SIGINT.
+    signals.quit_at_once("it had not begun")
     if computes and main.__globals__ is vars(sys.modules["__main__"]):
         huge_pages.restart()
 
@@ -68,10 +68,7 @@ def run(
             rest = flags.FLAGS([each for each in argv if each not in HELP])
             missing = required is not None and flags.FLAGS[required].value is None
         except (UserError, *PARSING) as error:
-            text = str(error)
-            if isinstance(error, AttributeError | KeyError):
-                text = config_file.no_field(error)
-            _fail(text)
+            _fail(_explained(error, own))
         if not HELP.isdisjoint(argv):
             _print_help(str(main.__globals__["__doc__"]), own)
             sys.exit(0)
@@ -79,10 +76,11 @@ def run(
         if commands and words:
             command, *words = words
             if command not in commands:
-                _fail(f"{command!r} is no command: there are {', '.join(commands)}")
+                known = f"there are {', '.join(commands)}"
+                _fail(_misplaced(command, required, "command", known))
         takes_words = positional if isinstance(positional, bool) else command in positional
         if words and not takes_words:
-            _fail(f"{words[0]!r} is no flag; flags begin with --")
+            _fail(_misplaced(words[0], required, "flag", "flags begin with --"))
         if missing:
             _fail(f"--{required} is missing")
         if not flags.FLAGS["verbosity"].present:
@@ -90,11 +88,41 @@ def run(
             logging.set_verbosity(logging.WARNING)
         return rest
 
-    signals.quit_at_once("it had not begun")
     others = set(flags.FLAGS)
     define_flags()
     own = sorted(set(flags.FLAGS) - others)
     app.run(partial(_guarded, main), flags_parser=parse)
+
+
+def _explained(error: BaseException, own: Sequence[str]) -> str:
+    """Returns the message of an error that parsing raised; `own` are the command's flags."""
+    if isinstance(error, flags.UnrecognizedFlagError):
+        # Imported here, so that commands without a config start at once.
+        from ganjax import field_flags
+
+        return field_flags.unknown(error, own)
+    if isinstance(error, AttributeError | KeyError):
+        return config_file.no_field(error)
+    return str(error)
+
+
+def _misplaced(word: str, required: str | None, kind: str, known: str) -> str:
+    """Returns what is said of a word that is neither an argument nor the name of a command.
+
+    Args:
+      word: the word.
+      required: the flag that the command requires; if it is not given, the word may be its value.
+      kind: what was expected in the word's place.
+      known: how to write that.
+    """
+    meant = required is not None and flags.FLAGS[required].value is None
+    fits = (
+        shipped.config_file(word.partition(":")[0])
+        if required == "config"
+        else os.path.exists(word)
+    )
+    mend = f"did you mean --{required}={word}?" if meant and fits else known
+    return f"{word!r} is no {kind}; {mend}"
 
 
 def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
@@ -136,7 +164,7 @@ def _print_help(docstring: str, own: Sequence[str]) -> None:
         print(textwrap.fill(text, 100, initial_indent=" " * 6, subsequent_indent=" " * 6))
     if "config" in own and flags.FLAGS["config"].value is not None:
         # Imported here, because it imports the algorithm and JAX.
-        from ganjax.field_help import describe
+        from ganjax.field_flags import describe
 
         print("\nFields of the config, with their values in it:")
         print(describe(flags.FLAGS["config"].value))
@@ -192,40 +220,16 @@ class _ConfigParser(flags.ArgumentParser):
           UserError: the file makes no config, or a flag sets a field that it does not have.
         """
         # Imported here, so that commands without a config start at once.
+        from ganjax import field_flags
         from ganjax.config import take_kinds
 
         config = config_file.load_named(argument)
         config.lock()
-        changes = _field_flags(flags.FLAGS.read_flags_from_files(sys.argv, force_gnu=False))
+        changes = field_flags.given(flags.FLAGS.read_flags_from_files(sys.argv, force_gnu=False))
         take_kinds(config, changes)
         for path, value in changes.items():
-            _check_field(config, path, value)
+            field_flags.check(config, path, value)
         return config
-
-
-def _field_flags(argv: Sequence[str]) -> dict[str, str]:
-    """Returns what the flags --config.<field> say, by the dotted names of the fields."""
-    found = {}
-    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
-        flag, equals, value = argument.partition("=")
-        if match := re.fullmatch(r"--?config\.(.+)", flag):
-            found[match[1]] = value if equals else following
-    return found
-
-
-def _check_field(config: ConfigDict, path: str, value: str) -> None:
-    """Refuses a flag for a field that the config, with the kinds that it has by now, lacks."""
-    at, group = "config", config
-    for name in path.split("."):
-        if not isinstance(group, ConfigDict) or "[" in name:
-            return  # An element of a value: ml_collections says what is wrong with it.
-        if name not in group:
-            close = [f"did you mean {n}?" for n in difflib.get_close_matches(name, group, 1)]
-            # Of a kind that a flag has chosen, the user may not know the fields.
-            known = [] if close and group is config else [f"there are {', '.join(group)}"]
-            mend = " ".join([*close, *known])
-            raise UserError(f"--config.{path}={value}: {at} has no field {name}; {mend}")
-        at, group = f"{at}.{name}", group[name]
 
 
 def define_seed_index() -> None:

@@ -9,6 +9,7 @@ import difflib
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
@@ -18,7 +19,7 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 from pydantic_core import core_schema
 
-from ganjax.errors import UserError
+from ganjax.errors import CLOSE, UserError, meant, question
 
 if TYPE_CHECKING:
     ConfigDict = Any  # A type checker cannot know its attributes, the fields of a schema.
@@ -37,9 +38,9 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Level = Annotated[int, Field(ge=0, le=255)]
 
+# The package of the algorithms that come with ganjax.
+ALGORITHMS = "ganjax.algorithms"
 MAY_CHANGE = "may_change"
-# The least similarity (difflib's ratio) of a misspelt name to the one that is suggested.
-CLOSE = 0.7
 
 
 class ConfigError(UserError):
@@ -198,18 +199,24 @@ def presets(*makers: Callable[[], ConfigDict]) -> Callable[[str], ConfigDict]:
     return get_config
 
 
+def is_own_algorithm(name: str) -> bool:
+    """Returns whether config.algorithm names a module that is ganjax's, and no one else's code."""
+    file = Path(__file__).resolve().parent / "algorithms" / f"{name}.py"
+    return name.startswith(f"{ALGORITHMS}.") or (name.isidentifier() and file.is_file())
+
+
 def algorithm_module(name: Any) -> ModuleType:
     """Imports the module that config.algorithm names, which has a `Config` and a `build`.
 
     Args:
-      name: a file of ganjax/algorithms, or the dotted name of any module.
+      name: a file of ganjax/algorithms, or the name of any other module.
 
     Raises:
       ConfigError: there is no such module, or it describes no algorithm.
     """
     if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
         raise ConfigError(f"config.algorithm={name!r}: name a file of ganjax/algorithms")
-    path = name if "." in name else f"ganjax.algorithms.{name}"
+    path = f"{ALGORITHMS}.{name}" if is_own_algorithm(name) else name
     try:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
@@ -315,7 +322,11 @@ def _line(error: Mapping[str, Any], schema: type[Fields], raw: dict) -> str:
                 f"{'.'.join(names[:-1])} whole, by ganjax.config.defaults"
             )
         else:
-            mend = f"there are {', '.join(known)}"
+            group_name = ".".join(names[:-1])
+            resembling = [f"{group_name}.{each}" for each in meant(names[-1], raw)]
+            others = [each for each in resembling if each != field]
+            known = f"there are {', '.join(known)}"
+            mend = " ".join(filter(None, (question(others), known)))
         return f"{field}={error['input']!r}: no such field; {mend}"
     if error["type"] == "missing" and isinstance(error["loc"][-1], int):
         group_name, value = field.rpartition(".")[0], error["input"]
@@ -326,6 +337,8 @@ def _line(error: Mapping[str, Any], schema: type[Fields], raw: dict) -> str:
         name = error["ctx"]["discriminator"].strip("'")
         tag = error["input"].get(name) if isinstance(error["input"], dict) else error["input"]
         tags = [tag for s in get_args(held) for tag in _tags(s, name)]
+        if error["type"] == "union_tag_not_found":
+            return f"{field}.{name} is missing: it is one of {', '.join(tags)}"
         return f"{field}.{name}={tag!r}: there are {', '.join(tags)}"
     message = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return f"{field}={error['input']!r}: {message}"

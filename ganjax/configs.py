@@ -8,14 +8,13 @@
 'dcgan'
 """
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 
-from ganjax import config_file, shipped
+from ganjax import config_file, errors, shipped
 from ganjax.config import ConfigDict, take_kinds
 from ganjax.errors import UserError, naming_arguments
 
@@ -82,8 +81,8 @@ def override(config: Any, changes: Mapping[str, Any], name: str = "the config") 
             if not isinstance(group, dict | ml_collections.ConfigDict):
                 raise UserError(f"override {path}={value!r}: {name} has no group {part}")
         if field not in group:
-            close = difflib.get_close_matches(field, group, 1)
-            mend = f"did you mean {close[0]}?" if close else f"there are {', '.join(group)}"
+            mend = errors.question(errors.meant(path, config) or errors.meant(field, config))
+            mend = mend or f"there are {', '.join(group)}"
             raise UserError(f"override {path}={value!r}: {name} has no such field; {mend}")
         group[field] = dict(value) if isinstance(value, Mapping) else value
     epochs.prefer(config, changes)

@@ -1,12 +1,19 @@
 """Errors that the user can mend, which commands print without a traceback."""
 
+import difflib
 import functools
 import re
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
 
 # A flag in a message, perhaps followed by what it is called in Python.
 _FLAG = re.compile(r"(?<![\w/.-])--(?:[\w.]+ \(in Python ([^)]+)\)|(?=[a-z]))")
+# The least similarity (difflib's ratio) of a misspelt name to the one that is suggested.
+CLOSE = 0.7
+# As how similar initials, or one word of very many, count.
+INITIALS = 0.8
+# The most names that are suggested.
+MOST = 3
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -44,3 +51,48 @@ def naming_arguments(function: Callable[Arguments, Result]) -> Callable[Argument
             raise
 
     return call
+
+
+def fields(config: Any, at: str = "") -> Iterator[str]:
+    """Yields the dotted names of the groups and fields of a config.
+
+    Args:
+      config: the config, or a group of its fields, as a dict or ConfigDict.
+      at: the dotted name of the group with a dot after it.
+    """
+    for name in config:
+        yield f"{at}{name}"
+        value = config[name]
+        if hasattr(value, "keys"):
+            yield from fields(value, f"{at}{name}.")
+
+
+def meant(name: str, config: Any) -> list[str]:
+    """Returns the dotted names of the fields that resemble a name, the likeliest first.
+
+    A field resembles a name that is its own, or that of its end, such as "learning_rate" for
+    "d_optimiser.learning_rate"; its initials, such as "lr"; some of its words, such as "steps" for
+    "total_steps"; or spelt almost alike.
+
+    Args:
+      name: what was written, perhaps with dots.
+      config: the whole config.
+    """
+    found = []
+    for field in fields(config):
+        end = ".".join(field.split(".")[-1 - name.count(".") :])
+        words, own = end.split("_"), set(name.split("_"))
+        alike = difflib.SequenceMatcher(None, name, end).ratio()
+        if len(words) > 1 and name == "".join(word[:1] for word in words):
+            alike = max(alike, INITIALS)
+        if own <= set(words):
+            alike = max(alike, INITIALS + (1 - INITIALS) * len(own) / len(words))
+        if alike >= CLOSE:
+            found.append((alike, field))
+    return [field for _, field in sorted(found, key=lambda each: -each[0])[:MOST]]
+
+
+def question(names: list[str]) -> str:
+    """Returns "did you mean a, b or c?" for names, or "" for none."""
+    *others, last = names or [""]
+    return f"did you mean {' or '.join(filter(None, (', '.join(others), last)))}?" if last else ""

@@ -86,11 +86,28 @@ def command(tmp_path_factory):
         (["--config=configs/wgan_gp.py:big"], "ganjax: preset 'big': there are digits, celeb_a"),
         (
             ["--config=configs/wgan_gp.py", "--config.n_critik=3"],
-            "--config.n_critik=3: config has no field n_critik; did you mean n_critic?",
+            "--config.n_critik=3: config has no field n_critik; did you mean config.n_critic?",
         ),
         (["--config=configs/wgan_gp.py", "--config.n_critic=x"], "--config.n_critic=x: invalid"),
         (["--config=configs/wgan_gp.py", "--config.n_critic=0"], "config.n_critic=0: should be"),
-        (["--config=configs/wgan_gp.py", "--wrkdir=3"], "Did you mean: workdir"),
+        (
+            ["--config=configs/wgan_gp.py", "--wrkdir=3"],
+            "--wrkdir=3: there is no such flag; did you mean --workdir?",
+        ),
+        (["--config=wgan_gp", "--batch_size=3"], "such flag; did you mean --config.batch_size?"),
+        (
+            ["--config=wgan_gp", "--lr=3"],
+            "did you mean --config.d_optimiser.learning_rate or --config.g_optimiser.learning_rate",
+        ),
+        (
+            ["--config=wgan_gp", "--config.lr=3"],
+            "config has no field lr; did you mean config.d_optimiser.learning_rate or "
+            "config.g_optimiser.learning_rate? there are accumulate, algorithm,",
+        ),
+        (["--config.n_critic=3"], "a field of the config that --config names, which is missing"),
+        (["configs/wgan_gp.py"], "'configs/wgan_gp.py' is no flag; did you mean --config=configs/"),
+        (["wgan_gp:celeb_a"], "'wgan_gp:celeb_a' is no flag; did you mean --config=wgan_gp:cel"),
+        (["--config=wgan_gp", "--config.algorithm=mine"], "there is no module mine; name a file"),
         (["--config=configs/wgan_gp.py", "--devices=4"], "--devices=4 plans a run, it starts none"),
         (["--config=configs/wgan_gp.py", "--process_id=0"], "--coordinator is missing"),
         (

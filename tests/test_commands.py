@@ -17,7 +17,7 @@ from conftest import shipped as config_of
 from ml_collections import config_flags
 
 import ganjax
-from ganjax import cli, commands, completion, field_help, listing, shipped
+from ganjax import cli, commands, completion, field_flags, listing, shipped
 from ganjax.config import algorithm_module
 from ganjax.main import default_workdir
 
@@ -82,7 +82,7 @@ def presets_of(name):
 @pytest.mark.parametrize("name", ["wgan_gp", "ada", "progan", "cgan:paper", "sngan:projection"])
 def test_every_field_of_a_config_is_explained(name):
     config = config_of(*name.split(":"))
-    lines = field_help.describe(config).splitlines()
+    lines = field_flags.describe(config).splitlines()
 
     def check(group, at):
         for field, value in group.items():
@@ -91,21 +91,21 @@ def test_every_field_of_a_config_is_explained(name):
             else:
                 at_line = [i for i, x in enumerate(lines) if x.startswith(f"--{at}.{field}=")]
                 assert len(at_line) == 1, f"{at}.{field}"
-                assert lines[at_line[0] + 1].startswith(field_help.INDENT), f"{at}.{field}"
+                assert lines[at_line[0] + 1].startswith(field_flags.INDENT), f"{at}.{field}"
 
     check(config, "config")
 
 
 def test_a_field_is_shown_with_its_value_choices_and_default():
-    lines = field_help.describe(config_of("wgan_gp")).splitlines()
+    lines = field_flags.describe(config_of("wgan_gp")).splitlines()
     at = lines.index("--config.n_critic=3")
     text = " ".join(lines[at + 1].split())
     assert text == "the number of updates of D in a train step. The default of the field is 1."
     at = lines.index("--config.generator.network=dcgan")
     assert "One of dcgan, resnet" in lines[at + 1]
     schema = algorithm_module("gan").Config
-    assert field_help.choices(schema, "critic_reals") == ("fresh", "shared")
-    assert field_help.choices(schema, "image_size") == ()
+    assert field_flags.choices(schema, "critic_reals") == ("fresh", "shared")
+    assert field_flags.choices(schema, "image_size") == ()
 
 
 def test_the_version_is_one_everywhere():

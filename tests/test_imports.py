@@ -12,7 +12,7 @@ FOLDERS = [
     "errors keys shipped",
     "runtime",
     "config config_file",
-    "field_help",
+    "field_flags",
     "cli",
     "ops",
     "engine",

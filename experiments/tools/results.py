@@ -220,9 +220,21 @@ def best_runs(sweep: Sweep, results: Sequence[Result]) -> list[Result]:
 
 
 def changed_fields(sweep: Sweep) -> list[str]:
-    """Returns the dotted names of the fields that cells set, in order, except axes."""
+    """Returns the dotted names of the fields that cells set, in order.
+
+    Fields are left out that are axes, and whose values are therefore the levels. An axis may also
+    have the name of a field and levels that stand for several overrides.
+    """
     names = dict.fromkeys(name for cell in sweep.cells for name in cell.overrides)
-    return [name for name in names if name not in sweep.cells[0].levels]
+    return [name for name in names if not _is_axis(sweep, name)]
+
+
+def _is_axis(sweep: Sweep, name: str) -> bool:
+    """Returns whether every cell's level of an axis is its value of the field of that name."""
+    return all(
+        name in cell.levels and cell.levels[name] == str(cell.overrides.get(name))
+        for cell in sweep.cells
+    )
 
 
 def field(sweep: Sweep, cell: Cell, name: str):

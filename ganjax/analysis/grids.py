@@ -107,9 +107,14 @@ def resolution_grid(
 
     Raises:
       CheckpointError: the run has kept no checkpoint from the end of some resolution.
-      UserError: there is no such class.
+      UserError: the run has one resolution, or there is no such class.
     """
     side, ends = run.phase.image_size, run.resolutions()
+    if len(ends) == 1:
+        raise UserError(
+            f"resolutions: {run.folder} at step {run.step} has one resolution, {side}x{side}; draw "
+            "it by grid"
+        )
     arrays = [grid(end, num, seed, classes).arrays for end in ends]
     samples = {f"image_{each['image'].shape[1]}": each["image"] for each in arrays}
 

@@ -6,6 +6,11 @@ from collections.abc import Mapping
 import numpy as np
 from tqdm import tqdm
 
+# As tqdm's own without the steps per second, to leave room for the bar on 80 columns.
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+# The metrics after the bar, by what they are called there.
+ON_BAR = {"d": "d_loss", "g": "g_loss", "images/s": "images_per_second"}
+
 
 class Display:
     """The interface of all displays, which itself shows nothing."""
@@ -46,6 +51,7 @@ class Terminal(Display):
         self._total_steps, self._bar = total_steps, None
         if sys.stderr.isatty():
             self._bar = tqdm(total=total_steps, initial=step, unit="step", dynamic_ncols=True)
+            self._bar.bar_format = BAR
 
     def advance(self) -> None:
         if self._bar is not None:
@@ -54,8 +60,8 @@ class Terminal(Display):
     def scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         shown = {name: f"{value:.4g}" for name, value in scalars.items()}
         if self._bar is not None and "d_loss" in scalars:
-            names = [n for n in shown if n.endswith("_loss") or n == "images_per_second"]
-            self._bar.set_postfix({name: shown[name] for name in names})
+            parts = [f"{text} {shown[name]}" for text, name in ON_BAR.items() if name in shown]
+            self._bar.set_postfix_str(", ".join(parts))
         elif self._bar is None:
             line = " ".join(f"{name} {value}" for name, value in shown.items())
             self.say(f"step {step}/{self._total_steps} {line}")

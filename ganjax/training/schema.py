@@ -31,7 +31,7 @@ class RunConfig(Fields):
     """The fields that every config has: those that the training loop honours.
 
     Attributes:
-      algorithm: the name of a file in ganjax/algorithms, or the dotted name of any module.
+      algorithm: the name of a file in ganjax/algorithms, or the name of any other module.
       seed: the seed of all randomness: initialisation, data order, latents and noise.
       num_seeds: the number of runs that are trained at once, with the seeds seed, seed + 1, ...
         Each is the run that its seed alone would give, but all end together, as soon as one is

@@ -8,9 +8,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ganjax.config import ConfigError
+from ganjax.config import ConfigError, is_own_algorithm
 
-ALGORITHMS = "ganjax.algorithms."
 # The kind of sources that are functions of a user's own.
 FUNCTION = "python:"
 # A set of TFDS itself, perhaps with a config and a version. A namespace before it downloads code,
@@ -38,7 +37,7 @@ def refuse_code(fields: Mapping[str, Any], where: str, trust: bool | Collection[
     source = data.get("source") if isinstance(data, Mapping) else None
     algorithm = fields.get("algorithm")
     named = []
-    if isinstance(algorithm, str) and "." in algorithm and not algorithm.startswith(ALGORITHMS):
+    if isinstance(algorithm, str) and not is_own_algorithm(algorithm):
         named.append(("algorithm", algorithm))
     if isinstance(source, str) and not _is_own(source):
         named.append(("data.source", source))

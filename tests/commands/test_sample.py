@@ -338,6 +338,7 @@ def test_neighbours_are_those_of_brute_force(of_classes, command, capsys):
         ("of_classes", ["arithmetic", "--have=1", "--by=pixels"], "--have takes the place of --by"),
         ("of_classes", ["arithmetic", "--label=1"], "takes classes itself; use `labels`, or choo"),
         ("of_classes", ["evolution", "--which=last"], "--which is no flag of evolution"),
+        ("of_classes", ["resolutions"], "resolutions: .* at step 0 has one resolution, 32x32; dr"),
         ("of_classes", ["evolution"], "samples: no picture is there yet"),
         ("of_classes", ["evolution", "--seed_index=1"], "--seed_index=1: the run has 1 seed"),
         ("of_classes", ["scores", "--seed=1"], "--seed is no flag of scores"),
@@ -363,7 +364,7 @@ def test_the_impossible_is_refused_before_anything_is_made(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["lables"], "'lables' is no command: there are grid, labels, interpolate, neighbours"),
+        (["lables"], "'lables' is no command; there are grid, labels, interpolate, neighbours"),
         (["labels", "grid"], "'grid' is no flag"),
         (["labels", "--num=0"], "--num=0"),
         (["--seed=-1"], "--seed=-1"),

@@ -143,6 +143,15 @@ def test_a_shipped_sweep_is_planned_from_any_folder(tmp_path, monkeypatch):
     assert "transposed convolutions" in design.load("experiments/ema_decay.py")[1].question
 
 
+def test_the_fields_of_cells_are_shown_but_for_those_that_are_levels():
+    """The report's table has a column for each."""
+    named = axis("penalty.weight", {"none": {"penalty.weight": 0.0}, "paper": {}})
+    shown = sweep(cells=product(named, axis("n_critic", [1, 5])))
+    assert results.changed_fields(shown) == ["penalty.weight"]
+    weights = [results.field(shown, cell, "penalty.weight") for cell in shown.cells]
+    assert weights == [0.0, 0.0, 10.0, 10.0]
+
+
 def test_seeds_come_one_after_another(tmp_path):
     planned = runs.plan(sweep(), tmp_path)
     assert [(run.seed, run.config["n_critic"]) for run in planned] == [

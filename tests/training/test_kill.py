@@ -13,6 +13,7 @@ from processes import launch, wait_for_step
 
 from ganjax.engine import step as steps
 from ganjax.parallel.sharding import make_layout
+from ganjax.runtime.signals import NUMBERS
 from ganjax.training import checkpoint, workdir
 from ganjax.training.writer import read_metrics
 
@@ -48,10 +49,22 @@ GROWING = [
 ]
 
 
-def begin(folder, flags=FLAGS):
-    """Starts a run without the flags of XLA that the tests set, which are not a user's."""
+def begin(folder, flags=FLAGS, ignoring=()):
+    """Starts a run without the flags of XLA that the tests set, which are not a user's.
+
+    Its process inherits `ignoring` as ignored signals, and no others: as with nohup, a shell script
+    or CI the tests' own process may ignore some, too.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    return launch(folder, flags, environment)
+    inherited = dict.fromkeys(ignoring, signal.SIG_IGN)
+    before = {
+        number: signal.signal(number, inherited.get(number, signal.SIG_DFL)) for number in NUMBERS
+    }
+    try:
+        return launch(folder, flags, environment)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def finish(folder, flags=FLAGS):
@@ -182,9 +195,12 @@ def test_a_signal_during_the_start(tmp_path, delay):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_leaves(whole, tmp_path, number):
-    process = begin(tmp_path)
+@pytest.mark.parametrize(
+    ("number", "ignored"),
+    [(signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGINT, True)],
+)
+def test_a_signal_saves_and_leaves(whole, tmp_path, number, ignored):
+    process = begin(tmp_path, ignoring=[number] if ignored else [])
     wait_for_step(process, 9)
     process.send_signal(number)
     output, _ = process.communicate(timeout=120)

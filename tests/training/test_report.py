@@ -1,8 +1,10 @@
 """What is written of the metrics of steps."""
 
 import contextlib
+import io
 import json
 import math
+import re
 
 import jax.numpy as jnp
 import numpy as np
@@ -48,6 +50,21 @@ def metrics(**own):
 
 def rows(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_progress_bar_has_room_on_80_columns(tmp_path, monkeypatch):
+    """With the longest numbers, whatever other metrics there are."""
+    monkeypatch.setattr("sys.stderr", terminal := io.StringIO())
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    with Writer(tmp_path, 90_000, 100_000) as writer:
+        values = {"c_wass_loss": -1.0, "d_loss": -0.00012345, "g_loss": -123.45}
+        writer.write_scalars(90_000, values | {"images_per_second": 123_456.0})
+        writer._display._bar.refresh()
+    last = terminal.getvalue().split("\r")[-2]
+    assert re.search(r"d -0.0001234, g -123.5, images/s 1.235e\+05\]$", last), last
+    assert len(last.split("|")[1]) >= 8, last
 
 
 def test_a_line_has_means_since_the_line_before_and_last_values(tmp_path):

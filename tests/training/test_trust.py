@@ -106,8 +106,9 @@ def test_a_trusted_name_is_that_name_alone():
         trust.refuse_code(fields, "there", ["my"])
     for own in ("gan", "progan", "ganjax.algorithms.gan", None, 3):
         trust.refuse_code({"algorithm": own}, "there", False)
-    with pytest.raises(ConfigError, match="would execute code"):
-        trust.refuse_code({"algorithm": "ganjax.algorithms_of_mine"}, "there", False)
+    for foreign in ("ganjax.algorithms_of_mine", "os", "mine", ""):
+        with pytest.raises(ConfigError, match="would execute code"):
+            trust.refuse_code({"algorithm": foreign}, "there", False)
 
 
 def test_only_sets_of_tfds_itself_are_opened_untold():

@@ -1,14 +1,20 @@
-"""What every field of a config means, from the docstrings of the schema, as text for --help."""
+"""The flags --config.<field>: what each means, and what a mistaken one may have meant.
+
+The meanings come from the docstrings of the schema.
+"""
 
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
 import ml_collections
+from absl import flags
 
+from ganjax import errors
 from ganjax.config import ConfigDict, Fields, OneOf, algorithm_module
+from ganjax.errors import UserError
 
 WIDTH = 100
 INDENT = " " * 6
@@ -64,6 +70,60 @@ def kinds(schema: type[Fields], name: str) -> dict[str, type[Fields]]:
     assert isinstance(info.discriminator, str)
     members = get_args(info.annotation)
     return {tag: kind for kind in members for tag in choices(kind, info.discriminator)}
+
+
+def given(argv: Sequence[str]) -> dict[str, str]:
+    """Returns what the flags --config.<field> say, by the dotted names of the fields."""
+    found = {}
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        flag, equals, value = argument.partition("=")
+        if match := re.fullmatch(r"--?config\.(.+)", flag):
+            found[match[1]] = value if equals else following
+    return found
+
+
+def check(config: ConfigDict, path: str, value: str) -> None:
+    """Refuses a flag for a field that the config, with the kinds that it has by now, lacks.
+
+    Args:
+      config: the config.
+      path: the dotted name of the field.
+      value: what the flag sets it to.
+
+    Raises:
+      UserError: there is no such field.
+    """
+    at, group = "config", config
+    for name in path.split("."):
+        if not isinstance(group, ml_collections.ConfigDict) or "[" in name:
+            return  # An element of a value: ml_collections says what is wrong with it.
+        if name not in group:
+            near = [f"{at}.{each}" for each in errors.meant(name, group)]
+            found_here = bool(near) and near[0].rpartition(".")[0] == at
+            # Of a kind that a flag has chosen, the user may not know the fields.
+            known = "" if found_here and group is config else f"there are {', '.join(group)}"
+            mend = " ".join(filter(None, (errors.question(near), known)))
+            raise UserError(f"--config.{path}={value}: {at} has no field {name}; {mend}")
+        at, group = f"{at}.{name}", group[name]
+
+
+def unknown(error: flags.UnrecognizedFlagError, known: Sequence[str]) -> str:
+    """Returns the message about a flag that does not exist.
+
+    Args:
+      error: the error of the flag, which is raised after all other flags are parsed.
+      known: the names of the command's flags.
+    """
+    name, text = error.flagname, str(error.flagvalue)
+    given = text if text.startswith("-") else f"--{name}"
+    names: dict[str, Any] = dict.fromkeys(known)
+    config = flags.FLAGS["config"].value if "config" in names else None
+    if isinstance(config, ml_collections.ConfigDict):
+        names["config"] = config
+    elif name.startswith("config.") and "config" in names:
+        return f"{given}: it sets a field of the config that --config names, which is missing"
+    near = [f"--{each}" for each in errors.meant(name, names)]
+    return f"{given}: there is no such flag; {errors.question(near) or '--help lists the flags'}"
 
 
 def _lines(schema: type[Fields], group: ConfigDict, at: str, tag: str = "") -> Iterator[str]:
