@@ -1,5 +1,7 @@
 """`ganjax sample [command] --workdir=runs/<name>`: draws from the averaged generator.
 
+With --ema=false it draws from the generator itself.
+
 Commands:
   grid         shows samples; this is the default command.
   labels       shows one latent in each row and one class in each column (a conditional run).
@@ -108,6 +110,12 @@ def define_flags() -> None:
     flags.DEFINE_string("which", "best", cli.WHICH)
     cli.define_seed_index()
     cli.define_trust()
+    flags.DEFINE_bool(
+        "ema",
+        True,
+        "Whether samples are those of the generator's moving average; --ema=false takes the "
+        "generator itself.",
+    )
     flags.DEFINE_integer(
         "num",
         None,
@@ -206,6 +214,7 @@ def sample(
     which: str = "best",
     seed_index: int = 0,
     trust: bool = False,
+    ema: bool = True,
 ) -> np.ndarray:
     """Generates samples from a checkpoint of a run, which take the classes in turn.
 
@@ -217,6 +226,7 @@ def sample(
       seed_index: the index, from 0, of one of the run's config.num_seeds seeds.
       trust: whether the run's config.json may name code that is not ganjax's
         (`ganjax.training.trust`).
+      ema: whether the samples are those of the generator's moving average, or of the generator.
 
     Returns:
       The samples, uint8 (num, H, W, C).
@@ -227,7 +237,7 @@ def sample(
     """
     from ganjax.analysis.trained import Trained
 
-    run = Trained(folder, which, seed_index=seed_index, trust=trust)
+    run = Trained(folder, which, seed_index=seed_index, trust=trust, ema=ema)
     return run.generate(*run.inputs(num, seed))
 
 
@@ -282,10 +292,10 @@ def _view(name: str, words: list[str], values, shown: str | None):
 
     command, folder = COMMANDS[name], Path(values.workdir)
     options = _options(command, values)
+    shared = {flag: values[flag].value for flag in ("seed_index", "trust", "ema")}
     if name == "evolution":  # It needs no checkpoint, so that a run can be looked at early.
-        shared = {"seed_index": values.seed_index, "trust": values.trust}
         return progress.evolution(folder, values.num, **shared, **options)
-    run = Trained(folder, values.which, seed_index=values.seed_index, trust=values.trust)
+    run = Trained(folder, values.which, **shared)
     if name == "scores":
         return scores.scores(run, values.num, values.label, paths=words)
     num = values.num or command.num

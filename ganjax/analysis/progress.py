@@ -1,6 +1,7 @@
 """The course of one run: its metrics against steps and epochs, and its grids of samples."""
 
 import math
+import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from ganjax.metrics.table import sign
 from ganjax.pictures import curves, images
 from ganjax.runtime import regular
 from ganjax.training import checkpoint, ensemble, workdir
+from ganjax.training.report import RAW
 
 # The most panels side by side, and a panel's width and height in inches.
 COLUMNS, WIDTH, HEIGHT = 4, 4.2, 2.9
@@ -117,6 +119,7 @@ def evolution(
     seed_index: int = 0,
     columns: int | None = None,
     trust: bool = False,
+    ema: bool = True,
 ) -> View:
     """Shows how a run's samples changed: the grids that it drew while it was trained.
 
@@ -132,6 +135,7 @@ def evolution(
       seed_index: which of the run's config.num_seeds seeds, from 0.
       columns: the number of grids in a row of the picture; by default all.
       trust: as that of `draw`.
+      ema: whether the grids are those of the generator's moving average, or of the generator.
 
     Raises:
       UserError: there is no run, no such seed, or no grid yet.
@@ -140,9 +144,12 @@ def evolution(
     seed = ensemble.seed_at(config, seed_index)
     where = folder / "samples"
     where = where if config.num_seeds == 1 else where / f"seed_{seed}"
-    files = {
-        int(file.stem[5:]): file for file in where.glob("step_*.png") if file.stem[5:].isdigit()
-    }
+    files = _grids(where, "" if ema else RAW)
+    if not files and not ema:
+        raise UserError(
+            f"--ema=false: {where} has no grids of the generator itself; a run draws them beside "
+            "those of its moving average, if it has one"
+        )
     if not files:
         raise UserError(f"{where}: no picture is there yet; the first comes before the first step")
     steps = _spread(sorted(files), num)
@@ -169,6 +176,13 @@ def evolution(
     report = [f"{len(steps)} of {len(files)} grids, from step {steps[0]:,} to step {steps[-1]:,}"]
     arrays = {"image": grids, "step": np.array(steps)}
     return View(arrays, picture, frames, report, MILLISECONDS)
+
+
+def _grids(folder: Path, ending: str) -> dict[int, Path]:
+    """Returns the grids in a folder whose names end so after their step, by the step."""
+    names = re.compile(rf"step_(\d+){ending}\.png")
+    found = ((names.fullmatch(path.name), path) for path in folder.glob("step_*.png"))
+    return {int(match[1]): path for match, path in found if match}
 
 
 def _panels(metrics: Sequence[str], rows: Sequence[dict], folder: Path) -> list[_Panel]:

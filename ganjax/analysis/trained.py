@@ -15,6 +15,7 @@ from ganjax.config import ConfigError
 from ganjax.data import sources
 from ganjax.engine import step as steps
 from ganjax.engine.phases import Phase, phase_of
+from ganjax.engine.state import Ema
 from ganjax.errors import DataError, UserError
 from ganjax.parallel.sharding import Device, make_layout
 from ganjax.runtime import memory
@@ -22,7 +23,7 @@ from ganjax.training import checkpoint, ensemble, sampling, sizes, workdir
 
 
 class Trained:
-    """The averaged generator of one of a run's checkpoints, and its discriminator.
+    """The generator of one of a run's checkpoints, its average by default, and the discriminator.
 
     Args:
       folder: the folder of the run.
@@ -32,6 +33,7 @@ class Trained:
       seed_index: the index, from 0, of one of the run's config.num_seeds seeds.
       trust: whether the run's config.json may name code that is not ganjax's, or what it may name
         (`ganjax.training.trust`).
+      ema: whether samples are those of the moving average, or of the generator itself.
 
     Attributes:
       folder: the folder of the run.
@@ -56,8 +58,9 @@ class Trained:
         devices: list[Device] | None = None,
         seed_index: int = 0,
         trust: bool | Collection[str] = False,
+        ema: bool = True,
     ):
-        self._trust = trust
+        self._trust, self._averaged = trust, ema
         self._devices = devices or jax.local_devices()[:1]
         layout = make_layout(self._devices)
         self.folder, self.which = folder, which
@@ -85,7 +88,7 @@ class Trained:
         state = checkpoint.undisturbed(read)[seed_index]
         self.step = int(state.step)
         self.phase = phase_of(self.algorithm.phases, self.step)
-        self._ema = state.ema
+        self._ema = state.ema if ema else Ema(state.g.params, state.g.vars)
         self._d = state.d.replace(opt_state=())
         self._layout = layout
         self._sampler = jax.jit(steps.make_sampler(self.algorithm), static_argnames="phase")
@@ -142,7 +145,7 @@ class Trained:
                 )
 
     def _at_end_of(self, phase: Phase) -> "Trained":
-        options = self._devices, self.seed_index, self._trust
+        options = self._devices, self.seed_index, self._trust, self._averaged
         return Trained(self.folder, str(phase.stop), *options)
 
     def inputs(self, num: int, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -6,18 +6,21 @@ the next step has been dispatched, so that neither waits for the device. A check
 because no state may be saved that is not finite.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ganjax.data import pipeline
 from ganjax.data.base import Source
 from ganjax.engine import step as steps
+from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
+from ganjax.engine.state import Ema
 from ganjax.metrics.fields import NO_FIGURE
 from ganjax.parallel import distributed
 from ganjax.runtime.signals import Signals
@@ -99,7 +102,8 @@ def perform(actions: Iterable[Action], snapshot: Snapshot) -> None:
 class Pictures(Action):
     """The action that draws a grid of samples for each member.
 
-    Samples are those of the averaged generator, from the same latents every time.
+    Samples are those of the averaged generator, from the same latents every time. Where there is an
+    average, another grid has those of the generator itself.
 
     Args:
       run: the run.
@@ -118,18 +122,26 @@ class Pictures(Action):
             )
             for key in run.local_keys
         ]
+        self._averaged = {
+            phase: has_average(run.algorithm, phase) for phase in run.algorithm.phases
+        }
         first_phase = run.algorithm.phases[0]
         self._captions = class_names(num, num_classes, run.images[first_phase].training)
 
     def __call__(self, snapshot: Snapshot) -> None:
-        sampler = self._run.programs.sampler
+        self._draw(snapshot, [member.ema for member in snapshot.members])
+        if self._averaged[snapshot.phase] and snapshot.step:  # At step 0 both are the same.
+            raw = [Ema(member.g.params, member.g.vars) for member in snapshot.members]
+            self._draw(snapshot, raw, raw=True)
+
+    def _draw(self, snapshot: Snapshot, generators: Sequence[Ema], *, raw: bool = False) -> None:
+        sampler, report = self._run.programs.sampler, self._outputs.report
         samples = [
-            sampler(member.ema, *inputs, phase=snapshot.phase)
-            for member, inputs in zip(snapshot.members, self._inputs, strict=True)
+            sampler(generator, *inputs, phase=snapshot.phase)
+            for generator, inputs in zip(generators, self._inputs, strict=True)
         ]
-        self._outputs.pending.add(
-            self._outputs.report.samples, snapshot.step, samples, self._captions
-        )
+        write = partial(report.samples, raw=raw)
+        self._outputs.pending.add(write, snapshot.step, samples, self._captions)
 
 
 class Evaluation(Action):
@@ -241,6 +253,12 @@ class Checkpoint(Action):
             outputs.report.figures(step),
             outputs.report.window.saved(),
         )
+
+
+def has_average(algorithm: Algorithm, phase: Phase) -> bool:
+    """Returns whether the generator's average differs from the generator by the end of a phase."""
+    decay = algorithm.in_phase(phase).ema_decay(jnp.int32(phase.stop - 1))
+    return float(decay) > 0
 
 
 def grid_size(grid: tuple[int, int], num_classes: int) -> int:

@@ -252,5 +252,5 @@ def _end(error: BaseException | None, total_steps: int) -> dict[str, Any]:
 
 def _append(folder: Path, line: dict) -> None:
     path = folder / FILE
-    with storage.naming(path), path.open("a", encoding="utf-8") as file:
+    with storage.naming(path), storage.open_appending(path) as file:
         file.write(json.dumps(line) + "\n")

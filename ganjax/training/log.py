@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from ganjax.runtime import storage
+
 FILE = "log.txt"
 TIME = "%Y-%m-%d %H:%M:%S"
 
@@ -26,16 +28,19 @@ class Log:
     def __init__(self, folder: Path):
         path = folder / FILE
         half_a_line = _ends_amid_a_line(path)
-        self._file = path.open("ab", buffering=0)
+        self._file = storage.open_appending(path)
         if half_a_line:
-            self._file.write(b"\n")
+            self._append("\n")
 
     def write(self, text: str) -> None:
         """Writes a text of one line or several."""
         stamp = time.strftime(TIME)
         lines = "".join(f"{stamp} {line}".rstrip() + "\n" for line in text.splitlines())
+        self._append(lines)
+
+    def _append(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # A closed file is a ValueError.
-            self._file.write(lines.encode(errors="backslashreplace"))
+            os.write(self._file.fileno(), text.encode(errors="backslashreplace"))
 
     def close(self) -> None:
         """Closes the file; what is written afterwards is lost."""

@@ -20,6 +20,8 @@ from ganjax.training.schema import RunConfig
 from ganjax.training.window import Window, mean_and_spread
 from ganjax.training.writer import Writer
 
+# How the names of grids end that are of a generator itself, beside those of its average.
+RAW = "_raw"
 LOSSES = ("d_loss", "g_loss")
 # The metrics that every step measures. Others are NaN in a step that does not measure them.
 ALWAYS_MEASURED = (*LOSSES, "d_grad_norm", "g_grad_norm")
@@ -191,7 +193,9 @@ class Report:
         for line in self._watch({"step": step} | scalars):
             self._writer.say(f"step {step}: {line}")
 
-    def samples(self, step: int, samples: Sequence[jax.Array], captions: list[str]) -> None:
+    def samples(
+        self, step: int, samples: Sequence[jax.Array], captions: list[str], *, raw: bool = False
+    ) -> None:
         """Writes a grid of each member's samples.
 
         Args:
@@ -199,20 +203,23 @@ class Report:
           samples: the samples of each member, uint8 (N, H, W, C).
           captions: the class names of the N samples, which are arranged in columns by class; [] for
             an unconditional run.
+          raw: whether the samples are of the generators themselves, not of their averages.
         """
         for seed, cells in zip(self._seeds, samples, strict=True):
             name = "samples" if len(samples) == 1 else f"samples/seed_{seed}"
-            self._grid(step, np.asarray(jax.device_get(cells)), captions, name)
+            self._grid(step, np.asarray(jax.device_get(cells)), captions, name, RAW if raw else "")
 
-    def _grid(self, step: int, cells: np.ndarray, captions: list[str], name: str) -> None:
+    def _grid(
+        self, step: int, cells: np.ndarray, captions: list[str], name: str, ending: str
+    ) -> None:
         columns = self._config.sample_grid[1]
         if captions:
             columns = images.columns(len(cells), len(set(captions)))
         grid = images.sheet(cells, columns, above=captions)
         if self._writer.primary:
             (self._folder / name).mkdir(exist_ok=True)
-            images.save_png(self._folder / name / f"step_{step:08d}.png", grid)
-        self._writer.write_images(step, {name: grid})
+            images.save_png(self._folder / name / f"step_{step:08d}{ending}.png", grid)
+        self._writer.write_images(step, {f"{name}{ending}": grid})
 
     def evaluation(
         self,

@@ -311,6 +311,7 @@ def test_neighbours_are_those_of_brute_force(of_classes, command, capsys):
     ("kind", "arguments", "message"),
     [
         ("unconditional", ["labels"], "labels: the run's model has no classes"),
+        ("unconditional", ["evolution", "--ema=false"], "--ema=false: .* no grids of the generat"),
         ("unconditional", ["--label=3"], "--label=3: the run's model has no classes"),
         ("of_classes", ["--label=cat"], r"--label=cat: .* \(0, 1, .*9\) or an index from 0 to 9"),
         ("of_classes", ["--label=10"], "--label=10: there is no such class"),

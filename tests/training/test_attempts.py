@@ -1,5 +1,6 @@
 """What a run records of its attempts: command, machine, versions, code, and what it printed."""
 
+import errno
 import json
 import logging
 import os
@@ -116,12 +117,17 @@ def test_a_log_keeps_what_is_printed_and_logged_in_all_attempts(tmp_path, capsys
     assert "10%" in shown.err
 
 
-def test_a_full_disk_ends_no_run_by_way_of_its_log(tmp_path):
-    (tmp_path / "log.txt").symlink_to("/dev/full")
+def test_a_full_disk_ends_no_run_by_way_of_its_log(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     log = Log(tmp_path)
-    with teed(log):
+    with teed(log), monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
         print("lost")
     log.close()
+    assert lines(tmp_path) == []
+    assert capsys.readouterr().out == "lost\n"
 
 
 def test_a_run_of_an_older_version_has_no_attempts(tmp_path):

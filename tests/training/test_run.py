@@ -12,16 +12,19 @@ from conftest import shipped, write_images
 from PIL import Image
 from scipy.special import logsumexp
 
+from ganjax.analysis import progress
 from ganjax.analysis.trained import Trained
 from ganjax.config import ConfigError
 from ganjax.data import sources
 from ganjax.engine import step as steps
+from ganjax.engine.algorithm import Algorithm
+from ganjax.engine.phases import Phase
 from ganjax.errors import DataError
 from ganjax.keys import fold
 from ganjax.metrics import parzen
 from ganjax.pictures import images
 from ganjax.sample import sample
-from ganjax.training import schema, workdir
+from ganjax.training import actions, attempts, schema, workdir
 from ganjax.training.loop import Interrupted, train
 from ganjax.training.report import NonFiniteError
 from ganjax.training.writer import read_metrics
@@ -51,7 +54,13 @@ def test_what_a_run_leaves_behind(tiny, tmp_path, capsys):
     assert [row["step"] for row in rows if "val_d_loss" in row] == [2, 4]
     assert train_rows[1]["images_per_second"] > 0
     pictures = sorted(path.name for path in (tmp_path / "samples").iterdir())
-    assert pictures == [f"step_0000000{step}.png" for step in (0, 2, 4)]
+    assert pictures == [f"step_0000000{step}.png" for step in ("0", "2", "2_raw", "4", "4_raw")]
+    # The generator's own samples are beside those of its average, from the same latents.
+    average, raw = (progress.evolution(tmp_path, 1, ema=ema).arrays["image"] for ema in (1, 0))
+    assert not np.array_equal(average, raw)
+    run = Trained(tmp_path, "last", ema=False)
+    made = images.grid(run.generate(*run.inputs(64)), 8)
+    np.testing.assert_allclose(raw[0, ::4, ::4].astype(int), made.astype(int), atol=1)
     with Image.open(tmp_path / "samples" / pictures[1]) as picture:
         assert picture.size == (4 * (8 * 16 + 7 * 2),) * 2, "enlarged to at least 512 pixels"
         assert picture.mode == "L"
@@ -65,6 +74,28 @@ def test_what_a_run_leaves_behind(tiny, tmp_path, capsys):
     assert "first step after" in said
     assert re.search(r"step 4/4 .*d_loss", said)
     assert "finished at step 4" in said
+    begin, end = attempts.read(tmp_path)
+    assert begin["devices"] == "8 x cpu"
+    assert end["outcome"] == "finished"
+    logged = [line[20:] for line in (tmp_path / "log.txt").read_text().splitlines()]
+    assert logged[0] == f"$ {begin['command']}"
+    assert logged[-len(said.splitlines()) :] == said.splitlines()
+
+
+@pytest.mark.slow
+def test_grids_of_the_generator_itself_do_not_change_a_run(tiny, tmp_path, monkeypatch):
+    with_grids = train(tiny, tmp_path / "with")
+    monkeypatch.setattr(actions, "has_average", lambda algorithm, phase: False)
+    assert equal(with_grids, train(tiny, tmp_path / "without"))
+    assert rows_of(tmp_path / "with") == rows_of(tmp_path / "without")
+    assert not list((tmp_path / "without" / "samples").glob("*_raw.png"))
+
+
+def test_a_run_without_an_average_has_one_grid_a_step():
+    algorithm = Algorithm(*[None] * 9, phases=(Phase(0, 10, 8, 16),))  # pyright: ignore
+    assert not actions.has_average(algorithm, algorithm.phases[0])
+    averaged = algorithm._replace(ema_decay=lambda step: step / 100)
+    assert actions.has_average(averaged, algorithm.phases[0])
 
 
 def test_a_picture_of_the_grid_that_is_asked_for(tiny, tmp_path):
