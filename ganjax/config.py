@@ -40,7 +40,9 @@ Level = Annotated[int, Field(ge=0, le=255)]
 
 # The package of the algorithms that come with ganjax.
 ALGORITHMS = "ganjax.algorithms"
+# Under this name a field's schema says when it may change: one of the two.
 MAY_CHANGE = "may_change"
+ALWAYS, IF_NAMED = "always", "if_named"
 
 
 class ConfigError(UserError):
@@ -108,23 +110,36 @@ class OneOf:
 def may_change(default: Any) -> Any:
     """Declares a field with a default that may differ between a run and its continuation.
 
-    A change of any other field makes another run.
+    A change of any other field makes another run, or has to be named (`may_change_if_named`).
     """
-    return Field(default=default, json_schema_extra={MAY_CHANGE: True})
+    return Field(default=default, json_schema_extra={MAY_CHANGE: ALWAYS})
 
 
-def changeable(group: Fields, prefix: str = "config") -> Iterator[str]:
-    """Yields the dotted names of the fields of a config that were declared by `may_change`.
+def may_change_if_named(default: Any = ...) -> Any:
+    """Declares a field that may change when a run goes on, if the user names it.
+
+    No array of a state may depend on it in number, shape or meaning.
+
+    Args:
+      default: the field's default; without one, every config states the field.
+    """
+    return Field(default=default, json_schema_extra={MAY_CHANGE: IF_NAMED})
+
+
+def changeable(group: Fields, when: str = ALWAYS, prefix: str = "config") -> Iterator[str]:
+    """Yields the dotted names of the fields of a config that may change when a run goes on.
 
     Args:
       group: the config, or a group of its fields.
+      when: `ALWAYS` for those declared by `may_change`, `IF_NAMED` for those declared by
+        `may_change_if_named`.
       prefix: the dotted name of the group.
     """
     for name, info in type(group).model_fields.items():
         value = getattr(group, name)
         if isinstance(value, Fields):
-            yield from changeable(value, f"{prefix}.{name}")
-        elif isinstance(info.json_schema_extra, dict) and MAY_CHANGE in info.json_schema_extra:
+            yield from changeable(value, when, f"{prefix}.{name}")
+        elif isinstance(extra := info.json_schema_extra, dict) and extra.get(MAY_CHANGE) == when:
             yield f"{prefix}.{name}"
 
 

@@ -1,6 +1,7 @@
 """`ganjax train <name>[:<preset>]`: trains, or continues training."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -9,8 +10,13 @@ from ganjax import cli
 from ganjax.errors import UserError
 from ganjax.runtime import compiling, descriptors, platforms
 
+if TYPE_CHECKING:
+    from ganjax.training.start import Start
+
 # The flags by which processes find each other.
 OF_SEVERAL = ("distributed", "coordinator", "coordinator_token", "num_processes", "process_id")
+# The flags of `_define_start`.
+OF_RUNS = ("allow_change", "from_step")
 # The largest values of flags.
 MOST_PROCESSES, MOST_SECONDS = 65_536, 7 * 24 * 3_600
 
@@ -19,6 +25,7 @@ def define_flags() -> None:
     """Defines this command's flags."""
     cli.define_config()
     cli.define_path("workdir", None, "The run's folder; by default runs/<config name>.")
+    _define_start()
     flags.DEFINE_string(
         "distributed",
         None,
@@ -61,6 +68,23 @@ def define_flags() -> None:
     )
 
 
+def _define_start() -> None:
+    """Defines the flags that say how a run begins or goes on."""
+    flags.DEFINE_list(
+        "allow_change",
+        [],
+        "Fields that may change from here on in a run that goes on, with commas between, such as "
+        "d_optimiser.learning_rate (docs/runs.md).",
+    )
+    flags.DEFINE_integer(
+        "from_step",
+        None,
+        "Goes on from the checkpoint of this step, and puts later ones aside.",
+        lower_bound=0,
+        upper_bound=cli.LARGEST,
+    )
+
+
 def default_workdir(config_path: str) -> Path:
     """Returns the folder of a run without --workdir.
 
@@ -85,6 +109,9 @@ def main(argv: list[str]) -> None:
     if values.workdir == "":
         raise UserError("--workdir= is empty: name a folder or leave the flag out")
     if values.dry_run:
+        for name in OF_RUNS:
+            if values[name].present:
+                raise UserError(f"--{name}: --dry_run trains no run; take it away")
         for name in OF_SEVERAL:
             if values[name].present:
                 # A token is not printed.
@@ -116,7 +143,15 @@ def main(argv: list[str]) -> None:
 
     named = config_flags.get_config_filename(values["config"])
     with distributed.exiting_on_error():
-        train(_config(), values.workdir or default_workdir(named))
+        train(_config(), values.workdir or default_workdir(named), start=_start())
+
+
+def _start() -> "Start":
+    """Returns how the flags say that the run begins or goes on."""
+    from ganjax.training.start import Start
+
+    values = flags.FLAGS
+    return Start(allow_change=tuple(values.allow_change), from_step=values.from_step)
 
 
 def _config() -> ConfigDict:

@@ -17,7 +17,16 @@ from ganjax.algorithms.augmented import augmented
 from ganjax.algorithms.networks import LatentGroup, NetworkGroup, Networks, build_networks
 from ganjax.algorithms.optimisers import OptimiserGroup, discriminator_optimiser, ema_decay
 from ganjax.augment import AugmentGroup
-from ganjax.config import ConfigDict, ConfigError, Fields, Idle, OneOf, PositiveInt, defaults
+from ganjax.config import (
+    ConfigDict,
+    ConfigError,
+    Fields,
+    Idle,
+    OneOf,
+    PositiveInt,
+    defaults,
+    may_change_if_named,
+)
 from ganjax.engine import updates
 from ganjax.engine.algorithm import Algorithm, Batch, Context
 from ganjax.engine.loss_scaling import scaled
@@ -53,7 +62,7 @@ class UpdateGroup(Fields):
     order: Annotated[str, OneOf(updates.ORDERS)] = "alternating"
     n_critic: PositiveInt = 1
     critic_reals: Literal["fresh", "shared"] = "fresh"
-    accumulate: PositiveInt = 1
+    accumulate: PositiveInt = may_change_if_named(1)
 
     def idle(self) -> Iterator[Idle]:
         yield from super().idle()
@@ -77,6 +86,10 @@ class CommonConfig(
         if self.g_optimiser.depends_on_length or self.d_optimiser.depends_on_length:
             return super().continuable - {"config.total_steps"}
         return super().continuable
+
+    @property
+    def nameable(self) -> frozenset[str]:
+        return super().nameable | ({"config.total_steps"} - self.continuable)
 
 
 class Config(NetworkGroup, CommonConfig):

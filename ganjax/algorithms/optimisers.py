@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import optax
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from ganjax.config import ConfigError, Fields, Fraction, Idle, NonNegativeInt, may_change
+from ganjax.config import (
+    ConfigError,
+    Fields,
+    Fraction,
+    Idle,
+    NonNegativeInt,
+    may_change,
+    may_change_if_named,
+)
 from ganjax.engine.algorithm import EmaDecay
 from ganjax.models.fields import NetworkFields
 
@@ -22,7 +30,7 @@ class OptimiserFields(Fields):
     """
 
     name: str
-    learning_rate: PositiveFloat = 2e-4
+    learning_rate: PositiveFloat = may_change_if_named(2e-4)
 
     @property
     def depends_on_length(self) -> bool:
@@ -46,7 +54,7 @@ class _DecayingFields(OptimiserFields):
       decay: the decay of the learning rate: "none", or "linear" to 0 at the end of the run.
     """
 
-    eps: PositiveFloat = 1e-8
+    eps: PositiveFloat = may_change_if_named(1e-8)
     decay: Literal["none", "linear"] = "none"
 
     @property
@@ -68,8 +76,8 @@ class AdamFields(_DecayingFields):
     """
 
     name: Literal["adam"] = "adam"
-    b1: Fraction = 0.5
-    b2: Fraction = 0.999
+    b1: Fraction = may_change_if_named(0.5)
+    b2: Fraction = may_change_if_named(0.999)
 
     def build(self, updates: int) -> optax.GradientTransformation:
         return optax.adam(self._rate(updates), self.b1, self.b2, self.eps)
@@ -85,7 +93,7 @@ class RmspropFields(_DecayingFields):
     """
 
     name: Literal["rmsprop"] = "rmsprop"
-    b2: Fraction = 0.99
+    b2: Fraction = may_change_if_named(0.99)
 
     def build(self, updates: int) -> optax.GradientTransformation:
         return optax.rmsprop(self._rate(updates), self.b2, self.eps, eps_in_sqrt=False)
@@ -105,7 +113,7 @@ class SgdFields(OptimiserFields):
 
     name: Literal["sgd"] = "sgd"
     decay_factor: Annotated[float, Field(ge=1)] = 1.0
-    min_learning_rate: NonNegativeFloat = 0.0
+    min_learning_rate: NonNegativeFloat = may_change_if_named(0.0)
     momentum: Fraction = 0.0
     final_momentum: Fraction = 0.0
     momentum_updates: NonNegativeInt = 0
@@ -147,9 +155,9 @@ class EmaFields(Fields):
         parameters; without it a share of decay ** t of them is left. Idle without an average.
     """
 
-    decay: Fraction = 0.0
-    half_life: NonNegativeInt = 0
-    ramp_up: NonNegativeFloat = 0.0
+    decay: Fraction = may_change_if_named(0.0)
+    half_life: NonNegativeInt = may_change_if_named(0)
+    ramp_up: NonNegativeFloat = may_change_if_named(0.0)
     warm_up: bool = may_change(True)
 
     def idle(self) -> Iterator[Idle]:

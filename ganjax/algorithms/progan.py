@@ -25,6 +25,7 @@ from ganjax.config import (
     NonNegativeInt,
     PositiveInt,
     defaults,
+    may_change_if_named,
 )
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
@@ -53,7 +54,9 @@ class GrowthFields(Fields):
     """
 
     batch_sizes: Annotated[tuple[PositiveInt, ...], Field(strict=False)] = ()
-    learning_rates: Annotated[tuple[PositiveFloat, ...], Field(strict=False)] = ()
+    learning_rates: Annotated[tuple[PositiveFloat, ...], Field(strict=False)] = may_change_if_named(
+        ()
+    )
     fade_reals: NonNegativeInt = 800_000
     stabilise_reals: PositiveInt = 800_000
 
@@ -77,7 +80,12 @@ class Config(gan.CommonConfig):
     generator: progan.GeneratorFields = progan.GeneratorFields()
     discriminator: progan.DiscriminatorFields = progan.DiscriminatorFields()
     growth: GrowthFields = GrowthFields()
-    drift: NonNegativeFloat = 0.0
+    drift: NonNegativeFloat = may_change_if_named(0.0)
+
+    @property
+    def nameable(self) -> frozenset[str]:
+        # With other batches, new layers would fade in over other steps.
+        return super().nameable - {"config.batch_size"}
 
 
 def base(**fields: Any) -> ConfigDict:

@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ganjax.analysis.learning_curves import DERIVED, learning_curve
+from ganjax.analysis.learning_curves import DERIVED, images_seen, learning_curve, stretches
 from ganjax.analysis.trained import Trained
 from ganjax.analysis.views import check_size
 from ganjax.config import differences
 from ganjax.errors import UserError
 from ganjax.metrics.table import sign
 from ganjax.pictures import curves, images
-from ganjax.training import workdir
+from ganjax.training import history, workdir
 from ganjax.training.writer import METRICS, read_metrics
 
 
@@ -37,13 +36,15 @@ def compare(
       trust: whether the runs may name code that is not ganjax's (`ganjax.training.trust`).
 
     Returns:
-      A matplotlib Figure, and a line for each field in which the configs differ.
+      A matplotlib Figure, and a line for each field in which the configs differ or that changed
+      while a run was trained.
 
     Raises:
       UserError: a folder holds no run, or a run without such a metric or without a checkpoint;
         or matplotlib is not installed.
     """
     loaded = [workdir.read(folder, trust) for folder in folders]
+    runs = [stretches(folder, trust) for folder in folders]
     rows = [read_rows(folder) for folder in folders]
     metrics = _metrics(metrics, rows, folders)
     names = _names(folders)
@@ -51,9 +52,10 @@ def compare(
     parts = plot.subfigures(2 if num else 1, 1, squeeze=False)[:, 0]
     panels = parts[0].subplots(1, len(metrics), squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
-        for name, (config, module), run_rows in zip(names, loaded, rows, strict=True):
-            curve = learning_curve(run_rows, metric, module.build(config))
-            curves.draw(axes, [curve], label=name)
+        for i, (name, run, run_rows) in enumerate(zip(names, runs, rows, strict=True)):
+            curves.draw(axes, [learning_curve(run_rows, metric, run)], label=name, color=f"C{i}")
+            for start, _ in run[1:]:  # A field has changed.
+                axes.axvline(images_seen(run, start), color=f"C{i}", linewidth=0.8, linestyle="--")
         axes.set_title(metric)
         axes.set_xlabel("images seen")
         axes.grid(alpha=0.3)
@@ -67,7 +69,13 @@ def compare(
             axes.axis("off")
     configs = [config.model_dump(mode="json") for config, _ in loaded]
     changed = sorted({n for one in configs for other in configs for n in differences(one, other)})
-    lines = [f"{n}: " + ", ".join(str(_field(each, n)) for each in configs) for n in changed]
+    fields = [name.removeprefix("config.") for name in changed]
+    lines = [
+        f"config.{n}: " + ", ".join(str(history.value_of(each, n)) for each in configs)
+        for n in fields
+    ]
+    for name, folder in zip(names, folders, strict=True):
+        lines += [f"{name} {change}" for change in workdir.read_history(folder).changes]
     return plot, lines
 
 
@@ -134,11 +142,3 @@ def _names(folders: Sequence[Path]) -> list[str]:
     """Returns the folders' names, or their paths where two folders have the same name."""
     names = [folder.resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
-
-
-def _field(config: dict, name: str) -> Any:
-    """Returns a config's field by its dotted name, or None if there is no such field."""
-    value: Any = config
-    for part in name.split(".")[1:]:
-        value = value.get(part) if isinstance(value, dict) else None
-    return value

@@ -65,6 +65,7 @@ def draw(
     Losses share a panel, and so do accuracies and gradient norms; every other metric has one of its
     own. Metrics of held-out images are dashed lines beside those of training images, and the floor
     of a figure is dotted. A band is a standard deviation to either side, where one was measured.
+    The steps at which a field changed are dashed lines, and the changes stand above.
 
     Args:
       folder: the folder of the run.
@@ -76,7 +77,8 @@ def draw(
       trust: whether the run may name code that is not ganjax's (`ganjax.training.trust`).
 
     Returns:
-      A matplotlib Figure, and a line for each figure of the samples: the last and the best value.
+      A matplotlib Figure, and a line for each field that changed while the run was trained, and for
+      each figure of the samples: the last and the best value.
 
     Raises:
       UserError: the folder holds no run, or the run has no metrics, no such metric or no such
@@ -93,13 +95,18 @@ def draw(
     parts = plot.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     every = list(parts[0].subplots(lines, columns, squeeze=False).flat)
     starts = [phase.start for phase in module.build(config).phases[1:]]
+    changes = workdir.read_history(folder).changes
     epochs = _epochs(rows)
     for axes, panel in zip(every, panels, strict=False):
         _draw_panel(axes, panel, rows)
         for start in starts:
             axes.axvline(start, color="0.7", linewidth=0.8)
+        for step in {change.step for change in changes}:
+            axes.axvline(step, color="C3", linewidth=0.8, linestyle="--")
         if epochs is not None:
             axes.secondary_xaxis("top", functions=epochs).set_xlabel("epochs", fontsize="small")
+    if changes:
+        parts[0].suptitle("\n".join(map(str, changes)), fontsize="small", color="C3")
     for axes in every[len(panels) :]:
         axes.set_visible(False)
     if num:
@@ -109,7 +116,8 @@ def draw(
         axes.set_title(f"{folder.resolve().name}, step {step}", fontsize="small")
         axes.axis("off")
     shown = [name for panel in panels for name in panel.metrics]
-    return plot, [_summary(name, rows) for name in shown if sign(name) is not None]
+    figures = [_summary(name, rows) for name in shown if sign(name) is not None]
+    return plot, [*map(str, changes), *figures]
 
 
 def evolution(

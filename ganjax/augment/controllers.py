@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from pydantic import Field, PositiveFloat
 
-from ganjax.config import ConfigError, Fields, PositiveInt, Probability
+from ganjax.config import ConfigError, Fields, PositiveInt, Probability, may_change_if_named
 
 State = dict[str, Float[Array, ""]]
 
@@ -136,7 +136,7 @@ class _AdaptiveFields(ControllerFields):
     watches_signs: ClassVar[bool] = True
 
     p: Probability = 0.0
-    p_max: Probability = 1.0
+    p_max: Probability = may_change_if_named(1.0)
 
     def check(self) -> None:
         if self.p > self.p_max:
@@ -155,8 +155,8 @@ class AccuracyTargetFields(_AdaptiveFields):
     """
 
     name: Literal["accuracy"] = "accuracy"
-    target: Probability = 0.85
-    speed: PositiveFloat = 1e-3
+    target: Probability = may_change_if_named(0.85)
+    speed: PositiveFloat = may_change_if_named(1e-3)
 
     def build(self, batch_size: int) -> Controller:
         del batch_size
@@ -173,9 +173,9 @@ class RtTargetFields(_AdaptiveFields):
     """
 
     name: Literal["r_t"] = "r_t"
-    target: Annotated[float, Field(ge=-1, le=1)] = 0.6
-    interval: PositiveInt = 4
-    reals_to_one: PositiveInt = 500_000
+    target: Annotated[float, Field(ge=-1, le=1)] = may_change_if_named(0.6)
+    interval: PositiveInt = may_change_if_named(4)
+    reals_to_one: PositiveInt = may_change_if_named(500_000)
 
     def build(self, batch_size: int) -> Controller:
         step = self.interval * batch_size / self.reals_to_one

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ganjax.config import Fields, Idle, NonNegativeInt, PositiveInt
+from ganjax.config import Fields, Idle, NonNegativeInt, PositiveInt, may_change_if_named
 
 # The value of `best` by which no figure chooses a best checkpoint.
 NO_FIGURE = "none"
@@ -36,13 +36,13 @@ class EvaluationFields(Fields):
         stops; 0 never stops it.
     """
 
-    log_likelihood: NonNegativeInt = 0
-    metrics: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    features: str = "efflite0"
-    weights: str = ""
-    num_samples: PositiveInt = 1_000
-    best: str = NO_FIGURE
-    patience: NonNegativeInt = 0
+    log_likelihood: NonNegativeInt = may_change_if_named(0)
+    metrics: Annotated[tuple[str, ...], Field(strict=False)] = may_change_if_named(())
+    features: str = may_change_if_named("efflite0")
+    weights: str = may_change_if_named("")
+    num_samples: PositiveInt = may_change_if_named(1_000)
+    best: str = may_change_if_named(NO_FIGURE)
+    patience: NonNegativeInt = may_change_if_named(0)
 
     def idle(self) -> Iterator[Idle]:
         yield from super().idle()

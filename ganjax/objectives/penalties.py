@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 from pydantic import NonNegativeFloat
 
-from ganjax.config import ConfigError, Fields, OneOf, PositiveInt
+from ganjax.config import ConfigError, Fields, OneOf, PositiveInt, may_change_if_named
 from ganjax.engine.algorithm import Batch, Context, Metrics, Penalty, no_penalty
 from ganjax.keys import fold
 
@@ -183,13 +183,13 @@ class PenaltyFields(Fields):
         as large (lazy regularisation, `ganjax.engine.algorithm.Algorithm.penalty_interval`).
     """
 
-    weight: NonNegativeFloat = 0.0
+    weight: NonNegativeFloat = may_change_if_named(0.0)
     target: NonNegativeFloat = 1.0
     side: Annotated[str, OneOf(SIDES)] = "two"
     points: Annotated[str, OneOf(POINTS)] = "uniform"
-    r1: NonNegativeFloat = 0.0
-    r2: NonNegativeFloat = 0.0
-    interval: PositiveInt = 1
+    r1: NonNegativeFloat = may_change_if_named(0.0)
+    r2: NonNegativeFloat = may_change_if_named(0.0)
+    interval: PositiveInt = may_change_if_named(1)
 
     def check(
         self, *, uses_batch_norm: bool, batch_norm: str | bool, fake_labels: str | None

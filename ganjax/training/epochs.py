@@ -82,11 +82,14 @@ class Epochs:
       images: the number of training images.
       real_batches: the number of batches of reals in a train step.
       phases: the phases of the run.
+      before: the epochs of earlier steps if the size of batches changed at a step: for each stretch
+        the step that ended it, and its epochs.
     """
 
     images: int
     real_batches: int
     phases: tuple[Phase, ...]
+    before: tuple[tuple[int, "Epochs"], ...] = ()
 
     @classmethod
     def of(cls, algorithm: Algorithm, images: int) -> "Epochs":
@@ -108,15 +111,26 @@ class Epochs:
 
     def at(self, step: int) -> float:
         """Returns the number of epochs in the first `step` steps of the run."""
-        return sum(_steps_in(phase, step) / self.steps(phase) for phase in self.phases)
+        return self._total(step, lambda epochs, phase, steps: steps / epochs.steps(phase))
 
     def passes(self, step: int) -> float:
         """Returns how often the first `step` steps read each image, on average.
 
         It is less than the number of epochs if the images do not fill whole batches.
         """
-        reals = sum(_steps_in(phase, step) * self.reals(phase) for phase in self.phases)
+        reals = self._total(step, lambda epochs, phase, steps: steps * epochs.reals(phase))
         return reals / self.images
+
+    def _total(self, step: int, count: Callable[["Epochs", Phase, int], float]) -> float:
+        """Adds up what the steps of each phase count, in each stretch of equal batches."""
+        total, start = 0.0, 0
+        for stop, epochs in (*self.before, (step, self)):
+            stop = min(stop, step)
+            for phase in epochs.phases:
+                steps = _steps_in(phase, stop) - _steps_in(phase, start)
+                total += count(epochs, phase, steps)
+            start = stop
+        return total
 
     def step_at(self, epochs: float) -> int:
         """Returns the number of steps in a number of epochs, rounded, at least 1.

@@ -29,6 +29,7 @@ from ganjax.training.display import Display
 from ganjax.training.ensemble import Members, saved_form
 from ganjax.training.schema import RunConfig
 from ganjax.training.setup import Outputs, Run
+from ganjax.training.start import AS_IT_IS, Start
 
 
 class Interrupted(SystemExit):
@@ -36,7 +37,10 @@ class Interrupted(SystemExit):
 
 
 def train(
-    raw: ml_collections.ConfigDict | dict, folder: str | Path, display: Display | None = None
+    raw: ml_collections.ConfigDict | dict,
+    folder: str | Path,
+    display: Display | None = None,
+    start: Start = AS_IT_IS,
 ) -> GanState | Members:
     """Trains a config to its end, from the latest checkpoint if the folder holds one.
 
@@ -52,6 +56,8 @@ def train(
       raw: the config, as `get_config` of a config file returns it.
       folder: the run's folder, which is made if it does not exist.
       display: what shows the run's progress; by default the terminal.
+      start: how the run begins or goes on; by default from its last checkpoint, if it has one, as
+        it was.
 
     Returns:
       The state at the end of the run; a tuple of states, one for each seed, if config.num_seeds is
@@ -63,7 +69,7 @@ def train(
       SaveError: a checkpoint, or another file of the run, cannot be written.
       Interrupted: SIGTERM or Ctrl-C was received, and the state is saved.
     """
-    run = setup.prepare(raw, Path(folder))
+    run = setup.prepare(raw, Path(folder), start)
     config, ensemble = run.config, run.programs.ensemble
     with (
         setup.open_checkpoints(run) as checkpoints,
@@ -167,7 +173,7 @@ def _ending(run: Run, outputs: Outputs, step: int) -> str | None:
         return _early_stop(run, outputs, step)
     on = f"To train on: --config.total_steps={2 * step}"
     if "config.total_steps" not in config.continuable:
-        on = "Its learning rates have fallen to 0"
+        on += " --allow_change=total_steps (its learning rates have fallen to 0, and rise again)"
     return f"{run.folder} is finished at step {step}. {on}; to begin anew: another --workdir"
 
 

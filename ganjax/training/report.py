@@ -292,8 +292,9 @@ class Report:
         saved = checkpoint.latest_step(self._checkpoints)
         at = self._folder / checkpoint.FOLDER
         last = f"the last good checkpoint is step {saved} ({at}; it can be sampled)"
+        there = " from there by --allow_change, from an earlier one by --from_step too, or"
         raise NonFiniteError(
             f"step {step}: {what}; {last if saved else 'there is no checkpoint yet'}. The same "
-            "config diverges again: try lower learning rates, a larger batch or another seed, in "
-            "another --workdir"
+            "config diverges again: try lower learning rates, a larger batch or another seed,"
+            f"{there if saved else ''} in another --workdir"
         )

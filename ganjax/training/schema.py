@@ -12,6 +12,7 @@ import pydantic
 from pydantic import Field, NonNegativeFloat
 
 from ganjax.config import (
+    IF_NAMED,
     ConfigError,
     Fields,
     NonNegativeInt,
@@ -22,6 +23,7 @@ from ganjax.config import (
     changeable,
     explain,
     may_change,
+    may_change_if_named,
 )
 from ganjax.data.fields import DataFields
 from ganjax.metrics.fields import EvaluationFields
@@ -65,11 +67,11 @@ class RunConfig(Fields):
     """
 
     algorithm: str
-    seed: Seed = 0
+    seed: Seed = may_change_if_named(0)
     num_seeds: PositiveInt = 1
     total_steps: NonNegativeInt = may_change(0)
     total_epochs: NonNegativeFloat = may_change(0.0)
-    batch_size: PositiveInt
+    batch_size: PositiveInt = may_change_if_named()
     image_size: Side
     steps_per_dispatch: PositiveInt = may_change(1)
     sharding: Literal["replicated", "fully_sharded"] = may_change("replicated")
@@ -92,6 +94,13 @@ class RunConfig(Fields):
     def continuable(self) -> frozenset[str]:
         """The dotted names of the fields that may change when a run goes on."""
         return frozenset(changeable(self))
+
+    @property
+    def nameable(self) -> frozenset[str]:
+        """The dotted names of the fields that may change when a run goes on if they are named."""
+        named = frozenset(changeable(self, IF_NAMED))
+        # A length in epochs would be another number of steps, also of those already trained.
+        return named - {"config.batch_size"} if self.total_epochs else named
 
 
 class Loaded(NamedTuple):

@@ -1,6 +1,7 @@
 """Set-up of a run: its config is checked, its images are opened, and its programs are made."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -25,6 +26,7 @@ from ganjax.parallel import distributed
 from ganjax.parallel.sharding import Layout, check_batch, gather_params, make_layout, state_sharding
 from ganjax.training import (
     checkpoint,
+    continuing,
     dispatch,
     ensemble,
     evaluation,
@@ -35,8 +37,10 @@ from ganjax.training import (
 )
 from ganjax.training.display import Display
 from ganjax.training.epochs import Cadences, Epochs, settle
+from ganjax.training.history import History
 from ganjax.training.illnesses import Watch
 from ganjax.training.report import Pending, Report
+from ganjax.training.start import AS_IT_IS, Start
 from ganjax.training.window import Window
 from ganjax.training.writer import METRICS, Writer, read_metrics
 
@@ -100,6 +104,7 @@ class Run:
       feature_params: the parameters of the feature network of the evaluation's metrics, or None if
         no metric needs one.
       programs: the functions that the devices compute.
+      start: how the run begins or goes on.
     """
 
     folder: Path
@@ -116,6 +121,7 @@ class Run:
     images: Mapping[Phase, PhaseImages]
     feature_params: features.Params | None
     programs: Programs
+    start: Start
 
     @property
     def holds_out(self) -> bool:
@@ -130,7 +136,8 @@ class Run:
         """
         distributed.check_same({"last checkpoint": checkpoint.latest_step(checkpoints)})
         init = partial(steps.init_state, self.algorithm)
-        return ensemble.restore_or_init(checkpoints, init, self.keys, self.state_sharding)
+        members = ensemble.restore_or_init(checkpoints, init, self.keys, self.state_sharding)
+        return tuple(continuing.with_rates(member, self.algorithm) for member in members)
 
 
 @dataclass(frozen=True)
@@ -150,12 +157,13 @@ class Outputs:
     pending: Pending
 
 
-def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
+def prepare(raw: ml_collections.ConfigDict | dict, folder: Path, start: Start = AS_IT_IS) -> Run:
     """Checks a config and opens its images. No train step is compiled yet and nothing is written.
 
     Args:
       raw: the config, as `get_config` of a config file returns it.
       folder: the run's folder, which need not exist.
+      start: how the run begins or goes on.
 
     Raises:
       ConfigError, DataError: the run cannot begin; all processes raise the same error.
@@ -202,6 +210,7 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path) -> Run:
         images=images,
         feature_params=feature_params,
         programs=_programs(algorithm, len(seeds), layout, sharding),
+        start=start,
     )
 
 
@@ -238,12 +247,15 @@ def open_outputs(
       step: the step from which the run goes on, after which metrics are removed.
       display: what shows the run's progress; by default the terminal.
     """
+    primary = jax.process_index() == 0
+    past = workdir.settle(run.folder, step) if primary else History()
+    epochs = _epochs(run, past)
     with Writer(
         run.folder,
         step,
         run.config.total_steps,
-        primary=jax.process_index() == 0,
-        epoch_at=run.epochs.at,
+        primary=primary,
+        epoch_at=epochs.at,
         display=display,
     ) as writer:
         scaled = not isinstance(run.algorithm.loss_scaling, NoLossScaling)
@@ -252,13 +264,24 @@ def open_outputs(
             run.folder,
             run.config,
             checkpoints,
-            epochs=run.epochs,
+            epochs=epochs,
             log=run.cadences.log,
             window=Window(run.algorithm.last_values, checkpoint.window(checkpoints)),
             watch=Watch(run.config, read_metrics(run.folder / METRICS) if writer.primary else ()),
             scaled_losses=scaled,
         )
+        for line in past.lines(step):
+            writer.say(line)
         yield Outputs(writer, checkpoints, report, Pending())
+
+
+def _epochs(run: Run, past: History) -> Epochs:
+    """Returns the epochs of a run, in which its earlier steps count as they were trained."""
+    stretches = past.stretches(run.config.model_dump(mode="json"))
+    earlier = [schema.load(fields) for _, fields in stretches[:-1]]
+    before = [Epochs.of(module.build(config), run.epochs.images) for config, module in earlier]
+    stops = [start for start, _ in stretches[1:]]
+    return dataclasses.replace(run.epochs, before=tuple(zip(stops, before, strict=True)))
 
 
 def _open_images(config: schema.RunConfig, size: int) -> PhaseImages:
@@ -284,7 +307,7 @@ def _claimed(run: Run) -> Iterator[None]:
             if jax.process_index() == 0:
                 first = run.algorithm.phases[0]
                 first_save = min(run.cadences.checkpoint.of(first).until(0), first.stop)
-                workdir.claim(run.folder, config, fingerprint, first_save)
+                workdir.claim(run.folder, config, fingerprint, first_save, run.start)
         distributed.check_shared_folder(run.folder)
         yield
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import filelock
 
-from ganjax.config import ConfigError, differences, idle
+from ganjax.config import ConfigError
 from ganjax.runtime import regular, storage
-from ganjax.training import checkpoint, migrations
+from ganjax.training import checkpoint, continuing, history, migrations
 from ganjax.training.schema import Loaded, RunConfig, load
+from ganjax.training.start import AS_IT_IS, Start
 from ganjax.training.trust import refuse_code
 from ganjax.training.writer import METRICS, read_metrics
 
@@ -26,7 +27,11 @@ SAVES = ("checkpoint_every", "checkpoint_every_epochs")
 
 
 def claim(
-    workdir: Path, config: RunConfig, fingerprint: str = "", first_save: int | None = None
+    workdir: Path,
+    config: RunConfig,
+    fingerprint: str = "",
+    first_save: int | None = None,
+    start: Start = AS_IT_IS,
 ) -> None:
     """Makes the folder of a run and writes its config.json, by which all commands find the run.
 
@@ -37,26 +42,28 @@ def claim(
       config: the config of the run.
       fingerprint: the fingerprint of the set of images, or "" if it has none.
       first_save: the step at which a run with this config saves first; None if it is not known.
+      start: which fields may change, and from which step the run goes on.
 
     Raises:
       ConfigError: the folder holds checkpoints of a run that this config would not continue, or
         whose images were others; or it has lost them.
     """
-    path = workdir / CONFIG
     fields = config.model_dump(mode="json")
+    past = history.History()
     if checkpoint.exist(workdir):
-        stored = read_fields(workdir, trust=True)
+        stored, past = read_fields(workdir, trust=True), read_history(workdir)
         if stored.get("algorithm") != config.algorithm:
             # Only the algorithm that this command names is imported.
-            raise _another(workdir, ["config.algorithm"])
+            raise continuing.another(workdir, stored, fields, ["config.algorithm"])
         before = load(stored).config
-        changed = differences(fields, before.model_dump(mode="json"))
-        # A field that has no effect, neither before nor now, makes no other run.
-        may_differ = config.continuable | (idle(config) & idle(before))
-        changed = [name for name in changed if name not in may_differ]
-        if changed:
-            raise _another(workdir, changed)
+        turn = continuing.turn(workdir, before, config, past, start)
         _check_data(workdir, config.data.source, fingerprint)
+        if turn is not None:
+            past = continuing.take(workdir, before, config, past, turn)
+    elif start.from_step is not None:
+        raise ConfigError(
+            f"--from_step={start.from_step}: {workdir} has no checkpoint yet; take the flag away"
+        )
     elif first_save is not None:
         _refuse_lost(workdir, fields, first_save)
     (workdir / "samples").mkdir(parents=True, exist_ok=True)
@@ -64,7 +71,21 @@ def claim(
         storage.write_json(
             workdir / DATA, {"source": config.data.source, "fingerprint": fingerprint}
         )
-    storage.write_json(path, {migrations.KEY: migrations.FORMAT, **fields})
+    _write(workdir, fields, past)
+
+
+def settle(workdir: Path, step: int) -> history.History:
+    """Notes the step from which a run goes on, and returns the history of the run.
+
+    It may be before the step of a change, whose checkpoint was damaged; the change then counts from
+    this step.
+    """
+    past = read_history(workdir)
+    if any(change.step > step for change in past.changes):
+        fields = read_fields(workdir, trust=True)
+        past = past.going_on(step, fields, fields, ())
+        _write(workdir, fields, past)
+    return past
 
 
 def read(workdir: Path, trust: bool | Collection[str] = False) -> Loaded:
@@ -96,8 +117,19 @@ def read_fields(workdir: Path, trust: bool | Collection[str] = False) -> dict[st
     """
     path = workdir / CONFIG
     fields = migrations.upgraded(_read(path), str(path))
+    fields.pop(history.KEY, None)
     refuse_code(fields, str(path), trust)
     return fields
+
+
+def read_history(workdir: Path) -> history.History:
+    """Reads what has happened to the run in a folder besides training.
+
+    Raises:
+      ConfigError: there is no run, or its config.json is damaged.
+    """
+    path = workdir / CONFIG
+    return history.parse(_read(path), str(path))
 
 
 @contextlib.contextmanager
@@ -127,11 +159,9 @@ def lock(workdir: Path) -> Iterator[None]:
         guard.release()
 
 
-def _another(workdir: Path, changed: list[str]) -> ConfigError:
-    return ConfigError(
-        f"{workdir} holds a run with another {', '.join(changed)} (see {workdir / CONFIG}): set "
-        "that, or take another --workdir"
-    )
+def _write(workdir: Path, fields: dict[str, Any], past: history.History) -> None:
+    content = {migrations.KEY: migrations.FORMAT, **fields, **history.stored(past)}
+    storage.write_json(workdir / CONFIG, content)
 
 
 def _refuse_lost(workdir: Path, fields: dict[str, Any], first_save: int) -> None:

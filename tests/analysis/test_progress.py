@@ -7,10 +7,11 @@ import pytest
 from conftest import shipped, shrink
 from PIL import Image
 
-from ganjax.analysis import progress
+from ganjax.analysis import comparison, progress
 from ganjax.errors import UserError
 from ganjax.pictures import images
 from ganjax.training import schema, workdir
+from ganjax.training.start import Start
 
 ROWS = [
     {"step": 2, "epoch": 0.5, "d_loss": 3.0, "g_loss": 1.0, "d_real_acc": 0.5, "aug_p": 0.0},
@@ -27,9 +28,9 @@ ROWS = [
 def folder(tmp_path):
     """A run with metrics and no checkpoint."""
     raw = shrink(shipped("ada"))
-    workdir.claim(tmp_path, schema.load(raw).config)
-    write(tmp_path, ROWS)
-    return tmp_path
+    workdir.claim(tmp_path / "run", schema.load(raw).config)
+    write(tmp_path / "run", ROWS)
+    return tmp_path / "run"
 
 
 def write(folder, rows):
@@ -66,6 +67,33 @@ def test_the_metrics_of_one_run_are_drawn_against_steps_and_epochs(folder):
         assert epochs.get_xlabel() == "epochs"
         np.testing.assert_allclose(epochs.get_xlim(), (0, 2.25))
     assert said == ["kid_efflite0: 8 at step 9, best 7 at step 8"]
+
+
+def test_fields_that_changed_are_marked_and_told(folder):
+    for step in (4, 8):
+        (folder / "checkpoints" / str(step)).mkdir(parents=True)
+    raw = shrink(shipped("ada"))
+    raw.batch_size, raw.d_optimiser.learning_rate = 4, 0.5
+    names = ("batch_size", "d_optimiser.learning_rate")
+    start = Start(allow_change=names, from_step=4)
+    workdir.claim(folder, schema.load(raw).config, start=start)
+    plot, said = progress.draw(folder, ["g_loss", "aug_p"], num=0)
+    for axes in plot.axes:
+        (change,) = (line for line in axes.lines if line.get_linestyle() == "--")
+        assert tuple(change.get_xdata()) == (4, 4)
+    told = [
+        "from step 4: batch_size 8 -> 4",
+        "from step 4: d_optimiser.learning_rate 0.002 -> 0.5",
+    ]
+    assert said == told
+    assert plot.subfigs[0].get_suptitle() == "\n".join(told)
+    plot, said = comparison.compare([folder, folder / "aside" / "1"], ["d_loss"], num=0)
+    curve, change, other = plot.axes[0].lines
+    assert tuple(curve.get_xdata()) == (2 * 8, 4 * 8, 4 * 8 + 4 * 4)
+    assert tuple(change.get_xdata()) == (4 * 8, 4 * 8)
+    assert tuple(other.get_xdata()) == (2 * 8, 4 * 8, 8 * 8)
+    assert change.get_color() == curve.get_color() != other.get_color()
+    assert [line for line in said if "from step" in line] == [f"run {line}" for line in told]
 
 
 def test_a_run_without_epochs_and_metrics_that_are_asked_for(folder):

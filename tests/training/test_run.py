@@ -258,7 +258,9 @@ def test_another_config_does_not_continue_a_run(tiny, tmp_path):
     train(tiny, tmp_path)
     tiny.log_every, tiny.total_steps = 2, 4
     tiny.penalty.weight, tiny.seed = 5.0, 1
-    with pytest.raises(ConfigError, match=r"another config.seed, config.penalty.weight"):
+    with pytest.raises(
+        ConfigError, match=r"another config.seed \(0, not 1\), config.penalty.weight"
+    ):
         train(tiny, tmp_path)
 
 
