@@ -8,18 +8,24 @@ from ganjax.errors import UserError
 
 # JAX's variables: the platforms to use, and how many devices a CPU is to be.
 PLATFORMS, CPU_DEVICES = "JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES"
+# JAX's variable that makes every float one of 64 bits.
+X64 = "JAX_ENABLE_X64"
 # Each of a CPU's devices has threads of its own.
 MOST_DEVICES = 4_096
 
 
 def check(environ: Mapping[str, str] = os.environ) -> None:
-    """Checks the number of devices that a CPU is to be, without importing JAX.
+    """Checks what the environment says to JAX, without importing that.
 
-    JAX would take a wrong one for an error of whatever imports it, or make threads without end.
+    JAX would take a wrong number of devices for an error of whatever imports it, or make threads
+    without end.
 
     Raises:
-      UserError: it is no number from 1 to `MOST_DEVICES`, nor -1, JAX's default.
+      UserError: the number of devices that a CPU is to be is none from 1 to `MOST_DEVICES`, nor -1,
+        JAX's default; or numbers are to have 64 bits.
     """
+    if (wide := environ.get(X64, "")).lower() in ("y", "yes", "t", "true", "on", "1"):
+        raise UserError(f"{X64}={wide}: networks have 32 bits, or fewer by a config; unset it")
     value = environ.get(CPU_DEVICES)
     if value is None:
         return

@@ -19,6 +19,13 @@ def test_a_number_of_devices_that_jax_cannot_make_is_refused(value):
         platforms.check({"JAX_NUM_CPU_DEVICES": value})
 
 
+@pytest.mark.parametrize("value", ["1", "True"])
+def test_numbers_of_64_bits_are_refused(value):
+    with pytest.raises(UserError, match=f"JAX_ENABLE_X64={value}: networks have 32 bits"):
+        platforms.check({"JAX_ENABLE_X64": value})
+    platforms.check({"JAX_ENABLE_X64": "0"})
+
+
 @pytest.mark.parametrize("environ", [{}, *({"JAX_NUM_CPU_DEVICES": n} for n in ("1", "8", "-1"))])
 def test_a_number_of_devices_that_jax_can_make_is_not(environ):
     platforms.check(environ)
