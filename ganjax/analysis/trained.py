@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float32, Int, UInt8
 from tqdm import tqdm
 
-from ganjax.config import ConfigError
 from ganjax.data import sources
 from ganjax.engine import step as steps
 from ganjax.engine.phases import Phase, phase_of
@@ -67,10 +66,7 @@ class Trained:
         self.config, module = workdir.read(folder, trust)
         self.algorithm = module.build(self.config)
         if not checkpoint.exist(folder):
-            raise ConfigError(
-                f"{folder}: the run has no checkpoint yet; one comes every "
-                f"{self.config.checkpoint_every} steps"
-            )
+            raise workdir.no_checkpoint(folder, self.config)
         self.seed_index, self.seed = seed_index, ensemble.seed_at(self.config, seed_index)
         keys = [jax.random.key(seed) for seed in ensemble.seeds(self.config)]
 

@@ -14,12 +14,12 @@ from ganjax.metrics.fields import NO_FIGURE
 from ganjax.metrics.table import sign
 from ganjax.parallel import distributed
 from ganjax.training import stored
-from ganjax.training.checkpoint_folders import FOLDER, set_aside, steps_in
+from ganjax.training.checkpoint_folders import FOLDER, others_in, set_aside, steps_in
 from ganjax.training.migrations import FORMAT, KEY
 from ganjax.training.orbax import Checkpoints, SaveError
 from ganjax.training.stored import METADATA, CheckpointError, DamagedError, RemovedError
 
-__all__ = ["FOLDER", "METADATA", "CheckpointError", "Checkpoints", "SaveError"]
+__all__ = ["FOLDER", "METADATA", "CheckpointError", "Checkpoints", "SaveError", "others_in"]
 
 # How often, and at which interval in seconds, a reader begins anew because a run has removed what
 # it was reading.

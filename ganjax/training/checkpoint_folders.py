@@ -18,17 +18,34 @@ from ganjax.training import stored
 FOLDER = "checkpoints"
 # The end of the name of what is damaged and a run has set aside.
 ASIDE = ".damaged"
+# What the names of half-written checkpoints have in them.
+TEMPORARY = ".orbax-checkpoint-tmp"
 # How often, and at which interval in seconds, a reader looks whether a run removes what it reads.
 LOOKS, PAUSE = 10, 0.05
 
 
 def steps_in(folder: Path) -> set[int]:
     """Returns the steps of the checkpoints in a folder of them."""
+    return {int(name) for name in _names_in(folder) if _is_step(name)}
+
+
+def others_in(folder: Path) -> list[str]:
+    """Returns the names in a folder of checkpoints that are no steps, but for those of Orbax."""
+    return sorted(
+        each for each in _names_in(folder) if not _is_step(each) and TEMPORARY not in each
+    )
+
+
+def _names_in(folder: Path) -> list[str]:
     try:
-        names = os.listdir(folder)
+        return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
-        return set()
-    return {int(name) for name in names if name.isascii() and name.isdecimal()}
+        return []
+
+
+def _is_step(name: str) -> bool:
+    """Returns whether Orbax gives a checkpoint such a name, which "020" is none of."""
+    return name.isascii() and name.isdecimal() and name == str(int(name))
 
 
 def set_aside(path: Path) -> Path:

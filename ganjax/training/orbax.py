@@ -22,6 +22,7 @@ from ganjax.runtime import storage
 from ganjax.training import checksums, quiet, stored
 from ganjax.training.checkpoint_folders import (
     FOLDER,
+    TEMPORARY,
     is_removed,
     path_for_orbax,
     set_figures_aside,
@@ -237,7 +238,7 @@ class Checkpoints:
     def _not_saved(self, step: int, error: BaseException) -> SaveError:
         """Returns the error of one line for a save that has failed, and frees its space."""
         self._has_failed = True
-        for partial in self.folder.glob(f"{step}.orbax-checkpoint-tmp*"):
+        for partial in self.folder.glob(f"{step}{TEMPORARY}*"):
             shutil.rmtree(partial, ignore_errors=True)
         reason, full = _first_line(error), is_full(error)
         if full:

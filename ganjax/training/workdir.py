@@ -20,10 +20,10 @@ from ganjax.training.writer import METRICS, read_metrics
 CONFIG = "config.json"
 # The file with the fingerprint of the run's set of images (`data.base.Source`).
 DATA = "data.json"
-
-
 # The fields that say when a run saves.
 SAVES = ("checkpoint_every", "checkpoint_every_epochs")
+# The most files that a message names.
+MOST_NAMED = 5
 
 
 def claim(
@@ -164,6 +164,39 @@ def _write(workdir: Path, fields: dict[str, Any], past: history.History) -> None
     storage.write_json(workdir / CONFIG, content)
 
 
+def no_checkpoint(workdir: Path, config: RunConfig) -> ConfigError:
+    """Returns the error for a run without a checkpoint, which says whether one is still to come.
+
+    Args:
+      workdir: the run's folder, which `checkpoint.exist` says has none.
+      config: the run's config.
+    """
+    folder = workdir / checkpoint.FOLDER
+    if others := checkpoint.others_in(folder):
+        names = ", ".join(map(repr, others[:MOST_NAMED])) + (", ..." * (len(others) > MOST_NAMED))
+        return ConfigError(
+            f"{folder} holds no checkpoint, whose name would be the number of its step, but "
+            f"{names}: give one its name again, or restore it from a copy"
+        )
+    try:
+        last = max(read_metrics(workdir / METRICS), key=lambda row: row["step"], default={})
+    except OSError:
+        last = {}
+    step, epochs = last.get("step", 0), config.checkpoint_every_epochs
+    beyond = last.get("epoch", 0) > epochs if epochs else step > config.checkpoint_every
+    if step >= config.total_steps or beyond:
+        return ConfigError(f"{_lost(folder, step)}; restore them, or train it again")
+    every = f"{epochs:g} epochs" if epochs else f"{config.checkpoint_every} steps"
+    return ConfigError(
+        f"{workdir}: the run has no checkpoint yet, at step {step}; one comes every {every} and at "
+        f"its end. Until then: ganjax sample evolution --workdir={workdir}"
+    )
+
+
+def _lost(folder: Path, step: int) -> str:
+    return f"{folder}: the checkpoints of this run, which has trained for {step} steps, are gone"
+
+
 def _refuse_lost(workdir: Path, fields: dict[str, Any], first_save: int) -> None:
     """Raises a ConfigError if a run without checkpoints has trained beyond its first."""
     metrics = workdir / METRICS
@@ -175,9 +208,8 @@ def _refuse_lost(workdir: Path, fields: dict[str, Any], first_save: int) -> None
     # With other cadences it may have been killed before its first checkpoint.
     if last > first_save and all(before.get(name) == fields[name] for name in SAVES):
         raise ConfigError(
-            f"{workdir / checkpoint.FOLDER}: the checkpoints of this run, which has trained for "
-            f"{last} steps, are gone; restore them, or take another --workdir, or remove "
-            f"{metrics} to begin anew"
+            f"{_lost(workdir / checkpoint.FOLDER, last)}; restore them, or take another --workdir, "
+            f"or remove {metrics} to begin anew"
         )
 
 

@@ -443,6 +443,34 @@ def test_damaged_metrics_lose_no_good_line(tiny, tmp_path):
     assert len(read_metrics(path)) == len(lines)
 
 
+@pytest.mark.parametrize(
+    ("names", "rows", "message"),
+    [
+        ([], [], "the run has no checkpoint yet, at step 0; one comes every 2 steps and at its end"),
+        ([], [{"step": 2}], "yet, at step 2; .* Until then: ganjax sample evolution --workdir="),
+        (["4.orbax-checkpoint-tmp-1"], [{"step": 2}], "has no checkpoint yet, at step 2"),
+        ([], [{"step": 3}], "of this run, which has trained for 3 steps, are gone; restore them"),
+        (["4.damaged", "04", "step_2"], [], "name would be .*, but '04', '4.damaged', 'step_2': g"),
+    ],
+)
+def test_why_there_is_no_checkpoint_is_told(tiny, tmp_path, names, rows, message):
+    workdir.claim(tmp_path, schema.load(tiny).config)
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in names:
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    with pytest.raises(ConfigError, match=message):
+        sample(tmp_path, 1)
+
+
+def test_the_checkpoints_of_a_run_in_epochs_are_told_in_epochs(tiny, tmp_path):
+    tiny.checkpoint_every_epochs = 2.5
+    workdir.claim(tmp_path, schema.load(tiny).config)
+    for epoch, message in ((2.5, "one comes every 2.5 epochs and at its end"), (2.6, "are gone")):
+        (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 3, "epoch": epoch}))
+        with pytest.raises(ConfigError, match=message):
+            sample(tmp_path, 1)
+
+
 def test_sampling_needs_a_run_with_a_checkpoint(tiny, tmp_path):
     # Of a folder, since not every command has it as --workdir.
     with pytest.raises(ConfigError, match=rf"^{tmp_path}: no run is there"):
