@@ -274,7 +274,7 @@ def _gpus() -> Iterator[int]:
         for index in filter(None, map(str.strip, visible.split(","))):
             if index == "-1":  # CUDA hides it and all after it.
                 return
-            if not index.isdigit():  # submitit takes only numbers.
+            if not index.isdecimal():  # submitit takes only numbers.
                 raise UserError(
                     f"CUDA_VISIBLE_DEVICES={visible}: {index} is no number; name GPUs by those "
                     "that nvidia-smi gives them, such as 0,1"
@@ -283,7 +283,7 @@ def _gpus() -> Iterator[int]:
     elif shutil.which("nvidia-smi") is not None:
         command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
         found = subprocess.run(command, capture_output=True, text=True, check=False)
-        yield from (int(line) for line in found.stdout.split() if line.isdigit())
+        yield from (int(line) for line in found.stdout.split() if line.isdecimal())
 
 
 class _Stop:

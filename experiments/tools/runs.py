@@ -228,4 +228,4 @@ def _shared(planned: dict, stored: dict) -> dict:
 
 
 def _is_step(path: Path) -> bool:
-    return path.name.isdigit()
+    return path.name.isdecimal()

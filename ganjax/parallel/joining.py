@@ -74,7 +74,7 @@ def started_together(environ: Mapping[str, str]) -> tuple[str, int, str] | None:
     """
     for name, method in COUNTS.items():
         value = environ.get(name, "")
-        count = len(value.split(",")) if method == "tpu" else int(value) if value.isdigit() else 0
+        count = len(value.split(",")) if method == "tpu" else int(value) if value.isdecimal() else 0
         if count > 1:
             return name, count, method
     return None

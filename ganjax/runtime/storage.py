@@ -2,13 +2,14 @@
 
 import contextlib
 import errno
+import io
 import json
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from ganjax.runtime import regular
 
@@ -51,8 +52,8 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def open_appending(path: Path) -> TextIO:
-    """Opens a file for appending text, or makes it; a link in its place is not followed.
+def open_appending(path: Path) -> io.FileIO:
+    """Opens a file for appending, or makes it, without a buffer; it follows no link.
 
     Raises:
       OSError: it cannot be opened, or is a link, a pipe, a socket or a device.
@@ -60,11 +61,22 @@ def open_appending(path: Path) -> TextIO:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     for name in ("O_NOFOLLOW", "O_NONBLOCK"):  # A pipe would be waited for.
         flags |= getattr(os, name, 0)
-    descriptor = os.open(path, flags, 0o666)
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(errno.ELOOP, "it is a link; put a file in its place", str(path)) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    return os.fdopen(descriptor, "a", encoding="utf-8")
+    return io.FileIO(descriptor, "a")
+
+
+def append_line(path: Path, content: Any) -> None:
+    """Appends a line of JSON to a file, or makes it; see `open_appending`."""
+    with naming(path), io.BufferedWriter(open_appending(path)) as file:
+        file.write((json.dumps(content) + "\n").encode())
 
 
 def write_text(path: Path, text: str) -> None:

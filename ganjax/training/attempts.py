@@ -6,7 +6,6 @@ line when it ends.
 
 import contextlib
 import hashlib
-import json
 import os
 import platform
 import re
@@ -57,7 +56,9 @@ def recorded(folder: Path, total_steps: int) -> Iterator[None]:
     log = Log(folder)
     try:
         about = environment(folder)
-        _append(folder, {"event": "begin", "time": time.time(), "pid": os.getpid(), **about})
+        storage.append_line(
+            folder / FILE, {"event": "begin", "time": time.time(), "pid": os.getpid(), **about}
+        )
         for line in described(about):
             log.write(line)
         with _ended(folder, total_steps), teed(log):
@@ -86,7 +87,7 @@ def failures(folder: Path, total_steps: int) -> Iterator[None]:
     except BaseException as error:
         if last(folder).get("time", 0) < entered:
             folder.mkdir(parents=True, exist_ok=True)
-            _append(folder, _end(error, total_steps))
+            storage.append_line(folder / FILE, _end(error, total_steps))
         raise
 
 
@@ -117,7 +118,7 @@ def wall_time(folder: Path) -> float | None:
     spans = []
     for path in (folder / "tensorboard").glob("events.out.tfevents.*"):
         begun = path.name.split(".")[3]
-        if begun.isdigit():
+        if begun.isdecimal():
             spans.append(max(0.0, path.stat().st_mtime - int(begun)))
     return sum(spans) if spans else None
 
@@ -234,7 +235,7 @@ def _ended(folder: Path, total_steps: int) -> Iterator[None]:
     finally:
         # On a full disk, what ended the run is what matters.
         with contextlib.suppress(OSError):
-            _append(folder, _end(raised, total_steps))
+            storage.append_line(folder / FILE, _end(raised, total_steps))
 
 
 def _end(error: BaseException | None, total_steps: int) -> dict[str, Any]:
@@ -248,9 +249,3 @@ def _end(error: BaseException | None, total_steps: int) -> dict[str, Any]:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
     end = {"outcome": outcome, "error": reason, "total_steps": total_steps}
     return {"event": "end", "time": time.time(), **end}
-
-
-def _append(folder: Path, line: dict) -> None:
-    path = folder / FILE
-    with storage.naming(path), storage.open_appending(path) as file:
-        file.write(json.dumps(line) + "\n")

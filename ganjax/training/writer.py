@@ -4,6 +4,7 @@ Its methods have the names of clu's metric writers, which need TensorFlow.
 """
 
 import contextlib
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +47,7 @@ class Writer:
             return
         self._path = workdir / METRICS
         _keep_until(self._path, step)
-        self._lines = storage.open_appending(self._path)
+        self._lines = io.BufferedWriter(storage.open_appending(self._path))
         # TensorBoard ignores the events of later steps too. A run from step 0 draws its picture
         # of that step again.
         purge_step = step + 1 if step else 0
@@ -70,7 +71,7 @@ class Writer:
             return
         place: dict[str, float] = {} if self._epoch_at is None else {"epoch": self._epoch_at(step)}
         with storage.naming(self._path):
-            self._lines.write(json.dumps({"step": step} | place | scalars) + "\n")
+            self._lines.write((json.dumps({"step": step} | place | scalars) + "\n").encode())
             self._lines.flush()
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)

@@ -52,14 +52,13 @@ def test_content_and_name_are_on_the_disk_before_and_after_the_file_is_replaced(
 
 def test_lines_are_appended_to_no_link_and_no_pipe(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    for text in ("one\n", "two\n"):
-        with storage.open_appending(path) as file:
-            file.write(text)
-    assert path.read_text() == "one\ntwo\n"
+    for text in ("one", "two"):
+        storage.append_line(path, text)
+    assert path.read_text() == '"one"\n"two"\n'
     (tmp_path / "link").symlink_to(tmp_path / "victim")
     os.mkfifo(tmp_path / "pipe")
     for name in ("link", "pipe"):
-        with pytest.raises(OSError, match=f"(symbolic link|No such device).*{name}"):
+        with pytest.raises(OSError, match=rf"(it is a link|No such device).*{name}"):
             storage.open_appending(tmp_path / name)
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     with pytest.raises(OSError, match="it is no regular file"):

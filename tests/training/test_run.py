@@ -446,7 +446,7 @@ def test_damaged_metrics_lose_no_good_line(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("names", "rows", "message"),
     [
-        ([], [], "the run has no checkpoint yet, at step 0; one comes every 2 steps and at its end"),
+        ([], [], "the run has no checkpoint yet, at step 0; one comes every 2 steps and at it"),
         ([], [{"step": 2}], "yet, at step 2; .* Until then: ganjax sample evolution --workdir="),
         (["4.orbax-checkpoint-tmp-1"], [{"step": 2}], "has no checkpoint yet, at step 2"),
         ([], [{"step": 3}], "of this run, which has trained for 3 steps, are gone; restore them"),
