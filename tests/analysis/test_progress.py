@@ -73,7 +73,7 @@ def test_fields_that_changed_are_marked_and_told(folder):
     for step in (4, 8):
         (folder / "checkpoints" / str(step)).mkdir(parents=True)
     raw = shrink(shipped("ada"))
-    raw.batch_size, raw.d_optimiser.learning_rate = 4, 0.5
+    raw.batch_size, raw.d_optimiser.learning_rate, raw.total_steps = 4, 0.5, 8
     names = ("batch_size", "d_optimiser.learning_rate")
     start = Start(allow_change=names, from_step=4)
     workdir.claim(folder, schema.load(raw).config, start=start)
@@ -91,7 +91,7 @@ def test_fields_that_changed_are_marked_and_told(folder):
     curve, change, other = plot.axes[0].lines
     assert tuple(curve.get_xdata()) == (2 * 8, 4 * 8, 4 * 8 + 4 * 4)
     assert tuple(change.get_xdata()) == (4 * 8, 4 * 8)
-    assert tuple(other.get_xdata()) == (2 * 8, 4 * 8, 8 * 8)
+    assert tuple(other.get_xdata()) == (2 * 8, 4 * 8, 4 * 8), "it was to end at step 4"
     assert change.get_color() == curve.get_color() != other.get_color()
     assert [line for line in said if "from step" in line] == [f"run {line}" for line in told]
 
