@@ -20,9 +20,18 @@ from ganjax.augment import diffaugment
 from ganjax.config import ConfigError, defaults, presets
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.loss_scaling import scaled
+from ganjax.engine.meanings import Meaning
 from ganjax.engine.phases import Phase
 from ganjax.keys import fold
 from ganjax.objectives import losses
+
+MEANINGS = {
+    "consistency": Meaning(
+        "the mean squared difference of D's scores of a real and of its shifted copy",
+        least=0,
+        reading="it falls as D becomes indifferent to shifts",
+    )
+}
 
 
 class Config(NetworkGroup, losses.LossGroup, OptimiserGroup):
@@ -69,6 +78,7 @@ def build(config: Config) -> Algorithm:
         value_range=networks.value_range,
         num_classes=1 if config.conditioning.generator == "none" else config.data.num_classes,
         ema_decay=ema_decay(config.ema, config.batch_size),
+        meanings=MEANINGS,
     )
     return scaled(algorithm) if config.precision == "float16" else algorithm
 

@@ -39,6 +39,7 @@ COMMANDS = {
     "sample": Command("ganjax.sample", "draws samples of a run, in many ways"),
     "evaluate": Command("ganjax.evaluate", "measures a run's samples, or any images"),
     "compare": Command("ganjax.compare", "draws the curves and samples of runs in a picture"),
+    "metrics": Command("ganjax.explain", "explains the metrics that runs log"),
     "prepare": Command("ganjax.data.prepare", "decodes and resizes a set of images once"),
     "sweep": Command("experiments.sweep", "trains the runs of a sweep", "sweep"),
     "report": Command("experiments.report", "reports the results of a sweep", "sweep"),

@@ -23,7 +23,7 @@ FOLDERS = [
     "training",
     "algorithms planning analysis configs",
     "api",
-    "main sample evaluate compare summary listing data.prepare data.show",
+    "main sample evaluate compare summary listing explain data.prepare data.show",
     "commands",
     "completion __main__",
 ]

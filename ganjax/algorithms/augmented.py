@@ -4,8 +4,26 @@ import jax.numpy as jnp
 
 from ganjax.augment.policies import Augmentation
 from ganjax.engine.algorithm import Algorithm
+from ganjax.engine.meanings import Meaning
 from ganjax.keys import fold
 from ganjax.objectives.losses import Loss
+
+MEANINGS = {
+    "aug_p": Meaning(
+        "the probability of each augmentation of the images that D sees",
+        least=0,
+        most=1,
+        reading="a controller raises it where D overfits; at its cap, config.augment.controller."
+        "p_max, D overfits still, and near 1 augmentations leak into samples (Karras et al. 2020)",
+    ),
+    "r_t": Meaning(
+        "E[sign(D(real))], a measure of D's overfitting",
+        least=-1,
+        most=1,
+        reading="0 where D does not overfit and 1 where it does wholly; ADA holds it near 0.6 "
+        "(Karras et al. 2020)",
+    ),
+}
 
 
 def augmented(algorithm: Algorithm, augmentation: Augmentation, loss: Loss) -> Algorithm:
@@ -49,4 +67,5 @@ def augmented(algorithm: Algorithm, augmentation: Augmentation, loss: Loss) -> A
         aug_update=aug_update,
         leaks=augmentation.leaks,
         last_values=(*algorithm.last_values, "aug_p"),
+        meanings={**algorithm.meanings, **MEANINGS},
     )

@@ -28,10 +28,20 @@ from ganjax.config import (
     may_change_if_named,
 )
 from ganjax.engine.algorithm import Algorithm
+from ganjax.engine.meanings import Meaning
 from ganjax.engine.phases import Phase
 from ganjax.metrics.fields import NO_FIGURE
 from ganjax.models import progan
 from ganjax.models.fields import check_groups
+
+MEANINGS = {
+    "fade_alpha": Meaning(
+        "the share of a resolution's new layers in both networks",
+        least=0,
+        most=1,
+        reading="it rises from 0 to 1 while they fade in, and stays there",
+    ),
+}
 
 
 class GrowthFields(Fields):
@@ -238,6 +248,7 @@ def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) 
         d_loss=d_loss,
         phases=(phase,),
         last_values=(*stage.last_values, "fade_alpha"),
+        meanings={**stage.meanings, **MEANINGS},
     )
 
 

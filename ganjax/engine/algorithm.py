@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from ganjax.engine.meanings import Meaning
 from ganjax.engine.phases import Phase
 from ganjax.engine.pixels import ValueRange
 from ganjax.engine.state import GanState
@@ -310,7 +311,9 @@ class Algorithm(NamedTuple):
       begin: the function that returns the state with which a phase begins.
       last_values: the metrics, of all phases, that tell where the run stands, such as the
         probability of augmentation. A line of metrics has their last values, and means over steps
-        of all others.
+        of all others. Evaluations on held-out images leave them out.
+      meanings: what the algorithm's own metrics mean, by name. Those of losses, penalties, loss
+        scaling and augmentation explain themselves (`ganjax.training.glossary`).
     """
 
     init: Init
@@ -341,6 +344,7 @@ class Algorithm(NamedTuple):
     at: AlgorithmAt | None = None
     begin: Begin = lambda state, phase: state
     last_values: tuple[str, ...] = ()
+    meanings: Mapping[str, Meaning] = MappingProxyType({})
 
     def in_phase(self, phase: Phase) -> "Algorithm":
         """Returns the algorithm of a phase, which is this one if phases do not differ."""

@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from ganjax.engine.algorithm import Algorithm, Metrics
+from ganjax.engine.meanings import Meaning
 
 INITIAL_SCALE = 2.0**15
 GROWTH_INTERVAL = 2_000
@@ -22,6 +23,17 @@ GROWTH_INTERVAL = 2_000
 MAX_SCALE = 2.0**24
 # A gradient that overflows even at this scale is not finite by itself: the run has diverged.
 MIN_SCALE = 2.0**-14
+
+MEANINGS = {
+    f"{player}_loss_scale": Meaning(
+        f"the factor of {player.upper()}'s loss in float16",
+        least=MIN_SCALE,
+        most=MAX_SCALE,
+        reading=f"it halves when a gradient overflows and doubles after {GROWTH_INTERVAL:,} "
+        "updates without; a fall without end says that gradients are not finite by themselves",
+    )
+    for player in "dg"
+}
 
 
 class ScaledState(NamedTuple):

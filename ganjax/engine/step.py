@@ -127,7 +127,8 @@ def make_eval_step(algorithm: Algorithm, *, sharding: NamedSharding | None = Non
     """Returns the function `eval_step(state, batch, index, key, *, phase) -> metrics`.
 
     The metrics are those that an update of the discriminator would report for these held-out reals
-    and fresh fakes, with "val_" before their names. The networks are in training mode (dropout
+    and fresh fakes, with "val_" before their names, but for those that tell where the run stands
+    (`Algorithm.last_values`). The networks are in training mode (dropout
     acts, BatchNorm's statistics are the batch's), the penalty is computed once even if it is lazy,
     and nothing is updated. A growing gap to the training loss shows that the critic memorises its
     data (Gulrajani et al. 2017, arXiv:1704.00028, figure 5b).
@@ -151,7 +152,8 @@ def make_eval_step(algorithm: Algorithm, *, sharding: NamedSharding | None = Non
         loss, metrics = gan.d_loss(scores, context.named("d_loss"))
         penalty, penalty_metrics = gan.penalty(d.params, d.vars, fake, context.named("penalty"))
         metrics = metrics | penalty_metrics | {"d_loss": loss + penalty}
-        return {f"val_{name}": value for name, value in metrics.items()}
+        measured = metrics.keys() - set(algorithm.last_values)
+        return {f"val_{name}": metrics[name] for name in sorted(measured)}
 
     return eval_step
 

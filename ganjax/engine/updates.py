@@ -6,6 +6,7 @@ its variables (BatchNorm averages): the generator's do not change when it genera
 discriminator, nor the discriminator's when it scores them for the generator.
 """
 
+import math
 from typing import Protocol
 
 import jax
@@ -15,9 +16,26 @@ from ganjax.config import ConfigError
 from ganjax.engine import scheduling
 from ganjax.engine.algorithm import Algorithm, Batch, Context, Metrics
 from ganjax.engine.inputs import StepInputs, UpdateInputs
+from ganjax.engine.meanings import Meaning
 from ganjax.engine.scheduling import BatchGradient
 from ganjax.engine.state import GanState, Player
 
+_NORM = "a rise by orders of magnitude that lasts is a sign that training diverges"
+# The metrics of every algorithm.
+MEANINGS = {
+    "d_loss": Meaning(
+        "D's loss with its penalty: the mean over the batch, and over D's updates in a step",
+        healthy=(0.02, math.inf),
+        reading="the bound is for losses with logits, where D near 0 has nothing left to teach G "
+        "(Chintala et al. 2016; the number is a choice); a critic's loss is negative",
+    ),
+    "g_loss": Meaning(
+        "G's loss: the mean over the batch",
+        reading="it is relative to a D that changes, and says little of the samples' quality",
+    ),
+    "d_grad_norm": Meaning("the L2 norm of the gradient of D's loss", least=0, reading=_NORM),
+    "g_grad_norm": Meaning("the L2 norm of the gradient of G's loss", least=0, reading=_NORM),
+}
 # The names of keys (`Context.named`) determine a run's random numbers. The one of `discriminate` is
 # "judge", the function's former name; another would change every run.
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64
 
+from ganjax.engine.meanings import Meaning
 from ganjax.metrics.metric import Figure, Metric
 
 CHUNK = 4096
@@ -38,7 +39,19 @@ class FrechetDistance(Metric):
     """FID, the Frechet distance between the features of generated and of real images."""
 
     name = "fid"
-    figures = (Figure("fid", better="less"),)
+    figures = (
+        Figure(
+            "fid",
+            Meaning(
+                "the Fréchet distance between Gaussians that are fitted to the features of samples "
+                "and of real images",
+                least=0,
+                reading="fewer images give more: compare figures of equal numbers, and with the "
+                "floor of real images; on small sets read kid",
+            ),
+            better="less",
+        ),
+    )
 
     def prepare(self, reference: Float[np.ndarray, "n d"]) -> Moments:
         """Computes the moments of the real images' features."""

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import log_softmax
 
+from ganjax.engine.meanings import Meaning
 from ganjax.metrics.metric import Figure, Metric, Taken
 
 SPLITS = 10
@@ -17,7 +18,19 @@ class InceptionScore(Metric):
     """The Inception Score by the feature network's classes, of generated images alone."""
 
     name = "is"
-    figures = (Figure("is", better="more"), Figure("is_std"))
+    figures = (
+        Figure(
+            "is",
+            Meaning(
+                "the Inception Score: exp of the mean divergence of a sample's classes from those "
+                "of all samples",
+                least=1,
+                reading="of samples alone: it sees neither copies nor missing modes within a class",
+            ),
+            better="more",
+        ),
+        Figure("is_std", Meaning("the standard deviation of is over the splits", least=0)),
+    )
     needs = "logits"
 
     def measure(

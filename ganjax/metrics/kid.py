@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ganjax.engine.meanings import Meaning
 from ganjax.metrics.metric import Figure, Metric, Taken
 
 SUBSETS = 100
@@ -22,7 +23,19 @@ class KernelDistance(Metric):
     """KID as usually reported: the mean and deviation of estimates over random subsets."""
 
     name = "kid"
-    figures = (Figure("kid", better="less"), Figure("kid_std"))
+    figures = (
+        Figure(
+            "kid",
+            Meaning(
+                "the squared maximum mean discrepancy of the features of samples and of real "
+                "images, by a cubic kernel",
+                reading="0 where both have one distribution, and as often below as above, since it "
+                "is unbiased; compare with its floor, that of training images",
+            ),
+            better="less",
+        ),
+        Figure("kid_std", Meaning("the standard deviation of kid over random subsets", least=0)),
+    )
     unbiased = True
     training_floor = "kid"
 
@@ -44,7 +57,13 @@ class KernelDistanceOfBatches(Metric):
     """KID as metrics within a training loop report it: the mean of estimates over batches."""
 
     name = "kid_batch"
-    figures = (Figure("kid_batch", better="less"),)
+    figures = (
+        Figure(
+            "kid_batch",
+            Meaning(f"kid as the mean of estimates over batches of {BATCH}, as in Keras' examples"),
+            better="less",
+        ),
+    )
     unbiased = True
 
     def measure(

@@ -7,16 +7,20 @@ such as `recall_efflite0`.
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from ganjax.engine.meanings import Meaning
+
 
 class Figure(NamedTuple):
     """A number in the result of a metric.
 
     Attributes:
       name: its name, without that of the feature network.
+      meaning: what it means.
       better: whether more or less of it means a better generator; None if neither does.
     """
 
     name: str
+    meaning: Meaning
     better: Literal["more", "less"] | None = None
 
 
@@ -68,7 +72,8 @@ class Metric:
 
     Attributes:
       name: the name by which the metric is asked for.
-      figures: the figures with fixed names; `measure` may return more.
+      figures: the figures with fixed names.
+      further: figures whose names depend on the images, with <words> where they do: swd_<side>.
       needs: the form in which the metric sees a set of images.
       reference: the real images that it compares with: "real", those that the generated ones should
         resemble, or "training", those that they may be copies of.
@@ -83,6 +88,7 @@ class Metric:
 
     name: str
     figures: tuple[Figure, ...]
+    further: tuple[Figure, ...] = ()
     needs: Literal["features", "logits", "distances", "images"] = "features"
     reference: Literal["real", "training"] = "real"
     unbiased: bool = False

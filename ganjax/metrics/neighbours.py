@@ -9,6 +9,7 @@ from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
 from ganjax.data.base import Source
+from ganjax.engine.meanings import Meaning
 from ganjax.metrics import features, pairs
 from ganjax.metrics.image_set import ImageSet, from_source
 from ganjax.metrics.metric import Counts, Figure, Metric, Taken
@@ -18,6 +19,17 @@ from ganjax.parallel.sharding import make_layout
 CHUNK_BYTES = 16 << 20
 # `PixelNeighbours` looks for the neighbours of at most this many images, pair by pair.
 MOST_BY_PIXELS = 256
+_DISTANCE = Meaning(
+    "the mean distance of a sample to its nearest training image",
+    least=0,
+    reading="far below that of held-out images where G copies training images",
+)
+_DISTINCT = Meaning(
+    "the number of different nearest training images over the number of samples",
+    least=0,
+    most=1,
+    reading="a fall is mode collapse; compare with held-out images in place of samples",
+)
 
 
 class FeatureNeighbours(Metric):
@@ -27,7 +39,7 @@ class FeatureNeighbours(Metric):
     """
 
     name = "neighbours"
-    figures = (Figure("neighbour_distance"), Figure("distinct_neighbours"))
+    figures = (Figure("neighbour_distance", _DISTANCE), Figure("distinct_neighbours", _DISTINCT))
     reference = "training"
 
     def measure(
@@ -55,7 +67,10 @@ class PixelNeighbours(Metric):
     """The figures of `FeatureNeighbours`, by the mean absolute difference of pixels."""
 
     name = "pixel_neighbours"
-    figures = (Figure("neighbour_distance_pixels"), Figure("distinct_neighbours_pixels"))
+    figures = (
+        Figure("neighbour_distance_pixels", _DISTANCE),
+        Figure("distinct_neighbours_pixels", _DISTINCT),
+    )
     needs = "images"
     reference = "training"
     while_training = False

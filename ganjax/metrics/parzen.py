@@ -21,6 +21,7 @@ import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Float32, Num, UInt8
 
+from ganjax.engine.meanings import Meaning
 from ganjax.metrics.image_set import ImageSet
 from ganjax.metrics.metric import Counts, Figure, Metric, Taken
 
@@ -32,6 +33,14 @@ PAIRS = 1 << 23
 MOST = 10_000
 # Flattened images (count, dimension). `_check` checks their shapes, since its errors say more.
 Points = Num[Array, "..."] | Num[np.ndarray, "..."]
+_LIKELIHOOD = Meaning(
+    "the mean log-likelihood of held-out images under Parzen windows on samples, in nats an image",
+    reading="it compares with the tables of the first GAN papers, and ranks models poorly (Theis "
+    "et al. 2016)",
+)
+_WIDTH = Meaning(
+    "the standard deviation of the Parzen windows, of pixels in [0, 1]", WIDTHS[0], WIDTHS[-1]
+)
 
 
 class LogLikelihood(Metric):
@@ -39,9 +48,12 @@ class LogLikelihood(Metric):
 
     name = "log_likelihood"
     figures = (
-        Figure("log_likelihood"),
-        Figure("log_likelihood_standard_error"),
-        Figure("parzen_width"),
+        Figure("log_likelihood", _LIKELIHOOD),
+        Figure(
+            "log_likelihood_standard_error",
+            Meaning("the standard error of log_likelihood, in nats", least=0),
+        ),
+        Figure("parzen_width", _WIDTH),
     )
     needs = "images"
     while_training = False
@@ -81,7 +93,10 @@ class HeldOutLogLikelihood(Metric):
     """
 
     name = "val_log_likelihood"
-    figures = (Figure("val_log_likelihood", better="more"), Figure("val_parzen_width"))
+    figures = (
+        Figure("val_log_likelihood", _LIKELIHOOD, better="more"),
+        Figure("val_parzen_width", _WIDTH),
+    )
     needs = "images"
     fewest = 1
 

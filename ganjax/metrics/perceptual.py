@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32
 
+from ganjax.engine.meanings import Meaning
 from ganjax.metrics.metric import Figure, Metric, Taken
 
 # This is added to every norm, as in LPIPS.
@@ -22,7 +23,16 @@ class PerceptualDistance(Metric):
     """The mean perceptual distance of disjoint pairs of generated images."""
 
     name = "perceptual_distance"
-    figures = (Figure("perceptual_distance"),)
+    figures = (
+        Figure(
+            "perceptual_distance",
+            Meaning(
+                "the mean distance of pairs of samples in a network's activations",
+                least=0,
+                reading="far below that of real images where G collapses to a few modes",
+            ),
+        ),
+    )
     needs = "distances"
     unbiased = True
 

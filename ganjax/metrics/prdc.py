@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ganjax.engine.meanings import Meaning
 from ganjax.metrics.metric import Figure, Metric, Taken
 from ganjax.metrics.pairs import distances, radii
 
@@ -17,13 +18,25 @@ from ganjax.metrics.pairs import distances, radii
 K_PRECISION, K_DENSITY = 3, 5
 # A distance that equals a radius but for rounding lies on the ball's surface.
 TIE = 1e-9
+_READING = "compare with its floor, the figure of real images in place of samples"
 
 
 class PrecisionRecall(Metric):
     """The share of fakes that lie among the reals, and of reals that lie among the fakes."""
 
     name = "precision_recall"
-    figures = (Figure("precision", better="more"), Figure("recall", better="more"))
+    figures = (
+        Figure(
+            "precision",
+            Meaning("the share of samples that lie among the real images", 0, 1, reading=_READING),
+            better="more",
+        ),
+        Figure(
+            "recall",
+            Meaning("the share of real images that lie among samples", 0, 1, reading=_READING),
+            better="more",
+        ),
+    )
 
     def measure(
         self, reference: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"]
@@ -42,7 +55,27 @@ class DensityCoverage(Metric):
     """The density of reals around the fakes, and the share of reals that the fakes reach."""
 
     name = "density_coverage"
-    figures = (Figure("density", better="more"), Figure("coverage", better="more"))
+    figures = (
+        Figure(
+            "density",
+            Meaning(
+                "how many real images' neighbourhoods a sample lies in, over the number expected",
+                least=0,
+                reading="about 1 for real images, and above 1 where samples crowd where reals do",
+            ),
+            better="more",
+        ),
+        Figure(
+            "coverage",
+            Meaning(
+                "the share of real images that have a sample in their neighbourhood",
+                least=0,
+                most=1,
+                reading=_READING,
+            ),
+            better="more",
+        ),
+    )
     fewest = K_DENSITY + 1
 
     def measure(

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Key, UInt8
 
+from ganjax.engine.meanings import Meaning
 from ganjax.keys import fold
 from ganjax.metrics.image_set import ImageSet, rebatched
 from ganjax.metrics.metric import Counts, Figure, Metric, Taken
@@ -44,7 +45,19 @@ class SlicedWasserstein(Metric):
     """
 
     name = "swd"
-    figures = (Figure("swd", better="less"),)  # And swd_16, swd_32, ..., of each level.
+    figures = (Figure("swd", Meaning("the mean of swd_<side> over levels", 0), better="less"),)
+    further = (
+        Figure(
+            "swd_<side>",
+            Meaning(
+                "1,000 times the sliced Wasserstein distance between patches of samples and of "
+                "real images, at the level of the Laplacian pyramid of this side",
+                least=0,
+                reading="small levels say how shapes are, large ones how textures are (Karras et "
+                "al. 2017); fewer images give more: compare with the floor",
+            ),
+        ),
+    )
     needs = "images"
     training_floor = "swd"
     sizes = f"{COARSEST} times a power of 2 pixels a side, or {PATCH} to {COARSEST}"

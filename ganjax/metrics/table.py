@@ -64,15 +64,15 @@ def sign(figure: str) -> int | None:
     Returns:
       1 if more of it is better, -1 if less is, None if neither is or no metric gives it.
     """
-    for name, (_, better) in _figures():
-        if name == figure and better:
-            return 1 if better == "more" else -1
+    for name, each in figures():
+        if name == figure and each.better:
+            return 1 if each.better == "more" else -1
     return None
 
 
-def _figures() -> Iterator[tuple[str, Figure]]:
-    """Yields every metric's figures by their full names, for every network."""
+def figures() -> Iterator[tuple[str, Figure]]:
+    """Yields every metric's figures with their full names, once for every network."""
     for metric in (*METRICS.values(), HELD_OUT_LIKELIHOOD):
-        for figure in metric.figures:
+        for figure in (*metric.figures, *metric.further):
             for network in features.NETWORKS if metric.of_network else ("",):
                 yield metric.full_name(figure.name, network), figure

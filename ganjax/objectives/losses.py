@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Key
 
 from ganjax.config import ConfigError, Fields, Fraction, OneOf
 from ganjax.engine.algorithm import DiscriminatorLoss, GeneratorLoss
+from ganjax.engine.meanings import Meaning
 from ganjax.keys import fold
 
 Scores = Float[Array, " n"]
@@ -25,6 +26,36 @@ Targets = tuple[Scores | float, Scores | float] | Float[Array, "2 n"]
 # The logits of the probabilities 1e-7 and 1 - 1e-7, computed in float32: 16.118095.
 LEAST = np.float32(1e-7)
 LOGIT_BOUND = float(np.log((1 - LEAST) / LEAST))
+# The metrics of losses with logits and, last, of those without.
+MEANINGS = {
+    "d_real_acc": Meaning(
+        "the share of reals that D takes for real",
+        least=0,
+        most=1,
+        reading="far above val_d_real_acc, that of held-out images, where D overfits",
+    ),
+    "d_fake_acc": Meaning("the share of fakes that D takes for fake", least=0, most=1),
+    "d_acc": Meaning(
+        "the share of images that D is right about, the mean of d_real_acc and d_fake_acc",
+        least=0,
+        most=1,
+        healthy=(0.80, 0.95),
+        reading="above, D is too strong for G to learn from, and below too weak to teach it (Béres "
+        "2021); lower where penalties, spectral normalisation, dropout or label noise hold D back",
+    ),
+    "g_acc": Meaning(
+        "the share of fakes that D takes for real, in G's update",
+        least=0,
+        most=1,
+        reading="near 0 D is too strong for G to learn from",
+    ),
+    "c_wass_loss": Meaning(
+        "the critic's loss without its penalty, mean D(fake) - mean D(real): minus an estimate of "
+        "the Wasserstein-1 distance, up to the critic's Lipschitz constant",
+        reading="negative, and rising towards 0 as samples get better (Arjovsky et al. 2017, "
+        "section 3.1)",
+    ),
+}
 
 
 class Loss(NamedTuple):

@@ -18,12 +18,23 @@ from pydantic import NonNegativeFloat
 
 from ganjax.config import ConfigError, Fields, OneOf, PositiveInt, may_change_if_named
 from ganjax.engine.algorithm import Batch, Context, Metrics, Penalty, no_penalty
+from ganjax.engine.meanings import Meaning
 from ganjax.keys import fold
 
 Samples = Float[Array, "n ..."]
 Norms = Float[Array, " n"]
 Scalar = Float[Array, ""]
 Critic = Callable[[Samples], Float[Array, " n"]]
+MEANINGS = {
+    "c_gp": Meaning(
+        "the gradient penalty without its weight: the mean squared distance of the norms of the "
+        "critic's gradients from config.penalty.target",
+        least=0,
+        reading="far below 1 where the critic has the Lipschitz constant 1 that is asked of it",
+    ),
+    "r1": Meaning("half the mean squared norm of D's gradients at reals, without its weight", 0),
+    "r2": Meaning("half the mean squared norm of D's gradients at fakes, without its weight", 0),
+}
 
 
 def uniform_alpha(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:

@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,16 @@ class Board:
     Args:
       folder: the folder of event files, to which one is added.
       purge_step: the step from which on the events of earlier files are ignored.
+      describe: returns what a metric means, which TensorBoard shows beside its curve.
 
     Raises:
       OSError: the file cannot be written; the error names it. All methods raise it too.
     """
 
-    def __init__(self, folder: Path, purge_step: int):
+    def __init__(
+        self, folder: Path, purge_step: int, describe: Callable[[str], str] = lambda name: ""
+    ):
+        self._describe, self._described = describe, set[str]()
         folder.mkdir(parents=True, exist_ok=True)
         place = f"{int(time.time()):010}.{socket.gethostname()}.{os.getpid()}.{next(_COUNT)}"
         self._path = folder / f"events.out.tfevents.{place}"
@@ -48,7 +53,11 @@ class Board:
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         """Adds the value of a metric at a step."""
-        self._add(Event(step=step, summary=summary.scalar(name, value)))
+        # TensorBoard reads the description of a metric's first event alone.
+        text = "" if name in self._described else self._describe(name)
+        self._described.add(name)
+        scalar = summary.scalar(name, value, summary_description=text)
+        self._add(Event(step=step, summary=scalar))
 
     def add_image(self, name: str, image: np.ndarray, step: int) -> None:
         """Adds a picture, uint8 (H, W, C), of a step."""

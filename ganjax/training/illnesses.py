@@ -19,14 +19,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ganjax.training import glossary
 from ganjax.training.schema import RunConfig
 
 # The part of a run, and the least and most steps, over which a metric's mean is taken (choice).
 PART, SHORTEST, LONGEST = 5, 50, 5_000
-# The range of D's accuracy in a healthy run (Béres 2021).
-WEAK, STRONG = 0.80, 0.95
-# The loss of D below which it counts as 0 (choice).
-NO_LOSS = 0.02
+# The range of D's accuracy in a healthy run, and the loss of D below which it counts as 0.
+WEAK, STRONG = glossary.TABLE["d_acc"].healthy
+NO_LOSS, _ = glossary.TABLE["d_loss"].healthy
 # The share of the most distinct neighbours so far below which they are few, and the number of
 # evaluations in a row with few of them that make a collapse (choice).
 FEW, EVALUATIONS = 0.5, 2

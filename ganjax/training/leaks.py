@@ -21,6 +21,7 @@ import numpy as np
 from ganjax.data.base import Source
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Algorithm
+from ganjax.engine.meanings import Meaning
 from ganjax.engine.pixels import from_uint8
 from ganjax.keys import fold
 
@@ -40,6 +41,16 @@ PREFIX, SEED = "leak_", "_seed_"
 # The number of random filters, their side in pixels, the cells a side over which their outputs are
 # averaged, and the ridge of the regression.
 FILTERS, SIDE, GRID, RIDGE = 64, 5, 4, 1e-1
+
+MEANINGS = {
+    f"{PREFIX}<transform>": Meaning(
+        "the share of samples that a probe takes for images with this augmentation",
+        least=0,
+        most=1,
+        reading="it errs by some hundredths; growth late in training is a leak, and a rise of "
+        f"{GROWTH:g} over its least value is warned of",
+    ),
+}
 
 
 class Probe(NamedTuple):

@@ -30,6 +30,7 @@ from ganjax.training import (
     dispatch,
     ensemble,
     evaluation,
+    glossary,
     layer_table,
     schema,
     sizes,
@@ -257,6 +258,7 @@ def open_outputs(
         primary=primary,
         epoch_at=epochs.at,
         display=display,
+        describe=partial(glossary.description, own=run.algorithm.meanings),
     ) as writer:
         scaled = not isinstance(run.algorithm.loss_scaling, NoLossScaling)
         report = Report(

@@ -29,6 +29,7 @@ class Writer:
       primary: whether this process writes at all. Among several processes only process 0 does.
       epoch_at: converts a number of steps to epochs; None leaves epochs out.
       display: what shows the run's progress; by default the terminal.
+      describe: returns what a metric means.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Writer:
         primary: bool = True,
         epoch_at: Callable[[int], float] | None = None,
         display: Display | None = None,
+        describe: Callable[[str], str] = lambda name: "",
     ):
         self.primary = primary
         self._epoch_at = epoch_at
@@ -51,7 +53,7 @@ class Writer:
         # TensorBoard ignores the events of later steps too. A run from step 0 draws its picture
         # of that step again.
         purge_step = step + 1 if step else 0
-        self._board = Board(workdir / "tensorboard", purge_step)
+        self._board = Board(workdir / "tensorboard", purge_step, describe)
         self._display.begin(step, total_steps)
 
     def advance(self) -> None:

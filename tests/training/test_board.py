@@ -47,6 +47,18 @@ def test_an_event_file_is_that_of_tensorboardx(tmp_path):
     assert found == [first, *expected]
 
 
+def test_the_first_event_of_a_metric_describes_it(tmp_path):
+    board = Board(tmp_path, purge_step=0, describe={"d_loss": "a loss", "mine": ""}.__getitem__)
+    for step in (1, 2):
+        board.add_scalar("d_loss", 0.5, step)
+        board.add_scalar("mine", 0.5, step)
+    board.close()
+    values = [event.summary.value[0] for event in events(tmp_path)[2:]]
+    found = [(value.tag, value.metadata.summary_description) for value in values]
+    assert found == [("d_loss", "a loss"), ("mine", ""), ("d_loss", ""), ("mine", "")]
+    assert all(value.simple_value == 0.5 for value in values)
+
+
 def test_a_full_disk_is_an_error_of_whoever_adds_and_names_the_file(tmp_path):
     board = Board(tmp_path, purge_step=0)
     size = next(tmp_path.iterdir()).stat().st_size

@@ -9,8 +9,9 @@ from flax.traverse_util import flatten_dict
 from ganjax.config import Fields
 from ganjax.data import sources
 from ganjax.sample import sample
-from ganjax.training import evaluation, schema
+from ganjax.training import evaluation, glossary, schema
 from ganjax.training.loop import train
+from ganjax.training.writer import METRICS, read_metrics
 
 # Those that `shrink` leaves different: presets may differ in their lengths alone.
 DISTINCT = list({shrink(shipped(*each)).to_json(): each for each in reversed(SHIPPED)}.values())
@@ -23,6 +24,18 @@ def fields(group):
             yield from (f"{name}.{inner}" for inner in fields(value))
         else:
             yield name
+
+
+def check_metrics(folder, loaded):
+    """Every metric that a run has logged has a meaning, and lies in its range."""
+    algorithm = loaded.module.build(loaded.config)
+    rows = read_metrics(folder / METRICS)
+    assert any("val_d_loss" in row for row in rows)
+    for name, value in (item for row in rows for item in row.items()):
+        meaning = glossary.meaning_of(name, algorithm.meanings)
+        assert meaning is not None, name
+        assert name.removeprefix("val_") not in algorithm.last_values or name[:4] != "val_", name
+        assert meaning.least <= value <= meaning.most, (name, value)
 
 
 @pytest.mark.parametrize(("name", "preset"), SHIPPED)
@@ -54,6 +67,7 @@ def test_shipped_config_trains_resumes_and_samples(name, preset, tmp_path):
         config.total_steps = 4
         state = train(config, tmp_path)
     assert int(state.step) == 4
+    check_metrics(tmp_path, schema.load(config))
     samples = sample(tmp_path, 3)
     assert samples.shape == (3, size, size, channels)
     assert samples.dtype == np.uint8
