@@ -13,7 +13,7 @@ from ml_collections import config_flags
 
 from ganjax import config_file, shipped
 from ganjax.errors import UserError
-from ganjax.runtime import huge_pages, platforms, signals
+from ganjax.runtime import huge_pages, platforms, signals, storage
 
 # The errors that parsers of flags and config files raise.
 PARSING = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)
@@ -188,6 +188,40 @@ class _PathParser(flags.ArgumentParser):
 def define_path(name: str, default: str | None, help_text: str) -> None:
     """Defines a flag that names a file or folder; its value is a text, without ~."""
     flags.DEFINE(_PathParser(), name, default, help_text)
+
+
+def define_overwrite() -> None:
+    """Defines --overwrite, without which a command replaces no file (`refuse_existing`, `free`)."""
+    flags.DEFINE_bool(
+        "overwrite",
+        False,
+        "Whether files that are there already are replaced. Without it a name that you give is "
+        "refused then, and a number is put to a default one.",
+    )
+
+
+def refuse_existing(name: str, value: str | None, overwrite: bool) -> None:
+    """Raises a UserError if the file that a flag names is there already, unless it is replaced.
+
+    Args:
+      name: the name of the flag.
+      value: the path that it names, or None.
+      overwrite: the value of --overwrite.
+    """
+    if value is not None and os.path.lexists(value) and not overwrite:
+        raise UserError(
+            f"--{name}={value} is there already: add --overwrite to replace it, or name another"
+        )
+
+
+def free(default: Path, overwrite: bool) -> Path:
+    """Returns the path at which a command writes by default.
+
+    Args:
+      default: the path, to whose name a number is put if it is there already.
+      overwrite: the value of --overwrite, which keeps the name as it is.
+    """
+    return default if overwrite else storage.free(default)
 
 
 def define_config(values: flags.FlagValues = flags.FLAGS) -> None:

@@ -41,18 +41,22 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("which", "best", cli.WHICH)
     cli.define_trust()
-    cli.define_path("out", "compare.png", "Where the picture goes: .png, .svg or .pdf.")
+    cli.define_path(
+        "out", None, "Where the picture goes: .png, .svg or .pdf; by default compare.png."
+    )
+    cli.define_overwrite()
 
 
 def main(argv: list[str]) -> None:
     """Compares the runs whose folders the arguments name."""
     values = flags.FLAGS
     folders = [cli.path(each) for each in argv[1:]]
-    out = Path(values.out)
+    out = Path(values.out or "compare.png")
     if out.suffix not in FORMATS or not out.parent.is_dir():
         raise UserError(
             f"--out={out}: end its name in {', '.join(FORMATS)}, in a folder that exists"
         )
+    cli.refuse_existing("out", values.out, values.overwrite)
     if not folders:
         raise UserError("name a run, or several: ganjax compare runs/a runs/b")
 
@@ -65,6 +69,7 @@ def main(argv: list[str]) -> None:
         plot, lines = progress.draw(folders[0], *options)
     else:
         plot, lines = comparison.compare(folders, *options)
+    out = out if values.out else cli.free(out, values.overwrite)
     curves.save(out, plot)
     for line in (*lines, out):
         print(line)

@@ -20,7 +20,6 @@ so.
 """
 
 from functools import partial
-from itertools import chain, count
 from pathlib import Path
 
 from absl import flags
@@ -80,9 +79,9 @@ def define_flags() -> None:
         "out",
         None,
         "Where the JSON goes; by default to <workdir>/evaluations, under a name that says the "
-        "checkpoint, reals, samples and network, or to evaluation.json; what is there already "
-        "is kept, and a number put to the name.",
+        "checkpoint, reals, samples and network, or to evaluation.json.",
     )
+    cli.define_overwrite()
 
 
 def main(argv: list[str]) -> None:
@@ -93,6 +92,7 @@ def main(argv: list[str]) -> None:
     out = None if values.out is None else Path(values.out)
     if out is not None and (out.suffix != ".json" or not out.parent.is_dir()):
         raise UserError(f"--out={out}: name a .json file in a folder that exists")
+    cli.refuse_existing("out", values.out, values.overwrite)
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
     from ganjax.analysis import image_sets, measurement
@@ -125,7 +125,7 @@ def main(argv: list[str]) -> None:
                     result[f"{side}x{side}"] = measured
     if out is None:
         default.parent.mkdir(exist_ok=True)
-        out = _free(default)
+        out = cli.free(default, values.overwrite)
     storage.write_json(out, result)
     print(out)
 
@@ -150,12 +150,6 @@ def _print(result: dict) -> None:
         print(f"floor of {metric}: {protocol['floor']}")
     if result["images_per_second"]:
         print(f"{result['images_per_second']:.4g} images/s")
-
-
-def _free(path: Path) -> Path:
-    """Returns the first of the paths <name>, <name>_2, <name>_3, ... that does not exist."""
-    paths = (path.with_stem(f"{path.stem}_{i}") for i in count(2))
-    return next(each for each in chain([path], paths) if not each.exists())
 
 
 def _check_form(values) -> None:

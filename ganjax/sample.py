@@ -20,6 +20,7 @@ Commands:
 --raw=<name>.npz writes the samples as arrays, instead of the picture or, with --out, besides it.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -34,6 +35,8 @@ from ganjax.pictures import interpolation
 from ganjax.runtime import compiling
 
 FILMS = (".gif", ".mp4")
+# The folder of pictures in that of a run.
+SAMPLES = "samples"
 
 
 class Command(NamedTuple):
@@ -125,13 +128,19 @@ def define_flags() -> None:
         lower_bound=1,
         upper_bound=cli.LARGEST,
     )
-    cli.define_path("out", None, "Where the picture goes; by default samples.png or <command>.png.")
+    cli.define_path(
+        "out",
+        None,
+        "Where the picture goes; by default to <workdir>/samples, under a name that says the "
+        "command and the step.",
+    )
     cli.define_path(
         "raw",
         None,
         "Where the samples go as arrays: an .npz of `image`, uint8 (N, H, W, C), `label` and "
         "`label_names` where there are classes, and `neighbour_*`.",
     )
+    cli.define_overwrite()
     flags.DEFINE_integer(
         "seed",
         None,
@@ -247,26 +256,27 @@ def main(argv: list[str]) -> None:
     name, *words = argv[1:] or ["grid"]
     command = COMMANDS[name]
     _check_options(values, name)
-    out = values.out
-    if out is None and values.raw is None:
-        out = "samples.png" if name == "grid" else f"{name}.png"
-    suffixes = (".png", *FILMS) if command.film else (".png",)
-    out = out if out is None else _writable("out", out, suffixes)
-    raw = values.raw if values.raw is None else _writable("raw", values.raw, (".npz",))
+    out = _given("out", (".png", *FILMS) if command.film else (".png",))
+    raw = _given("raw", (".npz",))
     is_film = out is not None and out.suffix in FILMS
+    in_folder = out is None and raw is None
+    if in_folder:
+        _check_writable(Path(values.workdir))
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
     from ganjax.pictures import images
 
     compiling.keep_programs()
-    view = _view(
-        name, words, values, shown=None if out is None else "film" if is_film else "picture"
-    )
+    shown = "film" if is_film else "picture" if out is not None or in_folder else None
+    view, run = _view(name, words, values, shown)
     for line in view.report:
         print(line)
     if raw is not None:
         images.save_npz(raw, view.arrays)
         print(raw)
+    if in_folder:
+        out = cli.free(_default(name, values, run), values.overwrite)
+        out.parent.mkdir(exist_ok=True)
     if out is not None:
         if is_film:
             save = {".gif": images.save_gif, ".mp4": images.save_mp4}[out.suffix]
@@ -278,8 +288,33 @@ def main(argv: list[str]) -> None:
         print(out)
 
 
+def _check_writable(folder: Path) -> None:
+    """Raises a UserError if no picture can be put into the folder of a run."""
+    into = folder / SAMPLES if (folder / SAMPLES).is_dir() else folder
+    if into.is_dir() and not os.access(into, os.W_OK):
+        raise UserError(f"{into} cannot be written; say by --out where the picture goes")
+
+
+def _default(name: str, values, run) -> Path:
+    """Returns where the picture of a command goes by default, in the folder of the run.
+
+    Args:
+      name: the command.
+      values: the flags' values.
+      run: the trained run, or None if the command has read none.
+    """
+    words = [name]
+    if not values.ema:
+        words.append("raw")
+    if run is not None:
+        words.append(f"step_{run.step:08d}")
+        if run.config.num_seeds > 1:
+            words.append(f"seed_{run.seed}")
+    return Path(values.workdir) / SAMPLES / f"{'_'.join(words)}.png"
+
+
 def _view(name: str, words: list[str], values, shown: str | None):
-    """Returns the `ganjax.analysis.views.View` that a command makes.
+    """Returns the `ganjax.analysis.views.View` that a command makes, and the run that it has read.
 
     Args:
       name: the command.
@@ -294,10 +329,10 @@ def _view(name: str, words: list[str], values, shown: str | None):
     options = _options(command, values)
     shared = {flag: values[flag].value for flag in ("seed_index", "trust", "ema")}
     if name == "evolution":  # It needs no checkpoint, so that a run can be looked at early.
-        return progress.evolution(folder, values.num, **shared, **options)
+        return progress.evolution(folder, values.num, **shared, **options), None
     run = Trained(folder, values.which, **shared)
     if name == "scores":
-        return scores.scores(run, values.num, values.label, paths=words)
+        return scores.scores(run, values.num, values.label, paths=words), run
     num = values.num or command.num
     assert num is not None  # The commands without a default have returned.
     columns = command.columns(values, run)
@@ -316,7 +351,7 @@ def _view(name: str, words: list[str], values, shown: str | None):
         "resolutions": grids.resolution_grid,
         "arithmetic": attributes.arithmetic,
     }[name]
-    return make_view(run, num, values.seed, values.label, **options)
+    return make_view(run, num, values.seed, values.label, **options), run
 
 
 def _options(command: Command, values) -> dict[str, Any]:
@@ -362,17 +397,21 @@ def _check_options(values, name: str) -> None:
             )
 
 
-def _writable(flag: str, value: str, suffixes: tuple[str, ...]) -> Path:
-    """Returns the path that a flag names.
+def _given(flag: str, suffixes: tuple[str, ...]) -> Path | None:
+    """Returns the path that a flag names, or None without one.
 
     Raises:
-      UserError: the path has none of the suffixes, or no file can be made there.
+      UserError: the path has none of the suffixes, no file can be made there, or one is there.
     """
+    value = flags.FLAGS[flag].value
+    if value is None:
+        return None
     path = Path(value)
     if path.suffix not in suffixes:
         raise UserError(f"--{flag}={value}: end its name in {' or '.join(suffixes)}")
     if not path.parent.is_dir() or path.is_dir():
         raise UserError(f"--{flag}={value}: no file can be made there; is {path.parent} a folder?")
+    cli.refuse_existing(flag, value, flags.FLAGS.overwrite)
     return path
 
 

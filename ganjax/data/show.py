@@ -25,7 +25,8 @@ MOST_SHOWN = 256
 def define_flags() -> None:
     """Defines this command's flags."""
     cli.define_config()
-    cli.define_path("out", "batch.png", "Where the picture goes.")
+    cli.define_path("out", None, "Where the picture goes; by default batch.png.")
+    cli.define_overwrite()
 
 
 def first_batch(config: RunConfig, source: Source) -> dict[str, np.ndarray]:
@@ -119,9 +120,11 @@ def _std(image: np.ndarray) -> np.ndarray:
 def main(argv: list[str]) -> None:
     """Shows the data that a run of the config which the flags name trains on."""
     del argv
-    out = Path(flags.FLAGS.out)
+    given, overwrite = flags.FLAGS.out, flags.FLAGS.overwrite
+    out = Path(given or "batch.png")
     if out.suffix != ".png" or not out.parent.is_dir():
         raise UserError(f"--out={out}: name a .png file in a folder that is there")
+    cli.refuse_existing("out", given, overwrite)
     from ganjax.data.sources import SPLITS, open_source
 
     config = load(flags.FLAGS.config).config
@@ -135,6 +138,7 @@ def main(argv: list[str]) -> None:
     if config.data.num_classes > 1:
         names = class_names(source, config.data.num_classes)
         texts = [names[int(i)] for i in batch["label"][:MOST_SHOWN]]
+    out = out if given else cli.free(out, overwrite)
     images.save_png(out, images.sheet(shown, above=texts))
     left_out = f" (the first {MOST_SHOWN} images)" if len(batch["label"]) > MOST_SHOWN else ""
     print(f"{out}{left_out}")

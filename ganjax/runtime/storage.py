@@ -8,6 +8,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,12 @@ def append_line(path: Path, content: Any) -> None:
     """Appends a line of JSON to a file, or makes it; see `open_appending`."""
     with naming(path), io.BufferedWriter(open_appending(path)) as file:
         file.write((json.dumps(content) + "\n").encode())
+
+
+def free(path: Path) -> Path:
+    """Returns the first of the paths <name>, <name>_2, <name>_3, ... that does not exist."""
+    numbered = (path.with_stem(f"{path.stem}_{i}") for i in count(2))
+    return next(each for each in chain([path], numbered) if not os.path.lexists(each))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -49,7 +49,7 @@ def command(tmp_path, monkeypatch):
 
     def make(*arguments):
         with flagsaver.flagsaver():
-            sample.main(flags.FLAGS(["sample", *map(str, arguments), "--raw=a.npz"]))
+            sample.main(flags.FLAGS(["sample", *map(str, arguments), "--raw=a.npz", "--overwrite"]))
         with np.load("a.npz") as arrays:
             return dict(arrays)
 

@@ -1,5 +1,6 @@
 """The command `ganjax.sample`: its pictures and files, and what is refused."""
 
+import os
 import re
 import subprocess
 import sys
@@ -60,9 +61,9 @@ def command(tmp_path, monkeypatch):
     before = set(flags.FLAGS)
     sample.define_flags()
 
-    def run(*arguments):
+    def run(*arguments, options=("--overwrite",)):
         with flagsaver.flagsaver():
-            sample.main(flags.FLAGS(["sample", "--trust", *map(str, arguments)]))
+            sample.main(flags.FLAGS(["sample", "--trust", *options, *map(str, arguments)]))
             if flags.FLAGS.raw:
                 with np.load(flags.FLAGS.raw) as arrays:
                     return dict(arrays)
@@ -168,10 +169,40 @@ def test_a_grid_without_classes_has_the_columns_and_the_seed_that_flags_set(unco
 def test_out_and_raw_decide_which_files_are_written(of_classes, command):
     command("interpolate", f"--workdir={of_classes}", "--num=2", "--raw=only.npz")
     assert [p.name for p in Path().iterdir()] == ["only.npz"], "--raw stands for the picture"
-    command("interpolate", f"--workdir={of_classes}", "--num=2")
-    command("grid", f"--workdir={of_classes}", "--num=1")
-    found = sorted(p.name for p in Path().iterdir())
-    assert found == ["interpolate.png", "only.npz", "samples.png"]
+
+
+def test_a_picture_goes_to_the_runs_folder_and_replaces_none(of_classes, command, capsys):
+    folder, before = of_classes / "samples", set((of_classes / "samples").iterdir())
+    names = ["grid_step_00000000.png", "grid_step_00000000_2.png", "grid_raw_step_00000000.png"]
+    paths = [folder / name for name in names]
+    assert not before & set(paths)
+    command(f"--workdir={of_classes}", "--num=1", options=())
+    first = paths[0].read_bytes()
+    command("grid", f"--workdir={of_classes}", "--num=2", options=())
+    command(f"--workdir={of_classes}", "--num=1", "--ema=false", options=())
+    assert capsys.readouterr().out.split() == list(map(str, paths))
+    assert paths[0].read_bytes() == first != paths[1].read_bytes()
+    command(f"--workdir={of_classes}", "--num=2")  # With --overwrite.
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert set(folder.iterdir()) - before == set(paths)
+    assert not list(Path().iterdir()), "nothing is left in the current folder"
+
+
+def test_a_file_that_is_there_is_replaced_only_if_that_is_asked_for(of_classes, command):
+    Path("a.png").write_text("mine")
+    Path("a.npz").write_text("mine")
+    for name in ("--out=a.png", "--raw=a.npz"):
+        with pytest.raises(UserError, match=f"{name} is there already: add --overwrite"):
+            command(f"--workdir={of_classes}", "--num=1", name, options=())
+    assert Path("a.png").read_text() == "mine"
+    command(f"--workdir={of_classes}", "--num=1", "--out=a.png")
+    assert read("a.png").shape[2] == 1
+
+
+def test_a_runs_folder_that_cannot_be_written_is_told_at_once(of_classes, command, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(UserError, match="samples cannot be written; say by --out where"):
+        command(f"--workdir={of_classes}", options=())
 
 
 def test_more_samples_than_the_memory_holds_are_streamed_to_raw(of_classes, command, monkeypatch):

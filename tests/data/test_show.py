@@ -18,7 +18,8 @@ from ganjax.training import schema
 
 def give(monkeypatch, **values):
     """The command's flags."""
-    monkeypatch.setattr(show, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**values)))
+    given = SimpleNamespace(**{"out": None, "overwrite": False} | values)
+    monkeypatch.setattr(show, "flags", SimpleNamespace(FLAGS=given))
 
 
 def test_the_first_batch_of_a_run_is_shown(tmp_path, capsys, monkeypatch):
@@ -55,6 +56,18 @@ def test_the_first_batch_of_a_run_is_shown(tmp_path, capsys, monkeypatch):
     cell = (picture.shape[0] + 2) // 6, (picture.shape[1] + 2) // 6
     enlarged = picture[cell[0] - 98 : cell[0] - 2, :96]
     np.testing.assert_array_equal(enlarged[::3, ::3], batch["image"][0, ..., 0])
+    # A second time it is replaced only if that is asked for; by default another name is taken.
+    shown = out.read_bytes()
+    with pytest.raises(UserError, match=r"--out=.*batch.png is there already: add --overwrite"):
+        show.main([])
+    out.write_text("old")
+    give(monkeypatch, config=config, out=str(out), overwrite=True)
+    show.main([])
+    assert out.read_bytes() == shown
+    monkeypatch.chdir(tmp_path)
+    give(monkeypatch, config=config)
+    show.main([])
+    assert (tmp_path / "batch_2.png").read_bytes() == shown
 
 
 def test_ignored_files_are_counted(tmp_path, capsys, monkeypatch):
@@ -66,7 +79,7 @@ def test_ignored_files_are_counted(tmp_path, capsys, monkeypatch):
     (tmp_path / "labels.json").write_text(json.dumps(rows))
     config.data.source = f"folder:{root}"
     config.data.labels_file = str(tmp_path / "labels.json")
-    give(monkeypatch, config=config, out=str(tmp_path / "batch.png"))
+    give(monkeypatch, config=config, out=str(tmp_path / "batch.png"), overwrite=True)
     show.main([])
     lines = capsys.readouterr().out.splitlines()
     assert "  weight: '0.5' of '001.png' is no whole number" in lines
@@ -74,7 +87,9 @@ def test_ignored_files_are_counted(tmp_path, capsys, monkeypatch):
     (tmp_path / "labels.json").write_text(
         json.dumps(rows | {"007.png": {"label": -1, "weight": 0}})
     )
-    with pytest.raises(DataError, match=r"has the label -1; labels are 0 .. num_classes - 1"):
+    with pytest.raises(
+        DataError, match=r"has the label -1; labels count from 0 to num_classes - 1"
+    ):
         show.main([])
 
 
