@@ -88,14 +88,13 @@ def report(name: str, sweep, out: Path, command: str) -> str:
             drawn.append(page.picture(folder / f"curves_{metric}.svg", metric))
     shown, sheet = [], []
     for best in results.best_runs(sweep, found):
-        made = plots.sample(best, folder / "samples")
-        if made is not None:
-            path, step = made
-            value = results.best_value(best, sweep.metric)
+        for which, step, path in plots.sample(best, folder / "samples"):
+            value_of = results.last_value if which == "last" else results.best_value
             label, width = best.run.cell.label, plots.size(path)[0]
-            caption = f"{sweep.metric} {value:.4g}, seed {best.run.seed}, step {step}"
+            measured = f"{sweep.metric} {value_of(best, sweep.metric):.4g}"
+            caption = f"{which}: {measured}, seed {best.run.seed}, step {step}"
             shown.append(page.picture(path, label, caption, width * -(-WIDE // width)))
-            sheet.append((path, label))
+            sheet.append((path, f"{label}, {which}"))
     if sheet:
         images.save_png(folder / "samples.png", plots.sheet(*zip(*sheet, strict=True)))
     cells = page.cells_table(sweep, results.table(sweep, found))

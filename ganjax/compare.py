@@ -39,7 +39,7 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "seed", 0, "The seed of the samples' latents.", lower_bound=0, upper_bound=2**32 - 1
     )
-    flags.DEFINE_string("which", "best", cli.WHICH)
+    flags.DEFINE_string("which", None, f"{cli.WHICH} By default both the best and the last.")
     cli.define_trust()
     cli.define_path(
         "out", None, "Where the picture goes: .png, .svg or .pdf; by default compare.png."

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -10,7 +11,7 @@ from PIL import Image
 from experiments.tools import design
 from experiments.tools.design import Cell, Sweep
 from experiments.tools.results import Result
-from ganjax.analysis.trained import Trained
+from ganjax.analysis.comparison import best_and_last
 from ganjax.pictures import curves, images
 from ganjax.training.checkpoint import exist
 
@@ -81,7 +82,7 @@ def draw_curves(sweep: Sweep, results: Sequence[Result], metric: str):
         for i, (label, cell, colour) in enumerate(lines):
             own = by_cell.get(cell.label, [])
             curves.draw(axes, own, label=label, color=colour or f"C{i}")
-        axes.set_title(title, fontsize="medium")
+        axes.set_title(curves.written(title), fontsize="medium")
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize="small")
@@ -97,30 +98,45 @@ def draw_curves(sweep: Sweep, results: Sequence[Result], metric: str):
     return plot
 
 
-def sample(result: Result, folder: Path) -> tuple[Path, int] | None:
-    """Draws samples of a run's best checkpoint as a PNG, from the same latents in every run.
+class Samples(NamedTuple):
+    """Samples of a run at one of its checkpoints.
 
-    A file that exists already is not drawn again.
+    Attributes:
+      name: what the checkpoint is: "best", "last" or "best and last".
+      step: the step of the checkpoint.
+      path: the picture of the samples.
+    """
+
+    name: str
+    step: int
+    path: Path
+
+
+def sample(result: Result, folder: Path) -> list[Samples]:
+    """Draws samples of a run's best and last checkpoint, from the same latents in every run.
+
+    A picture that exists already is not drawn again.
 
     Args:
       result: the result of the run.
-      folder: the folder of the file.
+      folder: the folder of the pictures.
 
     Returns:
-      The file and the step of the checkpoint, or None while there is no checkpoint.
+      The samples, none while there is no checkpoint.
     """
     if not exist(result.run.folder):
-        return None
+        return []
     config = result.run.checked
     trust = (config.algorithm, config.data.source)  # The sweep's file has named them.
-    run = Trained(result.run.folder, "best", trust=trust)
-    path = folder / f"{result.run.hash}_step_{run.step}.png"
-    if not path.exists():
-        made = run.generate(*run.inputs(SAMPLES, seed=0))
-        images.save_png(
-            path, images.sheet(made, images.columns(SAMPLES, run.algorithm.num_classes))
-        )
-    return path, run.step
+    drawn = []
+    for name, run in best_and_last(result.run.folder, trust).items():
+        path = folder / f"{result.run.hash}_step_{run.step}.png"
+        if not path.exists():
+            made = run.generate(*run.inputs(SAMPLES, seed=0))
+            columns = images.columns(SAMPLES, run.algorithm.num_classes)
+            images.save_png(path, images.grid(made, columns))
+        drawn.append(Samples(name, run.step, path))
+    return drawn
 
 
 def size(path: Path) -> tuple[int, int]:

@@ -1,18 +1,21 @@
 """Comparison of several runs: their learning curves, samples and configs side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
 from ganjax.analysis.learning_curves import DERIVED, images_seen, learning_curve, stretches
 from ganjax.analysis.trained import Trained
 from ganjax.analysis.views import check_size
 from ganjax.config import differences
 from ganjax.errors import UserError
+from ganjax.metrics.fields import NO_FIGURE
 from ganjax.metrics.table import sign
 from ganjax.pictures import curves, images
-from ganjax.training import history, workdir
+from ganjax.training import checkpoint, history, workdir
 from ganjax.training.writer import METRICS, read_metrics
 
 
@@ -21,7 +24,7 @@ def compare(
     metrics: Sequence[str] = (),
     num: int = 36,
     seed: int = 0,
-    which: str = "best",
+    which: str | None = None,
     trust: bool = False,
 ):
     """Draws learning curves of several runs, a panel for each metric, above samples of each run.
@@ -32,7 +35,7 @@ def compare(
         the figures that all runs have, or their losses.
       num: the number of samples of each run, which take the classes in turn; 0 leaves them out.
       seed: the seed of the samples' latents.
-      which: the checkpoint: "best", "last" or a step.
+      which: the checkpoint: "best", "last" or a step; by default the best and the last.
       trust: whether the runs may name code that is not ganjax's (`ganjax.training.trust`).
 
     Returns:
@@ -48,8 +51,11 @@ def compare(
     rows = [read_rows(folder) for folder in folders]
     metrics = _metrics(metrics, rows, folders)
     names = _names(folders)
-    plot = curves.figure(max(4.2 * len(metrics), 2.6 * len(folders)), 6.4 if num else 3.4)
-    parts = plot.subfigures(2 if num else 1, 1, squeeze=False)[:, 0]
+    shown = [samples(folder, num, seed, which, trust) if num else [] for folder in folders]
+    rows_of_grids = max(map(len, shown))
+    heights = [3.4, *[3.0] * rows_of_grids]
+    plot = curves.figure(max(4.2 * len(metrics), 2.6 * len(folders)), sum(heights))
+    parts = plot.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     panels = parts[0].subplots(1, len(metrics), squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
         for i, (name, run, run_rows) in enumerate(zip(names, runs, rows, strict=True)):
@@ -60,13 +66,13 @@ def compare(
         axes.set_xlabel("images seen")
         axes.grid(alpha=0.3)
     panels[0].legend(fontsize="small")
-    if num:
-        grids = parts[1].subplots(1, len(folders), squeeze=False)[0]
-        for axes, name, folder in zip(grids, names, folders, strict=True):
-            picture, step = samples(folder, num, seed, which, trust)
-            axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            axes.set_title(f"{name}, step {step}", fontsize="small")
-            axes.axis("off")
+    for i, part in enumerate(parts[1:]):
+        every = part.subplots(1, len(folders), squeeze=False)[0]
+        for axes, name, grids in zip(every, names, shown, strict=True):
+            if i < len(grids):
+                curves.show(axes, grids[i].picture, f"{name}, {grids[i].title}")
+            else:
+                axes.set_visible(False)
     configs = [config.model_dump(mode="json") for config, _ in loaded]
     changed = sorted({n for one in configs for other in configs for n in differences(one, other)})
     fields = [name.removeprefix("config.") for name in changed]
@@ -79,29 +85,67 @@ def compare(
     return plot, lines
 
 
+def best_and_last(folder: Path, trust: bool | Collection[str] = False) -> dict[str, Trained]:
+    """Returns a run at its best and at its last checkpoint, by what each of them is.
+
+    It is one alone, "best and last", where these are the same; or "last" where
+    config.evaluation.best names no figure.
+
+    Args:
+      folder: the folder of the run.
+      trust: whether the run may name code that is not ganjax's, or what it may name.
+
+    Raises:
+      UserError: the folder holds no run, or no checkpoint.
+    """
+    best = Trained(folder, "best", trust=trust)
+    if best.config.evaluation.best == NO_FIGURE:
+        return {"last": best}
+    with checkpoint.open_checkpoints(folder) as checkpoints:
+        latest = checkpoint.latest_step(checkpoints)
+    if best.step == latest:
+        return {"best and last": best}
+    return {"best": best, "last": Trained(folder, "last", trust=trust)}
+
+
+class Grid(NamedTuple):
+    """Samples of a run at one of its checkpoints.
+
+    Attributes:
+      picture: a grid of the samples.
+      title: the checkpoint, such as "best, step 100".
+    """
+
+    picture: UInt8[np.ndarray, "h w c"]
+    title: str
+
+
 def samples(
-    folder: Path, num: int, seed: int, which: str, trust: bool = False
-) -> tuple[np.ndarray, int]:
-    """Generates samples of a run.
+    folder: Path, num: int, seed: int, which: str | None = None, trust: bool = False
+) -> list[Grid]:
+    """Generates samples of a run, from the same latents at each checkpoint.
 
     Args:
       folder: the folder of the run.
       num: the number of samples.
       seed: the seed of their latents.
-      which: the checkpoint: "best", "last" or a step.
+      which: the checkpoint: "best", "last" or a step; by default those of `best_and_last`.
       trust: whether the run may name code that is not ganjax's.
-
-    Returns:
-      A grid of the samples, uint8 (H, W) or (H, W, 3), and the step of the checkpoint.
 
     Raises:
       UserError: the folder holds no run, or no such checkpoint.
     """
-    run = Trained(folder, which, trust=trust)
-    check_size(run, num, 1)
-    generated = run.generate(*run.inputs(num, seed))
-    picture = images.grid(generated, images.columns(num, run.algorithm.num_classes))
-    return picture[..., 0] if picture.shape[-1] == 1 else picture, run.step
+    if which is None:
+        runs = best_and_last(folder, trust)
+    else:
+        runs = {"" if which.isdecimal() else which: Trained(folder, which, trust=trust)}
+    grids = []
+    for name, run in runs.items():
+        check_size(run, num, 1)
+        generated = run.generate(*run.inputs(num, seed))
+        picture = images.grid(generated, images.columns(num, run.algorithm.num_classes))
+        grids.append(Grid(picture, ", ".join(filter(None, [name, f"step {run.step}"]))))
+    return grids
 
 
 def read_rows(folder: Path) -> list[dict]:

@@ -57,7 +57,7 @@ def draw(
     metrics: Sequence[str] = (),
     num: int = 36,
     seed: int = 0,
-    which: str = "best",
+    which: str | None = None,
     trust: bool = False,
 ):
     """Draws the metrics of one run against steps and epochs, above samples of the run.
@@ -73,7 +73,7 @@ def draw(
         panel; by default all that the run has.
       num: the number of samples; 0 leaves them out.
       seed: the seed of their latents.
-      which: the checkpoint: "best", "last" or a step.
+      which: the checkpoint: "best", "last" or a step; by default the best and the last.
       trust: whether the run may name code that is not ganjax's (`ganjax.training.trust`).
 
     Returns:
@@ -110,11 +110,11 @@ def draw(
     for axes in every[len(panels) :]:
         axes.set_visible(False)
     if num:
-        axes = parts[1].subplots()
-        picture, step = samples(folder, num, seed, which, trust)
-        axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axes.set_title(f"{folder.resolve().name}, step {step}", fontsize="small")
-        axes.axis("off")
+        grids = samples(folder, num, seed, which, trust)
+        for axes, grid in zip(
+            parts[1].subplots(1, len(grids), squeeze=False)[0], grids, strict=True
+        ):
+            curves.show(axes, grid.picture, f"{folder.resolve().name}, {grid.title}")
     shown = [name for panel in panels for name in panel.metrics]
     figures = [_summary(name, rows) for name in shown if sign(name) is not None]
     return plot, [*map(str, changes), *figures]

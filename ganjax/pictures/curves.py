@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
 from ganjax.errors import UserError
+from ganjax.pictures import letters
 from ganjax.runtime import storage
 
 
@@ -52,13 +54,36 @@ def draw(axes, curves: Sequence[Curve], *, label: str, **style) -> None:
     """
     curves = [curve for curve in curves if len(curve.images)]
     if len(curves) == 1:
-        axes.plot(*curves[0], label=label, linewidth=1.6, **style)
+        axes.plot(*curves[0], label=written(label), linewidth=1.6, **style)
     elif curves:
         for curve in curves:
             axes.plot(*curve, alpha=0.3, linewidth=0.8, **style)
         common = sorted(set.intersection(*(set(curve.images.tolist()) for curve in curves)))
         values = [curve.values[np.isin(curve.images, common)] for curve in curves]
-        axes.plot(common, np.mean(values, axis=0), label=label, linewidth=1.6, **style)
+        axes.plot(common, np.mean(values, axis=0), label=written(label), linewidth=1.6, **style)
+
+
+def show(axes, picture: UInt8[np.ndarray, "h w c"], title: str) -> None:
+    """Shows a picture, of 1 or 3 channels, in a panel of its own.
+
+    Args:
+      axes: matplotlib's axes.
+      picture: the picture.
+      title: what stands above it.
+    """
+    shown = picture[..., 0] if picture.shape[-1] == 1 else picture
+    axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_title(written(title), fontsize="small")
+    axes.axis("off")
+
+
+def written(text: str) -> str:
+    """Returns a text as matplotlib's font can write it (`letters.spelled`), with no formula."""
+    from matplotlib import font_manager
+
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    has_glyph = lambda character: font.get_char_index(ord(character)) > 0  # noqa: E731
+    return letters.spelled(text, has_glyph).replace("$", r"\$")
 
 
 def save(path: Path, plot) -> None:

@@ -29,6 +29,7 @@ from ganjax.runtime import storage
 from ganjax.training import checkpoint, history
 from ganjax.training.checkpoint_folders import steps_in
 from ganjax.training.history import History, Return
+from ganjax.training.report import RAW
 from ganjax.training.schema import RunConfig
 from ganjax.training.start import Start
 from ganjax.training.writer import METRICS, read_metrics
@@ -230,7 +231,8 @@ def _named(config: RunConfig, start: Start) -> frozenset[str]:
 def _pictures(workdir: Path) -> Iterator[tuple[Path, int]]:
     """Yields the pictures that a run has drawn, with their steps."""
     for path in (workdir / "samples").rglob("step_*.png"):
-        if (number := path.stem.removeprefix("step_")).isdecimal():
+        number = path.stem.removeprefix("step_").removesuffix(RAW)
+        if number.isdecimal():
             yield path, int(number)
 
 

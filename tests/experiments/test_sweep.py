@@ -16,8 +16,7 @@ from PIL import Image
 
 from experiments.report import report
 from experiments.tools import design, jobs, results, runs
-from ganjax.analysis.comparison import compare
-from ganjax.analysis.trained import Trained
+from ganjax.analysis.comparison import best_and_last, compare
 from ganjax.errors import UserError
 from ganjax.pictures import images
 from ganjax.runtime import checkout
@@ -117,10 +116,14 @@ def test_several_runs_are_compared_in_one_picture(ema):
             np.testing.assert_array_equal(line.get_xdata(), [8 * step for step, _ in found])
             np.testing.assert_array_equal(line.get_ydata(), [value for _, value in found])
             assert line.get_label() == folder.name
-    for axes, folder in zip(plot.axes[2:], folders, strict=True):
-        run = Trained(folder)
-        expected = images.grid(run.generate(*run.inputs(4, seed=0)))
-        np.testing.assert_array_equal(axes.images[0].get_array(), expected[..., 0])
+    shown = {axes.get_title(): axes.images[0].get_array() for axes in plot.axes[2:] if axes.images}
+    expected = {}
+    for folder in folders:
+        for name, run in best_and_last(folder).items():
+            title = f"{folder.name}, {name}, step {run.step}"
+            expected[title] = images.grid(run.generate(*run.inputs(4, seed=0)))[..., 0]
+    assert shown.keys() == expected.keys()
+    assert all(np.array_equal(shown[title], expected[title]) for title in expected)
     with pytest.raises(UserError, match=r"--metrics=nothing: .* has none such; all runs have"):
         compare(folders, ["nothing"])
 
@@ -161,7 +164,10 @@ def test_the_page_needs_no_other_file_and_sorts_and_filters(ema):
         page.goto(index.as_uri())
         assert page.locator("h1").inner_text() == "a <b>name</b>"
         loaded = page.evaluate("[...document.images].map((i) => i.complete && i.naturalWidth > 0)")
-        assert loaded == [True] * 3  # A plot, and samples of two cells.
+        # A plot, and samples of two cells, each at its best checkpoint and its last.
+        made = len(list((out / "report" / "samples").iterdir()))
+        assert 2 <= made <= 4
+        assert loaded == [True] * (1 + made)
         runs_ = [run.folder.name for run in runs.plan(sweep, out)]
         folder = page.locator("#runs th").all_inner_texts().index("folder")
         assert column(page, "runs", folder) == runs_

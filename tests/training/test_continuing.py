@@ -44,7 +44,8 @@ def folder(config, tmp_path):
     (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     for step in range(1, 5):
         (folder / "checkpoints" / str(step)).mkdir(parents=True)
-        (folder / "samples" / f"step_{step:08}.png").write_text(f"picture {step}")
+        for name in (f"step_{step:08}.png", f"step_{step:08}_raw.png"):
+            (folder / "samples" / name).write_text(f"picture {name}")
     return folder
 
 
@@ -155,6 +156,7 @@ def test_a_kill_within_a_change_leaves_the_old_run_or_the_new_and_loses_nothing(
             Change(step=2, field=RATE, before=2e-4, after=0.01),
         )
         assert contents(run) == everything
+        assert {int(path.name[5:13]) for path in (run / "samples").iterdir()} == {1, 2}
         after = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
         claim(run, config, allow_change=(RATE,), from_step=2)
         claim(run, config)
