@@ -1,5 +1,6 @@
 """`ganjax train <name>[:<preset>]`: trains, or continues training."""
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 # The flags by which processes find each other.
 OF_SEVERAL = ("distributed", "coordinator", "coordinator_token", "num_processes", "process_id")
 # The flags of `_define_start`.
-OF_RUNS = ("allow_change", "from_step")
+OF_RUNS = ("new", "allow_change", "from_step")
 # The largest values of flags.
 MOST_PROCESSES, MOST_SECONDS = 65_536, 7 * 24 * 3_600
 
@@ -70,6 +71,11 @@ def define_flags() -> None:
 
 def _define_start() -> None:
     """Defines the flags that say how a run begins or goes on."""
+    flags.DEFINE_bool(
+        "new",
+        False,
+        "Begins a run in a folder of its own: runs/wgan_gp, or runs/wgan_gp-2 and so on.",
+    )
     flags.DEFINE_list(
         "allow_change",
         [],
@@ -140,10 +146,15 @@ def main(argv: list[str]) -> None:
     )
     # Imported after joining, before which nothing may use JAX.
     from ganjax.training.loop import train
+    from ganjax.training.start import new_folder
 
     named = config_flags.get_config_filename(values["config"])
-    with distributed.exiting_on_error():
-        train(_config(), values.workdir or default_workdir(named), start=_start())
+    folder = Path(values.workdir or default_workdir(named))
+    start = _start()
+    with distributed.exiting_on_error(), contextlib.ExitStack() as stack:
+        if start.new:
+            folder = stack.enter_context(new_folder(folder))
+        train(_config(), folder, start=start)
 
 
 def _start() -> "Start":
@@ -151,7 +162,9 @@ def _start() -> "Start":
     from ganjax.training.start import Start
 
     values = flags.FLAGS
-    return Start(allow_change=tuple(values.allow_change), from_step=values.from_step)
+    return Start(
+        new=values.new, allow_change=tuple(values.allow_change), from_step=values.from_step
+    )
 
 
 def _config() -> ConfigDict:

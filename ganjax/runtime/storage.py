@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,18 @@ def free(path: Path) -> Path:
     """Returns the first of the paths <name>, <name>_2, <name>_3, ... that does not exist."""
     numbered = (path.with_stem(f"{path.stem}_{i}") for i in count(2))
     return next(each for each in chain([path], numbered) if not os.path.lexists(each))
+
+
+def make_first(folders: Iterable[Path]) -> Path:
+    """Makes the first of some folders that does not exist, and returns it.
+
+    If several processes do so at once, each gets a folder of its own.
+    """
+    for folder in folders:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise FileExistsError("all of them exist")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ Everything is put aside before config.json is replaced, which is the change itse
 between the run goes on as it was before, from the step to which it was to be taken back.
 """
 
+import itertools
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,8 +25,9 @@ from ganjax.config import ConfigError, differences, idle
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import phase_of
 from ganjax.engine.state import GanState
+from ganjax.errors import meant, question
 from ganjax.parallel import distributed
-from ganjax.runtime import storage
+from ganjax.runtime import regular, storage
 from ganjax.training import checkpoint, history
 from ganjax.training.checkpoint_folders import steps_in
 from ganjax.training.history import History, Return
@@ -130,10 +132,12 @@ def put_aside(workdir: Path, step: int) -> str:
     measured = read_metrics(metrics) if metrics.exists() else []
     if not later and all(row["step"] <= step for row in measured):
         return ""
-    aside = _new_folder(workdir / ASIDE)
+    (workdir / ASIDE).mkdir(exist_ok=True)
+    aside = storage.make_first(workdir / ASIDE / str(number) for number in itertools.count(1))
     for name in ("config.json", "data.json", METRICS):
         if (workdir / name).exists():
-            shutil.copyfile(workdir / name, aside / name)
+            with regular.open_bytes(workdir / name) as old, (aside / name).open("xb") as new:
+                shutil.copyfileobj(old, new)
     for path in later:
         target = aside / path.relative_to(workdir)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -205,8 +209,8 @@ def another(
         names = ",".join(name.removeprefix("config.") for name in changed)
         mends.append(f"change from here on by --allow_change={names}")
     return ConfigError(
-        f"{workdir} holds a run with another {differ}: {', or '.join(mends)}, or take another "
-        "--workdir"
+        f"{workdir} holds a run with another {differ}: {', or '.join(mends)}, or take --new or "
+        "another --workdir"
     )
 
 
@@ -220,10 +224,12 @@ def _named(config: RunConfig, start: Start) -> frozenset[str]:
     names = [name.removeprefix("config.") for name in start.allow_change]
     for name in names:
         if f"config.{name}" not in allowed:
-            may = ", ".join(sorted(each.removeprefix("config.") for each in config.nameable))
+            may = sorted(each.removeprefix("config.") for each in config.nameable)
+            like = [each for each in meant(name, config.model_dump()) if each in may]
             raise ConfigError(
-                f"--allow_change={name}: a run keeps its networks, images and methods; take "
-                f"another --workdir, or name what may change: {may}"
+                f"--allow_change={name}: {question(like)}{' ' if like else ''}a run keeps its "
+                "networks, images and methods; take --new or another --workdir, or name what may "
+                f"change: {', '.join(may)}"
             )
     return frozenset(f"config.{name}" for name in names)
 
@@ -234,19 +240,6 @@ def _pictures(workdir: Path) -> Iterator[tuple[Path, int]]:
         number = path.stem.removeprefix("step_").removesuffix(RAW)
         if number.isdecimal():
             yield path, int(number)
-
-
-def _new_folder(folder: Path) -> Path:
-    """Makes a folder in `folder` whose name is the first number that is free."""
-    folder.mkdir(exist_ok=True)
-    number = 1
-    while True:
-        try:
-            (folder / str(number)).mkdir()
-        except FileExistsError:
-            number += 1
-        else:
-            return folder / str(number)
 
 
 def _value(fields: Mapping[str, Any], name: str) -> str:

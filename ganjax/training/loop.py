@@ -27,7 +27,6 @@ from ganjax.training.actions import (
 from ganjax.training.checkpoint import best_step
 from ganjax.training.display import Display
 from ganjax.training.ensemble import Members, saved_form
-from ganjax.training.schema import RunConfig
 from ganjax.training.setup import Outputs, Run
 from ganjax.training.start import AS_IT_IS, Start
 
@@ -116,7 +115,7 @@ def train(
                         return _finish(run, outputs, state, ending)
                     if stop.signal:
                         outputs.checkpoints.wait()
-                        outputs.writer.say(_interruption(config, step, stop.signal))
+                        outputs.writer.say(_interruption(run, step, stop.signal))
                         raise Interrupted(128 + stop.signal)
         ending = f"finished at step {step}: samples in {run.folder / 'samples'}"
         return _finish(run, outputs, state, ending)
@@ -174,7 +173,7 @@ def _ending(run: Run, outputs: Outputs, step: int) -> str | None:
     on = f"To train on: --config.total_steps={2 * step}"
     if "config.total_steps" not in config.continuable:
         on += " --allow_change=total_steps (its learning rates have fallen to 0, and rise again)"
-    return f"{run.folder} is finished at step {step}. {on}; to begin anew: another --workdir"
+    return f"{run.folder} is finished at step {step}. {on}; to begin anew: --new"
 
 
 def _early_stop(run: Run, outputs: Outputs, step: int) -> str | None:
@@ -196,10 +195,11 @@ def _early_stop(run: Run, outputs: Outputs, step: int) -> str | None:
     )
 
 
-def _interruption(config: RunConfig, step: int, number: int) -> str:
+def _interruption(run: Run, step: int, number: int) -> str:
+    command = f"--workdir={run.folder} in place of --new" if run.start.new else "the same command"
     return (
-        f"stopped by {signal.Signals(number).name} at step {step} of {config.total_steps}: "
-        "saved; the same command goes on from there"
+        f"stopped by {signal.Signals(number).name} at step {step} of {run.config.total_steps}: "
+        f"saved; {command} goes on from there"
     )
 
 

@@ -296,5 +296,5 @@ class Report:
         raise NonFiniteError(
             f"step {step}: {what}; {last if saved else 'there is no checkpoint yet'}. The same "
             "config diverges again: try lower learning rates, a larger batch or another seed,"
-            f"{there if saved else ''} in another --workdir"
+            f"{there if saved else ''} by --new in another folder"
         )

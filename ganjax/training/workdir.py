@@ -13,7 +13,7 @@ from ganjax.config import ConfigError
 from ganjax.runtime import regular, storage
 from ganjax.training import checkpoint, continuing, history, migrations
 from ganjax.training.schema import Loaded, RunConfig, load
-from ganjax.training.start import AS_IT_IS, Start
+from ganjax.training.start import AS_IT_IS, Start, no_folder
 from ganjax.training.trust import refuse_code
 from ganjax.training.writer import METRICS, read_metrics
 
@@ -146,13 +146,11 @@ def lock(workdir: Path) -> Iterator[None]:
         guard.acquire(timeout=0)
     except filelock.Timeout:
         raise ConfigError(
-            f"--workdir={workdir}: another process is training there; wait for it or take another"
+            f"--workdir={workdir}: another process is training there; wait for it, or take --new "
+            "or another"
         ) from None
     except OSError as error:
-        raise ConfigError(
-            f"--workdir={workdir}: no run can be kept there ({error.strerror or error}); name a "
-            "folder that can be written"
-        ) from None
+        raise no_folder(workdir, error) from None
     try:
         yield
     finally:
@@ -208,8 +206,8 @@ def _refuse_lost(workdir: Path, fields: dict[str, Any], first_save: int) -> None
     # With other cadences it may have been killed before its first checkpoint.
     if last > first_save and all(before.get(name) == fields[name] for name in SAVES):
         raise ConfigError(
-            f"{_lost(workdir / checkpoint.FOLDER, last)}; restore them, or take another --workdir, "
-            f"or remove {metrics} to begin anew"
+            f"{_lost(workdir / checkpoint.FOLDER, last)}; restore them, or take --new or another "
+            f"--workdir, or remove {metrics} to begin anew"
         )
 
 
@@ -229,7 +227,7 @@ def _check_data(workdir: Path, source: str, fingerprint: str) -> None:
     if _read(path).get("fingerprint") != fingerprint:
         raise ConfigError(
             f"{workdir} holds a run on other images or labels: {source} has changed since; restore "
-            f"it, or take another --workdir, or remove {path} to go on with it as it is"
+            f"it, or take --new or another --workdir, or remove {path} to go on with it as it is"
         )
 
 

@@ -188,8 +188,8 @@ def test_a_change_that_is_not_named_or_not_possible_is_refused_with_the_values(c
         r"another config.evaluation.patience \(0, not 3\), "
         r"config.d_optimiser.learning_rate \(0.0002, not 0.01\): give "
         r"--config.evaluation.patience=0 --config.d_optimiser.learning_rate=0.0002, or change from "
-        r"here on by --allow_change=evaluation.patience,d_optimiser.learning_rate, or take another "
-        r"--workdir$"
+        r"here on by --allow_change=evaluation.patience,d_optimiser.learning_rate, or take "
+        r"--new or another --workdir$"
     )
     with pytest.raises(ConfigError, match=message):
         claim(folder, config)
@@ -199,16 +199,21 @@ def test_a_change_that_is_not_named_or_not_possible_is_refused_with_the_values(c
     config.update({"latent_dim": 3, "n_critic": 7, "image_size": 16})
     message = (
         r"another .* and 1 more \(see .*config.json\): give --config.* and so on, "
-        r"or take another --workdir$"
+        r"or take --new or another --workdir$"
     )
     with pytest.raises(ConfigError, match=message):
         claim(folder, config, allow_change=(RATE, "evaluation.patience"))
-    for name in ("generator.widths", "config.data.mirror", "lr", "d_optimiser"):
+    for name in ("generator.widths", "config.data.mirror", "d_optimiser"):
         message = (
-            rf"--allow_change={name.removeprefix('config.')}: .*what may change: accumulate, batch_"
+            rf"--allow_change={name.removeprefix('config.')}: a run keeps .*: accumulate, batch_"
         )
         with pytest.raises(ConfigError, match=message):
             claim(folder, config, allow_change=(name,))
+    message = (
+        r"--allow_change=lr: did you mean \w_optimiser.learning_rate or \w_optim.*\? a run keeps"
+    )
+    with pytest.raises(ConfigError, match=message):
+        claim(folder, config, allow_change=("lr",))
     assert (folder / "config.json").read_bytes() == before
     assert not (folder / "aside").exists()
 
