@@ -1,5 +1,6 @@
 """The frame of all commands: flags that several of them share, and errors of one line."""
 
+import contextlib
 import os
 import sys
 import textwrap
@@ -130,7 +131,7 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
     try:
         main(argv)
     except (UserError, OSError) as error:
-        _fail(error)
+        _fail(error, at_once=isinstance(error, UserError) and error.leaves_threads)
     except (MemoryError, OverflowError) as error:
         _fail(_too_large(str(error) or type(error).__name__))
     except (RuntimeError, AssertionError) as error:
@@ -310,11 +311,16 @@ def _without_home(argument: str) -> str:
     return argument
 
 
-def _fail(message: object) -> None:
-    """Prints an error as one line and exits with code 2."""
+def _fail(message: object, at_once: bool = False) -> None:
+    """Prints an error as one line and exits with code 2; `at_once` waits for no thread."""
     text = " ".join(str(message).split())
     # Values from elsewhere may hold a terminal's control characters.
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
     print(f"ganjax: {text}", file=sys.stderr)
+    if at_once:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(2)
     sys.exit(2)

@@ -28,7 +28,13 @@ class UserError(Exception):
     ... except ganjax.UserError as error:
     ...     print(error)
     runs/nowhere: no run is there (runs/nowhere/config.json is missing); name a folder that ...
+
+    Attributes:
+      leaves_threads: whether threads may be left that wait for something that never comes, so that
+        a process that is to end must not wait for them.
     """
+
+    leaves_threads = False
 
 
 class DataError(UserError):

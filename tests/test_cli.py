@@ -18,6 +18,7 @@ from ganjax.config import ConfigError
 from ganjax.errors import DataError
 from ganjax.main import default_workdir
 from ganjax.runtime import huge_pages
+from ganjax.training.checkpoint import SaveError
 
 # A process that has imported what commands import, and forks a child for each one typed, which is
 # answered in tenths of a second: a line of JSON in, one out.
@@ -194,6 +195,18 @@ def test_an_error_of_size_or_with_control_characters_is_one_line(error, line, ca
     assert said.endswith("\n")
     assert said[:-1].isprintable()
     assert line in said
+
+
+def test_a_command_whose_save_has_failed_does_not_wait_for_threads(capfd, monkeypatch):
+    def fail(argv):
+        raise SaveError("7 could not be saved")
+
+    ends = []
+    monkeypatch.setattr(os, "_exit", lambda code: ends.append(code) or sys.exit(0))
+    with pytest.raises(SystemExit):
+        cli._guarded(fail, [])
+    assert ends == [2]
+    assert capfd.readouterr().err == "ganjax: 7 could not be saved\n"
 
 
 def test_other_errors_of_a_command_keep_their_traceback():

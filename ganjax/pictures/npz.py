@@ -187,7 +187,7 @@ def _header(entry: Any, info: zipfile.ZipInfo) -> Header:
         raise _Unreadable(f"{name!r} is of version {version}, which holds no plain numbers")
     try:
         shape, fortran, dtype = read(entry)
-    except (ValueError, SyntaxError, RecursionError, KeyError, TypeError) as error:
+    except Exception as error:  # The tokenizer and the parser of Python have errors of many kinds.
         raise _Unreadable(f"{name!r} has a damaged header ({type(error).__name__})") from None
     header = Header(tuple(shape), dtype, fortran)
     if dtype.hasobject or dtype.names or dtype.subdtype or not dtype.itemsize:

@@ -35,6 +35,9 @@ from ganjax.training.stored import CheckpointError, DamagedError, RemovedError
 class SaveError(DataError):
     """The error for a checkpoint that could not be saved."""
 
+    # Orbax's threads wait for minutes for those that have failed.
+    leaves_threads = True
+
 
 class Checkpoints:
     """The checkpoints of a run, to be used as a context, which waits until the last is saved.
@@ -213,7 +216,7 @@ class Checkpoints:
     def _open(self) -> ocp.training.Checkpointer:
         """Opens Orbax's checkpointer, which removes what a killed run has left half-written."""
         assert self._policy is not None
-        self._stack.enter_context(quiet.saving())
+        self._stack.enter_context(quiet.saving(lambda: self._has_failed))
         if jax.process_index() == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             for step in steps_in(self.folder):

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 LOOP_IS_CLOSED = "Event loop is closed"
 
@@ -28,8 +28,13 @@ def loading() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def saving() -> Iterator[None]:
-    """Silences what Orbax's threads print about the error of a save, which is raised as well."""
+def saving(has_failed: Callable[[], bool]) -> Iterator[None]:
+    """Silences what Orbax's threads print about the error of a save, which is raised as well.
+
+    Args:
+      has_failed: returns whether a save has failed. Its threads then stay silent for good, since
+        they may outlive the body.
+    """
     own = f"{os.sep}orbax{os.sep}"
 
     def keep(record: logging.LogRecord) -> bool:
@@ -46,5 +51,6 @@ def saving() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.excepthook = hook
-        logger.removeFilter(keep)
+        if not has_failed():
+            sys.excepthook = hook
+            logger.removeFilter(keep)

@@ -80,6 +80,10 @@ HOSTILE = {
         lambda path: zipped(path, npy(GOOD).replace(b"(2, 3)", b"print()")[:-1]),
         r"has a damaged header \(ValueError\)",
     ),
+    "open bracket": (
+        lambda path: zipped(path, npy(GOOD).replace(b"(2, 3)", b"((2, 3")),
+        r"has a damaged header \(TokenError\)",
+    ),
     "lzma": (
         lambda path: zipped(path, npy(GOOD), method=zipfile.ZIP_LZMA),
         "compressed by another method",

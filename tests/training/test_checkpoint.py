@@ -300,11 +300,16 @@ def test_a_failed_save_advises_to_make_room_only_where_there_is_none(tmp_path, m
         checkpoint.save(checkpoints, 3, at(3), {}, {})
 
 
-def test_what_tensorstore_says_of_a_save_that_has_failed_is_not_printed(capfd):
-    with quiet.saving():
-        for text in (quiet.LOOP_IS_CLOSED, "another"):
-            sys.excepthook(RuntimeError, RuntimeError(text), None)
-    assert capfd.readouterr().err == "RuntimeError: another\n"
+def test_what_tensorstore_says_of_a_save_that_has_failed_is_not_printed(capfd, monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", before := sys.excepthook)
+    closed = RuntimeError, RuntimeError(quiet.LOOP_IS_CLOSED), None
+    for failed in (False, True):
+        with quiet.saving(lambda failed=failed: failed):
+            sys.excepthook(*closed)
+            sys.excepthook(RuntimeError, RuntimeError("another"), None)
+        assert (sys.excepthook == before) != failed, "threads outlive a save that has failed"
+    sys.excepthook(*closed)
+    assert capfd.readouterr().err == "RuntimeError: another\n" * 2
 
 
 def test_a_full_disk_elsewhere_names_the_file_and_the_step_that_is_safe(tmp_path):

@@ -1,0 +1,1 @@
+"""Faults on purpose: what they do to runs, to sets of images and to commands."""

@@ -1,0 +1,104 @@
+"""Tries faults on the smallest runs, and writes a table of what happened.
+
+    python -m experiments.faults --short         two minutes on two cores: what CI tries
+    python -m experiments.faults --out=faults.md an hour: the tables of docs/faults.md
+    python -m experiments.faults --kinds=kills,disk --only=checkpoint
+
+Each fault is a small function in the module of its kind, and each of its trials a process with a
+folder of its own, which is kept if something else happened than what is expected. The exit code is
+then 1. Faults that need root, such as a full disk, are not tried without.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+from experiments.faults import (
+    corruption,
+    disk,
+    inputs,
+    kills,
+    processes,
+    races,
+    runs,
+    signals,
+    table,
+    trial,
+)
+from ganjax import cli
+
+# The heading and the faults of each kind.
+KINDS = {
+    "kills": ("SIGKILL", kills.FAULTS),
+    "signals": ("Signals", signals.FAULTS),
+    "disk": ("Disks and limits", disk.FAULTS),
+    "corruption": ("Damaged files", corruption.FAULTS),
+    "races": ("Processes side by side", races.FAULTS),
+    "inputs": ("Input", inputs.FAULTS),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = _arguments(argv)
+    kinds = {
+        heading: [fault for fault in faults if args.only in fault.name]
+        for heading, faults in (KINDS[kind] for kind in args.kinds)
+    }
+    planned = [
+        (fault, number)
+        for faults in kinds.values()
+        for fault in faults
+        for number in range(fault.short if args.short else fault.whole)
+    ]
+    folder = Path(tempfile.mkdtemp(prefix="ganjax_faults_"))
+    shared, trials = folder / "shared", folder / "trials"
+    shared.mkdir()
+    trials.mkdir()
+    os.environ[processes.CACHE] = str(folder / "cache")
+    processes.load()
+    runs.prepare(shared, {need for fault, _ in planned for need in fault.needs})
+    outcomes = defaultdict(list)
+    for fault, number, outcome in trial.run_all(planned, trials, shared, args.jobs):
+        outcomes[fault.name].append(outcome)
+        if outcome.verdict == "unexpected":
+            print(f"{fault.name}, {number}: {outcome.happened}", file=sys.stderr, flush=True)
+    text = table.markdown(
+        kinds, outcomes, " ".join(["python -m experiments.faults", *sys.argv[1:]])
+    )
+    print(text, end="")
+    if args.out:
+        args.out.write_text(text)
+    failed = any(each.verdict == "unexpected" for found in outcomes.values() for each in found)
+    if failed:
+        print(f"what failed is in {trials}", file=sys.stderr)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return int(failed)
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--short", action="store_true", help="tries a few of each kind only")
+    parser.add_argument(
+        "--kinds", type=_kinds, default=[*KINDS], help=f"some of {','.join(KINDS)}; all by default"
+    )
+    parser.add_argument("--only", default="", help="only the faults with this in their name")
+    parser.add_argument("--out", type=cli.path, help="a file for the tables, which are printed too")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many trials at once")
+    return parser.parse_args(argv)
+
+
+def _kinds(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in KINDS:
+            raise argparse.ArgumentTypeError(f"{name!r}: there are {', '.join(KINDS)}")
+    return names
+
+
+if __name__ == "__main__":
+    sys.exit(main())

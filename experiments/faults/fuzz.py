@@ -1,0 +1,183 @@
+"""Feeds the readers of files with files that are nearly right.
+
+    python -m experiments.faults.fuzz image --seconds=120
+    python -m experiments.faults.fuzz all --seconds=60 --plain
+
+A file is read, or refused by a `UserError`, within five seconds and bounded memory; anything else
+is printed, and its file kept. atheris, which follows the lines that a file reaches, is used where
+it is installed (pip install atheris), and otherwise, or with --plain, a mutator that does not look.
+"""
+
+import argparse
+import importlib.util
+import os
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ganjax import cli
+
+# The most seconds that reading a file may take, and by how much it may raise the process's peak of
+# memory. All seeds are small.
+SECONDS, MIB = 5, 512
+
+
+class Slow(Exception):
+    """The error for a file that is not read in time."""
+
+
+class Harness:
+    """A reader that is fed, and what it may do.
+
+    Args:
+      name: the name of the reader.
+      folder: an empty folder for its file.
+    """
+
+    def __init__(self, name: str, folder: Path):
+        from experiments.faults.readers import READERS
+
+        self._reader = READERS[name]
+        self._path = folder / self._reader.file
+        self.contents = list(self._reader.seeds(folder))
+        self._peak = 0
+
+    @property
+    def seeds(self) -> list[bytes]:
+        """What is mutated: the number of a form, a byte, and bytes for that form."""
+        return [
+            bytes([form]) + content
+            for form in range(len(self._reader.forms))
+            for content in self.contents
+        ]
+
+    def feed(self, data: bytes) -> str:
+        """Reads a file made of `data`, and returns what was wrong with that, or "".
+
+        Raises:
+          Exception: the reader's, where it is no `UserError`.
+        """
+        from ganjax.errors import UserError
+
+        forms = self._reader.forms
+        self._path.write_bytes(forms[data[0] % len(forms)](data[1:]) if data else b"")
+        self._peak = self._peak or _peak()
+        begun = time.monotonic()
+        try:
+            self._reader.read(self._path)
+        except UserError as error:
+            if not str(error):
+                return "an error without a message"
+        seconds = time.monotonic() - begun
+        if seconds > SECONDS:
+            return f"it took {seconds:.1f} s"
+        grown = _peak() - self._peak
+        if grown > MIB << 20:
+            self._peak += grown
+            return f"it took {grown >> 20} MiB"
+        return ""
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def plainly(
+    harness: Harness, drawn: random.Random, seconds: float = float("inf"), most: int = 10**9
+) -> Iterator[tuple[bytes, str]]:
+    """Feeds mutated seeds, and yields each whose reading failed, with the reason.
+
+    Args:
+      harness: the reader.
+      drawn: random numbers.
+      seconds: when to end.
+      most: how many files to feed at most.
+    """
+    from experiments.faults.mutations import mutated
+
+    def slow(*_):
+        raise Slow(f"more than {SECONDS} s")
+
+    signal.signal(signal.SIGALRM, slow)
+    deadline, seeds = time.monotonic() + seconds, harness.seeds
+    for _ in range(most):
+        if time.monotonic() > deadline:
+            return
+        data = mutated(seeds, drawn)
+        signal.alarm(SECONDS + 1)
+        try:
+            reason = harness.feed(data)
+        except (Exception, Slow) as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        finally:
+            signal.alarm(0)
+        if reason:
+            yield data, reason
+
+
+def _with_atheris(names: Sequence[str], seconds: float, out: Path) -> int:
+    """Fuzzes one reader by atheris, which ends this process."""
+    import atheris
+
+    (name,) = names
+    with atheris.instrument_imports(include=["ganjax", "PIL"], enable_loader_override=False):
+        import experiments.faults.readers  # noqa: F401
+    harness = Harness(name, _folder(name))
+    corpus = Path(tempfile.mkdtemp(prefix="ganjax_corpus_"))
+    for i, seed in enumerate(harness.seeds):
+        (corpus / str(i)).write_bytes(seed)
+
+    def test(data):
+        if reason := harness.feed(data):
+            raise AssertionError(reason)
+
+    options = [f"-timeout={SECONDS}", "-rss_limit_mb=3000", f"-max_total_time={int(seconds)}"]
+    options += ["-max_len=20000", f"-artifact_prefix={out}/", "-print_final_stats=1"]
+    atheris.Setup([sys.argv[0], *options, str(corpus)], test)
+    atheris.Fuzz()
+    return 0
+
+
+def _folder(name: str) -> Path:
+    at = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="ganjax_fuzz_", dir=at)) / "file"
+    folder.mkdir()
+    return folder
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("reader", help="its name in readers.py, or all")
+    parser.add_argument("--seconds", type=float, default=60.0, help="for each reader")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plain", action="store_true", help="without atheris")
+    parser.add_argument(
+        "--out", type=cli.path, default=Path("runs/fuzz"), help="a folder for files"
+    )
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if not args.plain and args.reader != "all" and importlib.util.find_spec("atheris"):
+        return _with_atheris([args.reader], args.seconds, args.out)
+    from experiments.faults.readers import READERS
+
+    failed = 0
+    for name in READERS if args.reader == "all" else [args.reader]:
+        found = {}
+        drawn = random.Random(args.seed)
+        for data, reason in plainly(Harness(name, _folder(name)), drawn, args.seconds):
+            if reason not in found:
+                found[reason] = args.out / f"{name.strip('.').replace(' ', '_')}_{len(found)}"
+                found[reason].write_bytes(data)
+                print(f"{name}: {reason} ({found[reason]})", flush=True)
+        print(f"{name}: {len(found)} kinds of failures", flush=True)
+        failed += len(found)
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
