@@ -45,5 +45,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Returns the names that tab completion shows, those that are not imported yet too."""
-    return sorted({*globals(), *__all__})
+    """Returns the names that tab completion shows, whether or not they are imported yet."""
+    return __all__

@@ -6,6 +6,7 @@ import functools
 import importlib
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,8 @@ from ganjax import config_file, sample
 from ganjax.api.runs import Run
 from ganjax.data import sources
 from ganjax.engine import step as steps
+from ganjax.metrics import features
+from ganjax.metrics.layers import Activations
 from ganjax.ops import lowering
 from ganjax.training import checkpoint, loop, schema, workdir
 
@@ -80,6 +83,30 @@ def test_the_examples_of_public_names(name):
     options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     result = doctest.DocTestRunner(optionflags=options).run(test, out=told.append)
     assert not result.failed, "".join(told)
+
+
+def colours(params, x):
+    """A network in efflite0's place, which takes long to compile."""
+    made = jax.numpy.concatenate([x.mean((1, 2)), x.std((1, 2))], -1) / 64
+    return Activations(made, made, (x,))
+
+
+@pytest.mark.usefixtures("here")
+def test_the_code_of_the_documentation_runs(monkeypatch):
+    """Its run, which would be trained, is the one that is there."""
+    network = features.NETWORKS["efflite0"]._replace(
+        make_params=lambda tensors: {}, prepare=lambda images: images * 1.0, apply=colours
+    )
+    monkeypatch.setitem(features.NETWORKS, "efflite0", network)
+    monkeypatch.setattr(ganjax, "train", lambda config, workdir: ganjax.load(RUN))
+    Path("runs/mine").symlink_to("cwgan_gp")
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    session = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, session)
+    assert session["steps"].shape == session["losses"].shape == (4,)
+    assert session["scores"].shape == (64,)
+    assert session["figures"]["kid_efflite0"] > 0
 
 
 def test_every_public_name_has_an_example_and_is_no_module_of_another_kind():
