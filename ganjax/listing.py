@@ -11,7 +11,7 @@ def define_flags() -> None:
     """Defines this command's flags, of which there are none."""
 
 
-def listing() -> str:
+def text() -> str:
     """Returns the names of the shipped configs, their presets and the sweeps, with meanings."""
     groups = (
         ("Configs (ganjax train NAME):", shipped.configs()),
@@ -27,7 +27,7 @@ def listing() -> str:
 def main(argv: list[str]) -> None:
     """Prints the list."""
     del argv
-    print(listing())
+    print(text())
 
 
 if __name__ == "__main__":

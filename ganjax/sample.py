@@ -26,7 +26,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import numpy as np
 from absl import flags
 
 from ganjax import cli
@@ -214,40 +213,6 @@ def define_flags() -> None:
         "Compare pixels (neighbours: the default), or the features of a network (arithmetic: "
         "efflite0).",
     )
-
-
-def sample(
-    folder: Path,
-    num: int,
-    seed: int | None = None,
-    which: str = "best",
-    seed_index: int = 0,
-    trust: bool = False,
-    ema: bool = True,
-) -> np.ndarray:
-    """Generates samples from a checkpoint of a run, which take the classes in turn.
-
-    Args:
-      folder: the folder of the run.
-      num: the number of samples.
-      seed: the seed of their latents; None takes the run's.
-      which: the checkpoint: "best", "last" or a step.
-      seed_index: the index, from 0, of one of the run's config.num_seeds seeds.
-      trust: whether the run's config.json may name code that is not ganjax's
-        (`ganjax.training.trust`).
-      ema: whether the samples are those of the generator's moving average, or of the generator.
-
-    Returns:
-      The samples, uint8 (num, H, W, C).
-
-    Raises:
-      ConfigError: there is no run, or it names code that is not trusted.
-      CheckpointError: the run has no such checkpoint.
-    """
-    from ganjax.analysis.trained import Trained
-
-    run = Trained(folder, which, seed_index=seed_index, trust=trust, ema=ema)
-    return run.generate(*run.inputs(num, seed))
 
 
 def main(argv: list[str]) -> None:

@@ -15,7 +15,7 @@ def define_flags() -> None:
     cli.define_config()
 
 
-def summary(raw) -> str:
+def layers(raw) -> str:
     """Returns the layers of a config's networks as text.
 
     Args:
@@ -43,7 +43,7 @@ def _of_any_length(config: RunConfig) -> RunConfig:
 def main(argv: list[str]) -> None:
     """Prints the layers of the config that the flags name."""
     del argv
-    print(summary(flags.FLAGS.config))
+    print(layers(flags.FLAGS.config))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def test_every_command_names_a_module_that_has_flags():
 
 def test_every_preset_and_sweep_is_listed_with_its_meaning():
     entries = [*shipped.configs(), *shipped.sweeps()]
-    text = listing.listing()
+    text = listing.text()
     for name, meaning in entries:
         assert meaning, f"{name}: the docstring says nothing beside its command"
         assert f"  {name} " in text
@@ -234,7 +234,7 @@ def test_a_wheel_has_the_command_the_configs_and_the_sweeps(tmp_path):
     options = {"cwd": elsewhere, "env": environment}
     command = venv / "bin" / "ganjax"
     assert run(command, "--version", **options).stdout == f"ganjax {ganjax.__version__}\n"
-    assert run(command, "configs", **options).stdout == listing.listing() + "\n"
+    assert run(command, "configs", **options).stdout == listing.text() + "\n"
     refused = run(command, "train", "wgan_gp", "--config.total_steps=0", code=2, **options)
     assert refused.stderr.startswith("ganjax: config.total_steps=0: say how long the run is")
     planned = run(command, "sweep", "ema_decay:smoke", "--executor=dry", **options)

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from digit_classifier import digits, train_classifier
 
-from ganjax.sample import sample
+import ganjax
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ def test_digits_within_300_steps(tmp_path):
     target = pooled(digits("validation")[0])
     train(tmp_path / "early", 1)
     train(tmp_path / "late", 300)
-    early, late = (sample(tmp_path / name, COUNT) for name in ("early", "late"))
+    early, late = (ganjax.load(tmp_path / name).sample(COUNT) for name in ("early", "late"))
     # Measured: 0.73 untrained, 0.003 at step 250, 0.09 for black images or one digit repeated.
     assert mmd(pooled(early), target) > 0.05
     assert mmd(pooled(late), target) < 0.02
@@ -56,7 +56,7 @@ def test_digits_within_300_steps(tmp_path):
 def test_all_digits_are_made(tmp_path):
     """By DCGAN, which has no penalty against the loss of modes (measured: 10 of 500 and more)."""
     train(tmp_path, 500, "dcgan")
-    classes = np.bincount(train_classifier()(sample(tmp_path, COUNT)), minlength=10)
+    classes = np.bincount(train_classifier()(ganjax.load(tmp_path).sample(COUNT)), minlength=10)
     assert classes.min() >= 0.01 * COUNT, classes
 
 
@@ -68,7 +68,7 @@ def test_all_digits_are_made(tmp_path):
 def test_conditional_samples_carry_their_label(name, steps, share, tmp_path):
     """And are no single image a class: within a class pixels vary as the digits' do."""
     train(tmp_path, steps, name)
-    images = sample(tmp_path, COUNT)
+    images = ganjax.load(tmp_path).sample(COUNT)
     labels = np.arange(COUNT) % 10
     assert np.mean(train_classifier()(images) == labels) >= share
     known, their_labels = digits("train")

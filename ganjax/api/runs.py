@@ -90,8 +90,8 @@ class Run:
         >>> sorted(params)
         ['discriminator', 'generator']
 
-        Those of the generator are the moving average that samples are drawn from. Variables that
-        are no parameters, BatchNorm's averages, are not among them.
+        Those of the generator are the ones that samples are drawn with, of its moving average.
+        Variables that are no parameters, BatchNorm's averages, are not among them.
         """
         return jax.device_get(self._trained.params)
 
@@ -273,6 +273,7 @@ def load(
     resolution: int | None = None,
     seed_index: int = 0,
     trust: bool | Collection[str] = False,
+    ema: bool = True,
 ) -> Run:
     """Reads a trained run from its folder.
 
@@ -288,13 +289,14 @@ def load(
       seed_index: which of a run's config.num_seeds seeds, from 0.
       trust: whether the run's config.json may name code that is not ganjax's, such as an algorithm
         of your own, which is then executed; or the names that it may name (docs/security.md).
+      ema: whether the generator is its moving average, or the one that is trained.
 
     Raises:
       UserError: there is no such run or checkpoint, or it names code that is not trusted.
     """
     keep_programs()
     path = Path(workdir).expanduser()
-    trained = Trained(path, str(which), seed_index=seed_index, trust=trust)
+    trained = Trained(path, str(which), seed_index=seed_index, trust=trust, ema=ema)
     return Run(trained if resolution is None else trained.at_resolution(resolution))
 
 

@@ -120,6 +120,8 @@ def test_every_public_name_has_an_example_and_is_no_module_of_another_kind():
     folders = {path.name for path in (ROOT / "ganjax").rglob("*") if path.is_dir()}
     assert names & (modules | folders) == {"configs"}
     assert inspect.ismodule(ganjax.configs)
+    for path in (ROOT / "ganjax").glob("[!_]*.py"):  # `from ganjax import sample` is the module.
+        assert path.stem == "main" or f"\ndef {path.stem}(" not in path.read_text(), path
     assert names <= set(dir(ganjax))
     with pytest.raises(AttributeError, match="no attribute 'sampel'; it offers"):
         _ = ganjax.sampel

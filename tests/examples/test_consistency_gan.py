@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+import ganjax
 from ganjax.augment import diffaugment
 from ganjax.config import ConfigError
 from ganjax.engine.algorithm import Context
 from ganjax.keys import fold
-from ganjax.sample import sample
 from ganjax.training import schema
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
@@ -32,7 +32,7 @@ def test_it_trains_logs_its_metric_and_is_sampled(config, tmp_path):
     train(config, tmp_path)
     rows = read_metrics(tmp_path / "metrics.jsonl")
     assert all(np.isfinite(row["consistency"]) for row in rows if "d_loss" in row)
-    assert sample(tmp_path, 3, trust=True).shape == (3, 8, 8, 1)
+    assert ganjax.load(tmp_path, trust=True).sample(3).shape == (3, 8, 8, 1)
 
 
 def test_the_term_is_the_mean_squared_difference_of_scores(config):

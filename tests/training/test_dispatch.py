@@ -9,13 +9,13 @@ import optax
 import pytest
 from conftest import shipped, shrink
 
+import ganjax
 from ganjax.config import ConfigError
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Context
 from ganjax.models import dcgan, progan, resnet
 from ganjax.parallel.sharding import make_layout
 from ganjax.runtime import compiling
-from ganjax.sample import sample
 from ganjax.training import dispatch, schema
 from ganjax.training.epochs import Interval
 from ganjax.training.loop import train
@@ -272,4 +272,4 @@ def test_all_of_it_together(tiny, tmp_path):
     rows = read_metrics(tmp_path / "metrics.jsonl")
     assert [row["step"] for row in rows if "d_loss" in row] == [1, 2]
     assert [row["step"] for row in rows if "val_d_loss" in row] == [2]
-    assert sample(tmp_path, 3).std() > 0
+    assert ganjax.load(tmp_path).sample(3).std() > 0

@@ -8,13 +8,13 @@ import pytest
 from conftest import shipped, shrink
 from PIL import Image
 
+import ganjax
 from ganjax.analysis.trained import Trained
 from ganjax.config import ConfigError
 from ganjax.engine import step as steps
 from ganjax.engine.phases import Phase
 from ganjax.errors import UserError
 from ganjax.parallel.sharding import check_batch, make_layout
-from ganjax.sample import sample
 from ganjax.training import dispatch, ensemble, schema, setup
 from ganjax.training.loop import train
 from ganjax.training.report import mean_and_spread
@@ -69,8 +69,8 @@ def test_on_one_cpu_members_are_the_runs_alone(small, tmp_path, monkeypatch):
         theirs = tmp_path / str(seed) / "samples" / "step_00000004.png"
         with Image.open(where) as one, Image.open(theirs) as other:
             np.testing.assert_array_equal(one, other)
-        made = sample(tmp_path / "both", 3, seed_index=index)
-        np.testing.assert_array_equal(made, sample(tmp_path / str(seed), 3))
+        made = ganjax.load(tmp_path / "both", seed_index=index).sample(3)
+        np.testing.assert_array_equal(made, ganjax.load(tmp_path / str(seed)).sample(3))
     assert Trained(tmp_path / "both", seed_index=1).seed == 6
     with pytest.raises(UserError, match=r"--seed_index=2: the run has 2 seed\(s\); the last is 1"):
         Trained(tmp_path / "both", seed_index=2)

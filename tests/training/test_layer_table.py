@@ -4,7 +4,7 @@ import jax
 import pytest
 from conftest import shipped, shrink
 
-from ganjax.summary import summary
+from ganjax import summary
 from ganjax.training import layer_table, schema
 
 
@@ -18,7 +18,7 @@ def test_the_birds_networks_have_the_layers_and_counts_of_the_source():
     config = shipped("ada", "caltech_birds2011")
     # How long the run is depends on images, which a summary does not need.
     config.update({"total_steps": 0, "total_epochs": 400.0})
-    text = summary(config)
+    text = summary.layers(config)
     assert "generator: 930,947 parameters, 926,083 trainable and 4,864 not" in text
     assert "discriminator: 796,161 parameters, 795,137 trainable and 1,024 not" in text
     lines = [" ".join(line.split()) for line in text.splitlines()]

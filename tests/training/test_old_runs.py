@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+import ganjax
 from ganjax.config import ConfigError
 from ganjax.engine.state import Ema, GanState, Player
-from ganjax.sample import sample
 from ganjax.training import migrations, workdir
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
@@ -38,7 +38,7 @@ def old_run(tmp_path):
 
 @pytest.mark.parametrize("name", ["finished", "half_finished", "growing"])
 def test_a_run_of_format_1_is_sampled_as_before(old_run, name):
-    made = sample(old_run(name), 4).astype(int)
+    made = ganjax.load(old_run(name)).sample(4).astype(int)
     # One level where a pixel is rounded the other way.
     np.testing.assert_allclose(made, EXPECTED[f"{name}_samples"].astype(int), atol=1)
 
@@ -132,4 +132,4 @@ def test_a_run_of_an_unknown_format_is_refused_in_one_line(old_run, number):
     content = json.loads((folder / workdir.CONFIG).read_text())
     (folder / workdir.CONFIG).write_text(json.dumps({migrations.KEY: number} | content))
     with pytest.raises(ConfigError, match=r"config.json: format=.*reads runs of formats 1 to 3"):
-        sample(folder, 1)
+        ganjax.load(folder).sample(1)

@@ -12,6 +12,7 @@ from conftest import shipped, write_images
 from PIL import Image
 from scipy.special import logsumexp
 
+import ganjax
 from ganjax.analysis import progress
 from ganjax.analysis.trained import Trained
 from ganjax.config import ConfigError
@@ -23,7 +24,6 @@ from ganjax.errors import DataError
 from ganjax.keys import fold
 from ganjax.metrics import parzen
 from ganjax.pictures import images
-from ganjax.sample import sample
 from ganjax.training import actions, attempts, schema, workdir
 from ganjax.training.loop import Interrupted, train
 from ganjax.training.report import NonFiniteError
@@ -474,7 +474,8 @@ def test_the_checkpoints_of_a_run_in_epochs_are_told_in_epochs(tiny, tmp_path):
 def test_sampling_needs_a_run_with_a_checkpoint(tiny, tmp_path):
     # Of a folder, since not every command has it as --workdir.
     with pytest.raises(ConfigError, match=rf"^{tmp_path}: no run is there"):
-        sample(tmp_path, 1)
+        ganjax.load(tmp_path).sample(1)
     train(tiny, tmp_path)
-    np.testing.assert_array_equal(sample(tmp_path, 4), sample(tmp_path, 4))
-    assert not np.array_equal(sample(tmp_path, 4), sample(tmp_path, 4, seed=9))
+    made = ganjax.load(tmp_path).sample(4)
+    np.testing.assert_array_equal(ganjax.load(tmp_path).sample(4), made)
+    assert not np.array_equal(ganjax.load(tmp_path).sample(4, seed=9), made)

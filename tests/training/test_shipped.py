@@ -6,9 +6,9 @@ import tensorflow_datasets as tfds
 from conftest import SHIPPED, shipped, shrink, write_images
 from flax.traverse_util import flatten_dict
 
+import ganjax
 from ganjax.config import Fields
 from ganjax.data import sources
-from ganjax.sample import sample
 from ganjax.training import evaluation, glossary, schema
 from ganjax.training.loop import train
 from ganjax.training.writer import METRICS, read_metrics
@@ -68,7 +68,7 @@ def test_shipped_config_trains_resumes_and_samples(name, preset, tmp_path):
         state = train(config, tmp_path)
     assert int(state.step) == 4
     check_metrics(tmp_path, schema.load(config))
-    samples = sample(tmp_path, 3)
+    samples = ganjax.load(tmp_path).sample(3)
     assert samples.shape == (3, size, size, channels)
     assert samples.dtype == np.uint8
     assert samples.std() > 0
