@@ -6,8 +6,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
-# A flag in a message, perhaps followed by what it is called in Python.
-_FLAG = re.compile(r"(?<![\w/.-])--(?:[\w.]+ \(in Python ([^)]+)\)|(?=[a-z]))")
+# A whole command in a message, which stays as it is; or a flag, perhaps with its name in Python.
+_FLAG = re.compile(
+    r"(ganjax(?: [a-z_]+)+(?: --[^\s;,]+)+)"
+    r"|(?<![\w/.-])--(?:[\w.]+ \(in Python ([^)]+)\)|(?=[a-z]))"
+)
 # The least similarity (difflib's ratio) of a misspelt name to the one that is suggested.
 CLOSE = 0.7
 # As how similar initials, or one word of very many, count.
@@ -53,7 +56,7 @@ def naming_arguments(function: Callable[Arguments, Result]) -> Callable[Argument
         try:
             return function(*args, **kwargs)
         except UserError as error:
-            error.args = (_FLAG.sub(lambda flag: flag[1] or "", str(error)),)
+            error.args = (_FLAG.sub(lambda found: found[1] or found[2] or "", str(error)),)
             raise
 
     return call

@@ -24,6 +24,7 @@ from ganjax import config_file, sample
 from ganjax.api.runs import Run
 from ganjax.data import sources
 from ganjax.engine import step as steps
+from ganjax.errors import naming_arguments
 from ganjax.metrics import features
 from ganjax.metrics.layers import Activations
 from ganjax.ops import lowering
@@ -163,7 +164,11 @@ def command():
 
     def raw(*arguments):
         with flagsaver.flagsaver():
-            sample.main(flags.FLAGS(["sample", f"--workdir={RUN}", "--raw=a.npz", *arguments]))
+            sample.main(
+                flags.FLAGS(
+                    ["sample", f"--workdir={RUN}", "--raw=a.npz", "--overwrite", *arguments]
+                )
+            )
         with np.load("a.npz") as arrays:
             return dict(arrays)
 
@@ -288,6 +293,28 @@ REFUSED = {
         r"^runs/cwgan_gp holds a run with another .* or take another workdir",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("of_flags", "of_arguments"),
+    [
+        ("--a_b=3: take --c or another --d", "a_b=3: take c or another d"),
+        ("/x--y/z: add --trust (in Python trust=True)", "/x--y/z: add trust=True"),
+        (
+            "run ganjax sample grid --num=3 --out=a; --b",
+            "run ganjax sample grid --num=3 --out=a; b",
+        ),
+        ("--config.n=1: set --config.m", "config.n=1: set config.m"),
+    ],
+)
+def test_messages_name_arguments_in_place_of_flags_but_in_whole_commands(of_flags, of_arguments):
+    @naming_arguments
+    def fail():
+        raise ganjax.UserError(of_flags)
+
+    with pytest.raises(ganjax.UserError) as caught:
+        fail()
+    assert str(caught.value) == of_arguments
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -126,7 +126,9 @@ def test_the_first_picture_is_of_the_generator_before_any_update(tiny, tmp_path)
     train(tiny, tmp_path)
     assert sorted(each.name for each in path.parent.iterdir()) == [
         "step_00000001.png",
+        "step_00000001_raw.png",
         "step_00000002.png",
+        "step_00000002_raw.png",
     ]
 
 
@@ -459,7 +461,7 @@ def test_why_there_is_no_checkpoint_is_told(tiny, tmp_path, names, rows, message
     for name in names:
         (tmp_path / "checkpoints" / name).mkdir(parents=True)
     with pytest.raises(ConfigError, match=message):
-        sample(tmp_path, 1)
+        ganjax.load(tmp_path)
 
 
 def test_the_checkpoints_of_a_run_in_epochs_are_told_in_epochs(tiny, tmp_path):
@@ -468,7 +470,7 @@ def test_the_checkpoints_of_a_run_in_epochs_are_told_in_epochs(tiny, tmp_path):
     for epoch, message in ((2.5, "one comes every 2.5 epochs and at its end"), (2.6, "are gone")):
         (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 3, "epoch": epoch}))
         with pytest.raises(ConfigError, match=message):
-            sample(tmp_path, 1)
+            ganjax.load(tmp_path)
 
 
 def test_sampling_needs_a_run_with_a_checkpoint(tiny, tmp_path):
