@@ -1,6 +1,8 @@
 """Training of a config from Python."""
 
+import contextlib
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,20 @@ from ganjax.api import notebook
 from ganjax.api.runs import Run, keep_programs, load
 from ganjax.errors import naming_arguments
 from ganjax.runtime import descriptors
-from ganjax.training import loop, schema
+from ganjax.training import loop, schema, start
 from ganjax.training.display import Display, Terminal
 
 
 @naming_arguments
-def train(config: Any, workdir: str | Path, *, quiet: bool = False) -> Run:
+def train(
+    config: Any,
+    workdir: str | Path,
+    *,
+    quiet: bool = False,
+    new: bool = False,
+    allow_change: Sequence[str] = (),
+    from_step: int | None = None,
+) -> Run:
     """Trains a config to its end, from the latest checkpoint if the folder holds its run.
 
     >>> config = ganjax.configs.load("cwgan_gp")
@@ -30,6 +40,10 @@ def train(config: Any, workdir: str | Path, *, quiet: bool = False) -> Run:
       config: the config, which `ganjax.configs.load` returns, or a name that it takes.
       workdir: the run's folder, which is made if it does not exist.
       quiet: whether nothing is shown.
+      new: whether a run begins in a folder of its own: `workdir`, or <workdir>-2 and so on.
+      allow_change: names of fields that may change when a run goes on, such as
+        "d_optimiser.learning_rate" (docs/runs.md).
+      from_step: the step of the checkpoint to go on from; later ones are put aside.
 
     Returns:
       The run at its best checkpoint, as `ganjax.load` chooses it.
@@ -42,16 +56,18 @@ def train(config: Any, workdir: str | Path, *, quiet: bool = False) -> Run:
     if isinstance(config, str | Path):
         config = configs.load(config)
     path = Path(workdir).expanduser()
+    begin = start.Start(new=new, allow_change=tuple(allow_change), from_step=from_step)
     shown = Display() if quiet else notebook.Notebook() if notebook.is_open() else Terminal()
-    try:
-        loop.train(config, path, shown)
-    except loop.Interrupted as stopped:
-        if stopped.code != 128 + signal.SIGINT:
-            raise
-        raise KeyboardInterrupt(
-            f"the run in {path} is saved; ganjax.train with the same config goes on"
-        ) from None
-    return load(path, trust=_named(config))
+    with start.new_folder(path) if new else contextlib.nullcontext(path) as folder:
+        try:
+            loop.train(config, folder, shown, begin)
+        except loop.Interrupted as stopped:
+            if stopped.code != 128 + signal.SIGINT:
+                raise
+            raise KeyboardInterrupt(
+                f"the run in {folder} is saved; ganjax.train with the same config goes on"
+            ) from None
+    return load(folder, trust=_named(config))
 
 
 def _named(config: Any) -> tuple[str, ...]:

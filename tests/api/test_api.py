@@ -29,6 +29,7 @@ from ganjax.metrics import features
 from ganjax.metrics.layers import Activations
 from ganjax.ops import lowering
 from ganjax.training import checkpoint, loop, schema, workdir
+from ganjax.training.start import Start
 
 RUN = "runs/cwgan_gp"
 
@@ -290,7 +291,7 @@ REFUSED = {
     ),
     "another": (
         lambda r: ganjax.train("wgan_gp", RUN),
-        r"^runs/cwgan_gp holds a run with another .* or take another workdir",
+        r"^runs/cwgan_gp holds a run with another .* or take new or another workdir",
     ),
 }
 
@@ -330,6 +331,21 @@ def test_changes_are_those_of_flags(here):
     assert config.discriminator.network == "mlp"
     assert config.discriminator.widths == (512, 512, 512), "its own defaults"
     assert config.n_critic == 2
+
+
+def test_how_a_run_begins_is_what_the_flags_say(here, monkeypatch):
+    calls = []
+    monkeypatch.setattr(loop, "train", lambda *arguments: calls.append(arguments))
+    Path("runs/x").mkdir()
+    with pytest.raises(ganjax.UserError, match=r"x-2: no run is there"):  # Nothing was trained.
+        ganjax.train("wgan_gp", "runs/x", new=True)
+    with pytest.raises(ganjax.UserError, match=r"x: no run is there"):
+        ganjax.train("wgan_gp", "runs/x", allow_change=["seed"], from_step=2)
+    (_, made, _, new), (_, there, _, on) = calls
+    assert (made.name, there.name) == ("x-2", "x")
+    assert (new, on) == (Start(new=True), Start(allow_change=("seed",), from_step=2))
+    with pytest.raises(ganjax.UserError, match=r"^from_step: new begins a run of which nothing"):
+        ganjax.train("wgan_gp", "runs/x", new=True, from_step=2)
 
 
 def test_an_interrupted_call_is_a_keyboard_interrupt(here, monkeypatch):
