@@ -6,8 +6,8 @@
 Each config's step (for a growing run, that of its last resolution) is compiled for 8 devices, which
 gives its FLOPs and its collectives: gradients, BatchNorm's statistics and means of metrics, which
 have the same number of bytes for any number of devices. From these and the accelerator's peak
-figures (`ganjax.planning.accelerators` lists all assumptions) it estimates the seconds of a step on
-n devices: the computation, and then every collective in a ring of the devices.
+figures (`ganjax.planning.times` lists all assumptions) it estimates the seconds of a step on n
+devices: the middle of the computation's range, and then every collective in a ring of the devices.
 
 Efficiency is the speed of n devices over n times the speed of one: for the config's batch divided
 among all devices ("fixed batch"), and for the config's batch on each of them ("a batch each").
@@ -18,8 +18,9 @@ import argparse
 from experiments.tools.configs import named
 from ganjax.errors import UserError
 from ganjax.planning.accelerators import ACCELERATORS, Accelerator
-from ganjax.planning.costs import PhaseCost, precision, step_seconds
+from ganjax.planning.costs import PhaseCost, precision
 from ganjax.planning.dry_run import plan
+from ganjax.planning.times import Work, collective_seconds, compute_seconds
 
 SYSTEMS = (
     "cgan:mnist",
@@ -45,18 +46,23 @@ def fixed_batch(cost: PhaseCost, accelerator: Accelerator, n: int, kind: str = "
       n: the number of devices.
       kind: the type in which the networks compute.
     """
-    alone = step_seconds(cost, accelerator, 1, kind)
-    return alone / (n * step_seconds(cost, accelerator, n, kind))
+    return _seconds(cost, accelerator, 1, kind) / (n * _seconds(cost, accelerator, n, kind))
+
+
+def _seconds(cost: PhaseCost, accelerator: Accelerator, n: int, kind: str) -> float:
+    """Returns the middle of a step's computation on n devices, and its collectives after it."""
+    computing = compute_seconds(accelerator, cost.work.shared(n), kind).middle
+    return computing + collective_seconds(accelerator, cost.collectives, n)
 
 
 def batch_each(cost: PhaseCost, accelerator: Accelerator, n: int, kind: str = "float32") -> float:
     """Returns the efficiency of n devices with a batch on each; see `fixed_batch`.
 
-    The step has n times the FLOPs and the same collectives.
+    The step has n times the FLOPs and bytes, as many products and the same collectives.
     """
-    alone = step_seconds(cost, accelerator, 1, kind)
-    larger = cost._replace(flops=n * cost.flops)
-    return alone / step_seconds(larger, accelerator, n, kind)
+    flops, size, products = cost.work
+    larger = cost._replace(work=Work(n * flops, n * size, products))
+    return _seconds(cost, accelerator, 1, kind) / _seconds(larger, accelerator, n, kind)
 
 
 def limit(efficiency, cost: PhaseCost, accelerator: Accelerator, most: int, kind: str) -> str:
@@ -90,9 +96,9 @@ def row(name: str, accelerator_name: str) -> str:
     shares.append(limit(fixed_batch, cost, accelerator, batch, kind))
     shares += [f"{batch_each(cost, accelerator, n, kind):.0%}" for n in (8, 256)]
     shares.append(limit(batch_each, cost, accelerator, MOST, kind))
-    milliseconds = 1e3 * step_seconds(cost, accelerator, 1, kind)
+    milliseconds = 1e3 * _seconds(cost, accelerator, 1, kind)
     return (
-        f"| {name} | {batch} | {cost.flops / cost.images / 1e9:.3g} | {milliseconds:.3g} | "
+        f"| {name} | {batch} | {cost.work.flops / cost.images / 1e9:.3g} | {milliseconds:.3g} | "
         f"{sent / 1e6:.3g} in {count} | {' | '.join(shares)} |"
     )
 

@@ -44,7 +44,10 @@ def define_flags() -> None:
         lower_bound=1,
     )
     flags.DEFINE_list(
-        "slurm", [], "slurm: parameters of submitit's executor, as name=value separated by commas."
+        "slurm",
+        [],
+        "slurm: options of sbatch or parameters of submitit's executor, as name=value separated by "
+        "commas: partition=gpu,account=vision,time=1440 (minutes).",
     )
 
 

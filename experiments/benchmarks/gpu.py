@@ -32,19 +32,9 @@ import torch
 from experiments.benchmarks import job, step
 from experiments.benchmarks.clock import OURS, alternate, positive, seconds, summary
 from experiments.benchmarks.ours import Ours, load
-from experiments.benchmarks.rows import FULL_SIZE, NO_AUGMENTATION
+from experiments.benchmarks.rows import GPU_ROWS, PRECISIONS
 from ganjax import cli
 
-# For each config, values for some of its fields.
-ROWS = {
-    "dcgan:celeb_a": {},
-    "wgan_gp:celeb_a": {},
-    "wgan_gp": {},
-    "cgan": {},
-    "progan:celeb_a_64": FULL_SIZE | {"batch_size": 32},
-    "ada:emoji64": NO_AUGMENTATION | {"batch_size": 128},
-}
-PRECISIONS = ("float32", "bfloat16")
 # The approximate seconds of a contender's steps in a row, and their largest number.
 RUN_SECONDS, LONGEST_RUN = 0.2, 100
 HEADER = (
@@ -206,7 +196,7 @@ def markdown(results: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=positive, default=5)
-    parser.add_argument("--rows", type=lambda text: text.split(","), default=list(ROWS))
+    parser.add_argument("--rows", type=lambda text: text.split(","), default=list(GPU_ROWS))
     parser.add_argument(
         "--out", type=cli.path, default=Path("runs/gpu"), help="the folder of the results"
     )
@@ -217,8 +207,10 @@ def main() -> None:
     args = parser.parse_args()
     if not torch.cuda.is_available():
         parser.error("PyTorch sees no GPU")
-    if unknown := set(args.rows) - set(ROWS):
-        parser.error(f"--rows={','.join(args.rows)}: no {min(unknown)!r}; there are {list(ROWS)}")
+    if unknown := set(args.rows) - set(GPU_ROWS):
+        parser.error(
+            f"--rows={','.join(args.rows)}: no {min(unknown)!r}; there are {list(GPU_ROWS)}"
+        )
     if unknown := set(args.precisions) - set(PRECISIONS):
         parser.error(
             f"--precisions={','.join(args.precisions)}: no {min(unknown)!r}; there are {PRECISIONS}"
@@ -230,7 +222,7 @@ def main() -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     for precision in args.precisions:
         for config in args.rows:
-            which = {"config": config, "fields": ROWS[config]}
+            which = {"config": config, "fields": GPU_ROWS[config]}
             results["rows"].setdefault(config, {})[precision] = row = {}
             try:
                 if precision == args.precisions[0] and not args.unchecked:

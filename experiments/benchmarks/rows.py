@@ -20,6 +20,16 @@ FULL_SIZE = {
     "ema.ramp_up": 0.0,
 }
 NO_AUGMENTATION = {"augment": {"policy": "none"}}
+# Of the table of gpu.py: for each config, values for some of its fields, and all precisions.
+GPU_ROWS = {
+    "dcgan:celeb_a": {},
+    "wgan_gp:celeb_a": {},
+    "wgan_gp": {},
+    "cgan": {},
+    "progan:celeb_a_64": FULL_SIZE | {"batch_size": 32},
+    "ada:emoji64": NO_AUGMENTATION | {"batch_size": 128},
+}
+PRECISIONS = ("float32", "bfloat16")
 # The number of processes of which a peak is the median: it varies between runs (docs/memory.md).
 PEAKS = 3
 NO_KERAS = "not measured: no --keras_python"

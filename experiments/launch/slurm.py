@@ -1,12 +1,16 @@
 """Trains on nodes of a Slurm cluster through submitit, with a process for all GPUs of a node.
 
     pip install -e '.[cuda,launch]'
-    python -m experiments.launch.slurm --nodes=2 --gpus_per_node=8 --hours=24 --partition=gpu \\
-        --config=configs/wgan_gp.py:celeb_a --workdir=/shared/runs/wgan_gp_celeb_a
+    python -m experiments.launch.slurm --nodes=2 --gpus_per_node=8 --hours=24 \\
+        --slurm.partition=gpu --slurm.account=vision --slurm.qos=high --slurm.constraint=h100 \\
+        --slurm.mem=200G --setup='module load cuda' \\
+        --config=wgan_gp:celeb_a --workdir=/shared/runs/wgan_gp_celeb_a
 
-All other flags are those of ganjax.main, which are checked before the job is queued (check.py). The
-job's outputs are written to --logs. Shortly before its time is over, or when it is preempted, the
-job saves and returns to the queue. `--cluster=local` runs the same on this machine, without Slurm.
+--slurm.<option>=<value> gives any option of sbatch, and --setup a line of shell before the run;
+both may be repeated. --print shows the script and queues nothing. All other flags are those of
+ganjax.main, which are checked before the job is queued (check.py). The job's outputs are written
+to --logs. Shortly before its time is over, or when it is preempted, the job saves and returns to
+the queue. `--cluster=local` runs the same on this machine, without Slurm.
 
 A process for each GPU, which JAX finds by Slurm's variables, needs no launcher:
 
@@ -28,12 +32,25 @@ import submitit
 from submitit.core.utils import FailedJobError
 from submitit.helpers import DelayedSubmission
 
+from experiments.launch import sbatch
 from ganjax import cli
 
 # Above the well-known ports, and below those of outgoing connections on Linux (from 32,768 on).
 FIRST_PORT, LAST_PORT = 20_000, 32_767
-# The most times that a job that ran out of time returns to the queue.
-MOST_REQUEUES = 100
+# The beginning of flags that are options of sbatch.
+OPTION = "--slurm."
+# The options of sbatch that the launcher sets, and how to set them.
+OWN = {
+    "nodes": "set --nodes",
+    "ntasks_per_node": "set --tasks_per_node",
+    "ntasks": "set --nodes and --tasks_per_node",
+    "gpus_per_node": "set --gpus_per_node",
+    "cpus_per_task": "set --cpus_per_task",
+    "time": "set --hours",
+    "output": "set --logs",
+    "error": "set --logs",
+    **dict.fromkeys(("array", "open_mode", "signal"), "the launcher needs its own"),
+}
 
 
 def join_flags(environment) -> list[str]:
@@ -73,7 +90,14 @@ class Train:
         """
         command = [sys.executable, "-m", "ganjax.main", *self.flags]
         command += join_flags(submitit.JobEnvironment())
-        self._child = subprocess.Popen(command)
+        # Slurm sends its warning to every process of the job. It is for this one, which then tells
+        # the run to save; a run that received it would end unsaved.
+        warning = getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [warning])
+        try:
+            self._child = subprocess.Popen(command)  # It inherits the mask.
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         code = self._child.wait()
         # If another task was told to stop, this one stops too, which is no failure.
         if code not in (0, 128 + signal.SIGTERM):
@@ -94,28 +118,54 @@ class Train:
         return DelayedSubmission(Train(self.flags))
 
 
+def executor(args: argparse.Namespace) -> submitit.Executor:
+    """Returns the executor of the job that the launcher's flags describe."""
+    if args.cluster == "local":
+        local = submitit.LocalExecutor(args.logs)
+        local.update_parameters(
+            nodes=1,
+            tasks_per_node=args.tasks_per_node,
+            gpus_per_node=args.gpus_per_node,
+            timeout_min=round(60 * args.hours),
+        )
+        return local
+    parameters = {
+        "job_name": "ganjax",
+        "nodes": args.nodes,
+        "ntasks_per_node": args.tasks_per_node,
+        "gpus_per_node": args.gpus_per_node or None,
+        "cpus_per_task": args.cpus_per_task,
+        "time": round(60 * args.hours),
+        "setup": args.setup or None,
+    }
+    return sbatch.Executor(args.logs, parameters | args.slurm)
+
+
 def submit(args: argparse.Namespace, flags: list[str]) -> submitit.Job:
     """Puts a job with the flags of ganjax.main into the queue that `args` describe."""
-    executor = submitit.AutoExecutor(
-        folder=args.logs, cluster=args.cluster, slurm_max_num_timeout=MOST_REQUEUES
-    )
-    executor.update_parameters(
-        name="ganjax",
-        nodes=args.nodes,
-        tasks_per_node=args.tasks_per_node,
-        gpus_per_node=args.gpus_per_node,
-        cpus_per_task=args.cpus_per_task,
-        timeout_min=round(60 * args.hours),
-    )
-    if args.partition:
-        executor.update_parameters(slurm_partition=args.partition)
-    return executor.submit(Train(flags))
+    return executor(args).submit(Train(flags))
 
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
     return int(text)
+
+
+def _options(texts: list[str]) -> dict[str, str | bool]:
+    """Returns the options of sbatch that flags --slurm.<option>=<value> give.
+
+    Raises:
+      ValueError: the launcher sets the option itself.
+    """
+    options = {}
+    for text in texts:
+        name, equals, value = text.removeprefix(OPTION).partition("=")
+        name = name.replace("-", "_")
+        if name in OWN:
+            raise ValueError(f"{text}: {OWN[name]}")
+        options[name] = value if equals else True
+    return options
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -128,9 +178,18 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--gpus_per_node", type=int, default=0)
     parser.add_argument("--cpus_per_task", type=_positive, default=8)
     parser.add_argument("--hours", type=float, default=24.0)
-    parser.add_argument("--partition", default="")
+    parser.add_argument("--setup", action="append", default=[], help="a line of shell")
+    parser.add_argument("--print", action="store_true", help="show the script, queue nothing")
     parser.add_argument("--logs", type=cli.path, default=Path("runs/slurm"))
-    args, flags = parser.parse_known_args(argv)
+    options = [each for each in argv if each.startswith(OPTION)]
+    args, flags = parser.parse_known_args([each for each in argv if each not in options])
+    try:
+        args.slurm = _options(options)
+    except ValueError as error:
+        parser.error(str(error))
+    of_slurm = [*options, *(["--setup"] * bool(args.setup)), *(["--print"] * args.print)]
+    if args.cluster == "local" and of_slurm:
+        parser.error(f"{of_slurm[0]} with --cluster=local: it has no Slurm; leave it out")
     if not args.hours >= 1 / 60:
         parser.error(f"--hours={args.hours}: a job takes a minute, 0.017, at least")
     if args.cluster == "local" and args.nodes > 1:
@@ -159,13 +218,17 @@ def check(flags: list[str]) -> None:
 
 def main() -> None:
     args, flags = parse(sys.argv[1:])
+    if args.print:
+        check(flags)
+        print(executor(args).script())
+        return
     if args.cluster == "slurm" and shutil.which("sbatch") is None:
         sys.exit("there is no sbatch here: run it on a login node, or add --cluster=local")
     check(flags)
     try:
         job = submit(args, flags)
     except FailedJobError as error:
-        sys.exit(f"Slurm refused the job: {str(error).strip().splitlines()[-1]}")
+        sys.exit(f"Slurm refused the job: {sbatch.refusal(error)}")
     print(f"job {job.job_id}: {job.paths.stdout}", flush=True)
     if args.cluster == "local":  # The job ends with this process.
         job.wait()

@@ -194,25 +194,23 @@ def submit_to_slurm(
     Args:
       out: the folder of the sweep's runs, on a file system that the nodes share.
       waiting: the runs to train.
-      parameters: parameters of `submitit.SlurmExecutor`, such as partition, time, gpus_per_node
-        and array_parallelism.
+      parameters: parameters of submitit's executor, such as time, gpus_per_node and
+        array_parallelism, and any options of sbatch, with underscores.
 
     Returns:
       Each run with the number of its job.
 
     Raises:
-      UserError: there is no Slurm or no such parameter, or Slurm refused the jobs.
+      UserError: there is no Slurm, or it refused the jobs.
     """
-    import submitit
     from submitit.core.utils import FailedJobError
+
+    from experiments.launch import sbatch
 
     if shutil.which("sbatch") is None:
         raise UserError("--executor=slurm: there is no sbatch here; run it on a login node")
-    executor = submitit.SlurmExecutor(out / FOLDER, max_num_timeout=100)
-    try:
-        executor.update_parameters(**{"job_name": out.name, "stderr_to_stdout": True} | parameters)
-    except ValueError as error:
-        raise UserError(f"--slurm: {' '.join(str(error).split())}") from None
+    own = {"job_name": out.name, "stderr_to_stdout": True}
+    executor = sbatch.Executor(out / FOLDER, own | parameters)
     try:
         with _importable(), executor.batch():
             jobs = [
@@ -220,7 +218,7 @@ def submit_to_slurm(
                 for run in waiting
             ]
     except FailedJobError as error:
-        raise UserError(f"Slurm refused the jobs: {str(error).strip().splitlines()[-1]}") from None
+        raise UserError(f"Slurm refused the jobs: {sbatch.refusal(error)}") from None
     queued = [(run, job.job_id) for run, job in zip(waiting, jobs, strict=True)]
     for run, job in queued:
         run.folder.mkdir(parents=True, exist_ok=True)

@@ -1,18 +1,14 @@
-"""Peak figures of accelerators, from their makers' pages, and the time of a step on paper.
+"""Accelerators: their makers' figures, and how a program's time follows from them.
 
-The model predicts before a launch whether a run fits and where more devices stop helping. None of
-its figures was measured.
+The table has peaks, none of which was measured. `ganjax.planning.times` says what share of them
+steps reach.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 GB, TB, GIB = 1e9, 1e12, 2**30
 TFLOPS = 1e12
-
-# The share of the peak that convolutional networks are assumed to reach: a third is usual for
-# well-shaped ones, and small layers and images reach less.
-UTILISATION = 0.3
 
 
 class Accelerator(NamedTuple):
@@ -24,7 +20,10 @@ class Accelerator(NamedTuple):
         XLA_CLIENT_MEM_FRACTION.
       float32: the FLOP/s of float32 products as JAX computes them by default: in TF32 on GPUs, in
         one pass of bfloat16 on TPUs.
-      bfloat16: the FLOP/s of bfloat16 products.
+      bfloat16: the FLOP/s of bfloat16 products, added up in float32.
+      bandwidth: the bytes/s of its memory.
+      launch: the least and the most seconds that a product with what is around it takes, however
+        small they are: the time of the host and of the starts of kernels.
       node: the number of devices that fast links connect.
       link: the bytes/s that a device can send over the fast links, in a ring of all devices.
       link_latency: the seconds from one device to the next over the fast links.
@@ -39,6 +38,8 @@ class Accelerator(NamedTuple):
     usable: float
     float32: float
     bfloat16: float
+    bandwidth: float
+    launch: tuple[float, float]
     node: int
     link: float
     link_latency: float
@@ -69,9 +70,28 @@ _TORUS_3D = {
     256: "4x8x8",
     512: "8x8x8",
 }
-_TPU = {"usable": 0.97, "link_latency": 1e-6, "network_latency": 1e-5}
-# The latencies are assumptions (docs/accelerators.md).
-_GPU = {"usable": 0.75, "link_latency": 2e-6, "network_latency": 5e-6, "topologies": {}, "node": 8}
+# GPUs' launches were measured on an H100; TPUs' and all latencies are assumptions
+# (docs/accelerators.md).
+_TPU: dict[str, Any] = {
+    "usable": 0.97,
+    "launch": (1e-6, 1e-5),
+    "link_latency": 1e-6,
+    "network_latency": 1e-5,
+}
+_GPU: dict[str, Any] = {
+    "usable": 0.75,
+    "launch": (8e-6, 3.6e-5),
+    "link_latency": 2e-6,
+    "network_latency": 5e-6,
+    "topologies": {},
+    "node": 8,
+}
+# Without NVLink: one direction of PCIe, through the host's memory; and Ethernet of 10 Gbit/s.
+_GEFORCE: dict[str, Any] = _GPU | {
+    "link_latency": 1e-5,
+    "network_latency": 2e-5,
+    "network": 10e9 / 8,
+}
 
 # docs/accelerators.md tells how links and networks follow from published figures; v4's network is
 # not published, so it has v5e's.
@@ -80,6 +100,7 @@ ACCELERATORS = {
         memory=32 * GIB,
         float32=275 * TFLOPS,
         bfloat16=275 * TFLOPS,
+        bandwidth=1200 * GB,
         node=4096,
         link=1.1e15 / 4096,
         network=6.4e12 / 8 / 256,
@@ -91,6 +112,7 @@ ACCELERATORS = {
         memory=16 * GB,
         float32=197 * TFLOPS,
         bfloat16=197 * TFLOPS,
+        bandwidth=819 * GB,
         node=256,
         link=51.2 * TB / 256,
         network=6.4e12 / 8 / 256,
@@ -102,6 +124,7 @@ ACCELERATORS = {
         memory=95 * GIB,
         float32=459 * TFLOPS,
         bfloat16=459 * TFLOPS,
+        bandwidth=2765 * GB,
         node=6144,
         link=1200 * GB / 2,
         network=50e9 / 8,
@@ -113,6 +136,7 @@ ACCELERATORS = {
         memory=32 * GB,
         float32=918 * TFLOPS,
         bfloat16=918 * TFLOPS,
+        bandwidth=1640 * GB,
         node=256,
         link=102.4 * TB / 256,
         network=25.6e12 / 8 / 256,
@@ -124,6 +148,7 @@ ACCELERATORS = {
         memory=40 * GB,
         float32=156 * TFLOPS,
         bfloat16=312 * TFLOPS,
+        bandwidth=1555 * GB,
         link=300 * GB,
         network=200e9 / 8,
         source="NVIDIA A100 data sheet (SXM4) and DGX A100",
@@ -133,6 +158,7 @@ ACCELERATORS = {
         memory=80 * GB,
         float32=156 * TFLOPS,
         bfloat16=312 * TFLOPS,
+        bandwidth=2039 * GB,
         link=300 * GB,
         network=200e9 / 8,
         source="NVIDIA A100 data sheet (SXM4, 80 GB) and DGX A100",
@@ -142,6 +168,7 @@ ACCELERATORS = {
         memory=80 * GB,
         float32=494.7 * TFLOPS,
         bfloat16=989.4 * TFLOPS,
+        bandwidth=3350 * GB,
         link=450 * GB,
         network=400e9 / 8,
         source="NVIDIA H100 data sheet (SXM5) and DGX H100",
@@ -151,63 +178,47 @@ ACCELERATORS = {
         memory=141 * GB,
         float32=494.7 * TFLOPS,
         bfloat16=989.4 * TFLOPS,
+        bandwidth=4800 * GB,
         link=450 * GB,
         network=400e9 / 8,
         source="NVIDIA H200 data sheet (SXM) and DGX H200",
         **_GPU,
     ),
+    "b200": Accelerator(
+        memory=180 * GB,
+        float32=1100 * TFLOPS,
+        bfloat16=2250 * TFLOPS,
+        bandwidth=8000 * GB,
+        link=900 * GB,
+        network=400e9 / 8,
+        source="NVIDIA Blackwell data sheet (HGX B200, without sparsity) and DGX B200",
+        **_GPU,
+    ),
+    "rtx-3090": Accelerator(
+        memory=24 * GB,
+        float32=35.6 * TFLOPS,
+        bfloat16=71 * TFLOPS,
+        bandwidth=936 * GB,
+        link=32 * GB,
+        source="NVIDIA Ampere GA102 GPU Architecture, appendix A",
+        **_GEFORCE,
+    ),
+    "rtx-4090": Accelerator(
+        memory=24 * GB,
+        float32=82.6 * TFLOPS,
+        bfloat16=165.2 * TFLOPS,
+        bandwidth=1008 * GB,
+        link=32 * GB,
+        source="NVIDIA Ada GPU Architecture, appendix A",
+        **_GEFORCE,
+    ),
+    "rtx-5090": Accelerator(
+        memory=32 * GB,
+        float32=104.8 * TFLOPS,
+        bfloat16=209.5 * TFLOPS,
+        bandwidth=1792 * GB,
+        link=64 * GB,
+        source="NVIDIA RTX Blackwell GPU Architecture, appendix A",
+        **_GEFORCE,
+    ),
 }
-
-
-class Collective(NamedTuple):
-    """The number and the size of all collectives of one kind in a step.
-
-    Attributes:
-      count: the number of collectives.
-      bytes: the sum of the bytes of their whole arrays: the operands of an all-reduce or a
-        reduce-scatter, the results of an all-gather.
-    """
-
-    count: int
-    bytes: int
-
-
-def compute_seconds(accelerator: Accelerator, flops: float, precision: str = "float32") -> float:
-    """Returns the seconds that one device takes for a computation at UTILISATION of its peak.
-
-    Args:
-      accelerator: the device.
-      flops: the number of FLOPs.
-      precision: "float32", or another name for a half precision.
-    """
-    peak = accelerator.float32 if precision == "float32" else accelerator.bfloat16
-    return flops / (UTILISATION * peak)
-
-
-def collective_seconds(
-    accelerator: Accelerator, collectives: Mapping[str, Collective], devices: int
-) -> float:
-    """Returns the seconds of a step's collectives if computation hides none of them.
-
-    The devices form a ring, whose slowest link determines the time. An all-reduce of b bytes takes
-    2 (n - 1) rounds, in each of which every device sends b / n (a reduce-scatter and an all-gather
-    of n - 1 rounds each: Patarasuk & Yuan 2009, "Bandwidth optimal all-reduce algorithms", section
-    3). A permutation takes one round.
-
-    Args:
-      accelerator: the kind of all devices.
-      collectives: the step's collectives by kind.
-      devices: the number n of devices.
-    """
-    n = devices
-    if n == 1:
-        return 0.0
-    one_node = n <= accelerator.node
-    rate = accelerator.link if one_node else accelerator.network
-    latency = accelerator.link_latency if one_node else accelerator.network_latency
-    seconds = 0.0
-    for kind, (count, size) in collectives.items():
-        rounds = {"all-reduce": 2 * (n - 1), "collective-permute": 1}.get(kind, n - 1)
-        part = size if kind == "collective-permute" else size / n
-        seconds += rounds * (part / rate + count * latency)
-    return seconds

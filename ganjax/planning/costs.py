@@ -1,11 +1,13 @@
-"""The cost of a run: the FLOPs, the memory and the collectives of each phase's train step."""
+"""The cost of a run: the work, the memory and the collectives of each phase's train step."""
 
 from typing import NamedTuple
 
 from ganjax.engine.phases import Phase
-from ganjax.planning.accelerators import (
-    Accelerator,
+from ganjax.planning.accelerators import Accelerator
+from ganjax.planning.times import (
     Collective,
+    Seconds,
+    Work,
     collective_seconds,
     compute_seconds,
 )
@@ -18,7 +20,7 @@ class PhaseCost(NamedTuple):
     Attributes:
       phase: the phase.
       images: the number of reals that the discriminator sees in a step, over all devices.
-      flops: the number of FLOPs of a step, over all devices, as XLA counts them.
+      work: what a step computes, over all devices, as XLA counts it.
       held_bytes: the bytes on one device before the step: its part of the state and of the batch.
       peak_bytes: the bytes on one device during the step.
       collectives: the collectives in which one device takes part, by kind.
@@ -26,7 +28,7 @@ class PhaseCost(NamedTuple):
 
     phase: Phase
     images: int
-    flops: float
+    work: Work
     held_bytes: int
     peak_bytes: int
     collectives: dict[str, Collective]
@@ -52,8 +54,12 @@ class Plan(NamedTuple):
     phases: tuple[PhaseCost, ...]
 
 
-def step_seconds(cost: PhaseCost, accelerator: Accelerator, devices: int, precision: str) -> float:
-    """Returns the seconds of a step on paper: those of computation plus those of collectives.
+def step_seconds(
+    cost: PhaseCost, accelerator: Accelerator, devices: int, precision: str
+) -> Seconds:
+    """Returns how long a step takes.
+
+    At best computation hides all collectives or these hide it, and at worst they follow it.
 
     Args:
       cost: the cost of the step.
@@ -61,8 +67,9 @@ def step_seconds(cost: PhaseCost, accelerator: Accelerator, devices: int, precis
       devices: the number of devices.
       precision: the precision in which networks compute, such as "float32".
     """
-    computing = compute_seconds(accelerator, cost.flops / devices, precision)
-    return computing + collective_seconds(accelerator, cost.collectives, devices)
+    computing = compute_seconds(accelerator, cost.work.shared(devices), precision)
+    sending = collective_seconds(accelerator, cost.collectives, devices)
+    return Seconds(max(computing.low, sending), computing.high + sending)
 
 
 def precision(config: RunConfig) -> str:

@@ -35,6 +35,7 @@ from ganjax.planning.accelerators import ACCELERATORS, GIB
 from ganjax.planning.costs import PhaseCost, Plan
 from ganjax.planning.devices import devices_to_compile_for
 from ganjax.planning.report import report
+from ganjax.planning.times import Work
 from ganjax.runtime import compiling
 from ganjax.training import evaluation, schema
 from ganjax.training.epochs import Epochs, settle
@@ -196,20 +197,35 @@ def lower(
     )
 
 
+def work(config: RunConfig, algorithm: Algorithm, layout: Layout, phase: Phase) -> Work:
+    """Returns what a train step of a phase computes, as XLA counts it before it compiles.
+
+    XLA counts a loop's body once, and in compiled programs for CPUs no products of libraries. So
+    the step is unrolled and not compiled.
+
+    Args:
+      config: the run's config.
+      algorithm: the run's algorithm.
+      layout: one device.
+      phase: the phase.
+    """
+    lowered = lower(config, algorithm, layout, phase, unroll=True)
+    counted = lowered.cost_analysis()
+    assert counted is not None  # XLA gives it on every platform.
+    products = program.products(lowered.as_text(dialect="hlo"))
+    return Work(counted["flops"], counted["bytes accessed"], products)
+
+
 def _cost(config: RunConfig, algorithm: Algorithm, layout: Layout, phase: Phase) -> PhaseCost:
     compiled = lower(config, algorithm, layout, phase).compile()
-    # XLA counts a loop's body once, and in compiled programs for CPUs no products of libraries. So
-    # FLOPs are counted in the unrolled step, before it is compiled.
     one_device = make_layout(jax.devices("cpu")[:1])
-    counted = lower(config, algorithm, one_device, phase, unroll=True).cost_analysis()
     memory, hlo = compiled.memory_analysis(), compiled.as_text()
-    assert counted is not None  # XLA gives all three on every platform.
-    assert memory is not None
+    assert memory is not None  # XLA gives both on every platform.
     assert hlo is not None
     return PhaseCost(
         phase,
         phase.batch_size * algorithm.n_critic,
-        counted["flops"],
+        work(config, algorithm, one_device, phase),
         memory.argument_size_in_bytes,
         program.peak_bytes(compiled),
         program.collectives(hlo),

@@ -1,11 +1,12 @@
-"""Reads from a compiled program its memory and the collectives of its devices."""
+"""Reads from a program its memory, its products and the collectives of its devices."""
 
+import functools
 import math
 import re
 
 from jax.stages import Compiled
 
-from ganjax.planning.accelerators import Collective
+from ganjax.planning.times import Collective
 
 KINDS = (
     "all-reduce",
@@ -20,6 +21,7 @@ BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16, "c64": 64, "c128": 128}
 _ARRAY = re.compile(r"\b([a-z]+[0-9a-z]*)\[([0-9,]*)\]")
 # Matches "%name = <shape> all-reduce(", where <shape> may be a tuple and has layouts in braces.
 _LINE = re.compile(rf"^(?:ROOT )?%?[\w.-]+ = (.+?) ({'|'.join(KINDS)})(-start)?\(")
+_PRODUCT = re.compile(r" (?:convolution|dot)\(")
 _GROUPS = re.compile(r"replica_groups=(?:\{\{([0-9,]*)\}|\[(\d+),(\d+)\])")
 _AXES = re.compile(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}")
 # The first line of a computation, the computations that an instruction calls, and the number of
@@ -60,6 +62,28 @@ def collectives(hlo: str) -> dict[str, Collective]:
 
     count(entry, 1)
     return totals
+
+
+def products(hlo: str) -> int:
+    """Returns the number of convolutions and matrix products of one execution of an HLO module.
+
+    Loops count once, as their FLOPs in XLA's cost analysis.
+
+    Args:
+      hlo: the module's text.
+    """
+    computations, entry = _computations(hlo)
+
+    @functools.cache
+    def count(name: str) -> int:
+        total = 0
+        for line in computations.get(name, ()):
+            total += _PRODUCT.search(line) is not None
+            for one, several in _CALLED.findall(line):
+                total += sum(map(count, filter(None, (one, *several.replace("%", "").split(", ")))))
+        return total
+
+    return count(entry)
 
 
 def _computations(hlo: str) -> tuple[dict[str, list[str]], str]:

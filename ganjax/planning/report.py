@@ -1,13 +1,8 @@
 """The report of a dry run: its plan as tables, and the assumptions behind the figures."""
 
-from ganjax.planning.accelerators import (
-    ACCELERATORS,
-    GIB,
-    UTILISATION,
-    Accelerator,
-    collective_seconds,
-)
+from ganjax.planning.accelerators import ACCELERATORS, GIB, Accelerator
 from ganjax.planning.costs import Plan, precision, step_seconds
+from ganjax.planning.times import TRAFFIC, UTILISATION, collective_seconds
 
 
 def report(plan: Plan, names: list[str]) -> str:
@@ -36,46 +31,66 @@ def report(plan: Plan, names: list[str]) -> str:
         )
         lines.append(
             f"| {phase.start} to {phase.stop} | {phase.image_size}x{phase.image_size} | "
-            f"{phase.batch_size} | {cost.flops / cost.images / 1e9:.3g} | "
+            f"{phase.batch_size} | {cost.work.flops / cost.images / 1e9:.3g} | "
             f"{cost.peak_bytes / GIB:.2f} | {sent or 'none'} |"
         )
     lines += [
         "",
-        "| accelerator | fits | images/s | hours | share of collectives |",
+        "| accelerator | fits | images/s | h:mm:ss | share of collectives, at most |",
         "|---|---|---|---|---|",
     ]
     for name in names:
         lines.append(_row(plan, name, ACCELERATORS[name]))
-    return "\n".join([*lines, "", *assumptions(precision(config))])
+    shown = [ACCELERATORS[name] for name in names]
+    return "\n".join([*lines, "", *assumptions(precision(config), shown)])
 
 
 def _row(plan: Plan, name: str, accelerator: Accelerator) -> str:
-    images = seconds = communicating = 0.0
+    images, communicating, low, high = 0, 0.0, 0.0, 0.0
     for cost in plan.phases:
         steps = cost.phase.stop - cost.phase.start
         images += steps * cost.images
-        seconds += steps * step_seconds(cost, accelerator, plan.devices, precision(plan.config))
+        step = step_seconds(cost, accelerator, plan.devices, precision(plan.config))
+        low, high = low + steps * step.low, high + steps * step.high
         communicating += steps * collective_seconds(accelerator, cost.collectives, plan.devices)
     peak = max(cost.peak_bytes for cost in plan.phases)
     usable = accelerator.memory * accelerator.usable
     fits = f"{peak / usable:.0%} of {usable / GIB:.0f} GiB" if peak <= usable else "no"
     return (
-        f"| {name} | {fits} | {images / seconds:,.0f} | {seconds / 3600:.3g} | "
-        f"{communicating / seconds:.0%} |"
+        f"| {name} | {fits} | {_rounded(images / high)} to {_rounded(images / low)} | "
+        f"{_clock(low)} to {_clock(high)} | {min(1, communicating / low):.0%} |"
     )
 
 
-def assumptions(kind: str) -> list[str]:
+def _rounded(rate: float) -> str:
+    """Returns a rate with two digits that count."""
+    return f"{float(f'{rate:.1e}'):,.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
+def _clock(seconds: float) -> str:
+    """Returns a time as h:mm:ss, where h may have any number of digits."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def assumptions(kind: str, accelerators: list[Accelerator]) -> list[str]:
     """Returns the lines that state the assumptions behind the figures of accelerators.
 
     Args:
       kind: the precision in which the networks compute, such as "float32".
+      accelerators: those whose figures are shown.
     """
+    launches = sorted({each.launch for each in accelerators})
+    starts = " or ".join(f"{1e6 * low:.0f} to {1e6 * high:.0f}" for low, high in launches)
+    most, least = UTILISATION
     return [
-        f"On paper, not measured: {UTILISATION:.0%} of the peak for {kind}, small layers reach",
-        "less; collectives in a ring over all devices, none hidden behind computation, over the",
-        "slow network where there are more devices than a node has; no time for data, pictures or",
+        f"A range, which holds all steps that were measured on an H100: {least:.0%} to {most:.0%}",
+        f"of the peak for {kind}, {TRAFFIC[0]:.0%} to {TRAFFIC[1]:.0%} of the bytes of unfused",
+        f"operations, and {starts} us for the host and the starts of each product. Other",
+        "accelerators by their makers' figures (ganjax/planning/accelerators.py).",
+        "Collectives go in a ring over all devices, over the slow network where there are more",
+        "devices than a node has; at worst nothing hides them. No time for data, pictures or",
         "evaluation. An image is a real that D sees. Memory is of one train step: what",
         "data.on_device keeps, further batches of steps_per_dispatch, and evaluation come on top.",
-        "The peaks: ganjax/planning/accelerators.py.",
     ]

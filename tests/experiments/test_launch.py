@@ -88,7 +88,7 @@ def test_a_job_that_is_ended_from_outside_saves_and_asks_for_another(monkeypatch
     child = subprocess.Popen(["bash", "-c", stopped], stdout=subprocess.PIPE)
     child.stdout.readline()  # It listens.
     monkeypatch.setattr(slurm, "join_flags", lambda environment: [])
-    monkeypatch.setattr(slurm.submitit, "JobEnvironment", lambda: None)
+    monkeypatch.setattr(slurm.submitit, "JobEnvironment", type("Job", (), {"USR_SIG": "USR1"}))
     monkeypatch.setattr(slurm.subprocess, "Popen", lambda command: child)
     train, asked = slurm.Train(["--config=a.py"]), []
 
@@ -126,6 +126,10 @@ def test_gpus_that_each_process_would_take_are_refused():
         (["--hours=0"], "--hours=0.0: a job takes a minute"),
         (["--hours=nan"], "--hours=nan: a job takes a minute"),
         (["--gpus_per_node=-1"], "--gpus_per_node=-1: 0 is none"),
+        (["--slurm.nodes=2"], "--slurm.nodes=2: set --nodes"),
+        (["--slurm.gpus-per-node=2"], "--slurm.gpus-per-node=2: set --gpus_per_node"),
+        (["--cluster=local", "--slurm.mem=2G"], "--slurm.mem=2G with --cluster=local: it has no"),
+        (["--cluster=local", "--print"], "--print with --cluster=local: it has no Slurm"),
         (["--tasks_per_node=0"], "--tasks_per_node: '0' is no number of 1 or more"),
     ],
 )
@@ -217,7 +221,7 @@ def refusing(tmp_path, monkeypatch):
 def test_what_slurm_refuses_is_said_in_one_line(refusing, monkeypatch, tmp_path):
     config = f"--config={ROOT / 'configs' / 'wgan_gp.py'}"
     monkeypatch.setattr(sys, "argv", ["slurm", f"--logs={tmp_path}", config])
-    with pytest.raises(SystemExit, match=r"^Slurm refused the job: .*: invalid partition$"):
+    with pytest.raises(SystemExit, match=r"^Slurm refused the job: first; invalid partition$"):
         slurm.main()
 
 
@@ -248,27 +252,36 @@ def test_a_run_that_would_not_begin_is_not_queued(flags, message, monkeypatch, c
 def test_what_slurm_refuses_of_a_sweep_too(refusing, tmp_path):
     _, sweep, _ = design.load(str(ROOT / "experiments" / "ema_decay.py:smoke"))
     planned = runs.plan(sweep, tmp_path)
-    with pytest.raises(UserError, match=r"^Slurm refused the jobs: .*: invalid partition$"):
+    with pytest.raises(UserError, match=r"^Slurm refused the jobs: first; invalid partition$"):
         jobs.submit_to_slurm(tmp_path, planned, {"partition": "none"})
 
 
-def test_a_job_comes_back_more_often_than_thrice(monkeypatch, tmp_path):
+def test_a_job_comes_back_more_often_than_thrice(tmp_path):
     """submitit's own limit, after which a run of many times the job's length would end."""
-    given = {}
+    args, _ = slurm.parse([f"--logs={tmp_path}", "--config=a.py"])
+    assert slurm.executor(args).max_num_timeout >= 100
 
-    class Executor:
-        def __init__(self, **kwargs):
-            given.update(kwargs)
 
-        def update_parameters(self, **kwargs):
-            pass
-
-        def submit(self, function):
-            pass
-
-    monkeypatch.setattr(slurm.submitit, "AutoExecutor", Executor)
-    slurm.submit(*slurm.parse([f"--logs={tmp_path}", "--config=a.py"]))
-    assert given["slurm_max_num_timeout"] >= 100
+def test_any_option_of_sbatch_goes_into_the_script(tmp_path):
+    flags = ["--slurm.account=a b", "--slurm.mem=4G", "--slurm.mail-type=END", "--slurm.exclusive"]
+    flags += ["--setup=module load cuda", "--setup=ulimit -n 4096", "--cpus_per_task=3"]
+    args, rest = slurm.parse([*flags, f"--logs={tmp_path / 'logs'}", "--hours=2", "--config=a.py"])
+    assert rest == ["--config=a.py"]
+    lines = slurm.executor(args).script().splitlines()
+    assert set(lines) >= {
+        "#SBATCH --account='a b'",
+        "#SBATCH --mem=4G",
+        "#SBATCH --mail-type=END",
+        "#SBATCH --exclusive",
+        "#SBATCH --time=120",
+        "#SBATCH --cpus-per-task=3",
+    }
+    assert not any("gpus" in line for line in lines), "a cluster without GPUs may refuse 0 of them"
+    setup = lines.index("module load cuda")
+    assert lines[setup + 1] == "ulimit -n 4096"
+    (run,) = (line for line in lines[setup:] if line.startswith("srun "))
+    assert " --cpus-per-task=3 " in run
+    assert not (tmp_path / "logs").exists()
 
 
 def test_the_folder_of_the_logs_may_lie_in_the_home(monkeypatch):

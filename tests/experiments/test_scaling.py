@@ -4,16 +4,17 @@ import numpy as np
 
 from experiments import scaling
 from ganjax.engine.phases import Phase
-from ganjax.planning.accelerators import ACCELERATORS, UTILISATION, Collective
+from ganjax.planning.accelerators import ACCELERATORS
 from ganjax.planning.costs import PhaseCost
+from ganjax.planning.times import UTILISATION, Collective, Work
 
 
 def test_a_step_scales_as_far_as_by_hand():
     """It takes 8 ms and sends 1 MB in 10 all-reduces on v5e."""
     v5e = ACCELERATORS["v5e"]
     phase = Phase(0, 1, 512, 64)
-    flops = 8e-3 * UTILISATION * 197e12
-    cost = PhaseCost(phase, 512, flops, 0, 0, {"all-reduce": Collective(10, 10**6)})
+    flops = 8e-3 * np.sqrt(np.prod(UTILISATION)) * 197e12  # The middle of the range.
+    cost = PhaseCost(phase, 512, Work(flops, 0, 0), 0, 0, {"all-reduce": Collective(10, 10**6)})
 
     def sends(n):
         return 2 * (n - 1) * (1e6 / n / 2e11 + 10 * 1e-6)

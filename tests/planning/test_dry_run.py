@@ -84,16 +84,17 @@ def test_flops_are_those_of_the_products_counted_by_hand():
     # of which only G needs those of the first layer.
     expected = 6 * products(d) - 2 * products(d[:1]) + products(d)
     expected += 3 * products(g) - products(g[:1])
-    assert 1 < cost.flops / expected < 1.03  # The rest is what is no product.
+    assert 1 < cost.work.flops / expected < 1.03  # The rest is what is no product.
 
 
 def test_the_report_counts_flops_of_one_image(planned):
     text = report(planned, ["h100"])
     an_image = float(re.search(r"\| 16x16 \| 8 \| ([\d.e-]+) \|", text)[1])
-    np.testing.assert_allclose(an_image, planned.phases[0].flops / 16 / 1e9, rtol=0.01)
+    np.testing.assert_allclose(an_image, planned.phases[0].work.flops / 16 / 1e9, rtol=0.01)
     assert "\n4 steps: 0.01423 epochs, 0.01422 passes of 4,500 images\n" in text
-    assert "On paper, not measured" in text
-    assert re.search(r"\| h100 \| \d+% of 56 GiB \| [\d,]+ \|", text)
+    assert "50% to 85%\nof the peak for float32" in text
+    row = r"\| h100 \| \d+% of 56 GiB \| [\d,]+ to [\d,]+ \| 0:00:0\d to 0:00:0\d \| \d+% \|"
+    assert re.search(row, text)
 
 
 def test_a_batch_that_does_not_fit_is_refused(planned):

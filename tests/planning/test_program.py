@@ -7,7 +7,7 @@ from jax.sharding import PartitionSpec as P
 
 from ganjax.parallel.sharding import make_layout
 from ganjax.planning import program
-from ganjax.planning.accelerators import Collective
+from ganjax.planning.times import Collective
 
 
 def test_collectives_are_counted_by_kind():

@@ -1,0 +1,132 @@
+"""The launcher on a real Slurm, of one node: this machine."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+
+import local_slurm
+import pytest
+from conftest import ROOT
+from processes import TINY
+
+pytest.importorskip("submitit")
+from experiments.launch import slurm
+from experiments.tools import design, jobs, runs
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not local_slurm.is_installed(), reason="no slurmctld, slurmd and munge"),
+]
+STEPS = 200
+SECONDS = 300  # Within which a job of the tiniest run comes to its next state.
+
+
+@pytest.fixture(scope="module")
+def environment():
+    with local_slurm.running() as found:
+        yield found | {"JAX_NUM_CPU_DEVICES": "1"}
+
+
+@pytest.fixture
+def command(environment):
+    """Returns a function that runs a command and returns its process when it has ended."""
+
+    def run(*words):
+        return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+    return run
+
+
+def wait_until(holds, logs):
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        if time.monotonic() > deadline:
+            said = [f"{path}:\n{path.read_text()[-3000:]}" for path in sorted(logs.glob("*.*"))]
+            pytest.fail("\n".join(said))
+        time.sleep(0.1)
+
+
+def test_a_job_of_two_processes_that_slurm_warns_saves_and_returns_to_the_queue(command, tmp_path):
+    logs = tmp_path / "logs"
+    launch = [
+        *(sys.executable, "-m", "experiments.launch.slurm", "--tasks_per_node=2"),
+        *("--cpus_per_task=1", "--hours=0.5", f"--logs={logs}", "--slurm.comment=a run"),
+        *("--slurm.mem=500M", "--setup=export SAID=yes", f"--workdir={tmp_path / 'run'}"),
+        *(*TINY, f"--config.total_steps={STEPS}"),
+    ]
+    printed = command(*launch, "--print").stdout
+    assert not logs.exists(), "--print queues nothing"
+    job = re.match(r"job (\d+): ", command(*launch).stdout)[1]
+    assert (logs / f"{job}_submission.sh").read_text().strip() == printed.strip()
+    assert "\n#SBATCH --comment='a run'\n" in printed
+    assert "\nexport SAID=yes\n" in printed
+
+    def shown():
+        return command("scontrol", "show", "job", job).stdout
+
+    def log():
+        path = logs / f"{job}_0_log.out"
+        return path.read_text() if path.exists() else ""
+
+    assert re.search(r"MinMemoryNode=500M", shown())
+    wait_until(lambda: "\nstep 3/" in log(), logs)
+    # As Slurm does before the job's time is over, to every process of it.
+    command("scancel", "--signal=USR2", job)
+    wait_until(lambda: "JobState=PENDING" in shown() and "Restarts=1" in shown(), logs)
+    step = int(re.search(rf"stopped by SIGTERM at step (\d+) of {STEPS}: saved", log())[1])
+    # Slurm lets a job that returned wait for two minutes.
+    command("scontrol", "update", f"job={job}", "StartTime=now")
+    wait_until(lambda: f"finished at step {STEPS}" in log(), logs)
+    assert f"steps {step} to {STEPS}" in log()
+    assert ", 2 x cpu, " in log()
+    wait_until(lambda: "JobState=COMPLETED" in shown(), logs)
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core")
+def test_a_process_has_the_cores_that_were_asked_for(environment, tmp_path, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    args, _ = slurm.parse(["--cpus_per_task=2", f"--logs={tmp_path}", "--config=a.py"])
+    job = slurm.executor(args).submit(os.sched_getaffinity, 0)
+    wait_until(job.paths.result_pickle.exists, tmp_path)
+    assert len(job.result()) == 2
+
+
+def test_a_sweep_is_queued_with_any_option(environment, tmp_path, monkeypatch, command):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    _, sweep, _ = design.load(str(ROOT / "experiments" / "ema_decay.py:smoke"))
+    planned = runs.plan(sweep, tmp_path)
+    asked = {"time": 5, "cpus_per_task": 2, "hold": True, "mem": "300M", "comment": "a sweep"}
+    queued = jobs.submit_to_slurm(tmp_path, planned, asked)
+    assert [run for run, _ in queued] == planned
+    assert all(jobs.is_queued(run) for run in planned)
+    shown = command("scontrol", "show", "job", queued[0][1]).stdout
+    for text in ("JobState=PENDING", "MinMemoryNode=300M", "CPUs/Task=2", "Comment=a sweep"):
+        assert text in shown
+    script, *_ = (tmp_path / jobs.FOLDER).glob("*.sh")
+    assert " --cpus-per-task=2 " in script.read_text()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--slurm.partition=nowhere", "invalid partition specified: nowhere"),
+        ("--slurm.zebra=3", "unrecognized option '--zebra=3'"),
+        ("--slurm.mem=9T", "Memory specification can not be satisfied"),
+    ],
+)
+def test_what_slurm_refuses_is_told_in_one_line(
+    environment, option, message, tmp_path, monkeypatch
+):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(slurm, "check", lambda flags: None)
+    flags = [option, "--cpus_per_task=1", f"--logs={tmp_path}", "--config=wgan_gp"]
+    monkeypatch.setattr(sys, "argv", ["slurm", *flags])
+    with pytest.raises(SystemExit) as caught:
+        slurm.main()
+    assert re.match(rf"Slurm refused the job: .*{re.escape(message)}", str(caught.value))
+    assert "\n" not in str(caught.value)
