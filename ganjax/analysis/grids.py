@@ -1,6 +1,6 @@
 """Grids of a trained run's samples: by class, by resolution, and beside training images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -9,8 +9,11 @@ from ganjax.analysis.views import View, headed, names_of, sample_arrays
 from ganjax.errors import UserError
 from ganjax.metrics.neighbours import nearest, nearest_by_features
 from ganjax.pictures import images, npz
+from ganjax.training import sampling
 
 PIXELS = "pixels"
+# How many labels are made at once where samples are streamed.
+LABELS = 1 << 16
 
 
 def grid(
@@ -42,13 +45,11 @@ def grid(
       UserError: there is no such class.
     """
     chosen = run.classes(classes)
+    if stream:
+        return _streamed(run, num, seed, chosen)
     z, labels = run.inputs(num, seed)
     if classes:
         labels = chosen[np.arange(num) % len(chosen)]
-    if stream:
-        shape, dtype = (num, *run.image_shape), np.dtype(np.uint8)
-        batches = npz.Batches(shape, dtype, lambda: run.shown_batches(z, labels))
-        return View(sample_arrays(run, batches, labels))
     samples = run.generate(z, labels)
     columns = min(columns or images.columns(num, len(chosen)), num)
 
@@ -59,6 +60,21 @@ def grid(
         return images.sheet(samples, columns, above=texts)
 
     return View(sample_arrays(run, samples, labels), picture)
+
+
+def _streamed(run: Trained, num: int, seed: int | None, chosen: np.ndarray) -> View:
+    """Returns samples that are made when they are written, and have no picture."""
+    z = run.streamed_latents(num, seed)
+    labels = sampling.Rows(num, lambda indices: chosen[indices % len(chosen)])
+
+    def make_labels() -> Iterator[np.ndarray]:
+        for first in range(0, num, LABELS):
+            yield labels[np.arange(first, min(first + LABELS, num))]
+
+    samples = npz.Batches(
+        (num, *run.image_shape), np.dtype(np.uint8), lambda: run.shown_batches(z, labels)
+    )
+    return View(sample_arrays(run, samples, npz.Batches((num,), chosen.dtype, make_labels)))
 
 
 def class_grid(

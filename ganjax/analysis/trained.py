@@ -12,6 +12,7 @@ from jaxtyping import Float32, Int, UInt8
 from tqdm import tqdm
 
 from ganjax.data import sources
+from ganjax.engine import latents
 from ganjax.engine import step as steps
 from ganjax.engine.phases import Phase, phase_of
 from ganjax.engine.state import Ema
@@ -164,6 +165,18 @@ class Trained:
         z, label = jax.device_get(steps.sample_inputs(self.algorithm, key, num))
         return z, label
 
+    def streamed_latents(self, num: int, seed: int | None = None) -> np.ndarray | sampling.Rows:
+        """Returns the latents of `inputs` as rows that are drawn when they are asked for.
+
+        If the algorithm draws latents otherwise than by one array of numbers, it is that array.
+
+        Raises:
+          UserError: the memory does not hold the array.
+        """
+        key = jax.random.key(self.seed if seed is None else seed)
+        draw = latents.rows(self.algorithm.latent, steps.sample_key(key), num)
+        return self.inputs(num, seed)[0] if draw is None else sampling.Rows(num, draw)
+
     def generate(self, z: np.ndarray, label: np.ndarray) -> np.ndarray:
         """Generates images.
 
@@ -213,14 +226,18 @@ class Trained:
         held = num * math.prod(self.image_shape)
         memory.check(f"{num} samples", held, "ask for fewer at a time")
 
-    def shown_batches(self, z: np.ndarray, label: np.ndarray) -> Iterator[np.ndarray]:
+    def shown_batches(
+        self, z: np.ndarray | sampling.Rows, label: np.ndarray | sampling.Rows
+    ) -> Iterator[np.ndarray]:
         """Yields the batches of `batches`, and shows on a terminal how many are made."""
         with tqdm(total=len(z), desc="samples", disable=None, leave=False) as bar:
             for batch in self.batches(z, label):
                 yield batch
                 bar.update(len(batch))
 
-    def batches(self, z: np.ndarray, label: np.ndarray) -> Iterator[np.ndarray]:
+    def batches(
+        self, z: np.ndarray | sampling.Rows, label: np.ndarray | sampling.Rows
+    ) -> Iterator[np.ndarray]:
         """Yields the images that `generate` returns, in batches, uint8 (n, H, W, C).
 
         Args:

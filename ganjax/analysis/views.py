@@ -20,9 +20,9 @@ class View(NamedTuple):
     """Samples of a run, and how they are shown.
 
     Attributes:
-      arrays: arrays by name: the samples, "image", uint8 (N, H, W, C), perhaps as batches that are
-        still to be made; for a conditional run, "label", int32 (N,), and "label_names", (classes,);
-        and whatever else was computed.
+      arrays: arrays by name: the samples, "image", uint8 (N, H, W, C); for a conditional run,
+        "label", int32 (N,), and "label_names", (classes,); and whatever else was computed. The
+        first two may be batches that are still to be made.
       picture: returns the picture of the samples; None if there is none.
       frames: returns the frames of a film; None if there is no film.
       report: lines of text about the samples.
@@ -72,7 +72,7 @@ def names_of(run: Trained, labels: Iterable[int]) -> list[str]:
 def sample_arrays(
     run: Trained,
     samples: UInt8[np.ndarray, "n h w c"] | npz.Batches,
-    labels: Int[np.ndarray, " n"],
+    labels: Int[np.ndarray, " n"] | npz.Batches,
 ) -> dict[str, Any]:
     """Returns samples and, for a conditional run, their labels by the names of `View.arrays`."""
     if not run.class_names:

@@ -190,6 +190,11 @@ def make_scorer(algorithm: Algorithm) -> Scorer:
     return scorer
 
 
+def sample_key(key: jax.Array) -> jax.Array:
+    """Returns the key of the latents of samples, given a root key."""
+    return fold(key, "sample")
+
+
 def sample_inputs(
     algorithm: Algorithm, key: jax.Array, num: int
 ) -> tuple[Float[Array, "num ..."], Int[Array, " num"]]:
@@ -203,7 +208,7 @@ def sample_inputs(
     Returns:
       The latents (num, ...) and the labels (num,).
     """
-    return algorithm.latent(fold(key, "sample"), num), jnp.arange(num) % algorithm.num_classes
+    return algorithm.latent(sample_key(key), num), jnp.arange(num) % algorithm.num_classes
 
 
 def lazy_penalty(penalty: Penalty, interval: int) -> Penalty:

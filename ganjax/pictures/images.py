@@ -267,7 +267,13 @@ def save_mp4(path: Path, frames: UInt8[np.ndarray, "n h w c"], milliseconds: int
 
 
 def save_npz(path: Path, arrays: Mapping[str, np.ndarray | npz.Batches]) -> None:
-    """Writes arrays by name to an uncompressed .npz file, completely or not at all."""
+    """Writes arrays by name to an uncompressed .npz file, completely or not at all.
+
+    Raises:
+      UserError: the disk has no room for them.
+    """
+    needed = sum(math.prod(each.shape) * each.dtype.itemsize for each in arrays.values())
+    storage.check_room(path.parent, needed, f"{path}: the arrays")
     with storage.replacing(path, durable=False) as temporary, temporary.open("wb") as file:
         npz.write(file, arrays)
 

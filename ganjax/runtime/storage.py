@@ -6,13 +6,15 @@ import io
 import json
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from ganjax.runtime import regular
+from ganjax.errors import UserError
+from ganjax.runtime import memory, regular
 
 # The numbers of the errors of a disk that is full and of a quota or limit that is reached, and what
 # libraries say of them.
@@ -128,6 +130,25 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_room(folder: Path, count: int, what: str) -> None:
+    """Refuses what a disk certainly has no room for, before hours are spent on making it.
+
+    Args:
+      folder: a folder on the disk.
+      count: the bytes that would be written.
+      what: what they are, in the plural.
+
+    Raises:
+      UserError: fewer bytes are free.
+    """
+    free = shutil.disk_usage(folder).free
+    if count > free:
+        raise UserError(
+            f"{what} take {memory.described(count)}, and the disk has {memory.described(free)} "
+            "free: ask for fewer, or make room"
+        )
 
 
 def is_full(error: BaseException) -> bool:

@@ -1,6 +1,7 @@
 """Sampling of many images, in batches of one shape, in bounded memory and on all devices."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from jax.sharding import NamedSharding
@@ -15,11 +16,30 @@ BATCH = 256
 BATCH_PIXELS = 1 << 22
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Rows of an array that are made when they are asked for, where an array would be too large.
+
+    Attributes:
+      num: the number of rows, N.
+      make: returns rows, given their indices, of which each is at most one more than that before.
+    """
+
+    num: int
+    make: Callable[[np.ndarray], np.ndarray]
+
+    def __len__(self) -> int:
+        return self.num
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        return self.make(indices)
+
+
 def sample_batches(
     sampler: Callable,
     ema: Ema | Player,
-    z: np.ndarray,
-    label: np.ndarray,
+    z: np.ndarray | Rows,
+    label: np.ndarray | Rows,
     *,
     phase: Phase,
     sharding: NamedSharding,

@@ -216,8 +216,13 @@ def test_more_samples_than_the_memory_holds_are_streamed_to_raw(of_classes, comm
     for arguments in (["--num=600", "--out=a.png"], ["labels", "--num=60", "--raw=b.npz"]):
         with pytest.raises(UserError, match=r"600 samples take .* MiB, and the memory holds"):
             command(*arguments, f"--workdir={of_classes}")
+    assert command(f"--workdir={of_classes}", "--label=7,2", "--num=3", "--raw=a.npz")[
+        "label"
+    ].tolist() == [7, 2, 7]
     with pytest.raises(UserError, match=r"the latents of 100000000 samples take .*: ask for fewer"):
-        command(f"--workdir={of_classes}", "--num=100000000", "--raw=b.npz")
+        run.inputs(100_000_000)
+    with pytest.raises(UserError, match=r"b.npz: the arrays take .* GiB, and the disk has .* free"):
+        command(f"--workdir={of_classes}", "--num=2000000000", "--raw=b.npz")
     with pytest.raises(UserError, match=r"samples take [\d,.]+ GiB"):
         command("interpolate", f"--workdir={of_classes}", "--frames=2000000000", "--raw=b.npz")
     assert sorted(path.name for path in Path().iterdir()) == ["a.npz"]
