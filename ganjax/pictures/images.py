@@ -16,6 +16,8 @@ from ganjax.runtime import storage
 
 # The least width, in pixels, of an image whose caption can be read.
 CAPTIONED_SIDE = 96
+# The least and the largest size of letters in pixels, above pictures of any width.
+SMALLEST_LETTERS, LARGEST_LETTERS = 6, 32
 # The least length, in pixels, of the longer side of a grid that is to be looked at.
 GRID_SIDE = 512
 # The pixels between the images of a grid.
@@ -169,7 +171,7 @@ def text_strips(texts: Sequence[str], width: int, channels: int) -> UInt8[np.nda
     Returns:
       A strip for each line; its height depends on the width alone.
     """
-    largest = max(width // 8, 6)
+    largest = min(max(width // 8, SMALLEST_LETTERS), LARGEST_LETTERS)
     height = largest * 3 // 2
     room = width - largest // 2  # Texts side by side must not run into one.
     texts = [letters.spelled(text, _drawable) for text in texts]

@@ -117,6 +117,10 @@ def test_texts_of_any_script_are_spelled_and_never_drawn_as_boxes(text, spelled)
     assert all(bytes(font.getmask(character)) != box for character in spelled)
 
 
+def test_letters_do_not_grow_with_wide_pictures():
+    assert images.text_strips(["step 3"], 2_000, 1).shape == (1, 48, 2_000, 1)
+
+
 def test_captions_are_on_their_own_side():
     image = np.full((2, 48, 48, 1), 7, np.uint8)
     strips = images.text_strips(["cat", "dog"], 96, 1)
