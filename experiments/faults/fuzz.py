@@ -9,6 +9,7 @@ it is installed (pip install atheris), and otherwise, or with --plain, a mutator
 """
 
 import argparse
+import importlib
 import importlib.util
 import os
 import random
@@ -17,14 +18,17 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import FunctionType
+from typing import Any
 
 from ganjax import cli
 
-# The most seconds that reading a file may take, and by how much it may raise the process's peak of
-# memory. All seeds are small.
-SECONDS, MIB = 5, 512
+# The most seconds that reading a file may take.
+SECONDS = 5
+# The modules besides ganjax and Pillow whose lines atheris follows.
+FOLLOWED = ("zipfile", "pickletools", "json.decoder", "numpy.lib._format_impl", "tokenize", "ast")
 
 
 class Slow(Exception):
@@ -77,7 +81,7 @@ class Harness:
         if seconds > SECONDS:
             return f"it took {seconds:.1f} s"
         grown = _peak() - self._peak
-        if grown > MIB << 20:
+        if grown > self._reader.mib << 20:
             self._peak += grown
             return f"it took {grown >> 20} MiB"
         return ""
@@ -120,14 +124,14 @@ def plainly(
             yield data, reason
 
 
-def _with_atheris(names: Sequence[str], seconds: float, out: Path) -> int:
-    """Fuzzes one reader by atheris, which ends this process."""
+def _with_atheris(name: str, seconds: float, out: Path) -> None:
+    """Fuzzes a reader by atheris, which ends this process."""
     import atheris
 
-    (name,) = names
     with atheris.instrument_imports(include=["ganjax", "PIL"], enable_loader_override=False):
-        import experiments.faults.readers  # noqa: F401
-    harness = Harness(name, _folder(name))
+        harness = Harness(name, _folder(name))
+    for function in _functions(map(importlib.import_module, FOLLOWED)):
+        atheris.instrument_func(function)
     corpus = Path(tempfile.mkdtemp(prefix="ganjax_corpus_"))
     for i, seed in enumerate(harness.seeds):
         (corpus / str(i)).write_bytes(seed)
@@ -137,10 +141,19 @@ def _with_atheris(names: Sequence[str], seconds: float, out: Path) -> int:
             raise AssertionError(reason)
 
     options = [f"-timeout={SECONDS}", "-rss_limit_mb=3000", f"-max_total_time={int(seconds)}"]
-    options += ["-max_len=20000", f"-artifact_prefix={out}/", "-print_final_stats=1"]
+    options += ["-max_len=20000", f"-artifact_prefix={out}/"]
     atheris.Setup([sys.argv[0], *options, str(corpus)], test)
     atheris.Fuzz()
-    return 0
+
+
+def _functions(holders: Iterable[Any]) -> Iterator[FunctionType]:
+    """Yields the functions of modules, and of their classes."""
+    for holder in holders:
+        for each in list(vars(holder).values()):
+            if isinstance(each, FunctionType):
+                yield each
+            elif isinstance(each, type) and each.__module__ == getattr(holder, "__name__", None):
+                yield from _functions([each])
 
 
 def _folder(name: str) -> Path:
@@ -162,7 +175,7 @@ def main() -> int:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.plain and args.reader != "all" and importlib.util.find_spec("atheris"):
-        return _with_atheris([args.reader], args.seconds, args.out)
+        _with_atheris(args.reader, args.seconds, args.out)
     from experiments.faults.readers import READERS
 
     failed = 0

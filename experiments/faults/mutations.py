@@ -73,17 +73,17 @@ def _json(content, seeds, drawn):
         tree = json.loads(content)
     except (ValueError, RecursionError):
         return content
-    places = list(_places(tree))
-    if not places:
+    found = list(places(tree))
+    if not found:
         return json.dumps(drawn.choice(VALUES)).encode()
-    holder, key = drawn.choice(places)
+    holder, key = drawn.choice(found)
     way = drawn.randrange(6)
     if way == 0:
         del holder[key]
     elif way == 1 and isinstance(holder, dict):
         holder[f"{key}{drawn.choice('x0_')}"] = holder.pop(key)
     elif way == 2:
-        holder[key] = drawn.choice(places)[0]
+        holder[key] = drawn.choice(found)[0]
         try:
             return json.dumps(tree).encode()
         except ValueError:  # It holds itself.
@@ -93,13 +93,13 @@ def _json(content, seeds, drawn):
     return json.dumps(tree).encode()
 
 
-def _places(tree):
+def places(tree):
     """Yields each container in a tree with each of its keys."""
     if isinstance(tree, dict | list):
         for key, value in list(tree.items() if isinstance(tree, dict) else enumerate(tree)):
             yield tree, key
             if isinstance(value, dict | list):
-                yield from _places(value)
+                yield from places(value)
 
 
 CHANGES: tuple[Callable[[bytes, Sequence[bytes], random.Random], bytes], ...] = (

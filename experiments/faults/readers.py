@@ -32,12 +32,14 @@ class Reader(NamedTuple):
       seeds: makes what else the folder holds, and returns contents that can be read.
       forms: functions from bytes to the content of a file; those of `seeds` are for the first.
         Others put bytes where a damaged file would not be looked at, for want of a checksum.
+      mib: the most memory that reading may take.
     """
 
     file: str
     read: Callable[[Path], object]
     seeds: Callable[[Path], Sequence[bytes]]
     forms: tuple[Callable[[bytes], bytes], ...] = (lambda content: content,)
+    mib: int = 512
 
 
 def _plain(content: bytes) -> bytes:
@@ -227,7 +229,8 @@ READERS = {
         _arrays,
         (_plain, _zipped("image.npy", {}, 0), _zipped("image.npy", {}, 8)),
     ),
-    "image": Reader("a.png", decode.decode, _images, (_plain, _with_png_checksums)),
+    # An image of decode.MAX_PIXELS takes 341 MiB in colour with alpha, and is held three times.
+    "image": Reader("a.png", decode.decode, _images, (_plain, _with_png_checksums), 1_500),
     "config.json": Reader("config.json", lambda path: workdir.read(path.parent), _configs),
     "metrics.jsonl": Reader("metrics.jsonl", writer.read_metrics, _rows),
     "checkpoint": Reader(stored.METADATA, _read_checkpoint, _checkpoint),

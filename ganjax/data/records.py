@@ -16,10 +16,12 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import pydantic
 
+from ganjax.config import Level, NonNegativeInt, PositiveInt, Side
 from ganjax.data.base import Kind, Labels, Opened, Source, chosen_labels
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import area, to_channels
@@ -31,6 +33,44 @@ MANIFEST, LABELS, CHECKSUMS = "manifest.json", "labels.npz", "checksums.npz"
 # The entry of the manifest that is a hash of all others.
 SEAL = "sha256"
 FORMAT = 1
+
+
+class _Form(pydantic.BaseModel):
+    """What is read of a part of a manifest; other entries may be there."""
+
+    model_config = pydantic.ConfigDict(extra="ignore", strict=True)
+
+
+class _Shard(_Form):
+    # A name alone, so that a set from elsewhere leads to no other folder.
+    file: Annotated[str, pydantic.Field(pattern=r"^[\w-]+\.array_record$")]
+    count: PositiveInt
+    bytes: PositiveInt
+
+
+class _Split(_Form):
+    count: NonNegativeInt
+    shards: list[_Shard]
+
+
+class _Splits(_Form):
+    train: _Split
+    validation: _Split
+
+
+class _Settings(_Form):
+    fit: str
+    background: Annotated[list[Level], pydantic.Field(min_length=3, max_length=3)]
+
+
+class _Manifest(_Form):
+    fingerprint: str = ""  # Sets of early versions have none.
+    size: Side
+    channels: Literal[1, 3]
+    settings: _Settings
+    labels: dict[str, list[str]]
+    skipped: list[Annotated[list[str], pydantic.Field(min_length=2, max_length=2)]]
+    splits: _Splits
 
 
 def settings_hash(settings: dict[str, Any]) -> str:
@@ -140,6 +180,7 @@ def read_manifest(root: Path, field: str) -> dict[str, Any]:
     path = root / MANIFEST
     try:
         manifest = json.loads(regular.read_text(path))
+        _Manifest.model_validate(manifest)
         intact = (
             manifest["format"] == FORMAT
             and manifest["settings_sha256"] == settings_hash(manifest["settings"])

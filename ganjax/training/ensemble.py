@@ -48,8 +48,8 @@ class Ensemble(NamedTuple):
     advance: Callable[..., tuple[Any, tuple[dict[str, jax.Array], ...]]]
 
 
-def seeds(config: RunConfig) -> tuple[int, ...]:
-    """Returns the members' seeds, in order.
+def seeds(config: RunConfig) -> range:
+    """Returns the members' seeds, in order, of which there may be more than memory holds.
 
     Raises:
       ConfigError: the last seed would be 2**32 or more.
@@ -60,7 +60,7 @@ def seeds(config: RunConfig) -> tuple[int, ...]:
             f"config.seed={config.seed}, would be over {2**32 - 1}; set "
             f"config.seed={2**32 - config.num_seeds} or lower"
         )
-    return tuple(range(config.seed, config.seed + config.num_seeds))
+    return range(config.seed, config.seed + config.num_seeds)
 
 
 def seed_at(config: RunConfig, index: int) -> int:

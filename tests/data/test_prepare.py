@@ -21,6 +21,7 @@ from absl.testing import flagsaver
 from conftest import ROOT, write_images
 from PIL import Image
 
+from experiments.faults import mutations
 from ganjax.analysis import image_sets
 from ganjax.data import prepare, record_writer, records
 from ganjax.data.fields import DataFields
@@ -350,6 +351,31 @@ def edit(**changes):
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
     return damage
+
+
+def test_no_entry_of_a_manifest_is_taken_on_trust(copy):
+    """Without the seal, as of an early version, which anyone can forge anyway."""
+    path = copy / records.MANIFEST
+    whole = json.loads(path.read_text())
+    del whole[records.SEAL]
+    refused = []
+    for holder, key in list(mutations.places(whole)):
+        if key in ("source", "pillow", "transparent") or holder is whole["settings"]:
+            continue  # Not read, or with a default; those of the settings have a hash.
+        before = holder[key]
+        for strange in (None, [[]], -1, "../a"):
+            holder[key] = strange
+            path.write_text(json.dumps(whole))
+            try:
+                with pytest.raises(DataError, match=r"manifest\.json is damaged or of another"):
+                    records.read_manifest(copy, "records:set")
+                refused.append(key)
+            except pytest.fail.Exception:
+                assert isinstance(before, str), (key, strange)
+                assert isinstance(strange, str), (key, strange)
+                assert key != "file"
+        holder[key] = before
+    assert {"splits", "train", "shards", "file", "bytes", "count", "labels", "size"} <= set(refused)
 
 
 @pytest.mark.parametrize(

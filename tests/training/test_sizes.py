@@ -29,6 +29,7 @@ def set_fields(config, fields):
             r"config.batch_size=8: 2147483647 batches of .* a smaller n_critic",
         ),
         ({"num_seeds": 2**21}, r"config.num_seeds=2097152: parameters, .*: set fewer seeds"),
+        ({"num_seeds": LARGEST}, r"config.num_seeds=2147483647: parameters, .*: set fewer seeds"),
         ({"sample_grid": (LARGEST,) * 2}, r"config.sample_grid=\(2147483647, 2147483647\): the sa"),
         ({"num_seeds": 10**9 * 10}, r"config.num_seeds=10000000000: should be less than or equal"),
         ({"total_steps": 10**30}, r"config.total_steps=1000.*: should be less than or equal to 21"),
