@@ -16,7 +16,7 @@ from ganjax.training.display import Display
 # The least seconds between two updates of what is shown, each of which is sent to the browser.
 INTERVAL = 0.5
 # The width of a picture on the page, in pixels.
-WIDTH = 512
+WIDTH = 400
 
 
 def is_open() -> bool:
@@ -59,8 +59,9 @@ class Notebook(Display):
             arrays.to_pillow(picture).save(file, format="png")
             source = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
             self._pictures[name] = (
+                '<div style="display: inline-block; margin: 4px">'
                 f'<div>{html.escape(name)} at step {step}</div><img src="{source}" '
-                f'style="width: {WIDTH}px; image-rendering: pixelated">'
+                f'style="width: {WIDTH}px; image-rendering: pixelated"></div>'
             )
         self._show(at_once=True)
 

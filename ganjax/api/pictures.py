@@ -9,9 +9,6 @@ from PIL import Image
 from ganjax.errors import UserError, naming_arguments
 from ganjax.pictures import images as arrays
 
-# The least width of a picture in pixels, to which small images are enlarged.
-WIDTH = 512
-
 
 @naming_arguments
 def grid(images: Any, columns: int | None = None, captions: Sequence[str] = ()) -> Image.Image:
@@ -19,7 +16,7 @@ def grid(images: Any, columns: int | None = None, captions: Sequence[str] = ()) 
 
     >>> run = ganjax.load("runs/cwgan_gp")
     >>> ganjax.grid(run.sample(16), columns=8).size
-    (526, 130)
+    (540, 132)
 
     Args:
       images: uint8 (N, H, W, 1 or 3), at least one; small ones are enlarged, pixel by pixel.
@@ -38,7 +35,4 @@ def grid(images: Any, columns: int | None = None, captions: Sequence[str] = ()) 
     if len(captions) not in (0, num):
         raise UserError(f"captions are {len(captions)}: give {num}, one for each image, or none")
     columns = min(columns or arrays.columns(num, 1), num)
-    cells = arrays.enlarge(images, WIDTH // columns)
-    if len(captions):
-        cells = arrays.captioned(cells, above=list(captions))
-    return arrays.to_pillow(arrays.grid(cells, columns))
+    return arrays.to_pillow(arrays.sheet(images, columns, above=list(captions)))
