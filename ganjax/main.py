@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # The flags by which processes find each other.
 OF_SEVERAL = ("distributed", "coordinator", "coordinator_token", "num_processes", "process_id")
 # The flags of `_define_start`.
-OF_RUNS = ("new", "allow_change", "from_step")
+OF_RUNS = ("new", "init_from", "init_players", "init_allow", "trust", "allow_change", "from_step")
 # The largest values of flags.
 MOST_PROCESSES, MOST_SECONDS = 65_536, 7 * 24 * 3_600
 
@@ -76,6 +76,25 @@ def _define_start() -> None:
         False,
         "Begins a run in a folder of its own: runs/wgan_gp, or runs/wgan_gp-2 and so on.",
     )
+    flags.DEFINE_string(
+        "init_from",
+        "",
+        "Begins with the weights of another run's checkpoint: its folder, or <folder>:<step>, "
+        "<folder>:best or <folder>:last; by default the best.",
+    )
+    flags.DEFINE_enum(
+        "init_players",
+        "both",
+        ["both", "generator"],
+        "Which weights --init_from takes: those of both players, or of the generator alone.",
+    )
+    flags.DEFINE_list(
+        "init_allow",
+        [],
+        "How that run may differ: classes, by which what belongs to classes begins anew; "
+        "resolution, by which layers of resolutions that one run lacks begin anew or are left out.",
+    )
+    cli.define_trust()
     flags.DEFINE_list(
         "allow_change",
         [],
@@ -163,7 +182,13 @@ def _start() -> "Start":
 
     values = flags.FLAGS
     return Start(
-        new=values.new, allow_change=tuple(values.allow_change), from_step=values.from_step
+        new=values.new,
+        init_from=values.init_from,
+        init_players=values.init_players,
+        init_allow=tuple(values.init_allow),
+        trust=values.trust,
+        allow_change=tuple(values.allow_change),
+        from_step=values.from_step,
     )
 
 

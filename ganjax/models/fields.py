@@ -107,12 +107,15 @@ class NetworkFields(Fields):
       conditionings: the kinds of `ganjax.models.layers.Conditioning` that the network supports.
       group_size: the largest number of neighbours in a batch whose scores depend on each other
         (`size_of_groups`); micro-batches must hold whole groups.
+      named_by_resolution: whether the name of a layer says at which resolution it is, so that
+        layers of equal names do the same in networks for images of different sizes.
       network: the name of the kind, a Literal in each subclass.
     """
 
     has_blocks: ClassVar[bool] = True
     conditionings: ClassVar[tuple[str, ...]] = ("none",)
     group_size: ClassVar[int] = 1
+    named_by_resolution: ClassVar[bool] = False
 
     network: str
 

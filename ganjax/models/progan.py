@@ -40,6 +40,8 @@ class _GrowingFields(fields.NetworkFields):
       slope: the negative slope of LeakyReLU.
     """
 
+    named_by_resolution: ClassVar[bool] = True
+
     widths: Widths = (512, 512, 512, 512, 256)
     slope: Fraction = 0.2
 

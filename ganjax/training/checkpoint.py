@@ -231,6 +231,18 @@ def window(checkpoints: Checkpoints) -> dict[str, Any]:
     return stored.read(checkpoints.folder / str(step)).get(stored.WINDOW, {})
 
 
+def save_first(checkpoints: Checkpoints, state: GanState | tuple[GanState, ...]) -> None:
+    """Saves the state of step 0, and waits until that has ended.
+
+    A run that can be initialised again needs no such checkpoint.
+
+    Raises:
+      SaveError: the save has failed.
+    """
+    checkpoints.save(0, state, {KEY: FORMAT, stored.WINDOW: {}, stored.FIGURES: {}})
+    checkpoints.wait()
+
+
 def save(
     checkpoints: Checkpoints,
     step: int,

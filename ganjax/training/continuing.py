@@ -198,12 +198,7 @@ def another(
       changed: the dotted names of the fields that differ.
       nameable: those that may change if they are named.
     """
-    values = {name: [_value(each, name) for each in (old, new)] for name in changed[:MOST]}
-    differ = ", ".join(f"{name} ({was}, not {wanted})" for name, (was, wanted) in values.items())
-    flags = " ".join(shlex.quote(f"--{name}={was}") for name, (was, _) in values.items())
-    if more := len(changed) - len(values):
-        differ += f" and {more} more (see {workdir / 'config.json'})"
-        flags += " and so on"
+    differ, flags = compared(old, new, changed, f" (see {workdir / 'config.json'})")
     mends = [f"give {flags}"]
     if nameable >= set(changed):
         names = ",".join(name.removeprefix("config.") for name in changed)
@@ -212,6 +207,25 @@ def another(
         f"{workdir} holds a run with another {differ}: {', or '.join(mends)}, or take --new or "
         "another --workdir"
     )
+
+
+def compared(
+    old: Mapping[str, Any], new: Mapping[str, Any], changed: Sequence[str], where: str = ""
+) -> tuple[str, str]:
+    """Returns how some fields differ, and the flags that give them their old values, as texts.
+
+    Args:
+      old: the old fields.
+      new: the new fields.
+      changed: the dotted names of the fields that differ.
+      where: what follows if not all of them are named.
+    """
+    values = {name: [_value(each, name) for each in (old, new)] for name in changed[:MOST]}
+    differ = ", ".join(f"{name} ({was}, not {wanted})" for name, (was, wanted) in values.items())
+    flags = " ".join(shlex.quote(f"--{name}={was}") for name, (was, _) in values.items())
+    if more := len(changed) - len(values):
+        differ, flags = f"{differ} and {more} more{where}", f"{flags} and so on"
+    return differ, flags
 
 
 def _named(config: RunConfig, start: Start) -> frozenset[str]:

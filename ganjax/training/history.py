@@ -1,4 +1,4 @@
-"""What has happened to a run besides training: fields that changed, and steps it was taken back to.
+"""What has happened to a run besides training: how it began, what changed, where it turned back.
 
 It is kept in the run's config.json beside the fields, since both are then replaced at once: a kill
 leaves the old fields with the old history, or the new with the new. A run to which nothing of the
@@ -7,7 +7,7 @@ kind has happened has none.
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
@@ -52,14 +52,44 @@ class Return(Fields):
     asked: bool = False
 
 
+class Origin(Fields):
+    """The checkpoint of another run from which a run began.
+
+    Attributes:
+      run: the absolute path of that run's folder.
+      which: the checkpoint that the user asked for: "best", "last" or a step.
+      step: its step.
+      players: "both", or "generator" if the discriminator began anew.
+      allow: the differences that the user allowed (`ganjax.training.matching.RULES`).
+      seal: the checksum of the checkpoint's metadata; None if it is of an older version.
+    """
+
+    run: str
+    which: str
+    step: NonNegativeInt = 0
+    players: Literal["both", "generator"] = "both"
+    allow: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    seal: int | None = None
+
+    def __str__(self) -> str:
+        return f"--init_from={self.run}:{self.step}"
+
+    def is_as(self, other: "Origin") -> bool:
+        """Returns whether a user asked for the same by other words."""
+        known: dict[str, Any] = {"step": 0, "seal": None}
+        return self.model_copy(update=known) == other.model_copy(update=known)
+
+
 class History(Fields):
     """The history of a run.
 
     Attributes:
+      init_from: where the weights of its beginning come from; None if they were initialised.
       changes: the fields that changed, in the order of their steps.
       returns: the steps that the run was taken back to, in the order in which it was.
     """
 
+    init_from: Origin | None = None
     changes: Annotated[tuple[Change, ...], Field(strict=False)] = ()
     returns: Annotated[tuple[Return, ...], Field(strict=False)] = ()
 
@@ -90,6 +120,10 @@ class History(Fields):
     def lines(self, step: int) -> list[str]:
         """Returns lines that tell what has just happened to a run that goes on from a step."""
         lines = [str(change) for change in self.changes if change.step == step]
+        if self.init_from and not step:
+            origin = self.init_from
+            what = "generator" if origin.players == "generator" else "weights"
+            lines.append(f"begins with the {what} of {origin.run} at its step {origin.step}")
         last = self.returns[-1] if self.returns else None
         if last and last.step == step and last.put_aside:
             lines.append(f"what came after step {step} is in {last.put_aside} of the run's folder")

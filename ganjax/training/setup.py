@@ -34,6 +34,7 @@ from ganjax.training import (
     layer_table,
     schema,
     sizes,
+    transfer,
     workdir,
 )
 from ganjax.training.display import Display
@@ -106,6 +107,7 @@ class Run:
         no metric needs one.
       programs: the functions that the devices compute.
       start: how the run begins or goes on.
+      transfer: what the run takes from another at its beginning; None if that is past, or nothing.
     """
 
     folder: Path
@@ -123,6 +125,7 @@ class Run:
     feature_params: features.Params | None
     programs: Programs
     start: Start
+    transfer: transfer.Transfer | None
 
     @property
     def holds_out(self) -> bool:
@@ -132,11 +135,22 @@ class Run:
     def restore(self, checkpoints: checkpoint.Checkpoints) -> ensemble.Members:
         """Returns the members' states from the latest checkpoint, or new ones if there is none.
 
+        States that begin from another run's weights are saved at once, as those of step 0.
+
         Raises:
           CheckpointError: the latest checkpoint cannot be read.
+          ConfigError: the weights of another run cannot be read.
+          SaveError: the state of step 0 could not be saved.
         """
         distributed.check_same({"last checkpoint": checkpoint.latest_step(checkpoints)})
         init = partial(steps.init_state, self.algorithm)
+        if self.transfer is not None:
+            mode = self.config.sharding
+            members = transfer.begin(
+                self.transfer, init, self.keys, self.layout, self.state_sharding, mode
+            )
+            checkpoint.save_first(checkpoints, ensemble.saved_form(members))
+            return members
         members = ensemble.restore_or_init(checkpoints, init, self.keys, self.state_sharding)
         return tuple(continuing.with_rates(member, self.algorithm) for member in members)
 
@@ -188,6 +202,7 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path, start: Start = 
         epochs = Epochs.of(algorithm, images[algorithm.phases[0]].training.size)
         cadences = epochs.cadences(config)
         compared = [each.compared for each in images.values()]
+        taken = transfer.plan(folder, start, loaded._replace(config=config), state_shapes)
         evaluation.check(config, compared, _holds_out(images))
         feature_params = evaluation.load(config)
 
@@ -212,6 +227,7 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path, start: Start = 
         feature_params=feature_params,
         programs=_programs(algorithm, len(seeds), layout, sharding),
         start=start,
+        transfer=taken,
     )
 
 
@@ -302,14 +318,21 @@ def _claimed(run: Run) -> Iterator[None]:
     """Holds the lock of a run's folder, claimed once all processes agree on config and images."""
     config = run.config
     fingerprint = run.images[run.algorithm.phases[0]].training.fingerprint
-    distributed.check_same({"config": config.model_dump(mode="json"), "set of images": fingerprint})
+    origin = run.transfer and run.transfer.origin
+    distributed.check_same(
+        {
+            "config": config.model_dump(mode="json"),
+            "set of images": fingerprint,
+            "run to begin from": origin,
+        }
+    )
     # The lock comes first: until it is held, the folder's files are those of another process.
     with distributed.on_primary(workdir.lock(run.folder)):
         with distributed.sharing_errors():
             if jax.process_index() == 0:
                 first = run.algorithm.phases[0]
                 first_save = min(run.cadences.checkpoint.of(first).until(0), first.stop)
-                workdir.claim(run.folder, config, fingerprint, first_save, run.start)
+                workdir.claim(run.folder, config, fingerprint, first_save, run.start, origin)
         distributed.check_shared_folder(run.folder)
         yield
 

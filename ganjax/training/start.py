@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import jax
 
@@ -20,6 +21,11 @@ class Start:
 
     Attributes:
       new: whether the run is to begin in a folder of its own (`new_folder`).
+      init_from: the run, as a folder or <folder>:<checkpoint>, from whose weights a new run begins
+        (`ganjax.training.transfer`); "" initialises them.
+      init_players: "both", or "generator" to take no discriminator from there.
+      init_allow: what may differ between both runs (`ganjax.training.matching.RULES`).
+      trust: whether that run may name code that is not ganjax's (`ganjax.training.trust`).
       allow_change: the dotted names of fields, with or without "config.", that may differ from
         those of the run in the folder. Which fields these can be is a rule
         (`ganjax.training.schema.RunConfig.nameable`).
@@ -31,11 +37,18 @@ class Start:
     """
 
     new: bool = False
+    init_from: str = ""
+    init_players: Literal["both", "generator"] = "both"
+    init_allow: tuple[str, ...] = ()
+    trust: bool = False
     allow_change: tuple[str, ...] = ()
     from_step: int | None = None
 
     def __post_init__(self):
         """Refuses what does not go together."""
+        if not self.init_from and (self.init_allow or self.init_players != "both"):
+            name = "init_allow" if self.init_allow else "init_players"
+            raise UserError(f"--{name}: it needs --init_from, which names a run")
         goes_on = {"allow_change": self.allow_change, "from_step": self.from_step is not None}
         for name, given in goes_on.items():
             if self.new and given:

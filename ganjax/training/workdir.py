@@ -32,6 +32,7 @@ def claim(
     fingerprint: str = "",
     first_save: int | None = None,
     start: Start = AS_IT_IS,
+    origin: history.Origin | None = None,
 ) -> None:
     """Makes the folder of a run and writes its config.json, by which all commands find the run.
 
@@ -43,13 +44,14 @@ def claim(
       fingerprint: the fingerprint of the set of images, or "" if it has none.
       first_save: the step at which a run with this config saves first; None if it is not known.
       start: which fields may change, and from which step the run goes on.
+      origin: where the weights of a new run come from; None if they are initialised.
 
     Raises:
       ConfigError: the folder holds checkpoints of a run that this config would not continue, or
         whose images were others; or it has lost them.
     """
     fields = config.model_dump(mode="json")
-    past = history.History()
+    past = history.History(init_from=origin)
     if checkpoint.exist(workdir):
         stored, past = read_fields(workdir, trust=True), read_history(workdir)
         if stored.get("algorithm") != config.algorithm:
