@@ -4,7 +4,7 @@ import contextlib
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ganjax import configs
 from ganjax.api import notebook
@@ -22,6 +22,10 @@ def train(
     *,
     quiet: bool = False,
     new: bool = False,
+    init_from: str | Path = "",
+    init_players: Literal["both", "generator"] = "both",
+    init_allow: Sequence[str] = (),
+    trust: bool = False,
     allow_change: Sequence[str] = (),
     from_step: int | None = None,
 ) -> Run:
@@ -41,6 +45,11 @@ def train(
       workdir: the run's folder, which is made if it does not exist.
       quiet: whether nothing is shown.
       new: whether a run begins in a folder of its own: `workdir`, or <workdir>-2 and so on.
+      init_from: the folder of another run, with whose weights a new run begins; <folder>:<step>
+        takes another checkpoint than its best.
+      init_players: "both", or "generator" to take no discriminator from there.
+      init_allow: how that run may differ: "classes", "resolution" (docs/runs.md).
+      trust: whether that run may name code that is not ganjax's (docs/security.md).
       allow_change: names of fields that may change when a run goes on, such as
         "d_optimiser.learning_rate" (docs/runs.md).
       from_step: the step of the checkpoint to go on from; later ones are put aside.
@@ -56,7 +65,15 @@ def train(
     if isinstance(config, str | Path):
         config = configs.load(config)
     path = Path(workdir).expanduser()
-    begin = start.Start(new=new, allow_change=tuple(allow_change), from_step=from_step)
+    begin = start.Start(
+        new=new,
+        init_from=str(init_from),
+        init_players=init_players,
+        init_allow=tuple(init_allow),
+        trust=trust,
+        allow_change=tuple(allow_change),
+        from_step=from_step,
+    )
     shown = Display() if quiet else notebook.Notebook() if notebook.is_open() else Terminal()
     with start.new_folder(path) if new else contextlib.nullcontext(path) as folder:
         try:

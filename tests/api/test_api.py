@@ -1,6 +1,7 @@
 """`import ganjax`: the examples of its names, what they return and refuse, and that it is light."""
 
 import ast
+import dataclasses
 import doctest
 import functools
 import importlib
@@ -122,6 +123,8 @@ def test_every_public_name_has_an_example_and_is_no_module_of_another_kind():
     folders = {path.name for path in (ROOT / "ganjax").rglob("*") if path.is_dir()}
     assert names & (modules | folders) == {"configs"}
     assert inspect.ismodule(ganjax.configs)
+    fields = {field.name for field in dataclasses.fields(Start)}
+    assert fields < inspect.signature(ganjax.train).parameters.keys()
     for path in (ROOT / "ganjax").glob("[!_]*.py"):  # `from ganjax import sample` is the module.
         assert path.stem == "main" or f"\ndef {path.stem}(" not in path.read_text(), path
     assert names <= set(dir(ganjax))
@@ -338,12 +341,15 @@ def test_how_a_run_begins_is_what_the_flags_say(here, monkeypatch):
     monkeypatch.setattr(loop, "train", lambda *arguments: calls.append(arguments))
     Path("runs/x").mkdir()
     with pytest.raises(ganjax.UserError, match=r"x-2: no run is there"):  # Nothing was trained.
-        ganjax.train("wgan_gp", "runs/x", new=True)
+        ganjax.train("wgan_gp", "runs/x", new=True, init_from=Path(RUN), init_allow=["classes"])
     with pytest.raises(ganjax.UserError, match=r"x: no run is there"):
         ganjax.train("wgan_gp", "runs/x", allow_change=["seed"], from_step=2)
     (_, made, _, new), (_, there, _, on) = calls
     assert (made.name, there.name) == ("x-2", "x")
-    assert (new, on) == (Start(new=True), Start(allow_change=("seed",), from_step=2))
+    assert (new, on) == (
+        Start(new=True, init_from=RUN, init_allow=("classes",)),
+        Start(allow_change=("seed",), from_step=2),
+    )
     with pytest.raises(ganjax.UserError, match=r"^from_step: new begins a run of which nothing"):
         ganjax.train("wgan_gp", "runs/x", new=True, from_step=2)
 
