@@ -20,6 +20,7 @@ from pathlib import Path
 from experiments.faults import (
     corruption,
     disk,
+    files,
     inputs,
     kills,
     processes,
@@ -39,6 +40,7 @@ KINDS = {
     "corruption": ("Damaged files", corruption.FAULTS),
     "races": ("Processes side by side", races.FAULTS),
     "inputs": ("Input", inputs.FAULTS),
+    "files": ("Files that are nearly right", files.FAULTS),
 }
 
 

@@ -33,6 +33,7 @@ class Reader(NamedTuple):
       forms: functions from bytes to the content of a file; those of `seeds` are for the first.
         Others put bytes where a damaged file would not be looked at, for want of a checksum.
       mib: the most memory that reading may take.
+      sized: whether a file must be as large as the first seed, or it is not looked into.
     """
 
     file: str
@@ -40,6 +41,7 @@ class Reader(NamedTuple):
     seeds: Callable[[Path], Sequence[bytes]]
     forms: tuple[Callable[[bytes], bytes], ...] = (lambda content: content,)
     mib: int = 512
+    sized: bool = False
 
 
 def _plain(content: bytes) -> bytes:
@@ -237,6 +239,6 @@ READERS = {
     "labels.csv": Reader("labels.csv", _read_labels, _tables),
     "labels.json": Reader("labels.json", _read_labels, _json_labels),
     "manifest": Reader(records.MANIFEST, _read_prepared, _prepared(records.MANIFEST)),
-    "shard": Reader(SHARD, _read_prepared, _prepared(SHARD)),
+    "shard": Reader(SHARD, _read_prepared, _prepared(SHARD), sized=True),
     "record labels": Reader(records.LABELS, _read_prepared, _prepared(records.LABELS)),
 }
