@@ -21,6 +21,7 @@ from ganjax.analysis.trained import Trained
 from ganjax.data import splits
 from ganjax.data.fields import DataFields
 from ganjax.data.sources import Source, open_source
+from ganjax.engine.sizes import ImageSize
 from ganjax.errors import UserError
 from ganjax.metrics import parzen
 
@@ -43,7 +44,7 @@ class Scored(NamedTuple):
     windows: int
 
 
-def unused(data: DataFields, image_size: int) -> np.ndarray:
+def unused(data: DataFields, image_size: ImageSize) -> np.ndarray:
     """Returns the images of the training split that are not trained on, uint8 (N, H, W, C).
 
     Raises:
@@ -51,7 +52,7 @@ def unused(data: DataFields, image_size: int) -> np.ndarray:
     """
     whole = data.model_copy(update={"num_examples": 0, "fraction": 1.0})
     source = open_source(whole, "train", image_size=image_size)
-    chosen = splits.subset(source.size, data)
+    chosen = splits.subset(source.size, 0, data)
     if chosen is None:
         raise UserError(
             f"config.data.num_examples={data.num_examples}: no image of {data.source} is left out "

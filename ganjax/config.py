@@ -30,8 +30,6 @@ else:
 LARGEST = 2**31 - 1
 PositiveInt = Annotated[int, Field(gt=0, le=LARGEST)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST)]
-LARGEST_SIDE = 16_384
-Side = Annotated[int, Field(gt=0, le=LARGEST_SIDE)]
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -76,6 +74,17 @@ class Fields(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False
     )
+
+    @classmethod
+    def follow(cls, group: Any, config: Any, changes: Mapping[str, Any], at: str) -> None:
+        """Changes what in a raw group follows fields of the config that flags are about to change.
+
+        Args:
+          group: the group's fields, a dict or ConfigDict, which may be changed in place.
+          config: the whole config before the change.
+          changes: the fields that will be set, as in `take_kinds`.
+          at: the name of the group within the config, with a dot at its end, or "".
+        """
 
     def idle(self) -> Iterator[Idle]:
         """Yields the fields of this group that have no effect.
@@ -247,24 +256,31 @@ def algorithm_module(name: Any) -> ModuleType:
 
 
 def take_kinds(config: Any, changes: Mapping[str, Any]) -> None:
-    """Gives every part whose kind is about to change the fields and defaults of its new kind.
+    """Gives parts of new kinds their fields and defaults, before flags or a sweep set fields.
 
     A part such as config.discriminator has a field, here `network`, that says of which kind it is,
     and each kind has fields and defaults of its own. Nothing of the old kind stays.
 
+    What follows another field that is about to change, such as the widths of networks image_size,
+    is changed with it (`Fields.follow`).
+
     Args:
       config: the whole config, a dict or ConfigDict, which is changed in place.
       changes: the fields that will be set, by their names without "config.", such as
-        "discriminator.network", with their values. Fields that say no kind are not looked at.
+        "discriminator.network", with their values; those of flags may be texts.
 
     Raises:
       ConfigError: the config names no algorithm.
     """
     name = changes.get("algorithm", config.get("algorithm"))
-    _take_kinds(algorithm_module(name).Config, config, changes, "")
+    schema = algorithm_module(name).Config
+    _take_kinds(schema, config, config, changes, "")
+    schema.follow(config, config, changes, "")
 
 
-def _take_kinds(schema: type[Fields], group: Any, changes: Mapping[str, Any], at: str) -> None:
+def _take_kinds(
+    schema: type[Fields], group: Any, config: Any, changes: Mapping[str, Any], at: str
+) -> None:
     for name, info in schema.model_fields.items():
         held, part = info.annotation, group.get(name)
         if not isinstance(part, dict | ml_collections.ConfigDict):
@@ -277,7 +293,8 @@ def _take_kinds(schema: type[Fields], group: Any, changes: Mapping[str, Any], at
                 part = type(part)({n: _default(f) for n, f in held.model_fields.items()})
                 group[name] = part
         if isinstance(held, type) and issubclass(held, Fields):
-            _take_kinds(held, part, changes, f"{at}{name}.")
+            _take_kinds(held, part, config, changes, f"{at}{name}.")
+            held.follow(part, config, changes, f"{at}{name}.")
 
 
 def _default(info: FieldInfo) -> Any:

@@ -116,13 +116,13 @@ def main(argv: list[str]) -> None:
         else:
             result = {}
             for each in _resolutions(run):
-                side = each.phase.image_size
-                metrics = [name for name in values.metrics if METRICS[name].accepts(side, side)]
+                size = each.phase.size
+                metrics = [name for name in values.metrics if METRICS[name].accepts(*size)]
                 if metrics:
-                    print(f"{side}x{side}, step {each.step}")
+                    print(f"{size}, step {each.step}")
                     measured = measure(_sets_of(each, values), metrics)
                     _print(measured)
-                    result[f"{side}x{side}"] = measured
+                    result[str(size)] = measured
     if out is None:
         default.parent.mkdir(exist_ok=True)
         out = cli.free(default, values.overwrite)
@@ -202,7 +202,7 @@ def _resolutions(run):
     if len(found) == 1:
         raise UserError(
             f"--resolutions=all: {run.folder} at step {run.step} has one resolution, "
-            f"{run.phase.image_size}x{run.phase.image_size}; leave it out"
+            f"{run.phase.size}; leave it out"
         )
     return found
 

@@ -11,9 +11,13 @@ RANGES = ((-1.0, 1.0), (0.0, 1.0))
 
 
 def images(n=4, size=SIZE, value_range=(-1.0, 1.0), smooth=0.0):
-    """Returns RGB images (n, size, size, 3) of noise, blurred by a Gaussian of `smooth` pixels."""
+    """Returns RGB images (n, size, size, 3) of noise, blurred by a Gaussian of `smooth` pixels.
+
+    A pair in place of the size is their height and width.
+    """
     low, high = value_range
-    x = np.random.RandomState(0).rand(n, size, size, 3)
+    height, width = (size, size) if isinstance(size, int) else size
+    x = np.random.RandomState(0).rand(n, height, width, 3)
     if smooth:
         x = ndimage.gaussian_filter(x, (0, smooth, smooth, 0), mode="mirror")
     return jnp.asarray(x * (high - low) + low, jnp.float32)

@@ -118,13 +118,13 @@ def shrink(config):
     config.n_critic = min(config.n_critic, 2)
     config.log_every = 1
     config.sample_every = config.eval_every = config.checkpoint_every = 2
-    less = 0  # The number of stages that are left out.
+    less, stages = 0, int(np.log2(config.image_size // 4))  # Less: how many are left out.
     if config.data.fit != "pad" and config.generator.network in ("dcgan", "resnet"):
         less = int(np.log2(config.image_size // 16))
         config.image_size = 16
     for group in config.values():
         if isinstance(group, ConfigDict) and "widths" in group:
-            group.widths = (4,) * (len(group.widths) - less)
+            group.widths = (4,) * ((len(group.widths) or stages) - less)
         if isinstance(group, ConfigDict) and group.get("network") == "maxout":
             for name in group:
                 if name.endswith("_maxout"):

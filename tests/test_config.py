@@ -63,8 +63,6 @@ def refusal(config):
 def expected_refusal(name, generator, discriminator):
     """Why the networks of two kinds, each as it is by default, do not fit a config."""
     for player, kind in (("generator", generator), ("discriminator", discriminator)):
-        if kind == "progan":  # Its widths are for 64x64.
-            return f"config.image_size=32: 5 widths in config.{player}.widths="
         if kind == "maxout":
             return f"config.conditioning.{player}='none': the network 'maxout' takes 'one_hot'"
     if name == "wgan_gp" and discriminator == "resnet":

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from ganjax import models
 from ganjax.config import ConfigError, Idle, OneOf, PositiveInt, may_change
+from ganjax.engine.sizes import size_of
 from ganjax.keys import fold
 from ganjax.models import dcgan, spectral
 from ganjax.models.fields import (
@@ -51,6 +52,12 @@ class LatentGroup(RunConfig):
     conditioning: ConditioningFields = ConditioningFields()
     precision: Annotated[str, OneOf(DTYPES)] = "float32"
     remat: bool = may_change(False)
+
+    def completed(self) -> Self:
+        size = size_of(self.image_size)
+        networks = {name: value for name, value in self if isinstance(value, NetworkFields)}
+        completed = {name: fields.completed(size) for name, fields in networks.items()}
+        return super().completed().model_copy(update=completed)
 
 
 class NetworkGroup(LatentGroup):
@@ -106,7 +113,7 @@ class Networks:
         """Initialises both networks, and returns the pair (params, vars) of G and that of D."""
         label = jnp.zeros((1,), jnp.int32)
         size, channels = self.images
-        z, image = jnp.zeros((1, self.latent_dim)), jnp.zeros((1, size, size, channels))
+        z, image = jnp.zeros((1, self.latent_dim)), jnp.zeros((1, *size, channels))
         g, d = fold(key, "g"), fold(key, "d")
         return (
             _split(self.generator.init(g, z, label, train=False), self.g_fields, g),
@@ -221,7 +228,7 @@ def build_networks(
     Raises:
       ConfigError: the networks do not fit one another, or the images or labels do not fit them.
     """
-    images = ImageSpec(config.image_size, config.data.channels)
+    images = ImageSpec(size_of(config.image_size), config.data.channels)
     num_classes = config.data.num_classes
     built = {}
     for player, fields in (("generator", generator), ("discriminator", discriminator)):

@@ -7,7 +7,7 @@ optimisers that start anew.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 import jax
@@ -30,6 +30,7 @@ from ganjax.config import (
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.meanings import Meaning
 from ganjax.engine.phases import Phase
+from ganjax.engine.sizes import parsed, size_of
 from ganjax.metrics.fields import NO_FIGURE
 from ganjax.models import progan
 from ganjax.models.fields import check_groups
@@ -69,6 +70,17 @@ class GrowthFields(Fields):
     )
     fade_reals: NonNegativeInt = 800_000
     stabilise_reals: PositiveInt = 800_000
+
+    @classmethod
+    def follow(cls, group: Any, config: Any, changes: Mapping[str, Any], at: str) -> None:
+        """Leaves out the resolutions that images of a smaller size do not have."""
+        try:
+            count = progan.resolutions(size_of(parsed(changes.get("image_size"))))
+        except ValueError:
+            return
+        for name in ("batch_sizes", "learning_rates"):
+            if count and f"{at}{name}" not in changes:
+                group[name] = tuple(group[name])[: count - 1]
 
     def idle(self) -> Iterator[Idle]:
         yield from super().idle()
@@ -157,7 +169,7 @@ def _phases(config: Config) -> tuple[Phase, ...]:
         stable_steps = _steps(config, config.growth.stabilise_reals, batch_size)
         last = i == len(batch_sizes) - 1
         stop = max(config.total_steps, start + 1) if last else start + fade_steps + stable_steps
-        size = config.image_size >> (len(batch_sizes) - 1 - i)
+        size = size_of(config.image_size).height >> (len(batch_sizes) - 1 - i)
         field = "config.batch_size" if last else f"config.growth.batch_sizes[{i}]"
         phases.append(Phase(start, stop, batch_size, size, field))
         start = stop
@@ -183,7 +195,7 @@ def _alphas(config: Config, phases: tuple[Phase, ...]) -> Callable:
         return jnp.clip(into_phase / steps, 0.0, 1.0)
 
     def alphas(step):
-        values = {progan.alpha_name(phase.image_size): alpha(phase, step) for phase in phases[1:]}
+        values = {progan.alpha_name(phase.size.height): alpha(phase, step) for phase in phases[1:]}
         return {progan.FADE: values} if values else {}
 
     return alphas
@@ -196,7 +208,7 @@ def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) 
     fades = i > 0
     networks = _networks(config, fades=fades)
     stage = gan.assemble(config, networks)
-    name = progan.alpha_name(phase.image_size)
+    name = progan.alpha_name(phase.size.height)
 
     def faded(vars, context):
         """Returns the variables and the context that the functions of the stage take."""

@@ -125,19 +125,19 @@ def resolution_grid(
       CheckpointError: the run has kept no checkpoint from the end of some resolution.
       UserError: the run has one resolution, or there is no such class.
     """
-    side, ends = run.phase.image_size, run.resolutions()
+    ends = run.resolutions()
     if len(ends) == 1:
         raise UserError(
-            f"resolutions: {run.folder} at step {run.step} has one resolution, {side}x{side}; draw "
-            "it by grid"
+            f"resolutions: {run.folder} at step {run.step} has one resolution, {run.phase.size}; "
+            "draw it by grid"
         )
     arrays = [grid(end, num, seed, classes).arrays for end in ends]
     samples = {f"image_{each['image'].shape[1]}": each["image"] for each in arrays}
 
     def picture():
-        columns = [images.enlarge(each, side) for each in samples.values()]
+        columns = [images.enlarge(each, run.phase.size.width) for each in samples.values()]
         cells = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
-        return headed(cells, [f"{end.phase.image_size}x{end.phase.image_size}" for end in ends])
+        return headed(cells, [str(end.phase.size) for end in ends])
 
     labels = {name: array for name, array in arrays[-1].items() if name != "image"}
     return View(labels | samples, picture)

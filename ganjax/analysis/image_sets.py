@@ -13,9 +13,10 @@ from ganjax.data import records
 from ganjax.data.base import SPLITS, Source
 from ganjax.data.decode import decode
 from ganjax.data.fields import DataFields
-from ganjax.data.fit import to_channels
+from ganjax.data.fit import central_crop, to_channels
 from ganjax.data.scan import listing
 from ganjax.data.sources import open_source
+from ganjax.engine.sizes import Size
 from ganjax.errors import DataError, UserError
 from ganjax.metrics import features
 from ganjax.metrics.image_set import ImageSet, from_source
@@ -37,8 +38,8 @@ def from_run(run: Trained, name: str, num: int, seed: int | None = None) -> Imag
     """
     z, _ = run.inputs(num, seed)
     label = evaluation.draw_labels(run.images_of("train"), run.algorithm.num_classes, num)
-    side = run.phase.image_size
-    shape = (side, side, run.config.data.channels)
+    height, width = run.phase.size
+    shape = (height, width, run.config.data.channels)
     record = {
         "seed": run.seed if seed is None else seed,
         "labels": "none"
@@ -201,7 +202,7 @@ def from_named_source(name: str, split: str, like: ImageSet, fit: str, num: int)
       name: the source, as config.data.source names it.
       split: "train" or "validation".
       like: the other set.
-      fit: how images become square: a value of config.data.fit.
+      fit: how images get to that size: a value of config.data.fit.
       num: the most images that are taken.
 
     Returns:
@@ -209,54 +210,50 @@ def from_named_source(name: str, split: str, like: ImageSet, fit: str, num: int)
 
     Raises:
       DataError: there is no such source.
-      UserError: the images of `like` are not square.
     """
-    side, width, channels = like.shape
-    if side != width:
-        raise UserError(
-            f"{like.name} has images of {side}x{width}, but a data source gives square ones: make "
-            "them square, or give --real as an .npz or a folder"
-        )
+    *sides, channels = like.shape
+    size = Size(*sides)
     data = DataFields.model_validate({"source": name, "channels": channels, "fit": fit})
     if name.startswith("records:"):  # Its transparent images lie over a background already.
         background = records.background_of(name.removeprefix("records:"))
         data = data.model_copy(update={"background": background})
-    source = open_source(data, split, image_size=side)
+    source = open_source(data, split, image_size=size.field)
     if not source.size:
         return None
-    images = from_source(f"{name} {split} ({fit} to {side}x{side})", source, num)
+    images = from_source(f"{name} {split} ({fit} to {size})", source, num)
     assert images.source is not None  # As of every data source.
-    return images._replace(record={**images.record, **_fitted(images.source.native, side, fit)})
+    return images._replace(record={**images.record, **_fitted(images.source.native, size, fit)})
 
 
-def _fitted(native: np.ndarray | None, side: int, fit: str) -> dict[str, Any]:
+def _fitted(native: np.ndarray | None, size: Size, fit: str) -> dict[str, Any]:
     """Describes what was done to images that are not of the size that they are compared at.
 
     Args:
       native: int32 (N, 2), the images' own heights and widths, or None.
-      side: the pixels a side that they were fitted to.
+      size: the size that they were fitted to.
       fit: "resize" or "pad".
 
     Returns:
-      "native", their own sizes in words, and the numbers of images that are "cropped" to a square,
-      "padded", "shrunk" and "enlarged"; without those that are 0, and {} where nothing was done.
+      "native", their own sizes in words, and the numbers of images that are "cropped" to its
+      proportions, "padded", "shrunk" and "enlarged"; without those that are 0, and {} where
+      nothing was done.
     """
-    if native is None or (native == side).all():
+    if native is None or (native == size).all():
         return {}
-    sizes = np.unique(native, axis=0)
+    sizes, counts = np.unique(native, axis=0, return_counts=True)
     text = (
         "x".join(map(str, sizes[0]))
         if len(sizes) == 1
         else f"{sizes.min()} to {sizes.max()} a side"
     )
-    shorter, longer = native.min(1), native.max(1)
     if fit == "pad":
-        done = {"padded": shorter < side}
+        done = {"padded": (sizes < size).any(1)}
     else:
+        kept = np.array([central_crop(height, width, size) for height, width in sizes.tolist()])
         done = {
-            "cropped": shorter < longer,
-            "shrunk": shorter > side,
-            "enlarged": shorter < side,
+            "cropped": (kept < sizes).any(1),
+            "shrunk": (kept > size).any(1),
+            "enlarged": (kept < size).any(1),
         }
-    counts = {name: int(which.sum()) for name, which in done.items() if which.any()}
-    return {"native": text, **counts}
+    numbers = {name: int(counts[which].sum()) for name, which in done.items() if which.any()}
+    return {"native": text, **numbers}

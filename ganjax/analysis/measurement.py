@@ -272,7 +272,7 @@ def _check_shapes(sets: Sets, metrics: Sequence[Metric]) -> None:
         height, width, channels = sets.fake.shape
         if not metric.accepts(height, width):
             raise UserError(
-                f"--metrics={metric.name}: it takes square images of {metric.sizes}, and those of "
+                f"--metrics={metric.name}: it takes images of {metric.sizes}, and those of "
                 f"{sets.fake.name} are {height}x{width}; leave it out"
             )
         reference = getattr(sets, sets.roles(metric)[0])

@@ -52,7 +52,7 @@ def scores(
 
     An image that has the size of the run's is taken as it is, and others are fitted to it as the
     run's images were. Those that cannot be fitted so, for want of a bounding box or because
-    they are larger than what they would be padded to, are cropped to a square and resized.
+    they are larger than what they would be padded to, are cropped and resized.
 
     The view's arrays are "image", "name" and "score", float32 (N,); "probability" where there is
     one. A conditional discriminator scores each image with each class, so that "score" is (N, K),
@@ -159,15 +159,15 @@ def _read(run: Trained, paths: Sequence[str], num: int | None) -> _Given:
             "scores: of which images? name files or folders after the flags: "
             "ganjax sample scores --workdir=runs/dcgan image.png folder"
         )
-    data, side = run.config.data, run.phase.image_size
-    fit, resize = Fitting(data, side), Fitting(data.model_copy(update={"fit": "resize"}), side)
+    data, size = run.config.data, run.phase.size
+    fit, resize = Fitting(data, size), Fitting(data.model_copy(update={"fit": "resize"}), size)
     names, read, resized, notes = [], [], 0, []
     for name, array in _images(paths, notes):
         if num is not None and len(names) == num:
             break
         try:
-            # An image of the run's own size needs no box and no square.
-            fitting = resize if array.shape[:2] == (side, side) else fit
+            # An image of the run's own size needs no box and no crop.
+            fitting = resize if array.shape[:2] == size else fit
             image = fitting(array)
         except DataError:
             image, resized = resize(array), resized + 1
@@ -175,7 +175,7 @@ def _read(run: Trained, paths: Sequence[str], num: int | None) -> _Given:
         read.append(image)
     if resized:
         notes.append(
-            f"{resized} of {len(names)} images were cropped to a square and resized: "
+            f"{resized} of {len(names)} images were cropped and resized: "
             f"config.data.fit={data.fit!r} cannot take them"
         )
     return _Given(names, np.stack(read), notes)

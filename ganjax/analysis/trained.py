@@ -125,9 +125,8 @@ class Trained:
         return self._at_end_of(phases[side])
 
     def _lower_phases(self) -> list[Phase]:
-        return [
-            phase for phase in self.algorithm.phases if phase.image_size < self.phase.image_size
-        ]
+        pixels = self.phase.size.pixels
+        return [phase for phase in self.algorithm.phases if phase.size.pixels < pixels]
 
     def _check_kept(self, phases: list[Phase]) -> None:
         """Raises a CheckpointError if there is no checkpoint from the end of some phase."""
@@ -137,7 +136,7 @@ class Trained:
             if phase.stop not in kept:
                 raise checkpoint.CheckpointError(
                     f"{self.folder / checkpoint.FOLDER}: step {phase.stop}, the end of "
-                    f"{phase.image_size}x{phase.image_size}, is not there, only "
+                    f"{phase.size}, is not there, only "
                     f"{', '.join(map(str, sorted(kept)))}; put it back, or look at one resolution"
                 )
 
@@ -200,8 +199,8 @@ class Trained:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of the samples, which grow with the run's resolution."""
-        side = self.phase.image_size
-        return side, side, self.config.data.channels
+        height, width = self.phase.size
+        return height, width, self.config.data.channels
 
     @cached_property
     def latent_shape(self) -> tuple[int, ...]:

@@ -51,13 +51,14 @@ def check_size(
     Raises:
       UserError: the picture would have more pixels than Pillow opens without a warning.
     """
-    side = run.phase.image_size
+    height, width = run.phase.size
     if captioned or run.algorithm.num_classes > 1:
-        side *= math.ceil(images.CAPTIONED_SIDE / side)
+        factor = math.ceil(images.CAPTIONED_SIDE / width)
+        height, width = factor * height, factor * width
     limit = FILM_PIXELS if film else Image.MAX_IMAGE_PIXELS
-    if limit is not None and num * columns * side**2 > limit:
+    if limit is not None and num * columns * height * width > limit:
         raise UserError(
-            f"--num={num}: {num} x {columns} images of {side}x{side} are more than the "
+            f"--num={num}: {num} x {columns} images of {height}x{width} are more than the "
             f"{limit} pixels that a {'film' if film else 'picture'} may have; set less, or take "
             "--raw=<name>.npz without --out"
         )

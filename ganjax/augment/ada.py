@@ -151,7 +151,8 @@ class AdaFields(AugmentFields):
     def leaks(self, value_range: ValueRange):
         """Returns a "rotation" and a "colour" transform, where the policy has such.
 
-        The rotation is that of the geometric family, or else one by quarter turns.
+        The rotation is that of the geometric family, or else one by quarter turns, of images that
+        are not square by half a turn.
         """
         multipliers = dict(self.multipliers)
 
@@ -163,6 +164,7 @@ class AdaFields(AugmentFields):
 
         def quarter_turned(images, key):
             turns = jax.random.randint(key, (len(images),), 1, 4)
+            turns = turns if images.shape[1] == images.shape[2] else jnp.full_like(turns, 2)
             return blit.reorient(images, jnp.zeros(len(images), bool), turns)
 
         def recoloured(images, key):

@@ -28,7 +28,8 @@ class Moves(NamedTuple):
 
     Attributes:
       flips: whether an image is flipped, left to right.
-      turns: by how many quarter turns, counter-clockwise, it is rotated: 0 to 3.
+      turns: by how many quarter turns, counter-clockwise, it is rotated: 0 to 3, or 0 or 2 where it
+        is not square.
       shift: by how many whole pixels it is translated, to the right and down.
     """
 
@@ -45,7 +46,9 @@ def draw(key: RandomKey, n: int, p: Probabilities, size: tuple[int, int]) -> Mov
     """Draws the moves of n images.
 
     A flip happens to half of the images for which it is drawn; rotations are by 0 to 3 quarter
-    turns, and translations by up to an eighth of the size.
+    turns, and translations by up to an eighth of the size. Images that are not square would not fit
+    into their own frame after a quarter turn, so half of them is turned upside down instead
+    (choice; the paper's images are square).
 
     Args:
       key: the random key of this family.
@@ -59,6 +62,7 @@ def draw(key: RandomKey, n: int, p: Probabilities, size: tuple[int, int]) -> Mov
     )
     flips = jax.random.randint(fold(flip_key, "value"), (n,), 0, 2)
     turns = jax.random.randint(fold(turn_key, "value"), (n,), 0, 4)
+    turns = turns if height == width else turns // 2 * 2
     x = jnp.round(width * uniform(fold(shift_key, "x"), n, -TRANSLATION, TRANSLATION))
     y = jnp.round(height * uniform(fold(shift_key, "y"), n, -TRANSLATION, TRANSLATION))
     return Moves(
@@ -69,7 +73,7 @@ def draw(key: RandomKey, n: int, p: Probabilities, size: tuple[int, int]) -> Mov
 
 
 def reorient(images: Images, flips: Bool[Array, " n"], turns: Int[Array, " n"]) -> Images:
-    """Flips and then rotates square images (N, S, S, C), bit for bit.
+    """Flips and then rotates images (N, H, W, C), bit for bit.
 
     Args:
       images: the images.
@@ -78,6 +82,7 @@ def reorient(images: Images, flips: Bool[Array, " n"], turns: Int[Array, " n"]) 
     """
     images = only_where(flips, images[:, :, ::-1], images)
     # A quarter turn exchanges rows and columns and reverses one of the two; a half reverses both.
-    images = only_where(turns % 2 == 1, images.swapaxes(1, 2), images)
+    if images.shape[1] == images.shape[2]:
+        images = only_where(turns % 2 == 1, images.swapaxes(1, 2), images)
     images = only_where((turns == 1) | (turns == 2), images[:, ::-1], images)
     return only_where(turns >= 2, images[:, :, ::-1], images)

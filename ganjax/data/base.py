@@ -6,6 +6,7 @@ from typing import NamedTuple, NoReturn, Protocol
 import numpy as np
 
 from ganjax.data.fields import DataFields
+from ganjax.engine.sizes import ImageSize
 from ganjax.errors import DataError
 
 SPLITS = ("train", "validation")
@@ -33,7 +34,7 @@ class Source(NamedTuple):
     Attributes:
       size: the number of images.
       fetch: reads images by index. It takes (n,) integers and returns {"image": uint8
-        (n, S, S, C), "label": int32 (n,)}. Several threads may call it at once.
+        (n, H, W, C), "label": int32 (n,)}. Several threads may call it at once.
       label_names: the name of each class; () without labels, or where classes have no names.
       labels: returns the label of every image, int32 (size,), without decoding any image.
       features: returns every feature that labels can be read from, by name.
@@ -78,7 +79,7 @@ class Opened(NamedTuple):
 class Opener(Protocol):
     """A function that opens one split of a set of images."""
 
-    def __call__(self, name: str, split: str, data: DataFields, image_size: int) -> Opened:
+    def __call__(self, name: str, split: str, data: DataFields, image_size: ImageSize) -> Opened:
         """Opens one split of a set of images.
 
         Args:
@@ -87,10 +88,10 @@ class Opener(Protocol):
           data: how images become arrays, and which feature is the label. The fields that apply
             to every kind of source (`num_classes`, `mirror`, `held_out`, `num_examples`,
             `fraction`, `subset_seed`, `on_device`) are honoured elsewhere.
-          image_size: S, the images' side in pixels.
+          image_size: the side of square images in pixels, or (height, width).
 
         Returns:
-          The images, uint8 (S, S, C) each with C = data.channels, and whether they are a split.
+          The images, uint8 (H, W, C) each with C = data.channels, and whether they are a split.
 
         Raises:
           DataError: the set does not exist, cannot be read, or does not fit `data`.

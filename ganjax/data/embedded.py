@@ -7,12 +7,13 @@ import numpy as np
 from ganjax.data.base import Kind, Labels, Opened, Source, chosen_labels
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import Fitting
+from ganjax.engine.sizes import ImageSize
 from ganjax.errors import DataError
 
 NAMES = ("mnist5k", "emoji64")
 
 
-def open_embedded(name: str, split: str, data: DataFields, image_size: int) -> Opened:
+def open_embedded(name: str, split: str, data: DataFields, image_size: ImageSize) -> Opened:
     """Opens an embedded set, which is read at once and has no splits.
 
     See `ganjax.data.base.Opener` for the arguments and the result.

@@ -25,10 +25,11 @@ class DataFields(Fields):
         booleans or names, which every image must have; "" reads no labels.
       num_classes: the number of classes; labels are 0 .. num_classes - 1. It is 1 without labels.
       channels: 1 for grey or 3 for RGB images; the set's images are converted.
-      fit: how images of any size become square. "pad" centres an image on a square of the colour
-        of its top left pixel; "resize" crops the central square and resizes it (by area when it
-        shrinks, bicubically when it grows); "bounding_box" crops a square a quarter larger than
-        the image's bounding box, rounded to whole pixels, and resizes it by area.
+      fit: how images of any size get to image_size. "pad" centres an image on a canvas of the
+        colour of its top left pixel; "resize" crops the centre, a square where image_size is one,
+        and resizes it (by area when it shrinks, bicubically when it grows); "bounding_box" crops
+        around the image's bounding box, a square a quarter larger where image_size is one, rounded
+        to whole pixels, and resizes it by area.
       mirror: whether each image of a training batch is flipped left to right by a fair coin.
       held_out: the share of each class, in [0, 1), that is held out where the set has no split of
         its own. 0 holds out nothing: samples are then compared with the training images, and there

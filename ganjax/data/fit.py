@@ -1,4 +1,4 @@
-"""Conversion of images of any size and number of channels to uint8 (S, S, C)."""
+"""Conversion of images of any size and number of channels to the size and channels of a run."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image
 
 from ganjax.data.fields import DataFields
+from ganjax.engine.sizes import ImageSize, Size, size_of
 from ganjax.errors import DataError
 
-# The side of a bounding box's crop over the longer side of the box, as in the Keras form of
+# The side of a bounding box's square crop over the longer side of the box, as in the Keras form of
 # adaptive discriminator augmentation.
 BOX_MARGIN = np.float32(1.25)
 
@@ -107,75 +108,93 @@ def _overlaps(size: int, parts: int) -> np.ndarray:
     return np.maximum(common, 0).astype(np.float64)
 
 
-def pad(image: np.ndarray, size: int, box: Box | None = None) -> np.ndarray:
-    """Centres an image on a square that has the colour of the image's top left pixel.
+def pad(image: np.ndarray, size: ImageSize, box: Box | None = None) -> np.ndarray:
+    """Centres an image on a canvas that has the colour of the image's top left pixel.
 
     Args:
       image: uint8 (H, W, C).
-      size: S, the side of the square.
+      size: the side of a square canvas, or its (height, width).
       box: ignored.
 
     Returns:
-      uint8 (S, S, C).
+      uint8 (height, width, C).
 
     Raises:
-      DataError: the image is larger than the square.
+      DataError: the image is larger than the canvas.
     """
     del box
     height, width, channels = image.shape
     check_pad(height, width, size)
-    padded = np.broadcast_to(image[0, 0], (size, size, channels)).copy()
-    top, left = (size - height) // 2, (size - width) // 2
+    canvas = size_of(size)
+    padded = np.broadcast_to(image[0, 0], (*canvas, channels)).copy()
+    top, left = (canvas.height - height) // 2, (canvas.width - width) // 2
     padded[top : top + height, left : left + width] = image
     return padded
 
 
-def check_pad(height: int, width: int, size: int, box: Box | None = None) -> None:
+def check_pad(height: int, width: int, size: ImageSize, box: Box | None = None) -> None:
     """Raises the DataError that `pad` would raise for an image of height x width."""
     del box
-    if max(height, width) > size:
+    canvas = size_of(size)
+    if height > canvas.height or width > canvas.width:
         raise DataError(
-            f"images of {height}x{width} do not fit into config.image_size={size}; set "
+            f"images of {height}x{width} do not fit into config.image_size={canvas.field}; set "
             "config.data.fit=resize or a larger image_size"
         )
 
 
-def resize(image: np.ndarray, size: int, box: Box | None = None) -> np.ndarray:
-    """Crops the central square and resizes it, by area to shrink, by Pillow's bicubic to grow.
+def resize(image: np.ndarray, size: ImageSize, box: Box | None = None) -> np.ndarray:
+    """Crops the centre and resizes it, by area to shrink, by Pillow's bicubic to grow.
 
     Args:
       image: uint8 (H, W, C).
-      size: S, the side of the result.
+      size: the side of a square result, or its (height, width).
       box: ignored.
 
     Returns:
-      uint8 (S, S, C).
+      uint8 (height, width, C).
     """
     del box
-    height, width, _ = image.shape
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = image[top : top + side, left : left + side]
-    if side >= size:
-        return area(square, size, size)
-    resized = _picture(square).resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(resized).reshape(size, size, -1)
+    new = size_of(size)
+    height, width = central_crop(image.shape[0], image.shape[1], new)
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    centre = image[top : top + height, left : left + width]
+    if height >= new.height and width >= new.width:
+        return area(centre, *new)
+    resized = _picture(centre).resize((new.width, new.height), Image.Resampling.BICUBIC)
+    return np.asarray(resized).reshape(*new, -1)
 
 
-def check_resize(height: int, width: int, size: int, box: Box | None = None) -> None:
+def central_crop(height: int, width: int, size: ImageSize) -> Size:
+    """Returns the size of the largest crop of an image that has the proportions of another size.
+
+    The side of which something is cut away is rounded to whole pixels, halves up.
+
+    Args:
+      height: the image's height.
+      width: the image's width.
+      size: the other size, the side of a square or (height, width).
+    """
+    new = size_of(size)
+    if height * new.width <= width * new.height:
+        return Size(height, max(1, (2 * height * new.width + new.height) // (2 * new.height)))
+    return Size(max(1, (2 * width * new.height + new.width) // (2 * new.width)), width)
+
+
+def check_resize(height: int, width: int, size: ImageSize, box: Box | None = None) -> None:
     """Accepts every image: `resize` takes them all."""
 
 
-def bounding_box(image: np.ndarray, size: int, box: Box | None = None) -> np.ndarray:
-    """Crops a square around the bounding box (see `box_crop`) and resizes it by area.
+def bounding_box(image: np.ndarray, size: ImageSize, box: Box | None = None) -> np.ndarray:
+    """Crops an image around its bounding box (see `box_crop`) and resizes it by area.
 
     Args:
       image: uint8 (H, W, C).
-      size: S, the side of the result.
+      size: the side of a square result, or its (height, width).
       box: the image's bounding box.
 
     Returns:
-      uint8 (S, S, C).
+      uint8 (height, width, C).
 
     Raises:
       DataError: the image has no box, or the box lies outside of it.
@@ -183,36 +202,37 @@ def bounding_box(image: np.ndarray, size: int, box: Box | None = None) -> np.nda
     height, width, _ = image.shape
     check_bounding_box(height, width, size, box)
     assert box is not None  # As has just been checked.
-    crop_height, crop_width, top, left = box_crop(height, width, box)
-    return area(image[top : top + crop_height, left : left + crop_width], size, size)
+    crop_height, crop_width, top, left = box_crop(height, width, box, size)
+    return area(image[top : top + crop_height, left : left + crop_width], *size_of(size))
 
 
-def check_bounding_box(height: int, width: int, size: int, box: Box | None = None) -> None:
+def check_bounding_box(height: int, width: int, size: ImageSize, box: Box | None = None) -> None:
     """Raises the DataError that `bounding_box` would raise for an image of height x width."""
-    del size
     if box is None:
         raise DataError(
             "config.data.fit='bounding_box': an image has no bounding box; give it one, or set "
             "resize or pad"
         )
-    if min(box_crop(height, width, box)[:2]) < 1:
+    if min(box_crop(height, width, box, size)[:2]) < 1:
         raise DataError(f"{box} in an image of {height}x{width} leaves nothing to crop")
 
 
-def box_crop(height: int, width: int, box: Box) -> tuple[int, int, int, int]:
+def box_crop(height: int, width: int, box: Box, size: ImageSize = 1) -> tuple[int, int, int, int]:
     """Computes the crop around a bounding box, as in the Keras form of ADA.
 
-    The crop is a square of 1.25 times the longer side of the box around the box's centre c. Each
-    axis is then reduced separately to min(side, 2c, 2(extent - c)), so that the crop stays both
-    centred and within the image (and may no longer be square). As in Keras' example, numbers are
-    float32, and the corner c - side / 2 and the side are each rounded to the nearest integer,
-    halves to even. Where both are rounded up and the crop would end a pixel outside of the image,
-    the side gives way.
+    The crop is a square of 1.25 times the longer side of the box around the box's centre c; for
+    another size, the smallest crop of that size's proportions that is 1.25 times as large as the
+    box along both axes. Each axis is then reduced separately to min(side, 2c, 2(extent - c)), so
+    that the crop stays both centred and within the image (and may lose its proportions). As in
+    Keras' example, numbers are float32, and the corner c - side / 2 and the side are each rounded
+    to the nearest integer, halves to even. Where both are rounded up and the crop would end a pixel
+    outside of the image, the side gives way.
 
     Args:
       height: the image's height.
       width: the image's width.
       box: a bounding box in the image.
+      size: the size whose proportions the crop has, the side of a square or (height, width).
 
     Returns:
       (height, width, top, left) of the crop in pixels.
@@ -221,9 +241,11 @@ def box_crop(height: int, width: int, box: Box) -> tuple[int, int, int, int]:
     low = np.array([box.ymin, box.xmin], np.float32)
     high = np.array([box.ymax, box.xmax], np.float32)
     centre = np.float32(0.5) * (low + high)
-    side = (BOX_MARGIN * (high - low)).max()
+    # Of a square both are exactly 1.
+    proportions = np.array(size_of(size), np.float32) / np.float32(max(size_of(size)))
+    sides = (BOX_MARGIN * (high - low) / proportions).max() * proportions
     two = np.float32(2)
-    sides = np.minimum(side, np.minimum(two * centre, two * (extent - centre)))
+    sides = np.minimum(sides, np.minimum(two * centre, two * (extent - centre)))
     corner = np.rint(centre - np.float32(0.5) * sides)
     sides = np.minimum(np.rint(sides), extent - corner)
     return *sides.astype(np.int32).tolist(), *corner.astype(np.int32).tolist()
@@ -234,15 +256,15 @@ def _picture(image: np.ndarray) -> Image.Image:
 
 
 class Fit(NamedTuple):
-    """A way of making images of any size square.
+    """A way of bringing images of any size to one size.
 
     Attributes:
-      apply: returns an image's square, given (image, size, box).
+      apply: returns an image of the size that is asked for, given (image, size, box).
       check: raises the DataError that `apply` would raise, given (height, width, size, box).
     """
 
-    apply: Callable[[np.ndarray, int, Box | None], np.ndarray]
-    check: Callable[[int, int, int, Box | None], None]
+    apply: Callable[[np.ndarray, ImageSize, Box | None], np.ndarray]
+    check: Callable[[int, int, ImageSize, Box | None], None]
 
 
 # The values of config.data.fit.
@@ -258,11 +280,11 @@ class Fitting(NamedTuple):
 
     Attributes:
       data: the run's fields; `channels`, `background` and `fit` are used.
-      image_size: S, the side of the results in pixels.
+      image_size: the side of square results in pixels, or their (height, width).
     """
 
     data: DataFields
-    image_size: int
+    image_size: ImageSize
 
     def __call__(self, image: np.ndarray, box: Box | None = None) -> np.ndarray:
         """Converts an image.
@@ -272,7 +294,7 @@ class Fitting(NamedTuple):
           box: the image's bounding box, if it has one.
 
         Returns:
-          uint8 (S, S, data.channels).
+          uint8 (height, width, data.channels) of `image_size`.
 
         Raises:
           DataError: the image does not fit.

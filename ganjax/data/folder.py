@@ -14,6 +14,7 @@ from ganjax.data.decode import decode
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import Box, Fitting
 from ganjax.data.scan import Listing, Scan, described, listing, scanned
+from ganjax.engine.sizes import ImageSize
 from ganjax.errors import DataError
 from ganjax.runtime import regular
 
@@ -23,7 +24,7 @@ TRAIN, HELD_OUT = "train", ("validation", "val", "valid", "test")
 MOST_NAMED = 5
 
 
-def open_folder(name: str, split: str, data: DataFields, image_size: int) -> Opened:
+def open_folder(name: str, split: str, data: DataFields, image_size: ImageSize) -> Opened:
     """Opens a split of a folder, whose images are in the order of their names.
 
     See `ganjax.data.base.Opener` for the arguments and the result. The splits are the top folders

@@ -18,6 +18,7 @@ from ganjax import config_file
 from ganjax.data.base import Kind, Labels, Opened, Source, chosen_labels
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import Fitting
+from ganjax.engine.sizes import ImageSize
 from ganjax.errors import DataError
 
 # The images, evenly spaced, that a fingerprint is made of where none is given.
@@ -57,7 +58,7 @@ class _Split(NamedTuple):
     fingerprint: str
 
 
-def open_own(name: str, split: str, data: DataFields, image_size: int) -> Opened:
+def open_own(name: str, split: str, data: DataFields, image_size: ImageSize) -> Opened:
     """Opens a split of the set of a function, which is called with "train" or "validation".
 
     See `ganjax.data.base.Opener` for the arguments and the result. If the function returns None for

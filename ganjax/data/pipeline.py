@@ -94,7 +94,7 @@ def read_all(source: Source) -> Batch:
     """Reads the whole set, in threads, as one batch.
 
     Returns:
-      {"image": uint8 (source.size, S, S, C), "label": int32 (source.size,)}.
+      {"image": uint8 (source.size, H, W, C), "label": int32 (source.size,)}.
     """
     starts = range(0, source.size, READ_AT_ONCE)
     chunks = [np.arange(i, min(i + READ_AT_ONCE, source.size)) for i in starts]
@@ -207,7 +207,7 @@ def train_batches(
       mirror: whether images are flipped as `mirrored` says.
 
     Yields:
-      {"image": uint8 (reals, batch_size, S, S, C), "label": int32 (reals, batch_size)}.
+      {"image": uint8 (reals, batch_size, H, W, C), "label": int32 (reals, batch_size)}.
     """
     # Each process reads only those columns of the batch that its devices hold.
     columns = _local_columns(sharding, reals, phase.batch_size)
@@ -232,7 +232,7 @@ def eval_batches(
       sharding: the sharding of (1, batch_size, ...) arrays.
 
     Yields:
-      {"image": uint8 (1, batch_size, S, S, C), "label": int32 (1, batch_size)}.
+      {"image": uint8 (1, batch_size, H, W, C), "label": int32 (1, batch_size)}.
     """
     columns = _local_columns(sharding, 1, batch_size)
     for i in range(min(limit, max(1, source.size // batch_size))):

@@ -21,13 +21,13 @@ from typing import Any
 from absl import flags, logging
 
 from ganjax import cli
-from ganjax.config import LARGEST_SIDE
 from ganjax.data import records
 from ganjax.data.base import SPLITS
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import FITS
 from ganjax.data.record_writer import alone, summary, write
 from ganjax.data.sources import kind_of, open_source
+from ganjax.engine.sizes import ImageSize, parsed, size_of
 from ganjax.errors import UserError
 from ganjax.runtime import signals
 
@@ -37,7 +37,7 @@ SHARD_BYTES = 16 << 20
 def define_flags() -> None:
     """Defines this command's flags."""
     flags.DEFINE_string("source", None, "As config.data.source: tfds:<name>, folder:<path>, ...")
-    flags.DEFINE_integer("size", None, "Pixels a side.", lower_bound=1, upper_bound=LARGEST_SIDE)
+    flags.DEFINE(_SizeParser(), "size", None, "Pixels a side of square images, or height,width.")
     cli.define_path("out", None, "The folder to make.")
     flags.DEFINE_enum("fit", "resize", list(FITS), "As config.data.fit.")
     flags.DEFINE_enum("channels", "3", ["1", "3"], "As config.data.channels.")
@@ -57,15 +57,34 @@ def define_flags() -> None:
     )
 
 
+class _SizeParser(flags.ArgumentParser):
+    """Parses a size, as "64" or as "96,128"."""
+
+    syntactic_help = "pixels a side, or height,width"
+
+    def flag_type(self) -> str:
+        """Returns the name of the type."""
+        return "size"
+
+    def parse(self, argument: str) -> ImageSize:
+        """Returns the size in the form of config.image_size."""
+        return parsed(argument)
+
+
 def prepare(
-    data: DataFields, size: int, out: Path, *, workers: int = 1, shard_bytes: int = SHARD_BYTES
+    data: DataFields,
+    size: ImageSize,
+    out: Path,
+    *,
+    workers: int = 1,
+    shard_bytes: int = SHARD_BYTES,
 ) -> str:
     """Prepares a set, or the part of it that an interrupted call has left out.
 
     Args:
-      data: the source and how its images become square. It must select the whole set and no
+      data: the source and how its images get to the size. It must select the whole set and no
         label, since all labels are kept.
-      size: the images' side in pixels.
+      size: the side of square images in pixels, or (height, width).
       out: the folder to make.
       workers: the number of threads.
       shard_bytes: the most bytes of images in a shard, which holds at least one image.
@@ -99,7 +118,7 @@ def prepare(
         return write(sources, settings, out, name=data.source, workers=workers)
 
 
-def _settings(data: DataFields, size: int, shard_bytes: int) -> dict[str, Any]:
+def _settings(data: DataFields, size: ImageSize, shard_bytes: int) -> dict[str, Any]:
     """Returns the settings that decide the content of the shards, given the source's images."""
     names = ("fit", "channels", "background", "min_side")
     settings = {name: getattr(data, name) for name in names}
@@ -109,10 +128,10 @@ def _settings(data: DataFields, size: int, shard_bytes: int) -> dict[str, Any]:
     if data.held_out != DataFields.model_fields["held_out"].default:
         settings["held_out"] = data.held_out  # Earlier sets do not state the default.
     return settings | {
-        "size": size,
+        "size": size if isinstance(size, int) else list(size),
         "shard_bytes": shard_bytes,
         "resize": "area downwards, bicubic upwards",
-        "format": records.FORMAT,
+        "format": records.format_of(size_of(size)),
     }
 
 

@@ -22,12 +22,13 @@ from tqdm import tqdm
 from ganjax.data.base import SPLITS, Source
 from ganjax.data.records import (
     CHECKSUMS,
-    FORMAT,
     LABELS,
     MANIFEST,
+    format_of,
     sealed,
     settings_hash,
     shard_name,
+    size_in,
 )
 from ganjax.errors import UserError
 from ganjax.pictures import images
@@ -108,7 +109,7 @@ def _fill(
     features = {split: source.features() for split, source in sources.items()}
     _claim(partial, settings | {"content": _content(sources, features)})
     manifest = {
-        "format": FORMAT,
+        "format": format_of(size_in(settings)),
         "source": name,
         "fingerprint": sources["train"].fingerprint,
         "transparent": sources["train"].transparent,
@@ -174,7 +175,7 @@ def _write_all(
     sources: dict[str, Source], settings: dict[str, Any], folder: Path, workers: int
 ) -> dict[str, Any]:
     """Writes the shards that are missing, and returns a list of all of them by split."""
-    image_bytes = settings["size"] ** 2 * settings["channels"]
+    image_bytes = size_in(settings).pixels * settings["channels"]
     per_shard = max(1, settings["shard_bytes"] // image_bytes)
     parts: dict[str, Any] = {}
     tasks: list[tuple[Source, int, int, Path]] = []
@@ -264,12 +265,12 @@ def summary(out: Path, manifest: dict[str, Any]) -> str:
       out: the folder of the set.
       manifest: the set's manifest.
     """
-    size, channels = manifest["size"], manifest["channels"]
     train, held = (manifest["splits"][split] for split in SPLITS)
     shards = [*train["shards"], *held["shards"]]
     total = sum(shard["bytes"] for shard in shards)
     return (
         f"{out}: {train['count']} training and {held['count']} held-out images of "
-        f"{size}x{size}x{channels} in {len(shards)} shards, {total / 2**20:.1f} MiB; "
+        f"{size_in(manifest)}x{manifest['channels']} in {len(shards)} shards, "
+        f"{total / 2**20:.1f} MiB; "
         f"{len(manifest['skipped'])} skipped: --config.data.source=records:{out}"
     )

@@ -1,6 +1,6 @@
 """`records:<path>`: a set that `ganjax.data.prepare` made, of ArrayRecord shards and a manifest.
 
-A record is an image's size * size * channels bytes. Labels are stored in a file of their own, so
+A record is an image's height * width * channels bytes. Labels are stored in a file of their own, so
 that they can be read without any image. So are the CRC-32s of all images, by which each is checked
 when it is read; sets of early versions have none.
 
@@ -25,6 +25,7 @@ from ganjax.config import Level, NonNegativeInt, PositiveInt, Side
 from ganjax.data.base import Kind, Labels, Opened, Source, chosen_labels
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import area, to_channels
+from ganjax.engine.sizes import ImageSize, Size, checked, size_of
 from ganjax.errors import DataError
 from ganjax.pictures import npz
 from ganjax.runtime import regular, storage
@@ -32,7 +33,9 @@ from ganjax.runtime import regular, storage
 MANIFEST, LABELS, CHECKSUMS = "manifest.json", "labels.npz", "checksums.npz"
 # The entry of the manifest that is a hash of all others.
 SEAL = "sha256"
-FORMAT = 1
+# Sets of squares are of format 1, of which `size` is a number; others of format 2, of which it is a
+# pair. An older version refuses those in one line.
+FORMATS = {True: 1, False: 2}
 
 
 class _Form(pydantic.BaseModel):
@@ -83,12 +86,17 @@ def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
     return manifest | {SEAL: settings_hash(manifest)}
 
 
+def format_of(size: Size) -> int:
+    """Returns the number of the format of sets of images of a size."""
+    return FORMATS[size.is_square]
+
+
 def shard_name(split: str, index: int, count: int) -> str:
     """Returns the file name of shard `index` of the `count` shards of a split."""
     return f"{split}-{index:05}-of-{count:05}.array_record"
 
 
-def open_records(name: str, split: str, data: DataFields, image_size: int) -> Opened:
+def open_records(name: str, split: str, data: DataFields, image_size: ImageSize) -> Opened:
     """Opens a split of a prepared set, at its own size or a half, a quarter, ... of it.
 
     Smaller images are means by area. See `ganjax.data.base.Opener` for the arguments and the
@@ -100,8 +108,8 @@ def open_records(name: str, split: str, data: DataFields, image_size: int) -> Op
     field = f"config.data.source={data.source!r}"
     root = Path(name).expanduser()
     manifest = read_manifest(root, field)
-    _check_settings(manifest, data, image_size, field)
-    size, channels = manifest["size"], manifest["channels"]
+    size, channels, new = size_in(manifest), manifest["channels"], size_of(image_size)
+    _check_settings(manifest, data, size, new, field)
     count, paths = manifest["splits"][split]["count"], _shards(root, split, manifest, field)
     features = _features(root, split, manifest, field)
     checksums = _checksums(root, split, count, manifest, field)
@@ -124,12 +132,12 @@ def open_records(name: str, split: str, data: DataFields, image_size: int) -> Op
             raw = records.__getitems__([int(i) for i in indices])
             if checksums is not None:
                 _check(raw, indices, checksums)
-            image = np.frombuffer(b"".join(raw), np.uint8).reshape(len(raw), size, size, channels)
-        if image_size < size:
+            image = np.frombuffer(b"".join(raw), np.uint8).reshape(len(raw), *size, channels)
+        if new != size:
             # Stacked images are one tall image, of which whole cells are averaged.
-            tall = image.reshape(len(raw) * size, size, channels)
-            image = area(tall, len(raw) * image_size, image_size)
-            image = image.reshape(len(raw), image_size, image_size, channels)
+            tall = image.reshape(len(raw) * size.height, size.width, channels)
+            image = area(tall, len(raw) * new.height, new.width)
+            image = image.reshape(len(raw), *new, channels)
         if channels != data.channels:
             image = np.stack([to_channels(each, data.channels) for each in image])
         return {"image": image, "label": chosen.values[indices]}
@@ -182,7 +190,7 @@ def read_manifest(root: Path, field: str) -> dict[str, Any]:
         manifest = json.loads(regular.read_text(path))
         _Manifest.model_validate(manifest)
         intact = (
-            manifest["format"] == FORMAT
+            manifest["format"] == format_of(size_in(manifest))
             and manifest["settings_sha256"] == settings_hash(manifest["settings"])
             and manifest.get(SEAL) in (None, _seal(manifest))
             and all(
@@ -202,14 +210,18 @@ def read_manifest(root: Path, field: str) -> dict[str, Any]:
     return manifest
 
 
-def _check_settings(manifest: dict, data: DataFields, image_size: int, field: str) -> None:
+def size_in(manifest: dict[str, Any]) -> Size:
+    """Returns the size of a set's images, given its manifest."""
+    return size_of(checked(manifest["size"]))
+
+
+def _check_settings(manifest: dict, data: DataFields, size: Size, new: Size, field: str) -> None:
     """Raises a DataError if a config's fields differ from how the set was prepared."""
-    size, settings = manifest["size"], manifest["settings"]
-    factor = size // image_size
-    if factor * image_size != size or factor & (factor - 1):
+    settings, factor = manifest["settings"], size.height // new.height
+    if (factor * new.height, factor * new.width) != size or factor & (factor - 1):
         raise DataError(
-            f"{field} has images of {size}x{size}, which are read at that size, a half, a quarter "
-            f"and so on, not at config.image_size={image_size}"
+            f"{field} has images of {size}, which are read at that size, a half, a quarter "
+            f"and so on, not at config.image_size={new.field}"
         )
     if data.fit != settings["fit"]:
         raise DataError(

@@ -37,7 +37,7 @@ def first_batch(config: RunConfig, source: Source) -> dict[str, np.ndarray]:
       source: the training images.
 
     Returns:
-      {"image": uint8 (batch_size, S, S, C), "label": int32 (batch_size,)}.
+      {"image": uint8 (batch_size, H, W, C), "label": int32 (batch_size,)}.
     """
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
     import jax
@@ -47,11 +47,12 @@ def first_batch(config: RunConfig, source: Source) -> dict[str, np.ndarray]:
     from ganjax.parallel.sharding import make_layout
     from ganjax.runtime import memory
 
-    held = config.batch_size * config.image_size**2 * config.data.channels
+    phase = Phase(0, 1, config.batch_size, config.image_size)
+    held = config.batch_size * phase.size.pixels * config.data.channels
     memory.check(f"config.batch_size={config.batch_size}: its images", held, "set a smaller batch")
     batches = train_batches(
         source,
-        Phase(0, 1, config.batch_size, config.image_size),
+        phase,
         seed=config.seed,
         reals=1,
         start=0,

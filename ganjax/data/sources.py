@@ -1,4 +1,4 @@
-"""Sets of images by name: uint8, square, all of one size, fetched by index.
+"""Sets of images by name: uint8, all of one size, fetched by index.
 
 Each kind of source is a file of this folder, listed in `SOURCES`. To add one, write an opener
 (`ganjax.data.base.Opener`) and its `Kind` in a file of its own, and add a line here.
@@ -9,6 +9,7 @@ import numpy as np
 from ganjax.data import embedded, folder, own, records, splits, tfds
 from ganjax.data.base import SPLITS, Kind, Source, take
 from ganjax.data.fields import DataFields
+from ganjax.engine.sizes import ImageSize
 from ganjax.errors import DataError
 
 __all__ = ["SOURCES", "SPLITS", "Source", "kind_of", "open_source"]
@@ -22,7 +23,7 @@ SOURCES: dict[str, Kind] = {
 }
 
 
-def open_source(data: DataFields, split: str, *, image_size: int) -> Source:
+def open_source(data: DataFields, split: str, *, image_size: ImageSize) -> Source:
     """Opens one split of a set of images.
 
     The validation split is the set's own: TFDS's validation, else its test split, or a folder's
@@ -33,7 +34,7 @@ def open_source(data: DataFields, split: str, *, image_size: int) -> Source:
     Args:
       data: the set, its labels, how much of it is used, and how images become arrays.
       split: "train", or "validation" for the images that are held out.
-      image_size: S, the images' side in pixels.
+      image_size: the side of square images in pixels, or (height, width).
 
     Raises:
       DataError: the set does not exist, is not prepared, or does not fit the fields; or it lacks

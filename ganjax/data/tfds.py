@@ -10,10 +10,11 @@ import numpy as np
 from ganjax.data.base import Kind, Labels, Opened, Source
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import Box, Fitting
+from ganjax.engine.sizes import ImageSize
 from ganjax.errors import DataError, UserError
 
 
-def open_tfds(name: str, split: str, data: DataFields, image_size: int) -> Opened:
+def open_tfds(name: str, split: str, data: DataFields, image_size: ImageSize) -> Opened:
     """Opens a split of a TFDS set.
 
     See `ganjax.data.base.Opener` for the arguments and the result. The name may include a config
@@ -166,7 +167,7 @@ def _without_decoding(examples, names: list[str]):
 
 
 def _preparer(features, fit: Fitting) -> Callable[[dict], np.ndarray]:
-    """Returns the function from an example to its image, uint8 (S, S, C)."""
+    """Returns the function from an example to its image, uint8 (H, W, C)."""
     # "bbox" holds ymin, xmin, ymax and xmax as shares of the image.
     has_boxes = "bbox" in features and _is_box(features["bbox"])
 

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from ganjax.engine.sizes import ImageSize, Size, size_of
+
 
 class Phase(NamedTuple):
     """A stretch of a run with constant shapes, which is hashable and static in compiled functions.
@@ -10,15 +12,20 @@ class Phase(NamedTuple):
       start: the first train step of the phase.
       stop: the step after its last one.
       batch_size: the number of real images in one update, over all devices.
-      image_size: the height and width of images in pixels.
+      image_size: the side of square images in pixels, or (height, width), as in the config.
       batch_field: the config field that sets batch_size, which error messages name.
     """
 
     start: int
     stop: int
     batch_size: int
-    image_size: int
+    image_size: ImageSize
     batch_field: str = "config.batch_size"
+
+    @property
+    def size(self) -> Size:
+        """The height and width of images."""
+        return size_of(self.image_size)
 
 
 def phase_of(phases: tuple[Phase, ...], step: int) -> Phase:

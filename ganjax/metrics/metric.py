@@ -82,8 +82,8 @@ class Metric:
       while_training: whether config.evaluation.metrics may name it.
       training_floor: the figure whose floor is logged beside it during training, "" for none.
       fewest: the least number of images that each of the two sets must have.
-      sizes: the square images that `accepts` allows, by their sides in pixels, in the words of an
-        error message; "" if it allows any.
+      sizes: the images that `accepts` allows, by their sides in pixels, in the words of an error
+        message; "" if it allows any.
     """
 
     name: str

@@ -16,11 +16,13 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Key, UInt8
 
 from ganjax.engine.meanings import Meaning
+from ganjax.engine.sizes import ImageSize, Size, size_of
 from ganjax.keys import fold
 from ganjax.metrics.image_set import ImageSet, rebatched
 from ganjax.metrics.metric import Counts, Figure, Metric, Taken
 
-# The binomial filter of Burt & Adelson 1983, and the side of the coarsest level.
+# The binomial filter of Burt & Adelson 1983, and the least shorter side of a coarser level: levels
+# are halved as long as it has so many pixels.
 TAPS = np.array([1, 4, 6, 4, 1], np.float32) / 16
 COARSEST = 16
 # The paper's side of a patch, patches from each image and level, and directions: 4 x 128.
@@ -33,9 +35,14 @@ BATCH = 256
 # The most images of a set that are compared, whose patches are held (docs/metrics.md). The paper
 # takes 16,384.
 MOST = 4_096
-# The normalised patches of each level by its side in pixels, the finest first:
+# What `level_sizes` takes, in words.
+SIZES = (
+    f"sides of {PATCH} pixels or more, which can be halved until the shorter one has less than "
+    f"{2 * COARSEST}"
+)
+# The normalised patches of each level by its size, as in a config, the finest first:
 # (PER_IMAGE * images, 49 C).
-Described = dict[int, Float32[np.ndarray, "_ _"]]
+Described = dict[ImageSize, Float32[np.ndarray, "_ _"]]
 
 
 class SlicedWasserstein(Metric):
@@ -60,7 +67,7 @@ class SlicedWasserstein(Metric):
     )
     needs = "images"
     training_floor = "swd"
-    sizes = f"{COARSEST} times a power of 2 pixels a side, or {PATCH} to {COARSEST}"
+    sizes = SIZES
 
     def accepts(self, height: int, width: int) -> bool:
         """Returns whether images of this size have a pyramid."""
@@ -82,7 +89,11 @@ class SlicedWasserstein(Metric):
     def measure(self, reference: Described, fake: ImageSet) -> dict[str, float]:
         """Returns `swd`, the average, and the distance at each level, swd_16, swd_32, ..."""
         found = distance(reference, describe(fake.batches(), "b"))
-        return {"swd": found.average} | {f"swd_{size}": d for size, d in found.levels.items()}
+        levels = {
+            size if isinstance(size, int) else size_of(size): each
+            for size, each in found.levels.items()
+        }
+        return {"swd": found.average} | {f"swd_{size}": each for size, each in levels.items()}
 
     def protocol(self, taken: Taken) -> dict[str, Any]:
         """Returns the numbers of images, patches and directions, and the scale."""
@@ -98,11 +109,11 @@ class Distances(NamedTuple):
     """Sliced Wasserstein distances times 1000, as the paper reports them; none is below 0.
 
     Attributes:
-      levels: the distance at each level by its side in pixels, the finest first.
+      levels: the distance at each level by its size, as in a config, the finest first.
       average: the mean over the levels.
     """
 
-    levels: dict[int, float]
+    levels: dict[ImageSize, float]
     average: float
 
 
@@ -111,20 +122,20 @@ def describe(
 ) -> Described:
     """Cuts out the patches that `distance` compares, from images that are never all held at once.
 
-    The pyramids go from full size to 16x16; smaller images have one level, themselves.
+    The pyramids go from full size to 16x16, or to 16 to 31 pixels on the shorter side; smaller
+    images have one level, themselves.
 
     Args:
-      batches: images in batches of any size, of S x S pixels; S is 16 times a power of 2, or from
-        7 to 16.
+      batches: images in batches of any size, all of one height and width.
       name: the set's name. Two sets that are compared should have different names, and so patches
         at different places.
       seed: the seed of the patches' places.
 
     Returns:
-      The normalised patches of each level, by its side in pixels.
+      The normalised patches of each level, by its size.
 
     Raises:
-      ValueError: the images have other sides.
+      ValueError: images of this height and width have no such pyramid.
     """
     key, patches_of_batches, done = fold(jax.random.key(seed), name), [], 0
     for batch in rebatched(batches, BATCH):
@@ -132,7 +143,7 @@ def describe(
         patches_of_batches.append(_describe(jnp.asarray(batch), fold(key, done)))
         done += len(batch)
     levels = [np.concatenate(level) for level in zip(*patches_of_batches, strict=True)]
-    return {size: normalise(level) for size, level in zip(sizes, levels, strict=True)}
+    return {size.field: normalise(level) for size, level in zip(sizes, levels, strict=True)}
 
 
 def distance(a: Described, b: Described, *, seed: int = 0) -> Distances:
@@ -148,16 +159,16 @@ def distance(a: Described, b: Described, *, seed: int = 0) -> Distances:
     """
     key, distances = jax.random.key(seed), {}
     for size, patches_of_a in a.items():
-        level_key = fold(key, "directions", size)
+        level_key = fold(key, "directions", size_of(size).height)
         distances[size] = 1e3 * sliced_wasserstein(patches_of_a, b[size], level_key)
     return Distances(distances, float(np.mean(list(distances.values()))))
 
 
-def laplacian_pyramid(images: Float[Array, "n s s c"]) -> list[Float[Array, "n _ _ c"]]:
+def laplacian_pyramid(images: Float[Array, "n h w c"]) -> list[Float[Array, "n _ _ c"]]:
     """Computes the Laplacian pyramid of images (Burt & Adelson 1983), with mirrored borders.
 
-    The levels hold the details that each size adds, from s down to twice `COARSEST`, and then the
-    images at the coarsest size. Their sum, each expanded to full size, is the images.
+    The levels hold the details that each size adds, from full size down to twice the coarsest one,
+    and then the images at the coarsest size. Their sum, each expanded to full size, is the images.
     """
     levels = []
     for _ in level_sizes(*images.shape[1:3])[1:]:
@@ -167,12 +178,12 @@ def laplacian_pyramid(images: Float[Array, "n s s c"]) -> list[Float[Array, "n _
     return [*levels, images]
 
 
-def reduce(images: Float[Array, "n s s c"]) -> Float[Array, "n s/2 s/2 c"]:
+def reduce(images: Float[Array, "n h w c"]) -> Float[Array, "n h/2 w/2 c"]:
     """Halves the sides of images: filters them and takes every second pixel."""
     return _filter(images)[:, ::2, ::2]
 
 
-def expand(images: Float[Array, "n s s c"]) -> Float[Array, "n 2*s 2*s c"]:
+def expand(images: Float[Array, "n h w c"]) -> Float[Array, "n 2*h 2*w c"]:
     """Doubles the sides of images: puts zeros between pixels, filters, and multiplies by 4."""
     n, height, width, channels = images.shape
     apart = jnp.zeros((n, height, 2, width, 2, channels), images.dtype)
@@ -181,7 +192,7 @@ def expand(images: Float[Array, "n s s c"]) -> Float[Array, "n 2*s 2*s c"]:
 
 
 def patches(
-    level: Float[Array, "n s s c"], key: Key[Array, ""], per_image: int = PER_IMAGE
+    level: Float[Array, "n h w c"], key: Key[Array, ""], per_image: int = PER_IMAGE
 ) -> Float[Array, "n per_image 7 7 c"]:
     """Cuts patches out of a level, at places drawn uniformly for each image.
 
@@ -190,8 +201,9 @@ def patches(
       key: the key of the places.
       per_image: the number of patches from each image.
     """
-    n, side, _, channels = level.shape
-    corners = jax.random.randint(key, (n, per_image, 2), 0, side - PATCH + 1)
+    n, height, width, channels = level.shape
+    ends = jnp.array([[[height - PATCH + 1, width - PATCH + 1]]])
+    corners = jax.random.randint(key, (n, per_image, 2), 0, ends)
 
     def cut(image, corner):
         return jax.lax.dynamic_slice(image, (*corner, 0), (PATCH, PATCH, channels))
@@ -252,20 +264,17 @@ def _describe(images, key):
     return [each.reshape(-1, *each.shape[2:]) for each in cut]
 
 
-def level_sizes(height: int, width: int) -> list[int]:
-    """Returns the side in pixels of each level of the pyramid of images, the finest first.
+def level_sizes(height: int, width: int) -> list[Size]:
+    """Returns the size of each level of the pyramid of images, the finest first.
 
     Raises:
       ValueError: images of height x width pixels have no such pyramid.
     """
-    count = max(0, (width // COARSEST).bit_length() - 1)
-    coarsest = width >> count
-    if height != width or coarsest << count != width or not PATCH <= coarsest <= COARSEST:
-        raise ValueError(
-            f"swd: images of {height}x{width} pixels; {COARSEST} times a power of 2 a side "
-            f"are taken, or {PATCH} to {COARSEST}"
-        )
-    return [width >> i for i in range(count + 1)]
+    shorter = min(height, width)
+    count = max(0, (shorter // COARSEST).bit_length() - 1)
+    if shorter < PATCH or height % 2**count or width % 2**count:
+        raise ValueError(f"swd: images of {height}x{width} pixels; taken are {SIZES}")
+    return [Size(height >> i, width >> i) for i in range(count + 1)]
 
 
 def _filter(images: jax.Array) -> jax.Array:

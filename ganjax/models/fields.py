@@ -1,16 +1,20 @@
 """The base classes of networks' config fields, and the settings from which networks are built."""
 
-from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import jax.numpy as jnp
 from flax import linen as nn
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from ganjax.config import ConfigError, Fields, Fraction, Idle, OneOf, PositiveInt, Widths
+from ganjax.config import ConfigError, Fields, Fraction, Idle, OneOf, PositiveInt
 from ganjax.engine.pixels import ValueRange
+from ganjax.engine.sizes import Size, parsed, size_of
 from ganjax.models.layers import OUTPUTS, VALUE_RANGES, Conditioning
 from ganjax.models.norms import Norm
+
+# Widths that follow the size of the images where they are ().
+FollowingWidths = Annotated[tuple[PositiveInt, ...], Field(strict=False)]
 
 
 class BatchNormFields(Fields):
@@ -65,7 +69,7 @@ class ImageSpec(NamedTuple):
       channels: 1 (grey) or 3 (RGB).
     """
 
-    size: int
+    size: Size
     channels: int
 
 
@@ -128,6 +132,40 @@ class NetworkFields(Fields):
     def normalises_spectrum(self) -> bool:
         """Whether every kernel is divided by its spectral norm, by the field `spectral_norm`."""
         return getattr(self, "spectral_norm", False)
+
+    @classmethod
+    def following_widths(cls, fields: Mapping[str, Any], size: Size) -> tuple[int, ...]:
+        """Returns the widths of a network of this kind for images of a size.
+
+        Args:
+          fields: the network's fields, whose widths are cut or extended; where they are (), the
+            kind's usual ones.
+          size: the size of the images.
+
+        Returns:
+          The widths; () where a kind's widths do not follow the size, or cannot follow this one.
+        """
+        del fields, size
+        return ()
+
+    def completed(self, size: Size) -> Self:
+        """Returns these fields with widths, where they have none, that follow the images' size."""
+        if getattr(self, "widths", None) != ():
+            return self
+        return self.model_copy(update={"widths": self.following_widths(dict(self), size)})
+
+    @classmethod
+    def follow(cls, group: Any, config: Any, changes: Mapping[str, Any], at: str) -> None:
+        """Cuts or extends the widths of a raw config whose image_size alone is to change."""
+        if "image_size" not in changes or f"{at}widths" in changes or not group.get("widths"):
+            return
+        try:
+            size = size_of(parsed(changes["image_size"]))
+            same = size == size_of(parsed(config.get("image_size")))
+        except ValueError:
+            return  # It is refused where the config is checked.
+        if not same:
+            group["widths"] = cls.following_widths(group, size) or group["widths"]
 
     def check(self, at: str, images: ImageSpec, options: Options) -> None:
         """Refuses fields that do not go with each other, with the images or with the options.
@@ -193,7 +231,7 @@ class StagedGeneratorFields(GeneratorFields):
 
     conditionings: ClassVar[tuple[str, ...]] = ("none", "embedding", "one_hot", "batch_norm")
 
-    widths: Widths
+    widths: FollowingWidths
     slope: Fraction = 0.0
     batch_norm: bool = True
     spectral_norm: bool = False
@@ -227,7 +265,8 @@ class StagedDiscriminatorFields(NetworkFields):
     """The fields of discriminators that consist of stages.
 
     Attributes:
-      widths: the number of channels or units of each stage.
+      widths: the number of channels or units of each stage, from the full size on; channels follow
+        the size of the images where they are () (`ganjax.models.stages`).
       slope: the negative slope of LeakyReLU.
       dropout: the dropout rate after the stages.
       dropout_after: whether dropout follows "all" stages or "all_but_first"; at `dropout` 0 it has
@@ -242,7 +281,7 @@ class StagedDiscriminatorFields(NetworkFields):
 
     conditionings: ClassVar[tuple[str, ...]] = ("none", "embedding", "one_hot", "projection")
 
-    widths: Widths = (64, 128, 256, 512)
+    widths: FollowingWidths = ()
     slope: Fraction = 0.2
     dropout: Fraction = 0.0
     dropout_after: Literal["all", "all_but_first"] = "all"
@@ -306,23 +345,3 @@ def check_groups(field: str, batch_size: int, largest: int) -> None:
         f"{field}={batch_size}: minibatch standard deviations are of groups of up to {largest} "
         f"samples, and no number from 2 to {largest} divides it; set {nearest}"
     )
-
-
-def check_size(at: str, widths: Widths, images: ImageSpec, made: int) -> None:
-    """Refuses widths that make or take images of another size than the config's.
-
-    Args:
-      at: the place of the network's fields in the config, such as "config.generator".
-      widths: the network's widths, each of which doubles the size.
-      images: the images that the network should make or take.
-      made: the size in pixels that the network makes or takes.
-
-    Raises:
-      ConfigError: the sizes differ.
-    """
-    if made != images.size:
-        raise ConfigError(
-            f"config.image_size={images.size}: {len(widths)} widths in {at}.widths={widths} make "
-            f"{made} pixels; set image_size={made} or add or take away widths (each doubles the "
-            "size, from 4)"
-        )

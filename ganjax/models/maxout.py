@@ -4,6 +4,7 @@ The label and the image or latent each pass through a layer of their own, and th
 layer.
 """
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 import jax
@@ -146,7 +147,7 @@ class DiscriminatorFields(fields.NetworkFields):
 class Generator(nn.Module):
     """The two-branched generator, which maps latents (N, Z) and labels (N,) to images.
 
-    The images are (N, size, size, channels) in (0, 1).
+    The images are (N, H, W, channels) in (0, 1).
 
     Attributes:
       size: the height and width of the images in pixels.
@@ -161,7 +162,7 @@ class Generator(nn.Module):
       dtype: the dtype of the computation; None is that of the parameters.
     """
 
-    size: int
+    size: tuple[int, int]
     channels: int
     num_classes: int
     latent_width: int = 200
@@ -186,14 +187,15 @@ class Generator(nn.Module):
         x = jnp.concatenate(
             [hidden(z, self.latent_width, "latent"), hidden(y, self.label_width, "label")], -1
         )
-        x = nn.Dense(self.size**2 * self.channels, **options)(hidden(x, self.joint_width, "joint"))
-        return nn.sigmoid(layers.wide(x)).reshape(-1, self.size, self.size, self.channels)
+        shape = (*self.size, self.channels)
+        x = nn.Dense(math.prod(shape), **options)(hidden(x, self.joint_width, "joint"))
+        return nn.sigmoid(layers.wide(x)).reshape(-1, *shape)
 
 
 class Discriminator(nn.Module):
     """The two-branched discriminator, which maps images and labels (N,) to logits (N,).
 
-    The images are (N, S, S, C).
+    The images are (N, H, W, C).
 
     Attributes:
       num_classes: the number of classes; labels enter as one-hot vectors.

@@ -1,5 +1,6 @@
 """Dense networks, which make and take images as flat vectors of pixels."""
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -62,7 +63,7 @@ class DiscriminatorFields(fields.StagedDiscriminatorFields):
 class Generator(nn.Module):
     """The dense generator, which maps latents and labels to images.
 
-    Latents are (N, Z), labels (N,) and images (N, size, size, channels).
+    Latents are (N, Z), labels (N,) and images (N, H, W, channels).
 
     Attributes:
       widths: the number of units of each hidden layer.
@@ -78,7 +79,7 @@ class Generator(nn.Module):
     """
 
     widths: Sequence[int]
-    size: int
+    size: tuple[int, int]
     channels: int
     slope: float = 0.2
     init_stddev: float = 0.02
@@ -98,12 +99,13 @@ class Generator(nn.Module):
             if norm is not None:
                 x = norm(x, label, train=train, conditioning=self.conditioning, dtype=self.dtype)
             x = nn.leaky_relu(x, self.slope)
-        x = Dense(self.size * self.size * self.channels, **options)(x)
-        return layers.OUTPUTS[self.output](x).reshape(-1, self.size, self.size, self.channels)
+        shape = (*self.size, self.channels)
+        x = Dense(math.prod(shape), **options)(x)
+        return layers.OUTPUTS[self.output](x).reshape(-1, *shape)
 
 
 class Discriminator(nn.Module):
-    """The dense discriminator, which maps images (N, S, S, C) and labels (N,) to scores (N,).
+    """The dense discriminator, which maps images (N, H, W, C) and labels (N,) to scores (N,).
 
     A score is a logit or a critic's value.
 

@@ -9,15 +9,16 @@ gain of sqrt(2), or of 1 in layers without an activation. Biases start at 0 and 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ganjax.config import Fraction, Widths
+from ganjax.config import ConfigError, Fraction
 from ganjax.engine.pixels import ValueRange
+from ganjax.engine.sizes import Size
 from ganjax.models import fields, layers
 from ganjax.models.layers import Conditioning, Conv, ConvTranspose, Dense
 
@@ -32,22 +33,51 @@ def image_size(widths: Sequence[int]) -> int:
     return 4 * 2 ** (len(widths) - 1)
 
 
+def resolutions(size: Size) -> int:
+    """Returns how many resolutions there are from 4x4 to a size; 0 where none of them is it."""
+    count = (size.height // 4).bit_length()
+    made = 4 << count >> 1
+    return count if size == (made, made) else 0
+
+
 class _GrowingFields(fields.NetworkFields):
     """The fields that both networks share.
 
     Attributes:
-      widths: the numbers of channels at 4x4, 8x8, ...
+      widths: the numbers of channels at 4x4, 8x8, ...; where they are (), those of the paper.
       slope: the negative slope of LeakyReLU.
     """
 
     named_by_resolution: ClassVar[bool] = True
 
-    widths: Widths = (512, 512, 512, 512, 256)
+    widths: fields.FollowingWidths = ()
     slope: Fraction = 0.2
+
+    @classmethod
+    def following_widths(cls, fields: Mapping[str, Any], size: Size) -> tuple[int, ...]:
+        count = resolutions(size)
+        if not fields["widths"]:
+            return tuple(min(512, 4_096 >> i) for i in range(count))
+        widths = list(fields["widths"])
+        while len(widths) < count:
+            before = widths[-2] if len(widths) > 1 else widths[-1]
+            widths.append(max(1, min(widths[-1], widths[-1] ** 2 // before)))
+        return tuple(widths[:count])
 
     def check(self, at: str, images: fields.ImageSpec, options: fields.Options) -> None:
         super().check(at, images, options)
-        fields.check_size(at, self.widths, images, image_size(self.widths))
+        made = image_size(self.widths)
+        if not resolutions(images.size):
+            raise ConfigError(
+                f"config.image_size={images.size.field}: {at}.network='progan' doubles squares "
+                "from 4x4; set 4, 8, 16 or another power of 2"
+            )
+        if images.size != (made, made):
+            raise ConfigError(
+                f"config.image_size={images.size.field}: {len(self.widths)} widths in {at}.widths="
+                f"{self.widths} make {made} pixels a side; set image_size={made} or add "
+                "or take away widths (each but the first doubles the size, from 4)"
+            )
 
     def common_arguments(self, options: fields.Options) -> dict[str, Any]:
         """Returns the arguments that the Flax modules of both networks share."""

@@ -151,9 +151,10 @@ def batch_shapes(
     config: RunConfig, algorithm: Algorithm, phase: Phase
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """Returns the shapes of the batches of reals that one train step takes."""
-    size, count = phase.image_size, (algorithm.real_batches, phase.batch_size)
+    count = algorithm.real_batches, phase.batch_size
+    shape = (*count, *phase.size, config.data.channels)
     return {
-        "image": jax.ShapeDtypeStruct((*count, size, size, config.data.channels), jnp.uint8),
+        "image": jax.ShapeDtypeStruct(shape, jnp.uint8),
         "label": jax.ShapeDtypeStruct(count, jnp.int32),
     }
 
@@ -247,7 +248,7 @@ def check_memory(planned: Plan, name: str) -> None:
     for cost in planned.phases:
         if cost.peak_bytes <= usable:
             continue
-        batch, size = cost.phase.batch_size, cost.phase.image_size
+        batch = cost.phase.batch_size
         image_bytes = (cost.peak_bytes - cost.held_bytes) * planned.devices / batch
         largest = math.floor(max(0, usable - cost.held_bytes) / image_bytes) * planned.devices
         room = "the state alone leaves no room"
@@ -256,7 +257,7 @@ def check_memory(planned: Plan, name: str) -> None:
         *others, last = _remedies(planned, cost, usable, largest)
         remedies = f"{', '.join(others)} or {last}" if others else last
         raise ConfigError(
-            f"{cost.phase.batch_field}={batch} at {size}x{size} on {planned.devices} device(s) "
+            f"{cost.phase.batch_field}={batch} at {cost.phase.size} on {planned.devices} device(s) "
             f"needs {cost.peak_bytes / GIB:.1f} GiB on each, and of {name}'s "
             f"{accelerator.memory / GIB:.1f} GiB a program gets {usable / GIB:.1f}: {room}; "
             f"{remedies}"

@@ -30,7 +30,7 @@ def report(plan: Plan, names: list[str]) -> str:
             for kind, collective in sorted(cost.collectives.items())
         )
         lines.append(
-            f"| {phase.start} to {phase.stop} | {phase.image_size}x{phase.image_size} | "
+            f"| {phase.start} to {phase.stop} | {phase.size} | "
             f"{phase.batch_size} | {cost.work.flops / cost.images / 1e9:.3g} | "
             f"{cost.peak_bytes / GIB:.2f} | {sent or 'none'} |"
         )

@@ -178,9 +178,8 @@ class Epochs:
         if reals <= self.images:
             return self.steps(phase)
         in_steps = next(steps for steps, epochs in PAIRS.items() if epochs == field)
-        size = phase.image_size
         raise ConfigError(
-            f"config.{field}={value:g}: a train step at {size}x{size} reads {reals} images "
+            f"config.{field}={value:g}: a train step at {phase.size} reads {reals} images "
             f"({phase.batch_field}={phase.batch_size} x {self.real_batches}) and there are "
             f"{self.images}, so that an epoch has no whole step; set a smaller batch, or give the "
             f"length in steps by config.{in_steps}"

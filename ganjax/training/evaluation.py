@@ -12,6 +12,7 @@ from ganjax.config import ConfigError
 from ganjax.data.base import Source
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
+from ganjax.engine.sizes import Size, size_of
 from ganjax.engine.state import Ema
 from ganjax.keys import fold
 from ganjax.metrics import features
@@ -74,7 +75,7 @@ def check(config: RunConfig, compared: Iterable[Source] = (), holds_out: bool = 
             raise ConfigError(
                 f"{at}.metrics={fields.metrics}: there is no {name!r}, but {', '.join(NAMES)}"
             )
-        if not METRICS[name].accepts(config.image_size, config.image_size):
+        if not METRICS[name].accepts(*size_of(config.image_size)):
             raise ConfigError(
                 f"{at}.metrics={fields.metrics}: {name!r} is of images of {METRICS[name].sizes}, "
                 f"and config.image_size is {config.image_size}; leave it out"
@@ -187,7 +188,7 @@ class Evaluator:
         network = config.evaluation.features
         self._extract = features.Extractor(network, params, outputs, sharding)
         # By image size, since the phases of a run have the same images at different sizes.
-        self._references: dict[int, list[Reference]] = {}
+        self._references: dict[Size, list[Reference]] = {}
 
     def __call__(
         self, ema: Ema, phase: Phase, training: Source, held_out: Source, key: jax.Array
@@ -207,9 +208,9 @@ class Evaluator:
         """
         if not self._wanted:
             return {}
-        side = phase.image_size
-        if side not in self._references:
-            self._references[side] = self._prepare(side, training, held_out)
+        size = phase.size
+        if size not in self._references:
+            self._references[size] = self._prepare(size, training, held_out)
         num = max(each.num_samples for each in self._wanted)
         z = np.asarray(self._algorithm.latent(fold(key, "evaluation", "sample"), num))
         label = draw_labels(training, self._algorithm.num_classes, num)
@@ -219,22 +220,22 @@ class Evaluator:
 
         def samples(count: int) -> ImageSet:
             return ImageSet(
-                "samples", count, self._shape(side), partial(sample, z[:count], label[:count])
+                "samples", count, self._shape(size), partial(sample, z[:count], label[:count])
             )
 
         fields, figures = self._config.evaluation, {}
         outputs = self._extract.observe(samples(fields.num_samples), "samples").outputs
-        for metric, taken, prepared, floor in self._references[side]:
+        for metric, taken, prepared, floor in self._references[size]:
             fakes = Observed(samples(taken.fake), outputs)
             found = metric.measure(prepared, fakes.part(metric.needs, 0, taken.fake))
             figures |= metric.full_names(found, fields.features) | floor
         return figures
 
-    def _prepare(self, side: int, training: Source, held_out: Source) -> list[Reference]:
+    def _prepare(self, size: Size, training: Source, held_out: Source) -> list[Reference]:
         """Computes what the metrics need of the real images, which is done once for each size."""
-        metrics = [each.metric for each in self._wanted if each.metric.accepts(side, side)]
+        metrics = [each.metric for each in self._wanted if each.metric.accepts(*size)]
         num = self._config.evaluation.num_samples
-        shape = self._shape(side)
+        shape = self._shape(size)
         has_floors = held_out.size > 0
         name, compared = ("held-out", held_out) if has_floors else ("training", training)
         real = from_source(f"{name} images", compared, num, shape)
@@ -276,8 +277,8 @@ class Evaluator:
             floor = {f"{name}_floor": found[metric.training_floor]}
         return Reference(metric, taken, prepared, floor)
 
-    def _shape(self, side: int) -> tuple[int, int, int]:
-        return side, side, self._config.data.channels
+    def _shape(self, size: Size) -> tuple[int, int, int]:
+        return size.height, size.width, self._config.data.channels
 
 
 def draw_labels(training: Source, num_classes: int, num: int) -> np.ndarray:

@@ -30,7 +30,7 @@ REALS = 1_200
 SAMPLES = 500
 # The number of images whose features are computed at once.
 BATCH = 100
-# The side in pixels to which larger images are reduced.
+# The longer side in pixels to which larger images are reduced.
 MOST_PIXELS = 32
 # The least difference between rates of true and of false alarms for a probe to be of use.
 SKILL = 0.1
@@ -86,18 +86,20 @@ def features(images: jax.Array) -> jax.Array:
     """Computes features of images: rectified random filters, and colours, averaged in a 4x4 grid.
 
     Args:
-      images: (N, H, W, C) in [-1, 1]; larger ones are first reduced to 32x32.
+      images: (N, H, W, C) in [-1, 1]; larger ones are first reduced to 32 pixels on the longer
+        side.
 
     Returns:
       The features, (N, F).
     """
-    n, size, _, channels = images.shape
-    if size > MOST_PIXELS:
-        shape = (n, MOST_PIXELS, MOST_PIXELS, channels)
+    n, *sides, channels = images.shape
+    if max(sides) > MOST_PIXELS:
+        height, width = (max(1, round(side * MOST_PIXELS / max(sides))) for side in sides)
+        shape = (n, height, width, channels)
         images = jax.image.resize(images, shape, "linear", antialias=True)
     kernel = np.random.RandomState(0).randn(SIDE, SIDE, channels, FILTERS).astype(np.float32)
     # The first images of a growing run are smaller than a filter.
-    padding = "VALID" if images.shape[1] >= SIDE else "SAME"
+    padding = "VALID" if min(images.shape[1:3]) >= SIDE else "SAME"
     kernel -= kernel.mean((0, 1), keepdims=True)  # Filters see edges; colours are further features.
     edges = jax.lax.conv_general_dilated(
         images, kernel / SIDE, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")

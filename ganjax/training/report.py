@@ -125,9 +125,9 @@ class Report:
 
     def begin_phase(self, phase: Phase) -> None:
         """Prints that a phase other than the first begins, which compiles, and resets the clock."""
-        size, batch = phase.image_size, phase.batch_size
+        size, batch = phase.size, phase.batch_size
         self._writer.say(
-            f"steps {phase.start} to {phase.stop}: {size}x{size}, batches of {batch}, "
+            f"steps {phase.start} to {phase.stop}: {size}, batches of {batch}, "
             f"{self._epochs.steps(phase):.4g} steps an epoch; compiling"
         )
         self._last_end, self._compiling = time.perf_counter(), True

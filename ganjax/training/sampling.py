@@ -61,7 +61,7 @@ def sample_batches(
       Batches of images, uint8 (n, H, W, C), N images in all; or of float32 scores, (n,).
     """
     num, devices = len(z), sharding.mesh.size
-    size = min(num, BATCH, max(1, BATCH_PIXELS // phase.image_size**2))
+    size = min(num, BATCH, max(1, BATCH_PIXELS // phase.size.pixels))
     size = -(-size // devices) * devices  # Every device gets the same number.
     for first in range(0, num, size):
         # The last batch is padded with its last latent, since another shape would be compiled anew.

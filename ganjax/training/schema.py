@@ -5,7 +5,9 @@ field that is unknown, missing, of the wrong type or out of range is refused in 
 anything is built.
 """
 
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import ml_collections
 import pydantic
@@ -18,7 +20,6 @@ from ganjax.config import (
     NonNegativeInt,
     PositiveInt,
     Seed,
-    Side,
     algorithm_module,
     changeable,
     explain,
@@ -26,6 +27,7 @@ from ganjax.config import (
     may_change_if_named,
 )
 from ganjax.data.fields import DataFields
+from ganjax.engine.sizes import ImageSize, parsed
 from ganjax.metrics.fields import EvaluationFields
 
 
@@ -44,7 +46,8 @@ class RunConfig(Fields):
         it takes precedence over total_steps, and so do the other lengths in epochs over those in
         steps; but a length that a flag gives takes precedence over the one in the file.
       batch_size: the number of real images in one update, over all devices.
-      image_size: the side of the images in pixels.
+      image_size: the side of square images in pixels, or (height, width); a flag gives a pair as
+        96,128.
       steps_per_dispatch: the number of train steps in one program, for devices on which launching
         a program takes long. Steps run one at a time where a picture, an evaluation or a
         checkpoint falls between them. Results are the same up to rounding.
@@ -72,7 +75,7 @@ class RunConfig(Fields):
     total_steps: NonNegativeInt = may_change(0)
     total_epochs: NonNegativeFloat = may_change(0.0)
     batch_size: PositiveInt = may_change_if_named()
-    image_size: Side
+    image_size: ImageSize
     steps_per_dispatch: PositiveInt = may_change(1)
     sharding: Literal["replicated", "fully_sharded"] = may_change("replicated")
     data: DataFields
@@ -89,6 +92,25 @@ class RunConfig(Fields):
     checkpoint_every_epochs: NonNegativeFloat = may_change(0.0)
     keep_checkpoints: PositiveInt = may_change(2)
     evaluation: EvaluationFields = EvaluationFields()
+
+    @classmethod
+    def follow(cls, group: Any, config: Any, changes: Mapping[str, Any], at: str) -> None:
+        """Gives image_size the type of its new value, since a flag keeps the type of a field."""
+        del config, at
+        if "image_size" not in changes:
+            return
+        try:
+            value = parsed(changes["image_size"])
+        except ValueError as error:
+            raise ConfigError(f"config.image_size={changes['image_size']!r}: {error}") from None
+        if type(value) is not type(group.get("image_size")):
+            typed = isinstance(group, ml_collections.ConfigDict)
+            with group.ignore_type() if typed else nullcontext():
+                group["image_size"] = value
+
+    def completed(self) -> Self:
+        """Returns the config with values for fields that follow others and were not given."""
+        return self
 
     @property
     def continuable(self) -> frozenset[str]:
@@ -129,4 +151,4 @@ def load(raw: ml_collections.ConfigDict | dict) -> Loaded:
         raise ConfigError(
             "config.total_steps=0: say how long the run is, by it or by config.total_epochs"
         )
-    return Loaded(config, module)
+    return Loaded(config.completed(), module)

@@ -20,6 +20,7 @@ from ganjax.data.sources import open_source
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Algorithm, NoLossScaling
 from ganjax.engine.phases import Phase
+from ganjax.engine.sizes import ImageSize
 from ganjax.engine.state import GanState
 from ganjax.metrics import features
 from ganjax.parallel import distributed
@@ -302,7 +303,7 @@ def _epochs(run: Run, past: History) -> Epochs:
     return dataclasses.replace(run.epochs, before=tuple(zip(stops, before, strict=True)))
 
 
-def _open_images(config: schema.RunConfig, size: int) -> PhaseImages:
+def _open_images(config: schema.RunConfig, size: ImageSize) -> PhaseImages:
     images = PhaseImages(*(open_source(config.data, split, image_size=size) for split in SPLITS))
     for source in filter(lambda each: each.size, images):
         pipeline.check(source, on_device=config.data.on_device)

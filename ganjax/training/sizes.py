@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from ganjax.config import ConfigError
 from ganjax.engine.algorithm import Algorithm
+from ganjax.engine.sizes import size_of
 from ganjax.parallel.sharding import Layout
 from ganjax.runtime import memory
 from ganjax.training.schema import RunConfig
@@ -68,8 +69,8 @@ def _needs(
     of_state = members * sum(
         jax.tree.leaves(jax.tree.map(_bytes, state, jax.tree.broadcast(sharding, state)))
     )
-    side, channels = config.image_size, config.data.channels
-    image, latent = side**2 * channels, latent_bytes(algorithm)
+    channels = config.data.channels
+    image, latent = size_of(config.image_size).pixels * channels, latent_bytes(algorithm)
     needs = [
         _Need(
             f"config.num_seeds={config.num_seeds}: parameters, moments and averages"
@@ -80,14 +81,14 @@ def _needs(
         )
     ]
     for phase in algorithm.phases:
-        batch, pixels = phase.batch_size, phase.image_size**2 * channels
+        batch, pixels = phase.batch_size, phase.size.pixels * channels
         reals = f"{algorithm.real_batches} batches of reals" if algorithm.real_batches > 1 else ""
         # Reals are sent as bytes; fakes and latents are floats.
         count = batch * (algorithm.real_batches * pixels + 4 * pixels + latent)
         needs.append(
             _Need(
                 f"{phase.batch_field}={batch}: {reals or 'the reals'} and the fakes of a step at "
-                f"{phase.image_size}x{phase.image_size}",
+                f"{phase.size}",
                 members * count // layout.mesh.shape["data"],
                 "set a smaller batch" + (", or a smaller n_critic" if reals else ""),
             )

@@ -122,8 +122,36 @@ IMPOSSIBLE = [
         r"config.g_optimiser.b1=0.0: no such field; with name='sgd' there are only .*; take it",
     ),
     (
-        {"image_size": 32},
-        r"config.image_size=32: 1 widths in config.generator.widths=\(4,\) make 8",
+        {"image_size": 9},
+        r"config.image_size=9: 1 widths in config.generator.widths=\(4,\) halve it 1 times, to no "
+        r"whole pixels; set image_size=8 or 10$",
+    ),
+    (
+        {"image_size": 4},
+        r"config.image_size=4: 1 widths in .* to 2x2, a side of less than 3; set image_size=6$",
+    ),
+    (
+        {"image_size": 28, "generator.widths": (4, 4, 4)},
+        r"config.image_size=28: 3 widths .* 3 times, to no whole pixels; set image_size=24 or 32, "
+        r"or widths=\(\) to let them follow the size",
+    ),
+    (
+        {"image_size": (8, 4)},
+        r"config.image_size=\(8, 4\): 1 widths in .*; set image_size=\(8, 6\)$",
+    ),
+    (
+        {"image_size": 50, "generator.widths": ()},
+        r"config.image_size=50: config.generator.widths follow sizes whose sides are 4 to 15 times "
+        r"one power of 2 .*; set 48 or 56, or give widths",
+    ),
+    (
+        {"image_size": (100, 130), "generator.widths": ()},
+        r"config.image_size=\(100, 130\): .*; set \(96, 128\) or \(112, 144\), or give widths",
+    ),
+    ({"image_size": 0}, r"config.image_size=0: should be greater than 0"),
+    (
+        {"image_size": (8, 8, 1)},
+        r"config.image_size=\(8, 8, 1\): set the side of square images in pixels, such as 64, or ",
     ),
 ]
 
@@ -131,7 +159,8 @@ IMPOSSIBLE = [
 @pytest.mark.parametrize(("change", "message"), IMPOSSIBLE, ids=[name_of(c) for c, _ in IMPOSSIBLE])
 def test_fields_that_do_not_go_together_are_refused_with_the_reason(change, message):
     config = tiny_dcgan()
-    config.update_from_flattened_dict(change)
+    with config.ignore_type():  # A pair in place of a number.
+        config.update_from_flattened_dict(change)
     with pytest.raises(ConfigError, match=message) as caught:
         build(config)
     assert "\n" not in str(caught.value)

@@ -80,7 +80,7 @@ def test_images_are_read_from_files_folders_and_arrays_and_fitted(run, tmp_path,
     monkeypatch.setattr(run, "config", run.config.model_copy(update={"data": data}))
     again = scores(run, 3, ["7"], paths=[str(folder), "double.bmp", "two.npz"])
     np.testing.assert_array_equal(again.arrays["image"], IMAGES)
-    assert "1 of 3 images were cropped to a square and resized: config.d" in again.report[1]
+    assert "1 of 3 images were cropped and resized: config.data" in again.report[1]
     (tmp_path / "bad.png").write_bytes(b"no PNG")
     with pytest.raises(UserError, match=r"bad.png is no image that can be read \(no PNG"):
         scores(run, None, paths=["bad.png"])

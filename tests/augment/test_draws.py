@@ -35,6 +35,18 @@ def test_blitting_flips_half_of_p_and_turns_a_quarter_by_each_angle():
     assert_share(np.any(shift != 0, -1), P * (1 - 1 / 256))
 
 
+def test_images_that_are_not_square_are_turned_upside_down_and_moved_along_each_axis():
+    moves = blit.draw(jax.random.key(0), N, every(blit, P), (32, 64))
+    assert set(np.unique(moves.turns)) == {0, 2}
+    assert_share(np.asarray(moves.turns) == 2, P / 2)
+    across, down = np.abs(moves.shift).max(0)
+    assert (across, down) == (8, 4)
+    x = np.asarray(images(2, (6, 10)))
+    turned = blit.reorient(jnp.asarray(x), jnp.array([False, True]), jnp.array([2, 0]))
+    np.testing.assert_array_equal(turned[0], np.rot90(x[0], 2))
+    np.testing.assert_array_equal(turned[1], x[1, :, ::-1])
+
+
 def test_the_geometric_family_has_the_papers_probabilities_and_deviations():
     """Rotations before and after the anisotropic scaling together have probability p."""
     inverse = np.asarray(

@@ -37,6 +37,13 @@ def test_nothing_happens_at_0_and_all_is_moved_at_1(name, value_range):
     assert (augment(x, 1.0, jax.random.key(1)) != y).any()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_images_that_are_not_square_keep_their_shape(name):
+    x = jnp.zeros((4, 12, 20, 3))
+    made = jax.eval_shape(policies((-1.0, 1.0))[name], x, 0.5, jax.random.key(0))
+    assert made.shape == x.shape
+
+
 @pytest.mark.parametrize("name", ["ada", "diffaugment"])
 def test_the_value_range_does_not_matter(name):
     """Images in [0, 1] are treated as the same ones in [-1, 1]."""

@@ -1,4 +1,4 @@
-"""How images become S x S x C, against Pillow, PyTorch-free arithmetic and hand-computed boxes."""
+"""How images get to a size and channels, against Pillow and numbers computed by hand."""
 
 from typing import get_args
 
@@ -7,7 +7,17 @@ import pytest
 from PIL import Image
 
 from ganjax.data.fields import DataFields
-from ganjax.data.fit import FITS, Box, area, bounding_box, box_crop, pad, resize, to_channels
+from ganjax.data.fit import (
+    FITS,
+    Box,
+    area,
+    bounding_box,
+    box_crop,
+    central_crop,
+    pad,
+    resize,
+    to_channels,
+)
 from ganjax.errors import DataError
 
 RANDOM = np.random.RandomState(0)
@@ -129,6 +139,61 @@ def test_resize_crops_the_central_square():
     up = resize(image, 20)
     expected = Image.fromarray(image[5:15]).resize((20, 20), Image.Resampling.BICUBIC)
     assert np.array_equal(up, np.asarray(expected))
+
+
+# An image, the size that it gets to, and the (height, width) that is kept of it, by hand.
+CROPS = [
+    ((40, 100), (10, 20), (40, 80)),
+    ((100, 40), (10, 20), (20, 40)),
+    ((30, 40), (24, 32), (30, 40)),
+    ((5, 9), (2, 3), (5, 8)),  # 7.5, halves up.
+    ((9, 5), (3, 2), (8, 5)),
+    ((50, 70), 32, (50, 50)),
+    ((3, 1), (1, 400), (1, 1)),
+]
+
+
+@pytest.mark.parametrize(("extent", "size", "kept"), CROPS)
+def test_the_largest_centre_of_the_proportions_that_are_asked_for_is_kept(extent, size, kept):
+    assert central_crop(*extent, size) == kept
+    image = RANDOM.randint(0, 256, (*extent, 3), np.uint8)
+    top, left = ((whole - part) // 2 for whole, part in zip(extent, kept, strict=True))
+    centre = image[top : top + kept[0], left : left + kept[1]]
+    height, width = (size, size) if isinstance(size, int) else size
+    made = resize(image, size)
+    if kept[0] >= height and kept[1] >= width:
+        np.testing.assert_array_equal(made, area(centre, height, width))
+    else:
+        pil = Image.fromarray(centre).resize((width, height), Image.Resampling.BICUBIC)
+        np.testing.assert_array_equal(made, np.asarray(pil))
+
+
+def test_an_image_that_is_not_square_is_resized_as_pillow_does():
+    """By whole factors, where Pillow's means are exact, and bicubically to grow."""
+    image = RANDOM.randint(0, 256, (40, 100, 3), np.uint8)
+    small = Image.fromarray(image).crop((10, 0, 90, 40)).reduce(4)
+    np.testing.assert_array_equal(resize(image, (10, 20)), np.asarray(small))
+    large = Image.fromarray(image).crop((23, 0, 76, 40)).resize((128, 96), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(resize(image, (96, 128)), np.asarray(large))
+
+
+def test_an_image_is_padded_along_either_axis():
+    image = RANDOM.randint(0, 256, (3, 6, 3), np.uint8)
+    image[0, 0] = 7
+    padded = pad(image, (7, 9))
+    np.testing.assert_array_equal(padded[2:5, 1:7], image)
+    assert (padded.sum(-1) == 21).sum() >= 7 * 9 - 3 * 6 + 1
+    with pytest.raises(DataError, match=r"3x6 do not fit into config.image_size=\(9, 5\)"):
+        pad(image, (9, 5))
+
+
+def test_a_crop_around_a_box_has_the_proportions_that_are_asked_for():
+    """Of a box of 40x20: 50x25 for the margin, so 50x100 for images twice as wide as high."""
+    box, image = Box(30, 50, 70, 70), RANDOM.randint(0, 256, (100, 120, 3), np.uint8)
+    assert box_crop(100, 120, box, (16, 32)) == (50, 100, 25, 10)
+    assert box_crop(100, 120, box, (20, 10)) == (50, 25, 25, 48)  # From 47.5, halves to even.
+    expected = area(image[25:75, 10:110], 16, 32)
+    np.testing.assert_array_equal(bounding_box(image, (16, 32), box), expected)
 
 
 def test_pad_centres_on_the_background():

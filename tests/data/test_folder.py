@@ -596,8 +596,12 @@ BOX = {"ymin": 0, "xmin": 0, "ymax": 9, "xmax": 9}
 @pytest.mark.parametrize(
     ("third", "fields", "message"),
     [
-        ({"label": 2}, {"label": "label"}, r"num_classes=2: .* has the label 2; labels are 0 "),
-        ({"label": -1}, {"label": "label"}, r"num_classes=2: .* has the label -1; labels are"),
+        (
+            {"label": 2},
+            {"label": "label"},
+            r"num_classes=2: .* has the label 2; labels count from 0 ",
+        ),
+        ({"label": -1}, {"label": "label"}, r"num_classes=2: .* has the label -1; labels count"),
         ({"label": 0}, {"fit": "bounding_box"}, r"an image has no bounding box; .* \(003.png\)"),
         (BOX | {"ymin": 90}, {"fit": "bounding_box"}, r"leaves nothing to crop \(003.png\)"),
         (BOX | {"ymin": "x"}, {}, r"labels_file=.*'003.png': its ymin is 'x', which is no"),

@@ -88,6 +88,28 @@ def test_lower_resolutions_are_means_of_cells(emoji, size):
     np.testing.assert_array_equal(source.fetch(indices)["image"], expected)
 
 
+def test_a_set_of_images_that_are_not_square_is_read_at_its_size_or_a_half(tmp_path):
+    root = write_images(tmp_path / "images", 20, size=30)
+    said = prepare.prepare(data(f"folder:{root}"), (24, 16), tmp_path / "out")
+    assert "18 training and 2 held-out images of 24x16x3" in said
+    assert prepare.prepare(data(f"folder:{root}"), (24, 16), tmp_path / "out") == said
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    # A number for squares, of which other versions have no pairs.
+    assert (manifest["format"], manifest["size"]) == (2, [24, 16])
+    made = data(f"records:{tmp_path / 'out'}")
+    direct = open_source(data(f"folder:{root}"), "train", image_size=(24, 16))
+    image = everything(open_source(made, "train", image_size=(24, 16)))["image"]
+    np.testing.assert_array_equal(image, everything(direct)["image"])
+    half = everything(open_source(made, "train", image_size=(12, 8)))["image"]
+    sums = image.reshape(-1, 12, 2, 8, 2, 3).sum((2, 4), dtype=int)
+    np.testing.assert_array_equal(half, (sums + 2) // 4)
+    for other in (16, (12, 16), (8, 16)):
+        with pytest.raises(DataError, match="has images of 24x16, which are read at that size, a"):
+            open_source(made, "train", image_size=other)
+    with pytest.raises(UserError, match=r"holds a set with another .*size"):
+        prepare.prepare(data(f"folder:{root}"), 24, tmp_path / "out")
+
+
 def test_a_set_in_colour_can_be_read_in_grey(emoji):
     grey = open_source(data(f"records:{emoji}", channels=1), "validation", image_size=64)
     direct = open_source(data("embedded:emoji64", channels=1), "validation", image_size=64)

@@ -143,14 +143,37 @@ def test_a_collapsed_generator_has_a_distance():
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((4, 40, 40, 3), "40x40 pixels; 16 times a power of 2"),
+        ((4, 66, 66, 3), "66x66 pixels; taken are sides of 7 pixels or more, which can be halved"),
         ((4, 4, 4, 3), "4x4 pixels"),
-        ((4, 32, 16, 3), "32x16"),
+        ((4, 64, 66, 3), "64x66"),
     ],
 )
 def test_images_of_other_sizes_have_no_pyramid(shape, message):
     with pytest.raises(ValueError, match=message):
         swd.describe([np.zeros(shape, np.uint8)], "a")
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "levels"),
+    [
+        (28, 28, [28]),
+        (48, 48, [48, 24]),
+        (96, 128, [(96, 128), (48, 64), (24, 32)]),
+        (12, 16, [(12, 16)]),
+    ],
+)
+def test_levels_are_halved_until_the_shorter_side_has_less_than_32_pixels(height, width, levels):
+    assert [size.field for size in swd.level_sizes(height, width)] == levels
+
+
+def test_images_that_are_not_square_are_compared_by_patches_of_all_of_them():
+    """A mark in the right columns, which no square of the height would hold, is far."""
+    reals, others = (pictures(6, 32, seed=seed)[:, :16] for seed in range(2))
+    marked = others.copy()
+    marked[:, :, 20:] = 255 - marked[:, :, 20:] // 4
+    floor, far = distance(reals, others), distance(reals, marked)
+    assert list(far.levels) == [(16, 32)]
+    assert far.average > 2 * floor.average
 
 
 def test_while_training():
@@ -186,7 +209,8 @@ def test_while_training():
 
 def test_images_of_other_sizes_are_refused_before_training():
     raw = shipped("cgan")
+    raw.image_size = 66
     raw.evaluation.update({"metrics": ("swd",), "num_samples": 12})
     config, _ = schema.load(raw)
-    with pytest.raises(ConfigError, match=r"and config.image_size is 28; leave it out"):
+    with pytest.raises(ConfigError, match=r"and config.image_size is 66; leave it out"):
         evaluation.check(config, [Source(20, None, ())])

@@ -87,7 +87,7 @@ def test_sngan_at_32_is_table_4_of_its_paper():
 def test_the_dense_cgan_at_28_is_that_of_tutorials():
     """784 pixels, embeddings 10 -> 10, no bias before BatchNorm."""
     conditioning = layers.Conditioning("embedding", 10, 10)
-    g = mlp.Generator((128, 256, 512, 1024), 28, 1, conditioning=conditioning)
+    g = mlp.Generator((128, 256, 512, 1024), (28, 28), 1, conditioning=conditioning)
     kernels = 110 * 128 + 128 * 256 + 256 * 512 + 512 * 1024 + 1024 * 784
     expected = 100 + kernels + 128 + 2 * (256 + 512 + 1024) + 784
     assert count_of(g, jnp.zeros((2, 100))) == expected
@@ -101,7 +101,7 @@ def test_the_dense_cgan_at_28_is_that_of_tutorials():
 
 
 def test_the_maxout_cgan_is_the_papers():
-    g = maxout.Generator(28, 1, 10)
+    g = maxout.Generator((28, 28), 1, 10)
     expected = 100 * 200 + 200 + 10 * 1000 + 1000 + 1200 * 1200 + 1200 + 1200 * 784 + 784
     assert count_of(g, jnp.zeros((2, 100))) == expected
     # The layers are ordered by name: the last one is made before its input.
@@ -114,11 +114,6 @@ def test_the_maxout_cgan_is_the_papers():
     # Shapes before the largest of 5, 5 and 4 pieces is taken.
     widths = [240 * 5, 50 * 5, 240 * 4, 1]
     assert shapes_of(d, x, "Dense") == [(2, width) for width in widths]
-
-
-@pytest.mark.parametrize(("widths", "size"), [((4,), 8), ((4, 4, 4), 32), ((4,) * 8, 1024)])
-def test_every_width_doubles_the_image_size(widths, size):
-    assert dcgan.image_size(widths) == size
 
 
 # Kernels of DCGAN at 64x64 (outermost width 64) without the first and the last layer of either.

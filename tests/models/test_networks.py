@@ -30,7 +30,7 @@ def test_a_discriminator_without_biases_has_none_outside_batch_norm(batch_norm):
 def test_embeddings_are_of_unit_length_or_of_the_deviation_that_is_asked_for(stddev, expected):
     """10 numbers of deviation 1 / sqrt(10) are a vector of about unit length."""
     conditioning = layers.Conditioning("embedding", 1000, 10, stddev)
-    g = mlp.Generator((4,), 4, 1, conditioning=conditioning)
+    g = mlp.Generator((4,), (4, 4), 1, conditioning=conditioning)
     params = g.init(jax.random.key(0), jnp.zeros((2, 3)), LABEL, train=False)["params"]
     embedding = np.asarray(params["Embed_0"]["embedding"])
     assert abs(embedding.std() / expected - 1) < 0.03
@@ -123,7 +123,7 @@ def test_a_generator_that_drops_while_sampling_does_so_at_the_rate_of_training()
     """Moments over many latents, of a generator that ignores them."""
     z, label = jax.random.uniform(jax.random.key(0), (4_000, 5)), np.zeros(4_000, np.int32)
     sizes = {"latent_width": 3, "label_width": 3, "joint_width": 4, "init_stddev": 1.0}
-    plain = maxout.Generator(2, 1, 2, **sizes)
+    plain = maxout.Generator((2, 2), 1, 2, **sizes)
     dropping = plain.clone(sample_dropout=True)
     variables = plain.init(jax.random.key(1), z[:1], label[:1], train=False)
     variables["params"]["Dense_0"]["kernel"] = jnp.zeros((5, 3))
@@ -164,7 +164,10 @@ NETWORKS = {
         resnet.Generator((8, 8), 1),
         resnet.Discriminator((8, 8, 8), (False,) * 3, (0.0,) * 3),
     ),
-    "mlp": (mlp.Generator((8, 8), 16, 1), mlp.Discriminator((8, 8), (False,) * 2, (0.0,) * 2)),
+    "mlp": (
+        mlp.Generator((8, 8), (16, 16), 1),
+        mlp.Discriminator((8, 8), (False,) * 2, (0.0,) * 2),
+    ),
 }
 
 
