@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pydantic
 
-from ganjax.config import Level, NonNegativeInt, PositiveInt, Side
+from ganjax.config import Level, NonNegativeInt, PositiveInt
 from ganjax.data.base import Kind, Labels, Opened, Source, chosen_labels
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import area, to_channels
@@ -68,7 +68,7 @@ class _Settings(_Form):
 
 class _Manifest(_Form):
     fingerprint: str = ""  # Sets of early versions have none.
-    size: Side
+    size: ImageSize
     channels: Literal[1, 3]
     settings: _Settings
     labels: dict[str, list[str]]
