@@ -16,8 +16,17 @@ if TYPE_CHECKING:
 
 # The flags by which processes find each other.
 OF_SEVERAL = ("distributed", "coordinator", "coordinator_token", "num_processes", "process_id")
-# The flags of `_define_start`.
-OF_RUNS = ("new", "init_from", "init_players", "init_allow", "trust", "allow_change", "from_step")
+# The flags of `_define_start` and `_define_loggers`.
+OF_RUNS = (
+    "new",
+    "init_from",
+    "init_players",
+    "init_allow",
+    "trust",
+    "allow_change",
+    "from_step",
+    "logger",
+)
 # The largest values of flags.
 MOST_PROCESSES, MOST_SECONDS = 65_536, 7 * 24 * 3_600
 
@@ -27,6 +36,7 @@ def define_flags() -> None:
     cli.define_config()
     cli.define_path("workdir", None, "The run's folder; by default runs/<config name>.")
     _define_start()
+    _define_loggers()
     flags.DEFINE_string(
         "distributed",
         None,
@@ -66,6 +76,16 @@ def define_flags() -> None:
     )
     flags.DEFINE_string(
         "accelerator", None, "--dry_run: the accelerator, whose memory must hold the run."
+    )
+
+
+def _define_loggers() -> None:
+    """Defines --logger, which is no field of a config, since a run is the same with and without."""
+    flags.DEFINE_list(
+        "logger",
+        [],
+        "Services that are told of the run besides TensorBoard, with commas between: wandb, mlflow "
+        "or trackio (docs/loggers.md).",
     )
 
 
@@ -173,7 +193,7 @@ def main(argv: list[str]) -> None:
     with distributed.exiting_on_error(), contextlib.ExitStack() as stack:
         if start.new:
             folder = stack.enter_context(new_folder(folder))
-        train(_config(), folder, start=start)
+        train(_config(), folder, start=start, loggers=values.logger)
 
 
 def _start() -> "Start":

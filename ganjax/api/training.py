@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ def train(
     trust: bool = False,
     allow_change: Sequence[str] = (),
     from_step: int | None = None,
+    loggers: Collection[str] = (),
 ) -> Run:
     """Trains a config to its end, from the latest checkpoint if the folder holds its run.
 
@@ -53,6 +54,7 @@ def train(
       allow_change: names of fields that may change when a run goes on, such as
         "d_optimiser.learning_rate" (docs/runs.md).
       from_step: the step of the checkpoint to go on from; later ones are put aside.
+      loggers: the names of services that are told of the run, such as "wandb" (docs/loggers.md).
 
     Returns:
       The run at its best checkpoint, as `ganjax.load` chooses it.
@@ -77,7 +79,7 @@ def train(
     shown = Display() if quiet else notebook.Notebook() if notebook.is_open() else Terminal()
     with start.new_folder(path) if new else contextlib.nullcontext(path) as folder:
         try:
-            loop.train(config, folder, shown, begin)
+            loop.train(config, folder, shown, begin, loggers)
         except loop.Interrupted as stopped:
             if stopped.code != 128 + signal.SIGINT:
                 raise

@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from ganjax.training.actions import (
 from ganjax.training.checkpoint import best_step
 from ganjax.training.display import Display
 from ganjax.training.ensemble import Members, saved_form
+from ganjax.training.loggers import check as check_loggers
 from ganjax.training.setup import Outputs, Run
 from ganjax.training.start import AS_IT_IS, Start
 
@@ -40,6 +41,7 @@ def train(
     folder: str | Path,
     display: Display | None = None,
     start: Start = AS_IT_IS,
+    loggers: Collection[str] = (),
 ) -> GanState | Members:
     """Trains a config to its end, from the latest checkpoint if the folder holds one.
 
@@ -57,6 +59,7 @@ def train(
       display: what shows the run's progress; by default the terminal.
       start: how the run begins or goes on; by default from its last checkpoint, if it has one, as
         it was.
+      loggers: the names of services that are told of the run: "wandb", "mlflow", "trackio".
 
     Returns:
       The state at the end of the run; a tuple of states, one for each seed, if config.num_seeds is
@@ -64,10 +67,12 @@ def train(
 
     Raises:
       ConfigError, DataError, CheckpointError: the run cannot begin; no step has been compiled.
+      UserError: a logger is not installed.
       NonFiniteError: training has diverged.
       SaveError: a checkpoint, or another file of the run, cannot be written.
       Interrupted: SIGTERM or Ctrl-C was received, and the state is saved.
     """
+    check_loggers(loggers)
     run = setup.prepare(raw, Path(folder), start)
     config, ensemble = run.config, run.programs.ensemble
     with (
@@ -81,7 +86,7 @@ def train(
         members = run.restore(checkpoints)
         step = int(members[0].step)
         # Opened only now, because metrics after the step that could be restored are removed.
-        outputs = stack.enter_context(setup.open_outputs(run, checkpoints, step, display))
+        outputs = stack.enter_context(setup.open_outputs(run, checkpoints, step, display, loggers))
         signals = stack.enter_context(Signals())
         if ending := _ending(run, outputs, step):
             outputs.writer.say(ending)

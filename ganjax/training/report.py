@@ -12,10 +12,13 @@ import numpy as np
 
 from ganjax.engine.phases import Phase
 from ganjax.errors import UserError
+from ganjax.metrics.fields import NO_FIGURE
 from ganjax.pictures import images
 from ganjax.training import checkpoint, ensemble, leaks
+from ganjax.training.board import as_code, viewing
 from ganjax.training.epochs import Cadence, Epochs
 from ganjax.training.illnesses import Watch
+from ganjax.training.loggers import hparams
 from ganjax.training.schema import RunConfig
 from ganjax.training.window import Window, mean_and_spread
 from ganjax.training.writer import Writer
@@ -101,7 +104,7 @@ class Report:
         self._rate = (self._last_end, 0)
 
     def begin_run(self, step: int, networks: str, holds_out: bool = True) -> None:
-        """Prints what is trained, and starts the clock.
+        """Prints and writes what is trained, and starts the clock.
 
         Args:
           step: the step from which the run goes on.
@@ -121,6 +124,14 @@ class Report:
                 "no images are held out: evaluations compare samples with training images, and "
                 "there are no losses of held-out images"
             )
+        best = config.evaluation.best
+        self._writer.say(viewing(self._folder))
+        self._writer.write_hparams(
+            hparams(config), [*LOSSES, *([] if best == NO_FIGURE else [best])]
+        )
+        self._writer.write_texts(
+            {"config": as_code(config.model_dump_json(indent=2)), "networks": as_code(networks)}
+        )
         self._last_end = time.perf_counter()
 
     def begin_phase(self, phase: Phase) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -255,7 +255,11 @@ def open_checkpoints(run: Run) -> Iterator[checkpoint.Checkpoints]:
 
 @contextlib.contextmanager
 def open_outputs(
-    run: Run, checkpoints: checkpoint.Checkpoints, step: int, display: Display | None = None
+    run: Run,
+    checkpoints: checkpoint.Checkpoints,
+    step: int,
+    display: Display | None = None,
+    loggers: Iterable[str] = (),
 ) -> Iterator[Outputs]:
     """Opens the outputs of a run.
 
@@ -264,6 +268,7 @@ def open_outputs(
       checkpoints: the run's checkpoints, of which the latest can be read.
       step: the step from which the run goes on, after which metrics are removed.
       display: what shows the run's progress; by default the terminal.
+      loggers: the names of loggers that are told of the run (`ganjax.training.loggers`).
     """
     primary = jax.process_index() == 0
     past = workdir.settle(run.folder, step) if primary else History()
@@ -276,6 +281,7 @@ def open_outputs(
         epoch_at=epochs.at,
         display=display,
         describe=partial(glossary.description, own=run.algorithm.meanings),
+        loggers=loggers,
     ) as writer:
         scaled = not isinstance(run.algorithm.loss_scaling, NoLossScaling)
         report = Report(

@@ -1,4 +1,4 @@
-"""The writer of a run's metrics and pictures, to metrics.jsonl, TensorBoard and the user's display.
+"""The writer of a run's metrics and pictures: to metrics.jsonl, TensorBoard, display and loggers.
 
 Its methods have the names of clu's metric writers, which need TensorFlow.
 """
@@ -6,7 +6,7 @@ Its methods have the names of clu's metric writers, which need TensorFlow.
 import contextlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from ganjax.runtime import storage
 from ganjax.training.board import Board
 from ganjax.training.display import Display, Terminal
+from ganjax.training.loggers import LOGGERS, Background, Hparams
 
 METRICS = "metrics.jsonl"
 
@@ -30,6 +31,7 @@ class Writer:
       epoch_at: converts a number of steps to epochs; None leaves epochs out.
       display: what shows the run's progress; by default the terminal.
       describe: returns what a metric means.
+      loggers: the names of loggers that are told, too.
     """
 
     def __init__(
@@ -41,12 +43,16 @@ class Writer:
         epoch_at: Callable[[int], float] | None = None,
         display: Display | None = None,
         describe: Callable[[str], str] = lambda name: "",
+        loggers: Iterable[str] = (),
     ):
         self.primary = primary
         self._epoch_at = epoch_at
         self._display = (display or Terminal()) if primary else Display()
+        self._loggers: list[Background] = []
         if not primary:
             return
+        self._loggers += [Background(name, LOGGERS[name](), self.say) for name in loggers]
+        self._workdir = workdir
         self._path = workdir / METRICS
         _keep_until(self._path, step)
         self._lines = io.BufferedWriter(storage.open_appending(self._path))
@@ -56,12 +62,33 @@ class Writer:
         self._board = Board(workdir / "tensorboard", purge_step, describe)
         self._display.begin(step, total_steps)
 
+    def write_hparams(self, hparams: Hparams, metrics: Sequence[str]) -> None:
+        """Writes the run's hyper-parameters to TensorBoard and the loggers, which begin with that.
+
+        Args:
+          hparams: the hyper-parameters by name.
+          metrics: the names of the metrics that TensorBoard shows beside them.
+        """
+        if self.primary:
+            self._board.add_hparams(hparams, metrics)
+        for logger in self._loggers:
+            logger.begin(self._workdir, hparams)
+
+    def write_texts(self, texts: Mapping[str, str]) -> None:
+        """Writes texts in Markdown to TensorBoard.
+
+        Args:
+          texts: the texts by name.
+        """
+        for name, text in texts.items() if self.primary else ():
+            self._board.add_text(name, text)
+
     def advance(self) -> None:
         """Shows that one more step is finished."""
         self._display.advance()
 
     def write_scalars(self, step: int, scalars: dict[str, float]) -> None:
-        """Writes a line of metrics.jsonl, and each scalar to TensorBoard and the display.
+        """Writes a line of metrics.jsonl, and each scalar to TensorBoard, display and loggers.
 
         The line begins with the step and the epochs that have passed.
 
@@ -78,9 +105,11 @@ class Writer:
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)
         self._display.scalars(step, place | scalars)
+        for logger in self._loggers:
+            logger.scalars(step, place | scalars)
 
     def write_images(self, step: int, images: dict[str, np.ndarray]) -> None:
-        """Writes pictures to TensorBoard and the display.
+        """Writes pictures to TensorBoard, display and loggers.
 
         Args:
           step: the step at which the pictures were made.
@@ -90,6 +119,8 @@ class Writer:
             for name, image in images.items():
                 self._board.add_image(name, image, step)
             self._display.images(step, images)
+        for logger in self._loggers:
+            logger.images(step, images)
 
     def say(self, text: str) -> None:
         """Shows a line to the user."""
@@ -98,9 +129,12 @@ class Writer:
     def __enter__(self) -> "Writer":
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error) -> None:
         if self.primary:
-            self._board.close()
+            for logger in self._loggers:
+                logger.close(failed=kind is not None and issubclass(kind, Exception))
+            with contextlib.suppress(OSError):  # As below.
+                self._board.close(finished=kind is None)
             self._display.close()
             with contextlib.suppress(OSError):  # Which was raised when the line was written.
                 self._lines.close()

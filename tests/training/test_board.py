@@ -56,7 +56,49 @@ def test_the_first_event_of_a_metric_describes_it(tmp_path):
     values = [event.summary.value[0] for event in events(tmp_path)[2:]]
     found = [(value.tag, value.metadata.summary_description) for value in values]
     assert found == [("d_loss", "a loss"), ("mine", ""), ("d_loss", ""), ("mine", "")]
-    assert all(value.simple_value == 0.5 for value in values)
+    assert values[0].tensor.float_val == [0.5]
+    assert all(value.simple_value == 0.5 for value in values[1:])
+
+
+def test_texts_and_hyper_parameters_are_written_and_at_the_end_that_the_run_has_ended(tmp_path):
+    for finished in (True, False):
+        folder = tmp_path / str(finished)
+        board = Board(folder, purge_step=0)
+        board.add_text("config", "    {}")
+        board.add_hparams({"n_critic": 3, "loss": "hinge", "mirror": True}, ["d_loss"])
+        board.close(finished)
+        values = [event.summary.value[0] for event in events(folder)[2:]]
+        tags = ["config/text_summary", "experiment", "session_start_info"]
+        tags += ["session_end_info"] if finished else []
+        assert [value.tag.removeprefix("_hparams_/") for value in values] == tags
+        assert values[0].tensor.string_val == [b"    {}"]
+        assert b"n_critic" in values[2].metadata.plugin_data.content
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_tensorboard_itself_reads_it_all(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    for step in (1, 2):  # A run that is stopped and goes on.
+        purge_step = 0 if step == 1 else step
+        board = Board(tmp_path, purge_step, lambda name: f"what {name} means")
+        board.add_text("config", "    {}")
+        board.add_hparams({"n_critic": 3}, ["d_loss"])
+        board.add_scalar("d_loss", step / 2, step)
+        board.add_image("samples", PICTURE, step)
+        board.close()
+    found = EventAccumulator(str(tmp_path)).Reload()
+    tensors = [each.tensor_proto.float_val[0] for each in found.Tensors("d_loss")]
+    assert tensors == [0.5, 1.0]
+    assert found.SummaryMetadata("d_loss").summary_description == "what d_loss means"
+    assert len(found.Images("samples")) == 2
+    assert found.Tensors("config/text_summary")[0].tensor_proto.string_val == [b"    {}"]
+    content = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+    assert start.hparams["n_critic"].number_value == 3
 
 
 def test_a_full_disk_is_an_error_of_whoever_adds_and_names_the_file(tmp_path):
