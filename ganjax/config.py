@@ -30,6 +30,8 @@ else:
 LARGEST = 2**31 - 1
 PositiveInt = Annotated[int, Field(gt=0, le=LARGEST)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST)]
+# Of what a program has one after the other or side by side: it must be written before it runs.
+Repeats = Annotated[int, Field(gt=0, le=65_536)]
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -24,6 +24,7 @@ from ganjax.config import (
     Idle,
     OneOf,
     PositiveInt,
+    Repeats,
     defaults,
     may_change_if_named,
 )
@@ -60,7 +61,7 @@ class UpdateGroup(Fields):
 
     d_batches: Literal["separate", "joint"] = "separate"
     order: Annotated[str, OneOf(updates.ORDERS)] = "alternating"
-    n_critic: PositiveInt = 1
+    n_critic: Repeats = 1
     critic_reals: Literal["fresh", "shared"] = "fresh"
     accumulate: PositiveInt = may_change_if_named(1)
 

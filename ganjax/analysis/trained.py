@@ -69,6 +69,13 @@ class Trained:
         if not checkpoint.exist(folder):
             raise workdir.no_checkpoint(folder, self.config)
         self.seed_index, self.seed = seed_index, ensemble.seed_at(self.config, seed_index)
+        if (count := self.config.num_seeds) > 1:
+            shapes = jax.eval_shape(lambda: steps.init_state(self.algorithm, jax.random.key(0)))
+            memory.check(
+                f"{folder}: the states of config.num_seeds={count} seeds",
+                count * sizes.state_bytes(shapes),
+                "look at the run on a machine with more memory",
+            )
         keys = [jax.random.key(seed) for seed in ensemble.seeds(self.config)]
 
         def read() -> ensemble.Members:

@@ -3,6 +3,7 @@
 `ganjax.analysis.image_sets` makes such sets from runs, files and folders.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from ganjax.data.base import Source, take
+from ganjax.runtime import memory
 
 # The most images that are read at once, and the most bytes of them.
 BATCH = 500
@@ -54,8 +56,19 @@ class ImageSet(NamedTuple):
         )
 
     def array(self) -> UInt8[np.ndarray, "n h w c"]:
-        """Returns all images in one array."""
-        return np.concatenate(list(self.batches()))
+        """Returns all images in one array.
+
+        Raises:
+          UserError: the memory does not hold them.
+        """
+        held = self.count * math.prod(self.shape)
+        memory.check(f"{self.name}: {self.count} images", held, "ask for fewer")
+        images, done = np.empty((self.count, *self.shape), np.uint8), 0
+        for batch in self.batches():
+            images[done : done + len(batch)] = batch
+            done += len(batch)
+        assert done == self.count
+        return images
 
 
 def from_source(

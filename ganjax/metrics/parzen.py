@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Float32, Num, UInt8
 from ganjax.engine.meanings import Meaning
 from ganjax.metrics.image_set import ImageSet
 from ganjax.metrics.metric import Counts, Figure, Metric, Taken
+from ganjax.runtime import memory
 
 # The grid of the papers' own code.
 WIDTHS = tuple(np.logspace(-1, 0, 10).tolist())
@@ -64,11 +65,11 @@ class LogLikelihood(Metric):
 
     def prepare(self, reference: ImageSet) -> Float32[np.ndarray, "n d"]:
         """Flattens the real images."""
-        return flat(reference.array())
+        return _points(reference)
 
     def measure(self, reference: Float32[np.ndarray, "n d"], fake: ImageSet) -> dict[str, float]:
         """Returns the second half's mean in nats an image, its standard error, and the width."""
-        samples, half = flat(fake.array()), len(reference) // 2
+        samples, half = _points(fake), len(reference) // 2
         width = choose_width(samples, reference[:half])
         each = np.asarray(log_likelihood(samples, reference[half:], width), np.float64)
         return {
@@ -102,12 +103,20 @@ class HeldOutLogLikelihood(Metric):
 
     def prepare(self, reference: ImageSet) -> Float32[np.ndarray, "n d"]:
         """Flattens the held-out images."""
-        return flat(reference.array())
+        return _points(reference)
 
     def measure(self, reference: Float32[np.ndarray, "n d"], fake: ImageSet) -> dict[str, float]:
         """Returns the mean in nats an image, and the windows' standard deviation."""
-        mean, width = best_log_likelihood(flat(fake.array()), reference)
+        mean, width = best_log_likelihood(_points(fake), reference)
         return {"val_log_likelihood": mean, "val_parzen_width": width}
+
+
+def _points(images: ImageSet) -> Float32[np.ndarray, "n d"]:
+    """Returns the images of a set as points, if the memory holds them."""
+    # The bytes, the floats, and the floats around their mean.
+    held = 9 * images.count * math.prod(images.shape)
+    memory.check(f"{images.name}: {images.count} images as points", held, "ask for fewer")
+    return flat(images.array())
 
 
 def flat(images: UInt8[np.ndarray, "n ..."]) -> Float32[np.ndarray, "n d"]:

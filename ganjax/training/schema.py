@@ -19,6 +19,7 @@ from ganjax.config import (
     Fields,
     NonNegativeInt,
     PositiveInt,
+    Repeats,
     Seed,
     algorithm_module,
     changeable,
@@ -76,7 +77,7 @@ class RunConfig(Fields):
     total_epochs: NonNegativeFloat = may_change(0.0)
     batch_size: PositiveInt = may_change_if_named()
     image_size: ImageSize
-    steps_per_dispatch: PositiveInt = may_change(1)
+    steps_per_dispatch: Repeats = may_change(1)
     sharding: Literal["replicated", "fully_sharded"] = may_change("replicated")
     data: DataFields
     log_every: PositiveInt = may_change(10)

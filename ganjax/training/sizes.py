@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from ganjax.config import ConfigError
 from ganjax.engine.algorithm import Algorithm
+from ganjax.engine.phases import Phase
 from ganjax.engine.sizes import size_of
 from ganjax.parallel.sharding import Layout
 from ganjax.runtime import memory
@@ -57,6 +58,11 @@ def check(
             )
 
 
+def state_bytes(state: Any) -> int:
+    """Returns the bytes of one member's state, given its shapes."""
+    return sum(map(_bytes, jax.tree.leaves(state)))
+
+
 def latent_bytes(algorithm: Algorithm) -> int:
     """Returns the bytes of one latent."""
     return _bytes(jax.eval_shape(lambda: algorithm.latent(jax.random.key(0), 1)))
@@ -84,13 +90,18 @@ def _needs(
         batch, pixels = phase.batch_size, phase.size.pixels * channels
         reals = f"{algorithm.real_batches} batches of reals" if algorithm.real_batches > 1 else ""
         # Reals are sent as bytes; fakes and latents are floats.
-        count = batch * (algorithm.real_batches * pixels + 4 * pixels + latent)
+        steps = _dispatched(config, phase)
+        count = batch * (steps * algorithm.real_batches * pixels + 4 * pixels + latent)
+        smaller = ["set a smaller batch"]
+        smaller += ["a smaller n_critic"] if reals else []
+        smaller += ["a smaller steps_per_dispatch"] if steps > 1 else []
+        each = f" in each of {steps} steps," if steps > 1 else ""
         needs.append(
             _Need(
-                f"{phase.batch_field}={batch}: {reals or 'the reals'} and the fakes of a step at "
-                f"{phase.size}",
+                f"{phase.batch_field}={batch}: {reals or 'the reals'}{each} and the fakes of a "
+                f"step at {phase.size}",
                 members * count // layout.mesh.shape["data"],
-                "set a smaller batch" + (", or a smaller n_critic" if reals else ""),
+                ", or ".join(smaller),
             )
         )
     rows, columns = config.sample_grid
@@ -99,6 +110,15 @@ def _needs(
             f"config.sample_grid={config.sample_grid}: the samples of a picture",
             rows * columns * (4 * image + latent),
             "set fewer rows or columns",
+        )
+    )
+    likelihood = config.evaluation.log_likelihood
+    needs.append(
+        _Need(
+            f"config.evaluation.log_likelihood={likelihood}: the samples and their latents",
+            # As floats, and once more around their mean.
+            likelihood * (8 * image + latent),
+            "set fewer",
         )
     )
     samples = config.evaluation.num_samples if config.evaluation.metrics else 0
@@ -110,6 +130,15 @@ def _needs(
         )
     )
     return needs
+
+
+def _dispatched(config: RunConfig, phase: Phase) -> int:
+    """Returns the least number of steps whose reals a dispatch of a phase holds."""
+    between = [
+        1 if getattr(config, f"{name}_every_epochs") else getattr(config, f"{name}_every")
+        for name in ("sample", "eval", "checkpoint")
+    ]
+    return min(config.steps_per_dispatch, phase.stop - phase.start, *between)
 
 
 def _bytes(leaf: Any, sharding: Any = None) -> int:

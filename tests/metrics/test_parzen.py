@@ -6,7 +6,10 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import norm
 
+from ganjax.errors import UserError
 from ganjax.metrics import parzen
+from ganjax.metrics.image_set import ImageSet
+from ganjax.runtime import memory
 
 RANDOM = np.random.RandomState(0)
 
@@ -100,3 +103,12 @@ def test_invalid(samples, points, widths, message):
     if len(widths) == 1:
         with pytest.raises(ValueError, match=message):
             parzen.log_likelihood(samples, points, widths[0])
+
+
+def test_images_that_memory_cannot_hold_as_points_are_not_made(monkeypatch):
+    images = ImageSet("samples", 10**9, (4, 4, 1), lambda: pytest.fail("it makes them"))
+    monkeypatch.setattr(memory, "total", lambda: 1 << 33)
+    with pytest.raises(UserError, match=r"samples: 1000000000 images as points take 134.1 GiB"):
+        parzen.HeldOutLogLikelihood().measure(np.zeros((1, 16), np.float32), images)
+    with pytest.raises(UserError, match=r"samples: 1000000000 images take 14.9 GiB"):
+        images.array()

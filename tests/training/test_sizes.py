@@ -2,9 +2,11 @@
 
 import pytest
 
+from ganjax.analysis.trained import Trained
 from ganjax.config import ConfigError
+from ganjax.errors import UserError
 from ganjax.runtime import memory
-from ganjax.training import setup
+from ganjax.training import schema, setup, workdir
 
 LARGEST = 2**31 - 1
 
@@ -25,10 +27,16 @@ def set_fields(config, fields):
         ({"generator.widths": (65_536,) * 2}, r"config.generator and config.discriminator: param"),
         ({"batch_size": 2**31 - 8}, r"config.batch_size=2147483640: 2 batches of reals and the f"),
         (
-            {"n_critic": LARGEST},
-            r"config.batch_size=8: 2147483647 batches of .* a smaller n_critic",
+            {"n_critic": 60_000, "batch_size": 2**20},
+            r"config.batch_size=1048576: 60000 batches of .* a smaller n_critic",
         ),
-        ({"num_seeds": 2**21}, r"config.num_seeds=2097152: parameters, .*: set fewer seeds"),
+        ({"n_critic": 10**9}, r"config.n_critic=1000000000: should be less than or equal to 65536"),
+        (
+            {"steps_per_dispatch": 60_000, "batch_size": 2**20, "total_steps": 50_000}
+            | dict.fromkeys(("sample_every", "eval_every", "checkpoint_every"), 40_000),
+            r"in each of 40000 steps, and the fakes .* a smaller steps_per_dispatch",
+        ),
+        ({"evaluation.log_likelihood": 10**9}, r"log_likelihood=1000000000: the samples and the"),
         ({"num_seeds": LARGEST}, r"config.num_seeds=2147483647: parameters, .*: set fewer seeds"),
         ({"sample_grid": (LARGEST,) * 2}, r"config.sample_grid=\(2147483647, 2147483647\): the sa"),
         ({"num_seeds": 10**9 * 10}, r"config.num_seeds=10000000000: should be less than or equal"),
@@ -42,6 +50,14 @@ def test_a_size_that_no_memory_holds_is_refused(tiny, tmp_path, fields, message)
     with pytest.raises(ConfigError, match=message):
         setup.prepare(tiny, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_says_that_it_has_endless_seeds_is_not_sampled(tiny, tmp_path):
+    tiny.num_seeds = LARGEST
+    workdir.claim(tmp_path, schema.load(tiny).config)
+    (tmp_path / "checkpoints" / "2").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"states of config.num_seeds=2147483647 seeds take .* GiB"):
+        Trained(tmp_path)
 
 
 def test_a_cadence_of_more_epochs_than_a_run_has_comes_at_its_end(tiny, tmp_path):
