@@ -96,7 +96,7 @@ def _define_start() -> None:
         False,
         "Begins a run in a folder of its own: runs/wgan_gp, or runs/wgan_gp-2 and so on.",
     )
-    flags.DEFINE_string(
+    cli.define_path(
         "init_from",
         "",
         "Begins with the weights of another run's checkpoint: its folder, or <folder>:<step>, "

@@ -36,7 +36,7 @@ def load(config: str, **fields) -> schema.Loaded:
       UserError: there is no such file, preset or field, or the fields do not go together.
     """
     raw = named(config).to_dict()
-    override(raw, fields, f"--config={config}")
+    override(raw, fields, f"config={config}")
     return schema.load(raw)
 
 

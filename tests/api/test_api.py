@@ -344,7 +344,7 @@ def test_how_a_run_begins_is_what_the_flags_say(here, monkeypatch):
         ganjax.train("wgan_gp", "runs/x", new=True, init_from=Path(RUN), init_allow=["classes"])
     with pytest.raises(ganjax.UserError, match=r"x: no run is there"):
         ganjax.train("wgan_gp", "runs/x", allow_change=["seed"], from_step=2)
-    (_, made, _, new), (_, there, _, on) = calls
+    (_, made, _, new, _), (_, there, _, on, _) = calls
     assert (made.name, there.name) == ("x-2", "x")
     assert (new, on) == (
         Start(new=True, init_from=RUN, init_allow=("classes",)),

@@ -64,8 +64,8 @@ def test_load_sets_fields_by_dotted_names():
     # A group is replaced as a whole: this one's policy has other fields.
     assert ours.load("ada:emoji64", augment={"policy": "none"}).config.augment.policy == "none"
     for field, message in (
-        ("n_critics", "n_critics=2: --config=wgan_gp has no such field; did you mean n_critic"),
-        ("growth.batch_sizes", "--config=wgan_gp has no group growth"),
+        ("n_critics", "n_critics=2: config=wgan_gp has no such field; did you mean n_critic"),
+        ("growth.batch_sizes", "config=wgan_gp has no group growth"),
     ):
         with pytest.raises(UserError, match=message):
             ours.load("wgan_gp", **{field: 2})
@@ -318,7 +318,7 @@ def test_a_config_that_does_not_grow_is_refused_in_one_line(monkeypatch, capsys)
     monkeypatch.setattr("sys.argv", ["growth", "--config=wgan_gp"])
     with pytest.raises(SystemExit):
         growth.main()
-    assert "--config=wgan_gp has no group growth" in capsys.readouterr().err.splitlines()[-1]
+    assert "config=wgan_gp has no group growth" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_growing_is_compared_with_full_resolution_from_the_start(monkeypatch, capsys):
