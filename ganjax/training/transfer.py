@@ -87,7 +87,7 @@ def plan(folder: Path, start: Start, loaded: schema.Loaded, shapes: GanState) ->
         )
     except matching.Misfit as misfit:
         raise _refusal(origin, misfit, there.config, loaded.config) from None
-    return Transfer(origin, algorithm, seeds, parts)
+    return Transfer(origin, algorithm, tuple(seeds), parts)
 
 
 def begin(
