@@ -168,7 +168,8 @@ def _content(folder: Path) -> dict:
         for path, leaf in jax.tree_util.tree_leaves_with_path(ocp.load_checkpointables(str(last)))
     }
     rows = read_metrics(folder / METRICS)
-    pictures = sorted((folder / "samples").iterdir())
+    # A kill may leave a file that was to replace another; it is removed after an hour.
+    pictures = sorted((folder / "samples").glob("[!.]*"))
     return {
         "arrays": {"step": last.name} | arrays,
         "metrics": [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows],

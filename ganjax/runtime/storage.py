@@ -5,9 +5,11 @@ import errno
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from itertools import chain, count
 from pathlib import Path
@@ -20,6 +22,8 @@ from ganjax.runtime import memory, regular
 # libraries say of them.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_TEXTS = ("No space left", "quota exceeded", "File too large")
+# After so many seconds a file that has not replaced another never will.
+LEFT_SECONDS = 3_600
 # What reading a damaged file of JSON raises; RecursionError is that of one nested a thousand deep.
 NOT_JSON = (ValueError, RecursionError)
 
@@ -98,6 +102,18 @@ def make_first(folders: Iterable[Path]) -> Path:
             folder.mkdir()
             return folder
     raise FileExistsError("all of them exist")
+
+
+def remove_left(folder: Path) -> None:
+    """Removes the files that a kill has left in a folder before they replaced others (`replacing`).
+
+    Only those of an hour ago are: another process may be writing a younger one.
+    """
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            is_left = re.fullmatch(r"\.[0-9a-f]{16}\.tmp", path.name)
+            if is_left and path.lstat().st_mtime < time.time() - LEFT_SECONDS:
+                path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -68,7 +68,10 @@ def claim(
         )
     elif first_save is not None:
         _refuse_lost(workdir, fields, first_save)
-    (workdir / "samples").mkdir(parents=True, exist_ok=True)
+    samples = workdir / "samples"
+    samples.mkdir(parents=True, exist_ok=True)
+    for folder in (workdir, samples, *samples.glob("seed_*")):
+        storage.remove_left(folder)
     if fingerprint:
         storage.write_json(
             workdir / DATA, {"source": config.data.source, "fingerprint": fingerprint}

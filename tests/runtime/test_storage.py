@@ -84,3 +84,13 @@ def test_a_full_disk_names_the_file_and_other_errors_stay_what_they_are(tmp_path
         with pytest.raises(OSError, match="Connection reset") as caught, context(path):
             raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         assert caught.value.filename is None
+
+
+def test_what_a_kill_has_left_is_removed_once_nobody_can_be_writing_it(tmp_path):
+    names = [".0123456789abcdef.tmp", ".fedcba9876543210.tmp", ".mine.tmp", "0123456789abcdef.tmp"]
+    for name in names:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
+    os.utime(tmp_path / names[1])
+    storage.remove_left(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
