@@ -54,8 +54,8 @@ def test_digits_within_300_steps(tmp_path):
 
 
 def test_all_digits_are_made(tmp_path):
-    """By DCGAN, which has no penalty against the loss of modes (measured: 10 of 500 and more)."""
-    train(tmp_path, 500, "dcgan")
+    """By DCGAN, which has no penalty against the loss of modes (measured: 12 of 500 and more)."""
+    train(tmp_path, 800, "dcgan")
     classes = np.bincount(train_classifier()(ganjax.load(tmp_path).sample(COUNT)), minlength=10)
     assert classes.min() >= 0.01 * COUNT, classes
 
