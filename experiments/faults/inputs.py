@@ -11,13 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import ml_collections
-import numpy as np
 from absl import flags
-from PIL import Image
 
 from experiments.faults import processes
 from experiments.faults.processes import Ended
-from experiments.faults.runs import HALF, PLAIN, TRAIN, half_done, last_line, new_folder, refused
+from experiments.faults.runs import (
+    HALF,
+    PLAIN,
+    TRAIN,
+    half_done,
+    last_line,
+    new_folder,
+    noise_images,
+    refused,
+)
 from experiments.faults.trial import Fault, Trial, expect
 from ganjax import config_file, shipped
 
@@ -173,11 +180,7 @@ REPLACEMENTS: tuple[Callable[[Path], object], ...] = (
 
 def a_file_among_images(trial: Trial) -> str:
     """Puts something strange into a folder of images, which is shown and prepared."""
-    images = trial.folder / "images"
-    images.mkdir()
-    noise = np.random.RandomState(0).randint(0, 256, (12, 8, 8), np.uint8)
-    for i, image in enumerate(noise):
-        Image.fromarray(image).save(images / f"{i:02}.png")
+    images = noise_images(trial.folder / "images", 12)
     good = (images / "00.png").read_bytes()
     strange: tuple[Callable[[Path], object], ...] = (
         *REPLACEMENTS,

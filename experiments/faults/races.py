@@ -4,7 +4,6 @@ import shutil
 import socket
 import time
 
-import numpy as np
 from PIL import Image
 
 from experiments.faults import processes
@@ -18,6 +17,7 @@ from experiments.faults.runs import (
     last_line,
     member,
     new_folder,
+    noise_images,
     refused,
     train,
 )
@@ -101,11 +101,7 @@ def folder_removed(trial: Trial) -> str:
 
 def images_change(trial: Trial) -> str:
     """Removes, empties or exchanges images of a folder while it is trained on."""
-    images = trial.folder / "images"
-    images.mkdir()
-    noise = np.random.RandomState(0).randint(0, 256, (60, 8, 8), np.uint8)
-    for i, image in enumerate(noise):
-        Image.fromarray(image).save(images / f"{i:02}.png")
+    images = noise_images(trial.folder / "images", 60)
     source = f"--config.data.source=folder:{images}"
     run = train(trial, [*PLAIN, source, "--config.total_steps=4000"])
     run.wait_for_step(6)

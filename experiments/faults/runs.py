@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from experiments.faults import moments, processes
 from experiments.faults.processes import Ended, Process
 from experiments.faults.trial import Trial, UnexpectedError, expect
@@ -54,6 +57,15 @@ PAIR = "pair"
 
 ALIKE = "went on and ended bit for bit"
 REFUSED = "one line, exit code 2"
+
+
+def noise_images(folder: Path, count: int) -> Path:
+    """Makes a folder of grey 8x8 images of noise, and returns it."""
+    folder.mkdir()
+    noise = np.random.RandomState(0).randint(0, 256, (count, 8, 8), np.uint8)
+    for i, image in enumerate(noise):
+        Image.fromarray(image).save(folder / f"{i:02}.png")
+    return folder
 
 
 def train(

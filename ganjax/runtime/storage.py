@@ -159,10 +159,10 @@ def check_room(folder: Path, count: int, what: str) -> None:
     Raises:
       UserError: fewer bytes are free.
     """
-    free = shutil.disk_usage(folder).free
-    if count > free:
+    room = shutil.disk_usage(folder).free
+    if count > room:
         raise UserError(
-            f"{what} take {memory.described(count)}, and the disk has {memory.described(free)} "
+            f"{what} take {memory.described(count)}, and the disk has {memory.described(room)} "
             "free: ask for fewer, or make room"
         )
 
