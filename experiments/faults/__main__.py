@@ -31,6 +31,7 @@ from experiments.faults import (
     trial,
 )
 from ganjax import cli
+from ganjax.runtime import storage
 
 # The heading and the faults of each kind.
 KINDS = {
@@ -60,20 +61,19 @@ def main(argv: list[str] | None = None) -> int:
     shared, trials = folder / "shared", folder / "trials"
     shared.mkdir()
     trials.mkdir()
+    os.environ[processes.SLOWNESS] = str(args.slowness)
     os.environ[processes.CACHE] = str(folder / "cache")
     processes.load()
     runs.prepare(shared, {need for fault, _ in planned for need in fault.needs})
     outcomes = defaultdict(list)
+    command = " ".join(["python -m experiments.faults", *sys.argv[1:]])
     for fault, number, outcome in trial.run_all(planned, trials, shared, args.jobs):
         outcomes[fault.name].append(outcome)
         if outcome.verdict == "unexpected":
             print(f"{fault.name}, {number}: {outcome.happened}", file=sys.stderr, flush=True)
-    text = table.markdown(
-        kinds, outcomes, " ".join(["python -m experiments.faults", *sys.argv[1:]])
-    )
-    print(text, end="")
-    if args.out:
-        args.out.write_text(text)
+        if args.out:  # Of the trials so far, for who ends this before its end.
+            storage.write_text(args.out, table.markdown(kinds, outcomes, command))
+    print(table.markdown(kinds, outcomes, command), end="")
     failed = any(each.verdict == "unexpected" for found in outcomes.values() for each in found)
     if failed:
         print(f"what failed is in {trials}", file=sys.stderr)
@@ -91,6 +91,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default="", help="only the faults with this in their name")
     parser.add_argument("--out", type=cli.path, help="a file for the tables, which are printed too")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many trials at once")
+    parser.add_argument(
+        "--slowness",
+        type=float,
+        default=1.0,
+        help="how many times as long as on an idle machine all may take before it counts as hung",
+    )
     return parser.parse_args(argv)
 
 

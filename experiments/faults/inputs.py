@@ -228,7 +228,7 @@ def an_environment(trial: Trial) -> str:
         env=os.environ | own,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=PATIENCE * processes.slowness(),
         check=False,
     )
     try:

@@ -33,6 +33,8 @@ IMPORTS = (
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 # The most seconds that a command may take.
 PATIENCE = 120.0
+# The variable of how many times as long all may take, on a machine that does other things too.
+SLOWNESS = "GANJAX_FAULTS_SLOWNESS"
 
 
 class HangError(Exception):
@@ -121,6 +123,7 @@ class Process:
         return self.poll() is None
 
     def _wait_until(self, reached: Callable, patience: float, what: str) -> None:
+        patience *= slowness()
         deadline = time.monotonic() + patience
         while not reached():
             if time.monotonic() > deadline:
@@ -128,6 +131,11 @@ class Process:
                 os.waitpid(self.pid, 0)
                 raise HangError(f"it had not {what} after {patience:.0f} s")
             time.sleep(0.005)
+
+
+def slowness() -> float:
+    """Returns how many times as long as on an idle machine processes may take."""
+    return float(os.environ.get(SLOWNESS, "1"))
 
 
 def fork(function: Callable[[], object], said: Path) -> Process:

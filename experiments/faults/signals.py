@@ -8,7 +8,7 @@ import sys
 import time
 from functools import partial
 
-from experiments.faults import moments
+from experiments.faults import moments, processes
 from experiments.faults.kills import ENDING, EVALUATION
 from experiments.faults.processes import Ended, Process
 from experiments.faults.runs import (
@@ -80,7 +80,7 @@ def in_a_start(trial: Trial) -> str:
     time.sleep(trial.random.uniform(0.1, 4.0))
     number = STOPPING[trial.number % 2]
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60 * processes.slowness())
     said = Ended(process.returncode, out, err)
     expect(said.code in (128 + number, -number), f"exit code {said.code}: {last_line(said)}")
     # Before the command's own handler, Python answers Ctrl-C by a traceback.

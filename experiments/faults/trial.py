@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.faults import processes
 from experiments.faults.processes import HangError
 
 # The most seconds of a trial, after which it counts as hung.
@@ -124,7 +125,7 @@ def run_all(
         for pid, (fault, trial, place, begun) in list(running.items()):
             seconds = time.monotonic() - begun
             ended, _, used = os.wait4(pid, os.WNOHANG)
-            if not ended and seconds < PATIENCE:
+            if not ended and seconds < PATIENCE * processes.slowness():
                 continue
             _end_group(pid)
             if not ended:
