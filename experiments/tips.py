@@ -48,6 +48,11 @@ SWITCHES = {
     "least squares loss": {"loss": "least_squares"},
     "hinge loss": {"loss": "hinge"},
     "relativistic average loss": {"loss": "relativistic"},
+    "relativistic loss of pairs": {
+        "loss": "relativistic_paired",
+        "d_halves": "sum",
+        "order": "alternating",
+    },
     "Wasserstein loss, clipped weights, no augmentation": {
         "loss": "wasserstein",
         "d_halves": "sum",

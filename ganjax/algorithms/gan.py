@@ -177,7 +177,8 @@ def assemble(config: CommonConfig, networks: Networks) -> Algorithm:
         accumulate=config.accumulate,
         value_range=networks.value_range,
         n_critic=config.n_critic,
-        real_batches=config.n_critic if config.critic_reals == "fresh" else 1,
+        real_batches=(config.n_critic if config.critic_reals == "fresh" else 1) + loss.pairs,
+        fresh_g_reals=loss.pairs,
         order=config.order,
         num_classes=1 if config.conditioning.generator == "none" else config.data.num_classes,
         ema_decay=ema_decay(config.ema, config.n_critic * config.batch_size),
@@ -286,8 +287,14 @@ def discriminate_jointly(
 def _check(config: CommonConfig, discriminator: NetworkFields) -> None:
     """Raises a ConfigError if fields of different parts do not go together."""
     conditioning = config.conditioning
-    updates.check(config.order, config.n_critic)
+    loss = LOSSES[config.loss]
+    updates.check(config.order, config.n_critic, loss.pairs)
     losses.check(config)
+    if loss.pairs and conditioning.discriminator != "none" and conditioning.fake_labels != "reals":
+        raise ConfigError(
+            f"config.conditioning.fake_labels={conditioning.fake_labels!r}: the loss "
+            f"{config.loss!r} compares each fake with a real, and both need one label; set 'reals'"
+        )
     config.penalty.check(
         uses_batch_norm=discriminator.uses_batch_norm,
         batch_norm=getattr(discriminator, "batch_norm", "none"),

@@ -293,7 +293,10 @@ class Algorithm(NamedTuple):
       value_range: the values of black and of white in the networks' images.
       n_critic: the number of updates of the discriminator in a train step.
       real_batches: the number of batches of reals in a train step: n_critic, or 1, which all
-        updates share.
+        updates of the discriminator share; and one more with `fresh_g_reals`.
+      fresh_g_reals: whether the last of these batches is the generator's alone, for losses that
+        compare its fakes with reals. Otherwise its update takes the reals of the discriminator's
+        last one.
       order: the order of updates within one train step, a name in `ganjax.engine.updates.ORDERS`.
       num_classes: the number of classes, 1 for an unconditional GAN; labels are
         0 .. num_classes - 1.
@@ -333,6 +336,7 @@ class Algorithm(NamedTuple):
     value_range: ValueRange = (-1.0, 1.0)
     n_critic: int = 1
     real_batches: int = 1
+    fresh_g_reals: bool = False
     order: str = "alternating"
     num_classes: int = 1
     ema_decay: EmaDecay = lambda step: 0.0

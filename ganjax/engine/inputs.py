@@ -46,15 +46,16 @@ class StepInputs(NamedTuple):
     repeat: Repeat = scanned
     sharding: NamedSharding | None = None
 
-    def of_update(self, player: str, i: Index, aug: PyTree) -> "UpdateInputs":
+    def of_update(self, player: str, i: Index, aug: PyTree, reals: Index = 0) -> "UpdateInputs":
         """Returns the inputs of an update in this step.
 
         Args:
           player: the player that is updated, "d", "g" or "both".
-          i: the number of updates of that player before it in this step.
+          i: the number by which its random key differs from those of the step's other updates.
           aug: the augmentation controller's state.
+          reals: the index of the update's reals among the batches of this step.
         """
-        return UpdateInputs(self, player, i, aug)
+        return UpdateInputs(self, player, i, aug, reals)
 
 
 class UpdateInputs(NamedTuple):
@@ -63,14 +64,16 @@ class UpdateInputs(NamedTuple):
     Attributes:
       step: the inputs of the train step.
       player: the player that is updated, "d", "g" or "both".
-      i: the number of updates of that player before it in the same step.
+      i: the number by which the random key differs from those of the step's other updates.
       aug: the augmentation controller's state.
+      reals: the index of the update's reals among the batches of the step.
     """
 
     step: StepInputs
     player: str
     i: Index
     aug: PyTree
+    reals: Index = 0
 
     def context(self, micro: Index = 0) -> Context:
         """Returns the context of this update, or of one of its micro-batches.
@@ -79,7 +82,7 @@ class UpdateInputs(NamedTuple):
           micro: the index of the micro-batch.
         """
         step = self.step
-        batch = {name: leaf[self.i % leaf.shape[0]] for name, leaf in step.batch.items()}
+        batch = {name: leaf[self.reals] for name, leaf in step.batch.items()}
         key = fold(step.key, self.player, self.i)
         if step.micro_batches > 1:
             batch = {name: self._rows(leaf, micro) for name, leaf in batch.items()}

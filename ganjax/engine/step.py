@@ -103,9 +103,9 @@ def make_train_step(
       A function for `jax.jit` with `phase` static and `state` donated.
 
     Raises:
-      ConfigError: there is no such order, or it does not go with n_critic.
+      ConfigError: there is no such order, or it does not go with the algorithm's other numbers.
     """
-    updates.check(algorithm.order, algorithm.n_critic)
+    updates.check(algorithm.order, algorithm.n_critic, algorithm.fresh_g_reals)
     update_players = updates.ORDERS[algorithm.order]
     repeat = unrolled if unroll else scanned
 

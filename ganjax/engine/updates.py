@@ -188,13 +188,15 @@ def alternating(
     """Updates the discriminator n_critic times, then the generator once.
 
     The new discriminator scores the fakes of the generator's update, which come from fresh latents.
+    The generator's update takes the last batch of reals, its own if `fresh_g_reals` says so.
     Arguments and results are those of an `Order`.
     """
+    critic_batches = algorithm.real_batches - algorithm.fresh_g_reals
 
     def critic_update(carry, i):
         discriminator, aug = carry
         discriminator, metrics = update_discriminator(
-            algorithm, discriminator, state.g, inputs.of_update("d", i, aug)
+            algorithm, discriminator, state.g, inputs.of_update("d", i, aug, i % critic_batches)
         )
         return (discriminator, algorithm.aug_update(aug, metrics)), metrics
 
@@ -202,9 +204,8 @@ def alternating(
         critic_update, (state.d, state.aug), algorithm.n_critic
     )
     generator, discriminator = scheduling.one_by_one(state.g, discriminator)
-    generator, g_metrics = update_generator(
-        algorithm, generator, discriminator, inputs.of_update("g", algorithm.n_critic - 1, aug)
-    )
+    g_inputs = inputs.of_update("g", algorithm.n_critic - 1, aug, algorithm.real_batches - 1)
+    generator, g_metrics = update_generator(algorithm, generator, discriminator, g_inputs)
     return state.replace(g=generator, d=discriminator, aug=aug), d_metrics | g_metrics
 
 
@@ -225,15 +226,16 @@ def simultaneous(
 ORDERS: dict[str, Order] = {"alternating": alternating, "simultaneous": simultaneous}
 
 
-def check(order: str, n_critic: int) -> None:
+def check(order: str, n_critic: int, fresh_g_reals: bool) -> None:
     """Refuses an order that does not exist, or that does not go with the updates of D in a step.
 
     Args:
       order: the order of updates, a name in `ORDERS`.
       n_critic: the number of updates of the discriminator in a train step.
+      fresh_g_reals: whether the generator's update has reals of its own.
 
     Raises:
-      ConfigError: there is no such order, or it does not go with n_critic.
+      ConfigError: there is no such order, or it does not go with the others.
     """
     if order not in ORDERS:
         raise ConfigError(f"config.order={order!r}: there are {', '.join(ORDERS)}")
@@ -241,4 +243,9 @@ def check(order: str, n_critic: int) -> None:
         raise ConfigError(
             f"config.n_critic={n_critic}: config.order='simultaneous' updates both players once a "
             "step; set n_critic=1 or order='alternating'"
+        )
+    if order == "simultaneous" and fresh_g_reals:
+        raise ConfigError(
+            "config.order='simultaneous': one pass serves both players, but the generator's loss "
+            "compares with reals of its own; set order='alternating', or another config.loss"
         )

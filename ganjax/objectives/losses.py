@@ -70,6 +70,8 @@ class Loss(NamedTuple):
       uses_targets: whether `d` depends on its targets.
       compares_batches: whether a score is compared with the mean score of the whole batch, which
         a micro-batch does not know.
+      pairs: whether the i-th real is compared with the i-th fake. Both then need one label, and G's
+        update takes reals of its own.
       d_beyond: takes the place of `d` where targets may leave [0, 1]; None where `d` has a minimum
         for these too.
       gives_probability: whether the sigmoid of an image's score is D's probability that the image
@@ -82,6 +84,7 @@ class Loss(NamedTuple):
     logits: Callable[[Scores, Scores], tuple[Scores, Scores]] | None
     uses_targets: bool
     compares_batches: bool = False
+    pairs: bool = False
     d_beyond: Callable[[Scores, Scores, Targets], Scalar] | None = None
     gives_probability: bool = False
     meaning: str = "D's output"
@@ -203,6 +206,27 @@ def relativistic_g(real: Scores, fake: Scores) -> Scalar:
     return logistic_d(*relativistic_logits(real, fake), (0.0, 1.0))
 
 
+def paired_d(real: Scores, fake: Scores, targets: Targets) -> Scalar:
+    """Computes mean softplus(-(D(x_i) - D(G(z_i)))), pair by pair.
+
+    Jolicoeur-Martineau 2018, equation 6 (RSGAN); Huang et al. 2024 (arXiv:2501.05441), equation 2.
+    """
+    return jnp.mean(jax.nn.softplus(fake - real))
+
+
+def paired_g(real: Scores, fake: Scores) -> Scalar:
+    """Computes mean softplus(-(D(G(z_i)) - D(x_i))), on reals of G's own update.
+
+    Jolicoeur-Martineau 2018, equation 7.
+    """
+    return jnp.mean(jax.nn.softplus(real - fake))
+
+
+def paired_logits(real: Scores, fake: Scores) -> tuple[Scores, Scores]:
+    """Computes by how much each score exceeds that of its pair: (N,), (N,) -> (N,), (N,)."""
+    return real - fake, fake - real
+
+
 def _unshifted(real, fake):
     return real, fake
 
@@ -244,6 +268,14 @@ LOSSES = {
         True,
         compares_batches=True,
         d_beyond=clipped_relativistic_d,
+        meaning=_DIFFERENCE,
+    ),
+    "relativistic_paired": Loss(
+        paired_d,
+        paired_g,
+        paired_logits,
+        False,
+        pairs=True,
         meaning=_DIFFERENCE,
     ),
 }
@@ -294,7 +326,7 @@ def check(config: LossGroup) -> None:
                     f"config.targets.{name}={value}: the loss {config.loss!r} has no targets; set "
                     "it to 0 or take another config.loss"
                 )
-    if config.d_halves == "mean" and loss.logits is None:
+    if config.d_halves == "mean" and (loss.logits is None or loss.pairs):
         raise ConfigError(
             f"config.d_halves='mean': the loss {config.loss!r} is a difference, not two halves; "
             "set 'sum'"

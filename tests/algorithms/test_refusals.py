@@ -78,6 +78,21 @@ IMPOSSIBLE = [
         {"conditioning.generator": "one_hot", "data.num_classes": 10},
         r"config.conditioning.discriminator='none': config.conditioning.generator is 'one_hot'",
     ),
+    (
+        {"loss": "relativistic_paired", "order": "simultaneous"},
+        r"config.order='simultaneous': .* reals of its own; set order='alternating', or another",
+    ),
+    (
+        {
+            "loss": "relativistic_paired",
+            "conditioning.generator": "one_hot",
+            "conditioning.discriminator": "one_hot",
+            "conditioning.fake_labels": "uniform",
+            "data.num_classes": 10,
+        },
+        r"config.conditioning.fake_labels='uniform': .* compares each fake with a real, and both",
+    ),
+    ({"loss": "relativistic_paired", "d_halves": "mean"}, r"config.d_halves='mean': the loss 'rel"),
     ({"loss": "hing"}, r"config.loss='hing': should be 'non_saturating', 'minimax'"),
     ({"order": "simultaneous", "n_critic": 2}, r"config.n_critic=2: config.order='simultaneous'"),
     (

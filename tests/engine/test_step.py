@@ -10,8 +10,12 @@ import pytest
 
 from ganjax.config import ConfigError
 from ganjax.engine import step as steps
+from ganjax.engine import updates
 from ganjax.engine.algorithm import Context
-from ganjax.engine.state import Ema, Player
+from ganjax.engine.inputs import StepInputs
+from ganjax.engine.phases import Phase
+from ganjax.engine.scheduling import unrolled
+from ganjax.engine.state import Ema, GanState, Player
 from ganjax.keys import fold
 from ganjax.models import norms
 from ganjax.parallel.sharding import make_layout
@@ -19,6 +23,7 @@ from ganjax.runtime import compiling
 from ganjax.training import schema
 
 pytestmark = pytest.mark.usefixtures("native_convolutions")
+ANY_PHASE = Phase(0, 1, 8, 8)
 
 
 def build(config):
@@ -128,6 +133,26 @@ def test_shared_reals_are_fresh_reals_that_repeat(tiny):
     twice = {name: leaf[:1].repeat(2, axis=0) for name, leaf in batch.items()}
     once = {name: leaf[:1] for name, leaf in batch.items()}
     close(run(shared, batch=once), run(algorithm, batch=twice))
+
+
+@pytest.mark.parametrize(("critic_reals", "of_d"), [("fresh", [0, 1]), ("shared", [0, 0])])
+def test_a_loss_of_pairs_gives_g_reals_that_d_has_not_had(tiny, monkeypatch, critic_reals, of_d):
+    tiny.loss, tiny.critic_reals = "relativistic_paired", critic_reals
+    algorithm = build(tiny)
+    assert algorithm.real_batches == max(of_d) + 2
+    seen = {"d": [], "g": []}
+
+    def record(algorithm, player, other, inputs):
+        seen[inputs.player].append(int(inputs.context().batch["image"]))
+        return player, {}
+
+    monkeypatch.setattr(updates, "update_discriminator", record)
+    monkeypatch.setattr(updates, "update_generator", record)
+    batch = {"image": jnp.arange(algorithm.real_batches, dtype=jnp.float32)}
+    inputs = StepInputs(batch, jax.random.key(0), 0, ANY_PHASE, (-1.0, 1.0), repeat=unrolled)
+    player = Player((), (), ())
+    updates.alternating(algorithm, GanState(0, player, player, Ema((), ()), ()), inputs)
+    assert seen == {"d": of_d, "g": [max(of_d) + 1]}
 
 
 @pytest.mark.parametrize("still", ["g", "d"])

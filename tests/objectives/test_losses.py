@@ -46,6 +46,10 @@ EXPECTED = {
         -np.mean(log_sigmoid(R)) - np.mean(log_sigmoid(-F)),
         -np.mean(log_sigmoid(F)) - np.mean(log_sigmoid(-R)),
     ),
+    "relativistic_paired": (
+        -np.mean([log_sigmoid(r - f) for r, f in zip(REAL, FAKE, strict=True)]),
+        -np.mean([log_sigmoid(f - r) for r, f in zip(REAL, FAKE, strict=True)]),
+    ),
 }
 
 
