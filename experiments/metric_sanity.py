@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from ganjax import cli
+from ganjax.analysis.image_sets import from_array
 from ganjax.data.fields import DataFields
 from ganjax.data.sources import open_source
 from ganjax.metrics import features
@@ -80,14 +81,14 @@ def measure(source, num, network):
     metrics = [metric for metric in METRICS.values() if metric.of_network]
     outputs = network_outputs(metrics)
     extract = features.Extractor(network, features.load(network), outputs, sharding)
-    real = extract([images[:num]], num, "reals")
+    real = extract.observe(from_array("reals", images[:num]), "reals")
     rows = []
     for kind, strength, fakes in variants(images[num:]):
-        fake = extract([fakes], num, f"{kind} {strength}")
+        fake = extract.observe(from_array(kind, fakes), f"{kind} {strength}")
         figures = {}
         for metric in metrics:
-            prepared = metric.prepare(getattr(real, metric.needs))
-            found = metric.measure(prepared, getattr(fake, metric.needs))
+            prepared = metric.prepare(real.part(metric.needs, 0, num))
+            found = metric.measure(prepared, fake.part(metric.needs, 0, num))
             figures |= metric.full_names(found, network)
         rows.append((kind, strength, figures))
     return num, rows

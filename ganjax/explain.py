@@ -32,7 +32,6 @@ def listing() -> str:
     from ganjax.metrics import features, table
     from ganjax.training import glossary, leaks
 
-    network = next(iter(features.NETWORKS))
     figures = {
         metric.full_name(figure.name, "<network>"): figure.meaning
         for metric in (*table.METRICS.values(), table.HELD_OUT_LIKELIHOOD)
@@ -42,7 +41,7 @@ def listing() -> str:
         "Of the run": glossary.OF_RUN,
         "Of train steps: means since the line before, or last values of what says where a run "
         "stands": {**glossary.OF_STEPS, **_of_algorithms()},
-        f"Of samples, <network> as in kid_{network} ({', '.join(features.NETWORKS)})": figures,
+        f"Of samples (<network>: {', '.join(features.NETWORKS)})": figures,
         "Of leaking augmentations": leaks.MEANINGS,
     }
     lines = []

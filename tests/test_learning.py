@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
-from digit_classifier import digits, train_classifier
+from digit_classifier import classify, digits
 
 import ganjax
 
@@ -49,14 +49,14 @@ def test_digits_within_300_steps(tmp_path):
     assert mmd(pooled(early), target) > 0.05
     assert mmd(pooled(late), target) < 0.02
     # No mode is lost: all ten digits are there, if not yet as often (measured: 11 of 500 and more).
-    classes = np.bincount(train_classifier()(late), minlength=10)
+    classes = np.bincount(classify(late), minlength=10)
     assert classes.min() >= 0.01 * COUNT, classes
 
 
 def test_all_digits_are_made(tmp_path):
     """By DCGAN, which has no penalty against the loss of modes (measured: 12 of 500 and more)."""
     train(tmp_path, 800, "dcgan")
-    classes = np.bincount(train_classifier()(ganjax.load(tmp_path).sample(COUNT)), minlength=10)
+    classes = np.bincount(classify(ganjax.load(tmp_path).sample(COUNT)), minlength=10)
     assert classes.min() >= 0.01 * COUNT, classes
 
 
@@ -70,7 +70,7 @@ def test_conditional_samples_carry_their_label(name, steps, share, tmp_path):
     train(tmp_path, steps, name)
     images = ganjax.load(tmp_path).sample(COUNT)
     labels = np.arange(COUNT) % 10
-    assert np.mean(train_classifier()(images) == labels) >= share
+    assert np.mean(classify(images) == labels) >= share
     known, their_labels = digits("train")
     spread = [
         np.mean([of[which == k].std(0).mean() for k in range(10)])

@@ -46,7 +46,15 @@ def from_run(run: Trained, name: str, num: int, seed: int | None = None) -> Imag
         if run.algorithm.num_classes == 1
         else "of training images in a random order, which is fixed",
     }
-    return ImageSet(name, num, shape, lambda: run.batches(z, label), record=record)
+    return ImageSet(
+        name,
+        num,
+        shape,
+        lambda: run.batches(z, label),
+        labels=label,
+        num_classes=run.algorithm.num_classes,
+        record=record,
+    )
 
 
 def from_npz(path: Path) -> ImageSet:

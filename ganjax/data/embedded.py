@@ -4,26 +4,31 @@ from importlib import resources
 
 import numpy as np
 
+from ganjax.data import stacked
 from ganjax.data.base import Kind, Labels, Opened, Source, chosen_labels
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import Fitting
 from ganjax.engine.sizes import ImageSize
 from ganjax.errors import DataError
 
-NAMES = ("mnist5k", "emoji64")
+STACKED = "stacked_mnist"
+NAMES = ("mnist5k", "emoji64", STACKED)
 
 
 def open_embedded(name: str, split: str, data: DataFields, image_size: ImageSize) -> Opened:
-    """Opens an embedded set, which is read at once and has no splits.
+    """Opens an embedded set, which is read at once and has no splits unless it is stacked.
 
     See `ganjax.data.base.Opener` for the arguments and the result.
 
     Raises:
       DataError: there is no such set or label, or the images do not fit.
     """
-    del split
     if name not in NAMES:
         raise DataError(f"config.data.source='embedded:{name}': there are {', '.join(NAMES)} only")
+    if name == STACKED:
+        of_digits = {"channels": 1, "label": "label", "num_classes": stacked.DIGITS}
+        digits = open_embedded("mnist5k", split, data.model_copy(update=of_digits), image_size)
+        return stacked.stack(name, digits.source, split, data)
     path = resources.files("ganjax.data") / "embedded" / f"{name}.npz"
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         image, label = arrays["image"], arrays["label"].astype(np.int32)

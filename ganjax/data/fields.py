@@ -15,10 +15,10 @@ class DataFields(Fields):
     fields it alone honours.
 
     Attributes:
-      source: the set, as <kind>:<name>. The kinds are `embedded:mnist5k` and
-        `embedded:emoji64`, `tfds:<name>`, `folder:<path>` (a tree of png, jpg, webp or bmp files),
-        `records:<path>` (a set that `ganjax prepare` made) and `python:<module>:<function>` (what
-        a function of your own returns, docs/own_source.md).
+      source: the set, as <kind>:<name>. The kinds are `embedded:mnist5k`, `embedded:emoji64` and
+        `embedded:stacked_mnist`, `tfds:<name>`, `folder:<path>` (a tree of png, jpg, webp or bmp
+        files), `records:<path>` (a set that `ganjax prepare` made) and `python:<module>:<function>`
+        (what a function of your own returns, docs/own_source.md).
       label: the feature that labels are read from: "label" (in a folder, the names of its
         sub-folders), or any other feature of integers or booleans, such as
         "attributes/Blond_Hair" of tfds:celeb_a, or a column of `labels_file`, of whole numbers,

@@ -18,9 +18,10 @@ from jaxtyping import Float32
 from tqdm import tqdm
 
 from ganjax.errors import UserError
-from ganjax.metrics import efflite0, inception, keras_inception, perceptual, weights
+from ganjax.metrics import digits, efflite0, inception, keras_inception, perceptual, weights
 from ganjax.metrics.image_set import ImageSet, rebatched
 from ganjax.metrics.layers import Params
+from ganjax.metrics.metric import Labelled
 from ganjax.parallel import distributed
 
 NETWORKS = {
@@ -30,6 +31,7 @@ NETWORKS = {
     "inception_clean": inception.NETWORK_CLEAN,
     # As in Keras' example of adaptive discriminator augmentation.
     "keras_inception": keras_inception.NETWORK,
+    "digits": digits.NETWORK,
 }
 # Images of a batch on each device: few fit a CPU's caches, many keep an accelerator busy.
 BATCH = {"cpu": 8}
@@ -75,8 +77,16 @@ class Observed(NamedTuple):
         """
         if needs == "images":
             return self.images.part(start, stop)
+        if needs == "labelled":
+            return self._labelled(start, stop)
         each = 2 if needs == "distances" else 1
         return getattr(self.outputs, needs)[start // each : stop // each]
+
+    def _labelled(self, start: int, stop: int) -> Labelled:
+        """Returns logits, with the images' labels if these are of as many classes."""
+        images, logits = self.images.part(start, stop), self.part("logits", start, stop)
+        same = images.num_classes == logits.shape[1]
+        return Labelled(logits, images.labels if same else None)
 
 
 def load(name: str, path: str | Path | None = None) -> Params:
@@ -102,7 +112,7 @@ def provides(name: str, needs: str) -> bool:
       name: a name in `NETWORKS`.
       needs: `ganjax.metrics.metric.Metric.needs`.
     """
-    return needs != "logits" or NETWORKS[name].has_classes
+    return needs not in ("logits", "labelled") or NETWORKS[name].has_classes
 
 
 class Extractor:
@@ -135,7 +145,7 @@ class Extractor:
         network = NETWORKS[name]
 
         def run(params, images):
-            if images.shape[-1] == 1:
+            if images.shape[-1] == 1 and not network.by_channel:
                 images = jnp.repeat(images, 3, axis=-1)
             found = network.apply(params, network.prepare(images))
             made = {

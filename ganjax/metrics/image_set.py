@@ -28,6 +28,8 @@ class ImageSet(NamedTuple):
       shape: (H, W, C) of each image.
       batches: returns an iterator of uint8 (n, H, W, C) arrays, `count` images in all.
       source: the same images by index; None for samples, which are generated anew each time.
+      labels: int32 (count,), the labels that samples were generated with; None of other images.
+      num_classes: the number of classes of these labels.
       mirrored: whether a generator was also trained on their mirror images, copies of which are
         copies too.
       record: for the record of a measurement, how samples were generated, how many files of a
@@ -40,6 +42,8 @@ class ImageSet(NamedTuple):
     shape: tuple[int, int, int]
     batches: Callable[[], Iterator[np.ndarray]]
     source: Source | None = None
+    labels: np.ndarray | None = None
+    num_classes: int = 1
     mirrored: bool = False
     record: Mapping[str, Any] = MappingProxyType({})
 
@@ -53,6 +57,7 @@ class ImageSet(NamedTuple):
             count=stop - start,
             batches=lambda: _between(self.batches(), start, stop),
             source=source,
+            labels=None if self.labels is None else self.labels[start:stop],
         )
 
     def array(self) -> UInt8[np.ndarray, "n h w c"]:

@@ -42,6 +42,8 @@ class Network(NamedTuple):
       dimension: the number of features.
       resize: a description of how `prepare` resizes, for the record of a measurement.
       has_classes: whether `apply` gives logits.
+      by_channel: whether it looks at each channel for itself; otherwise grey images are given to
+        it as RGB.
     """
 
     file: File
@@ -51,6 +53,7 @@ class Network(NamedTuple):
     dimension: int
     resize: str
     has_classes: bool = True
+    by_channel: bool = False
 
 
 def folded(tensors: dict[str, np.ndarray], conv: str, norm: str) -> dict[str, np.ndarray]:

@@ -7,6 +7,9 @@ such as `recall_efflite0`.
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+from jaxtyping import Float, Int
+
 from ganjax.engine.meanings import Meaning
 
 
@@ -51,6 +54,19 @@ class Taken(NamedTuple):
     fake: int
 
 
+class Labelled(NamedTuple):
+    """A classifier's logits of images, and the labels that they should have.
+
+    Attributes:
+      logits: the logits of K classes.
+      labels: the labels by which samples were generated; None where there are none, or of another
+        number of classes than K.
+    """
+
+    logits: Float[np.ndarray, "n k"]
+    labels: Int[np.ndarray, " n"] | None = None
+
+
 class Metric:
     """A measure of generated images against real ones, the reference images.
 
@@ -64,6 +80,7 @@ class Metric:
 
       "features": float32 (N, D), the outputs of a feature network (`ganjax.metrics.features`);
       "logits": float32 (N, K), the logits of that network's K classes;
+      "labelled": these with the labels that the images should have (`Labelled`);
       "distances": float32 (N // 2,), between the network's activations for images 0 and 1, 2 and 3,
         and so on;
       "images": an `ImageSet`, whose images have the same shape in both sets.
@@ -89,7 +106,7 @@ class Metric:
     name: str
     figures: tuple[Figure, ...]
     further: tuple[Figure, ...] = ()
-    needs: Literal["features", "logits", "distances", "images"] = "features"
+    needs: Literal["features", "logits", "labelled", "distances", "images"] = "features"
     reference: Literal["real", "training"] = "real"
     unbiased: bool = False
     while_training: bool = True
@@ -101,6 +118,11 @@ class Metric:
     def of_network(self) -> bool:
         """Whether the metric looks at images through a feature network."""
         return self.needs != "images"
+
+    @property
+    def output(self) -> str:
+        """The field of `ganjax.metrics.features.Outputs` that the metric needs."""
+        return "logits" if self.needs == "labelled" else self.needs
 
     def accepts(self, height: int, width: int) -> bool:
         """Returns whether images of height x width pixels can be measured."""

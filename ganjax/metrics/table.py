@@ -7,6 +7,7 @@ from ganjax.metrics import (
     fid,
     inception_score,
     kid,
+    modes,
     neighbours,
     parzen,
     perceptual,
@@ -24,6 +25,7 @@ METRICS: dict[str, Metric] = {
         inception_score.InceptionScore(),
         prdc.PrecisionRecall(),
         prdc.DensityCoverage(),
+        modes.Modes(),
         perceptual.PerceptualDistance(),
         neighbours.FeatureNeighbours(),
         neighbours.PixelNeighbours(),
@@ -37,7 +39,7 @@ HELD_OUT_LIKELIHOOD = parzen.HeldOutLogLikelihood()
 
 def network_outputs(metrics: Iterable[Metric]) -> tuple[str, ...]:
     """Returns the fields of `ganjax.metrics.features.Outputs` that these metrics need."""
-    return tuple(sorted({metric.needs for metric in metrics if metric.of_network}))
+    return tuple(sorted({metric.output for metric in metrics if metric.of_network}))
 
 
 def ranking(metrics: Iterable[Metric], network: str) -> list[str]:

@@ -220,7 +220,12 @@ class Evaluator:
 
         def samples(count: int) -> ImageSet:
             return ImageSet(
-                "samples", count, self._shape(size), partial(sample, z[:count], label[:count])
+                "samples",
+                count,
+                self._shape(size),
+                partial(sample, z[:count], label[:count]),
+                labels=label[:count],
+                num_classes=self._algorithm.num_classes,
             )
 
         fields, figures = self._config.evaluation, {}

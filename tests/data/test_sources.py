@@ -115,7 +115,7 @@ def test_a_label_that_a_set_does_not_have_is_refused(name, label, classes, messa
     ("name", "message"),
     [
         ("mnist5k", "'mnist5k': write embedded:<name>"),
-        ("embedded:mnist", "'embedded:mnist': there are mnist5k, emoji64 only"),
+        ("embedded:mnist", "'embedded:mnist': there are mnist5k, emoji64, stacked_mnist only"),
         ("tfds:no_such_set", "TFDS has no set of that name"),
         ("tfds:cifar10/foo", "TFDS has no set of that name"),
         ("tfds:celeb_a", "ganjax prepare --source=tfds:celeb_a"),
@@ -167,3 +167,33 @@ def test_a_new_kind_of_source_needs_one_line_in_the_table(monkeypatch):
         opened("embedded:emoji64", "train", image_size=8, on_device=True)
     with pytest.raises(DataError, match=r" or stripes:<pixels>$"):
         opened("nothing:", "train", image_size=8)
+
+
+def test_stacked_digits_are_of_their_own_split_and_the_same_each_time():
+    digits = DataFields(source="embedded:mnist5k", label="label", num_classes=10, channels=1)
+    stacked = DataFields(
+        source="embedded:stacked_mnist", label="label", num_classes=1_000, channels=3
+    )
+    for split, size in (("train", 64_000), ("validation", 25_600)):
+        grey = open_source(digits, split, image_size=28)
+        known = {
+            (image.tobytes(), label)
+            for image, label in zip(*grey.fetch(np.arange(grey.size)).values(), strict=True)
+        }
+        source = open_source(stacked, split, image_size=28)
+        assert source.size == size
+        batch = source.fetch(np.array([0, 5, size - 1]))
+        for image, label in zip(batch["image"], batch["label"], strict=True):
+            for channel, digit in enumerate((*divmod(label // 10, 10), label % 10)):
+                assert (image[..., channel, None].tobytes(), digit) in known
+        again = open_source(stacked, split, image_size=28).fetch(np.array([5]))
+        np.testing.assert_array_equal(again["image"][0], batch["image"][1])
+        counts = np.bincount(source.labels(), minlength=1_000)
+        assert counts.min() > 0
+        assert np.abs(counts - size / 1_000).max() < 6 * np.sqrt(size / 1_000)
+
+
+def test_stacked_digits_are_in_three_channels():
+    data = DataFields(source="embedded:stacked_mnist", channels=1)
+    with pytest.raises(DataError, match=r"channels=1: embedded:stacked_mnist stacks 3 digits; set"):
+        open_source(data, "train", image_size=32)
