@@ -170,6 +170,27 @@ def zero_centred(critic: Critic, x: Samples) -> Scalar:
     return 0.5 * jnp.mean(_squared_norms(critic, x))
 
 
+def zero_centred_difference(critic: Critic, x: Samples, key: Key[Array, ""], step: float) -> Scalar:
+    """Estimates `zero_centred` by finite differences, which need no second derivative.
+
+    It computes mean_i (D(x_i + step n_i) - D(x_i))^2 / (2 step^2), n_i ~ N(0, I), whose expectation
+    is that of `zero_centred` for a critic that is linear within a few steps of x_i. Lin et al. 2025
+    (arXiv:2511.22475), as a form of R1 and R2.
+
+    Args:
+      critic: (N, ...) -> (N,), in float32.
+      x: (N, ...) the x_i, reals or fakes.
+      key: the key by which the n_i are drawn.
+      step: the deviation of the difference in each value of x_i, above 0.
+
+    Returns:
+      A float32 scalar.
+    """
+    moved = x + step * jax.random.normal(fold(key, "difference"), x.shape, x.dtype)
+    slopes = (critic(moved).astype(jnp.float32) - critic(x).astype(jnp.float32)) / step
+    return 0.5 * jnp.mean(jnp.square(slopes))
+
+
 SIDES = {"two": two_sided, "one": one_sided}
 POINTS = {
     "uniform": interpolates,
@@ -190,6 +211,8 @@ class PenaltyFields(Fields):
       r1: gamma of R1, which adds gamma / 2 times the squared norm of the gradient at reals
         (Mescheder et al. 2018); 0 leaves it out.
       r2: gamma of R2, which adds the same at fakes; 0 leaves it out.
+      difference: the step of finite differences that take the place of gradients in R1 and R2, in
+        units of images in [-1, 1], such as .01; 0 takes the gradients (`zero_centred_difference`).
       interval: the number of steps from one penalty to the next; a penalty is then that many times
         as large (lazy regularisation, `ganjax.engine.algorithm.Algorithm.penalty_interval`).
     """
@@ -200,6 +223,7 @@ class PenaltyFields(Fields):
     points: Annotated[str, OneOf(POINTS)] = "uniform"
     r1: NonNegativeFloat = may_change_if_named(0.0)
     r2: NonNegativeFloat = may_change_if_named(0.0)
+    difference: NonNegativeFloat = 0.0
     interval: PositiveInt = may_change_if_named(1)
 
     def check(
@@ -234,6 +258,11 @@ class PenaltyFields(Fields):
             raise ConfigError(
                 f"config.conditioning.fake_labels={fake_labels!r}: points between a real and a "
                 "fake need one label for both; set 'reals', or config.penalty.points='dragan'"
+            )
+        if self.difference and not (self.r1 or self.r2):
+            raise ConfigError(
+                f"config.penalty.difference={self.difference}: it is of R1 and R2, which are 0; "
+                "set config.penalty.r1 or r2, or difference=0.0"
             )
         if self.interval > 1 and not any(weights.values()):
             raise ConfigError(
@@ -324,11 +353,18 @@ def _gradient_penalty(fields, critic, real, fake, key):
 
 
 def _r1(fields, critic, real, fake, key):
-    return zero_centred(critic(real["label"]), real["image"])
+    return _zero_centred(fields, critic(real["label"]), real["image"], fold(key, "r1"))
 
 
 def _r2(fields, critic, real, fake, key):
-    return zero_centred(critic(fake["label"]), fake["image"])
+    return _zero_centred(fields, critic(fake["label"]), fake["image"], fold(key, "r2"))
+
+
+def _zero_centred(fields, critic, x, key):
+    """Computes R1 or R2 by the gradients, or by differences where these have a step."""
+    if fields.difference:
+        return zero_centred_difference(critic, x, key, fields.difference)
+    return zero_centred(critic, x)
 
 
 PENALTIES = (

@@ -70,6 +70,18 @@ IMPOSSIBLE = [
     ({"penalty.points": "dragan"}, r"config.penalty.points='dragan': it does nothing where"),
     ({"penalty.side": "one"}, r"config.penalty.side='one': it does nothing .*; set a weight"),
     ({"penalty.interval": 4}, r"config.penalty.interval=4: there is no penalty"),
+    (
+        {"penalty.difference": 0.1},
+        r"config.penalty.difference=0.1: it is of R1 and R2, which are 0",
+    ),
+    (
+        {
+            "penalty": {"r1": 1.0, "difference": 0.1},
+            "discriminator.batch_norm": "none",
+            "precision": "bfloat16",
+        },
+        r"config.precision='bfloat16': differences of scores over a step of config.penalty.diff",
+    ),
     ({"loss": "hinge", "targets.flip": 0.1}, r"config.targets.flip=0.1: the loss 'hinge' has no"),
     ({"loss": "wasserstein", "targets.smoothing": 0.1}, r"config.targets.smoothing=0.1: the loss"),
     ({"loss": "wasserstein", "d_halves": "mean"}, r"config.d_halves='mean': the loss 'wasserst"),

@@ -7,6 +7,7 @@ import pytest
 
 from ganjax.engine.algorithm import Context
 from ganjax.engine.phases import Phase
+from ganjax.keys import fold
 from ganjax.objectives import penalties
 
 RANDOM = np.random.RandomState(0)
@@ -98,6 +99,44 @@ def test_a_fake_that_would_be_broadcast_is_refused():
 def test_the_zero_centred_penalty_is_half_the_mean_squared_norm():
     expected = 0.5 * np.mean(np.sum(np.square(REAL), axis=(1, 2, 3)))
     np.testing.assert_allclose(penalties.zero_centred(quadratic, REAL), expected, rtol=1e-6)
+
+
+def test_finite_differences_are_squared_slopes_along_noise():
+    """Of a linear critic exactly, for any step; and half of the squared norm in the mean."""
+    noise = jax.random.normal(fold(KEY, "difference"), REAL.shape)
+    expected = 0.5 * np.mean(np.square(np.sum(noise * W[None], axis=(1, 2, 3))))
+    for step in (1e-3, 1.0, 100.0):
+        value = penalties.zero_centred_difference(linear, REAL, KEY, step)
+        np.testing.assert_allclose(value, expected, rtol=3e-3)
+    many = jnp.broadcast_to(REAL[:1], (20_000, 4, 3, 2))
+    value = penalties.zero_centred_difference(quadratic, many, KEY, 1e-2)
+    # The squares of normal values have a deviation of sqrt(2) of their mean: 1 % of 20,000.
+    np.testing.assert_allclose(value, penalties.zero_centred(quadratic, many), rtol=0.04)
+
+
+def test_finite_differences_take_the_place_of_gradients_in_r1_and_r2():
+    fields = penalties.PenaltyFields(r1=3.0, r2=5.0, difference=0.5)
+    penalty = fields.build(
+        prepare=lambda params, vars: (params, vars),
+        discriminate=lambda params, vars, x, label, key: (params * linear(x), vars),
+    )
+    real, fake = ({"image": image, "label": jnp.zeros(5)} for image in (REAL, FAKE))
+    context = Context(real, KEY, jnp.zeros((), int), PHASE, ())
+    slope, (value, metrics) = (
+        jax.grad(lambda p: penalty(p, {}, fake, context)[0])(2.0),
+        penalty(2.0, {}, fake, context),
+    )
+    expected = {
+        name: penalties.zero_centred_difference(
+            lambda x: 2 * linear(x), images, fold(KEY, name), 0.5
+        )
+        for name, images in (("r1", REAL), ("r2", FAKE))
+    }
+    for name, each in expected.items():
+        np.testing.assert_allclose(metrics[name], each, rtol=1e-5)
+    np.testing.assert_allclose(value, 3 * expected["r1"] + 5 * expected["r2"], rtol=1e-5)
+    # The penalty is the square of the parameter times a number.
+    np.testing.assert_allclose(slope, value, rtol=1e-4)
 
 
 def test_r1_and_r2_take_the_reals_and_the_fakes_each_with_their_own_labels():
