@@ -15,7 +15,7 @@ from PIL import Image
 from experiments.faults import moments, processes
 from experiments.faults.processes import Ended, Process
 from experiments.faults.trial import Trial, UnexpectedError, expect
-from ganjax.training import checkpoint
+from ganjax.training import checkpoint, stored
 from ganjax.training.writer import METRICS, read_metrics
 
 STEPS = 40
@@ -174,10 +174,16 @@ def _content(folder: Path) -> dict:
 
     with checkpoint.open_checkpoints(folder) as checkpoints:
         last = checkpoints.folder / str(checkpoint.latest_step(checkpoints))
-    # Not by ganjax's own reader.
+    # Not by ganjax's own reader. To one device, since those of a pair of processes are not here.
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    target = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one),
+        ocp.checkpointables_metadata(str(last)).metadata[stored.STATE],
+    )
+    state = ocp.load_checkpointables(str(last), {stored.STATE: target})
     arrays = {
         jax.tree_util.keystr(path): hashlib.sha256(np.asarray(leaf).tobytes()).hexdigest()
-        for path, leaf in jax.tree_util.tree_leaves_with_path(ocp.load_checkpointables(str(last)))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
     }
     rows = read_metrics(folder / METRICS)
     # A kill may leave a file that was to replace another; it is removed after an hour.
