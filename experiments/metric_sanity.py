@@ -22,6 +22,7 @@ from ganjax.data.sources import open_source
 from ganjax.metrics import features
 from ganjax.metrics.table import METRICS, network_outputs
 from ganjax.parallel.sharding import make_layout
+from ganjax.runtime import storage
 
 BLUR = (0.5, 1.0, 2.0)  # Standard deviations of the Gaussian in pixels.
 NOISE = (5, 15, 45)  # Standard deviations in the values of uint8 images.
@@ -101,6 +102,8 @@ def main():
     parser.add_argument("--features", default="efflite0", choices=features.NETWORKS)
     parser.add_argument("--out", type=cli.path)
     args = parser.parse_args()
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
     num, rows = measure(args.source, args.num, args.features)
     names = [name for name in rows[0][2] if "_std" not in name]
     print(f"{args.source}, {num} against {num}, {args.features}\n")
@@ -114,7 +117,7 @@ def main():
         )
         print(f"| {label} | " + " | ".join(f"{found[name]:.3g}" for name in names) + " |")
     if args.out:
-        args.out.write_text(json.dumps(rows))
+        storage.write_text(args.out, json.dumps(rows))
 
 
 if __name__ == "__main__":

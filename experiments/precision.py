@@ -19,6 +19,7 @@ from statistics import median
 from experiments.tools.configs import named
 from ganjax import cli
 from ganjax.errors import UserError
+from ganjax.runtime import storage
 from ganjax.training import epochs
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
@@ -114,7 +115,7 @@ def compare(values: argparse.Namespace, precisions: list[str]) -> str:
         train(config, folder)
         results[precision] = result(folder)
         text = table(results, values.seeds)
-        (values.out / "table.md").write_text(text + "\n")
+        storage.write_text(values.out / "table.md", text + "\n")
     return text
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from experiments.benchmarks import clock, rows, table
 from ganjax import cli
-from ganjax.runtime import huge_pages
+from ganjax.runtime import huge_pages, storage
 
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "numpy")
 
@@ -52,8 +52,8 @@ def machine() -> dict:
 
 def write(results: dict, out: Path) -> None:
     """Writes the results as benchmarks.json and benchmarks.md into a folder."""
-    (out / "benchmarks.json").write_text(json.dumps(results, indent=1) + "\n")
-    (out / "benchmarks.md").write_text(table.markdown(results))
+    storage.write_text(out / "benchmarks.json", json.dumps(results, indent=1) + "\n")
+    storage.write_text(out / "benchmarks.md", table.markdown(results))
 
 
 def selection(text: str) -> list[str]:

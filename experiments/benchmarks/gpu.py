@@ -34,6 +34,7 @@ from experiments.benchmarks.clock import OURS, alternate, positive, seconds, sum
 from experiments.benchmarks.ours import Ours, load
 from experiments.benchmarks.rows import GPU_ROWS, PRECISIONS
 from ganjax import cli
+from ganjax.runtime import storage
 
 # The approximate seconds of a contender's steps in a row, and their largest number.
 RUN_SECONDS, LONGEST_RUN = 0.2, 100
@@ -232,8 +233,8 @@ def main() -> None:
             except job.Failed as error:
                 row["error"] = str(error)
             print(cells(config, precision, row), flush=True)
-            (args.out / "gpu.json").write_text(json.dumps(results, indent=1) + "\n")
-            (args.out / "gpu.md").write_text(markdown(results))
+            storage.write_text(args.out / "gpu.json", json.dumps(results, indent=1) + "\n")
+            storage.write_text(args.out / "gpu.md", markdown(results))
     print(markdown(results), end="")
 
 

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from experiments import ROOT
+from ganjax.runtime import storage
 
 
 class Failed(Exception):
@@ -55,7 +56,7 @@ def called(function: str, fields: str):
 
 def main() -> None:
     function, fields, out = sys.argv[1:]
-    Path(out).write_text(json.dumps(called(function, fields)))
+    storage.write_text(Path(out), json.dumps(called(function, fields)))
 
 
 if __name__ == "__main__":

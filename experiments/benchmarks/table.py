@@ -5,6 +5,7 @@ from pathlib import Path
 from experiments.benchmarks.clock import OURS, RUN
 from experiments.benchmarks.ours import TIMED
 from experiments.benchmarks.rows import BASE, EAGER, GROWTH, NAMES, PEAKS, SHARE
+from ganjax.runtime import storage
 
 AXES = {"batch_size": "batch", "width": "F", "image_size": "height and width, pixels"}
 HEADER = (
@@ -126,4 +127,5 @@ def plot(points: list[dict], path: Path) -> None:
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("seconds a step")
     panels[0].legend()
-    figure.savefig(path)
+    with storage.replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:])

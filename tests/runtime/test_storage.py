@@ -2,8 +2,10 @@
 
 import errno
 import os
+import re
 
 import pytest
+from conftest import ROOT
 
 from ganjax.runtime import storage
 
@@ -21,6 +23,20 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
         fail()
     assert path.read_text() == '{\n  "a": 1\n}\n'
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_result_is_written_but_by_replacing_the_file():
+    """A full disk or a kill would leave half of it; faults damage files on purpose."""
+    plainly = re.compile(r"(?<!storage)(?<!temporary)\.(write_(text|bytes)|savefig)\((?!temporary)")
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for name in ("ganjax", "experiments")
+        for path in sorted((ROOT / name).rglob("*.py"))
+        if path.parent.name != "faults"
+        for line in path.read_text().splitlines()
+        if plainly.search(line)
+    ]
+    assert not found
 
 
 def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(tmp_path, monkeypatch):
