@@ -1,4 +1,4 @@
-"""Reports the results of a sweep.
+"""`ganjax report <name>[:<preset>]`: reports the results of a sweep.
 
     ganjax report ema_decay
     ganjax report ada_by_data_size --out=runs/elsewhere
@@ -29,7 +29,8 @@ def define_flags() -> None:
     cli.define_path(
         "sweep",
         None,
-        "A file of experiments/, with :smoke or another of its presets after it if wanted.",
+        "The name of a shipped sweep (ganjax configs lists them) or the path of a sweep's file, "
+        "followed by :smoke or another of its presets if wanted.",
     )
     cli.define_path("out", None, "The folder of the sweep's runs; runs/<sweep> by default.")
 
@@ -55,12 +56,12 @@ def main(argv: list[str]) -> None:
             f"{out}: there is no such folder; set --out to that of the runs, or train them: "
             f"ganjax sweep {values.sweep}"
         )
-    text = report(name, sweep, out, command=f"ganjax sweep {values.sweep}")
+    text = write_report(name, sweep, out, command=f"ganjax sweep {values.sweep}")
     print(text)
     print(out / FOLDER / "index.html")
 
 
-def report(name: str, sweep, out: Path, command: str) -> str:
+def write_report(name: str, sweep, out: Path, command: str) -> str:
     """Writes a sweep's report, and returns its table as Markdown.
 
     Args:

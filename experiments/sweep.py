@@ -1,4 +1,4 @@
-"""Trains the runs of a sweep.
+"""`ganjax sweep <name>[:<preset>]`: trains the runs of a sweep.
 
     ganjax sweep ema_decay --executor=dry
     ganjax sweep ema_decay
@@ -8,7 +8,7 @@
 
 If it is repeated, the same command continues runs that were stopped or killed, tries failed ones
 again, and leaves finished and diverged ones alone. A run is recognised by a hash of its config.
-`experiments.report` reports the results, also while the sweep is running. Both need pip install
+`ganjax report` reports the results, also while the sweep is running. Both need pip install
 'ganjax[experiments]'.
 """
 
@@ -26,7 +26,8 @@ def define_flags() -> None:
     cli.define_path(
         "sweep",
         None,
-        "A file of experiments/, with :smoke or another of its presets after it if wanted.",
+        "The name of a shipped sweep (ganjax configs lists them) or the path of a sweep's file, "
+        "followed by :smoke or another of its presets if wanted.",
     )
     flags.DEFINE_enum(
         "executor",

@@ -12,7 +12,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from ganjax import config_file, shipped
+from ganjax import config_file, errors, shipped
 from ganjax.errors import UserError
 from ganjax.runtime import huge_pages, platforms, signals, storage
 
@@ -22,6 +22,8 @@ PARSING = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError
 LARGEST = 2**31 - 1
 # The most characters of an error's line.
 LONGEST = 4_000
+# The most names that are listed of what a missing flag may be.
+MOST_NAMES = 20
 HELP = frozenset({"--help", "-help", "-h"})
 # The help of --which.
 WHICH = (
@@ -78,12 +80,12 @@ def run(
             command, *words = words
             if command not in commands:
                 known = f"there are {', '.join(commands)}"
-                _fail(_misplaced(command, required, "command", known))
+                _fail(_misplaced(command, own, "command", known))
         takes_words = positional if isinstance(positional, bool) else command in positional
         if words and not takes_words:
-            _fail(_misplaced(words[0], required, "flag", "flags begin with --"))
+            _fail(_misplaced(words[0], own, "flag", "flags begin with --"))
         if missing:
-            _fail(f"--{required} is missing")
+            _fail(_missing(str(required)))
         if not flags.FLAGS["verbosity"].present:
             # Messages of libraries are shown only if --verbosity asks for them.
             logging.set_verbosity(logging.WARNING)
@@ -107,23 +109,40 @@ def _explained(error: BaseException, own: Sequence[str]) -> str:
     return str(error)
 
 
-def _misplaced(word: str, required: str | None, kind: str, known: str) -> str:
+def _misplaced(word: str, own: Sequence[str], kind: str, known: str) -> str:
     """Returns what is said of a word that is neither an argument nor the name of a command.
 
     Args:
-      word: the word.
-      required: the flag that the command requires; if it is not given, the word may be its value.
+      word: the word, which may be the value of a flag, or a flag without its dashes.
+      own: the names of the command's flags.
       kind: what was expected in the word's place.
       known: how to write that.
     """
-    meant = required is not None and flags.FLAGS[required].value is None
-    fits = (
-        shipped.config_file(word.partition(":")[0])
-        if required == "config"
-        else os.path.exists(word)
-    )
-    mend = f"did you mean --{required}={word}?" if meant and fits else known
-    return f"{word!r} is no {kind}; {mend}"
+    fits = {
+        "config": shipped.config_file(word.partition(":")[0]),
+        "sweep": shipped.sweep_file(word.partition(":")[0]),
+        "workdir": os.path.exists(word),
+    }
+    named = [each for each in fits if each in own and flags.FLAGS[each].value is None]
+    near = [f"--{each}={word}" for each in named if fits[each]]
+    name, equals, value = word.partition("=")
+    if equals and not near:
+        # Imported here, so that commands without a config start at once.
+        from ganjax import field_flags
+
+        near = [f"--{each}={value}" for each in field_flags.resembling(name, own)]
+    return f"{word!r} is no {kind}; {errors.question(near) or known}"
+
+
+def _missing(name: str) -> str:
+    """Returns what is said where a flag that a command requires is not given."""
+    known: dict[str, Callable[[], Sequence[object]]] = {
+        "config": shipped.config_names,
+        "sweep": shipped.sweep_names,
+        "workdir": lambda: sorted(each.parent for each in Path("runs").glob("*/config.json")),
+    }
+    names = known.get(name, list)()[:MOST_NAMES]
+    return f"--{name} is missing" + (f"; there are {', '.join(map(str, names))}" if names else "")
 
 
 def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
@@ -213,6 +232,14 @@ def refuse_existing(name: str, value: str | None, overwrite: bool) -> None:
         raise UserError(
             f"--{name}={value} is there already: add --overwrite to replace it, or name another"
         )
+
+
+def check_writable(folder: Path) -> None:
+    """Raises a UserError if the folder of a run, into which a command writes by default, is there
+    but cannot be written.
+    """
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        raise UserError(f"{folder} cannot be written; say by --out where the picture goes")
 
 
 def free(default: Path, overwrite: bool) -> Path:

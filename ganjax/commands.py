@@ -46,6 +46,8 @@ COMMANDS = {
     "completion": Command("ganjax.completion", "prints the tab completion of bash or zsh"),
 }
 
+HELP = ("--help", "-help", "-h", "help")
+
 
 def usage() -> str:
     """Returns the list of commands."""
@@ -67,17 +69,25 @@ def arguments(command: Command, words: Sequence[str]) -> list[str]:
 
     Args:
       command: the command.
-      words: what was typed after its name.
+      words: what was typed after its name. Where a word names the command's subject, it is the
+        first that is no flag and no value of one.
     """
-    if command.subject and words and not words[0].startswith("-"):
-        return [f"--{command.subject}={words[0]}", *words[1:]]
+    before = ""
+    for at, word in enumerate(words):
+        if not word.startswith("-"):
+            if command.subject and (not before or "=" in before or before in HELP):
+                return [*words[:at], f"--{command.subject}={word}", *words[at + 1 :]]
+            break
+        before = word
     return list(words)
 
 
 def main() -> None:
     """Runs the command that `sys.argv` names."""
     name, *words = sys.argv[1:] or ["--help"]
-    if name in ("--help", "-h", "help"):
+    if name == "help" and words:
+        name, words = words[0], ["--help", *words[1:]]
+    if name in HELP:
         print(usage())
     elif name == "--version":
         print(f"ganjax {ganjax.__version__}")
@@ -87,10 +97,17 @@ def main() -> None:
         sys.argv = [f"ganjax {name}", *arguments(command, words)]
         runpy.run_module(command.module, run_name="__main__", alter_sys=True)
     else:
-        close = difflib.get_close_matches(name, COMMANDS, 1)
-        mend = f"did you mean {close[0]}?" if close else f"there are {', '.join(COMMANDS)}"
-        print(f"ganjax: {name!r} is no command; {mend}", file=sys.stderr)
+        print(f"ganjax: {_no_command(name)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _no_command(name: str) -> str:
+    """Returns what is said of a word in the place of a command's name."""
+    close = difflib.get_close_matches(name, COMMANDS, 1)
+    if not close and shipped.config_file(name.partition(":")[0]):
+        close = [f"ganjax train {name}"]
+    mend = f"did you mean {close[0]}?" if close else f"there are {', '.join(COMMANDS)}"
+    return f"{name!r} is no command; {mend}"
 
 
 def _find_modules(command: Command) -> None:

@@ -15,6 +15,7 @@ prints the fields in which the runs' configs differ.
 It needs matplotlib: pip install 'ganjax[experiments]'.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -23,6 +24,8 @@ from ganjax import cli
 from ganjax.errors import UserError
 
 FORMATS = (".png", ".svg", ".pdf")
+# The most runs beside the first that the picture's default name has.
+MOST_NAMED = 3
 
 
 def define_flags() -> None:
@@ -42,23 +45,35 @@ def define_flags() -> None:
     flags.DEFINE_string("which", None, f"{cli.WHICH} By default both the best and the last.")
     cli.define_trust()
     cli.define_path(
-        "out", None, "Where the picture goes: .png, .svg or .pdf; by default compare.png."
+        "out",
+        None,
+        "Where the picture goes: .png, .svg or .pdf; by default to the folder of the first run, as "
+        "compare.png or, with others, compare_<others>.png.",
     )
     cli.define_overwrite()
+
+
+def default(folders: Sequence[Path]) -> Path:
+    """Returns where the picture of runs goes by default, in the folder of the first one."""
+    others = list(dict.fromkeys(each.name for each in folders if each != folders[0]))
+    more = [f"and_{len(others) - MOST_NAMED}_more"] if len(others) > MOST_NAMED else []
+    return folders[0] / f"{'_'.join(['compare', *others[:MOST_NAMED], *more])}.png"
 
 
 def main(argv: list[str]) -> None:
     """Compares the runs whose folders the arguments name."""
     values = flags.FLAGS
     folders = [cli.path(each) for each in argv[1:]]
-    out = Path(values.out or "compare.png")
-    if out.suffix not in FORMATS or not out.parent.is_dir():
+    if not folders:
+        raise UserError("name a run, or several: ganjax compare runs/a runs/b")
+    out = Path(values.out) if values.out else default(folders)
+    if values.out and (out.suffix not in FORMATS or not out.parent.is_dir()):
         raise UserError(
             f"--out={out}: end its name in {', '.join(FORMATS)}, in a folder that exists"
         )
     cli.refuse_existing("out", values.out, values.overwrite)
-    if not folders:
-        raise UserError("name a run, or several: ganjax compare runs/a runs/b")
+    if not values.out:
+        cli.check_writable(out.parent)
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
     from ganjax.analysis import comparison, progress

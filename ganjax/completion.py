@@ -98,9 +98,10 @@ def _each_quoted(words: Sequence[str]) -> str:
 
 
 def _subjects(command: Command) -> list[str]:
-    """Returns the names that a command takes as its first word."""
+    """Returns the names that a command takes as its first word: its subjects or own commands."""
     entries = {"config": shipped.configs, "sweep": shipped.sweeps}.get(command.subject, list)()
-    return [entry.name for entry in entries]
+    own = getattr(importlib.import_module(command.module), "COMMANDS", ())
+    return [*(entry.name for entry in entries), *own]
 
 
 def _flags(command: Command) -> Iterator[str]:

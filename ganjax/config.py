@@ -7,11 +7,11 @@ loads whole configs; an algorithm's `Config` puts both together.
 
 import difflib
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import reduce
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, get_args
 
 import ml_collections
 import pydantic
@@ -19,7 +19,8 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 from pydantic_core import core_schema
 
-from ganjax.errors import CLOSE, UserError, meant, question
+from ganjax.config_file import explain, tags
+from ganjax.errors import UserError
 
 if TYPE_CHECKING:
     ConfigDict = Any  # A type checker cannot know its attributes, the fields of a schema.
@@ -71,7 +72,13 @@ class Fields(pydantic.BaseModel):
     A field's default means "without it", so that a config states only what makes its experiment,
     and runs of versions that did not know the field can be loaded. A field for which no value means
     that (a size, a number of steps) has no default, and every config states it.
+
+    Attributes:
+      kept: the names of fields that a part keeps when it becomes one of this kind, if they were
+        set to something other than the default (`take_kinds`).
     """
+
+    kept: ClassVar[tuple[str, ...]] = ()
 
     model_config = pydantic.ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False
@@ -261,7 +268,8 @@ def take_kinds(config: Any, changes: Mapping[str, Any]) -> None:
     """Gives parts of new kinds their fields and defaults, before flags or a sweep set fields.
 
     A part such as config.discriminator has a field, here `network`, that says of which kind it is,
-    and each kind has fields and defaults of its own. Nothing of the old kind stays.
+    and each kind has fields and defaults of its own. Of the old kind only what was set of the
+    fields `Fields.kept` stays, such as normalisation, on which the method may rely.
 
     What follows another field that is about to change, such as the widths of networks image_size,
     is changed with it (`Fields.follow`).
@@ -290,96 +298,29 @@ def _take_kinds(
         if isinstance(info.discriminator, str):
             tag = part.get(info.discriminator)
             new = changes.get(f"{at}{name}.{info.discriminator}", tag)
-            held = next((k for k in get_args(held) if new in _tags(k, info.discriminator)), None)
+            of_tag = {t: k for k in get_args(held) for t in tags(k, info.discriminator)}
+            held = of_tag.get(new)
             if held and new != tag:
-                part = type(part)({n: _default(f) for n, f in held.model_fields.items()})
+                kept = _kept(of_tag.get(tag), held, part)
+                part = type(part)({n: _default(f) for n, f in held.model_fields.items()} | kept)
                 group[name] = part
         if isinstance(held, type) and issubclass(held, Fields):
             _take_kinds(held, part, config, changes, f"{at}{name}.")
             held.follow(part, config, changes, f"{at}{name}.")
 
 
+def _kept(old: type[Fields] | None, new: type[Fields], part: Any) -> dict[str, Any]:
+    """Returns the fields that a part of a new kind keeps of an old one."""
+    known = old.model_fields if old else {}
+    both = [
+        name for name in new.kept if name in part and name in known and name in new.model_fields
+    ]
+    return {name: part[name] for name in both if part[name] != _default(known[name])}
+
+
 def _default(info: FieldInfo) -> Any:
     default = info.get_default(call_default_factory=True)
     return default.model_dump() if isinstance(default, Fields) else default
-
-
-def explain(error: pydantic.ValidationError, schema: type[Fields], raw: dict) -> str:
-    """Describes a validation error in one line: the field, its value and the mend.
-
-    Args:
-      error: the error that validation raised.
-      schema: the group of fields by which the content was validated.
-      raw: the validated content.
-    """
-    return _line(_first(error.errors()), schema, raw)
-
-
-def _first(errors: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Returns the error to report, where a misspelt name precedes the field missing for it."""
-    missing = {error["loc"] for error in errors if error["type"] == "missing"}
-    for error in errors:
-        *group, name = error["loc"]
-        if error["type"] == "extra_forbidden":
-            missing_here = [str(loc[-1]) for loc in missing if list(loc[:-1]) == group]
-            if difflib.get_close_matches(str(name), missing_here, 1, CLOSE):
-                return error
-    return errors[0]
-
-
-def _line(error: Mapping[str, Any], schema: type[Fields], raw: dict) -> str:
-    """Describes one pydantic error as "config.<field>=<value>: <what is wrong and the mend>"."""
-    names, parts = ["config"], [str(part) for part in error["loc"]]
-    group, kind = schema, ""  # The group that has the last name, and its kind if it has several.
-    held: Any = schema  # The type of the last name's value.
-    while parts:
-        names.append(parts.pop(0))
-        info = getattr(held, "model_fields", {}).get(names[-1])
-        group, held = held, info and info.annotation
-        if info and parts:
-            kind, raw = "", raw.get(names[-1], {})
-        if info and info.discriminator and parts:
-            # pydantic puts the tag of the kind that it chose into the location.
-            tag = parts.pop(0)
-            kind = f"{info.discriminator}={tag!r}"
-            held = next(s for s in get_args(held) if tag in _tags(s, info.discriminator))
-    field = ".".join(names)
-    if error["type"] == "extra_forbidden":
-        known = list(group.model_fields)
-        close = difflib.get_close_matches(names[-1], known, 1, CLOSE)
-        # If the similar name is given as well, this is no typo but a field of another kind.
-        if close and not (kind and close[0] in raw):
-            mend = f"did you mean {close[0]}?"
-        elif kind:
-            mend = (
-                f"with {kind} there are only {', '.join(known)}; take it away, or give "
-                f"{'.'.join(names[:-1])} whole, by ganjax.config.defaults"
-            )
-        else:
-            group_name = ".".join(names[:-1])
-            resembling = [f"{group_name}.{each}" for each in meant(names[-1], raw)]
-            others = [each for each in resembling if each != field]
-            known = f"there are {', '.join(known)}"
-            mend = " ".join(filter(None, (question(others), known)))
-        return f"{field}={error['input']!r}: no such field; {mend}"
-    if error["type"] == "missing" and isinstance(error["loc"][-1], int):
-        group_name, value = field.rpartition(".")[0], error["input"]
-        return f"{group_name}={value!r}: it has too few values; give {error['loc'][-1] + 1} or more"
-    if error["type"] == "missing":
-        return f"{field} is missing: it has no default, so the config file must set it"
-    if error["type"].startswith("union_tag"):
-        name = error["ctx"]["discriminator"].strip("'")
-        tag = error["input"].get(name) if isinstance(error["input"], dict) else error["input"]
-        tags = [tag for s in get_args(held) for tag in _tags(s, name)]
-        if error["type"] == "union_tag_not_found":
-            return f"{field}.{name} is missing: it is one of {', '.join(tags)}"
-        return f"{field}.{name}={tag!r}: there are {', '.join(tags)}"
-    message = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"{field}={error['input']!r}: {message}"
-
-
-def _tags(schema: type[Fields], discriminator: str) -> tuple[str, ...]:
-    return get_args(schema.model_fields[discriminator].annotation)
 
 
 def differences(one: dict, other: dict, prefix: str = "config") -> list[str]:

@@ -1,17 +1,21 @@
-"""Config files: they are programs, and an error in one is told by its file and line."""
+"""Config files, which are programs, and what is wrong with a config, as one line."""
 
 import contextlib
+import difflib
 import os
 import runpy
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ml_collections import ConfigDict
 
 from ganjax import shipped
-from ganjax.errors import UserError
+from ganjax.errors import CLOSE, UserError, meant, question
+
+if TYPE_CHECKING:
+    import pydantic
 
 GET_CONFIG = "get_config"
 
@@ -60,9 +64,12 @@ def find(name: str) -> Path:
     """
     file = shipped.config_file(name)
     if file is None:
+        names = shipped.config_names()
+        near = difflib.get_close_matches(Path(name).stem, names, 1)
+        likely = f"did you mean {near[0]}? " if near else ""
         raise UserError(
-            f"--config={name}: there is no such file; give a path, or the name of a config "
-            f"that comes with ganjax: {', '.join(shipped.config_names())}"
+            f"--config={name}: there is no such file; {likely}give a path, or the name of a config "
+            f"that comes with ganjax: {', '.join(names)}"
         )
     return file
 
@@ -111,3 +118,89 @@ def _described(error: BaseException) -> str:
     """Returns an error's type and message."""
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     return ": ".join(filter(None, (type(error).__name__, message)))
+
+
+def explain(
+    error: "pydantic.ValidationError", schema: type["pydantic.BaseModel"], raw: dict
+) -> str:
+    """Describes a validation error in one line: the field, its value and the mend.
+
+    Args:
+      error: the error that validation raised.
+      schema: the group of fields by which the content was validated.
+      raw: the validated content.
+    """
+    return _line(_first(error.errors()), schema, raw)
+
+
+def _first(errors: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Returns the error to report, where a misspelt name precedes the field missing for it."""
+    missing = {error["loc"] for error in errors if error["type"] == "missing"}
+    for error in errors:
+        *group, name = error["loc"]
+        if error["type"] == "extra_forbidden":
+            missing_here = [str(loc[-1]) for loc in missing if list(loc[:-1]) == group]
+            if difflib.get_close_matches(str(name), missing_here, 1, CLOSE):
+                return error
+    return errors[0]
+
+
+def _line(error: Mapping[str, Any], schema: type["pydantic.BaseModel"], raw: dict) -> str:
+    """Describes one pydantic error as "config.<field>=<value>: <what is wrong and the mend>"."""
+    names, parts = ["config"], [str(part) for part in error["loc"]]
+    group, kind = schema, ""  # The group that has the last name, and its kind if it has several.
+    held: Any = schema  # The type of the last name's value.
+    while parts:
+        names.append(parts.pop(0))
+        info = getattr(held, "model_fields", {}).get(names[-1])
+        group, held = held, info and info.annotation
+        if info and parts:
+            kind, raw = "", raw.get(names[-1], {})
+        if info and info.discriminator and parts:
+            # pydantic puts the tag of the kind that it chose into the location.
+            tag = parts.pop(0)
+            kind = f"{info.discriminator}={tag!r}"
+            held = next(s for s in get_args(held) if tag in tags(s, info.discriminator))
+    field = ".".join(names)
+    if error["type"] == "extra_forbidden":
+        known = list(group.model_fields)
+        close = difflib.get_close_matches(names[-1], known, 1, CLOSE)
+        # If the similar name is given as well, this is no typo but a field of another kind.
+        if close and not (kind and close[0] in raw):
+            mend = f"did you mean {close[0]}?"
+        elif kind:
+            mend = (
+                f"with {kind} there are only {', '.join(known)}; take it away, or give "
+                f"{'.'.join(names[:-1])} whole, by ganjax.config.defaults"
+            )
+        else:
+            group_name = ".".join(names[:-1])
+            resembling = [f"{group_name}.{each}" for each in meant(names[-1], raw)]
+            others = [each for each in resembling if each != field]
+            known = f"there are {', '.join(known)}"
+            mend = " ".join(filter(None, (question(others), known)))
+        return f"{field}={error['input']!r}: no such field; {mend}"
+    if error["type"] == "missing" and isinstance(error["loc"][-1], int):
+        group_name, value = field.rpartition(".")[0], error["input"]
+        return f"{group_name}={value!r}: it has too few values; give {error['loc'][-1] + 1} or more"
+    if error["type"] == "missing":
+        return f"{field} is missing: it has no default, so the config file must set it"
+    if error["type"].startswith("union_tag"):
+        name = error["ctx"]["discriminator"].strip("'")
+        tag = error["input"].get(name) if isinstance(error["input"], dict) else error["input"]
+        all_tags = [tag for s in get_args(held) for tag in tags(s, name)]
+        if error["type"] == "union_tag_not_found":
+            return f"{field}.{name} is missing: it is one of {', '.join(all_tags)}"
+        return f"{field}.{name}={tag!r}: there are {', '.join(all_tags)}"
+    message = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return f"{field}={error['input']!r}: {message}"
+
+
+def tags(schema: type["pydantic.BaseModel"], discriminator: str) -> tuple[str, ...]:
+    """Returns the names by which a field says that a part is of this kind.
+
+    Args:
+      schema: the fields of the kind.
+      discriminator: the name of that field, such as "network".
+    """
+    return get_args(schema.model_fields[discriminator].annotation)

@@ -8,8 +8,8 @@ from typing import Any, ParamSpec, TypeVar
 
 # A whole command in a message, which stays as it is; or a flag, perhaps with its name in Python.
 _FLAG = re.compile(
-    r"(ganjax(?: [a-z_]+)+(?: --[^\s;,]+)+)"
-    r"|(?<![\w/.-])--(?:[\w.]+ \(in Python ([^)]+)\)|(?=[a-z]))"
+    r"((?:ganjax|tensorboard)(?: [a-z_]+)*(?: --[^\s;,]+)+)"
+    r"|(?<![\w/.-])--(?:[\w.]+ \(in Python ([^)]+)\)|(new|trust)(?![\w=])|(?=[a-z]))"
 )
 # The least similarity (difflib's ratio) of a misspelt name to the one that is suggested.
 CLOSE = 0.7
@@ -56,10 +56,24 @@ def naming_arguments(function: Callable[Arguments, Result]) -> Callable[Argument
         try:
             return function(*args, **kwargs)
         except UserError as error:
-            error.args = (_FLAG.sub(lambda found: found[1] or found[2] or "", str(error)),)
+            error.args = (in_python(str(error)),)
             raise
 
     return call
+
+
+def in_python(message: str) -> str:
+    """Returns a message of the commands in the words of Python, with arguments in place of flags.
+
+    >>> in_python("name another --workdir, or add --new")
+    'name another workdir, or add new=True'
+    """
+
+    def argument(found: re.Match) -> str:
+        command, name, switch = found.groups()
+        return command or name or (f"{switch}=True" if switch else "")
+
+    return _FLAG.sub(argument, message)
 
 
 def fields(config: Any, at: str = "") -> Iterator[str]:
@@ -81,7 +95,7 @@ def meant(name: str, config: Any) -> list[str]:
 
     A field resembles a name that is its own, or that of its end, such as "learning_rate" for
     "d_optimiser.learning_rate"; its initials, such as "lr"; some of its words, such as "steps" for
-    "total_steps"; or spelt almost alike.
+    "total_steps"; or spelt almost alike. Fields that have the name itself are returned alone.
 
     Args:
       name: what was written, perhaps with dots.
@@ -98,7 +112,9 @@ def meant(name: str, config: Any) -> list[str]:
             alike = max(alike, INITIALS + (1 - INITIALS) * len(own) / len(words))
         if alike >= CLOSE:
             found.append((alike, field))
-    return [field for _, field in sorted(found, key=lambda each: -each[0])[:MOST]]
+    likeliest = sorted(found, key=lambda each: -each[0])[:MOST]
+    same = [field for alike, field in likeliest if alike == 1]
+    return same or [field for _, field in likeliest]
 
 
 def question(names: list[str]) -> str:

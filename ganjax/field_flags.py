@@ -116,14 +116,24 @@ def unknown(error: flags.UnrecognizedFlagError, known: Sequence[str]) -> str:
     """
     name, text = error.flagname, str(error.flagvalue)
     given = text if text.startswith("-") else f"--{name}"
+    if name.startswith("config.") and "config" in known and flags.FLAGS["config"].value is None:
+        return f"{given}: it sets a field of the config that --config names, which is missing"
+    near = [f"--{each}" for each in resembling(name, known)]
+    return f"{given}: there is no such flag; {errors.question(near) or '--help lists the flags'}"
+
+
+def resembling(name: str, known: Sequence[str]) -> list[str]:
+    """Returns the names of the flags that resemble a name, those of fields of the config too.
+
+    Args:
+      name: what was written in place of a flag's name.
+      known: the names of the command's flags.
+    """
     names: dict[str, Any] = dict.fromkeys(known)
     config = flags.FLAGS["config"].value if "config" in names else None
     if isinstance(config, ml_collections.ConfigDict):
         names["config"] = config
-    elif name.startswith("config.") and "config" in names:
-        return f"{given}: it sets a field of the config that --config names, which is missing"
-    near = [f"--{each}" for each in errors.meant(name, names)]
-    return f"{given}: there is no such flag; {errors.question(near) or '--help lists the flags'}"
+    return errors.meant(name, names)
 
 
 def _lines(schema: type[Fields], group: ConfigDict, at: str, tag: str = "") -> Iterator[str]:

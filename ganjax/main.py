@@ -165,9 +165,9 @@ def main(argv: list[str]) -> None:
                     f"--{name}{value}: --dry_run is one process; take it away, and "
                     "say how many devices there are by --devices"
                 )
-        from ganjax.planning.dry_run import dry_run
+        from ganjax.planning.dry_run import describe
 
-        print(dry_run(_config(), devices=values.devices, accelerator=values.accelerator))
+        print(describe(_config(), devices=values.devices, accelerator=values.accelerator))
         return
     for name in ("devices", "accelerator"):
         if values[name].present:

@@ -20,90 +20,17 @@ Commands:
 --raw=<name>.npz writes the samples as arrays, instead of the picture or, with --out, besides it.
 """
 
-import os
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
 
 from absl import flags
 
 from ganjax import cli
-from ganjax.errors import UserError
 from ganjax.pictures import interpolation
 from ganjax.runtime import compiling
+from ganjax.sample_commands import COMMANDS, FILMS, WITH_WORDS, check_options, given, options_of
 
-FILMS = (".gif", ".mp4")
 # The folder of pictures in that of a run.
 SAMPLES = "samples"
-
-
-class Command(NamedTuple):
-    """The properties of one of this module's commands.
-
-    Attributes:
-      num: the default of --num.
-      columns: returns the number of images in a row of the picture, given the flags' values and
-        the run.
-      options: the flags that not all commands have, and the arguments of the view that they set.
-      captioned: whether every image or column has a text even if the run has no classes.
-      film: whether the command can make a film.
-      without: the flags of all other commands that this one does not have.
-    """
-
-    num: int | None = 8
-    columns: Callable[[Any, Any], int] = lambda values, run: 1
-    options: Mapping[str, str] = MappingProxyType({})
-    captioned: bool = False
-    film: bool = False
-    without: tuple[str, ...] = ()
-
-
-COMMANDS = {
-    "grid": Command(num=64, options={"columns": "columns", "numbered": "numbered"}),
-    "labels": Command(columns=lambda values, run: len(values.label) or run.algorithm.num_classes),
-    "interpolate": Command(
-        columns=lambda values, run: (values.frames + 2) * values.cells,
-        options={
-            "frames": "between",
-            "interpolation": "method",
-            "pick": "pick",
-            "cells": "cells",
-        },
-        film=True,
-    ),
-    "neighbours": Command(
-        columns=lambda values, run: values.neighbours + 1,
-        options={"neighbours": "k", "by": "by"},
-        captioned=True,
-    ),
-    "resolutions": Command(columns=lambda values, run: len(run.algorithm.phases), captioned=True),
-    "arithmetic": Command(
-        columns=lambda values, run: values.frames + 1,
-        options={
-            "frames": "steps",
-            "samples": "samples",
-            "by": "by",
-            "have": "have",
-            "have_not": "have_not",
-        },
-        captioned=True,
-    ),
-    "evolution": Command(
-        num=None,
-        options={"columns": "columns"},
-        film=True,
-        without=("which", "seed", "label"),
-    ),
-    "scores": Command(num=None, without=("seed",)),
-}
-# The commands that take other words as arguments.
-WITH_WORDS = ("scores",)
-# Flags whose place is taken by another one.
-EXCLUSIVE = {"pick": ("num",), "have": ("samples", "by"), "have_not": ("samples", "by")}
-# Flags that are indices of samples.
-INDICES = ("pick", "have", "have_not")
-MOST_INDEX = 999_999
 
 
 def define_flags() -> None:
@@ -220,13 +147,15 @@ def main(argv: list[str]) -> None:
     values = flags.FLAGS
     name, *words = argv[1:] or ["grid"]
     command = COMMANDS[name]
-    _check_options(values, name)
-    out = _given("out", (".png", *FILMS) if command.film else (".png",))
-    raw = _given("raw", (".npz",))
+    check_options(values, name)
+    out = given("out", (".png", *FILMS) if command.film else (".png",))
+    raw = given("raw", (".npz",))
     is_film = out is not None and out.suffix in FILMS
     in_folder = out is None and raw is None
     if in_folder:
-        _check_writable(Path(values.workdir))
+        folder = Path(values.workdir)
+        into = folder / SAMPLES
+        cli.check_writable(into if into.is_dir() else folder)
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
     from ganjax.pictures import images
@@ -251,13 +180,6 @@ def main(argv: list[str]) -> None:
             assert view.picture is not None  # It is left out only where none is asked for.
             images.save_png(out, view.picture())
         print(out)
-
-
-def _check_writable(folder: Path) -> None:
-    """Raises a UserError if no picture can be put into the folder of a run."""
-    into = folder / SAMPLES if (folder / SAMPLES).is_dir() else folder
-    if into.is_dir() and not os.access(into, os.W_OK):
-        raise UserError(f"{into} cannot be written; say by --out where the picture goes")
 
 
 def _default(name: str, values, run) -> Path:
@@ -291,13 +213,13 @@ def _view(name: str, words: list[str], values, shown: str | None):
     from ganjax.analysis.trained import Trained
 
     command, folder = COMMANDS[name], Path(values.workdir)
-    options = _options(command, values)
+    options = options_of(command, values)
     shared = {flag: values[flag].value for flag in ("seed_index", "trust", "ema")}
     if name == "evolution":  # It needs no checkpoint, so that a run can be looked at early.
         return progress.evolution(folder, values.num, **shared, **options), None
     run = Trained(folder, values.which, **shared)
     if name == "scores":
-        return scores.scores(run, values.num, values.label, paths=words), run
+        return scores.show_scores(run, values.num, values.label, paths=words), run
     num = values.num or command.num
     assert num is not None  # The commands without a default have returned.
     columns = command.columns(values, run)
@@ -317,67 +239,6 @@ def _view(name: str, words: list[str], values, shown: str | None):
         "arithmetic": attributes.arithmetic,
     }[name]
     return make_view(run, num, values.seed, values.label, **options), run
-
-
-def _options(command: Command, values) -> dict[str, Any]:
-    """Returns the arguments that a command's own flags set; the others keep their defaults."""
-    options = {
-        argument: values[flag].value
-        for flag, argument in command.options.items()
-        if values[flag].value is not None
-    }
-    indices = {name: _indices(name, options[name]) for name in INDICES if name in options}
-    return options | indices
-
-
-def _indices(flag: str, words: list[str]) -> list[int]:
-    """Returns the indices of samples that a flag names.
-
-    Raises:
-      UserError: one of the words is none.
-    """
-    for word in words:
-        if not word.isdecimal() or int(word) > MOST_INDEX:
-            raise UserError(
-                f"--{flag}={','.join(words)}: {word!r} is no sample; they are numbered from 0 to "
-                f"{MOST_INDEX}, as `grid --numbered` shows"
-            )
-    return [int(word) for word in words]
-
-
-def _check_options(values, name: str) -> None:
-    """Raises a UserError if a flag was given that belongs to other commands only."""
-    for flag in COMMANDS[name].without:
-        if values[flag].present:
-            raise UserError(f"--{flag} is no flag of {name}; leave it out")
-    for flag, others in EXCLUSIVE.items():
-        for other in others:
-            if values[flag].present and values[other].present:
-                raise UserError(f"--{flag} takes the place of --{other}; leave out one of them")
-    for flag in dict.fromkeys(flag for each in COMMANDS.values() for flag in each.options):
-        owners = [owner for owner, each in COMMANDS.items() if flag in each.options]
-        if values[flag].present and name not in owners:
-            raise UserError(
-                f"--{flag} is a flag of {' and '.join(owners)}, not of {name}; leave it out"
-            )
-
-
-def _given(flag: str, suffixes: tuple[str, ...]) -> Path | None:
-    """Returns the path that a flag names, or None without one.
-
-    Raises:
-      UserError: the path has none of the suffixes, no file can be made there, or one is there.
-    """
-    value = flags.FLAGS[flag].value
-    if value is None:
-        return None
-    path = Path(value)
-    if path.suffix not in suffixes:
-        raise UserError(f"--{flag}={value}: end its name in {' or '.join(suffixes)}")
-    if not path.parent.is_dir() or path.is_dir():
-        raise UserError(f"--{flag}={value}: no file can be made there; is {path.parent} a folder?")
-    cli.refuse_existing(flag, value, flags.FLAGS.overwrite)
-    return path
 
 
 if __name__ == "__main__":

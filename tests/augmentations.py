@@ -26,9 +26,9 @@ def images(n=4, size=SIZE, value_range=(-1.0, 1.0), smooth=0.0):
 def policies(value_range):
     """Returns each policy with all of its transforms, by its name."""
     return {
-        "keras": keras.keras(0.125, 0.125, 0.25),
-        "ada": ada.ada(tuple(ada.FAMILIES), value_range, {}),
-        "diffaugment": diffaugment.diffaugment(tuple(diffaugment.FAMILIES), value_range),
+        "keras": keras.make_transform(0.125, 0.125, 0.25),
+        "ada": ada.make_transform(tuple(ada.FAMILIES), value_range, {}),
+        "diffaugment": diffaugment.make_transform(tuple(diffaugment.FAMILIES), value_range),
     }
 
 

@@ -125,7 +125,10 @@ def command(tmp_path_factory):
             ["--config=configs/wgan_gp.py", "--config.total_steps=1" + "0" * 30],
             "000: should be less than or equal to 2147483647",
         ),
-        ([], "--config is missing"),
+        ([], "--config is missing; there are ada, cgan, "),
+        (["--config=wgan_gp", "batch_size=3"], "is no flag; did you mean --config.batch_size=3?"),
+        (["--config=wgan_gp", "config.seed=3"], "is no flag; did you mean --config.seed=3?"),
+        (["--config=elsewhere/wgan_gp.py"], "there is no such file; did you mean wgan_gp? give a"),
     ],
 )
 def test_a_wrong_argument_is_answered_in_one_line(command, arguments, message, tmp_path):

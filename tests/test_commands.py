@@ -46,7 +46,34 @@ def test_the_first_word_is_the_config_or_the_sweep():
     given = commands.arguments(train, ["a:b", "--config.seed=1"])
     assert given == ["--config=a:b", "--config.seed=1"]
     assert commands.arguments(train, ["--config=a"]) == ["--config=a"]
+    assert commands.arguments(train, ["--help", "a"]) == ["--help", "--config=a"]
+    assert commands.arguments(train, ["--workdir=b", "a"]) == ["--workdir=b", "--config=a"]
+    assert commands.arguments(train, ["--workdir", "b"]) == ["--workdir", "b"]
     assert commands.arguments(sample, ["labels"]) == ["labels"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tran"], "'tran' is no command; did you mean train?"),
+        (["wgan_gp:celeb_a"], "is no command; did you mean ganjax train wgan_gp:celeb_a?"),
+        (["zebra"], "'zebra' is no command; there are train, configs,"),
+        (["help", "tran"], "'tran' is no command; did you mean train?"),
+    ],
+)
+def test_a_wrong_command_is_answered_in_one_line(words, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["ganjax", *words])
+    with pytest.raises(SystemExit):
+        commands.main()
+    assert message in capsys.readouterr().err
+
+
+def test_help_and_a_command_is_the_help_of_the_command(monkeypatch):
+    called = []
+    monkeypatch.setattr(commands.runpy, "run_module", lambda *args, **_: called.append(sys.argv))
+    monkeypatch.setattr(sys, "argv", ["ganjax", "help", "train", "wgan_gp"])
+    commands.main()
+    assert called == [["ganjax train", "--help", "--config=wgan_gp"]]
 
 
 def test_every_command_names_a_module_that_has_flags():

@@ -65,8 +65,6 @@ def expected_refusal(name, generator, discriminator):
     for player, kind in (("generator", generator), ("discriminator", discriminator)):
         if kind == "maxout":
             return f"config.conditioning.{player}='none': the network 'maxout' takes 'one_hot'"
-    if name == "wgan_gp" and discriminator == "resnet":
-        return "config.penalty.weight=10.0: it holds each sample's own gradient, but"
     return ""
 
 
@@ -80,7 +78,10 @@ def test_networks_of_any_two_kinds_are_trained_or_refused_for_a_true_reason(pars
         if generator != "dcgan":
             assert config.generator == defaults(GENERATORS[generator])
         if discriminator != "dcgan":
-            assert config.discriminator == defaults(DISCRIMINATORS[discriminator])
+            kind = DISCRIMINATORS[discriminator]
+            kept = name == "wgan_gp" and "batch_norm" in kind.model_fields
+            fields = {"batch_norm": "none"} if kept else {}
+            assert config.discriminator == defaults(kind, **fields)
         found, expected = refusal(config), expected_refusal(name, *pair)
         assert found.startswith(expected), pair
         assert bool(found) == bool(expected), found
@@ -128,6 +129,18 @@ def test_a_flag_sets_fields_of_the_kind_that_another_flag_takes(parse):
     fixed = {"name": "fixed", "p": 0.5}
     assert config.augment == defaults(POLICIES["ada"], families=("blit",), controller=fixed)
     assert not refusal(config)
+
+
+def test_a_network_of_another_kind_keeps_what_is_set_of_normalisation(parse):
+    resnet, mlp = DISCRIMINATORS["resnet"], DISCRIMINATORS["mlp"]
+    config = parse("wgan_gp", "discriminator.network=resnet")
+    assert config.discriminator == defaults(resnet, batch_norm="none")
+    assert not refusal(config)
+    config = parse("wgan_gp", "discriminator.network=resnet", "discriminator.batch_norm=all")
+    assert config.discriminator.batch_norm == "all"
+    config = parse("sngan", "discriminator.network=mlp")
+    assert config.discriminator == defaults(mlp, spectral_norm=True)
+    assert parse("dcgan", "discriminator.network=mlp").discriminator == defaults(mlp)
 
 
 def test_a_flag_that_names_the_kind_that_is_there_changes_nothing(parse):

@@ -10,7 +10,7 @@ from conftest import shipped, shrink
 from convolutions import ORDERS, large, large_case
 from systems import SYSTEMS, two_steps
 
-from ganjax.augment.ada import FAMILIES, ada
+from ganjax.augment.ada import FAMILIES, make_transform
 
 pytestmark = pytest.mark.skipif(jax.default_backend() != "gpu", reason="there is no GPU")
 
@@ -59,7 +59,7 @@ def test_steps_are_those_of_a_cpu(name):
 
 def test_augmentation_is_that_of_a_cpu():
     """All families at once, and their gradient: a place may be rounded to its neighbour."""
-    augment = ada(tuple(FAMILIES), (-1.0, 1.0), {})
+    augment = make_transform(tuple(FAMILIES), (-1.0, 1.0), {})
     (images,) = arrays([(64, 32, 32, 3)])
 
     def of(x):

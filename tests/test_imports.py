@@ -11,7 +11,8 @@ from conftest import ROOT
 FOLDERS = [
     "errors keys shipped",
     "runtime",
-    "config config_file",
+    "config_file",
+    "config",
     "field_flags",
     "cli",
     "ops",
@@ -23,12 +24,13 @@ FOLDERS = [
     "training",
     "algorithms planning analysis configs",
     "api",
+    "sample_commands",
     "main sample evaluate compare summary listing explain data.prepare data.show",
     "commands",
     "completion __main__",
 ]
 LEVEL = {name: level for level, names in enumerate(FOLDERS) for name in names.split()}
-COMMANDS = " ".join(FOLDERS[-3:]).split()
+COMMANDS = " ".join(FOLDERS[-4:]).split()
 MODULES = sorted((ROOT / "ganjax").rglob("*.py"))
 
 
@@ -77,6 +79,14 @@ def test_there_are_at_most_25_rooms_and_no_cycle_between_them():
         assert leaves, f"a cycle among {sorted(left)}"
         for room in leaves:
             del left[room]
+
+
+def test_no_function_shares_its_modules_name():
+    """Else `from ganjax.data import prepare` would leave the reader to guess which of the two."""
+    for path in MODULES:
+        defined = {getattr(node, "name", "") for node in ast.parse(path.read_text()).body}
+        if path.name != "main.py" and path != ROOT / "ganjax" / "ops" / "conv.py":
+            assert path.stem not in defined, path
 
 
 def test_no_folder_is_a_drawer_for_odds_and_ends():

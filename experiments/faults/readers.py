@@ -194,7 +194,7 @@ def _prepared(file: str) -> Callable[[Path], list[bytes]]:
             pixels = np.full((8, 8, 3), i * 9, np.uint8)
             Image.fromarray(pixels).save(images / "ab"[i % 2] / f"{i:02}.png")
         shutil.rmtree(folder)
-        prepare.prepare(DataFields(source=f"folder:{images}", label=""), 8, folder)
+        prepare.prepare_set(DataFields(source=f"folder:{images}", label=""), 8, folder)
         content = (folder / file).read_bytes()
         if file == records.MANIFEST:  # Without the seal, as of an early version, more is looked at.
             manifest = json.loads(content)
@@ -232,7 +232,7 @@ READERS = {
         (_plain, _zipped("image.npy", {}, 0), _zipped("image.npy", {}, 8)),
     ),
     # An image of decode.MAX_PIXELS takes 341 MiB in colour with alpha, and is held three times.
-    "image": Reader("a.png", decode.decode, _images, (_plain, _with_png_checksums), 1_500),
+    "image": Reader("a.png", decode.decode_image, _images, (_plain, _with_png_checksums), 1_500),
     "config.json": Reader("config.json", lambda path: workdir.read(path.parent), _configs),
     "metrics.jsonl": Reader("metrics.jsonl", writer.read_metrics, _rows),
     "checkpoint": Reader(stored.METADATA, _read_checkpoint, _checkpoint),

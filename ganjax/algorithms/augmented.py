@@ -26,7 +26,7 @@ MEANINGS = {
 }
 
 
-def augmented(algorithm: Algorithm, augmentation: Augmentation, loss: Loss) -> Algorithm:
+def with_augmentation(algorithm: Algorithm, augmentation: Augmentation, loss: Loss) -> Algorithm:
     """Returns an algorithm in which D sees augmented images, with a controlled probability.
 
     Reals and fakes are augmented by separate draws. D's loss has two more metrics: aug_p, the

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from ganjax.algorithms.augmented import augmented
+from ganjax.algorithms.augmented import with_augmentation
 from ganjax.algorithms.networks import LatentGroup, NetworkGroup, Networks, build_networks
 from ganjax.algorithms.optimisers import OptimiserGroup, discriminator_optimiser, ema_decay
 from ganjax.augment import AugmentGroup
@@ -185,7 +185,7 @@ def assemble(config: CommonConfig, networks: Networks) -> Algorithm:
     )
     if config.precision == "float16":
         algorithm = scaled(algorithm)
-    return algorithm if augmentation is None else augmented(algorithm, augmentation, loss)
+    return algorithm if augmentation is None else with_augmentation(algorithm, augmentation, loss)
 
 
 def generate(
@@ -334,5 +334,6 @@ def _check_controller(config: CommonConfig) -> None:
     if controller and controller.watches_signs and LOSSES[config.loss].logits is None:
         raise ConfigError(
             f"config.augment.controller.name={controller.name!r}: it watches the sign of D's "
-            f"outputs, which says nothing with the loss {config.loss!r}; set 'fixed'"
+            f"outputs, which says nothing with the loss {config.loss!r}; set "
+            "config.augment.controller.name='fixed'"
         )

@@ -11,7 +11,7 @@ from ganjax.analysis.measurement import Sets, most_others
 from ganjax.analysis.trained import Trained
 from ganjax.data import records
 from ganjax.data.base import SPLITS, Source
-from ganjax.data.decode import decode
+from ganjax.data.decode import decode_image
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import central_crop, to_channels
 from ganjax.data.scan import listing
@@ -181,7 +181,7 @@ def from_folder(path: Path) -> ImageSet:
 
     def read(file: str) -> np.ndarray:
         try:
-            return to_channels(decode(path / file), 3)
+            return to_channels(decode_image(path / file), 3)
         except DataError as error:
             raise UserError(
                 f"{path / file} is no image that can be read ({error}); remove it"

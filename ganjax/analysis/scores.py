@@ -11,7 +11,7 @@ from scipy.special import expit
 from ganjax.analysis.image_sets import read_npz
 from ganjax.analysis.trained import Trained
 from ganjax.analysis.views import View, check_size, names_of
-from ganjax.data.decode import decode
+from ganjax.data.decode import decode_image
 from ganjax.data.fit import Fitting
 from ganjax.data.scan import described, listing
 from ganjax.errors import DataError, UserError
@@ -36,7 +36,7 @@ class _Given(NamedTuple):
     notes: list[str]
 
 
-def scores(
+def show_scores(
     run: Trained,
     num: int | None,
     classes: Sequence[str] = (),
@@ -199,6 +199,6 @@ def _images(paths: Sequence[str], notes: list[str]) -> Iterator[tuple[str, np.nd
                 yield from ((f"{file}[{i}]", image) for i, image in enumerate(read_npz(file)))
                 continue
             try:
-                yield str(file), decode(file)
+                yield str(file), decode_image(file)
             except DataError as error:
                 raise UserError(f"{file} is no image that can be read ({error})") from None

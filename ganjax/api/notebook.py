@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ganjax.errors import in_python
 from ganjax.pictures import images as arrays
 from ganjax.training.display import Display
 
@@ -29,7 +30,7 @@ def is_open() -> bool:
 class Notebook(Display):
     """A line of progress and the latest pictures, which are replaced where they stand.
 
-    Messages are printed above.
+    Messages are printed above, with arguments in place of flags.
     """
 
     def __init__(self):
@@ -66,7 +67,7 @@ class Notebook(Display):
         self._show(at_once=True)
 
     def say(self, text: str) -> None:
-        print(text, flush=True)
+        print(in_python(text), flush=True)
 
     def close(self) -> None:
         self._show(at_once=True)

@@ -9,10 +9,17 @@ from typing import Any, Literal
 from ganjax import configs
 from ganjax.api import notebook
 from ganjax.api.runs import Run, keep_programs, load
-from ganjax.errors import naming_arguments
+from ganjax.errors import in_python, naming_arguments
 from ganjax.runtime import descriptors
 from ganjax.training import loop, schema, start
 from ganjax.training.display import Display, Terminal
+
+
+class _Terminal(Terminal):
+    """Lines and a progress bar, which name arguments in place of flags."""
+
+    def say(self, text: str) -> None:
+        super().say(in_python(text))
 
 
 @naming_arguments
@@ -76,7 +83,7 @@ def train(
         allow_change=tuple(allow_change),
         from_step=from_step,
     )
-    shown = Display() if quiet else notebook.Notebook() if notebook.is_open() else Terminal()
+    shown = Display() if quiet else notebook.Notebook() if notebook.is_open() else _Terminal()
     with start.new_folder(path) if new else contextlib.nullcontext(path) as folder:
         try:
             loop.train(config, folder, shown, begin, loggers)

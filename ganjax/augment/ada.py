@@ -30,7 +30,7 @@ FAMILIES = {
 }
 
 
-def ada(
+def make_transform(
     families: Sequence[str], value_range: ValueRange, multipliers: Mapping[str, float]
 ) -> Transform:
     """Returns the transform that applies all transforms of the given families.
@@ -146,7 +146,7 @@ class AdaFields(AugmentFields):
             )
 
     def transform(self, value_range: ValueRange) -> Transform:
-        return ada(self.families, value_range, dict(self.multipliers))
+        return make_transform(self.families, value_range, dict(self.multipliers))
 
     def leaks(self, value_range: ValueRange):
         """Returns a "rotation" and a "colour" transform, where the policy has such.

@@ -21,7 +21,7 @@ from ganjax.keys import fold
 TRANSLATION, CUTOUT = 0.125, 0.5
 
 
-def diffaugment(families: Sequence[str], value_range: ValueRange) -> Transform:
+def make_transform(families: Sequence[str], value_range: ValueRange) -> Transform:
     """Returns the transform that applies each of the given families with probability p.
 
     The paper has p = 1.
@@ -128,7 +128,7 @@ class DiffAugmentFields(AugmentFields):
     families: Annotated[tuple[Family, ...], Field(min_length=1, strict=False)] = tuple(FAMILIES)
 
     def transform(self, value_range: ValueRange) -> Transform:
-        return diffaugment(self.families, value_range)
+        return make_transform(self.families, value_range)
 
     def leaks(self, value_range: ValueRange):
         if "colour" not in self.families:

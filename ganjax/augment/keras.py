@@ -36,7 +36,7 @@ class KerasFields(AugmentFields):
 
     def transform(self, value_range: ValueRange) -> Transform:
         del value_range
-        return keras(self.translation, self.rotation, self.zoom)
+        return make_transform(self.translation, self.rotation, self.zoom)
 
     def leaks(self, value_range: ValueRange):
         del value_range
@@ -50,7 +50,7 @@ class KerasFields(AugmentFields):
         return {"rotation": rotated}
 
 
-def keras(translation: float, rotation: float, zoom: float) -> Transform:
+def make_transform(translation: float, rotation: float, zoom: float) -> Transform:
     """Returns the transform that flips, translates, rotates and zooms an image with probability p.
 
     Args:

@@ -38,7 +38,7 @@ class TransientError(DataError):
     """A failure that may be gone at the next try: no permission, a bad disk, too little memory."""
 
 
-def decode(file: Path | BinaryIO) -> np.ndarray:
+def decode_image(file: Path | BinaryIO) -> np.ndarray:
     """Decodes an image file and turns it upright by its EXIF orientation.
 
     Colour profiles are not applied, and Pillow reduces 16-bit colour to 8 bits. Texts and other

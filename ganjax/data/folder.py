@@ -10,7 +10,7 @@ from absl import logging
 
 from ganjax.data import annotations
 from ganjax.data.base import Kind, Labels, Opened, Source, chosen_labels, take
-from ganjax.data.decode import decode
+from ganjax.data.decode import decode_image
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import Box, Fitting
 from ganjax.data.scan import Listing, Scan, described, listing, scanned
@@ -67,7 +67,7 @@ def open_folder(name: str, split: str, data: DataFields, image_size: ImageSize) 
 
     def read(i: int) -> np.ndarray:
         try:
-            image = decode(root / kept[i])
+            image = decode_image(root / kept[i])
         except DataError as error:
             raise DataError(f"{field}: {kept[i]}: {error}; was it changed?") from None
         try:

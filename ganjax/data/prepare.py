@@ -71,7 +71,7 @@ class _SizeParser(flags.ArgumentParser):
         return parsed(argument)
 
 
-def prepare(
+def prepare_set(
     data: DataFields,
     size: ImageSize,
     out: Path,
@@ -203,7 +203,7 @@ def main(argv: list[str]) -> None:
     signals.quit_at_once("finished shards are kept, and the same command goes on")
     if kind.download:
         kind.download(name)
-    print(prepare(data, values.size, Path(values.out), workers=values.workers))
+    print(prepare_set(data, values.size, Path(values.out), workers=values.workers))
 
 
 def _colour(texts: list[str]) -> tuple[int, int, int]:

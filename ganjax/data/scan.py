@@ -16,7 +16,7 @@ import platformdirs
 from absl import logging
 from tqdm import tqdm
 
-from ganjax.data.decode import SUFFIXES, VERSION, TransientError, decode
+from ganjax.data.decode import SUFFIXES, VERSION, TransientError, decode_image
 from ganjax.errors import DataError
 from ganjax.runtime import regular, storage
 
@@ -181,7 +181,7 @@ def _inspect(path: Path) -> _Found:
         with regular.open_bytes(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
-            return _Found(decode(file).shape, digest)
+            return _Found(decode_image(file).shape, digest)
     except DataError as error:
         return _Found((0, 0, 0), digest, str(error), not isinstance(error, TransientError))
     except OSError as error:

@@ -192,8 +192,8 @@ class AugInit(Protocol):
 class AugUpdate(Protocol):
     """A function that updates the augmentation controller's state after an update of D.
 
-    `metrics` are the metrics of that update. See `ganjax.algorithms.augmented.augmented` and
-    `ganjax.augment.controllers`.
+    `metrics` are the metrics of that update. See `ganjax.augment.controllers` and
+    `ganjax.algorithms.augmented.with_augmentation`.
     """
 
     def __call__(self, aug: PyTree, metrics: Metrics) -> PyTree: ...

@@ -113,6 +113,7 @@ class NetworkFields(Fields):
         (`size_of_groups`); micro-batches must hold whole groups.
       named_by_resolution: whether the name of a layer says at which resolution it is, so that
         layers of equal names do the same in networks for images of different sizes.
+      kept: the fields of normalisation, on which losses and penalties rely.
       network: the name of the kind, a Literal in each subclass.
     """
 
@@ -120,6 +121,7 @@ class NetworkFields(Fields):
     conditionings: ClassVar[tuple[str, ...]] = ("none",)
     group_size: ClassVar[int] = 1
     named_by_resolution: ClassVar[bool] = False
+    kept: ClassVar[tuple[str, ...]] = ("batch_norm", "spectral_norm")
 
     network: str
 

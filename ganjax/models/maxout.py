@@ -19,7 +19,7 @@ from ganjax.models import fields, layers
 Maxout = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
 
 
-def maxout(x: jax.Array, units: int, pieces: int, **options) -> jax.Array:
+def maxout_layer(x: jax.Array, units: int, pieces: int, **options) -> jax.Array:
     """Computes a maxout layer, each unit of which is the maximum of `pieces` affine maps.
 
     Call it in a module's `@nn.compact` method. Goodfellow et al. 2013 (arXiv:1302.4389),
@@ -221,7 +221,9 @@ class Discriminator(nn.Module):
         options = {"dtype": self.dtype, "kernel_init": kernel_init}
 
         def hidden(x, size):
-            return nn.Dropout(self.dropout, deterministic=not train)(maxout(x, *size, **options))
+            return nn.Dropout(self.dropout, deterministic=not train)(
+                maxout_layer(x, *size, **options)
+            )
 
         y = jax.nn.one_hot(label, self.num_classes, dtype=x.dtype)
         x = x.reshape(x.shape[0], -1)

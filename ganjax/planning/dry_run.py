@@ -34,7 +34,7 @@ from ganjax.planning import program
 from ganjax.planning.accelerators import ACCELERATORS, GIB
 from ganjax.planning.costs import PhaseCost, Plan
 from ganjax.planning.devices import devices_to_compile_for
-from ganjax.planning.report import report
+from ganjax.planning.report import render
 from ganjax.planning.times import Work
 from ganjax.runtime import compiling
 from ganjax.training import evaluation, schema
@@ -45,7 +45,7 @@ from ganjax.training.schema import Loaded, RunConfig
 STAND_IN = 1_000
 
 
-def dry_run(
+def describe(
     raw: ml_collections.ConfigDict,
     *,
     devices: int | None = None,
@@ -68,7 +68,7 @@ def dry_run(
     planned = plan(raw, devices=devices, accelerator=accelerator)
     roomiest = max(ACCELERATORS, key=lambda name: ACCELERATORS[name].memory)
     check_memory(planned, accelerator or roomiest)
-    return report(planned, [accelerator] if accelerator else list(ACCELERATORS))
+    return render(planned, [accelerator] if accelerator else list(ACCELERATORS))
 
 
 def plan(

@@ -5,7 +5,7 @@ from ganjax.planning.costs import Plan, precision, step_seconds
 from ganjax.planning.times import TRAFFIC, UTILISATION, collective_seconds
 
 
-def report(plan: Plan, names: list[str]) -> str:
+def render(plan: Plan, names: list[str]) -> str:
     """Returns the report of a plan: tables of its phases and of the run's time, and assumptions.
 
     Args:

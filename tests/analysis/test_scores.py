@@ -6,7 +6,7 @@ import pytest
 from conftest import shipped, shrink
 from PIL import Image
 
-from ganjax.analysis.scores import scores
+from ganjax.analysis.scores import show_scores
 from ganjax.analysis.trained import Trained
 from ganjax.engine import step as steps
 from ganjax.errors import UserError
@@ -67,7 +67,7 @@ def test_images_are_read_from_files_folders_and_arrays_and_fitted(run, tmp_path,
     Image.fromarray(IMAGES[2, ..., 0].repeat(2, 0).repeat(2, 1)).save("double.bmp")
     np.savez("two.npz", image=IMAGES[:2])
     monkeypatch.setattr(run, "scores", lambda images, label: label.astype(np.float32))
-    view = scores(run, None, ["7", "2"], paths=[str(folder), "double.bmp", "two.npz"])
+    view = show_scores(run, None, ["7", "2"], paths=[str(folder), "double.bmp", "two.npz"])
     np.testing.assert_array_equal(view.arrays["image"], IMAGES[[0, 1, 2, 0, 1]])
     names = [f"{folder}/0.png", f"{folder}/1.png", "double.bmp", "two.npz[0]", "two.npz[1]"]
     assert view.arrays["name"].tolist() == names
@@ -78,12 +78,12 @@ def test_images_are_read_from_files_folders_and_arrays_and_fitted(run, tmp_path,
     # Padded to 16x16, a larger image has no place: it is resized, and that is said.
     data = run.config.data.model_copy(update={"fit": "pad"})
     monkeypatch.setattr(run, "config", run.config.model_copy(update={"data": data}))
-    again = scores(run, 3, ["7"], paths=[str(folder), "double.bmp", "two.npz"])
+    again = show_scores(run, 3, ["7"], paths=[str(folder), "double.bmp", "two.npz"])
     np.testing.assert_array_equal(again.arrays["image"], IMAGES)
     assert "1 of 3 images were cropped and resized: config.data" in again.report[1]
     (tmp_path / "bad.png").write_bytes(b"no PNG")
     with pytest.raises(UserError, match=r"bad.png is no image that can be read \(no PNG"):
-        scores(run, None, paths=["bad.png"])
+        show_scores(run, None, paths=["bad.png"])
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -93,7 +93,7 @@ def test_a_score_is_a_probability_only_where_the_loss_makes_it_one(run, loss, mo
     monkeypatch.setattr(run, "scores", lambda images, label: np.resize(found, len(images)))
     monkeypatch.setattr(run, "generate", lambda z, label: IMAGES)
     monkeypatch.setattr(run, "config", run.config.model_copy(update={"loss": loss}))
-    view = scores(run, None, ["0"], paths=["two.npz"])
+    view = show_scores(run, None, ["0"], paths=["two.npz"])
     np.testing.assert_array_equal(view.arrays["score"][:, 0], found)
     (said,) = [line for line in view.report if "step 0: " in line]
     if loss in ("non_saturating", "minimax"):

@@ -294,7 +294,7 @@ REFUSED = {
     ),
     "another": (
         lambda r: ganjax.train("wgan_gp", RUN),
-        r"^runs/cwgan_gp holds a run with another .* or take new or another workdir",
+        r"^runs/cwgan_gp holds a run with another .* or take new=True or another workdir",
     ),
 }
 
@@ -309,6 +309,8 @@ REFUSED = {
             "run ganjax sample grid --num=3 --out=a; b",
         ),
         ("--config.n=1: set --config.m", "config.n=1: set config.m"),
+        ("take --new, or add --trust; --newer=1", "take new=True, or add trust=True; newer=1"),
+        ("curves: tensorboard --logdir=a", "curves: tensorboard --logdir=a"),
     ],
 )
 def test_messages_name_arguments_in_place_of_flags_but_in_whole_commands(of_flags, of_arguments):
@@ -319,6 +321,12 @@ def test_messages_name_arguments_in_place_of_flags_but_in_whole_commands(of_flag
     with pytest.raises(ganjax.UserError) as caught:
         fail()
     assert str(caught.value) == of_arguments
+
+
+def test_what_training_says_names_arguments_too(here, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "train", lambda config, folder, shown, *_: shown.say("begin: --new"))
+    ganjax.train("cwgan_gp", RUN)
+    assert capsys.readouterr().out == "begin: new=True\n"
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -350,7 +358,7 @@ def test_how_a_run_begins_is_what_the_flags_say(here, monkeypatch):
         Start(new=True, init_from=RUN, init_allow=("classes",)),
         Start(allow_change=("seed",), from_step=2),
     )
-    with pytest.raises(ganjax.UserError, match=r"^from_step: new begins a run of which nothing"):
+    with pytest.raises(ganjax.UserError, match=r"^from_step: new=True begins a run of which nothing"):
         ganjax.train("wgan_gp", "runs/x", new=True, from_step=2)
 
 

@@ -74,6 +74,6 @@ def test_many_steps_a_second_send_few_pages(pages, clock):
 
 
 def test_messages_are_printed(capsys):
-    Notebook().say("hello")
-    assert capsys.readouterr().out == "hello\n"
+    Notebook().say("hello; to begin anew: --new")
+    assert capsys.readouterr().out == "hello; to begin anew: new=True\n"
     assert not notebook.is_open()

@@ -115,7 +115,7 @@ def test_the_keras_form_draws_from_the_ranges_that_it_is_given(monkeypatch):
     """It flips, shifts by whole pixels, rotates and zooms in."""
     drawn = []
     monkeypatch.setattr(affine, "resample", lambda x, inverse: drawn.append(inverse) or x)
-    keras.keras(0.125, 0.125, 0.25)(jnp.zeros((N, 16, 16, 1)), P, jax.random.key(0))
+    keras.make_transform(0.125, 0.125, 0.25)(jnp.zeros((N, 16, 16, 1)), P, jax.random.key(0))
     inverse = np.asarray(drawn[0], np.float64)
     moved = (inverse != np.eye(3)).any((1, 2))
     assert_share(moved, P)

@@ -98,7 +98,7 @@ def test_one_device_and_eight_agree(name):
 def test_keras_draws_one_gate_for_all_of_an_image():
     x = images(1)
     many = jnp.tile(x, (1_000, 1, 1, 1))
-    y = np.asarray(keras.keras(0.125, 0.125, 0.25)(many, 0.3, jax.random.key(0)))
+    y = np.asarray(keras.make_transform(0.125, 0.125, 0.25)(many, 0.3, jax.random.key(0)))
     same = (y == x).all((1, 2, 3))
     assert abs(np.mean(~same) - 0.3) < 0.06
     assert len(np.unique(y[~same].reshape((~same).sum(), -1)[:, 0])) > 0.9 * (~same).sum()
@@ -140,19 +140,20 @@ def test_a_multiplier_is_a_factor_of_p_up_to_1():
     """Transforms that have none are drawn with p."""
     x, key = images(6, 8), jax.random.key(3)
     multipliers = dict.fromkeys(ada.FAMILIES["colour"], 0.0) | {"luma_flip": 9.0, "hue": 0.5}
-    augment = jax.jit(ada.ada(("colour",), (-1.0, 1.0), multipliers))
+    augment = jax.jit(ada.make_transform(("colour",), (-1.0, 1.0), multipliers))
     p = dict.fromkeys(ada.FAMILIES["colour"], 0.0) | {"luma_flip": 1.0, "hue": 0.4}
     expected = colour.apply(x, colour.matrix(fold(key, "colour"), 6, p), (-1.0, 1.0))
     np.testing.assert_allclose(augment(x, 0.8, key), expected, rtol=1e-5, atol=1e-6)
     del multipliers["hue"]
     assert (
-        np.asarray(ada.ada(("colour",), (-1.0, 1.0), multipliers)(x, 0.8, key)) != expected
+        np.asarray(ada.make_transform(("colour",), (-1.0, 1.0), multipliers)(x, 0.8, key))
+        != expected
     ).any()
 
 
 def test_a_multiplier_of_a_transform_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match=r"multipliers=\['hue'\]: there are x_flip, rotate_90"):
-        ada.ada(("blit",), (-1.0, 1.0), {"hue": 0.5})
+        ada.make_transform(("blit",), (-1.0, 1.0), {"hue": 0.5})
 
 
 def test_whole_pixel_moves_are_exact_and_come_before_the_others():
@@ -167,9 +168,9 @@ def test_whole_pixel_moves_are_exact_and_come_before_the_others():
         image = np.rot90(image[:, ::-1] if flip else image, turns)
         margin = np.pad(image, ((4, 4), (4, 4), (0, 0)), mode="reflect")
         expected.append(np.roll(margin, (int(down), int(right)), (0, 1))[4:-4, 4:-4])
-    augment = ada.ada(("blit",), (-1.0, 1.0), {})
+    augment = ada.make_transform(("blit",), (-1.0, 1.0), {})
     np.testing.assert_allclose(augment(x, 1.0, key), expected, atol=1e-5)
-    still = ada.ada(("blit",), (-1.0, 1.0), {"integer_translation": 0.0})
+    still = ada.make_transform(("blit",), (-1.0, 1.0), {"integer_translation": 0.0})
     oriented = np.asarray(blit.reorient(x, moves.flips, moves.turns))
     np.testing.assert_array_equal(still(x, 1.0, key), oriented)
     assert len(np.unique(np.column_stack(moves[:2]), axis=0)) == 8
@@ -179,7 +180,7 @@ def test_families_act_in_the_order_of_the_paper():
     """The order in which they are named does not matter."""
     n, size, key, value_range = 6, (8, 8), jax.random.key(3), (-1.0, 1.0)
     x = jax.random.uniform(jax.random.key(4), (n, *size, 3), minval=-1.0)
-    got = jax.jit(ada.ada(tuple(ada.FAMILIES)[::-1], value_range, {}))(x, 1.0, key)
+    got = jax.jit(ada.make_transform(tuple(ada.FAMILIES)[::-1], value_range, {}))(x, 1.0, key)
     moves = blit.draw(fold(key, "blit"), n, every(blit, 1.0), size)
     moved = geometric.inverse(fold(key, "geometric"), n, every(geometric, 1.0), size)
     x = blit.reorient(x, moves.flips, moves.turns)

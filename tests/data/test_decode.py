@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from ganjax.data.decode import decode
+from ganjax.data.decode import decode_image
 from ganjax.data.fit import to_channels
 from ganjax.errors import DataError
 
@@ -45,7 +45,7 @@ def shorts(*values):
     ],
 )
 def test_the_transparent_colour_of_every_depth_shows_the_background(depth, colour, row, key):
-    image = decode(written(depth, colour, row, chunk(b"tRNS", key)))
+    image = decode_image(written(depth, colour, row, chunk(b"tRNS", key)))
     over = to_channels(image, 3, (1, 2, 3))
     assert over.tolist() == [[[0, 0, 0], [1, 2, 3]]]
 
@@ -77,7 +77,7 @@ def _little_memory_for_texts(monkeypatch):
 @pytest.mark.parametrize("name", ADDITIONS)
 @pytest.mark.parametrize("place", ["extra", "after"])
 def test_an_addition_that_cannot_be_read_costs_no_pixels(name, place):
-    image = decode(written(8, GREY, b"\x03\xc8", **{place: ADDITIONS[name]}))
+    image = decode_image(written(8, GREY, b"\x03\xc8", **{place: ADDITIONS[name]}))
     assert image.tolist() == [[[3], [200]]]
 
 
@@ -86,17 +86,17 @@ def test_an_image_is_upright_also_where_its_texts_are_too_long():
     exif[0x0112] = 3  # By 180 degrees.
     upright = chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
     file = written(8, GREY, b"\x03\xc8", upright + ADDITIONS["many texts"])
-    assert decode(file).tolist() == [[[200], [3]]]
+    assert decode_image(file).tolist() == [[[200], [3]]]
 
 
 def test_a_damaged_exif_of_another_format_is_ignored():
     file = io.BytesIO()
     image = np.full((2, 2, 3), 9, np.uint8)
     Image.fromarray(image).save(file, "webp", lossless=True, exif=b"Exif\0\0garbage")
-    np.testing.assert_array_equal(decode(file), image)
+    np.testing.assert_array_equal(decode_image(file), image)
 
 
 def test_damaged_pixels_are_refused_whatever_is_taken_out():
     whole = written(8, GREY, b"\x03\xc8", ADDITIONS["a damaged EXIF"]).getvalue()
     with pytest.raises(DataError, match="broken data stream"):
-        decode(io.BytesIO(whole.replace(zlib.compress(b"\0\x03\xc8"), b"?" * 11)))
+        decode_image(io.BytesIO(whole.replace(zlib.compress(b"\0\x03\xc8"), b"?" * 11)))

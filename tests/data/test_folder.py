@@ -18,7 +18,7 @@ from conftest import ROOT, write_images
 from PIL import Image
 
 from ganjax.data import folder, pipeline, scan
-from ganjax.data.decode import decode
+from ganjax.data.decode import decode_image
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import area
 from ganjax.data.sources import open_source
@@ -80,7 +80,7 @@ def png16(path, values):
 )
 def test_lossless_files_are_decoded_exactly(tmp_path, name, save, expected):
     save(tmp_path / name)
-    np.testing.assert_array_equal(decode(tmp_path / name), expected)
+    np.testing.assert_array_equal(decode_image(tmp_path / name), expected)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_lossy_files_are_decoded_nearly(tmp_path, name, options):
     image = Image.fromarray(SMOOTH)
     image = image.convert("CMYK") if "cmyk" in name else image
     image.save(tmp_path / name, **options)
-    assert np.abs(decode(tmp_path / name).astype(int) - SMOOTH).mean() < 4
+    assert np.abs(decode_image(tmp_path / name).astype(int) - SMOOTH).mean() < 4
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -111,7 +111,7 @@ def test_an_image_is_turned_upright_by_its_exif_orientation(tmp_path, orientatio
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(as_stored)).save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(decode(tmp_path / "a.png")[..., 0], upright)
+    np.testing.assert_array_equal(decode_image(tmp_path / "a.png")[..., 0], upright)
 
 
 def test_a_transparent_file_lies_over_the_background(tmp_path):
@@ -645,8 +645,8 @@ def test_numbers_too_long_for_any_integer_are_no_labels(tmp_path):
 def test_pillow_does_not_warn_of_an_image_that_is_refused(tmp_path):
     """Pillow itself only warns of images between its limit and twice that."""
     bomb(tmp_path / "a.png", 10_000)
-    code = "import sys; from pathlib import Path; from ganjax.data.decode import decode\n"
-    code += "try: decode(Path(sys.argv[1]))\nexcept Exception as error: print(error)"
+    code = "import sys; from pathlib import Path; from ganjax.data.decode import decode_image\n"
+    code += "try: decode_image(Path(sys.argv[1]))\nexcept Exception as error: print(error)"
     done = subprocess.run(
         [sys.executable, "-W", "always", "-c", code, str(tmp_path / "a.png")],
         cwd=ROOT,

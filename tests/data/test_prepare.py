@@ -43,7 +43,7 @@ def everything(source):
 def emoji(tmp_path_factory):
     """embedded:emoji64 at 64x64, in shards of 100."""
     out = tmp_path_factory.mktemp("sets") / "emoji"
-    prepare.prepare(data("embedded:emoji64"), 64, out, workers=3, shard_bytes=100 * 64 * 64 * 3)
+    prepare.prepare_set(data("embedded:emoji64"), 64, out, workers=3, shard_bytes=100 * 64 * 64 * 3)
     return out
 
 
@@ -90,9 +90,9 @@ def test_lower_resolutions_are_means_of_cells(emoji, size):
 
 def test_a_set_of_images_that_are_not_square_is_read_at_its_size_or_a_half(tmp_path):
     root = write_images(tmp_path / "images", 20, size=30)
-    said = prepare.prepare(data(f"folder:{root}"), (24, 16), tmp_path / "out")
+    said = prepare.prepare_set(data(f"folder:{root}"), (24, 16), tmp_path / "out")
     assert "18 training and 2 held-out images of 24x16x3" in said
-    assert prepare.prepare(data(f"folder:{root}"), (24, 16), tmp_path / "out") == said
+    assert prepare.prepare_set(data(f"folder:{root}"), (24, 16), tmp_path / "out") == said
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     # A number for squares, of which other versions have no pairs.
     assert (manifest["format"], manifest["size"]) == (2, [24, 16])
@@ -107,7 +107,7 @@ def test_a_set_of_images_that_are_not_square_is_read_at_its_size_or_a_half(tmp_p
         with pytest.raises(DataError, match="has images of 24x16, which are read at that size, a"):
             open_source(made, "train", image_size=other)
     with pytest.raises(UserError, match=r"holds a set with another .*size"):
-        prepare.prepare(data(f"folder:{root}"), 24, tmp_path / "out")
+        prepare.prepare_set(data(f"folder:{root}"), 24, tmp_path / "out")
 
 
 def test_a_set_in_colour_can_be_read_in_grey(emoji):
@@ -122,7 +122,7 @@ def test_every_label_and_the_skipped_files_are_kept(tmp_path):
     rows = "".join(f"{i:03}.png,{i % 2 * 2 - 1},{i * 1000}\n" for i in range(20))
     (tmp_path / "labels.csv").write_text("file,tall,number\n" + rows)
     fields = {"labels_file": str(tmp_path / "labels.csv"), "max_skipped": 1, "channels": 1}
-    said = prepare.prepare(data(f"folder:{root}", **fields), 8, tmp_path / "out")
+    said = prepare.prepare_set(data(f"folder:{root}", **fields), 8, tmp_path / "out")
     assert "18 training and 2 held-out images of 8x8x1 in 2 shards" in said
     assert "1 skipped" in said
     tall = data(f"records:{tmp_path / 'out'}", label="tall", num_classes=2, channels=1)
@@ -133,19 +133,19 @@ def test_every_label_and_the_skipped_files_are_kept(tmp_path):
     ((file, reason),) = source.skipped
     assert (file, reason) == ("bad.png", "no PNG, JPEG, WebP or BMP image")
     # The same again finds it done; with other settings it is refused.
-    assert prepare.prepare(data(f"folder:{root}", **fields), 8, tmp_path / "out") == said
+    assert prepare.prepare_set(data(f"folder:{root}", **fields), 8, tmp_path / "out") == said
     with pytest.raises(UserError, match=r"--out=.* holds a set with another size; name another"):
-        prepare.prepare(data(f"folder:{root}", **fields), 16, tmp_path / "out")
+        prepare.prepare_set(data(f"folder:{root}", **fields), 16, tmp_path / "out")
     with pytest.raises(UserError, match=r"--out=.* is there already and no prepared set"):
-        prepare.prepare(data(f"folder:{root}", **fields), 8, root)
+        prepare.prepare_set(data(f"folder:{root}", **fields), 8, root)
 
 
 CHILD = """
 import sys
 from pathlib import Path
 from ganjax.data.fields import DataFields
-from ganjax.data.prepare import prepare
-prepare(DataFields.model_validate_json(sys.argv[1]), 16, Path(sys.argv[2]), shard_bytes=8 * 768)
+from ganjax.data.prepare import prepare_set
+prepare_set(DataFields.model_validate_json(sys.argv[1]), 16, Path(sys.argv[2]), shard_bytes=8 * 768)
 """
 
 
@@ -164,7 +164,7 @@ def test_a_kill_keeps_the_finished_shards(tmp_path):
     assert not out.exists()
     kept = {path: path.stat().st_mtime_ns for path in partial.glob("*.array_record")}
     assert 3 <= len(kept) < 50
-    prepare.prepare(config, 16, out, shard_bytes=8 * 768)
+    prepare.prepare_set(config, 16, out, shard_bytes=8 * 768)
     assert {path: (out / path.name).stat().st_mtime_ns for path in kept} == kept
     assert not list(out.glob(".*"))
     for split in SPLITS:
@@ -202,10 +202,10 @@ def test_shards_of_other_images_are_not_kept(tmp_path, monkeypatch, change):
     with monkeypatch.context() as patched:
         patched.setattr(record_writer, "_write", interrupted)
         with pytest.raises(OSError, match="disk is full"):
-            prepare.prepare(config, 8, out, shard_bytes=192)
+            prepare.prepare_set(config, 8, out, shard_bytes=192)
     assert len(list(partial.glob("*.array_record"))) == 9
     change(root)
-    prepare.prepare(config, 8, out, shard_bytes=192)
+    prepare.prepare_set(config, 8, out, shard_bytes=192)
     for split in SPLITS:
         direct = open_source(config, split, image_size=8)
         made = open_source(data(f"records:{out}"), split, image_size=8)
@@ -215,23 +215,23 @@ def test_shards_of_other_images_are_not_kept(tmp_path, monkeypatch, change):
 def test_a_finished_set_of_images_that_changed_is_refused(tmp_path, monkeypatch):
     root = write_images(tmp_path / "images", 20, size=16)
     out = tmp_path / "set"
-    said = prepare.prepare(data(f"folder:{root}"), 8, out)
+    said = prepare.prepare_set(data(f"folder:{root}"), 8, out)
     # The same images by another path, and a copy of them, are the same set.
     monkeypatch.chdir(tmp_path)
-    assert prepare.prepare(data("folder:images"), 8, out) == said
+    assert prepare.prepare_set(data("folder:images"), 8, out) == said
     shutil.copytree(root, tmp_path / "copy", copy_function=shutil.copyfile)
-    assert prepare.prepare(data("folder:copy"), 8, out) == said
+    assert prepare.prepare_set(data("folder:copy"), 8, out) == said
     path = out / "manifest.json"
     manifest = json.loads(path.read_text())
     renamed(root)
     with pytest.raises(UserError, match=r"--out=.* other images or labels, .*; name another") as e:
-        prepare.prepare(data(f"folder:{root}"), 8, out)
+        prepare.prepare_set(data(f"folder:{root}"), 8, out)
     assert "\n" not in str(e.value)
     del manifest["fingerprint"], manifest[records.SEAL]  # A set of before there was any.
     path.write_text(json.dumps(manifest))
-    assert prepare.prepare(data(f"folder:{root}"), 8, out) == said
+    assert prepare.prepare_set(data(f"folder:{root}"), 8, out) == said
     with pytest.raises(UserError, match=r"--out=.* other images or labels"):
-        prepare.prepare(data("folder:copy"), 8, out)
+        prepare.prepare_set(data("folder:copy"), 8, out)
 
 
 def test_a_second_process_is_refused_the_same_folder(tmp_path):
@@ -239,7 +239,7 @@ def test_a_second_process_is_refused_the_same_folder(tmp_path):
         filelock.FileLock(tmp_path / "set.lock"),
         pytest.raises(UserError, match=r"--out=.*set: another process is making it"),
     ):
-        prepare.prepare(data("embedded:emoji64"), 64, tmp_path / "set")
+        prepare.prepare_set(data("embedded:emoji64"), 64, tmp_path / "set")
 
 
 def test_what_another_process_finished_meanwhile_is_kept(tmp_path, monkeypatch):
@@ -250,12 +250,12 @@ def test_what_another_process_finished_meanwhile_is_kept(tmp_path, monkeypatch):
     @contextlib.contextmanager
     def late(path):
         monkeypatch.undo()
-        said.append(prepare.prepare(config, 8, out))
+        said.append(prepare.prepare_set(config, 8, out))
         with record_writer.alone(path):
             yield
 
     monkeypatch.setattr(prepare, "alone", late)
-    assert prepare.prepare(config, 8, out) == said[0]
+    assert prepare.prepare_set(config, 8, out) == said[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "set"]
 
 
@@ -267,7 +267,7 @@ def test_a_full_disk_is_told_with_the_name_of_the_shard(tmp_path):
         with pytest.raises(
             OSError, match=r"No space left on device: '.*set\.partial/train-00000-of"
         ):
-            prepare.prepare(data(f"folder:{tmp_path / 'images'}"), 16, tmp_path / "set")
+            prepare.prepare_set(data(f"folder:{tmp_path / 'images'}"), 16, tmp_path / "set")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
@@ -275,14 +275,14 @@ def test_a_full_disk_is_told_with_the_name_of_the_shard(tmp_path):
 
 def test_a_failure_at_the_first_image_leaves_no_folder(tmp_path):
     with tfds.testing.mock_data(num_examples=20), pytest.raises(DataError, match="do not fit"):
-        prepare.prepare(data("tfds:mnist", fit="pad"), 8, tmp_path / "set")
+        prepare.prepare_set(data("tfds:mnist", fit="pad"), 8, tmp_path / "set")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("fields", [{"num_examples": 9}, {"fraction": 0.5}, {"label": "label"}])
 def test_preparing_a_part_of_a_set_is_refused(tmp_path, fields):
     with pytest.raises(UserError, match=f"config.data.{next(iter(fields))}=.*holds all images"):
-        prepare.prepare(data("embedded:emoji64", **fields), 8, tmp_path / "set")
+        prepare.prepare_set(data("embedded:emoji64", **fields), 8, tmp_path / "set")
 
 
 def test_a_tilde_in_a_path_is_expanded(tmp_path, monkeypatch):
@@ -304,7 +304,9 @@ def test_another_background_is_refused_only_for_transparent_images(tmp_path, emo
     (tmp_path / "images").mkdir()
     for i in range(4):
         Image.new("LA", (16, 16), (i, 9)).save(tmp_path / "images" / f"{i}.png")
-    prepare.prepare(data(f"folder:{tmp_path / 'images'}", background=(1, 2, 3)), 8, tmp_path / "s")
+    prepare.prepare_set(
+        data(f"folder:{tmp_path / 'images'}", background=(1, 2, 3)), 8, tmp_path / "s"
+    )
     with pytest.raises(
         DataError, match=r"background=\(255, .*; set config.data.background=\(1, 2, 3\)"
     ):
@@ -334,7 +336,7 @@ def test_a_flipped_byte_is_reported_in_one_line(copy):
 def test_no_bit_that_flips_in_a_prepared_set_changes_what_is_read(tmp_path):
     out = tmp_path / "set"
     images = write_images(tmp_path / "images", 20, size=16)
-    prepare.prepare(data(f"folder:{images}"), 8, out)
+    prepare.prepare_set(data(f"folder:{images}"), 8, out)
     config = data(f"records:{out}")
     drawn = random.Random(0)
 
@@ -454,10 +456,10 @@ def test_a_damaged_or_unfitting_prepared_set_is_refused_in_one_line(copy, damage
 def test_the_share_that_a_prepared_set_holds_out_can_be_set(tmp_path, share, counts):
     """And it may be 0; a set of another share is not taken for it."""
     folder, out = write_images(tmp_path / "images", 40, 8), tmp_path / "set"
-    prepare.prepare(data(f"folder:{folder}", held_out=share), 8, out)
+    prepare.prepare_set(data(f"folder:{folder}", held_out=share), 8, out)
     made = [open_source(data(f"records:{out}"), split, image_size=8) for split in SPLITS]
     assert tuple(source.size for source in made) == counts
-    prepare.prepare(data(f"folder:{folder}", held_out=share), 8, out)
+    prepare.prepare_set(data(f"folder:{folder}", held_out=share), 8, out)
     for other in (0.1, 0.5):
         with pytest.raises(UserError, match="holds a set with another held_out"):
-            prepare.prepare(data(f"folder:{folder}", held_out=other), 8, out)
+            prepare.prepare_set(data(f"folder:{folder}", held_out=other), 8, out)

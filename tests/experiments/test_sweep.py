@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from conftest import ROOT
 from PIL import Image
 
-from experiments.report import report
+from experiments.report import write_report
 from experiments.tools import design, jobs, results, runs
 from ganjax.analysis.comparison import best_and_last, compare
 from ganjax.errors import UserError
@@ -64,7 +64,7 @@ def test_a_shipped_sweep_is_trained(path, tmp_path):
     assert np.isfinite([row.best.mean, row.last.mean]).all()
     assert all(np.isfinite(value.mean) for value in row.also.values() if value is not None)
     if len(sweep.cells[0].levels) > 1 and sweep.also:  # Panels of several axes and metrics.
-        table = report(name, sweep, tmp_path, command="the command")
+        table = write_report(name, sweep, tmp_path, command="the command")
         assert f"{row.last.mean:.4g}" in table
         for metric in (sweep.metric, *sweep.also):
             Image.open(tmp_path / "report" / f"curves_{metric}.png").verify()
@@ -149,7 +149,7 @@ def test_the_page_needs_no_other_file_and_sorts_and_filters(ema):
 
     sweep, out = ema
     # Text that is no HTML stays text.
-    report("a <b>name</b>", sweep, out, command="the command")
+    write_report("a <b>name</b>", sweep, out, command="the command")
     errors, requests = [], []
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(

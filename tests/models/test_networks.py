@@ -146,7 +146,7 @@ def test_maxout_is_the_largest_of_affine_maps():
     class Layer(nn.Module):
         @nn.compact
         def __call__(self, x):
-            return maxout.maxout(x, 3, 4)
+            return maxout.maxout_layer(x, 3, 4)
 
     x = jax.random.normal(jax.random.key(1), (5, 6))
     variables = Layer().init(jax.random.key(0), x)

@@ -10,7 +10,7 @@ from conftest import shipped, shrink
 from ganjax.config import ConfigError
 from ganjax.errors import UserError
 from ganjax.planning import dry_run
-from ganjax.planning.report import report
+from ganjax.planning.report import render
 from ganjax.training import schema
 
 
@@ -88,7 +88,7 @@ def test_flops_are_those_of_the_products_counted_by_hand():
 
 
 def test_the_report_counts_flops_of_one_image(planned):
-    text = report(planned, ["h100"])
+    text = render(planned, ["h100"])
     an_image = float(re.search(r"\| 16x16 \| 8 \| ([\d.e-]+) \|", text)[1])
     np.testing.assert_allclose(an_image, planned.phases[0].work.flops / 16 / 1e9, rtol=0.01)
     assert "\n4 steps: 0.01423 epochs, 0.01422 passes of 4,500 images\n" in text
@@ -155,7 +155,7 @@ def test_an_evaluation_that_a_run_could_not_do_is_refused():
     config.evaluation.best = "kid_efflite0"
     config.evaluation.metrics = ()
     with pytest.raises(ConfigError, match=r"config\.evaluation\.best='kid_efflite0'"):
-        dry_run.dry_run(config)
+        dry_run.describe(config)
 
 
 def test_a_run_of_images_that_are_elsewhere_is_planned_for_as_many_steps(monkeypatch, tmp_path):
@@ -175,22 +175,22 @@ def test_a_run_of_images_that_are_elsewhere_is_planned_for_as_many_steps(monkeyp
 def test_a_run_that_no_accelerator_holds_is_refused(planned, monkeypatch):
     (cost,) = planned.phases
     monkeypatch.setattr(dry_run, "plan", lambda *_, **__: planned)
-    assert "| h100 |" in dry_run.dry_run(None)
+    assert "| h100 |" in dry_run.describe(None)
     huge = planned._replace(phases=(cost._replace(peak_bytes=10**13),))
     monkeypatch.setattr(dry_run, "plan", lambda *_, **__: huge)
     with pytest.raises(ConfigError, match=r"config.batch_size=8 .* needs 9313.2 GiB on each"):
-        dry_run.dry_run(None)
+        dry_run.describe(None)
 
 
 def test_accelerators_and_devices_that_do_not_exist_are_refused():
     assert jax.device_count() == 8  # JAX has been used then, alone or after other tests.
     config = shrink(shipped("wgan_gp"))
     with pytest.raises(UserError, match=r"--accelerator=h900: there are v4, v5e"):
-        dry_run.dry_run(config, accelerator="h900")
+        dry_run.describe(config, accelerator="h900")
     with pytest.raises(UserError, match=r"--devices=64: JAX has begun with 8"):
-        dry_run.dry_run(config, devices=64)
+        dry_run.describe(config, devices=64)
     with pytest.raises(ConfigError, match=r"config.batch_size=8: 5 devices cannot share it"):
-        dry_run.dry_run(config, devices=5)
+        dry_run.describe(config, devices=5)
 
 
 def test_batches_that_a_run_would_refuse_and_several_seeds_are_refused():
@@ -199,7 +199,7 @@ def test_batches_that_a_run_would_refuse_and_several_seeds_are_refused():
     config = shrink(shipped("wgan_gp"))
     config.accumulate = 2
     with pytest.raises(ConfigError, match=r"8 devices cannot share config.accumulate=2 micro-"):
-        dry_run.dry_run(config, devices=8)
+        dry_run.describe(config, devices=8)
     config.accumulate, config.num_seeds = 1, 4
     with pytest.raises(ConfigError, match=r"config.num_seeds=4: a dry run is of one seed"):
-        dry_run.dry_run(config, devices=8)
+        dry_run.describe(config, devices=8)

@@ -12,7 +12,7 @@ from conftest import write_images
 from ganjax.analysis import image_sets, progress
 from ganjax.config import ConfigError
 from ganjax.data import annotations, records, scan
-from ganjax.data.decode import TransientError, decode
+from ganjax.data.decode import TransientError, decode_image
 from ganjax.data.fields import DataFields
 from ganjax.data.sources import open_source
 from ganjax.errors import DataError, UserError
@@ -72,7 +72,7 @@ def test_a_link_to_nowhere_is_still_an_image_that_cannot_be_read(tmp_path):
 @pytest.mark.parametrize(
     ("name", "read", "error", "reason"),
     [
-        ("a.png", decode, TransientError, "it is no regular file"),
+        ("a.png", decode_image, TransientError, "it is no regular file"),
         ("a.npz", image_sets.read_npz, UserError, "it is no regular file"),
         ("a.csv", annotations.read_annotations, DataError, "cannot be read: it is no regular file"),
         ("a.pth", lambda p: weights.load(efflite0.FILE, p), UserError, "it is no regular file"),
