@@ -298,7 +298,9 @@ def _take_kinds(
         if isinstance(info.discriminator, str):
             tag = part.get(info.discriminator)
             new = changes.get(f"{at}{name}.{info.discriminator}", tag)
-            of_tag = {t: k for k in get_args(held) for t in tags(k, info.discriminator)}
+            of_tag: dict[Any, Any] = {
+                t: k for k in get_args(held) for t in tags(k, info.discriminator)
+            }
             held = of_tag.get(new)
             if held and new != tag:
                 kept = _kept(of_tag.get(tag), held, part)
