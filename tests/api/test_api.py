@@ -358,7 +358,7 @@ def test_how_a_run_begins_is_what_the_flags_say(here, monkeypatch):
         Start(new=True, init_from=RUN, init_allow=("classes",)),
         Start(allow_change=("seed",), from_step=2),
     )
-    with pytest.raises(ganjax.UserError, match=r"^from_step: new=True begins a run of which nothing"):
+    with pytest.raises(ganjax.UserError, match=r"^from_step: new=True begins a run of which"):
         ganjax.train("wgan_gp", "runs/x", new=True, from_step=2)
 
 
