@@ -18,9 +18,9 @@ class Conv(nn.Module):
     """A convolution as `flax.linen.Conv`, but closed under differentiation (`ganjax.ops.conv`).
 
     It maps images (N, H, W, C) to (N, H', W', O), and its parameters have Flax's names and shapes:
-    `kernel` (h, w, I, O) and `bias` (O,), with I = C. An optional second input (N, E), the side
-    input, acts as if each of its values were one more channel, the same at every pixel; I is then
-    C + E.
+    `kernel` (h, w, I, O) and `bias` (O,), with I = C / feature_group_count. An optional second
+    input (N, E), the side input, acts as if each of its values were one more channel, the same at
+    every pixel; I is then C + E. It needs a single group.
 
     Attributes:
       features: the number of output channels, O.
@@ -37,6 +37,8 @@ class Conv(nn.Module):
       resample: "up" repeats every pixel of the input to 2x2 before the convolution, and "down"
         averages its output over 2x2 pixels, both for stride 1 and "SAME". Each is computed as one
         convolution of fewer products. "" does neither.
+      feature_group_count: the number of groups of channels, each of which is convolved by itself;
+        C of them make a depthwise convolution.
     """
 
     features: int
@@ -48,6 +50,7 @@ class Conv(nn.Module):
     kernel_init: Initializer = nn.initializers.lecun_normal()
     gain: float | None = None
     resample: str = ""
+    feature_group_count: int = 1
 
     inputs_axis = 2  # The axis of the kernel that runs over input channels.
 
@@ -58,22 +61,27 @@ class Conv(nn.Module):
                     f"Conv: resample={self.resample!r}, strides={self.strides}, padding="
                     f"{self.padding!r}: there are {', '.join(RESAMPLED)}, of stride 1 and 'SAME'"
                 )
-            return RESAMPLED[self.resample](x, kernel)
-        return ops.conv(x, kernel, self.strides, self.padding)
+            return RESAMPLED[self.resample](x, kernel, self.feature_group_count)
+        return ops.conv(x, kernel, self.strides, self.padding, self.feature_group_count)
 
     @nn.compact
     def __call__(self, x: jax.Array, side_input: jax.Array | None = None) -> jax.Array:
-        channels = x.shape[-1]
+        channels, groups = x.shape[-1], self.feature_group_count
         shape = [*self.kernel_size, self.features, self.features]
         shape[self.inputs_axis] = channels + _width(side_input)
+        if groups > 1:
+            self._check_groups(channels, side_input)
+            shape[2] //= groups
         kernel = self.param("kernel", self.kernel_init, tuple(shape))
         kernel = equalised(kernel, self.gain, self.features)
         width = (self.features,)
         bias = self.param("bias", nn.initializers.zeros, width) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        kernel, side_kernel = jnp.split(kernel, [channels], axis=self.inputs_axis)
-        y = self._convolve(x, kernel)
-        if side_input is not None:
+        if side_input is None:
+            y = self._convolve(x, kernel)
+        else:
+            kernel, side_kernel = jnp.split(kernel, [channels], axis=self.inputs_axis)
+            y = self._convolve(x, kernel)
             # One image of ones serves all samples, so that no gradient with respect to the pixels
             # of constant channels is computed.
             shape = [*self.kernel_size, -1, -1]
@@ -84,6 +92,13 @@ class Conv(nn.Module):
             side = side_input.astype(y.dtype)
             y = y + jnp.tensordot(side, maps, axes=((1,), (self.inputs_axis,)))
         return y if bias is None else y + bias.reshape(1, 1, 1, -1)
+
+    def _check_groups(self, channels, side_input):
+        given = f"{type(self).__name__}: feature_group_count={self.feature_group_count}"
+        if channels % self.feature_group_count or self.features % self.feature_group_count:
+            raise ValueError(f"{given} divides not both {channels} and {self.features} channels")
+        if side_input is not None:
+            raise ValueError(f"{given}: a side input belongs to no group; set 1 or leave it out")
 
 
 class ConvTranspose(Conv):
@@ -97,7 +112,7 @@ class ConvTranspose(Conv):
     inputs_axis = 3
 
     def _convolve(self, x, kernel):
-        return ops.conv_transpose(x, kernel, self.strides, self.padding)
+        return ops.conv_transpose(x, kernel, self.strides, self.padding, self.feature_group_count)
 
 
 class Dense(nn.Module):

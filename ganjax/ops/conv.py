@@ -1,103 +1,48 @@
-"""Two-dimensional convolutions that stay closed under reverse differentiation.
+"""Two-dimensional convolutions that stay closed under differentiation.
 
-A convolution is a trilinear form of its input x, its kernel k and the cotangent g of its output.
-Its three partial maps are
+Their derivatives of every order and in every mode are the three maps of `ganjax.ops.trilinear`,
+each of which XLA lowers well; a gradient penalty is of second order. Left to JAX, the kernel
+gradient of a transposed convolution, and so the second order of any strided one, is a convolution
+whose left side is dilated. That is slow on CPUs (docs/speed.md), and on GPUs it is no pattern that
+cuDNN's backward-filter matches. A transposed convolution is `input_grad` under another name.
 
-    conv(x, k) -> g        kernel_grad(x, g) -> k        input_grad(g, k) -> x
-
-and each of the three is bilinear, with the other two as its derivatives. Written once with
-`jax.custom_vjp`, every order of reverse differentiation stays inside these three maps, each of
-which XLA lowers well; a gradient penalty is of second order. Left to JAX, the kernel gradient of a
-transposed convolution, and so the second order of any strided one, is a convolution whose left side
-is dilated. That is slow on CPUs (docs/speed.md), and on GPUs it is no pattern that cuDNN's
-backward-filter matches. A transposed convolution is `input_grad` under another name.
-
-JAX refuses forward-mode differentiation (`jax.jvp`, `jax.hessian`) of custom_vjp functions;
-gradient penalties and Hessian-vector products are computed by reverse over reverse.
-
-The layout is NHWC for images and HWIO for kernels. The arguments of one call share one dtype.
+The layout is NHWC for images and HWIO for kernels. The arguments of one call share one dtype. With
+`feature_group_count` above 1, channels fall into as many groups, each of which is convolved by
+itself; as many groups as input channels make a depthwise convolution.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from ganjax.ops import trilinear
 from ganjax.ops.geometry import Geometry, Pads
-from ganjax.ops.lowering import delay_kernel, lower
+from ganjax.ops.lowering import delay_kernel
+from ganjax.ops.native import swap_within_groups
 
 Strides = int | Sequence[int]
 Padding = str | int | Sequence[int] | Sequence[Sequence[int]]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv(x, k, geometry):
-    if geometry.is_dense:
-        y = lax.dot_general(x, k, (((1, 2, 3), (0, 1, 2)), ((), ())))
-        return y[:, None, None, :]
-    return lower("conv", x, k, geometry, k.shape[2:])
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _input_grad(g, k, geometry):
-    if geometry.is_dense:
-        return lax.dot_general(g[:, 0, 0], k, (((1,), (3,)), ((), ())))
-    return lower("input_grad", g, k, geometry, k.shape[2:])
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _kernel_grad(x, g, geometry):
-    if geometry.is_dense:
-        return lax.dot_general(x, g[:, 0, 0], (((0,), (0,)), ((), ())))
-    return lower("kernel_grad", x, g, geometry, (x.shape[3], g.shape[3]))
-
-
-def _save(bilinear):
-    """Returns the forward rule of a bilinear map, whose residuals are its two arguments."""
-    return lambda a, b, geometry: (bilinear(a, b, geometry), (a, b))
-
-
-_conv.defvjp(
-    _save(_conv),
-    lambda geometry, args, g: (
-        _input_grad(g, args[1], geometry),
-        _kernel_grad(args[0], g, geometry),
-    ),
-)
-_input_grad.defvjp(
-    _save(_input_grad),
-    lambda geometry, args, x: (
-        _conv(x, args[1], geometry),
-        _kernel_grad(x, args[0], geometry),
-    ),
-)
-_kernel_grad.defvjp(
-    _save(_kernel_grad),
-    lambda geometry, args, k: (
-        _input_grad(args[1], k, geometry),
-        _conv(args[0], k, geometry),
-    ),
-)
-
-
 def conv(
     x: Float[Array, "n h w i"],
-    kernel: Float[Array, "kh kw i o"],
+    kernel: Float[Array, "kh kw i_of_group o"],
     strides: Strides = (1, 1),
     padding: Padding = "SAME",
+    feature_group_count: int = 1,
 ) -> Float[Array, "n _ _ o"]:
     """Computes the cross-correlation of images with a kernel, as `flax.linen.Conv` does.
 
     Args:
       x: the images.
-      kernel: the kernel, of x's dtype.
+      kernel: the kernel, of x's dtype, with the input channels of one group.
       strides: an int or (vertical, horizontal), in pixels.
       padding: "SAME", "VALID", an int for every side, or ((top, bottom), (left, right)) in pixels.
+      feature_group_count: the number of groups of channels, which divides i and o.
 
     Returns:
       Images of height (h + top + bottom - kh) // stride + 1, and likewise of width.
@@ -105,23 +50,24 @@ def conv(
     Raises:
       ValueError: the shapes do not fit, a stride is below 1, or the output would be empty.
     """
-    _check(x, kernel, "(h, w, I, O)", kernel.shape[2:3])
+    _check(x, kernel, 2, feature_group_count)
     strides = _steps("conv", strides)
     size, window = _pair(x.shape[1:3]), _pair(kernel.shape[:2])
     if isinstance(padding, str):
         _check_name(padding)
         padding = lax.padtype_to_pads(size, window, strides, padding)
-    geometry = Geometry(strides, _pads(padding), size, window)
+    geometry = Geometry(strides, _pads(padding), size, window, feature_group_count)
     if min(geometry.out) < 1:
         raise ValueError(f"conv: a {window} window with padding {padding} is larger than {size}")
-    return _conv(x, delay_kernel("conv", x, kernel, geometry), geometry)
+    return trilinear.conv(x, delay_kernel("conv", x, kernel, geometry), geometry)
 
 
 def conv_transpose(
     x: Float[Array, "n h w i"],
-    kernel: Float[Array, "kh kw o i"],
+    kernel: Float[Array, "kh kw o_of_group i"],
     strides: Strides = (1, 1),
     padding: Padding = "SAME",
+    feature_group_count: int = 1,
 ) -> Float[Array, "n _ _ o"]:
     """Computes the transposed convolution: the input gradient of the convolution with this kernel.
 
@@ -131,11 +77,13 @@ def conv_transpose(
 
     Args:
       x: the images.
-      kernel: the kernel of the convolution that is transposed, of x's dtype.
+      kernel: the kernel of the convolution that is transposed, of x's dtype, whose input channels
+        are the output's of one group here.
       strides: an int or (vertical, horizontal).
       padding: "SAME" for a height of h * stride; "VALID" for h * stride + max(kh - stride, 0); or
         an int for every side or ((top, bottom), (left, right)), which pad the stride-dilated input
         as in `jax.lax.conv_transpose`. (PyTorch's `padding` is kh - 1 minus that.)
+      feature_group_count: the number of groups of channels, which divides i and o.
 
     Returns:
       Images of height (h - 1) * stride + 2 + top + bottom - kh, and likewise of width.
@@ -143,7 +91,7 @@ def conv_transpose(
     Raises:
       ValueError: the shapes do not fit, a stride is below 1, or the output would be empty.
     """
-    _check(x, kernel, "(h, w, O, I)", kernel.shape[3:])
+    _check(x, kernel, 3, feature_group_count)
     strides = _steps("conv_transpose", strides)
     window = _pair(kernel.shape[:2])
     if isinstance(padding, str):
@@ -156,12 +104,14 @@ def conv_transpose(
     if min(height, width) < 1:
         raise ValueError(f"conv_transpose: padding {padding} leaves nothing of {x.shape[1:3]}")
     forward = _pads([(k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(window, pads, strict=True)])
-    geometry = Geometry(strides, forward, (height, width), window)
-    return _input_grad(x, delay_kernel("input_grad", x, kernel, geometry), geometry)
+    geometry = Geometry(strides, forward, (height, width), window, feature_group_count)
+    return trilinear.input_grad(x, delay_kernel("input_grad", x, kernel, geometry), geometry)
 
 
 def upsample_conv(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "kh kw i o"]
+    x: Float[Array, "n h w i"],
+    kernel: Float[Array, "kh kw i_of_group o"],
+    feature_group_count: int = 1,
 ) -> Float[Array, "n 2*h 2*w o"]:
     """Computes a convolution of images whose pixels are each repeated to 2x2.
 
@@ -173,7 +123,8 @@ def upsample_conv(
 
     Args:
       x: the images.
-      kernel: the kernel, of x's dtype.
+      kernel: the kernel, of x's dtype, with the input channels of one group.
+      feature_group_count: the number of groups of channels, which divides i and o.
 
     Returns:
       Images of twice the height and width.
@@ -181,16 +132,20 @@ def upsample_conv(
     Raises:
       ValueError: the shapes do not fit.
     """
-    _check(x, kernel, "(h, w, I, O)", kernel.shape[2:3])
+    _check(x, kernel, 2, feature_group_count)
     height, width = x.shape[1:3]
     pads = _pads([(k // 2, (k - 1) // 2) for k in kernel.shape[:2]])
-    kernel = _sum_neighbours(kernel[::-1, ::-1].swapaxes(2, 3))
-    geometry = Geometry((2, 2), pads, (2 * height, 2 * width), _pair(kernel.shape[:2]))
-    return _input_grad(x, delay_kernel("input_grad", x, kernel, geometry), geometry)
+    kernel = swap_within_groups(kernel[::-1, ::-1], feature_group_count).swapaxes(2, 3)
+    kernel = _sum_neighbours(kernel)
+    size, window = (2 * height, 2 * width), _pair(kernel.shape[:2])
+    geometry = Geometry((2, 2), pads, size, window, feature_group_count)
+    return trilinear.input_grad(x, delay_kernel("input_grad", x, kernel, geometry), geometry)
 
 
 def conv_downsample(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "kh kw i o"]
+    x: Float[Array, "n h w i"],
+    kernel: Float[Array, "kh kw i_of_group o"],
+    feature_group_count: int = 1,
 ) -> Float[Array, "n h//2 w//2 o"]:
     """Computes a convolution of images and averages its output over 2x2 pixels.
 
@@ -199,7 +154,8 @@ def conv_downsample(
 
     Args:
       x: the images, of even height and width.
-      kernel: the kernel, of x's dtype.
+      kernel: the kernel, of x's dtype, with the input channels of one group.
+      feature_group_count: the number of groups of channels, which divides i and o.
 
     Returns:
       Images of half the height and width.
@@ -207,15 +163,16 @@ def conv_downsample(
     Raises:
       ValueError: the shapes do not fit, or a height or width is odd.
     """
-    _check(x, kernel, "(h, w, I, O)", kernel.shape[2:3])
+    _check(x, kernel, 2, feature_group_count)
     if any(n % 2 for n in x.shape[1:3]):
         raise ValueError(
             f"conv_downsample: an image of {x.shape[1:3]} has no 2x2 pixels throughout"
         )
     pads = _pads([((k - 1) // 2, k // 2) for k in kernel.shape[:2]])
     kernel = _sum_neighbours(kernel) / 4
-    geometry = Geometry((2, 2), pads, _pair(x.shape[1:3]), _pair(kernel.shape[:2]))
-    return _conv(x, delay_kernel("conv", x, kernel, geometry), geometry)
+    size, window = _pair(x.shape[1:3]), _pair(kernel.shape[:2])
+    geometry = Geometry((2, 2), pads, size, window, feature_group_count)
+    return trilinear.conv(x, delay_kernel("conv", x, kernel, geometry), geometry)
 
 
 def _sum_neighbours(kernel):
@@ -264,11 +221,25 @@ def _pads(padding: Padding) -> Pads:
     return _pair(vertical), _pair(horizontal)
 
 
-def _check(x, kernel, layout: str, inputs: tuple[int, ...]) -> None:
-    if x.ndim != 4 or kernel.ndim != 4 or x.shape[3:] != inputs:
+def _check(x, kernel, inputs_axis: int, groups: int) -> None:
+    """Refuses arrays that do not go together.
+
+    Args:
+      x: the images.
+      kernel: the kernel.
+      inputs_axis: the axis of the kernel, 2 or 3, that belongs to the images' channels.
+      groups: the number of groups of channels.
+    """
+    layout = {2: "(h, w, I / groups, O)", 3: "(h, w, O / groups, I)"}[inputs_axis]
+    fits = x.ndim == kernel.ndim == 4 and groups >= 1
+    if fits:
+        # Axis 2 has the channels of one group, and axis 3 those of all groups.
+        inputs = kernel.shape[2] * groups if inputs_axis == 2 else kernel.shape[3]
+        fits = x.shape[3] == inputs and kernel.shape[3] % groups == 0
+    if not fits:
         raise ValueError(
-            f"convolution: images (N, H, W, I) and a kernel {layout} are needed, "
-            f"not {x.shape} and {kernel.shape}"
+            f"convolution: images (N, H, W, I) and a kernel {layout} of "
+            f"feature_group_count={groups} are needed, not {x.shape} and {kernel.shape}"
         )
     if x.dtype != kernel.dtype:
         raise ValueError(f"convolution: images are {x.dtype} but the kernel is {kernel.dtype}")

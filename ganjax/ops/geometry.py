@@ -15,12 +15,14 @@ class Geometry(NamedTuple):
       size: the (height, width) of the input, which does not follow from the output's where the
         strides exceed 1.
       window: the (height, width) of the kernel.
+      groups: the number of groups of channels, each of which is convolved by itself.
     """
 
     strides: tuple[int, int]
     padding: Pads
     size: tuple[int, int]
     window: tuple[int, int]
+    groups: int = 1
 
     @property
     def out(self) -> tuple[int, int]:

@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ganjax.ops import blocks, canonical, native, patches, strips, winograd
+from ganjax.ops import blocks, canonical, dense, native, patches, strips, winograd
 from ganjax.ops.geometry import Geometry
 
 MapName = Literal["conv", "input_grad", "kernel_grad"]
@@ -47,6 +47,8 @@ class Lowering(Protocol):
         conv(x, k, geometry)           (N, H, W, I), (h, w, I, O)    ->  (N, H', W', O)
         input_grad(g, k, geometry)     (N, H', W', O), (h, w, I, O)  ->  (N, H, W, I)
         kernel_grad(x, g, geometry)    (N, H, W, I), (N, H', W', O)  ->  (h, w, I, O)
+
+    With groups, a kernel's I is the number of input channels of one group.
     """
 
     def __call__(self, a: jax.Array, b: jax.Array, /, geometry: Geometry) -> jax.Array:
@@ -58,6 +60,12 @@ NATIVE: dict[MapName, Lowering] = {
     "conv": native.conv,
     "input_grad": native.input_grad,
     "kernel_grad": native.kernel_grad,
+}
+
+DENSE: dict[MapName, Lowering] = {
+    "conv": dense.conv,
+    "input_grad": dense.input_grad,
+    "kernel_grad": dense.kernel_grad,
 }
 
 # The largest `blocks.relative_work` at which `blocks` are still the fastest.
@@ -87,6 +95,8 @@ def choose(name: MapName, geometry: Geometry, batch: int, channels: tuple[int, i
       batch: the number of images.
       channels: the numbers of channels of the input and of the output.
     """
+    if geometry.groups > 1:
+        return NATIVE[name]
     if name == "conv":
         return _choose_conv(geometry, batch, channels)
     if name == "input_grad":
@@ -186,26 +196,30 @@ def _set(variable: ContextVar) -> Iterator[None]:
         variable.reset(token)
 
 
-def lower(
-    name: MapName, a: jax.Array, b: jax.Array, geometry: Geometry, channels: tuple[int, int]
-) -> jax.Array:
-    """Computes a map of two arrays in the form that suits its shape and the platform.
+def is_native() -> bool:
+    """Returns whether the context is one of `native_convolutions`."""
+    return _NATIVE_ONLY.get()
 
-    Args:
-      name: "conv", "input_grad" or "kernel_grad".
-      a: the map's first array, as in `Lowering`.
-      b: the map's second array.
-      geometry: the geometry of the convolution.
-      channels: the numbers of channels of the convolution's input and output.
 
-    Returns:
-      The map's value, of a's dtype. On CPUs half precision is computed in float32.
+def native_map(name: MapName, a: jax.Array, b: jax.Array, geometry: Geometry) -> jax.Array:
+    """Computes a map of two arrays, which are those of `Lowering`, as GPUs and TPUs do."""
+    maps = DENSE if geometry.is_dense else NATIVE
+    return maps[name](a, b, geometry)
+
+
+def on_cpu(name: MapName, a: jax.Array, b: jax.Array, geometry: Geometry) -> jax.Array:
+    """Computes a map of two arrays, which are those of `Lowering`, in the form that suits a CPU.
+
+    The result has a's dtype; half precision is computed in float32.
     """
-    default = partial(NATIVE[name], geometry=geometry)
-    cpu = partial(choose(name, geometry, a.shape[0], channels), geometry=geometry)
+    if geometry.is_dense:
+        return DENSE[name](a, b, geometry)
+    inputs = a.shape[3] if name != "input_grad" else geometry.groups * b.shape[2]
+    chosen = choose(name, geometry, a.shape[0], (inputs, b.shape[3]))
+    function = partial(chosen, geometry=geometry)
     if a.dtype.itemsize < 4:
-        cpu = _in_float32(cpu)
-    return by_platform(a, b, cpu=_between_barriers(name, cpu), default=default)
+        function = _in_float32(function)
+    return _between_barriers(name, function)(a, b)
 
 
 def by_platform(*arrays: Any, cpu: Callable, default: Callable) -> Any:
@@ -238,18 +252,18 @@ def delay_kernel(name: MapName, x: jax.Array, kernel: jax.Array, geometry: Geome
     if not _LATE_KERNELS.get():
         return kernel
     inputs, outputs = kernel.shape[2:]
-    chosen = choose(name, geometry, x.shape[0], (inputs, outputs))
+    chosen = choose(name, geometry, x.shape[0], (geometry.groups * inputs, outputs))
     is_transformed = chosen in (winograd.conv, winograd.input_grad)
     return _delay(kernel, x) if is_transformed else kernel
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def _delay(kernel, x):
     return cpu_barrier((kernel, x))[0]
 
 
-# The backward pass has nothing to wait for: the cotangents of kernel and images are independent.
-_delay.defvjp(lambda kernel, x: (_delay(kernel, x), None), lambda _, g: (g, None))
+# Tangents and cotangents have nothing to wait for: those of kernel and images are independent.
+_delay.defjvp(lambda primals, tangents: (_delay(*primals), tangents[0]), symbolic_zeros=True)
 
 
 def _between_barriers(name: MapName, function):

@@ -12,7 +12,7 @@ from conftest import shipped, shrink
 
 from ganjax.engine import scheduling
 from ganjax.engine import step as steps
-from ganjax.ops import conv, lowering, winograd
+from ganjax.ops import conv, lowering, trilinear, winograd
 from ganjax.ops.geometry import Geometry
 from ganjax.planning import dry_run
 from ganjax.runtime import compiling
@@ -131,7 +131,9 @@ def test_a_convolution_reads_images_that_are_computed(name, channels):
     args = images, images if name == "kernel_grad" else kernel
     chosen = lowering.choose(name, geometry, 2, (channels, channels))
     assert (chosen in WINOGRAD) == (channels == 64)
-    function = partial(lowering.lower, name, geometry=geometry, channels=(channels, channels))
+    function = partial(
+        trilinear.MAPS[name].bind, geometry=geometry, is_native=False, precision=None
+    )
     traced = jax.jit(function).trace(*args)
     texts = {
         platform: traced.lower(lowering_platforms=(platform,)).as_text()

@@ -107,3 +107,23 @@ def test_pooling_takes_means_and_undoes_repetition():
     x = np.arange(16.0).reshape(1, 4, 4, 1)
     np.testing.assert_array_equal(layers.mean_pool(jnp.asarray(layers.repeat(x))), x)
     np.testing.assert_array_equal(layers.mean_pool(x)[0, :, :, 0], [[2.5, 4.5], [10.5, 12.5]])
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+def test_a_layer_of_groups_has_the_parameters_and_values_of_flaxs(groups):
+    x, settings = normal(BATCH, 5, 4, 4), {"feature_group_count": groups}
+    ours, flax = (module.Conv(8, (3, 3), **settings) for module in (layers, nn))
+    variables = flax.init(jax.random.key(0), x)
+    assert jax.eval_shape(ours.init, jax.random.key(0), x) == jax.eval_shape(lambda: variables)
+    with jax.default_matmul_precision("highest"):
+        assert_near({"y": ours.apply(variables, x)}, {"y": flax.apply(variables, x)})
+
+
+def test_a_layer_of_groups_refuses_what_belongs_to_no_group():
+    x, side_input = normal(2, 4, 4, 4), normal(2, 5)
+    for layer, message in (
+        (layers.Conv(6, (3, 3), feature_group_count=4), "4 divides not both 4 and 6 channels"),
+        (layers.Conv(8, (3, 3), feature_group_count=4), "a side input belongs to no group"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            layer.init(jax.random.key(0), x, side_input)

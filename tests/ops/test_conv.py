@@ -20,7 +20,6 @@ from convolutions import (
     scalar,
     squared_gradient,
 )
-from jax import lax
 
 from ganjax.models import layers
 from ganjax.ops.conv import conv, conv_downsample, conv_transpose, upsample_conv
@@ -98,48 +97,6 @@ def test_third_order_matches_lax(function):
         return {"qx": qx, "qk": qk}
 
     assert_near(third(function), third(PEERS[function]))
-
-
-DILATIONS = ("window_strides", "lhs_dilation", "rhs_dilation")
-LAYOUTS = [("NHWC", "HWIO", "NHWC"), ("NHWC", "HWOI", "NHWC"), ("CHWN", "IHWO", "HWNC")]
-# What may differ from 1 with which layout: forward, input gradient, kernel gradient.
-FORMS = {
-    ((name,), lax.conv_dimension_numbers((1,) * 4, (1,) * 4, layout))
-    for name, layout in zip(DILATIONS, LAYOUTS, strict=True)
-}
-
-
-def equations(jaxpr):
-    """All equations, those of inner jaxprs too."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for leaf in jax.tree.leaves(equation.params):
-            inner = getattr(leaf, "jaxpr", leaf)
-            if hasattr(inner, "eqns"):
-                yield from equations(inner)
-
-
-def penalty_forms(function):
-    """(what differs from 1, layout) of each convolution in the gradient of a penalty."""
-    gradient = jax.grad(squared_gradient(scalar(function, (2, 2), "SAME"), 0), 1)
-    found = equations(jax.make_jaxpr(gradient)(*inputs(function, (8, 6), (4, 4))).jaxpr)
-    return {
-        (tuple(d for d in DILATIONS if set(e.params[d]) != {1}), e.params["dimension_numbers"])
-        for e in found
-        if e.primitive.name == "conv_general_dilated"
-    }
-
-
-@both
-def test_penalty_gradient_stays_in_the_three_forms(function):
-    assert penalty_forms(function) == FORMS
-
-
-@both
-def test_lax_leaves_the_three_forms(function):
-    """The test above can fail: lax dilates the left side of a kernel gradient ("CHWN")."""
-    bad = penalty_forms(PEERS[function]) - FORMS
-    assert any("lhs_dilation" in names and layout.lhs_spec == (3, 0, 1, 2) for names, layout in bad)
 
 
 @pytest.mark.parametrize("window", [(3, 3), (4, 2), (1, 5)], ids=str)
