@@ -18,6 +18,7 @@ from experiments.report import write_report
 from experiments.tools import design, jobs, results, runs
 from ganjax.analysis.comparison import best_and_last, compare
 from ganjax.errors import UserError
+from ganjax.metrics.features import NETWORKS
 from ganjax.pictures import images
 from ganjax.runtime import checkout
 from ganjax.training import attempts
@@ -38,13 +39,14 @@ def train(sweep, out):
 # A feature network has tests of its own: each run would compile it.
 NO_NETWORK = {
     "evaluation.metrics": (),
+    "evaluation.features": "efflite0",
     "evaluation.log_likelihood": 8,
     "evaluation.best": "val_log_likelihood",
 }
 
 
 def without_network(sweep):
-    also = [name for name in sweep.also if "efflite0" not in name]
+    also = [name for name in sweep.also if not name.endswith(tuple(NETWORKS))]
     last = {**sweep.last, **NO_NETWORK}
     return sweep._replace(metric="val_log_likelihood", also=also, last=last)
 
