@@ -22,6 +22,7 @@ from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.loss_scaling import scaled
 from ganjax.engine.meanings import Meaning
 from ganjax.engine.phases import Phase
+from ganjax.engine.schedules import Reals
 from ganjax.keys import fold
 from ganjax.objectives import losses
 
@@ -62,6 +63,7 @@ def build(config: Config) -> Algorithm:
             "config.discriminator.batch_norm ties together; set batch_norm='none', or consistency=0"
         )
     networks = build_networks(config, config.generator, config.discriminator, config.batch_norm)
+    reals = Reals(config.batch_size)  # Of each update, for schedules.
     algorithm = Algorithm(
         init=networks.init,
         latent=networks.latent,
@@ -72,12 +74,12 @@ def build(config: Config) -> Algorithm:
         penalty=partial(consistency, networks, config.consistency),
         sample=networks.sample,
         score=networks.score,
-        g_tx=config.g_optimiser.build(config.total_steps),
-        d_tx=discriminator_optimiser(config, config.discriminator, config.total_steps),
+        g_tx=config.g_optimiser.build(config.total_steps, reals),
+        d_tx=discriminator_optimiser(config, config.discriminator, config.total_steps, reals),
         phases=(Phase(0, config.total_steps, config.batch_size, config.image_size),),
         value_range=networks.value_range,
         num_classes=1 if config.conditioning.generator == "none" else config.data.num_classes,
-        ema_decay=ema_decay(config.ema, config.batch_size),
+        ema_decay=ema_decay(config.ema, reals),
         meanings=MEANINGS,
     )
     return scaled(algorithm) if config.precision == "float16" else algorithm

@@ -8,6 +8,7 @@ loads whole configs; an algorithm's `Config` puts both together.
 import difflib
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from functools import reduce
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +20,7 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 from pydantic_core import core_schema
 
-from ganjax.config_file import explain, tags
+from ganjax.config_file import explain, group_for_number, tags
 from ganjax.errors import UserError
 
 if TYPE_CHECKING:
@@ -154,11 +155,13 @@ def changeable(group: Fields, when: str = ALWAYS, prefix: str = "config") -> Ite
       prefix: the dotted name of the group.
     """
     for name, info in type(group).model_fields.items():
-        value = getattr(group, name)
-        if isinstance(value, Fields):
-            yield from changeable(value, when, f"{prefix}.{name}")
-        elif isinstance(extra := info.json_schema_extra, dict) and extra.get(MAY_CHANGE) == when:
+        value, extra = getattr(group, name), info.json_schema_extra
+        if isinstance(extra, dict) and extra.get(MAY_CHANGE) == when:
             yield f"{prefix}.{name}"
+            if isinstance(value, Fields):  # In place of a number.
+                yield from (f"{prefix}.{name}.{each}" for each in type(value).model_fields)
+        elif isinstance(value, Fields):
+            yield from changeable(value, when, f"{prefix}.{name}")
 
 
 def idle(config: Fields) -> frozenset[str]:
@@ -207,23 +210,26 @@ def defaults(schema: type[Fields], **fields: Any) -> ConfigDict:
         raise ConfigError(explain(error, schema, fields)) from None
 
 
-def presets(*makers: Callable[[], ConfigDict]) -> Callable[[str], ConfigDict]:
+def presets(
+    *makers: Callable[[], ConfigDict], **named: Callable[[], ConfigDict]
+) -> Callable[[str], ConfigDict]:
     """Returns the `get_config` of a config file, which makes a config by the name of its preset.
 
     Args:
       *makers: functions that each make the config of one preset. The first one's is the default,
         which `--config=configs/<file>.py` selects; `--config=configs/<file>.py:<name>` selects a
         preset by the name of its function.
+      **named: further such functions, by the names of their presets.
 
     Returns:
       A function from the name of a preset, "" for the default, to its config. Its attribute
       `presets` is the dict of all functions by name, with the default under "".
     """
-    known = {"": makers[0]} | {maker.__name__: maker for maker in makers[1:]}
+    known = {"": makers[0]} | {maker.__name__: maker for maker in makers[1:]} | named
 
     def get_config(preset: str = "") -> ConfigDict:
         if preset not in known and preset != makers[0].__name__:
-            names = [maker.__name__ for maker in makers]
+            names = [*(maker.__name__ for maker in makers), *named]
             close = [f"did you mean {n}? " for n in difflib.get_close_matches(preset, names, 1)]
             raise ConfigError(f"preset {preset!r}: {''.join(close)}there are {', '.join(names)}")
         return known.get(preset, makers[0])()
@@ -293,9 +299,11 @@ def _take_kinds(
 ) -> None:
     for name, info in schema.model_fields.items():
         held, part = info.annotation, group.get(name)
-        if not isinstance(part, dict | ml_collections.ConfigDict):
+        if replacement := group_for_number(info):
+            _take_number(replacement, info, group, name, changes, f"{at}{name}")
+        elif not isinstance(part, dict | ml_collections.ConfigDict):
             continue
-        if isinstance(info.discriminator, str):
+        elif isinstance(info.discriminator, str):
             tag = part.get(info.discriminator)
             new = changes.get(f"{at}{name}.{info.discriminator}", tag)
             of_tag: dict[Any, Any] = {
@@ -318,6 +326,24 @@ def _kept(old: type[Fields] | None, new: type[Fields], part: Any) -> dict[str, A
         name for name in new.kept if name in part and name in known and name in new.model_fields
     ]
     return {name: part[name] for name in both if part[name] != _default(known[name])}
+
+
+def _take_number(
+    replacement: Any, info: FieldInfo, group: Any, name: str, changes: Mapping[str, Any], at: str
+) -> None:
+    """Makes a group of a number, or a number of a group, if changes ask for the other."""
+    holds_group = isinstance(group.get(name), dict | ml_collections.ConfigDict)
+    if at in changes:
+        given = changes[at]
+        new = given if isinstance(given, dict) else _default(info) if holds_group else None
+    elif not holds_group and any(change.startswith(f"{at}.") for change in changes):
+        new = replacement.constant(group.get(name))
+    else:
+        return
+    if new is not None:
+        typed = isinstance(group, ml_collections.ConfigDict)
+        with group.ignore_type() if typed else nullcontext():
+            group[name] = new
 
 
 def _default(info: FieldInfo) -> Any:

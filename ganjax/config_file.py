@@ -16,8 +16,12 @@ from ganjax.errors import CLOSE, UserError, meant, question
 
 if TYPE_CHECKING:
     import pydantic
+    from pydantic.fields import FieldInfo
 
 GET_CONFIG = "get_config"
+# The tags of a field that holds a number or a group of fields in its place, whose discriminator is
+# no text (`ganjax.engine.schedules`).
+NUMBER, GROUP = "<number>", "<group>"
 
 
 def load(file: str, *preset: str) -> ConfigDict:
@@ -147,7 +151,7 @@ def _first(errors: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 def _line(error: Mapping[str, Any], schema: type["pydantic.BaseModel"], raw: dict) -> str:
     """Describes one pydantic error as "config.<field>=<value>: <what is wrong and the mend>"."""
-    names, parts = ["config"], [str(part) for part in error["loc"]]
+    names, parts = ["config"], [str(p) for p in error["loc"] if p not in (NUMBER, GROUP)]
     group, kind = schema, ""  # The group that has the last name, and its kind if it has several.
     held: Any = schema  # The type of the last name's value.
     while parts:
@@ -156,7 +160,9 @@ def _line(error: Mapping[str, Any], schema: type["pydantic.BaseModel"], raw: dic
         group, held = held, info and info.annotation
         if info and parts:
             kind, raw = "", raw.get(names[-1], {})
-        if info and info.discriminator and parts:
+        if info and (replacement := group_for_number(info)):
+            held = replacement
+        elif info and info.discriminator and parts:
             # pydantic puts the tag of the kind that it chose into the location.
             tag = parts.pop(0)
             kind = f"{info.discriminator}={tag!r}"
@@ -194,6 +200,18 @@ def _line(error: Mapping[str, Any], schema: type["pydantic.BaseModel"], raw: dic
         return f"{field}.{name}={tag!r}: there are {', '.join(all_tags)}"
     message = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return f"{field}={error['input']!r}: {message}"
+
+
+def group_for_number(info: "FieldInfo") -> Any:
+    """Returns the group of fields that a field may hold in place of a number, or None.
+
+    Args:
+      info: the field, a number's or one of `ganjax.engine.schedules`.
+    """
+    # Of pydantic only a Discriminator has the attribute; others are of kinds of parts.
+    if not any(callable(getattr(each, "discriminator", None)) for each in info.metadata):
+        return None
+    return get_args(get_args(info.annotation)[1])[0]
 
 
 def tags(schema: type["pydantic.BaseModel"], discriminator: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from absl import flags
 
 from ganjax import errors
 from ganjax.config import ConfigDict, Fields, OneOf, algorithm_module
+from ganjax.config_file import group_for_number
 from ganjax.errors import UserError
 
 WIDTH = 100
@@ -150,7 +151,7 @@ def _lines(schema: type[Fields], group: ConfigDict, at: str, tag: str = "") -> I
         yield ""
         yield f"{path}:"
         yield from _wrapped(texts.get(name, ""))
-        held, own_tag = info.annotation, ""
+        held, own_tag = group_for_number(info) or info.annotation, ""
         if isinstance(info.discriminator, str):
             own_tag, of_kind = info.discriminator, kinds(schema, name)
             held = of_kind[part[own_tag]]

@@ -52,7 +52,7 @@ def with_augmentation(algorithm: Algorithm, augmentation: Augmentation, loss: Lo
 
     def d_loss(scores, context):
         value, metrics = algorithm.d_loss(scores, context)
-        metrics = {**metrics, "aug_p": context.aug["p"]}
+        metrics = {**metrics, "aug_p": augmentation.probability(context)}
         if loss.logits is not None:
             metrics["r_t"] = jnp.mean(jnp.sign(loss.logits(*scores)[0]))
         return value, metrics

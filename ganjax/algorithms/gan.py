@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from ganjax.algorithms import schedules
 from ganjax.algorithms.augmented import with_augmentation
 from ganjax.algorithms.networks import LatentGroup, NetworkGroup, Networks, build_networks
 from ganjax.algorithms.optimisers import OptimiserGroup, discriminator_optimiser, ema_decay
@@ -32,6 +33,7 @@ from ganjax.engine import updates
 from ganjax.engine.algorithm import Algorithm, Batch, Context
 from ganjax.engine.loss_scaling import scaled
 from ganjax.engine.phases import Phase
+from ganjax.engine.schedules import Reals
 from ganjax.keys import fold
 from ganjax.models.fields import NetworkFields, check_groups
 from ganjax.objectives import losses
@@ -139,19 +141,21 @@ def build(config: Config) -> Algorithm:
     return assemble(config, networks)
 
 
-def assemble(config: CommonConfig, networks: Networks) -> Algorithm:
+def assemble(config: CommonConfig, networks: Networks, reals: Reals | None = None) -> Algorithm:
     """Builds a GAN from two networks, as `build` does from a config alone.
 
     Args:
       config: the checked config.
       networks: the two networks as functions.
+      reals: the number of reals that D has seen; None is that of a run of equal steps.
 
     Raises:
       ConfigError: some fields do not go together.
     """
     _check(config, networks.d_fields)
     loss = LOSSES[config.loss]
-    augmentation = config.augment.build(networks.value_range, config.batch_size)
+    reals = reals or Reals(config.n_critic * config.batch_size)
+    augmentation = config.augment.build(networks.value_range, config.batch_size, reals)
     joint = config.d_batches == "joint"
     algorithm = Algorithm(
         init=networks.init,
@@ -163,14 +167,18 @@ def assemble(config: CommonConfig, networks: Networks) -> Algorithm:
         sample=networks.sample,
         score=networks.score,
         group_size=networks.d_fields.group_size,
-        g_tx=config.g_optimiser.build(config.total_steps),
+        g_tx=config.g_optimiser.build(config.total_steps, reals.of_updates(1)),
         d_tx=discriminator_optimiser(
-            config, networks.d_fields, config.n_critic * config.total_steps
+            config,
+            networks.d_fields,
+            config.n_critic * config.total_steps,
+            reals.of_updates(config.n_critic),
         ),
         phases=(Phase(0, config.total_steps, config.batch_size, config.image_size),),
         penalty=config.penalty.build(
             prepare=networks.prepare_discriminator,
             discriminate=networks.discriminate,
+            reals=reals,
             augment=None if augmentation is None else augmentation.apply,
         ),
         penalty_interval=config.penalty.interval,
@@ -181,7 +189,10 @@ def assemble(config: CommonConfig, networks: Networks) -> Algorithm:
         fresh_g_reals=loss.pairs,
         order=config.order,
         num_classes=1 if config.conditioning.generator == "none" else config.data.num_classes,
-        ema_decay=ema_decay(config.ema, config.n_critic * config.batch_size),
+        ema_decay=ema_decay(config.ema, reals),
+        schedules=schedules.numbers(config, reals),
+        last_values=tuple(schedules.numbers(config, reals)),
+        meanings=schedules.MEANINGS,
     )
     if config.precision == "float16":
         algorithm = scaled(algorithm)
@@ -290,6 +301,8 @@ def _check(config: CommonConfig, discriminator: NetworkFields) -> None:
     loss = LOSSES[config.loss]
     updates.check(config.order, config.n_critic, loss.pairs)
     losses.check(config)
+    config.g_optimiser.check("config.g_optimiser")
+    config.d_optimiser.check("config.d_optimiser")
     if loss.pairs and conditioning.discriminator != "none" and conditioning.fake_labels != "reals":
         raise ConfigError(
             f"config.conditioning.fake_labels={conditioning.fake_labels!r}: the loss "

@@ -18,6 +18,14 @@ from ganjax.config import (
     may_change_if_named,
 )
 from ganjax.engine.algorithm import EmaDecay
+from ganjax.engine.schedules import (
+    Reals,
+    Schedule,
+    ScheduledFraction,
+    ScheduledNonNegative,
+    ScheduledPositive,
+    number_at,
+)
 from ganjax.models.fields import NetworkFields
 
 
@@ -26,22 +34,33 @@ class OptimiserFields(Fields):
 
     Attributes:
       name: the name by which a config chooses the optimiser.
-      learning_rate: the learning rate at the first update.
+      learning_rate: the learning rate, a number or a schedule.
     """
 
     name: str
-    learning_rate: PositiveFloat = may_change_if_named(2e-4)
+    learning_rate: ScheduledPositive = may_change_if_named(2e-4)
 
     @property
     def depends_on_length(self) -> bool:
         """Whether the schedule depends on the number of steps in the run."""
         return False
 
-    def build(self, updates: int) -> optax.GradientTransformation:
+    def check(self, at: str) -> None:
+        """Refuses fields that do not go together.
+
+        Args:
+          at: the place of these fields in the config, such as "config.g_optimiser".
+
+        Raises:
+          ConfigError: the fields do not go together.
+        """
+
+    def build(self, updates: int, reals: Reals) -> optax.GradientTransformation:
         """Builds the optimiser as an optax transform.
 
         Args:
           updates: the number of the player's updates in the whole run, which a linear decay spans.
+          reals: the number of reals that D has seen, by the number of the player's updates.
         """
         raise NotImplementedError
 
@@ -61,9 +80,17 @@ class _DecayingFields(OptimiserFields):
     def depends_on_length(self) -> bool:
         return self.decay == "linear"
 
-    def _rate(self, updates: int) -> float | optax.Schedule:
-        if self.decay == "none":
-            return self.learning_rate
+    def check(self, at: str) -> None:
+        super().check(at)
+        if self.decay != "none" and isinstance(self.learning_rate, Schedule):
+            raise ConfigError(
+                f"{at}.decay={self.decay!r}: {at}.learning_rate is a schedule, which says how it "
+                "changes; set decay='none', or the rate to a number"
+            )
+
+    def _rate(self, updates: int, reals: Reals) -> float | optax.Schedule:
+        if isinstance(self.learning_rate, Schedule) or self.decay == "none":
+            return of_updates(self.learning_rate, reals)
         return optax.linear_schedule(self.learning_rate, 0.0, updates)
 
 
@@ -72,15 +99,19 @@ class AdamFields(_DecayingFields):
 
     Attributes:
       b1: the decay of the mean gradient.
-      b2: the decay of the mean squared gradient.
+      b2: the decay of the mean squared gradient, a number or a schedule.
     """
 
     name: Literal["adam"] = "adam"
     b1: Fraction = may_change_if_named(0.5)
-    b2: Fraction = may_change_if_named(0.999)
+    b2: ScheduledFraction = may_change_if_named(0.999)
 
-    def build(self, updates: int) -> optax.GradientTransformation:
-        return optax.adam(self._rate(updates), self.b1, self.b2, self.eps)
+    def build(self, updates: int, reals: Reals) -> optax.GradientTransformation:
+        rate, b2 = self._rate(updates, reals), self.b2
+        if isinstance(b2, Schedule):
+            moments = scheduled_adam(self.b1, of_updates(b2, reals), self.eps)
+            return optax.chain(moments, optax.scale_by_learning_rate(rate))
+        return optax.adam(rate, self.b1, b2, self.eps)
 
 
 class RmspropFields(_DecayingFields):
@@ -95,8 +126,8 @@ class RmspropFields(_DecayingFields):
     name: Literal["rmsprop"] = "rmsprop"
     b2: Fraction = may_change_if_named(0.99)
 
-    def build(self, updates: int) -> optax.GradientTransformation:
-        return optax.rmsprop(self._rate(updates), self.b2, self.eps, eps_in_sqrt=False)
+    def build(self, updates: int, reals: Reals) -> optax.GradientTransformation:
+        return optax.rmsprop(self._rate(updates, reals), self.b2, self.eps, eps_in_sqrt=False)
 
 
 class SgdFields(OptimiserFields):
@@ -125,9 +156,17 @@ class SgdFields(OptimiserFields):
         if not self.momentum_updates:
             yield Idle("final_momentum")
 
-    def build(self, updates: int) -> optax.GradientTransformation:
-        del updates  # Neither schedule depends on the length of the run.
-        rate, momentum = self.learning_rate, self.momentum
+    def check(self, at: str) -> None:
+        super().check(at)
+        if self.decay_factor > 1 and isinstance(self.learning_rate, Schedule):
+            raise ConfigError(
+                f"{at}.decay_factor={self.decay_factor}: {at}.learning_rate is a schedule, which "
+                "says how it changes; set decay_factor=1, or the rate to a number"
+            )
+
+    def build(self, updates: int, reals: Reals) -> optax.GradientTransformation:
+        del updates  # No schedule depends on the length of the run.
+        rate, momentum = of_updates(self.learning_rate, reals), self.momentum
         if self.decay_factor > 1:
             rate = optax.exponential_decay(
                 rate, 1, 1 / self.decay_factor, end_value=self.min_learning_rate
@@ -147,7 +186,7 @@ class EmaFields(Fields):
     Attributes:
       decay: the decay of the average in a step; 0 with `half_life`, or without an average.
       half_life: the half-life of the average, in reals that D has seen, so that it does not depend
-        on the batch size; 0 with `decay`.
+        on the batch size, a number or a schedule; 0 with `decay`.
       ramp_up: the largest half-life as a share of the reals seen so far, so that the average soon
         forgets the first steps; 0 sets no bound. It needs `half_life`.
       warm_up: whether the decay after t steps is at most (1 + t) / (10 + t), as TensorFlow's
@@ -156,7 +195,7 @@ class EmaFields(Fields):
     """
 
     decay: Fraction = may_change_if_named(0.0)
-    half_life: NonNegativeInt = may_change_if_named(0)
+    half_life: ScheduledNonNegative = may_change_if_named(0.0)
     ramp_up: NonNegativeFloat = may_change_if_named(0.0)
     warm_up: bool = may_change(True)
 
@@ -183,7 +222,7 @@ class OptimiserGroup(Fields):
 
 
 def discriminator_optimiser(
-    config: OptimiserGroup, discriminator: NetworkFields, updates: int
+    config: OptimiserGroup, discriminator: NetworkFields, updates: int, reals: Reals
 ) -> optax.GradientTransformation:
     """Builds D's optimiser, which also bounds D's parameters if `config.weight_clip` is set.
 
@@ -191,6 +230,7 @@ def discriminator_optimiser(
       config: the optimisers' fields.
       discriminator: the discriminator's fields.
       updates: the number of D's updates in the whole run.
+      reals: the number of reals that D has seen, by the number of its updates.
 
     Raises:
       ConfigError: `config.weight_clip` would bound kernels that are normalised.
@@ -201,8 +241,28 @@ def discriminator_optimiser(
             "config.discriminator.spectral_norm divides by its norm; set config.weight_clip=0, or "
             "config.discriminator.spectral_norm=False"
         )
-    tx = config.d_optimiser.build(updates)
+    tx = config.d_optimiser.build(updates, reals)
     return optax.chain(tx, clip_weights(config.weight_clip)) if config.weight_clip else tx
+
+
+def scheduled_adam(b1: float, b2: optax.Schedule, eps: float) -> optax.GradientTransformation:
+    """Returns `optax.scale_by_adam` whose b2 changes with the number of updates before.
+
+    The correction for the start of the moments is by the b2 of each update, as in PyTorch where
+    `betas` are set between steps. The state is that of `optax.scale_by_adam`.
+    """
+
+    def update(updates, state, params=None):
+        return optax.scale_by_adam(b1, b2(state.count), eps).update(updates, state, params)
+
+    return optax.GradientTransformation(optax.scale_by_adam(b1, 0.0, eps).init, update)
+
+
+def of_updates(number: float | Schedule, reals: Reals) -> float | optax.Schedule:
+    """Returns a number, or a schedule's as a function of the updates of a player."""
+    if not isinstance(number, Schedule):
+        return number
+    return lambda count: number.at(reals.at(count))
 
 
 def clip_weights(limit: float) -> optax.GradientTransformation:
@@ -220,19 +280,15 @@ def clip_weights(limit: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def ema_decay(
-    fields: EmaFields, reals_per_step: int, *, first_step: int = 0, reals_before: int = 0
-) -> EmaDecay:
+def ema_decay(fields: EmaFields, reals: Reals) -> EmaDecay:
     """Returns the decay of the generator's average as a function of the step.
 
-    With a half-life the decay is 0.5 ** (reals_per_step / half-life), as in Karras et al. 2020
+    With a half-life the decay is 0.5 ** (reals per step / half-life), as in Karras et al. 2020
     (arXiv:2006.06676), appendix B. `fields.warm_up` bounds it in either case.
 
     Args:
       fields: the fields of the average.
-      reals_per_step: the number of reals that D sees in a step, from `first_step` on.
-      first_step: the step at which D began to see as many.
-      reals_before: the reals that D had seen by then.
+      reals: the number of reals that D has seen.
 
     Raises:
       ConfigError: both decay and half_life are given, or ramp_up without half_life.
@@ -251,11 +307,11 @@ def ema_decay(
         return lambda step: 0.0
 
     def by_reals(step):
-        half_life = jnp.asarray(fields.half_life, jnp.float32)
+        seen = reals.at(step)
+        half_life = jnp.asarray(number_at(fields.half_life, seen), jnp.float32)
         if fields.ramp_up:
-            reals_seen = reals_before + (step - first_step) * reals_per_step
-            half_life = jnp.minimum(half_life, fields.ramp_up * reals_seen)
-        return 0.5 ** (reals_per_step / jnp.maximum(half_life, 1e-8))
+            half_life = jnp.minimum(half_life, fields.ramp_up * seen)
+        return 0.5 ** (reals.per_step / jnp.maximum(half_life, 1e-8))
 
     decay = by_reals if fields.half_life else lambda step: fields.decay
 

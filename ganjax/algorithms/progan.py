@@ -16,7 +16,6 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from ganjax.algorithms import gan
 from ganjax.algorithms.networks import Networks, build_networks
-from ganjax.algorithms.optimisers import ema_decay
 from ganjax.config import (
     ConfigDict,
     ConfigError,
@@ -30,6 +29,7 @@ from ganjax.config import (
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.meanings import Meaning
 from ganjax.engine.phases import Phase
+from ganjax.engine.schedules import Reals
 from ganjax.engine.sizes import parsed, size_of
 from ganjax.metrics.fields import NO_FIGURE
 from ganjax.models import progan
@@ -207,7 +207,11 @@ def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) 
     config = _at_resolution(config, i, phase)
     fades = i > 0
     networks = _networks(config, fades=fades)
-    stage = gan.assemble(config, networks)
+    before = sum(
+        (each.stop - each.start) * config.n_critic * each.batch_size for each in phases[:i]
+    )
+    reals = Reals(config.n_critic * phase.batch_size, phase.start, before)
+    stage = gan.assemble(config, networks, reals)
     name = progan.alpha_name(phase.size.height)
 
     def faded(vars, context):
@@ -242,17 +246,7 @@ def _stage(config: Config, i: int, alphas: Callable, phases: tuple[Phase, ...]) 
             metrics |= {"fade_alpha": alphas(context.step)[progan.FADE][name]}
         return value + config.drift * jnp.mean(jnp.square(scores[0])), metrics
 
-    average = ema_decay(
-        config.ema,
-        config.n_critic * phase.batch_size,
-        first_step=phase.start,
-        reals_before=sum(
-            (before.stop - before.start) * config.n_critic * before.batch_size
-            for before in phases[:i]
-        ),
-    )
     return stage._replace(
-        ema_decay=average,
         generate=generate,
         discriminate=discriminate,
         penalty=penalty,

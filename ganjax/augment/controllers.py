@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from pydantic import Field, PositiveFloat
 
 from ganjax.config import ConfigError, Fields, PositiveInt, Probability, may_change_if_named
+from ganjax.engine.schedules import Schedule, ScheduledProbability
 
 State = dict[str, Float[Array, ""]]
 
@@ -23,15 +24,24 @@ class Controller(NamedTuple):
     Attributes:
       init: () -> the state before the first update.
       update: (state, r_t of an update of D) -> the state after it.
+      p: (state, number of real images that D has seen) -> the probability p.
     """
 
     init: Callable[[], State]
     update: Callable[[State, Float[Array, ""]], State]
+    p: Callable[[State, Float[Array, ""]], Float[Array, ""]] = lambda state, images: state["p"]
 
 
-def fixed(p: float) -> Controller:
-    """Returns the controller that never changes p."""
-    return Controller(lambda: {"p": jnp.float32(p)}, lambda state, r_t: state)
+def fixed(p: float | Schedule) -> Controller:
+    """Returns the controller whose p is a number or a schedule, whatever D does."""
+    if not isinstance(p, Schedule):
+        return Controller(lambda: {"p": jnp.float32(p)}, lambda state, r_t: state)
+    # The state keeps the first p, so that a run may go on with a number, which is read from there.
+    return Controller(
+        lambda: {"p": jnp.float32(p.start)},
+        lambda state, r_t: state,
+        lambda state, images: p.at(images),
+    )
 
 
 def accuracy_target(p: float, target: float, speed: float, p_max: float) -> Controller:
@@ -97,7 +107,7 @@ class ControllerFields(Fields):
     watches_signs: ClassVar[bool] = False
 
     name: str
-    p: Probability
+    p: ScheduledProbability
 
     def check(self) -> None:
         """Refuses fields that do not go together.
@@ -116,10 +126,14 @@ class ControllerFields(Fields):
 
 
 class FixedFields(ControllerFields):
-    """The fields of `fixed`, the controller that never changes p."""
+    """The fields of `fixed`, the controller that looks at nothing.
+
+    Attributes:
+      p: the probability of augmentation, a number or a schedule.
+    """
 
     name: Literal["fixed"] = "fixed"
-    p: Probability = 1.0
+    p: ScheduledProbability = 1.0
 
     def build(self, batch_size: int) -> Controller:
         del batch_size

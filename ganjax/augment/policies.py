@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 
 from ganjax.augment import affine
@@ -12,6 +13,7 @@ from ganjax.augment.shapes import Images, Maps, Probability, RandomKey
 from ganjax.config import Fields, Idle
 from ganjax.engine.algorithm import Context, ImageTransform
 from ganjax.engine.pixels import ValueRange
+from ganjax.engine.schedules import Reals
 from ganjax.keys import fold
 
 
@@ -29,7 +31,7 @@ class NoAugmentFields(Fields):
 
     policy: Literal["none"] = "none"
 
-    def build(self, value_range: ValueRange, batch_size: int) -> None:
+    def build(self, value_range: ValueRange, batch_size: int, reals: Reals) -> None:
         """Returns None, which stands for no augmentation."""
 
 
@@ -83,12 +85,13 @@ class AugmentFields(Fields):
         del value_range
         return {}
 
-    def build(self, value_range: ValueRange, batch_size: int) -> "Augmentation":
+    def build(self, value_range: ValueRange, batch_size: int, reals: Reals) -> "Augmentation":
         """Returns the augmentation of D's images that these fields describe.
 
         Args:
           value_range: the values of black and of white in the images.
           batch_size: the number of reals in an update of D.
+          reals: the number of reals that D has seen, for schedules.
 
         Raises:
           ConfigError: the fields do not go together.
@@ -96,26 +99,31 @@ class AugmentFields(Fields):
         self.check()
         self.controller.check()
         transform = self.transform(value_range)
+        controller = self.controller.build(batch_size)
+
+        def probability(context):
+            return controller.p(context.aug, reals.at(context.step))
 
         def apply(images, context):
-            return transform(images, context.aug["p"], fold(context.key, "augment"))
+            return transform(images, probability(context), fold(context.key, "augment"))
 
         leaks = self.leaks(value_range) if self.measure_leaks else {}
-        return Augmentation(apply, self.controller.build(batch_size), leaks)
+        return Augmentation(apply, probability, controller, leaks)
 
 
 class Augmentation(NamedTuple):
     """The augmentation of D's images and the controller of its probability.
 
     Attributes:
-      apply: (images, context) -> transformed images, with the probability `context.aug["p"]` and
-        keys derived from `context.key`.
+      apply: (images, context) -> transformed images, with keys derived from `context.key`.
+      probability: context -> the probability with which `apply` transforms.
       controller: the rule that changes the probability.
       leaks: the transforms whose share among samples is measured, by name, as in
         `ganjax.engine.algorithm.Algorithm`.
     """
 
     apply: Callable[[Images, Context], Images]
+    probability: Callable[[Context], jax.Array]
     controller: Controller
     leaks: dict[str, ImageTransform]
 

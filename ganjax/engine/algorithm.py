@@ -179,6 +179,16 @@ class EmaDecay(Protocol):
 
 
 @runtime_checkable
+class NumberOfStep(Protocol):
+    """A function that computes a number of the config, such as a rate, that changes over the run.
+
+    `step` is the number of finished train steps. See `ganjax.engine.schedules`.
+    """
+
+    def __call__(self, step: jax.Array) -> float | jax.Array: ...
+
+
+@runtime_checkable
 class AugInit(Protocol):
     """A function that returns the augmentation controller's state at step 0.
 
@@ -301,6 +311,7 @@ class Algorithm(NamedTuple):
       num_classes: the number of classes, 1 for an unconditional GAN; labels are
         0 .. num_classes - 1.
       ema_decay: the decay of the generator's moving average; by default 0, without an average.
+      schedules: the numbers that change over the run, by the names of the metrics that report them.
       aug_init: the function that returns the augmentation controller's state at step 0.
       aug_update: the function that updates that state after each update of the discriminator.
       loss_scaling: the scaling of both players' losses, by default none.
@@ -340,6 +351,7 @@ class Algorithm(NamedTuple):
     order: str = "alternating"
     num_classes: int = 1
     ema_decay: EmaDecay = lambda step: 0.0
+    schedules: Mapping[str, NumberOfStep] = MappingProxyType({})
     aug_init: AugInit = lambda: ()
     aug_update: AugUpdate = lambda aug, metrics: aug
     loss_scaling: LossScaling = NoLossScaling()

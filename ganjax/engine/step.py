@@ -89,8 +89,9 @@ def make_train_step(
     `batch` holds arrays (real_batches, N, ...). Its images are uint8, which the step maps to the
     algorithm's `value_range`, or floats in that range. `key` is the run's root key, the same at
     every step. Metrics are float32 scalars: d_loss (with the penalty), g_loss, the gradient norms
-    d_grad_norm and g_grad_norm, and the algorithm's own. The discriminator's metrics are means over
-    its n_critic updates; those of a lazy penalty are NaN in the steps without it.
+    d_grad_norm and g_grad_norm, the scheduled numbers, and the algorithm's own. The discriminator's
+    metrics are means over its n_critic updates; those of a lazy penalty are NaN in the steps
+    without it.
 
     Args:
       algorithm: the algorithm to train.
@@ -118,6 +119,10 @@ def make_train_step(
         )
         updated, metrics = update_players(gan, state, inputs)
         ema = moving_average(state.ema, updated.g, gan.ema_decay(state.step))
+        metrics |= {
+            name: jnp.asarray(number(state.step), jnp.float32)
+            for name, number in gan.schedules.items()
+        }
         return updated.replace(step=state.step + 1, ema=ema), metrics
 
     return train_step

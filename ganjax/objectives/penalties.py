@@ -19,6 +19,7 @@ from pydantic import NonNegativeFloat
 from ganjax.config import ConfigError, Fields, OneOf, PositiveInt, may_change_if_named
 from ganjax.engine.algorithm import Batch, Context, Metrics, Penalty, no_penalty
 from ganjax.engine.meanings import Meaning
+from ganjax.engine.schedules import Reals, ScheduledNonNegative, number_at
 from ganjax.keys import fold
 
 Samples = Float[Array, "n ..."]
@@ -203,13 +204,13 @@ class PenaltyFields(Fields):
     """Penalties on D's gradient with respect to images.
 
     Attributes:
-      weight: the factor of the gradient penalty, >= 0; 0 leaves it out.
+      weight: the factor of the gradient penalty, >= 0, a number or a schedule; 0 leaves it out.
       target: the norm of the gradient at which the gradient penalty is 0.
       side: whether norms on "two" sides of the target are penalised, or on "one": above it.
       points: where the gradient is taken: between reals and fakes by "uniform" weights (paper) or
         "normal" ones, or around the reals ("dragan").
       r1: gamma of R1, which adds gamma / 2 times the squared norm of the gradient at reals
-        (Mescheder et al. 2018); 0 leaves it out.
+        (Mescheder et al. 2018), a number or a schedule; 0 leaves it out.
       r2: gamma of R2, which adds the same at fakes; 0 leaves it out.
       difference: the step of finite differences that take the place of gradients in R1 and R2, in
         units of images in [-1, 1], such as .01; 0 takes the gradients (`zero_centred_difference`).
@@ -217,12 +218,12 @@ class PenaltyFields(Fields):
         as large (lazy regularisation, `ganjax.engine.algorithm.Algorithm.penalty_interval`).
     """
 
-    weight: NonNegativeFloat = may_change_if_named(0.0)
+    weight: ScheduledNonNegative = may_change_if_named(0.0)
     target: NonNegativeFloat = 1.0
     side: Annotated[str, OneOf(SIDES)] = "two"
     points: Annotated[str, OneOf(POINTS)] = "uniform"
-    r1: NonNegativeFloat = may_change_if_named(0.0)
-    r2: NonNegativeFloat = may_change_if_named(0.0)
+    r1: ScheduledNonNegative = may_change_if_named(0.0)
+    r2: ScheduledNonNegative = may_change_if_named(0.0)
     difference: NonNegativeFloat = 0.0
     interval: PositiveInt = may_change_if_named(1)
 
@@ -275,6 +276,7 @@ class PenaltyFields(Fields):
         *,
         prepare: Callable[[Any, Any], tuple[Any, Any]],
         discriminate: Callable[..., tuple[jax.Array, Any]],
+        reals: Reals,
         augment: Callable[[jax.Array, Context], jax.Array] | None = None,
     ) -> Penalty:
         """Returns the weighted sum of all penalties whose weight is not 0.
@@ -284,6 +286,7 @@ class PenaltyFields(Fields):
         Args:
           prepare: (params, vars) of D -> the params and vars that `discriminate` takes.
           discriminate: (params, vars, images, label, key) -> (scores (N,), vars) of D in training.
+          reals: the number of reals that D has seen, for weights that are schedules.
           augment: (images, context) -> images as D sees them; None for unchanged images.
 
         Returns:
@@ -308,7 +311,9 @@ class PenaltyFields(Fields):
                 penalty.metric: penalty.compute(self, critic, context.batch, fake, context.key)
                 for penalty in weights
             }
-            return sum(w * values[penalty.metric] for penalty, w in weights.items()), values
+            seen = reals.at(context.step)
+            weighted = [number_at(w, seen) * values[p.metric] for p, w in weights.items()]
+            return sum(weighted), values
 
         return weighted_sum
 

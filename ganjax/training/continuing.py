@@ -78,8 +78,14 @@ def turn(
     # A field that has no effect, neither before nor now, makes no other run.
     may_differ = config.continuable | (idle(config) & idle(before))
     changed = [name for name in differences(new, old) if name not in may_differ]
-    if not set(changed) <= named:
-        raise another(workdir, old, new, [n for n in changed if n not in named], config.nameable)
+    # An optimiser of a rate that changes has other arrays in its state.
+    replaced = {
+        name
+        for name in changed
+        if len({isinstance(history.value_of(each, _path(name)), dict) for each in (old, new)}) > 1
+    }
+    if refused := [name for name in changed if name not in named or name in replaced]:
+        raise another(workdir, old, new, refused, config.nameable - replaced)
     changed = [name.removeprefix("config.") for name in changed]
     steps = steps_in(workdir / checkpoint.FOLDER)
     if start.from_step is None:
@@ -257,4 +263,8 @@ def _pictures(workdir: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _value(fields: Mapping[str, Any], name: str) -> str:
-    return history.shown(history.value_of(fields, name.removeprefix("config.")))
+    return history.shown(history.value_of(fields, _path(name)))
+
+
+def _path(name: str) -> str:
+    return name.removeprefix("config.")

@@ -13,6 +13,7 @@ from ganjax.algorithms.networks import build_networks
 from ganjax.augment import affine, colour
 from ganjax.data import sources
 from ganjax.engine.algorithm import Context
+from ganjax.engine.schedules import Reals
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.ops.lowering import native_convolutions
 from ganjax.parallel.sharding import make_layout
@@ -55,7 +56,9 @@ def test_r1_is_by_the_image_before_augmentation():
     raw.update({"augment": {**KERAS, "controller": {**FIXED, "p": 1.0}}})
     config, module = schema.load(raw)
     algorithm, networks = module.build(config), networks_of(config)
-    augmentation = config.augment.build(networks.value_range, config.batch_size)
+    augmentation = config.augment.build(
+        networks.value_range, config.batch_size, Reals(config.batch_size)
+    )
     _, (params, vars) = algorithm.init(jax.random.key(0))
     image = jnp.asarray(np.random.RandomState(0).randn(8, 8, 8, 1), jnp.float32)
     batch = {"image": image, "label": jnp.zeros(8, jnp.int32)}

@@ -9,6 +9,7 @@ import pytest
 from ganjax.algorithms import optimisers
 from ganjax.algorithms.optimisers import AdamFields, EmaFields, RmspropFields, SgdFields
 from ganjax.config import ConfigError
+from ganjax.engine.schedules import Reals
 
 ADAM = AdamFields(name="adam", learning_rate=1e-2, b1=0.5, b2=0.9, eps=1e-8, decay="none")
 RMSPROP = RmspropFields(name="rmsprop", learning_rate=1e-2, b2=0.99, eps=1e-8, decay="none")
@@ -39,7 +40,7 @@ def gradients(count=6):
 
 @pytest.mark.parametrize("kind", [AdamFields, RmspropFields, SgdFields])
 def test_an_optimiser_at_its_defaults_moves_parameters_at_every_update(kind):
-    path = walk(kind().build(10), np.ones(3, np.float32), np.ones((10, 3), np.float32))
+    path = walk(kind().build(10, Reals(1)), np.ones(3, np.float32), np.ones((10, 3), np.float32))
     assert (np.diff(path, axis=0) < -1e-5).all()
 
 
@@ -48,7 +49,9 @@ def test_a_momentum_without_updates_to_change_in_stays():
     trace = optax.sgd(0.1, 0.9)
     start = np.ones(3, np.float32)
     np.testing.assert_allclose(
-        walk(config.build(6), start, gradients()), walk(trace, start, gradients()), rtol=1e-6
+        walk(config.build(6, Reals(1)), start, gradients()),
+        walk(trace, start, gradients()),
+        rtol=1e-6,
     )
 
 
@@ -62,7 +65,7 @@ def test_updates_are_those_of_torch(config):
         "adam": lambda: torch.optim.Adam([theirs], 1e-2, (0.5, 0.9), 1e-8),
         "rmsprop": lambda: torch.optim.RMSprop([theirs], 1e-2, 0.99, 1e-8),
     }[config.name]()
-    path = walk(config.build(100), start, gradients())
+    path = walk(config.build(100, Reals(1)), start, gradients())
     for gradient, ours in zip(gradients(), path, strict=True):
         theirs.grad = torch.from_numpy(gradient.copy())
         tx.step()
@@ -72,7 +75,7 @@ def test_updates_are_those_of_torch(config):
 def test_sgd_follows_the_schedules_of_rate_and_momentum():
     """velocity <- momentum velocity + gradient, with both at the update's number."""
     expected, velocity = np.zeros(3), np.zeros(3)
-    path = walk(SGD.build(100), np.zeros(3, np.float32), gradients())
+    path = walk(SGD.build(100, Reals(1)), np.zeros(3, np.float32), gradients())
     for i, (gradient, ours) in enumerate(zip(gradients(), path, strict=True)):
         velocity = min(0.5 + 0.2 * i / 4, 0.7) * velocity + gradient
         expected = expected - max(0.1 / 1.5**i, 0.02) * velocity
@@ -83,7 +86,7 @@ def test_sgd_follows_the_schedules_of_rate_and_momentum():
 def test_linear_decay_ends_at_zero(config):
     """With constant gradients Adam's steps are its rate."""
     config = config.model_copy(update={"decay": "linear"})
-    path = walk(config.build(4), np.zeros(1, np.float32), np.ones((6, 1)))
+    path = walk(config.build(4, Reals(1)), np.zeros(1, np.float32), np.ones((6, 1)))
     steps = -np.diff([0.0, *(p.item() for p in path)])
     if config.name == "adam":
         np.testing.assert_allclose(steps[:4], 1e-2 * np.array([1, 0.75, 0.5, 0.25]), rtol=1e-4)
@@ -101,26 +104,26 @@ def test_clipping_bounds_every_parameter():
 @pytest.mark.parametrize("fields", [{"decay": 0.99}, {"half_life": 1_000}])
 def test_the_average_leaves_its_start_by_the_tenth_step(fields):
     """Its decay after t steps is at most (1 + t) / (10 + t); without a warm-up it is constant."""
-    decay = jax.jit(optimisers.ema_decay(EmaFields(**fields), 8))
-    constant = optimisers.ema_decay(EmaFields(**fields, warm_up=False), 8)(jnp.zeros(()))
+    decay = jax.jit(optimisers.ema_decay(EmaFields(**fields), Reals(8)))
+    constant = optimisers.ema_decay(EmaFields(**fields, warm_up=False), Reals(8))(jnp.zeros(()))
     for step in (0, 1, 10, 100, 5_000):
         expected = min(float(constant), (1 + step) / (10 + step))
         np.testing.assert_allclose(decay(step), expected, rtol=1e-6)
     assert np.prod([decay(step) for step in range(10)]) < 2e-5
-    assert optimisers.ema_decay(EmaFields(), 8)(jnp.zeros(())) == 0
+    assert optimisers.ema_decay(EmaFields(), Reals(8))(jnp.zeros(())) == 0
 
 
 def test_after_a_half_life_of_reals_half_of_the_weight_is_gone():
     """Whatever the batch size is."""
     config = EmaFields(decay=0.0, half_life=1_000, ramp_up=0.0, warm_up=False)
     for reals in (50, 250):
-        decay = optimisers.ema_decay(config, reals)(jnp.zeros((), jnp.int32))
+        decay = optimisers.ema_decay(config, Reals(reals))(jnp.zeros((), jnp.int32))
         np.testing.assert_allclose(decay ** (1_000 / reals), 0.5, rtol=1e-5)
 
 
 def test_the_half_life_ramps_up_with_the_reals_seen():
     config = EmaFields(decay=0.0, half_life=1_000, ramp_up=0.05)
-    decay = jax.jit(optimisers.ema_decay(config, 50))
+    decay = jax.jit(optimisers.ema_decay(config, Reals(50)))
     assert decay(0) == 0  # The first average is the generator itself.
     np.testing.assert_allclose(decay(10), 0.5 ** (50 / 25), rtol=1e-5)
     np.testing.assert_allclose(decay(10_000), 0.5 ** (50 / 1_000), rtol=1e-5)
@@ -129,10 +132,10 @@ def test_the_half_life_ramps_up_with_the_reals_seen():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"decay": 0.9, "half_life": 10, "ramp_up": 0.0}, r"config.ema.half_life=10: .* set one"),
+        ({"decay": 0.9, "half_life": 10, "ramp_up": 0.0}, r"config.ema.half_life=10.0: .* set one"),
         ({"decay": 0.9, "half_life": 0, "ramp_up": 0.1}, r"config.ema.ramp_up=0.1: it bounds"),
     ],
 )
 def test_averages_that_contradict_themselves_are_refused(fields, message):
     with pytest.raises(ConfigError, match=message):
-        optimisers.ema_decay(EmaFields(**fields), 8)
+        optimisers.ema_decay(EmaFields(**fields), Reals(8))

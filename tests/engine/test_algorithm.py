@@ -43,8 +43,8 @@ def test_shipped_algorithms_name_their_arguments_as_the_protocols_do(name):
     algorithm = algorithm.in_phase(algorithm.phases[-1])
     for field, protocol in protocols().items():
         functions = [getattr(algorithm, field)]
-        if field == "leaks":
-            functions = algorithm.leaks.values()
+        if field in ("leaks", "schedules"):
+            functions = getattr(algorithm, field).values()
         for function in functions:
             if function is not None:
                 assert arguments(function) == arguments(protocol.__call__), field

@@ -7,6 +7,7 @@ import pytest
 
 from ganjax.engine.algorithm import Context
 from ganjax.engine.phases import Phase
+from ganjax.engine.schedules import Reals
 from ganjax.keys import fold
 from ganjax.objectives import penalties
 
@@ -119,6 +120,7 @@ def test_finite_differences_take_the_place_of_gradients_in_r1_and_r2():
     penalty = fields.build(
         prepare=lambda params, vars: (params, vars),
         discriminate=lambda params, vars, x, label, key: (params * linear(x), vars),
+        reals=Reals(5),
     )
     real, fake = ({"image": image, "label": jnp.zeros(5)} for image in (REAL, FAKE))
     context = Context(real, KEY, jnp.zeros((), int), PHASE, ())
@@ -144,6 +146,7 @@ def test_r1_and_r2_take_the_reals_and_the_fakes_each_with_their_own_labels():
     penalty = fields.build(
         prepare=lambda params, vars: (params, vars),
         discriminate=lambda params, vars, x, label, key: (label * quadratic(x), vars),
+        reals=Reals(5),
     )
     real_label, fake_label = np.arange(1.0, 6.0), np.arange(6.0, 1.0, -1)
     real, fake = (
