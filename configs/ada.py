@@ -107,8 +107,8 @@ def paper(**scale):
     """Returns the pipeline and controller of Karras et al. 2020, sections 2.3 and 3.
 
     It has the three families of transforms that help, a target r_t of 0.6, and a p that can rise
-    from 0 to 1 within 500,000 reals, up to 0.8, where section 2.2 sees leaks begin. Networks,
-    optimisers, average and order are the example's, not StyleGAN2's (choice).
+    from 0 to 1 within 500,000 reals, up to 0.8, where section 2.2 sees leaks begin (choice, as
+    the length). Networks, optimisers, average and order are the example's (choice).
     """
     config = keras(total_steps=100_000, batch_size=128, **scale)
     config.augment = defaults(AdaFields, measure_leaks=True)

@@ -24,7 +24,7 @@ DIGITS = {"label": "label", "num_classes": 10, "channels": 1, "fit": "pad"}
 
 def digits():
     config = gan.base(
-        total_steps=7_500,  # 107 epochs of 70 batches.
+        total_steps=7_500,  # 107 epochs of 70 batches; tutorials have 100 (choice).
         batch_size=64,
         image_size=28,
         latent_dim=100,
@@ -69,8 +69,8 @@ def paper():
     """Returns the setting of section 4.1 of the paper.
 
     The paper leaves open the order of updates, the means in D's loss, how kernels start, whether
-    samples have dropout, and how long a better likelihood is waited for; it has no average of G
-    (choice).
+    samples have dropout, and how long a better likelihood is waited for (choice); it has no average
+    of G, whose samples are those here (choice).
     """
     config = mnist()
     config.total_steps = 300_000

@@ -18,7 +18,7 @@ def digits():
         total_steps=2_500,  # Length, batch and widths are for a few minutes on two cores (choice).
         batch_size=64,
         image_size=32,
-        latent_dim=100,
+        latent_dim=100,  # Of N(0, 1), as in tutorials; the paper's are uniform (choice).
         data={"source": "embedded:mnist5k", "channels": 1, "fit": "pad"},
     )
     config.generator.widths = (128, 64, 32)
@@ -30,7 +30,7 @@ def digits():
 
 
 def paper(**scale):
-    """Returns the paper's scale: widths from 64, 100 latents, batches of 128."""
+    """Returns the paper's widths and batches, with 100 latents of N(0, 1) (choice: see above)."""
     config = gan.base(total_steps=100_000, batch_size=128, latent_dim=100, **scale)
     config.ema.decay = 0.999  # The average, like the number of steps, is a choice.
     config.log_every = 1

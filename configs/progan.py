@@ -3,7 +3,7 @@
     ganjax train progan                   digits, 4x4 to 32x32, 12 minutes on one CPU core
     ganjax train progan:emoji64           emoji, 4x4 to 64x64
     ganjax train progan:celeb_a_64        CelebA at 64x64, for a GPU or TPU
-    ganjax train progan:celeb_a_hq_1024   CelebA-HQ at 1024x1024 as in the paper
+    ganjax train progan:celeb_a_hq_1024   CelebA-HQ at 1024x1024, as long as in the paper
     ganjax sample resolutions --workdir=runs/progan
     ganjax sample arithmetic --label=0 --by=pixels --frames=8 --workdir=runs/progan
 
@@ -95,7 +95,7 @@ def celeb_a_64():
 
 
 def celeb_a_hq_1024():
-    """Returns the paper's setting: 800,000 + 800,000 reals a resolution, 13.6 million in all."""
+    """Returns the paper's lengths; batches and rates are of the authors' code (choice)."""
     config = progan(
         widths=WIDTHS,
         batch_sizes=(128, 128, 128, 64, 32, 16, 8, 4),

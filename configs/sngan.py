@@ -36,7 +36,7 @@ def sngan(**scale):
 
 def digits():
     data = {"source": "embedded:mnist5k", "channels": 1, "fit": "pad"}
-    # Length, widths and a single update of D are for few minutes (choice).
+    # Length, widths, z, a single update of D and constant rates are for few minutes (choice).
     config = sngan(total_steps=1_250, latent_dim=64, data=data)
     config.generator.widths = (64, 32, 16)
     config.discriminator.widths = (16, 32, 32, 32)

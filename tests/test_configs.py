@@ -3,9 +3,10 @@
 import jax
 import numpy as np
 import pytest
+import source_presets
 from conftest import shipped
 
-from ganjax.algorithms import gan
+from ganjax.algorithms import gan, progan
 from ganjax.augment.controllers import AccuracyTargetFields
 from ganjax.config import take_kinds
 from ganjax.training import schema
@@ -77,7 +78,7 @@ INNER = 16 * (64 * 128 + 128 * 256 + 256 * 512)
 G_NORMS, D_NORMS = 2 * (512 + 256 + 128 + 64), 2 * (128 + 256 + 512)
 
 # What a preset states; every other field is at the default, which means "without it".
-TABLES = {
+TABLES = source_presets.TABLES | {
     "dcgan:tutorial": {
         **DCGAN,
         **CELEB_A,
@@ -283,7 +284,8 @@ def test_a_preset_of_a_source_states_what_its_table_does_and_nothing_else(name):
     config, _ = schema.load(shipped(*name.split(":")))
     stated, found = TABLES[name], config.model_dump()
     sizes = ("total_steps", "batch_size", "image_size", "latent_dim", "data")
-    base = gan.base(**{size: stated[size] for size in sizes})
+    algorithm = {"gan": gan, "progan": progan}[stated["algorithm"]]
+    base = algorithm.base(**{size: stated[size] for size in sizes})
     kinds = {
         f"{part}.{tag}": stated[part][tag]
         for part in ("generator", "discriminator", "augment", "g_optimiser", "d_optimiser")

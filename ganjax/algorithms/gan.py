@@ -92,7 +92,9 @@ class CommonConfig(
 
     @property
     def nameable(self) -> frozenset[str]:
-        return super().nameable | ({"config.total_steps"} - self.continuable)
+        named = super().nameable | ({"config.total_steps"} - self.continuable)
+        # The ramp counts the reals seen as if every step had had batches of this size.
+        return named - {"config.batch_size"} if self.ema.ramp_up else named
 
 
 class Config(NetworkGroup, CommonConfig):

@@ -56,7 +56,7 @@ def grid(
     def picture():
         texts = names_of(run, labels)
         if numbered:
-            texts = [" ".join([str(i), *texts[i : i + 1]]) for i in range(num)]
+            texts = [": ".join([str(i), *texts[i : i + 1]]) for i in range(num)]
         return images.sheet(samples, columns, above=texts)
 
     return View(sample_arrays(run, samples, labels), picture)

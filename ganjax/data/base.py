@@ -1,15 +1,19 @@
 """The interface of all sources of images: a set that is read by index, and how it is opened."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn, Protocol
 
 import numpy as np
+from absl import logging
 
 from ganjax.data.fields import DataFields
 from ganjax.engine.sizes import ImageSize
 from ganjax.errors import DataError
 
 SPLITS = ("train", "validation")
+# Every phase of a run opens both splits, and one warning is enough.
+warn_once = functools.lru_cache(maxsize=None)(logging.warning)
 
 
 class Labels(NamedTuple):

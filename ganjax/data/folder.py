@@ -1,15 +1,13 @@
 """`folder:<path>`: any tree of image files, decoded when they are asked for."""
 
-import functools
 import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from absl import logging
 
 from ganjax.data import annotations
-from ganjax.data.base import Kind, Labels, Opened, Source, chosen_labels, take
+from ganjax.data.base import Kind, Labels, Opened, Source, chosen_labels, take, warn_once
 from ganjax.data.decode import decode_image
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import Box, Fitting
@@ -43,7 +41,7 @@ def open_folder(name: str, split: str, data: DataFields, image_size: ImageSize) 
     root = Path(name).expanduser()
     found = listing(root, field)
     if found.others:
-        _warn_once(f"{field}: there are files that are not read: {described(found.others)}")
+        warn_once(f"{field}: there are files that are not read: {described(found.others)}")
     files, is_split = _files_of_splits(found.files, name, field)
     scan = scanned(root, files)
     skipped = _skipped(found._replace(files=files), scan, data, field)
@@ -156,12 +154,8 @@ def _skipped(found: Listing, scan: Scan, data: DataFields, field: str) -> dict[s
         raise DataError(
             f"config.data.max_skipped={data.max_skipped}: {field}: {text}. Mend them or set more"
         )
-    _warn_once(f"{field}: skipped: {text}")
+    warn_once(f"{field}: skipped: {text}")
     return skipped
-
-
-# Every phase opens both splits, and one warning is enough.
-_warn_once = functools.lru_cache(maxsize=None)(logging.warning)
 
 
 def _refuse_strays(files: list[str], depth: int, field: str) -> None:

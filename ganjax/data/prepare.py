@@ -123,8 +123,8 @@ def _settings(data: DataFields, size: ImageSize, shard_bytes: int) -> dict[str, 
     names = ("fit", "channels", "background", "min_side")
     settings = {name: getattr(data, name) for name in names}
     settings["background"] = list(data.background)
-    if data.fit == "bounding_box":  # Sets of version 0.1.0 hold crops of truncated numbers.
-        settings["crop"] = "rounded to nearest, halves to even"
+    if data.fit == "bounding_box":
+        settings[records.CROP] = "rounded to nearest, halves to even"
     if data.held_out != DataFields.model_fields["held_out"].default:
         settings["held_out"] = data.held_out  # Earlier sets do not state the default.
     return settings | {

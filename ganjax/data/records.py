@@ -22,7 +22,7 @@ import numpy as np
 import pydantic
 
 from ganjax.config import Level, NonNegativeInt, PositiveInt
-from ganjax.data.base import Kind, Labels, Opened, Source, chosen_labels
+from ganjax.data.base import Kind, Labels, Opened, Source, chosen_labels, warn_once
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import area, to_channels
 from ganjax.engine.sizes import ImageSize, Size, checked, size_of
@@ -33,6 +33,9 @@ from ganjax.runtime import regular, storage
 MANIFEST, LABELS, CHECKSUMS = "manifest.json", "labels.npz", "checksums.npz"
 # The entry of the manifest that is a hash of all others.
 SEAL = "sha256"
+# The setting that says how boxes are cropped; sets of version 0.1.0, whose crops were truncated to
+# whole pixels, lack it.
+CROP = "crop"
 # Sets of squares are of format 1, of which `size` is a number; others of format 2, of which it is a
 # pair. An older version refuses those in one line.
 FORMATS = {True: 1, False: 2}
@@ -227,6 +230,11 @@ def _check_settings(manifest: dict, data: DataFields, size: Size, new: Size, fie
         raise DataError(
             f"config.data.fit={data.fit!r}: {field} was prepared otherwise; set "
             f"config.data.fit={settings['fit']!r}"
+        )
+    if data.fit == "bounding_box" and CROP not in settings:
+        warn_once(
+            f"{field} was prepared by an early version, most of whose crops around bounding boxes "
+            "are a pixel off; prepare the set again for a new run"
         )
     background = settings["background"]
     if manifest.get("transparent") and list(data.background) != background:

@@ -298,7 +298,7 @@ def test_paths_through_latents_that_are_not_normal_are_straight(of_classes):
 
 def test_samples_are_numbered_from_0(of_classes, command):
     command(f"--workdir={of_classes}", "--num=13", "--columns=13", "--numbered", "--out=a.png")
-    numbers = images.text_strips([f"{i} {i % 10}" for i in range(13)], LARGE, 1)
+    numbers = images.text_strips([f"{i}: {i % 10}" for i in range(13)], LARGE, 1)
     np.testing.assert_array_equal(read("a.png")[:STRIP], images.grid(numbers, 13))
 
 

@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT, write_images
 from PIL import Image
 
-from ganjax.data import folder, pipeline, scan
+from ganjax.data import base, pipeline, scan
 from ganjax.data.decode import decode_image
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import area
@@ -395,7 +395,7 @@ def test_files_that_are_not_read_are_told_once(tmp_path, caplog):
     for name in ("a.tif", "b.TIF", "notes.txt", "._a.png"):
         (root / name).write_bytes(b"")
     write_images(root / ".ipynb_checkpoints", 5, size=16)
-    folder._warn_once.cache_clear()
+    base.warn_once.cache_clear()
     assert sum(opened(root, split).size for split in ("train", "validation")) == 20
     (record,) = caplog.records  # Once, though both splits were opened.
     told = "files that are not read: 2 of .tif, 1 of .txt, 1 of hidden folders, 1 of hidden images"
@@ -405,7 +405,7 @@ def test_files_that_are_not_read_are_told_once(tmp_path, caplog):
 def test_bad_files_are_skipped_up_to_a_limit(tmp_path, caplog):
     root = write_images(tmp_path / "set", 20, size=16)
     spoil(root)
-    folder._warn_once.cache_clear()
+    base.warn_once.cache_clear()
     source = opened(root, max_skipped=6, min_side=4)
     assert tuple(file for file, _ in source.skipped) == BAD
     reasons = dict(source.skipped)

@@ -23,7 +23,7 @@ from PIL import Image
 
 from experiments.faults import mutations
 from ganjax.analysis import image_sets
-from ganjax.data import prepare, record_writer, records
+from ganjax.data import base, prepare, record_writer, records
 from ganjax.data.fields import DataFields
 from ganjax.data.sources import open_source
 from ganjax.errors import DataError, UserError
@@ -367,6 +367,31 @@ def test_a_set_of_before_there_were_checksums_is_read(copy):
     (copy / records.CHECKSUMS).unlink()
     now = everything(open_source(data(f"records:{copy}"), "train", image_size=64))
     jax.tree.map(np.testing.assert_array_equal, now, first)
+
+
+def test_crops_of_an_early_version_are_told_once(tmp_path, caplog):
+    root, boxes = write_images(tmp_path / "photos", 4, size=16), tmp_path / "boxes.csv"
+    rows = [f"{path.relative_to(root)},2,3,9,12\n" for path in sorted(root.rglob("*.png"))]
+    boxes.write_text("file,ymin,xmin,ymax,xmax\n" + "".join(rows))
+    fields = data(f"folder:{root}", fit="bounding_box", labels_file=str(boxes))
+    prepare.prepare_set(fields, 8, tmp_path / "set")
+    of_set = data(f"records:{tmp_path / 'set'}", fit="bounding_box")
+
+    def told():
+        base.warn_once.cache_clear()
+        caplog.clear()
+        for split in SPLITS:
+            open_source(of_set, split, image_size=8)
+        return [record.getMessage() for record in caplog.records]
+
+    assert told() == []
+    path = tmp_path / "set" / records.MANIFEST
+    manifest = json.loads(path.read_text())
+    del manifest[records.SEAL], manifest["settings"][records.CROP]
+    manifest["settings_sha256"] = records.settings_hash(manifest["settings"])
+    path.write_text(json.dumps(manifest))
+    (line,) = told()
+    assert "early version, most of whose crops around bounding boxes are a pixel off" in line
 
 
 def edit(**changes):
