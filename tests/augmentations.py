@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from ganjax.augment import ada, diffaugment, keras
 
@@ -19,7 +19,7 @@ def images(n=4, size=SIZE, value_range=(-1.0, 1.0), smooth=0.0):
     height, width = (size, size) if isinstance(size, int) else size
     x = np.random.RandomState(0).rand(n, height, width, 3)
     if smooth:
-        x = ndimage.gaussian_filter(x, (0, smooth, smooth, 0), mode="mirror")
+        x = scipy.ndimage.gaussian_filter(x, (0, smooth, smooth, 0), mode="mirror")
     return jnp.asarray(x * (high - low) + low, jnp.float32)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from experiments.tools import design, runs
 from experiments.tools.design import Cell, Sweep
@@ -152,7 +152,7 @@ def difference(cell: dict[int, float], baseline: dict[int, float]) -> Difference
     a, b = (np.array([values[seed] for seed in seeds]) for values in (cell, baseline))
     p = None
     if len(seeds) > 1 and np.ptp(a - b) > 0:  # SciPy warns if all are equal.
-        p = float(stats.ttest_rel(a, b).pvalue)
+        p = float(scipy.stats.ttest_rel(a, b).pvalue)
     return Difference(float(np.mean(a - b)), p, None, len(seeds))
 
 
@@ -162,7 +162,7 @@ def adjust(found: Sequence[Difference | None]) -> list[Difference | None]:
     adjusted = list(found)
     if tested:
         for i, p in zip(
-            tested, stats.false_discovery_control([found[i].p for i in tested]), strict=True
+            tested, scipy.stats.false_discovery_control([found[i].p for i in tested]), strict=True
         ):
             adjusted[i] = found[i]._replace(adjusted=float(p))
     return adjusted

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Float32, UInt8
-from scipy.special import expit
 
 from ganjax.analysis.image_sets import read_npz
 from ganjax.analysis.trained import Trained
@@ -126,7 +126,7 @@ class _Reading(NamedTuple):
 
     def figures(self, scores: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
         """Returns what is shown of scores."""
-        return expit(scores) if self.probability else scores
+        return scipy.special.expit(scores) if self.probability else scores
 
 
 def _compared(run: Trained, reading: _Reading) -> list[str]:

@@ -4,8 +4,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.special import log_softmax
 
 from ganjax.engine.meanings import Meaning
 from ganjax.metrics.metric import Figure, Metric, Taken
@@ -74,7 +74,7 @@ def score(
 
 
 def _score_of_split(logits) -> float:
-    log_p = log_softmax(logits.astype(np.float64), axis=1)
+    log_p = scipy.special.log_softmax(logits.astype(np.float64), axis=1)
     p = np.exp(log_p)
     # A class whose probability is 0 for every image of the split would give log(0), and adds 0.
     marginal = np.log(np.maximum(p.mean(axis=0), np.finfo(np.float64).tiny))

@@ -8,8 +8,8 @@ divergence.
 from typing import Any
 
 import numpy as np
+import scipy
 from jaxtyping import Int
-from scipy.special import log_softmax
 
 from ganjax.engine.meanings import Meaning
 from ganjax.metrics.metric import Counts, Figure, Labelled, Metric, Taken
@@ -106,7 +106,7 @@ def reverse_kl(counts: Int[np.ndarray, " k"]) -> float:
 def _figures(logits):
     """Computes the figures of images without regard to labels."""
     counts = np.bincount(np.argmax(logits, axis=1), minlength=logits.shape[1])
-    likeliest = np.exp(log_softmax(logits, axis=1).max(axis=1))
+    likeliest = np.exp(scipy.special.log_softmax(logits, axis=1).max(axis=1))
     return {
         "modes": float(np.count_nonzero(counts)),
         "reverse_kl": reverse_kl(counts),

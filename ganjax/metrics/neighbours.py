@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float, Float64, Int64, UInt8
-from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
 from ganjax.data.base import Source
@@ -156,7 +156,7 @@ def nearest(
         here = np.arange(first, min(first + chunk, source.size))
         reals = source.fetch(here)["image"].reshape(len(here), -1)
         # Sums of whole numbers: exact in float64.
-        apart = np.stack([cdist(view, reals, "cityblock") for view in views])
+        apart = np.stack([scipy.spatial.distance.cdist(view, reals, "cityblock") for view in views])
         total = np.concatenate([total, apart.min(0)], axis=1)
         mirrored = np.concatenate([mirrored, apart.argmin(0) == 1], axis=1)
         index = np.concatenate([index, np.broadcast_to(here, (n, len(here)))], axis=1)

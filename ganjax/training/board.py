@@ -17,11 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX import summary
-from tensorboardX.proto import event_pb2, types_pb2
-from tensorboardX.record_writer import masked_crc32c
 
 from ganjax.runtime import storage
+from ganjax.runtime.imports import without
+
+# It would import PyTorch where that is installed, which takes seconds and serves nothing here.
+with without("torch"):
+    from tensorboardX import summary
+    from tensorboardX.proto import event_pb2, types_pb2
+    from tensorboardX.record_writer import masked_crc32c
 
 # Any: protobuf makes these classes when it is imported, where a type checker does not see them.
 Event: Any = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy
 from augmentations import every, images
-from scipy import stats
 
 from ganjax.augment import affine, blit, colour, corrupt, diffaugment, filter, geometric, keras
 
@@ -17,11 +17,14 @@ def assert_share(drawn, expected):
 
 
 def assert_normal(values, sigma):
-    assert stats.kstest(np.asarray(values), stats.norm(0, sigma).cdf).pvalue > 1e-4
+    assert scipy.stats.kstest(np.asarray(values), scipy.stats.norm(0, sigma).cdf).pvalue > 1e-4
 
 
 def assert_uniform(values, low, high):
-    assert stats.kstest(np.asarray(values), stats.uniform(low, high - low).cdf).pvalue > 1e-4
+    assert (
+        scipy.stats.kstest(np.asarray(values), scipy.stats.uniform(low, high - low).cdf).pvalue
+        > 1e-4
+    )
 
 
 def test_blitting_flips_half_of_p_and_turns_a_quarter_by_each_angle():

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy
 from augmentations import SIZE, every, images
-from scipy import ndimage, signal
 
 from ganjax.augment import (
     affine,
@@ -25,7 +25,7 @@ def scipy_affine(x, inverse, mode):
         middle = (np.array(image.shape[:2]) - 1) / 2
         offset = middle - linear @ middle + matrix[:2, 2][::-1]
         planes = [
-            ndimage.affine_transform(plane, linear, offset, order=1, mode=mode)
+            scipy.ndimage.affine_transform(plane, linear, offset, order=1, mode=mode)
             for plane in np.moveaxis(image.astype(np.float64), -1, 0)
         ]
         moved.append(np.stack(planes, -1))
@@ -64,7 +64,7 @@ def test_filtered_resampling_is_the_papers_step_by_step(name, size):
     def along(function, x):
         return np.apply_along_axis(function, 2, np.apply_along_axis(function, 1, x))
 
-    doubled = along(lambda v: signal.upfirdn(taps, v, up=2), padded)[:, 5:, 5:]
+    doubled = along(lambda v: scipy.signal.upfirdn(taps, v, up=2), padded)[:, 5:, 5:]
     doubled = doubled[:, : 2 * padded.shape[1], : 2 * padded.shape[2]]
     # The image lies that far to the right and below in both grids.
     first = np.eye(3)
@@ -122,7 +122,7 @@ def test_wavelets_are_orthonormal_with_their_vanishing_moments():
         signs = (-1.0) ** np.arange(len(taps))
         for k in range(moments):
             assert abs(np.sum(signs * np.arange(len(taps)) ** k * taps)) < 1e-5
-    frequencies, response = signal.freqz(wavelets.SYM6, worN=200)
+    frequencies, response = scipy.signal.freqz(wavelets.SYM6, worN=200)
     passed = frequencies < np.pi / 2
     phase = np.unwrap(np.angle(response))[passed]
     slope, intercept = np.polyfit(frequencies[passed], phase, 1)
@@ -142,7 +142,7 @@ def test_bands_split_the_spectrum():
     total = sum(np.pad(band, middle - len(band) // 2) for band in bands)
     np.testing.assert_allclose(total, np.eye(2 * middle + 1)[middle], atol=1e-12)
     for i, centre in enumerate((1 / 16, 3 / 16, 3 / 8, 3 / 4)):
-        gains = [abs(signal.freqz(band, worN=[centre * np.pi])[1][0]) for band in bands]
+        gains = [abs(scipy.signal.freqz(band, worN=[centre * np.pi])[1][0]) for band in bands]
         assert np.argmax(gains) == i
 
 
@@ -156,7 +156,7 @@ def test_filtering_is_scipys():
     )
     expected = np.asarray(x[0], np.float64)
     for axis in (0, 1):
-        expected = ndimage.correlate1d(expected, taps, axis, mode="mirror")
+        expected = scipy.ndimage.correlate1d(expected, taps, axis, mode="mirror")
     filtered = filter.apply(x, gains, (-1.0, 1.0))
     np.testing.assert_allclose(filtered[0], expected, atol=2e-5)
     np.testing.assert_array_equal(filtered[1], x[1])

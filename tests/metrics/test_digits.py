@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 import pytest
+import scipy
 from digit_classifier import classify, digits
-from scipy.signal import correlate2d
 from scipy.special import log_softmax
 
 from ganjax.metrics import digits as network
@@ -22,7 +22,10 @@ def plain_conv(x, layer):
     total = max(kernel.shape[0] - 2, 0)
     x = np.pad(x, ((total // 2, total - total // 2),) * 2 + ((0, 0),))
     maps = [
-        sum(correlate2d(x[..., i], kernel[..., i, o], "valid") for i in range(x.shape[-1]))
+        sum(
+            scipy.signal.correlate2d(x[..., i], kernel[..., i, o], "valid")
+            for i in range(x.shape[-1])
+        )
         for o in range(kernel.shape[-1])
     ]
     return np.maximum(np.stack(maps, -1)[::2, ::2] + layer["bias"], 0)

@@ -3,7 +3,7 @@
 import json
 
 import numpy as np
-import scipy.linalg
+import scipy
 from conftest import ROOT
 
 from ganjax.metrics import fid

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy.spatial.distance import cdist
+import scipy
 
 from ganjax.analysis import attributes, grids, measurement
 from ganjax.data.base import Source
@@ -59,7 +59,7 @@ def test_neighbours_by_features_are_those_of_brute_force(monkeypatch):
     samples = random.randint(0, 256, (3, 4, 4, 3)).astype(np.uint8)
     source = Source(250, lambda i: {"image": reals[i]}, ())
     found = neighbours.nearest_by_features(samples, source, 4, "rows")
-    apart = cdist(samples.mean((2, 3)), reals.mean((2, 3)))
+    apart = scipy.spatial.distance.cdist(samples.mean((2, 3)), reals.mean((2, 3)))
     np.testing.assert_array_equal(found.index, apart.argsort(1)[:, :4])
     np.testing.assert_allclose(found.distance, np.sort(apart, 1)[:, :4], rtol=1e-4)
     np.testing.assert_array_equal(found.image, reals[found.index])
@@ -99,11 +99,16 @@ def test_the_nearer_orientation_of_each_image_counts(by, columns):
     if by == "pixels":
         found = nearest(samples, source_of(reals), 5, mirror=True, chunk=7)
         flat = [x.reshape(len(x), -1).astype(float) for x in (samples, reals, reals[:, :, ::-1])]
-        apart = np.stack([cdist(flat[0], each, "cityblock") / (255 * 48) for each in flat[1:]])
+        apart = np.stack(
+            [
+                scipy.spatial.distance.cdist(flat[0], each, "cityblock") / (255 * 48)
+                for each in flat[1:]
+            ]
+        )
     else:
         found = neighbours.nearest_by_features(samples, source_of(reals), 5, by, mirror=True)
         flat = [x.mean((1, 3)) for x in (samples, reals, reals[:, :, ::-1])]
-        apart = np.stack([cdist(flat[0], each) for each in flat[1:]])
+        apart = np.stack([scipy.spatial.distance.cdist(flat[0], each) for each in flat[1:]])
     order = apart.min(0).argsort(1)[:, :5]
     np.testing.assert_array_equal(found.index, order)
     expected = np.take_along_axis(apart.min(0), order, axis=1)
