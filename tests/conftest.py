@@ -7,6 +7,7 @@ import inspect
 import os
 import pkgutil
 import runpy
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,12 +34,21 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from ganjax.ops import lowering
+from ganjax.runtime import compiling
 
 ROOT = Path(__file__).parent.parent
+# The least seconds of a compilation whose program is stored, for this process and others.
+LEAST_COMPILATION = 0.1
+# The bytes at which a worker gives memory back: it may take 2 GiB in all.
+MOST_RESIDENT = 1200 << 20
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
+# As in a run: operations keep their line, but no stack.
+jax.config.update("jax_include_full_tracebacks_in_locations", False)
+# It takes milliseconds at every compilation, and tests/runtime/test_compiling.py tries it apart.
+compiling.trim_memory = lambda: None
 
 # The annotated shapes and types of public functions in these folders are checked at every call.
 # jaxtyping's import hook would do it too, but decorates nested functions anew at every call.
@@ -49,6 +59,13 @@ for folder in ("objectives", "augment", "ops", "metrics", "pictures"):
             own = inspect.isfunction(function) and function.__module__ == info.name
             if own and not name.startswith("_"):
                 setattr(module, name, jaxtyped(function, typechecker=beartype))
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leaves out the file that imports PyTorch, in seconds, if none of its tests is to run."""
+    if collection_path.name == "test_torch_twin.py" and "not torch" in config.option.markexpr:
+        return True
+    return None
 
 
 def pytest_collection_modifyitems(items):
@@ -62,24 +79,34 @@ def _compilation_cache(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("xla"))
     before = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    # To store smaller programs takes as long as to compile them.
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = str(LEAST_COMPILATION)
     # The cache of scans of folders of images.
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
     jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_COMPILATION)
     yield
     if before is not None:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = before
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _programs_are_forgotten():
-    """Frees the compiled programs after each file of tests, which would fill a worker's memory."""
+    """Frees the compiled programs, which many tests share, before they fill a worker's memory."""
     yield
-    jax.clear_caches()
-    gc.collect()
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-        trim(0)
+    if _resident() > MOST_RESIDENT:
+        jax.clear_caches()
+        gc.collect()
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+            trim(0)
+
+
+def _resident():
+    """Returns the bytes of memory that this process holds, or more than any if none says it."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return sys.maxsize
 
 
 @pytest.fixture(scope="module")
@@ -148,11 +175,16 @@ def shrink(config):
     return config
 
 
-@pytest.fixture
-def tiny():
+def tiny_config():
     """Returns the default WGAN-GP, shrunk to 16x16, with two updates of the critic in a step."""
     config = shrink(shipped("wgan_gp"))
     config.n_critic = 2
     config.image_size, config.data.fit = 16, "resize"
     config.generator.widths = config.discriminator.widths = (4, 4)
     return config
+
+
+@pytest.fixture
+def tiny():
+    """The config of `tiny_config`, which a test may change."""
+    return tiny_config()

@@ -1,6 +1,7 @@
 """Options of XLA's compiler, the cache of its programs, and the memory that compilations leave."""
 
 import ctypes
+import functools
 import os
 import re
 
@@ -51,11 +52,12 @@ def keep_programs(folder: str | None = None) -> None:
         jax.config.update("jax_include_full_tracebacks_in_locations", False)
 
 
+@functools.cache
 def trim_memory() -> None:
     """Makes every later compilation return the memory that it no longer needs to the system.
 
     Otherwise glibc keeps that memory, in addition to all that the compiled program needs
-    (docs/memory.md). Without glibc this function does nothing.
+    (docs/memory.md). Without glibc this function does nothing, as do all calls but the first.
     """
     from jax import monitoring
 

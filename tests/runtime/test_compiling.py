@@ -12,6 +12,7 @@ from ganjax.runtime import compiling
 trims = []
 ctypes.CDLL = lambda name: types.SimpleNamespace(**{LIBRARY})
 compiling.trim_memory()
+compiling.trim_memory()
 import jax, jax.numpy as jnp
 function = jax.jit(lambda x: jnp.sin(x) + 1)
 x = jnp.zeros(3)
@@ -26,7 +27,11 @@ print(len(trims) - before)
 
 @pytest.mark.skipif(os.name != "posix", reason="of POSIX")
 @pytest.mark.parametrize(
-    ("library", "expected"), [("malloc_trim=trims.append", ["1", "2"]), ("", ["0", "0"])]
+    ("library", "expected"),
+    [
+        ("malloc_trim=trims.append", ["1", "2"]),
+        pytest.param("", ["0", "0"], marks=pytest.mark.slow),
+    ],
 )
 def test_memory_is_trimmed_once_a_compilation(library, expected):
     """At its end, before the program that is lowered and compiled has run."""
@@ -51,8 +56,18 @@ jax.jit(lambda x: jnp.sin(x) + 1)(jnp.zeros(3))
     [
         ("", {"JAX_COMPILATION_CACHE_DIR": "{FOLDER}"}, True),
         ("", {"XDG_CACHE_HOME": "{FOLDER}"}, True),
-        ("{FOLDER!r}", {"JAX_COMPILATION_CACHE_DIR": "/dev/null"}, True),
-        ("{FOLDER!r}", {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "60"}, False),
+        pytest.param(
+            "{FOLDER!r}",
+            {"JAX_COMPILATION_CACHE_DIR": "/dev/null"},
+            True,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "{FOLDER!r}",
+            {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "60"},
+            False,
+            marks=pytest.mark.slow,
+        ),
         (
             "",
             {
@@ -83,7 +98,7 @@ print(jax.jit(lambda x: named(x) + 1).lower(jnp.zeros(3)).as_text(debug_info=Tru
 """
 
 
-@pytest.mark.parametrize("stacks", [False, True])
+@pytest.mark.parametrize("stacks", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_operations_keep_their_line_but_no_stack(stacks, tmp_path):
     """Unless the environment says otherwise."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
