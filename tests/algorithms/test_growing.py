@@ -1,7 +1,6 @@
 """Growing: phases, fades, optimisers that start anew, and runs that are resumed within a fade."""
 
 import shutil
-from contextlib import nullcontext
 from functools import partial
 
 import jax
@@ -15,12 +14,11 @@ from ganjax.config import ConfigError
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Context
 from ganjax.models import layers
-from ganjax.ops.lowering import native_convolutions
-from ganjax.parallel.sharding import make_layout
-from ganjax.planning import dry_run
 from ganjax.training import checkpoint, schema
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
+
+pytestmark = pytest.mark.usefixtures("native_convolutions")
 
 
 @pytest.fixture
@@ -188,8 +186,7 @@ def test_each_phase_trains_its_layers_anew_in_one_program(small):
                 assert optax.tree.get(player.opt_state, "count") == 0
         for step_number in range(phase.start, phase.stop):
             before = state
-            with native_convolutions():
-                state, metrics = step(state, reals(phase), key, phase=phase)
+            state, metrics = step(state, reals(phase), key, phase=phase)
             if phase.start:
                 alpha = min(1.0, (step_number - phase.start) / 2)
                 assert metrics["fade_alpha"] == alpha
@@ -238,27 +235,40 @@ def test_without_growth_there_are_no_fades(small):
     assert "to_rgb_8" not in state.g.params
 
 
-def test_resumed_within_a_fade_a_run_ends_the_same(tmp_path):
-    """Also from the checkpoint with which the fade begins."""
+def five_steps(folder):
+    """The state after step 5 of a run that grows after step 2 and fades until step 4."""
     small = shrink(shipped("progan"))
     small.total_steps = 5
     small.checkpoint_every, small.keep_checkpoints = 1, 10
     small.sample_every = small.eval_every = 3
-    with native_convolutions():
-        whole = jax.device_get(train(small, tmp_path / "whole"))
-    for step in (2, 3):
-        folder = shutil.copytree(tmp_path / "whole", tmp_path / f"from_{step}")
-        for later in range(step + 1, 6):
-            shutil.rmtree(folder / "checkpoints" / str(later))
-        with native_convolutions():
-            resumed = jax.device_get(train(small, folder))
-        assert all(jax.tree.leaves(jax.tree.map(np.array_equal, whole, resumed))), step
+    return jax.device_get(train(small, folder))
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory, native_convolutions):
+    """The folder and the last state of such a run."""
+    folder = tmp_path_factory.mktemp("grown") / "run"
+    return folder, five_steps(folder)
+
+
+@pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.slow), 3])
+def test_resumed_within_a_fade_a_run_ends_the_same(step, grown, tmp_path):
+    """Also from the checkpoint with which the fade begins."""
+    whole, expected = grown
+    folder = shutil.copytree(whole, tmp_path / "run")
+    for later in range(step + 1, 6):
+        shutil.rmtree(folder / "checkpoints" / str(later))
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, expected, five_steps(folder))))
+
+
+def test_the_ends_of_resolutions_are_shown_and_measured(grown):
+    folder, _ = grown
     # The beginning is shown, and the end of each resolution is shown and measured, besides every
     # third step.
-    pictures = [path.name for path in sorted((tmp_path / "whole" / "samples").iterdir())]
+    pictures = [path.name for path in sorted((folder / "samples").iterdir())]
     raw = ["2_raw", "3_raw", "5_raw"]  # The generator's own, beside its average's.
     assert pictures == sorted(f"step_0000000{step}.png" for step in ("0", "2", "3", "5", *raw))
-    rows = read_metrics(tmp_path / "whole" / "metrics.jsonl")
+    rows = read_metrics(folder / "metrics.jsonl")
     measured = [(row["step"], row["image_size"]) for row in rows if "val_d_loss" in row]
     assert measured == [(2, 4), (3, 8), (5, 8)]
 
@@ -303,28 +313,11 @@ def test_one_resolution_hands_the_probability_of_augmentation_to_the_next(small)
     for phase in algorithm.phases[:2]:
         state = algorithm.begin(state, phase)
         assert state.aug["p"] == np.float32(p)
-        with native_convolutions():
-            state, metrics = step(state, reals(phase), jax.random.key(0), phase=phase)
+        state, metrics = step(state, reals(phase), jax.random.key(0), phase=phase)
         assert metrics["aug_p"] == np.float32(p)
         # By one batch of 8, of the 500 reals in which p may go from 0 to 1.
         p += 8 / 500 * np.sign(metrics["r_t"] - 0.6)
         np.testing.assert_allclose(state.aug["p"], p, rtol=1e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("convolutions", [native_convolutions, nullcontext])
-def test_1024_is_lowered_for_its_shapes(convolutions):
-    """CelebA-HQ's step at full size is traced and lowered; nothing is computed."""
-    loaded, module = schema.load(shipped("progan", "celeb_a_hq_1024"))
-    algorithm = module.build(loaded)
-    state = dry_run.state_shapes(algorithm)
-    for player in (state.g, state.d):
-        count = sum(leaf.size for leaf in jax.tree.leaves(player.params))
-        assert round(count / 1e6, 1) == 23.1
-    layout = make_layout(jax.devices()[:1])
-    with convolutions():
-        lowered = dry_run.lower(loaded, algorithm, layout, algorithm.phases[-1])
-    assert jax.tree.structure(lowered.out_info[0]) == jax.tree.structure(state)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a run needs: FLOPs, memory and collectives, against numbers by hand."""
 
 import re
+from contextlib import nullcontext
 
 import jax
 import numpy as np
@@ -9,6 +10,8 @@ from conftest import shipped, shrink
 
 from ganjax.config import ConfigError
 from ganjax.errors import UserError
+from ganjax.ops.lowering import native_convolutions
+from ganjax.parallel.sharding import make_layout
 from ganjax.planning import dry_run
 from ganjax.planning.report import render
 from ganjax.training import schema
@@ -203,3 +206,19 @@ def test_batches_that_a_run_would_refuse_and_several_seeds_are_refused():
     config.accumulate, config.num_seeds = 1, 4
     with pytest.raises(ConfigError, match=r"config.num_seeds=4: a dry run is of one seed"):
         dry_run.describe(config, devices=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("convolutions", [native_convolutions, nullcontext])
+def test_1024_is_lowered_for_its_shapes(convolutions):
+    """CelebA-HQ's step at full size is traced and lowered; nothing is computed."""
+    loaded, module = schema.load(shipped("progan", "celeb_a_hq_1024"))
+    algorithm = module.build(loaded)
+    state = dry_run.state_shapes(algorithm)
+    for player in (state.g, state.d):
+        count = sum(leaf.size for leaf in jax.tree.leaves(player.params))
+        assert round(count / 1e6, 1) == 23.1
+    layout = make_layout(jax.devices()[:1])
+    with convolutions():
+        lowered = dry_run.lower(loaded, algorithm, layout, algorithm.phases[-1])
+    assert jax.tree.structure(lowered.out_info[0]) == jax.tree.structure(state)

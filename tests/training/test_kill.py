@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import time
 from functools import partial
@@ -9,28 +10,33 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
+from conftest import shipped
 from processes import launch, wait_for_step
 
 from ganjax.engine import step as steps
 from ganjax.parallel.sharding import make_layout
 from ganjax.runtime.signals import NUMBERS
-from ganjax.training import checkpoint, workdir
+from ganjax.training import checkpoint, setup, workdir
+from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
 
 STEPS = 40
+FIELDS = {
+    "total_steps": STEPS,
+    "checkpoint_every": 7,
+    "log_every": 3,
+    "sample_every": 10,
+    "eval_every": 10,
+    "image_size": 8,
+    "data.fit": "resize",
+    "batch_size": 16,
+    "n_critic": 2,
+    "generator.widths": (16,),
+    "discriminator.widths": (16,),
+}
 FLAGS = [
     "--config=configs/wgan_gp.py",
-    f"--config.total_steps={STEPS}",
-    "--config.checkpoint_every=7",
-    "--config.log_every=3",
-    "--config.sample_every=10",
-    "--config.eval_every=10",
-    "--config.image_size=8",
-    "--config.data.fit=resize",
-    "--config.batch_size=16",
-    "--config.n_critic=2",
-    "--config.generator.widths=(16,)",
-    "--config.discriminator.widths=(16,)",
+    *(f"--config.{name}={value}" for name, value in FIELDS.items()),
 ]
 
 
@@ -88,12 +94,12 @@ def kill_at_step(folder, step, flags=FLAGS):
 
 
 def kill_while_saving(folder):
-    """Kills between the making of a checkpoint's temporary folder and its renaming."""
-    process = begin(folder)
+    """Kills between the making of a second checkpoint's temporary folder and its renaming."""
+    process = launch(folder, FLAGS)
     saving = folder / "checkpoints"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        if any(saving.glob("*orbax-checkpoint-tmp*")):
+        if (saving / "7").exists() and any(saving.glob("14.*orbax-checkpoint-tmp*")):
             break
     kill(process)
     return any(saving.glob("*orbax-checkpoint-tmp*"))
@@ -135,7 +141,7 @@ def assert_same(one, other):
 
 @pytest.mark.slow
 def test_killed_at_several_steps(whole, tmp_path):
-    for step in (3, 12, 25, 38):  # 3 is before the first checkpoint.
+    for step in (3, 25):  # 3 is before the first checkpoint.
         kill_at_step(tmp_path, step)
     finish(tmp_path)
     assert_same(whole, tmp_path)
@@ -156,20 +162,28 @@ def test_a_growing_run_killed_within_a_fade(tmp_path):
     assert_same(tmp_path / "whole", parts)
 
 
-def test_killed_while_a_checkpoint_is_written(whole, tmp_path):
+def test_killed_while_a_checkpoint_is_written(tmp_path, monkeypatch, capsys):
+    """What goes on and what was never interrupted are trained here, which takes less time."""
+    monkeypatch.setattr(setup, "make_layout", partial(make_layout, jax.devices()[:1]))
+    config = shipped("wgan_gp")
+    config.update_from_flattened_dict(FIELDS)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
     for _ in range(5):
-        if kill_while_saving(tmp_path):
+        if kill_while_saving(parts):
             break
+        shutil.rmtree(parts)
     else:
         pytest.fail("no kill fell into the writing of a checkpoint")
-    output = finish(tmp_path)
-    assert "steps 0 to 40" in output, "the half-written checkpoint was taken for a whole one"
-    assert not any((tmp_path / "checkpoints").glob("*tmp*"))
-    assert_same(whole, tmp_path)
+    train(config, parts)
+    said = capsys.readouterr().out
+    assert "steps 7 to 40" in said, "the half-written checkpoint was taken for a whole one"
+    assert not any((parts / "checkpoints").glob("*tmp*"))
+    train(config, whole)
+    assert_same(whole, parts)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gap", [0.0, 0.02, 0.05, 0.15])
+@pytest.mark.parametrize("gap", [0.0, 0.05])
 def test_a_second_signal_quits_at_once(tmp_path, gap):
     process = begin(tmp_path)
     wait_for_step(process, 9)
@@ -184,7 +198,7 @@ def test_a_second_signal_quits_at_once(tmp_path, gap):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("delay", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize("delay", [0.3, 1.5])
 def test_a_signal_during_the_start(tmp_path, delay):
     process = begin(tmp_path)
     time.sleep(delay)
@@ -197,7 +211,7 @@ def test_a_signal_during_the_start(tmp_path, delay):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "ignored"),
-    [(signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGINT, True)],
+    [(signal.SIGTERM, False), (signal.SIGINT, True)],
 )
 def test_a_signal_saves_and_leaves(whole, tmp_path, number, ignored):
     process = begin(tmp_path, ignoring=[number] if ignored else [])
