@@ -14,9 +14,12 @@ Where a preset departs from the paper, it is marked as a choice.
 
 from ganjax.algorithms import progan as algorithm
 from ganjax.config import presets
+from ganjax.engine.schedules import schedule
 
 # The paper's widths: min(16384 / size, 512) at sizes 4, 8, ... 1024.
 WIDTHS = (512, 512, 512, 512, 256, 128, 64, 32, 16)
+# For so few reals as on CPUs (choice).
+AVERAGE = {"half_life": schedule(start=0.0, end=2_000.0, over=40_000, form="linear")}
 
 
 def progan(widths, batch_sizes, reals, **scale):
@@ -39,6 +42,7 @@ def progan(widths, batch_sizes, reals, **scale):
 
 def digits():
     config = progan(  # Lengths, batches, widths and z are for 12 minutes on one core (choice).
+        ema=AVERAGE,
         widths=(48, 48, 32, 16),
         batch_sizes=(32, 32, 16),
         reals=12_000,
@@ -49,13 +53,13 @@ def digits():
         # The networks take no labels, but `ganjax sample arithmetic` does.
         data={"source": "embedded:mnist5k", "label": "label", "num_classes": 10, "channels": 1},
     )
-    config.ema.update(half_life=2_000, ramp_up=0.05)  # For so few reals (choice).
     config.sample_every = config.eval_every = config.checkpoint_every = 250
     return config
 
 
 def emoji64():
     config = progan(  # Lengths, batches, widths and z are for CPUs (choice).
+        ema=AVERAGE,
         widths=(128, 128, 64, 32, 16),
         batch_sizes=(32, 32, 32, 32),
         reals=48_000,
@@ -65,7 +69,6 @@ def emoji64():
         latent_dim=128,
         data={"source": "embedded:emoji64", "label": "label", "num_classes": 8},
     )
-    config.ema.update(half_life=2_000, ramp_up=0.05)  # For so few reals (choice).
     config.sample_every = config.eval_every = config.checkpoint_every = 250
     # KIDs at two resolutions cannot be compared, so there is no best.
     config.evaluation.metrics = ("kid",)

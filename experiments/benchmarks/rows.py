@@ -17,7 +17,6 @@ FULL_SIZE = {
     "growth.batch_sizes": [],
     "growth.learning_rates": [],
     "ema.half_life": 0,
-    "ema.ramp_up": 0.0,
 }
 NO_AUGMENTATION = {"augment": {"policy": "none"}}
 # Of the table of gpu.py: for each config, values for some of its fields, and all precisions.

@@ -5,7 +5,7 @@
     python -m experiments.benchmarks.step --config=cgan --rounds=12
     python -m experiments.benchmarks.step --config=dcgan --set latent_dim=64 g_optimiser.b1=0.0
     python -m experiments.benchmarks.step --config=progan --batch_size=32 \\
-        --set 'growth.batch_sizes=()' 'growth.learning_rates=()' ema.half_life=0 ema.ramp_up=0.0
+        --set 'growth.batch_sizes=()' 'growth.learning_rates=()' ema.half_life=0
 
 Each contender has a process of its own (contender.py). The processes alternate, a few steps at a
 time, so that a slow spell of the machine meets all of them; but it may slow one more than another

@@ -114,7 +114,6 @@ class Peer:
         "critic_reals": ("fresh", "shared"),
         "ema.decay": ANY,
         "ema.half_life": (0,),
-        "ema.ramp_up": (0.0,),
         "ema.warm_up": ANY,
         **{
             f"{player}_optimiser.{field}": values

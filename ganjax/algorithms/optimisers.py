@@ -186,9 +186,8 @@ class EmaFields(Fields):
     Attributes:
       decay: the decay of the average in a step; 0 with `half_life`, or without an average.
       half_life: the half-life of the average, in reals that D has seen, so that it does not depend
-        on the batch size, a number or a schedule; 0 with `decay`.
-      ramp_up: the largest half-life as a share of the reals seen so far, so that the average soon
-        forgets the first steps; 0 sets no bound. It needs `half_life`.
+        on the batch size, a number or a schedule; 0 with `decay`. A schedule from 0 soon forgets
+        the first steps.
       warm_up: whether the decay after t steps is at most (1 + t) / (10 + t), as TensorFlow's
         `ExponentialMovingAverage` bounds it, so that the average soon forgets the initial
         parameters; without it a share of decay ** t of them is left. Idle without an average.
@@ -196,7 +195,6 @@ class EmaFields(Fields):
 
     decay: Fraction = may_change_if_named(0.0)
     half_life: ScheduledNonNegative = may_change_if_named(0.0)
-    ramp_up: NonNegativeFloat = may_change_if_named(0.0)
     warm_up: bool = may_change(True)
 
     def idle(self) -> Iterator[Idle]:
@@ -291,17 +289,12 @@ def ema_decay(fields: EmaFields, reals: Reals) -> EmaDecay:
       reals: the number of reals that D has seen.
 
     Raises:
-      ConfigError: both decay and half_life are given, or ramp_up without half_life.
+      ConfigError: both decay and half_life are given.
     """
     if fields.decay and fields.half_life:
         raise ConfigError(
             f"config.ema.half_life={fields.half_life}: config.ema.decay={fields.decay} is set "
             "too; set one of them to 0"
-        )
-    if fields.ramp_up and not fields.half_life:
-        raise ConfigError(
-            f"config.ema.ramp_up={fields.ramp_up}: it bounds config.ema.half_life, which is 0; set "
-            "half_life to a number of reals, such as 10000, or ramp_up=0"
         )
     if not (fields.decay or fields.half_life):
         return lambda step: 0.0
@@ -309,8 +302,6 @@ def ema_decay(fields: EmaFields, reals: Reals) -> EmaDecay:
     def by_reals(step):
         seen = reals.at(step)
         half_life = jnp.asarray(number_at(fields.half_life, seen), jnp.float32)
-        if fields.ramp_up:
-            half_life = jnp.minimum(half_life, fields.ramp_up * seen)
         return 0.5 ** (reals.per_step / jnp.maximum(half_life, 1e-8))
 
     decay = by_reals if fields.half_life else lambda step: fields.decay

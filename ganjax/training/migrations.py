@@ -15,7 +15,7 @@ from jaxtyping import PyTree
 from ganjax.config import ConfigError
 from ganjax.engine.state import GanState
 
-FORMAT = 3
+FORMAT = 4
 KEY = "format"
 
 Config = dict[str, Any]
@@ -47,8 +47,21 @@ def _from_2(config: Config) -> Config:
     return config
 
 
+def _from_3(config: Config) -> Config:
+    """Writes a half-life that `ramp_up`, a share of the reals seen, bounded as a schedule."""
+    ema = config.get("ema")
+    if not isinstance(ema, dict) or "ramp_up" not in ema:
+        return config
+    ramp_up, half_life = ema["ramp_up"], ema.get("half_life")
+    ema = _without(ema, "ramp_up")
+    if ramp_up and half_life:
+        over = max(1, round(half_life / ramp_up))
+        ema["half_life"] = {"start": 0.0, "end": half_life, "over": over, "form": "linear"}
+    return {**config, "ema": ema}
+
+
 # Each function by the format that it reads; it returns the next one.
-MIGRATIONS: dict[int, Callable[[Config], Config]] = {1: _from_1, 2: _from_2}
+MIGRATIONS: dict[int, Callable[[Config], Config]] = {1: _from_1, 2: _from_2, 3: _from_3}
 
 
 def upgraded(content: Config, where: str) -> Config:

@@ -115,27 +115,12 @@ def test_the_average_leaves_its_start_by_the_tenth_step(fields):
 
 def test_after_a_half_life_of_reals_half_of_the_weight_is_gone():
     """Whatever the batch size is."""
-    config = EmaFields(decay=0.0, half_life=1_000, ramp_up=0.0, warm_up=False)
+    config = EmaFields(half_life=1_000, warm_up=False)
     for reals in (50, 250):
         decay = optimisers.ema_decay(config, Reals(reals))(jnp.zeros((), jnp.int32))
         np.testing.assert_allclose(decay ** (1_000 / reals), 0.5, rtol=1e-5)
 
 
-def test_the_half_life_ramps_up_with_the_reals_seen():
-    config = EmaFields(decay=0.0, half_life=1_000, ramp_up=0.05)
-    decay = jax.jit(optimisers.ema_decay(config, Reals(50)))
-    assert decay(0) == 0  # The first average is the generator itself.
-    np.testing.assert_allclose(decay(10), 0.5 ** (50 / 25), rtol=1e-5)
-    np.testing.assert_allclose(decay(10_000), 0.5 ** (50 / 1_000), rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"decay": 0.9, "half_life": 10, "ramp_up": 0.0}, r"config.ema.half_life=10.0: .* set one"),
-        ({"decay": 0.9, "half_life": 0, "ramp_up": 0.1}, r"config.ema.ramp_up=0.1: it bounds"),
-    ],
-)
-def test_averages_that_contradict_themselves_are_refused(fields, message):
-    with pytest.raises(ConfigError, match=message):
-        optimisers.ema_decay(EmaFields(**fields), Reals(8))
+def test_averages_that_contradict_themselves_are_refused():
+    with pytest.raises(ConfigError, match=r"config.ema.half_life=10.0: .* set one"):
+        optimisers.ema_decay(EmaFields(decay=0.9, half_life=10), Reals(8))

@@ -181,7 +181,7 @@ def test_a_run_is_found_by_its_config_whatever_its_folder(tmp_path):
     workdir.claim(tmp_path / "elsewhere_named", run.checked)
     config = json.loads((tmp_path / "elsewhere_named" / workdir.CONFIG).read_text())
     # As an older version wrote it, and of fewer steps.
-    del config["keep_checkpoints"], config["ema"]["ramp_up"]
+    del config["keep_checkpoints"], config["penalty"]["difference"]
     config["total_steps"] = 7
     (tmp_path / "elsewhere_named" / workdir.CONFIG).write_text(json.dumps(config))
     found = [run.folder.name for run in runs.plan(sweep(), tmp_path)]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import shipped
 
+from ganjax.config import take_kinds
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.errors import UserError
 from ganjax.runtime import compiling
@@ -55,7 +56,7 @@ LAST_BIAS = {("discriminator", "layers.4.bias")}
 # ProGAN trains at its last resolution from the start.
 FULL_SIZE = {
     "growth": {"batch_sizes": (), "learning_rates": ()},
-    "ema": {"decay": 0.9, "half_life": 0, "ramp_up": 0.0},
+    "ema": {"decay": 0.9},
 }
 # PyTorch's learning rates are constant.
 CONSTANT = {f"{player}_optimiser": {"decay": "none"} for player in "gd"}
@@ -135,6 +136,7 @@ def small(name):
             "d_optimiser": adam,
         }
     )
+    take_kinds(raw, {"ema.half_life": 0})
     raw.update(CASES[name].fields)
     return raw
 

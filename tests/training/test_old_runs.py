@@ -11,7 +11,9 @@ import pytest
 from conftest import ROOT
 
 import ganjax
+from ganjax.algorithms.optimisers import EmaFields, ema_decay
 from ganjax.config import ConfigError
+from ganjax.engine.schedules import Reals
 from ganjax.engine.state import Ema, GanState, Player
 from ganjax.training import migrations, workdir
 from ganjax.training.loop import train
@@ -75,7 +77,7 @@ def test_a_finished_run_of_format_1_is_finished(old_run, capsys):
 def test_an_old_run_keeps_its_average_of_the_generator(old_run):
     """Its decay was constant from the first step on."""
     fields = workdir.read_fields(old_run("finished"))
-    assert fields["ema"] == {"decay": 0.99, "half_life": 0, "ramp_up": 0.0, "warm_up": False}
+    assert fields["ema"] == {"decay": 0.99, "half_life": 0, "warm_up": False}
 
 
 @pytest.mark.parametrize("members", [1, 2])
@@ -126,10 +128,23 @@ def test_fields_that_did_nothing_are_taken_away_and_others_kept():
     assert migrations.upgraded(other, "config.json")["discriminator"] == other["discriminator"]
 
 
+def test_a_half_life_that_ramped_up_is_the_schedule_that_it_was():
+    """It was at most a share of the reals seen."""
+    old = {"ema": {"decay": 0.0, "half_life": 2_000, "ramp_up": 0.05, "warm_up": False}}
+    ema = migrations.upgraded({**old, "format": 3}, "config.json")["ema"]
+    assert set(ema) == {"decay", "half_life", "warm_up"}
+    decay = ema_decay(EmaFields(**ema), Reals(50))
+    for step in (1, 100, 799, 801, 5_000):
+        half_life = min(2_000, 0.05 * 50 * step)
+        np.testing.assert_allclose(decay(step), 0.5 ** (50 / half_life), rtol=1e-5)
+    plain = {"ema": {"decay": 0.9, "half_life": 0, "ramp_up": 0.0, "warm_up": True}, "format": 3}
+    assert migrations.upgraded(plain, "")["ema"] == {"decay": 0.9, "half_life": 0, "warm_up": True}
+
+
 @pytest.mark.parametrize("number", [0, migrations.FORMAT + 1, "2", True, None])
 def test_a_run_of_an_unknown_format_is_refused_in_one_line(old_run, number):
     folder = old_run("finished")
     content = json.loads((folder / workdir.CONFIG).read_text())
     (folder / workdir.CONFIG).write_text(json.dumps({migrations.KEY: number} | content))
-    with pytest.raises(ConfigError, match=r"config.json: format=.*reads runs of formats 1 to 3"):
+    with pytest.raises(ConfigError, match=r"config.json: format=.*reads runs of formats 1 to 4"):
         ganjax.load(folder).sample(1)
