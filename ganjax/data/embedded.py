@@ -43,7 +43,7 @@ def open_embedded(name: str, split: str, data: DataFields, image_size: ImageSize
         features=lambda: features,
         fingerprint=f"embedded:{name}",
         transparent=image.shape[-1] == 4,
-        native=np.broadcast_to(np.int32(image.shape[1:3]), (len(label), 2)),
+        native=np.broadcast_to(np.array(image.shape[1:3], np.int32), (len(label), 2)),
     )
     return Opened(source, is_split=False)
 

@@ -21,6 +21,8 @@ from ganjax.training import leaks, schema
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 
 def networks_of(config):
     return build_networks(config, config.generator, config.discriminator, config.batch_norm)
@@ -40,7 +42,7 @@ def test_the_networks_have_as_many_parameters_as_those_of_keras_example():
 def test_the_first_and_the_last_layer_are_initialised_as_dense_layers():
     """Glorot's limit counts their units, as in Keras."""
     config, _ = schema.load(shipped("ada", "emoji64"))
-    (g, _), (d, _) = networks_of(config).init(jax.random.key(0))
+    (g, _), (d, _) = jax.jit(networks_of(config).init)(jax.random.key(0))
     for kernel, fans in (
         (g["ConvTranspose_0"]["kernel"], 64 + 2048),
         (d["Conv_4"]["kernel"], 2048 + 1),
@@ -59,7 +61,7 @@ def test_r1_is_by_the_image_before_augmentation():
     augmentation = config.augment.build(
         networks.value_range, config.batch_size, Reals(config.batch_size)
     )
-    _, (params, vars) = algorithm.init(jax.random.key(0))
+    _, (params, vars) = jax.jit(algorithm.init)(jax.random.key(0))
     image = jnp.asarray(np.random.RandomState(0).randn(8, 8, 8, 1), jnp.float32)
     batch = {"image": image, "label": jnp.zeros(8, jnp.int32)}
     step, phase = jnp.zeros((), jnp.int32), algorithm.phases[0]

@@ -9,6 +9,8 @@ from tiny_dcgan import build, tiny_dcgan, train_steps
 from ganjax.engine.algorithm import Context
 from ganjax.models import spectral
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 
 @pytest.fixture
 def config():
@@ -32,9 +34,14 @@ def context_of(algorithm, batch):
 def real_scores(config, fake):
     """Returns D's scores of fixed reals that it sees with the given fakes, and its variables."""
     algorithm = build(config)
-    _, (params, vars) = algorithm.init(jax.random.key(0))
+    _, (params, vars) = jax.jit(algorithm.init)(jax.random.key(0))
     context = context_of(algorithm, batch_of(images(0)))
-    (real, _), vars = algorithm.discriminate(params, vars, batch_of(fake), context)
+
+    @jax.jit
+    def discriminate(params, vars, fake):
+        return algorithm.discriminate(params, vars, batch_of(fake), context)
+
+    (real, _), vars = discriminate(params, vars, fake)
     return real, vars
 
 
@@ -69,7 +76,7 @@ def test_spectral_norm_iterates_once_an_update(config):
     config.discriminator.spectral_norm = True
     config.discriminator.batch_norm = "none"
     algorithm = build(config)
-    _, (params, vars) = algorithm.init(jax.random.key(0))
+    _, (params, vars) = jax.jit(algorithm.init)(jax.random.key(0))
     batch = batch_of(images(0))
     (real, fake), new_vars = algorithm.discriminate(
         params, vars, batch, context_of(algorithm, batch)
@@ -81,7 +88,7 @@ def test_spectral_norm_iterates_once_an_update(config):
 
 def test_spectral_norm_takes_the_scale_of_batch_norm(config):
     config.discriminator.spectral_norm = config.generator.spectral_norm = True
-    for params, vars in build(config).init(jax.random.key(0)):
+    for params, vars in jax.jit(build(config).init)(jax.random.key(0)):
         assert "scale" not in params["BatchNorm_0"]
         assert set(vars) == {"batch_stats", "spectral"}
 
@@ -107,7 +114,7 @@ def build_conditional(config, **conditioning):
 def test_fakes_carry_labels_of_the_reals_or_of_all_classes(config, source, classes):
     kinds = {"generator": "one_hot", "discriminator": "one_hot"}
     algorithm = build_conditional(config, **kinds, fake_labels=source)
-    (params, vars), _ = algorithm.init(jax.random.key(0))
+    (params, vars), _ = jax.jit(algorithm.init)(jax.random.key(0))
     context = context_of(algorithm, {"label": jnp.full(400, 7, jnp.int32)})
     z = jnp.tile(algorithm.latent(jax.random.key(1), 1), (400, 1))
     fake, _ = algorithm.generate(params, vars, z, context)
@@ -123,7 +130,7 @@ def test_the_penalty_sees_the_label_and_differentiates_by_the_image_alone(config
     config.discriminator.slope = 0.5
     config.penalty.weight, config.loss = 10.0, "wasserstein"
     algorithm = build_conditional(config, generator="one_hot", discriminator="one_hot")
-    _, (params, vars) = algorithm.init(jax.random.key(0))
+    _, (params, vars) = jax.jit(algorithm.init)(jax.random.key(0))
     batch = batch_of(images(0), jnp.arange(8) % 10)
     context = context_of(algorithm, batch)
     # With fakes equal to the reals, the points are the reals, whatever the weights.

@@ -20,20 +20,12 @@ from ganjax.training import schema
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
 
-# Every network, loss, penalty, normalisation and augmentation that is shipped.
-SYSTEMS = [
-    "wgan_gp",
-    "dcgan",
-    "dcgan_noisy",
-    "wgan",
-    "cwgan_gp",
-    "cgan",
-    "cgan:paper",
-    "sngan:projection",
-    "progan",
-    "ada",
-    "ada:cifar10",
-]
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
+# Every network, loss, penalty, normalisation and augmentation that is shipped, of which the first
+# are tried by default.
+QUICK = ["wgan_gp", "dcgan", "cgan:paper", "progan"]
+SLOW = ["dcgan_noisy", "wgan", "cwgan_gp", "cgan", "sngan:projection", "ada", "ada:cifar10"]
 
 
 def tiny_of(system, precision):
@@ -76,7 +68,9 @@ def products(text, kind):
         yield (x_shape, y_shape), {x_type, y_type}, result.split("x")[-1]
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize(
+    "system", [*QUICK, *(pytest.param(each, marks=pytest.mark.slow) for each in SLOW)]
+)
 def test_networks_compute_in_bfloat16_and_nothing_else_does(system):
     config = tiny_of(system, "bfloat16")
     text, (state, metrics) = lowered(config)

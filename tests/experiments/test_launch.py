@@ -220,6 +220,7 @@ def refusing(tmp_path, monkeypatch):
 
 def test_what_slurm_refuses_is_said_in_one_line(refusing, monkeypatch, tmp_path):
     config = f"--config={ROOT / 'configs' / 'wgan_gp.py'}"
+    monkeypatch.setattr(slurm, "check", lambda flags: None)
     monkeypatch.setattr(sys, "argv", ["slurm", f"--logs={tmp_path}", config])
     with pytest.raises(SystemExit, match=r"^Slurm refused the job: first; invalid partition$"):
         slurm.main()
@@ -228,12 +229,21 @@ def test_what_slurm_refuses_is_said_in_one_line(refusing, monkeypatch, tmp_path)
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--config=configs/nope.py"], "--config=configs/nope.py: there is no such file"),
+        pytest.param(
+            ["--config=configs/nope.py"],
+            "--config=configs/nope.py: there is no such file",
+            marks=pytest.mark.slow,
+        ),
         (["--config=configs/wgan_gp.py", "--config.n_critic=0"], "config.n_critic=0: should be"),
-        (["--config=configs/wgan_gp.py", "--hosts=2"], "--hosts=2: there is no such flag"),
-        (
+        pytest.param(
+            ["--config=configs/wgan_gp.py", "--hosts=2"],
+            "--hosts=2: there is no such flag",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             ["--config=configs/wgan_gp.py", "--config.evaluation.best=fid"],
             "config.evaluation.best='fid'",
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -8,6 +8,8 @@ from conftest import shipped
 from ganjax.models import dcgan, layers, maxout, mlp, resnet
 from ganjax.training import schema
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 
 def count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))

@@ -1,5 +1,7 @@
 """What the networks do with their inputs, and how they are initialised."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,12 +10,24 @@ from flax import linen as nn
 
 from ganjax.models import dcgan, layers, maxout, mlp, norms, resnet
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 LABEL = jnp.zeros(2, jnp.int32)
+
+
+def init(module, x, label=LABEL):
+    """A network's variables, made by one program: layer by layer would take many."""
+    return jax.jit(partial(module.init, train=False))(jax.random.key(0), x, label)
+
+
+def shapes_of(module, x, label=LABEL):
+    """The shapes of a network's variables."""
+    return jax.eval_shape(partial(module.init, train=False), jax.random.key(0), x, label)
 
 
 def test_batch_norm_takes_the_bias_of_its_convolution():
     d = dcgan.Discriminator((4, 4), (False, True), (0.0, 0.0))
-    params = d.init(jax.random.key(0), jnp.zeros((2, 16, 16, 1)), LABEL, train=False)["params"]
+    params = shapes_of(d, jnp.zeros((2, 16, 16, 1)))["params"]
     assert "bias" in params["Conv_0"]
     assert "bias" not in params["Conv_1"]
     assert list(params["BatchNorm_0"]["scale"].shape) == [4]
@@ -22,7 +36,7 @@ def test_batch_norm_takes_the_bias_of_its_convolution():
 @pytest.mark.parametrize("batch_norm", [(True, True), (False, True)])
 def test_a_discriminator_without_biases_has_none_outside_batch_norm(batch_norm):
     d = dcgan.Discriminator((4, 4), batch_norm, (0.0, 0.0), use_bias=False)
-    params = d.init(jax.random.key(0), jnp.zeros((2, 16, 16, 1)), LABEL, train=False)["params"]
+    params = shapes_of(d, jnp.zeros((2, 16, 16, 1)))["params"]
     assert [set(params[f"Conv_{i}"]) for i in range(3)] == [{"kernel"}] * 3
 
 
@@ -31,14 +45,14 @@ def test_embeddings_are_of_unit_length_or_of_the_deviation_that_is_asked_for(std
     """10 numbers of deviation 1 / sqrt(10) are a vector of about unit length."""
     conditioning = layers.Conditioning("embedding", 1000, 10, stddev)
     g = mlp.Generator((4,), (4, 4), 1, conditioning=conditioning)
-    params = g.init(jax.random.key(0), jnp.zeros((2, 3)), LABEL, train=False)["params"]
+    params = init(g, jnp.zeros((2, 3)))["params"]
     embedding = np.asarray(params["Embed_0"]["embedding"])
     assert abs(embedding.std() / expected - 1) < 0.03
 
 
 def test_dcgan_is_initialised_as_in_its_paper():
     g = dcgan.Generator((64, 64), 3)
-    params = g.init(jax.random.key(0), jnp.zeros((2, 100)), LABEL, train=False)["params"]
+    params = init(g, jnp.zeros((2, 100)))["params"]
     kernel = np.asarray(params["ConvTranspose_0"]["kernel"])
     assert abs(kernel.std() - 0.02) < 1e-3
     assert abs(kernel.mean()) < 1e-3
@@ -51,7 +65,7 @@ def test_dcgan_is_initialised_as_in_its_paper():
 def test_generated_images_are_in_range_and_training_moves_the_averages():
     g = dcgan.Generator((8, 8), 1, norm=norms.Norm(momentum=0.9))
     z, label = jax.random.normal(jax.random.key(1), (16, 10)), jnp.zeros(16, jnp.int32)
-    variables = g.init(jax.random.key(0), z, label, train=False)
+    variables = init(g, z, label)
     x, new = g.apply(variables, z, label, train=True, mutable=["batch_stats"])
     assert x.shape == (16, 16, 16, 1)
     assert -1 <= float(x.min()) < float(x.max()) <= 1
@@ -64,7 +78,7 @@ def test_generated_images_are_in_range_and_training_moves_the_averages():
 def test_dropout_acts_in_training_only():
     d = dcgan.Discriminator((8, 8), (False,) * 2, (0.0, 0.5))
     x = jax.random.normal(jax.random.key(1), (2, 16, 16, 1))
-    variables = d.init(jax.random.key(0), x, LABEL, train=False)
+    variables = init(d, x)
 
     def at(key, train):
         return np.asarray(
@@ -81,7 +95,7 @@ def test_dcgan_follows_the_guidelines_of_its_paper():
     d = dcgan.Discriminator((4, 8), (False, True), (0.0, 0.0))
     label = jnp.zeros(2, jnp.int32)
     for module, x, tanhs in ((g, jnp.zeros((2, 10)), 1), (d, jnp.zeros((2, 16, 16, 1)), 0)):
-        variables = module.init(jax.random.key(0), x, label, train=False)
+        variables = shapes_of(module, x)
         text = str(
             jax.make_jaxpr(lambda v, x, m=module: m.apply(v, x, label, train=False))(variables, x)
         )
@@ -96,8 +110,9 @@ def test_dcgan_can_upsample_by_repetition():
     g = dcgan.Generator((8, 4), 1, upsample="nearest")
     z = jax.random.normal(jax.random.key(1), (2, 10))
     label = jnp.zeros(2, jnp.int32)
-    variables = g.init(jax.random.key(0), z, label, train=False)
-    assert g.apply(variables, z, label, train=False).shape == (2, 16, 16, 1)
+    variables = shapes_of(g, z)
+    made = jax.eval_shape(partial(g.apply, train=False), variables, z, label)
+    assert made.shape == (2, 16, 16, 1)
     shapes = {name: v["kernel"].shape for name, v in variables["params"].items() if "Conv" in name}
     assert shapes == {
         "ConvTranspose_0": (4, 4, 8, 10),
@@ -125,7 +140,7 @@ def test_a_generator_that_drops_while_sampling_does_so_at_the_rate_of_training()
     sizes = {"latent_width": 3, "label_width": 3, "joint_width": 4, "init_stddev": 1.0}
     plain = maxout.Generator((2, 2), 1, 2, **sizes)
     dropping = plain.clone(sample_dropout=True)
-    variables = plain.init(jax.random.key(1), z[:1], label[:1], train=False)
+    variables = init(plain, z[:1], label[:1])
     variables["params"]["Dense_0"]["kernel"] = jnp.zeros((5, 3))
 
     def moments(x):
@@ -184,7 +199,7 @@ def test_the_label_matters_where_it_should(name, kind):
         strict=True,
     ):
         module = module.clone(conditioning=conditioning)
-        variables = module.init(jax.random.key(0), inputs, LABEL, train=False)
+        variables = init(module, inputs)
         if kind == "batch_norm":  # All classes begin alike.
             variables["params"] = jax.tree.map(
                 lambda leaf: leaf + jax.random.normal(jax.random.key(2), leaf.shape),

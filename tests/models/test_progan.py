@@ -10,6 +10,8 @@ import pytest
 from ganjax.models import layers, progan
 from ganjax.parallel.sharding import make_layout
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 LABEL = jnp.zeros(4, jnp.int32)
 PAPER = (512, 512, 512, 512, 256, 128, 64, 32, 16)
 # Table 2 of the paper: parameters of the layers that each resolution adds (its 4.2M, 2.4M, ...).

@@ -13,6 +13,8 @@ from ganjax.engine.sizes import size_of
 from ganjax.models import dcgan, fields, mlp, progan, resnet, stages
 from ganjax.training import schema
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 LABEL, Z = jnp.zeros(2, jnp.int32), 10
 OPTIONS = fields.Options()
 
