@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,35 +21,39 @@ from ganjax.training.writer import METRICS, read_metrics
 
 STEPS = 40
 TRAIN, SAMPLE = "ganjax.main", "ganjax.sample"
-EVERY = [
-    f"--config.total_steps={STEPS}",
-    "--config.checkpoint_every=7",
-    "--config.log_every=3",
-    "--config.sample_every=10",
-    "--config.eval_every=10",
-    "--config.image_size=8",
-    "--config.batch_size=16",
-]
-# The smallest run that still logs, draws, evaluates and saves.
-PLAIN = [
-    "--config=wgan_gp",
-    *EVERY,
-    "--config.data.fit=resize",
-    "--config.n_critic=2",
-    "--config.generator.widths=(16,)",
-    "--config.discriminator.widths=(16,)",
-]
+EVERY = {
+    "total_steps": STEPS,
+    "checkpoint_every": 7,
+    "log_every": 3,
+    "sample_every": 10,
+    "eval_every": 10,
+    "image_size": 8,
+    "batch_size": 16,
+}
+# The fields of the smallest run that still logs, draws, evaluates and saves.
+FIELDS = EVERY | {
+    "data.fit": "resize",
+    "n_critic": 2,
+    "generator.widths": (16,),
+    "discriminator.widths": (16,),
+}
 # 8x8 is faded in from step 4 to step 14.
-GROWING = [
-    "--config=progan",
-    *EVERY,
-    "--config.generator.widths=(8,8)",
-    "--config.discriminator.widths=(8,8)",
-    "--config.growth.batch_sizes=(16,)",
-    "--config.growth.learning_rates=(1e-3,)",
-    "--config.growth.fade_reals=160",
-    "--config.growth.stabilise_reals=64",
-]
+GROWING_FIELDS = EVERY | {
+    "generator.widths": (8, 8),
+    "discriminator.widths": (8, 8),
+    "growth.batch_sizes": (16,),
+    "growth.learning_rates": (1e-3,),
+    "growth.fade_reals": 160,
+    "growth.stabilise_reals": 64,
+}
+
+
+def _flags(name: str, fields: Mapping[str, Any]) -> list[str]:
+    """Returns the flags of a shipped config with some fields."""
+    return [f"--config={name}", *(f"--config.{field}={each}" for field, each in fields.items())]
+
+
+PLAIN, GROWING = _flags("wgan_gp", FIELDS), _flags("progan", GROWING_FIELDS)
 RUNS = {"plain": PLAIN, "growing": GROWING}
 # The folder of a run that was killed before its fourth checkpoint, with those of steps 14 and 21.
 HALF = "half"

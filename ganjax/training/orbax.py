@@ -111,7 +111,7 @@ class Checkpoints:
         number = ours.get(KEY, 1)
         at, reason = self._at / path.name, ""
         state: Any = None
-        with quiet.loading():
+        with quiet.loading(lambda: bool(reason)), _each_alone():
             try:
                 wanted = {stored.STATE: as_stored(target, number)}
                 state = ocp.load_checkpointables(str(at), wanted)[stored.STATE]
@@ -290,6 +290,19 @@ def naming_full_disk(checkpoints: Checkpoints) -> Iterator[None]:
             raise
         where = error.filename or checkpoints.folder.parent
         raise SaveError(f"{where}: {error.strerror}; {checkpoints.safe()}") from error
+
+
+def _each_alone() -> contextlib.AbstractContextManager:
+    """Returns a context in which each process loads its shards without Orbax's waiting for others.
+
+    It would wait for minutes for a process whose shards cannot be read; errors are shared after it.
+    """
+    if jax.default_backend() == "tpu":  # There Orbax may number the processes otherwise than JAX.
+        return contextlib.nullcontext()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=None, active_processes={jax.process_index()}
+    )
+    return ocp.Context(multiprocessing_options=options)
 
 
 def _read(path: Path) -> dict[str, Any]:

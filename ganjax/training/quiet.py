@@ -11,15 +11,19 @@ LOOP_IS_CLOSED = "Event loop is closed"
 
 
 @contextlib.contextmanager
-def loading() -> Iterator[None]:
-    """Silences what Orbax's tasks print about a checkpoint whose error is raised as well."""
+def loading(has_failed: Callable[[], bool]) -> Iterator[None]:
+    """Silences what Orbax's tasks print about a checkpoint whose error is raised as well.
+
+    Args:
+      has_failed: as for `saving`.
+    """
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     loggers = [logging.getLogger(name) for name in ("asyncio", "absl")]
     before = [each.disabled for each in loggers]
     try:
         for each in loggers:
             each.disabled = True
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings(action="ignore"), _closed_loops(has_failed):
             yield
     finally:
         sys.unraisablehook = hook
@@ -40,17 +44,27 @@ def saving(has_failed: Callable[[], bool]) -> Iterator[None]:
     def keep(record: logging.LogRecord) -> bool:
         return own not in record.pathname or record.levelno < logging.ERROR
 
+    logger = logging.getLogger("absl")
+    logger.addFilter(keep)
+    try:
+        with _closed_loops(has_failed):
+            yield
+    finally:
+        if not has_failed():
+            logger.removeFilter(keep)
+
+
+@contextlib.contextmanager
+def _closed_loops(has_failed: Callable[[], bool]) -> Iterator[None]:
+    """Silences TensorStore's threads, which go on with what has failed and find nobody to tell."""
+
     def show(kind, error, trace) -> None:
-        # TensorStore goes on writing arrays for a save that has failed, and tells nobody.
         if not (kind is RuntimeError and str(error) == LOOP_IS_CLOSED):
             hook(kind, error, trace)
 
-    logger = logging.getLogger("absl")
-    logger.addFilter(keep)
     hook, sys.excepthook = sys.excepthook, show
     try:
         yield
     finally:
         if not has_failed():
             sys.excepthook = hook
-            logger.removeFilter(keep)

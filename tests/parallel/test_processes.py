@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -129,6 +130,34 @@ def test_a_run_of_several_processes_one_of_them_killed_ends_as_a_run_of_one(coun
         assert [row.keys() for row in rows(together)] == [row.keys() for row in rows(single)]
     pictures = [sorted(path.name for path in (f / "samples").iterdir()) for f in (together, single)]
     assert pictures[0] == pictures[1]
+
+
+@pytest.mark.slow
+def test_a_damaged_shard_of_one_process_sends_all_back_to_the_checkpoint_before(tmp_path):
+    """A bit that flips is found by a checksum; what is zeroed cannot be read by one of them."""
+    flags = ["--config.total_steps=11", "--config.eval_every=11", "--config.sample_every=11"]
+    flags += ["--config.sharding=fully_sharded"]
+    whole = tmp_path / "whole"
+    outputs, codes = ends(start(whole, 2, flags), timeout=600)
+    assert codes == [0, 0], outputs
+    for damage, reason in (
+        (lambda part: bytes([part[0] ^ 1]) + part[1:], r"is damaged: [\w/]+: its values are not"),
+        (lambda part: bytes(len(part)), r"cannot be read: state/ocdbt.process_1/d/\w+ is damaged"),
+    ):
+        run = tmp_path / "run"
+        shutil.copytree(whole, run)
+        (shard,) = (run / "checkpoints/11/state/ocdbt.process_1/d").iterdir()
+        content = shard.read_bytes()
+        middle = slice(len(content) // 2, len(content) // 2 + 512)
+        shard.write_bytes(
+            content[: middle.start] + damage(content[middle]) + content[middle.stop :]
+        )
+        # Orbax alone would wait for 300 s for a process that cannot read its part.
+        outputs, codes = ends(start(run, 2, flags), timeout=280)
+        assert codes == [0, 0], outputs
+        assert re.search(rf"checkpoints/11 {reason}.*11.damaged; step 10 is taken", outputs[0])
+        assert all(np.array_equal(a, b) for a, b in zip(final(whole), final(run), strict=True))
+        shutil.rmtree(run)
 
 
 @pytest.mark.slow

@@ -300,14 +300,15 @@ def test_a_failed_save_advises_to_make_room_only_where_there_is_none(tmp_path, m
         checkpoint.save(checkpoints, 3, at(3), {}, {})
 
 
-def test_what_tensorstore_says_of_a_save_that_has_failed_is_not_printed(capfd, monkeypatch):
+@pytest.mark.parametrize("silently", [quiet.saving, quiet.loading])
+def test_what_tensorstore_says_of_what_has_failed_is_not_printed(capfd, monkeypatch, silently):
     monkeypatch.setattr(sys, "excepthook", before := sys.excepthook)
     closed = RuntimeError, RuntimeError(quiet.LOOP_IS_CLOSED), None
     for failed in (False, True):
-        with quiet.saving(lambda failed=failed: failed):
+        with silently(lambda failed=failed: failed):
             sys.excepthook(*closed)
             sys.excepthook(RuntimeError, RuntimeError("another"), None)
-        assert (sys.excepthook == before) != failed, "threads outlive a save that has failed"
+        assert (sys.excepthook == before) != failed, "threads outlive what has failed"
     sys.excepthook(*closed)
     assert capfd.readouterr().err == "RuntimeError: another\n" * 2
 

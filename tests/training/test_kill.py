@@ -13,6 +13,7 @@ import pytest
 from conftest import shipped
 from processes import launch, wait_for_step
 
+from experiments.faults.runs import FIELDS, GROWING, PLAIN, STEPS
 from ganjax.engine import step as steps
 from ganjax.parallel.sharding import make_layout
 from ganjax.runtime.signals import NUMBERS
@@ -20,42 +21,8 @@ from ganjax.training import checkpoint, setup, workdir
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
 
-STEPS = 40
-FIELDS = {
-    "total_steps": STEPS,
-    "checkpoint_every": 7,
-    "log_every": 3,
-    "sample_every": 10,
-    "eval_every": 10,
-    "image_size": 8,
-    "data.fit": "resize",
-    "batch_size": 16,
-    "n_critic": 2,
-    "generator.widths": (16,),
-    "discriminator.widths": (16,),
-}
-FLAGS = [
-    "--config=configs/wgan_gp.py",
-    *(f"--config.{name}={value}" for name, value in FIELDS.items()),
-]
 
-
-# 8x8 is faded in from step 4 to step 14.
-GROWING = [
-    "--config=configs/progan.py",
-    *(flag for flag in FLAGS if "steps=" in flag or "_every=" in flag),
-    "--config.image_size=8",
-    "--config.batch_size=16",
-    "--config.generator.widths=(8,8)",
-    "--config.discriminator.widths=(8,8)",
-    "--config.growth.batch_sizes=(16,)",
-    "--config.growth.learning_rates=(1e-3,)",
-    "--config.growth.fade_reals=160",
-    "--config.growth.stabilise_reals=64",
-]
-
-
-def begin(folder, flags=FLAGS, ignoring=()):
+def begin(folder, flags=PLAIN, ignoring=()):
     """Starts a run without the flags of XLA that the tests set, which are not a user's.
 
     Its process inherits `ignoring` as ignored signals, and no others: as with nohup, a shell script
@@ -73,7 +40,7 @@ def begin(folder, flags=FLAGS, ignoring=()):
             signal.signal(number, handler)
 
 
-def finish(folder, flags=FLAGS):
+def finish(folder, flags=PLAIN):
     process = begin(folder, flags)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
@@ -87,7 +54,7 @@ def kill(process):
     assert process.returncode == -signal.SIGKILL
 
 
-def kill_at_step(folder, step, flags=FLAGS):
+def kill_at_step(folder, step, flags=PLAIN):
     process = begin(folder, flags)
     wait_for_step(process, step)
     kill(process)
