@@ -107,6 +107,9 @@ def cause(path: Path, error: BaseException) -> str:
     # TensorStore names the file that it was reading last.
     if read := re.findall(r'local file "[^"]*/(state/[^"]+)"', str(error)):
         return f"{read[-1]} is damaged or missing"
+    # Or, of a part that cannot be unpacked, the array.
+    if array := re.search(r'in "([^"/]+)/[^"]*" in OCDBT', str(error)):
+        return f"{STATE}: the array {array[1]} is damaged"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {' '.join(lines[:3])}"
 

@@ -133,6 +133,16 @@ def test_a_damaged_checkpoint_is_refused_in_one_line_that_names_the_cause(
     assert capfd.readouterr().err == ""
 
 
+def test_an_array_that_cannot_be_unpacked_is_named(tmp_path):
+    """As one process's part of an array that is split over several may be."""
+    path = saved_steps(tmp_path, 3) / "3"
+    error = ValueError(
+        'FAILED_PRECONDITION: Error reading shard entry {0, 0}/{1, 1} in "g.nu.kernel/c/0/1" in '
+        f'OCDBT database at local file "{path}/state/": ZSTD_decompressStream() failed'
+    )
+    assert stored.cause(path, error) == "state: the array g.nu.kernel is damaged"
+
+
 @pytest.mark.usefixtures("_impatient")
 def test_no_bit_that_flips_in_a_checkpoint_changes_what_is_loaded(tmp_path):
     folder = saved_steps(tmp_path, 3, kid_efflite0=1.5)

@@ -62,7 +62,7 @@ def kill_at_step(folder, step, flags=PLAIN):
 
 def kill_while_saving(folder):
     """Kills between the making of a second checkpoint's temporary folder and its renaming."""
-    process = launch(folder, FLAGS)
+    process = launch(folder, PLAIN)
     saving = folder / "checkpoints"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
