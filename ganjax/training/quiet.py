@@ -17,18 +17,18 @@ def loading(has_failed: Callable[[], bool]) -> Iterator[None]:
     Args:
       has_failed: as for `saving`.
     """
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    loggers = [logging.getLogger(name) for name in ("asyncio", "absl")]
-    before = [each.disabled for each in loggers]
-    try:
-        for each in loggers:
-            each.disabled = True
-        with warnings.catch_warnings(action="ignore"), _closed_loops(has_failed):
+    with _closed_loops(has_failed), warnings.catch_warnings(action="ignore"):
+        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+        loggers = [logging.getLogger(name) for name in ("asyncio", "absl")]
+        before = [each.disabled for each in loggers]
+        try:
+            for each in loggers:
+                each.disabled = True
             yield
-    finally:
-        sys.unraisablehook = hook
-        for each, disabled in zip(loggers, before, strict=True):
-            each.disabled = disabled
+        finally:
+            sys.unraisablehook = hook
+            for each, disabled in zip(loggers, before, strict=True):
+                each.disabled = disabled
 
 
 @contextlib.contextmanager
@@ -58,13 +58,22 @@ def saving(has_failed: Callable[[], bool]) -> Iterator[None]:
 def _closed_loops(has_failed: Callable[[], bool]) -> Iterator[None]:
     """Silences TensorStore's threads, which go on with what has failed and find nobody to tell."""
 
+    def is_known(error: BaseException | None) -> bool:
+        return type(error) is RuntimeError and str(error) == LOOP_IS_CLOSED
+
+    # TensorStore prints by both.
     def show(kind, error, trace) -> None:
-        if not (kind is RuntimeError and str(error) == LOOP_IS_CLOSED):
+        if not is_known(error):
             hook(kind, error, trace)
 
+    def show_unraisable(unraisable) -> None:
+        if not is_known(unraisable.exc_value):
+            unraisable_hook(unraisable)
+
     hook, sys.excepthook = sys.excepthook, show
+    unraisable_hook, sys.unraisablehook = sys.unraisablehook, show_unraisable
     try:
         yield
     finally:
         if not has_failed():
-            sys.excepthook = hook
+            sys.excepthook, sys.unraisablehook = hook, unraisable_hook
