@@ -160,7 +160,7 @@ def accuracy(params: Params, split: str) -> float:
 
 def main() -> None:
     """Trains, writes and prints the hash and the accuracy of what was written."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--out", type=cli.path, required=True, help="the .npz file to write")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seed", type=int, default=0)

@@ -96,7 +96,7 @@ def measure(source, num, network):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--source", default="embedded:emoji64", choices=SIZES)
     parser.add_argument("--num", type=int, default=700, help="the images of each half")
     parser.add_argument("--features", default="efflite0", choices=features.NETWORKS)

@@ -93,7 +93,7 @@ def measure(run: Trained, num: int = SAMPLES) -> dict[str, Scored]:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--workdir", type=cli.path, required=True)
     parser.add_argument("--which", default="best", help="the checkpoint: best, last or a step")
     parser.add_argument("--num", type=int, default=SAMPLES, help="samples")

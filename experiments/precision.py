@@ -79,7 +79,7 @@ def table(results: dict[str, dict[str, float]], seeds: int) -> str:
 
 def main() -> None:
     """Trains every precision that is not trained yet, and writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--config", default="dcgan", help="<name>[:<preset>] of configs/")
     parser.add_argument("--precisions", default="float32,bfloat16")
     parser.add_argument("--seeds", type=int, default=3)

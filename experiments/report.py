@@ -100,7 +100,7 @@ def write_report(name: str, sweep, out: Path, command: str) -> str:
         images.save_png(folder / "samples.png", plots.sheet(*zip(*sheet, strict=True)))
     cells = page.cells_table(sweep, results.table(sweep, found))
     counts = Counter(result.progress.state for result in found)
-    better = "more" if sign(sweep.metric) > 0 else "less"
+    better = "more" if sign(sweep.metric) == 1 else "less"
     html = page.html(
         name=name,
         question=sweep.question,

@@ -104,7 +104,7 @@ def row(name: str, accelerator_name: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--accelerator", default="v5e", choices=tuple(ACCELERATORS))
     parser.add_argument(
         "--config", nargs="+", default=list(SYSTEMS), help="<name>[:<preset>] of configs/"

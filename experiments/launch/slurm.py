@@ -171,7 +171,7 @@ def _options(texts: list[str]) -> dict[str, str | bool]:
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Splits arguments into the launcher's flags and those of ganjax.main."""
     # No flag of ganjax.main may be taken for the abbreviation of one of the launcher.
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0], allow_abbrev=False)
     parser.add_argument("--cluster", default="slurm", choices=("slurm", "local"))
     parser.add_argument("--nodes", type=_positive, default=1)
     parser.add_argument("--tasks_per_node", type=_positive, default=1, help="processes")
@@ -220,7 +220,9 @@ def main() -> None:
     args, flags = parse(sys.argv[1:])
     if args.print:
         check(flags)
-        print(executor(args).script())
+        queued = executor(args)
+        assert isinstance(queued, sbatch.Executor)  # --print is refused with --cluster=local.
+        print(queued.script())
         return
     if args.cluster == "slurm" and shutil.which("sbatch") is None:
         sys.exit("there is no sbatch here: run it on a login node, or add --cluster=local")

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from ml_collections import ConfigDict
-
 from experiments import ROOT
 from ganjax import config_file
+from ganjax.config import ConfigDict
 from ganjax.errors import UserError
 
 FOLDER = ROOT / "configs"

@@ -120,7 +120,7 @@ def read(sweep: Sweep, planned: Sequence[Run]) -> list[Result]:
 def best_value(result: Result, metric: str) -> float:
     """Returns the best value of a run's curve, which must have a point."""
     values = result.curves[metric].values
-    return float(values.max() if sign(metric) > 0 else values.min())
+    return float(values.max() if sign(metric) == 1 else values.min())
 
 
 def last_value(result: Result, metric: str) -> float:
@@ -158,13 +158,12 @@ def difference(cell: dict[int, float], baseline: dict[int, float]) -> Difference
 
 def adjust(found: Sequence[Difference | None]) -> list[Difference | None]:
     """Returns the differences of a column with `adjusted` filled in for all tests."""
-    tested = [i for i, each in enumerate(found) if each is not None and each.p is not None]
+    tested = {i: each for i, each in enumerate(found) if each is not None and each.p is not None}
     adjusted = list(found)
     if tested:
-        for i, p in zip(
-            tested, scipy.stats.false_discovery_control([found[i].p for i in tested]), strict=True
-        ):
-            adjusted[i] = found[i]._replace(adjusted=float(p))
+        controlled = scipy.stats.false_discovery_control([each.p for each in tested.values()])
+        for (i, each), p in zip(tested.items(), controlled, strict=True):
+            adjusted[i] = each._replace(adjusted=float(p))
     return adjusted
 
 
@@ -214,7 +213,7 @@ def best_runs(sweep: Sweep, results: Sequence[Result]) -> list[Result]:
             if each.run.cell == cell and len(each.curves[sweep.metric].values)
         ]
         if own:
-            direction = sign(sweep.metric)
+            direction = sign(sweep.metric) or 1
             found.append(max(own, key=lambda each: direction * best_value(each, sweep.metric)))
     return found
 

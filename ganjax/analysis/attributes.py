@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
+from ganjax.analysis.classes import class_index
 from ganjax.analysis.grids import PIXELS
-from ganjax.analysis.trained import Trained, class_index
+from ganjax.analysis.trained import Trained
 from ganjax.analysis.views import View, headed
 from ganjax.errors import UserError
 from ganjax.metrics.neighbours import nearest, nearest_by_features

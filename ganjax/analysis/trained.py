@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Int, UInt8
 from tqdm import tqdm
 
+from ganjax.analysis.classes import class_index
 from ganjax.data import sources
 from ganjax.engine import latents
 from ganjax.engine import step as steps
@@ -340,24 +341,3 @@ class Trained:
                 "unconditional); leave the flag out"
             )
         return np.array([class_index(each, names) for each in chosen], np.int32)
-
-
-def class_index(chosen: str, names: Sequence[str]) -> int:
-    """Returns the index of a class.
-
-    Args:
-      chosen: the name of the class or, if no class has that name, its index as text.
-      names: the names of all classes.
-
-    Raises:
-      UserError: there is no such class.
-    """
-    if chosen in names:
-        return list(names).index(chosen)
-    if chosen.isdecimal() and int(chosen) < len(names):
-        return int(chosen)
-    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    raise UserError(
-        f"--label={chosen}: there is no such class; take a name ({shown}) or an index from 0 to "
-        f"{len(names) - 1}"
-    )

@@ -9,7 +9,8 @@ import ml_collections
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from ganjax.analysis.trained import Trained, class_index
+from ganjax.analysis.classes import class_index
+from ganjax.analysis.trained import Trained
 from ganjax.data.base import SPLITS
 from ganjax.errors import UserError, naming_arguments
 from ganjax.metrics.image_set import from_source

@@ -26,7 +26,8 @@ from ganjax.parallel import distributed
 from ganjax.runtime.signals import Signals
 from ganjax.training import checkpoint, ensemble, evaluation, leaks
 from ganjax.training.epochs import Cadence
-from ganjax.training.setup import Outputs, Run
+from ganjax.training.outputs import Outputs
+from ganjax.training.setup import Run
 from ganjax.training.writer import METRICS, read_metrics
 
 # So many batches give a stable mean; a large held-out split need not be read at every evaluation.

@@ -28,7 +28,8 @@ from ganjax.training.checkpoint import best_step
 from ganjax.training.display import Display
 from ganjax.training.ensemble import Members, saved_form
 from ganjax.training.loggers import check as check_loggers
-from ganjax.training.setup import Outputs, Run
+from ganjax.training.outputs import Outputs, open_outputs
+from ganjax.training.setup import Run
 from ganjax.training.start import AS_IT_IS, Start
 
 
@@ -86,7 +87,7 @@ def train(
         members = run.restore(checkpoints)
         step = int(members[0].step)
         # Opened only now, because metrics after the step that could be restored are removed.
-        outputs = stack.enter_context(setup.open_outputs(run, checkpoints, step, display, loggers))
+        outputs = stack.enter_context(open_outputs(run, checkpoints, step, display, loggers))
         signals = stack.enter_context(Signals())
         if ending := _ending(run, outputs, step):
             outputs.writer.say(ending)
