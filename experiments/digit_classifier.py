@@ -9,6 +9,7 @@ is the average of its weights over the last steps, as float16.
 import argparse
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -85,7 +86,9 @@ def train(epochs: int = EPOCHS, seed: int = 0) -> Params:
     def step(params, state, average, image, label):
         def loss(params):
             target = optax.smooth_labels(jax.nn.one_hot(label, digits.DIGITS), LABEL_SMOOTHING)
-            return optax.softmax_cross_entropy(digits.apply(params, image).logits, target).mean()
+            logits = digits.apply(params, image).logits
+            assert logits is not None  # As some networks have none.
+            return optax.softmax_cross_entropy(logits, target).mean()
 
         updates, state = optimizer.update(jax.grad(loss)(params), state, params)
         params = optax.apply_updates(params, updates)
@@ -140,7 +143,7 @@ def _moved(x, per_image):
 
 def write(path: Path, params: Params) -> str:
     """Writes weights as float16 arrays to an .npz file, and returns its sha256."""
-    arrays = {
+    arrays: dict[str, Any] = {
         f"{layer}.{part}": np.asarray(value, np.float16)
         for layer, parts in params.items()
         for part, value in parts.items()
