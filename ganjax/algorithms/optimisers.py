@@ -208,9 +208,9 @@ class OptimiserGroup(Fields):
 
     Attributes:
       g_optimiser: the fields of the generator's optimiser.
-      d_optimiser: the fields of the discriminator's optimiser; see `discriminator_optimiser`.
+      d_optimiser: the fields of the discriminator's optimiser, without the bound `weight_clip`.
       weight_clip: the bound on the absolute values of D's parameters; 0 sets none.
-      ema: the fields of the generator's moving average; see `ema_decay`.
+      ema: the fields of the generator's moving average, with which samples are drawn.
     """
 
     g_optimiser: AnyOptimiser = AdamFields()
