@@ -23,6 +23,7 @@ from ganjax.engine import step as steps
 from ganjax.parallel.sharding import make_layout
 from ganjax.training import checkpoint, workdir
 from ganjax.training.loop import train
+from ganjax.training.start import AS_IT_IS, Start
 from ganjax.training.writer import read_metrics
 
 
@@ -58,7 +59,7 @@ def test_the_union_of_two_processes_is_one_epoch(tmp_path):
         np.testing.assert_array_equal(part["images"], expected)
 
 
-def alone(folder, devices, flags):
+def alone(folder, devices, flags, begin=AS_IT_IS):
     """Trains the same run in this process, over as many devices."""
     raw = shipped("wgan_gp")
     for flag in (*TINY[1:], f"--config.total_steps={STEPS}", *flags):
@@ -69,7 +70,7 @@ def alone(folder, devices, flags):
         patch.setattr(
             "ganjax.training.setup.make_layout", partial(make_layout, jax.devices()[:devices])
         )
-        train(raw, folder)
+        train(raw, folder, start=begin)
 
 
 def final(folder):
@@ -158,6 +159,31 @@ def test_a_damaged_shard_of_one_process_sends_all_back_to_the_checkpoint_before(
         assert re.search(rf"checkpoints/11 {reason}.*11.damaged; step 10 is taken", outputs[0])
         assert all(np.array_equal(a, b) for a, b in zip(final(whole), final(run), strict=True))
         shutil.rmtree(run)
+
+
+@pytest.mark.slow
+def test_processes_begin_from_another_run_and_go_on_with_other_fields_as_one_does(tmp_path):
+    first, begun, single = tmp_path / "run", tmp_path / "run-2", tmp_path / "single"
+    five, ten = ["--config.total_steps=5"], ["--config.total_steps=10"]
+    changed = [*ten, "--config.d_optimiser.learning_rate=1e-3"]
+
+    def typed(folder, *flags):
+        outputs, codes = ends(start(folder, 2, flags), timeout=300)
+        assert codes == [0, 0], outputs
+
+    typed(first, *five)
+    typed(first, *five, f"--init_from={first}", "--new")
+    typed(begun, *ten)
+    typed(begun, *changed, "--allow_change=d_optimiser.learning_rate", "--from_step=5")
+    alone(single, 2, five, Start(init_from=str(first)))
+    alone(single, 2, ten)
+    alone(single, 2, changed, Start(allow_change=("d_optimiser.learning_rate",), from_step=5))
+    for folder, other in ((begun, single), (begun / "aside" / "1", single / "aside" / "1")):
+        assert all(np.array_equal(a, b) for a, b in zip(final(folder), final(other), strict=True))
+    # What does not go is refused by all, in one line of each.
+    outputs, codes = ends(start(begun, 2, [*changed, "--from_step=7"]), timeout=300)
+    assert codes == [2, 2], outputs
+    assert all("--from_step=7" in output.splitlines()[-1] for output in outputs), outputs
 
 
 @pytest.mark.slow
