@@ -26,8 +26,8 @@ from experiments.faults.runs import (
 from experiments.faults.trial import Fault, NotRunError, Trial, expect
 
 PREPARE = "ganjax.data.prepare"
-# What a finished run of the smallest kind takes, in KiB.
-LEAST, MOST = 40, 700
+# A finished run of the smallest kind takes some 700 KiB in 50 files and folders.
+KIB, FILES = (40, 700), (4, 60)
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.EDQUOT)
 
 
@@ -59,9 +59,9 @@ def _mount(*command: str) -> None:
         raise NotRunError(f"it takes root: {done.stderr.strip()}")
 
 
-def full(options: str, trial: Trial) -> str:
+def full(options: str, sizes: tuple[int, int], trial: Trial) -> str:
     """Trains on a disk that is too small, and then, with more room, to the end."""
-    disk, size = trial.folder / "disk", trial.random.randrange(LEAST, MOST)
+    disk, size = trial.folder / "disk", trial.random.randrange(*sizes)
     with small_disk(disk, options.format(size)):
         ended = train(trial, folder=disk / "run").wait()
         if ended.code == 0:
@@ -160,8 +160,8 @@ def a_set_does_not_fit(trial: Trial) -> str:
 
 
 FAULTS = (
-    Fault("a disk of 40 to 700 KiB", partial(full, "size={}k"), 1, 16),
-    Fault("a disk with too few inodes", partial(full, "nr_inodes={}"), 0, 4),
+    Fault("a disk of 40 to 700 KiB", partial(full, "size={}k", KIB), 1, 16),
+    Fault("a disk with too few inodes", partial(full, "nr_inodes={}", FILES), 0, 8),
     Fault("a limit on the size of files", files_limited, 1, 8),
     Fault("one change of the run's folder fails", a_change_fails, 3, 60),
     Fault("a disk that is read-only", read_only, 0, 1),

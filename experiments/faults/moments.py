@@ -97,8 +97,8 @@ def record(folder: Path, file: Path) -> None:
 
 
 def general(change: str) -> str:
-    """Returns a change without the random names in it, by which it is found in another process."""
-    return re.sub(r"[0-9a-f]{16,}", "*", change)
+    """Returns a change without random names and times, by which it is found in another process."""
+    return re.sub(r"[0-9a-f]{16,}|(?<=tfevents\.)[\w.]+", "*", change)
 
 
 def at_change(folder: Path, change: str, count: int, do: Callable[[], object]) -> None:

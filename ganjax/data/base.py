@@ -162,6 +162,7 @@ def chosen_labels(features: dict[str, Labels], label: str, size: int, source: st
     if not label:
         return Labels(np.zeros(size, np.int32), ())
     if label not in features:
-        has = f"{', '.join(map(repr, features))} only" if features else "no labels"
-        raise DataError(f"config.data.label={label!r}: {source} has {has}, or '' for none")
+        names = ", ".join(map(repr, features))
+        has = f"{names} only, or '' for none" if features else "no labels: set it to '' for none"
+        raise DataError(f"config.data.label={label!r}: {source} has {has}")
     return features[label]
