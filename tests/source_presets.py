@@ -9,7 +9,7 @@ CIFAR10 = {"source": "tfds:cifar10", "on_device": True}
 # What presets of this scale share (choice).
 AT_SCALE = {
     "log_every": 100,
-    "ema": {"decay": 0.999, "half_life": 0, "ramp_up": 0.0, "warm_up": True},
+    "ema": {"decay": 0.999, "half_life": 0, "warm_up": True},
     "evaluation": {"metrics": ("kid",), "num_samples": 5_000, "best": "kid_efflite0"},
 }
 # Radford et al. 2015, section 4, and Adam's eps of Kingma & Ba 2014.

@@ -33,7 +33,7 @@ from ganjax.engine import updates
 from ganjax.engine.algorithm import Algorithm, Batch, Context
 from ganjax.engine.loss_scaling import scaled
 from ganjax.engine.phases import Phase
-from ganjax.engine.schedules import Reals
+from ganjax.engine.schedules import Reals, has_schedules
 from ganjax.keys import fold
 from ganjax.models.fields import NetworkFields, check_groups
 from ganjax.objectives import losses
@@ -93,8 +93,8 @@ class CommonConfig(
     @property
     def nameable(self) -> frozenset[str]:
         named = super().nameable | ({"config.total_steps"} - self.continuable)
-        # The ramp counts the reals seen as if every step had had batches of this size.
-        return named - {"config.batch_size"} if self.ema.ramp_up else named
+        # Schedules count the reals seen as if every step had had batches of this size.
+        return named - {"config.batch_size"} if has_schedules(self) else named
 
 
 class Config(NetworkGroup, CommonConfig):

@@ -109,7 +109,7 @@ class AdamFields(_DecayingFields):
     def build(self, updates: int, reals: Reals) -> optax.GradientTransformation:
         rate, b2 = self._rate(updates, reals), self.b2
         if isinstance(b2, Schedule):
-            moments = scheduled_adam(self.b1, of_updates(b2, reals), self.eps)
+            moments = scheduled_adam(self.b1, lambda n: b2.at(reals.at(n)), self.eps)
             return optax.chain(moments, optax.scale_by_learning_rate(rate))
         return optax.adam(rate, self.b1, b2, self.eps)
 
@@ -168,6 +168,7 @@ class SgdFields(OptimiserFields):
         del updates  # No schedule depends on the length of the run.
         rate, momentum = of_updates(self.learning_rate, reals), self.momentum
         if self.decay_factor > 1:
+            assert not callable(rate)  # `check` refuses such a schedule.
             rate = optax.exponential_decay(
                 rate, 1, 1 / self.decay_factor, end_value=self.min_learning_rate
             )

@@ -3,11 +3,10 @@
 from functools import partial
 from typing import Any
 
-from ganjax.algorithms.optimisers import OptimiserGroup
+from ganjax.config import Fields
 from ganjax.engine.algorithm import NumberOfStep
 from ganjax.engine.meanings import Meaning
 from ganjax.engine.schedules import Reals, Schedule
-from ganjax.objectives.penalties import PenaltyGroup
 
 # The fields that may be schedules, but for the augmentation's probability, which is always
 # reported; each by the name of its metric.
@@ -27,15 +26,11 @@ MEANINGS = {
 }
 
 
-class ScheduledGroup(OptimiserGroup, PenaltyGroup):
-    """The fields among which are those of `FIELDS`."""
-
-
-def numbers(config: ScheduledGroup, reals: Reals) -> dict[str, NumberOfStep]:
+def numbers(config: Fields, reals: Reals) -> dict[str, NumberOfStep]:
     """Returns the numbers that change over the run, by the names of their metrics.
 
     Args:
-      config: the config.
+      config: the config, with the fields of `FIELDS`.
       reals: the number of reals that D has seen.
     """
     found = {}

@@ -12,15 +12,15 @@ schedule of a number, and one that sets the field itself a number of a schedule.
 
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
-import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 from pydantic import Discriminator, NonNegativeFloat, PositiveFloat, Tag
 
 from ganjax.config import Fields, Fraction, PositiveInt, Probability
 from ganjax.config_file import GROUP, NUMBER
 
-N = TypeVar("N")
+N = TypeVar("N", bound=float)
 Scalar = Float[Array, ""]
 
 
@@ -100,9 +100,10 @@ class Reals(NamedTuple):
     first_step: int = 0
     before: int = 0
 
-    def at(self, step: jax.Array | int) -> Scalar:
+    def at(self, step: ArrayLike) -> Scalar:
         """Computes the reals that D has seen before a step, in float32."""
-        return self.before + jnp.asarray(step - self.first_step, jnp.float32) * self.per_step
+        steps = (jnp.asarray(step) - self.first_step).astype(jnp.float32)
+        return self.before + steps * self.per_step
 
     def of_updates(self, per_step: int) -> "Reals":
         """Returns the number as a function of a player's updates since `first_step`.
@@ -111,6 +112,14 @@ class Reals(NamedTuple):
           per_step: the number of that player's updates in a step.
         """
         return Reals(self.per_step // per_step, 0, self.before)
+
+
+def has_schedules(group: Fields) -> bool:
+    """Returns whether any field of a group, or of a group inside it, is a schedule."""
+    return any(
+        isinstance(value, Schedule) or (isinstance(value, Fields) and has_schedules(value))
+        for _, value in group
+    )
 
 
 def number_at(number: float | Schedule, images: Scalar | float) -> float | Scalar:

@@ -248,7 +248,7 @@ def test_the_best_and_the_patience_change_only_if_they_are_named(config, folder)
         ("wgan_gp", {}, "g_optimiser.decay", False),  # It has a state of its own.
         ("wgan_gp", {}, "weight_clip", False),
         ("wgan_gp", {}, "num_seeds", False),
-        ("wgan_gp", {"ema.ramp_up": 0.05}, "batch_size", False),
+        ("progan", {}, "ema.half_life.over", True),
         ("progan", {}, "batch_size", False),
         ("progan", {}, "growth.learning_rates", True),
         ("ada", {}, "augment.controller.target", True),
