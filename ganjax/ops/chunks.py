@@ -69,8 +69,8 @@ def write_chunks(
 ) -> jax.Array:
     """Computes `function(x)` chunk by chunk and writes each in place into the result.
 
-    This takes less memory than `map_chunks`, but it is only for maps with a `jax.custom_vjp`: to
-    differentiate through the loop, JAX would keep the whole result for every chunk.
+    This takes less memory than `map_chunks`, but it is only for the lowerings of primitives, which
+    JAX does not differentiate: it would keep the whole result for every chunk.
 
     Args:
       function: as in `map_chunks`, of one array.
@@ -99,7 +99,7 @@ def sum_chunks(
 ) -> Any:
     """Computes `function(x, g)` chunk by chunk, where its results are sums over the batch.
 
-    Like `write_chunks` this is only for maps with a `jax.custom_vjp`.
+    Like `write_chunks` this is only for the lowerings of primitives.
 
     Args:
       function: takes two arrays with the batch as their first axis and returns a tree of arrays.

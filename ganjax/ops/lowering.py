@@ -18,6 +18,9 @@ map and its shape. Its rules rest on measurements in float32 (docs/speed.md), wh
   `canonical`). The kernel gradient uses the products of rows and columns in `strips`, or `patches`
   where the input has at most four channels (colours), the window is one pixel or `strips` does not
   have the padding.
+- Depthwise convolutions are sums of shifted images (`depthwise`). Other narrow groups of channels
+  are a batch of products at stride 1 (`grouped`). Wide groups, and those of a stride, are computed
+  one after another (`each_group`), each by the rules above.
 """
 
 import contextlib
@@ -31,7 +34,18 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ganjax.ops import blocks, canonical, dense, native, patches, strips, winograd
+from ganjax.ops import (
+    blocks,
+    canonical,
+    dense,
+    depthwise,
+    each_group,
+    grouped,
+    native,
+    patches,
+    strips,
+    winograd,
+)
 from ganjax.ops.geometry import Geometry
 
 MapName = Literal["conv", "input_grad", "kernel_grad"]
@@ -80,6 +94,8 @@ STRIP_CHANNELS = range(16, 64)
 # Strips pay for at least so many images, which make a long row, and for images so narrow.
 LEAST_STRIP_IMAGES = 32
 MOST_STRIP_WIDTH = 64
+# Groups of so many channels are computed each by itself, narrower ones all in one product.
+LEAST_WIDE_GROUP = 64
 # Images of so few channels are colours, whose patches are narrow.
 MOST_COLOURS = 4
 # Most bytes of all patches of a batch for which strided forward maps use them.
@@ -96,12 +112,22 @@ def choose(name: MapName, geometry: Geometry, batch: int, channels: tuple[int, i
       channels: the numbers of channels of the input and of the output.
     """
     if geometry.groups > 1:
-        return NATIVE[name]
+        return _choose_grouped(name, geometry, batch, channels)
     if name == "conv":
         return _choose_conv(geometry, batch, channels)
     if name == "input_grad":
         return _choose_input_grad(geometry, batch, channels)
     return _choose_kernel_grad(geometry, channels)
+
+
+def _choose_grouped(name: MapName, geometry, batch: int, channels: tuple[int, int]) -> Lowering:
+    inputs, outputs = (n // geometry.groups for n in channels)
+    if inputs == outputs == 1:
+        return getattr(depthwise, name)
+    if grouped.fits(geometry) and min(inputs, outputs) < LEAST_WIDE_GROUP:
+        return getattr(grouped, name)
+    chosen = choose(name, geometry._replace(groups=1), batch, (inputs, outputs))
+    return partial(each_group.compute, function=chosen)
 
 
 def _choose_conv(geometry, batch: int, channels: tuple[int, int]) -> Lowering:

@@ -18,7 +18,18 @@ from convolutions import (
 )
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from ganjax.ops import blocks, canonical, lowering, native, patches, strips, winograd
+from ganjax.ops import (
+    blocks,
+    canonical,
+    depthwise,
+    each_group,
+    grouped,
+    lowering,
+    native,
+    patches,
+    strips,
+    winograd,
+)
 from ganjax.ops.conv import conv, conv_transpose
 from ganjax.ops.geometry import Geometry
 
@@ -91,6 +102,59 @@ def test_each_lowering_matches_native(module, dtype, monkeypatch):
     got = run(module, dtype)
     assert {a.dtype for a in got.values()} == {jnp.dtype(dtype)}
     assert_near(got, run(native, "float32"), 1e-5 if dtype == "float32" else 3e-2)
+
+
+# (module, strides, padding, (H, W), (h, w), groups, channels of a group's input and output)
+GROUPED = [
+    (grouped, (1, 1), ((1, 1), (1, 1)), (6, 5), (3, 3), 2, (3, 4)),
+    (grouped, (1, 1), ((2, 1), (0, 2)), (6, 5), (4, 3), 3, (1, 2)),
+    (grouped, (1, 1), ((0, 0), (0, 0)), (4, 5), (1, 1), 3, (2, 1)),
+    (depthwise, (2, 1), ((1, 2), (0, 1)), (7, 5), (4, 2), 3, (1, 1)),
+    (depthwise, (1, 1), ((1, 1), (-1, 1)), (4, 5), (3, 3), 3, (1, 1)),
+    (each_group, (2, 2), ((1, 1), (1, 1)), (6, 5), (3, 3), 3, (2, 3)),
+    (each_group, (1, 1), ((1, 1), (-1, 1)), (6, 5), (3, 3), 2, (2, 3)),
+]
+
+
+def test_each_lowering_of_groups_is_chosen_and_matches_native(monkeypatch):
+    monkeypatch.setattr(grouped, "CHUNK_BYTES", 3000)  # The three images are three chunks.
+
+    def run(choose):
+        results = {}
+        for module, strides, padding, size, window, groups, (inputs, outputs) in GROUPED:
+            geometry = Geometry(strides, padding, size, window, groups)
+            channels = groups * inputs, groups * outputs
+            x, k = normal(3, *size, channels[0]), normal(*window, inputs, channels[1], seed=1)
+            g = normal(3, *geometry.out, channels[1], seed=2)
+            args = {"conv": (x, k), "input_grad": (g, k), "kernel_grad": (x, g)}
+            for name, pair in args.items():
+                function = choose(module, name, geometry, channels)
+                results[f"{name} {geometry}"] = function(*pair, geometry=geometry)
+        return results
+
+    def chosen(module, name, geometry, channels):
+        function = lowering.choose(name, geometry, 3, channels)
+        if module is each_group:
+            assert function.func is each_group.compute
+        else:
+            assert function is getattr(module, name)
+        return function
+
+    options = {"xla_backend_optimization_level": 0}
+    with jax.default_matmul_precision("highest"):
+        got, want = (
+            jax.jit(lambda choose=choose: run(choose), compiler_options=options)()
+            for choose in (chosen, lambda _, name, *__: getattr(native, name))
+        )
+    assert_near(got, want, 1e-5)
+
+
+def test_wide_groups_are_computed_one_after_another():
+    geometry = Geometry((1, 1), ((1, 1), (1, 1)), (32, 32), (3, 3), 2)
+    function = lowering.choose("conv", geometry, 32, (128, 128))
+    assert function.func is each_group.compute
+    assert function.keywords == {"function": winograd.conv}
+    assert lowering.choose("conv", geometry, 32, (32, 32)) is grouped.conv
 
 
 # Channels of which winograd's kernel gradient takes the input's factor first, the output's, and

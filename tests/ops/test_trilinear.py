@@ -116,7 +116,7 @@ def primitives(jaxpr):
                 yield from primitives(inner)
 
 
-@pytest.mark.parametrize("case", CASES)
+@cases
 def test_every_mode_and_vmap_stay_in_the_three_maps(case):
     ours, _, args = pair(case)
     names = {"ganjax_conv", "ganjax_input_grad", "ganjax_kernel_grad"}
