@@ -167,7 +167,13 @@ def test_convolutions_on_cpus_have_the_order_of_axes_that_loops_need(name, order
     assert axes(traced.lower(lowering_platforms=("cpu",))) == {CANONICAL}
 
 
-@pytest.mark.parametrize("name", ["ada", "dcgan_noisy", "progan", "sngan", "wgan_gp"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("ada", "dcgan_noisy", "wgan_gp"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("progan", "sngan")),
+    ],
+)
 def test_convolutions_of_a_whole_step_have_the_order_of_axes_that_loops_need(name):
     """Those of augmentation, networks and penalty may all be in a loop."""
     config, module = schema.load(shipped(name))

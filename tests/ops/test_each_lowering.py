@@ -69,7 +69,7 @@ modules = pytest.mark.parametrize(
 
 
 @modules
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_each_lowering_matches_native(module, dtype, monkeypatch):
     # The three images are three chunks.
     if hasattr(module, "CHUNK_BYTES"):
