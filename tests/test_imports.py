@@ -129,3 +129,11 @@ def test_a_train_step_needs_no_pillow():
         "import ganjax.planning.dry_run, ganjax.engine.step"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=120)
+
+
+def test_parts_of_scipy_are_imported_when_they_are_used():
+    """`import scipy` takes no time; its parts would take a second of every start of the tests."""
+    for folder in ("ganjax", "tests", "experiments"):
+        for path in (ROOT / folder).rglob("*.py"):
+            lines = path.read_text().splitlines()
+            assert not [line for line in lines if line.startswith(("from scipy", "import scipy."))]
