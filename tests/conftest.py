@@ -152,6 +152,10 @@ def shrink(config):
     for group in config.values():
         if isinstance(group, ConfigDict) and "widths" in group:
             group.widths = (4,) * ((len(group.widths) or stages) - less)
+        if isinstance(group, ConfigDict) and group.get("network") == "r3gan":
+            config.image_size, config.data.fit = 8, "resize"
+            group.update(widths=(8, 8), blocks=1, group_width=8)
+            group.bfloat16_stages = min(1, group.bfloat16_stages)
         if isinstance(group, ConfigDict) and group.get("network") == "maxout":
             for name in group:
                 if name.endswith("_maxout"):

@@ -8,14 +8,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ganjax.models import dcgan, maxout, mlp, progan, resnet
+from ganjax.models import dcgan, maxout, mlp, progan, r3gan, resnet
 
 AnyGenerator = Annotated[
     dcgan.GeneratorFields
     | resnet.GeneratorFields
     | mlp.GeneratorFields
     | maxout.GeneratorFields
-    | progan.GeneratorFields,
+    | progan.GeneratorFields
+    | r3gan.GeneratorFields,
     Field(discriminator="network"),
 ]
 AnyDiscriminator = Annotated[
@@ -23,6 +24,7 @@ AnyDiscriminator = Annotated[
     | resnet.DiscriminatorFields
     | mlp.DiscriminatorFields
     | maxout.DiscriminatorFields
-    | progan.DiscriminatorFields,
+    | progan.DiscriminatorFields
+    | r3gan.DiscriminatorFields,
     Field(discriminator="network"),
 ]

@@ -98,13 +98,14 @@ def following(widths: Sequence[int], size: Size) -> tuple[int, ...]:
     return extended(widths, count) if count and is_small(halved(size, count)) else ()
 
 
-def check(at: str, widths: Sequence[int], images: ImageSpec) -> None:
+def check(at: str, widths: Sequence[int], images: ImageSpec, doublings: int | None = None) -> None:
     """Refuses widths whose stages do not divide the size of the images.
 
     Args:
       at: the place of the network's fields in the config, such as "config.generator".
       widths: the network's widths, one for each stage; () where none could follow the size.
       images: the images that the network makes or takes.
+      doublings: how often the network doubles or halves the size; None is once for each width.
 
     Raises:
       ConfigError: there are no widths, or the base is not whole or too small.
@@ -117,13 +118,13 @@ def check(at: str, widths: Sequence[int], images: ImageSpec) -> None:
             f"times one power of 2 (the longer may be more); set "
             f"{near(images.size, usual, USUAL_BASE)}, or give widths"
         )
-    count = len(widths)
+    count = len(widths) if doublings is None else doublings
     found, whole = halved(images.size, count), is_whole(images.size, count)
     if whole and found.shorter >= LEAST_BASE:
         return
     left = f"{found}, a side of less than {LEAST_BASE}" if whole else "no whole pixels"
     follow = ", or widths=() to let them follow the size" if following(widths, images.size) else ""
     raise ConfigError(
-        f"{field}: {count} widths in {at}.widths={tuple(widths)} halve it {count} times, to "
+        f"{field}: {len(widths)} widths in {at}.widths={tuple(widths)} halve it {count} times, to "
         f"{left}; set image_size={near(images.size, count, LEAST_BASE)}{follow}"
     )
