@@ -16,8 +16,8 @@ map and its shape. Its rules rest on measurements in float32 (docs/speed.md), wh
   beyond that XLA's own is as fast or faster.
 - Otherwise, at stride 1, the forward map and the input gradient are XLA's own (`native`,
   `canonical`). The kernel gradient uses the products of rows and columns in `strips`, or `patches`
-  where the input has at most four channels (colours), the window is one pixel or `strips` does not
-  have the padding.
+  where the input has at most four channels (colours) or `strips` does not have the padding.
+- A window of one pixel is a matrix product (`pixelwise`).
 - Depthwise convolutions are sums of shifted images (`depthwise`). Other narrow groups of channels
   are a batch of products at stride 1 (`grouped`). Wide groups, and those of a stride, are computed
   one after another (`each_group`), each by the rules above.
@@ -43,6 +43,7 @@ from ganjax.ops import (
     grouped,
     native,
     patches,
+    pixelwise,
     strips,
     winograd,
 )
@@ -113,6 +114,8 @@ def choose(name: MapName, geometry: Geometry, batch: int, channels: tuple[int, i
     """
     if geometry.groups > 1:
         return _choose_grouped(name, geometry, batch, channels)
+    if pixelwise.fits(geometry):
+        return getattr(pixelwise, name)
     if name == "conv":
         return _choose_conv(geometry, batch, channels)
     if name == "input_grad":

@@ -139,7 +139,6 @@ def test_cpus_have_other_forms():
 CPU_CONVOLUTIONS = {
     "of a strip": (conv, (32, 32, 16), (3, 3, 16, 16)),
     "of 16 channels": (conv, (72, 72, 16), (3, 3, 16, 16)),
-    "of one pixel": (conv, (32, 32, 16), (1, 1, 16, 3)),
     "of blocks": (partial(conv, strides=2, padding=1), (64, 64, 16), (4, 4, 16, 16)),
     "of a stride in one direction": (partial(conv, strides=(2, 1)), (32, 32, 16), (5, 3, 16, 16)),
 }

@@ -27,6 +27,7 @@ from ganjax.ops import (
     lowering,
     native,
     patches,
+    pixelwise,
     strips,
     winograd,
 )
@@ -60,10 +61,14 @@ UNSTRIDED = [
     ((1, 1), ((2, 2), (2, 2)), (3, 2), (3, 3)),  # outputs larger than the image
     ((1, 1), ((2, 2), (2, 2)), (1, 1), (5, 5)),
 ]
-CASES = {winograd: TILED, strips: UNSTRIDED}
+CASES = {
+    winograd: TILED,
+    strips: UNSTRIDED,
+    pixelwise: [((1, 1), ((0, 0), (0, 0)), (4, 5), (1, 1))],
+}
 modules = pytest.mark.parametrize(
     "module",
-    [patches, blocks, strips, winograd, canonical],
+    [patches, blocks, strips, winograd, canonical, pixelwise],
     ids=lambda m: m.__name__.split(".")[-1],
 )
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ganjax.ops import blocks, canonical, lowering, native, patches, strips, winograd
+from ganjax.ops import blocks, canonical, lowering, native, patches, pixelwise, strips, winograd
 from ganjax.ops.geometry import Geometry
 
 MAPS = ("conv", "input_grad", "kernel_grad")
@@ -11,7 +11,7 @@ MAPS = ("conv", "input_grad", "kernel_grad")
 def chosen_modules(geometry, batch, channels):
     """The modules of the three maps, by the functions that are chosen."""
     chosen = [lowering.choose(name, geometry, batch, channels) for name in MAPS]
-    modules = (blocks, canonical, native, patches, strips, winograd)
+    modules = (blocks, canonical, native, patches, pixelwise, strips, winograd)
     return tuple(
         next(module for module in modules if getattr(module, name, None) is function)
         for name, function in zip(MAPS, chosen, strict=True)
@@ -50,7 +50,7 @@ def test_strided_maps_are_computed_by_the_fastest_module(layer, batch, chosen):
         (7, (64, 64), 3, (native, canonical, strips)),
         (15, (16, 64), 3, (strips,) * 3),
         (128, (16, 16), 3, (native, canonical, strips)),
-        (32, (64, 64), 1, (native, canonical, patches)),
+        (32, (64, 64), 1, (pixelwise,) * 3),
         (64, (64, 128), 3, (winograd,) * 3),
     ],
 )
