@@ -25,12 +25,12 @@ import jax
 import numpy as np
 
 from experiments.benchmarks.clock import positive, threads
-from ganjax.ops import blocks, canonical, lowering, native, patches, strips, winograd
+from ganjax.ops import blocks, canonical, grouped, lowering, native, patches, strips, winograd
 from ganjax.ops.geometry import Geometry
 from ganjax.runtime import huge_pages
 
-# Networks (stride, batch size, layers) with layers (input size, input channels, output channels):
-# DCGANs of 64x64 and 32x32 pixels with 4x4 windows, and the 3x3 windows of other networks.
+# Networks (stride, batch size, layers) with layers (input size, input channels, output channels,
+# groups): DCGANs with 4x4 windows, the 3x3 windows of other networks, and those of R3GAN.
 LAYERS = {
     "64": (2, 32, [(64, 3, 64), (32, 64, 128), (16, 128, 256), (8, 256, 512)]),
     "32": (2, 64, [(32, 1, 32), (16, 32, 64), (8, 64, 128)]),
@@ -49,9 +49,10 @@ LAYERS = {
             (4, 128, 128),
         ],
     ),
+    "groups": (1, 32, [(size, 128, 128, 8) for size in (32, 16, 8, 4)]),
 }
 MAPS = ("conv", "input_grad", "kernel_grad")
-LOWERINGS = (native, canonical, strips, patches, blocks, winograd)
+LOWERINGS = (native, canonical, strips, patches, blocks, winograd, grouped)
 # The number of rows and columns of the matrices whose product is the yardstick.
 SQUARE = 1024
 
@@ -108,7 +109,8 @@ class Map(NamedTuple):
     def flop(self) -> float:
         """The FLOP of the products that the convolution needs by its definition."""
         pixels = np.prod(self.geometry.out + self.geometry.window)
-        return 2.0 * self.args[0].shape[0] * pixels * np.prod(self.channels)
+        products = pixels * np.prod(self.channels) / self.geometry.groups
+        return 2.0 * self.args[0].shape[0] * products
 
     @property
     def chosen(self) -> lowering.Lowering:
@@ -120,24 +122,24 @@ class Map(NamedTuple):
         return Timer(partial(function, geometry=self.geometry), *self.args)
 
 
-def map_of(name: str, layer: tuple[int, int, int], stride: int, batch: int) -> Map:
+def map_of(name: str, layer: tuple[int, ...], stride: int, batch: int) -> Map:
     """Makes a map of random arrays.
 
     Args:
       name: one of MAPS.
-      layer: the (size, input channels, output channels) of the layer.
+      layer: the (size, input channels, output channels) of the layer, and its groups if several.
       stride: the stride of the layer.
       batch: the batch size.
     """
-    size, inputs, outputs = layer
+    size, inputs, outputs, *groups = layer
     window = (2 + stride, 2 + stride)
-    geometry = Geometry((stride, stride), ((1, 1), (1, 1)), (size, size), window)
+    geometry = Geometry((stride, stride), ((1, 1), (1, 1)), (size, size), window, *groups)
     random = np.random.RandomState(0)
     x, k, g = (
         random.randn(*shape).astype(np.float32)
         for shape in (
             (batch, size, size, inputs),
-            (*window, inputs, outputs),
+            (*window, inputs // geometry.groups, outputs),
             (batch, *geometry.out, outputs),
         )
     )
@@ -160,13 +162,12 @@ def run_alternately(timers: list[Timer], rounds: int) -> None:
             timer.run()
 
 
-def measure(name: str, layer: tuple[int, int, int], stride: int, batch: int, rounds: int) -> str:
+def measure(name: str, layer: tuple[int, ...], stride: int, batch: int, rounds: int) -> str:
     """Measures one map of one layer in every lowering, and returns a row of the table."""
     measured = map_of(name, layer, stride, batch)
     timers = {"matmul": matmul()}
     for module in LOWERINGS:
-        fits = getattr(module, "fits", lambda _: True)
-        if hasattr(module, name) and fits(measured.geometry):
+        if computes(module, measured):
             timers[module] = measured.timer(getattr(module, name))
     run_alternately(list(timers.values()), rounds)
     cells = [cell(timers["matmul"].rate(2 * SQUARE**3))]
@@ -174,6 +175,20 @@ def measure(name: str, layer: tuple[int, int, int], stride: int, batch: int, rou
         rate = cell(timers[module].rate(measured.flop)) if module in timers else "-"
         cells.append(rate + ("*" if getattr(module, name, None) is measured.chosen else " "))
     return "".join(f"{cell:>14}" for cell in cells)
+
+
+def computes(module, measured: Map) -> bool:
+    """Returns whether a module is measured on a map.
+
+    Only `grouped` is on groups: XLA's own kernel gradient of them takes seconds.
+    """
+    fits = getattr(module, "fits", lambda _: True)
+    has_groups = measured.geometry.groups > 1
+    return (
+        hasattr(module, measured.name)
+        and fits(measured.geometry)
+        and (module is grouped) == has_groups
+    )
 
 
 def cell(rate: np.ndarray) -> str:
@@ -222,10 +237,11 @@ def share(rounds: int, layers: str = "64") -> dict:
     }
 
 
-def label(name: str, layer: tuple[int, int, int], batch: int) -> str:
+def label(name: str, layer: tuple[int, ...], batch: int) -> str:
     """Returns a text that identifies a map of a layer at a batch size."""
-    size, inputs, outputs = layer
-    return f"{size}x{size} {inputs}->{outputs}, {batch}, {name}"
+    size, inputs, outputs, *groups = layer
+    of_groups = f" by {groups[0]}" if groups else ""
+    return f"{size}x{size} {inputs}->{outputs}{of_groups}, {batch}, {name}"
 
 
 def main() -> None:

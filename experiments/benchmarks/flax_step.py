@@ -40,6 +40,7 @@ FLAX = "flax.linen's convolutions"
 TOLERANCE = 1e-3
 # Few steps in a row suffice: Flax's take so long that the other contender's threads no longer spin.
 RUN = 2
+SAME = (1, "SAME")  # Stride and padding.
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
@@ -51,8 +52,12 @@ def flax_convolutions() -> Iterator[None]:
     """
     ours = ops.conv, ops.conv_transpose, dict(layers.RESAMPLED)
     ops.conv, ops.conv_transpose = _conv, _conv_transpose
-    layers.RESAMPLED["up"] = lambda x, kernel: _conv(layers.repeat(x), kernel)
-    layers.RESAMPLED["down"] = lambda x, kernel: layers.mean_pool(_conv(x, kernel))
+    layers.RESAMPLED["up"] = lambda x, kernel, *groups: _conv(
+        layers.repeat(x), kernel, *SAME, *groups
+    )
+    layers.RESAMPLED["down"] = lambda x, kernel, *groups: layers.mean_pool(
+        _conv(x, kernel, *SAME, *groups)
+    )
     try:
         yield
     finally:
@@ -60,13 +65,20 @@ def flax_convolutions() -> Iterator[None]:
         layers.RESAMPLED.update(resampled)
 
 
-def _conv(x, kernel, strides=(1, 1), padding: ops.Padding = "SAME"):
+def _conv(x, kernel, strides, padding, feature_group_count=1):
     return lax.conv_general_dilated(
-        x, kernel, _pair(strides), _pads(padding), dimension_numbers=LAYOUT
+        x,
+        kernel,
+        _pair(strides),
+        _pads(padding),
+        dimension_numbers=LAYOUT,
+        feature_group_count=feature_group_count,
     )
 
 
-def _conv_transpose(x, kernel, strides=(1, 1), padding: ops.Padding = "SAME"):
+def _conv_transpose(x, kernel, strides, padding, feature_group_count=1):
+    if feature_group_count != 1:
+        raise ValueError("lax has no transposed convolution of groups")
     return lax.conv_transpose(
         x,
         kernel,
