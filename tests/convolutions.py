@@ -94,7 +94,7 @@ def assert_near(got, want, tolerance=1e-5):
 
 
 # Convolutions as large as those of networks: (function of (x, k), x's shape without the batch, k's
-# shape) by name. On CPUs every map of these is computed by `winograd` or by `patches`.
+# shape) by name. On CPUs every map of one group is computed by `winograd` or by `patches`.
 LARGE_BATCH, LARGE_INPUTS, LARGE_OUTPUTS = 32, 64, 128
 LARGE = {
     "conv": (
@@ -109,6 +109,11 @@ LARGE = {
     ),
     "conv of RGB": (partial(conv, strides=2, padding=1), (64, 64, 3), (4, 4, 3, LARGE_OUTPUTS)),
     "conv, stride 1": (conv, (16, 16, LARGE_INPUTS), (3, 3, LARGE_INPUTS, LARGE_OUTPUTS)),
+    "conv of groups": (
+        partial(conv, feature_group_count=4),
+        (16, 16, LARGE_INPUTS),
+        (3, 3, LARGE_INPUTS // 4, LARGE_OUTPUTS),
+    ),
     "conv_transpose": (
         partial(conv_transpose, strides=2, padding="SAME"),
         (16, 16, LARGE_OUTPUTS),
