@@ -11,8 +11,10 @@ import jax
 import numpy as np
 
 from ganjax.engine.phases import Phase
+from ganjax.engine.sizes import size_of
 from ganjax.errors import UserError
 from ganjax.metrics.fields import NO_FIGURE
+from ganjax.metrics.table import METRICS, network_outputs
 from ganjax.pictures import images
 from ganjax.training import checkpoint, ensemble, leaks
 from ganjax.training.board import as_code, viewing
@@ -123,6 +125,12 @@ class Report:
             self._writer.say(
                 "no images are held out: evaluations compare samples with training images, and "
                 "there are no losses of held-out images"
+            )
+        size, metrics = size_of(config.image_size), config.evaluation.metrics
+        if not size.is_square and network_outputs(METRICS[name] for name in metrics):
+            self._writer.say(
+                f"images of {size} are squashed to a square for {config.evaluation.features}: its "
+                "figures compare with those of images of that shape alone"
             )
         best = config.evaluation.best
         self._writer.say(viewing(self._folder))

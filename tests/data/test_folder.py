@@ -433,7 +433,7 @@ def test_a_scan_is_cached_until_files_change(tmp_path, monkeypatch):
         raise AssertionError(f"{path} was decoded again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(scan, "decode", never)
+        patched.setattr(scan, "decode_image", never)
         again = scan.scanned(root, files)
         np.testing.assert_array_equal(first.shapes, again.shapes)
         assert first[1:] == again[1:]

@@ -12,6 +12,7 @@ from tiny_dcgan import build, tiny_dcgan
 
 from ganjax.analysis import learning_curves
 from ganjax.config import ConfigError
+from ganjax.engine.schedules import schedule
 from ganjax.engine.state import GanState, Player
 from ganjax.runtime import storage
 from ganjax.training import continuing, history, schema, workdir
@@ -259,6 +260,12 @@ def test_which_fields_may_change_is_a_rule(name, changes, field, may):
     config = shrink(shipped(name))
     config.update_from_flattened_dict(changes)
     assert (f"config.{field}" in schema.load(config).config.nameable) == may
+
+
+def test_a_batch_size_by_which_a_schedule_counts_images_stays():
+    fields = shrink(shipped("wgan_gp")).to_dict()
+    fields["penalty"]["weight"] = schedule(start=10.0, end=1.0, over=100)
+    assert "config.batch_size" not in schema.load(fields).config.nameable
 
 
 def test_a_change_counts_from_the_step_that_could_be_restored(config, folder):

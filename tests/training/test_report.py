@@ -24,7 +24,8 @@ from ganjax.training.writer import Writer, read_metrics
 def reporting(folder, window=None, scaled_losses=False, **fields):
     """The report of a WGAN-GP of 100 steps on 50 images, of which a step reads 8."""
     raw = shipped("wgan_gp")
-    raw.update(fields)
+    with raw.ignore_type():  # An image_size of two sides.
+        raw.update(fields)
     config = schema.load(raw).config
     epochs = Epochs(50, 1, (Phase(0, 100, 8, 32),))
     with Writer(folder, 0, 100, True, epochs.at) as writer:
@@ -122,6 +123,15 @@ def test_a_report_that_goes_on_from_any_step_writes_the_same_lines(tmp_path):
         write(folder, killed + 1, 13, Window(["aug_p"], saved))
         (folder / "metrics.jsonl").write_bytes(lines + (folder / "metrics.jsonl").read_bytes())
         assert without_speed(folder) == without_speed(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("image_size", "told"), [((32, 64), True), ((32, 32), False)])
+def test_figures_of_squashed_images_are_told_as_such(tmp_path, capsys, image_size, told):
+    for metrics in (("kid",), ("pixel_neighbours",), ()):
+        with reporting(tmp_path, image_size=image_size, evaluation={"metrics": metrics}) as report:
+            report.begin_run(0, "networks")
+        line = "images of 32x64 are squashed to a square for efflite0"
+        assert (line in capsys.readouterr().out) == (told and metrics == ("kid",))
 
 
 def test_a_known_illness_is_told_once(tmp_path, capsys):
