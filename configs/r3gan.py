@@ -1,10 +1,13 @@
 """R3GAN: a relativistic loss of pairs and two gradient penalties (Huang et al. 2024).
 
-    ganjax train r3gan             digits at 32x32, ten minutes on two CPU cores; r3gan:emoji
-    ganjax train r3gan:folder      your images at 64x64, by --config.data.source=folder:PATH
-    ganjax train r3gan:cifar10     CIFAR-10 by label, at the paper's scale, for GPUs or TPUs
-
-The other rows of the paper's tables are ffhq_64, ffhq_256 (of a folder), imagenet_32, imagenet_64.
+ganjax train r3gan               digits at 32x32, ten minutes on two CPU cores
+ganjax train r3gan:emoji         all emoji at 32x32
+ganjax train r3gan:folder        your images at 64x64, by --config.data.source=folder:PATH
+ganjax train r3gan:cifar10       CIFAR-10 by label, at the paper's scale, for GPUs or TPUs
+ganjax train r3gan:ffhq_64       the faces of FFHQ at 64x64, of a folder
+ganjax train r3gan:ffhq_256      the same at 256x256
+ganjax train r3gan:imagenet_32   ImageNet by label at 32x32
+ganjax train r3gan:imagenet_64   the same at 64x64
 """
 
 from functools import partial

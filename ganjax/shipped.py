@@ -90,8 +90,10 @@ def _presets(config: str) -> Iterator[Entry]:
     beside = rf"^ *ganjax train ({config}(?::\w+)?) {{2,}}(.+)$"
     meanings = dict(re.findall(beside, ast.get_docstring(module) or "", re.MULTILINE))
     yield Entry(config, _title(module))
-    for preset in _preset_names(module)[1:]:
-        name = f"{config}:{preset}"
+    names = [f"{config}:{preset}" for preset in _preset_names(module)[1:]]
+    # Those that a comprehension makes are named in the docstring alone.
+    names += [each for each in meanings if ":" in each and each not in names]
+    for name in names:
         yield Entry(name, meanings.get(name, ""))
 
 
