@@ -40,7 +40,7 @@ class _MirroredFields(fields.NetworkFields):
       group_width: the number of channels in a group of the 3x3 convolutions.
       slope: the negative slope of LeakyReLU.
       bfloat16_stages: the number of sizes, from the full size on, whose convolutions compute in
-        bfloat16 whatever config.precision is.
+        bfloat16 whatever config.precision is; all of them if there are no more.
     """
 
     named_by_resolution: ClassVar[bool] = True
@@ -73,11 +73,6 @@ class _MirroredFields(fields.NetworkFields):
                     f"{at}.group_width={self.group_width}: {at}.widths={self.widths} give a block "
                     f"{EXPANSION * width} inner channels, which it does not divide; set a divisor"
                 )
-        if self.bfloat16_stages > len(self.widths):
-            raise ConfigError(
-                f"{at}.bfloat16_stages={self.bfloat16_stages}: {at}.widths={self.widths} have "
-                f"{len(self.widths)} sizes; set at most so many"
-            )
 
     def common_arguments(self, options: fields.Options) -> dict[str, Any]:
         """Returns the arguments that the Flax modules of both networks share."""

@@ -211,7 +211,6 @@ def test_widths_follow_the_size_of_the_images(widths, size, expected):
     ("changes", "message"),
     [
         ({"group_width": 12}, r"config.generator.group_width=12: .*16 inner channels, which it"),
-        ({"bfloat16_stages": 3}, r"config.generator.bfloat16_stages=3: .* have 2 sizes"),
         ({"widths": (8,) * 5}, r"config.image_size=8: 5 widths .* halve it 4 times, to no whole"),
     ],
 )
