@@ -14,12 +14,9 @@ Where several CPU devices share a batch, the strip is cut between images, and th
 only the columns at the cuts from one device to the next.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.custom_batching import sequential_vmap
 
 from ganjax.ops import native
 from ganjax.ops.chunks import count_chunks, sum_chunks
@@ -48,12 +45,6 @@ def fits(geometry: Geometry) -> bool:
 
 def conv(x: jax.Array, k: jax.Array, geometry: Geometry) -> jax.Array:
     """Computes the forward map: (N, H, W, I), (h, w, I, O) -> (N, H', W', O)."""
-    # `jax.vmap` over the kernels of an ensemble would make it a grouped convolution, which XLA's
-    # library does not have.
-    return sequential_vmap(partial(_conv, geometry=geometry))(x, k)
-
-
-def _conv(x, k, geometry):
     n, height, width, inputs = x.shape
     vertical, (left, right) = geometry.padding
     fill = FILLED_CHANNELS - inputs if max(inputs, k.shape[3]) < LEAST_CHANNELS else 0

@@ -185,26 +185,6 @@ def test_strips_fill_up_channels_that_xla_does_not_give_its_library(channels):
     assert_near({"conv": got}, {"conv": wanted}, 1e-5)
 
 
-def test_strips_of_several_kernels_are_convolutions_without_groups():
-    geometry = Geometry((1, 1), ((1, 1), (1, 1)), (8, 6), (3, 3))
-    x, k = normal(3, 2, 8, 6, 16), normal(3, 3, 3, 16, 17, seed=1)
-
-    def every(function):
-        function = partial(function, geometry=geometry)
-        return {
-            "both": jax.vmap(function)(x, k),
-            "x": jax.vmap(lambda x: function(x, k[0]))(x),
-            "k": jax.vmap(lambda k: function(x[0], k))(k),
-        }
-
-    together = jax.vmap(partial(strips.conv, geometry=geometry))
-    text = jax.jit(together).lower(x, k).as_text()
-    assert re.findall(r"feature_group_count = (\d+)", text) == ["1"]
-    with jax.default_matmul_precision("highest"):
-        got, wanted = (every(module.conv) for module in (strips, native))
-    assert_near(got, wanted, 1e-5)
-
-
 def test_strips_of_a_batch_that_devices_share():
     """Only columns at the cuts go from one to the other."""
     geometry = Geometry((1, 1), ((1, 1), (1, 1)), (8, 8), (3, 3))
