@@ -102,8 +102,10 @@ def test_one_device_and_eight_agree():
     assert metrics["aug_p"] == 0.5
 
 
-def test_a_resumed_run_goes_on_with_its_p(tmp_path):
+def test_a_resumed_run_goes_on_with_its_p(tmp_path, monkeypatch):
     """aug_p is the p of a step, before its update; leaks are measured at each evaluation."""
+    monkeypatch.setattr(leaks, "REALS", 200)
+    monkeypatch.setattr(leaks, "SAMPLES", 100)
     config = shrink(shipped("ada"))
     config.image_size = 8
     config.generator.widths = config.discriminator.widths = (4,)

@@ -13,6 +13,8 @@ from ganjax.errors import UserError
 from ganjax.objectives.losses import LOSSES
 from ganjax.training import checkpoint, schema, workdir
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 IMAGES = np.random.RandomState(0).randint(0, 256, (3, 16, 16, 1), np.uint8)
 
 

@@ -13,6 +13,8 @@ from ganjax.errors import UserError
 from ganjax.metrics import table
 from ganjax.training import glossary, illnesses, schema
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 
 def test_every_metric_of_a_step_has_a_meaning(tiny):
     """Those of the shipped systems are looked up in test_shipped, after they have been logged."""

@@ -18,6 +18,8 @@ from ganjax.planning import dry_run
 from ganjax.training import schema
 from ganjax.training.loop import train
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 RUNS = {
     "dcgan at 28": (
         28,

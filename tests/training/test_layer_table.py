@@ -7,6 +7,8 @@ from conftest import shipped, shrink
 from ganjax import summary
 from ganjax.training import layer_table, schema
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 
 def traced(config):
     loaded, module = schema.load(config)

@@ -19,6 +19,8 @@ from ganjax.training import migrations, workdir
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 RUNS = ROOT / "tests" / "runs_of_format_1"
 with np.load(RUNS / "expected.npz") as arrays:
     EXPECTED = {name: arrays[name] for name in arrays}
