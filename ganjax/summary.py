@@ -7,7 +7,7 @@ computed, and no images are needed.
 from absl import flags
 
 from ganjax import cli
-from ganjax.training.schema import RunConfig, load
+from ganjax.training.schema import LoopConfig, load
 
 
 def define_flags() -> None:
@@ -35,7 +35,7 @@ def layers(raw) -> str:
     return layer_table.table(networks)
 
 
-def _of_any_length(config: RunConfig) -> RunConfig:
+def _of_any_length(config: LoopConfig) -> LoopConfig:
     """Returns a config with a number of steps, since epochs can be counted only by the images."""
     return config if config.total_steps else config.model_copy(update={"total_steps": 1})
 

@@ -23,6 +23,7 @@ from ganjax.engine.step import init_state
 from ganjax.errors import UserError
 from ganjax.planning.dry_run import batch_shapes
 from ganjax.runtime import huge_pages
+from ganjax.training.images import Images
 from ganjax.training.schema import Loaded
 
 
@@ -35,7 +36,7 @@ def seconds_a_step(loaded: Loaded, count: int) -> dict[Phase, float]:
     for phase in algorithm.phases:
         batch = {
             name: jax.device_put(random.randint(0, 2, leaf.shape).astype(leaf.dtype))
-            for name, leaf in batch_shapes(loaded.config, algorithm, phase).items()
+            for name, leaf in batch_shapes(Images(loaded.config), algorithm, phase).items()
         }
         times = []
         for _ in range(count + 1):

@@ -10,15 +10,15 @@ from absl import flags
 
 from ganjax import cli
 from ganjax import main as ganjax_main
-from ganjax.training import evaluation, schema
+from ganjax.training import domain, schema
 
 
 def main(argv: list[str]) -> None:
     """Builds the algorithm of the config, and trains nothing."""
     del argv
-    config, module = schema.load(flags.FLAGS.config)
-    module.build(config)
-    evaluation.check(config)
+    loaded = schema.load(flags.FLAGS.config)
+    loaded.module.build(loaded.config)
+    domain.of(loaded).check()
 
 
 if __name__ == "__main__":

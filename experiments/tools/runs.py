@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 from experiments.tools import design
 from experiments.tools.design import Cell, Sweep
 from ganjax.config import ConfigError, differences
-from ganjax.data.sources import open_source
 from ganjax.engine.algorithm import Algorithm
 from ganjax.errors import UserError
 from ganjax.metrics import table
-from ganjax.training import attempts, epochs, schema, workdir
+from ganjax.training import attempts, domain, epochs, schema, workdir
 from ganjax.training.checkpoint import FOLDER as CHECKPOINTS
 from ganjax.training.writer import read_metrics
 
@@ -41,7 +40,7 @@ class Run(NamedTuple):
     cell: Cell
     seed: int
     config: dict[str, Any]
-    checked: schema.RunConfig
+    checked: schema.LoopConfig
     algorithm: Algorithm
     hash: str
     folder: Path
@@ -91,7 +90,7 @@ def plan(sweep: Sweep, out: Path) -> list[Run]:
         raw = design.cell_config(sweep, cell, seed=0)
         try:
             loaded = schema.load(raw)
-            checked, algorithm = epochs.settle(loaded, partial(_count_images, loaded.config))
+            checked, algorithm = epochs.settle(loaded, partial(_count_images, loaded))
         except UserError as error:
             raise UserError(f"cell {cell.label}: {error}") from None
         _check_metric(sweep, cell, checked)
@@ -111,11 +110,11 @@ def plan(sweep: Sweep, out: Path) -> list[Run]:
     return [run._replace(folder=folders.get(run.hash, run.folder)) for run in planned]
 
 
-def _count_images(config: schema.RunConfig) -> int:
-    return open_source(config.data, "train", image_size=config.image_size).size
+def _count_images(loaded: schema.Loaded) -> int:
+    return domain.of(loaded).count()
 
 
-def config_hash(config: schema.RunConfig) -> str:
+def config_hash(config: schema.LoopConfig) -> str:
     """Returns a hash of the fields that identify a run: all but those in `config.continuable`."""
     content = _identity(config.model_dump(mode="json"), config.continuable)
     text = json.dumps(content, sort_keys=True)
@@ -145,7 +144,7 @@ def metrics(folder: Path) -> list[dict]:
     return read_metrics(path) if path.is_file() else []
 
 
-def _check_metric(sweep: Sweep, cell: Cell, config: schema.RunConfig) -> None:
+def _check_metric(sweep: Sweep, cell: Cell, config: schema.LoopConfig) -> None:
     names = config.evaluation.metrics
     metrics = [table.METRICS[name] for name in names if name in table.METRICS]
     metrics.append(table.HELD_OUT_LIKELIHOOD)
@@ -209,7 +208,7 @@ def _folders(stored: dict[Path, dict], planned: list[Run]) -> dict[str, Path]:
     return found
 
 
-def _continues(config: schema.RunConfig, stored: dict) -> bool:
+def _continues(config: schema.LoopConfig, stored: dict) -> bool:
     """Returns whether a run continues a stored one, by the fields that the stored one has."""
     planned = config.model_dump(mode="json")
     changed = differences(_shared(planned, stored), stored)

@@ -30,13 +30,13 @@ def numbers(config: Fields, reals: Reals) -> dict[str, NumberOfStep]:
     """Returns the numbers that change over the run, by the names of their metrics.
 
     Args:
-      config: the config, with the fields of `FIELDS`.
+      config: the config, which need not have all groups of `FIELDS`.
       reals: the number of reals that D has seen.
     """
     found = {}
     for name, field in FIELDS.items():
         group, leaf = field.split(".")
-        value: Any = getattr(getattr(config, group), leaf, None)
+        value: Any = getattr(getattr(config, group, None), leaf, None)
         if isinstance(value, Schedule):
             found[name] = partial(_at_step, value, reals)
     return found

@@ -15,7 +15,8 @@ from ganjax.errors import UserError
 from ganjax.metrics.fields import NO_FIGURE
 from ganjax.metrics.table import sign
 from ganjax.pictures import curves, images
-from ganjax.training import checkpoint, history, workdir
+from ganjax.training import checkpoint, domain, history, workdir
+from ganjax.training.images import Images
 from ganjax.training.writer import METRICS, read_metrics
 
 
@@ -135,6 +136,8 @@ def samples(
     Raises:
       UserError: the folder holds no run, or no such checkpoint.
     """
+    if not isinstance(domain.of(workdir.read(folder, trust), folder), Images):
+        return []  # What other runs generate is no picture.
     if which is None:
         runs = best_and_last(folder, trust)
     else:

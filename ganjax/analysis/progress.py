@@ -87,10 +87,10 @@ def draw(
     config, module = workdir.read(folder, trust)
     rows = read_rows(folder)
     panels = _panels(metrics, rows, folder)
-    num = num if checkpoint.exist(folder) else 0
+    grids = samples(folder, num, seed, which, trust) if num and checkpoint.exist(folder) else []
     columns = min(len(panels), COLUMNS)
     lines = math.ceil(len(panels) / columns)
-    heights = [HEIGHT * lines + 0.3, *[3.4][: bool(num)]]
+    heights = [HEIGHT * lines + 0.3, *[3.4][: bool(grids)]]
     plot = curves.figure(max(WIDTH * columns, 5.0), sum(heights))
     parts = plot.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     every = list(parts[0].subplots(lines, columns, squeeze=False).flat)
@@ -109,8 +109,7 @@ def draw(
         parts[0].suptitle("\n".join(map(str, changes)), fontsize="small", color="C3")
     for axes in every[len(panels) :]:
         axes.set_visible(False)
-    if num:
-        grids = samples(folder, num, seed, which, trust)
+    if grids:
         for axes, grid in zip(
             parts[1].subplots(1, len(grids), squeeze=False)[0], grids, strict=True
         ):

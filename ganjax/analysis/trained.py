@@ -21,6 +21,9 @@ from ganjax.errors import DataError, UserError
 from ganjax.parallel.sharding import Device, make_layout
 from ganjax.runtime import memory
 from ganjax.training import checkpoint, ensemble, sampling, sizes, workdir
+from ganjax.training import domain as domains
+from ganjax.training.domain import Domain
+from ganjax.training.images import Images
 
 
 class Trained:
@@ -40,6 +43,7 @@ class Trained:
       folder: the folder of the run.
       which: the checkpoint that was asked for.
       config: the run's config.
+      domain: what the run is about.
       seed_index: the index of the seed.
       seed: the seed that the generator was trained with.
       algorithm: the run's algorithm.
@@ -49,8 +53,11 @@ class Trained:
     Raises:
       ConfigError: there is no run, it names code that is not trusted, or it has no checkpoint yet.
       CheckpointError: the run has no such checkpoint.
-      UserError: the run has no such seed.
+      UserError: the run has no such seed, or is about something else than images.
     """
+
+    # What runs of this class are about.
+    about: type[Domain] = Images
 
     def __init__(
         self,
@@ -65,8 +72,15 @@ class Trained:
         self._devices = devices or jax.local_devices()[:1]
         layout = make_layout(self._devices)
         self.folder, self.which = folder, which
-        self.config, module = workdir.read(folder, trust)
-        self.algorithm = module.build(self.config)
+        loaded = workdir.read(folder, trust)
+        self.domain = domains.of(loaded, folder)
+        self.config: Any = loaded.config  # Its fields are those of the algorithm.
+        if not isinstance(self.domain, self.about):
+            raise UserError(
+                f"{folder} is a run of {self.config.algorithm}, which generates "
+                f"{self.domain.generates}; look at it by {self.domain.instead}"
+            )
+        self.algorithm = loaded.module.build(self.config)
         if not checkpoint.exist(folder):
             raise workdir.no_checkpoint(folder, self.config)
         self.seed_index, self.seed = seed_index, ensemble.seed_at(self.config, seed_index)
@@ -207,8 +221,8 @@ class Trained:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of the samples, which grow with the run's resolution."""
-        height, width = self.phase.size
-        return height, width, self.config.data.channels
+        height, width, channels = self.domain.shapes(self.phase)["image"].shape
+        return height, width, channels
 
     @cached_property
     def latent_shape(self) -> tuple[int, ...]:
@@ -305,7 +319,7 @@ class Trained:
         Raises:
           DataError: the images can no longer be read.
         """
-        return sources.open_source(self.config.data, split, image_size=self.phase.image_size)
+        return self.domain.open(split, self.phase.image_size)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:

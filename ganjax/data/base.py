@@ -50,6 +50,9 @@ class Source(NamedTuple):
       ignored: (suffix, count) of the files that are not images by their suffix, and of hidden ones
         (see `ganjax.data.scan.Listing`).
       no_labels: (name, reason) of each column that labels cannot be read from.
+      drawn: reads reals of which a part is drawn at random each time, such as one tag of an image:
+        it takes indices (n,) and numbers (n,) that are uniform on [0, 1), and returns what `fetch`
+        does. Train steps then call it in place of `fetch`; None where no part is drawn.
       native: int32 (size, 2), the height and width that each image has before it is fitted; None
         where they are not known.
     """
@@ -65,6 +68,7 @@ class Source(NamedTuple):
     ignored: tuple[tuple[str, int], ...] = ()
     no_labels: tuple[tuple[str, str], ...] = ()
     native: np.ndarray | None = None
+    drawn: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]] | None = None
 
 
 class Opened(NamedTuple):
@@ -138,12 +142,14 @@ def take(source: Source, indices: np.ndarray) -> Source:
             for name, feature in source.features().items()
         }
 
+    drawn = source.drawn
     return source._replace(
         size=len(indices),
         fetch=lambda i: source.fetch(indices[i]),
         labels=lambda: source.labels()[indices],
         features=features,
         native=None if source.native is None else source.native[indices],
+        drawn=None if drawn is None else lambda i, uniform: drawn(indices[i], uniform),
     )
 
 

@@ -8,7 +8,17 @@ from pydantic import Field
 from ganjax.config import Fields, Fraction, Idle, Level, NonNegativeInt, PositiveInt, Seed
 
 
-class DataFields(Fields):
+class SourceFields(Fields):
+    """The set on which a run is trained, of whatever kind.
+
+    Attributes:
+      source: the set, as <kind>:<name>.
+    """
+
+    source: str
+
+
+class DataFields(SourceFields):
     """The set of images that a run trains on, and how its images are prepared.
 
     `ganjax.data.sources.SOURCES` lists the kinds of sources; each kind's file says which of these
@@ -49,7 +59,6 @@ class DataFields(Fields):
         sent there for a batch.
     """
 
-    source: str
     label: str = ""
     num_classes: PositiveInt = 1
     channels: Literal[1, 3] = 3

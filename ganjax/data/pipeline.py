@@ -76,6 +76,22 @@ def _coins(seed: int, start: int, epoch: int, size: int) -> np.ndarray:
     return np.random.RandomState([seed, start, epoch, 1]).randint(2, size=size).astype(bool)
 
 
+def uniform(seed: int, start: int, size: int, first: int, count: int) -> np.ndarray:
+    """Returns the number at each position of `order` by which a part of its real is drawn.
+
+    The arguments are those of `order`.
+
+    Returns:
+      float64 (count,), independent and uniform on [0, 1).
+    """
+    return _endless(_numbers, seed, start, size, first, count)
+
+
+@lru_cache(maxsize=32)
+def _numbers(seed: int, start: int, epoch: int, size: int) -> np.ndarray:
+    return np.random.RandomState([seed, start, epoch, 2]).random_sample(size)
+
+
 def _endless(
     values_of_epoch: Callable, seed: int, start: int, size: int, first: int, count: int
 ) -> np.ndarray:
@@ -166,7 +182,11 @@ class _Steps:
         if self._indices_only:
             batch = {"index": chosen.astype(np.int32)}
             return batch if flips is None else batch | {"mirror": flips}
-        flat = self._source.fetch(chosen.reshape(-1))
+        if self._source.drawn is None:
+            flat = self._source.fetch(chosen.reshape(-1))
+        else:
+            numbers = self._local(uniform, index)
+            flat = self._source.drawn(chosen.reshape(-1), numbers.reshape(-1))
         if flips is not None:
             flips = flips.reshape(-1, 1, 1, 1)
             flat["image"] = np.where(flips, flat["image"][:, :, ::-1], flat["image"])

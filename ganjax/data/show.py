@@ -126,12 +126,21 @@ def main(argv: list[str]) -> None:
     if out.suffix != ".png" or not out.parent.is_dir():
         raise UserError(f"--out={out}: name a .png file in a folder that is there")
     cli.refuse_existing("out", given, overwrite)
-    from ganjax.data.sources import SPLITS, open_source
+    from ganjax.data.base import SPLITS
+    from ganjax.training import domain
+    from ganjax.training.images import Images
 
-    config = load(flags.FLAGS.config).config
-    source, held_out = (
-        open_source(config.data, split, image_size=config.image_size) for split in SPLITS
-    )
+    about = domain.of(load(flags.FLAGS.config))
+    if not isinstance(about, Images):
+        lines, picture = about.shown(MOST_SHOWN)
+        print(*lines, sep="\n")
+        if picture is not None:
+            out = out if given else cli.free(out, overwrite)
+            images.save_png(out, picture)
+            print(out)
+        return
+    config = about.config
+    source, held_out = (about.open(split, about.image_size) for split in SPLITS)
     batch = first_batch(config, source)
     for line in describe(config, source, held_out, batch):
         print(line)

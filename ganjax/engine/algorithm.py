@@ -12,16 +12,18 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from ganjax.engine.meanings import Meaning
 from ganjax.engine.phases import Phase
 from ganjax.engine.pixels import ValueRange
 from ganjax.engine.state import GanState
+from ganjax.engine.storage import IMAGES, Storage
 from ganjax.keys import fold
 
 Metrics = dict[str, jax.Array]
-# "image" (N, H, W, C) float32 in `Algorithm.value_range` and "label" (N,) int32.
+# Arrays (N, ...) by name: those of a source's `fetch`, as the networks see them. Of images they are
+# "image" (N, H, W, C), float32 in `Algorithm.value_range`, and "label" (N,), int32.
 Batch = dict[str, jax.Array]
 
 
@@ -29,7 +31,7 @@ class Context(NamedTuple):
     """The context of an update, which every function of an algorithm takes.
 
     Attributes:
-      batch: the real images of this update, with their labels.
+      batch: the reals of this update, such as images with their labels.
       key: a random key for this call alone.
       step: the number of train steps finished before this one, an int32 scalar.
       phase: the current phase.
@@ -70,11 +72,12 @@ class Latent(Protocol):
 class Generate(Protocol):
     """A function that runs the generator in training mode; see `ganjax.algorithms.gan.generate`.
 
-    It may read `context.batch["label"]`, the labels of the reals, but must not rely on
-    `context.batch["image"]`: a generator is not shown the reals, and a caller need not have them.
+    It may read the conditions of the reals, such as `context.batch["label"]`, but must not rely on
+    the reals themselves, such as `context.batch["image"]`: a generator is not shown the reals, and
+    a caller need not have them.
 
-    It returns the fakes, whose "label" holds the classes for which they were generated, and the
-    generator's updated variables.
+    It returns the fakes, together with the conditions for which they were generated (of images
+    their classes, "label"), and the generator's updated variables.
     """
 
     def __call__(
@@ -137,8 +140,10 @@ class Penalty(Protocol):
 class Sample(Protocol):
     """A function that runs the generator in inference mode.
 
-    BatchNorm uses its running averages, and nothing is dropped out. See
-    `ganjax.algorithms.networks.Networks.sample`. It returns images in `Algorithm.value_range`.
+    BatchNorm uses its running averages, and nothing is dropped out. `label` is what samples are
+    conditioned on: classes, int32 (N,), or other arrays (N, ...). It returns samples as the
+    networks see them, which `Algorithm.storage` converts: images in `Algorithm.value_range`. See
+    `ganjax.algorithms.networks.Networks.sample`.
     """
 
     def __call__(
@@ -146,9 +151,9 @@ class Sample(Protocol):
         params: PyTree,
         vars: PyTree,
         z: Float[Array, "n ..."],
-        label: Int[Array, " n"],
+        label: Shaped[Array, "n ..."],
         phase: Phase,
-    ) -> Float[Array, "n h w c"]: ...
+    ) -> Float[Array, "n ..."]: ...
 
 
 @runtime_checkable
@@ -301,6 +306,7 @@ class Algorithm(NamedTuple):
         many times as large (lazy regularisation, Karras et al. 2020, arXiv:1912.04958, section
         3.1).
       value_range: the values of black and of white in the networks' images.
+      storage: how reals and samples are stored outside of the networks; by default as images.
       n_critic: the number of updates of the discriminator in a train step.
       real_batches: the number of batches of reals in a train step: n_critic, or 1, which all
         updates of the discriminator share; and one more with `fresh_g_reals`.
@@ -345,6 +351,7 @@ class Algorithm(NamedTuple):
     penalty: Penalty = no_penalty
     penalty_interval: int = 1
     value_range: ValueRange = (-1.0, 1.0)
+    storage: Storage = IMAGES
     n_critic: int = 1
     real_batches: int = 1
     fresh_g_reals: bool = False

@@ -9,8 +9,9 @@ from jaxtyping import PyTree
 
 from ganjax.engine.algorithm import Batch, Context
 from ganjax.engine.phases import Phase
-from ganjax.engine.pixels import ValueRange, from_uint8
+from ganjax.engine.pixels import ValueRange
 from ganjax.engine.scheduling import BatchGradient, Index, Repeat, constrained, scanned
+from ganjax.engine.storage import IMAGES, Storage
 from ganjax.keys import fold
 
 
@@ -25,12 +26,13 @@ class StepInputs(NamedTuple):
     """The reals and the key of one train step.
 
     Attributes:
-      batch: the "image" and the "label" of the reals, arrays (real_batches, N, ...). Images are
-        uint8, or floats in `value_range`.
+      batch: the reals as a source's `fetch` gives them, arrays (real_batches, N, ...) by name. Of
+        images they are "image", uint8 or floats in `value_range`, and "label".
       key: the random key of this step.
       step: the number of train steps finished before this one, an int32 scalar.
       phase: the current phase.
       value_range: the values of black and of white in the networks' images.
+      storage: how reals are stored outside of the networks.
       micro_batches: the number of parts into which an update divides its batch
         (`Algorithm.accumulate`).
       repeat: the form that repeated computations take in the program.
@@ -42,6 +44,7 @@ class StepInputs(NamedTuple):
     step: jax.Array
     phase: Phase
     value_range: ValueRange
+    storage: Storage = IMAGES
     micro_batches: int = 1
     repeat: Repeat = scanned
     sharding: NamedSharding | None = None
@@ -87,10 +90,7 @@ class UpdateInputs(NamedTuple):
         if step.micro_batches > 1:
             batch = {name: self._rows(leaf, micro) for name, leaf in batch.items()}
             key = fold(key, "micro", micro)
-        batch = {
-            name: from_uint8(leaf, step.value_range) if leaf.dtype == jnp.uint8 else leaf
-            for name, leaf in batch.items()
-        }
+        batch = {name: step.storage.read(leaf, step.value_range) for name, leaf in batch.items()}
         return Context(batch, key, step.step, step.phase, self.aug)
 
     def _rows(self, leaf: jax.Array, micro: Index) -> jax.Array:

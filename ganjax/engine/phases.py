@@ -12,14 +12,15 @@ class Phase(NamedTuple):
       start: the first train step of the phase.
       stop: the step after its last one.
       batch_size: the number of real images in one update, over all devices.
-      image_size: the side of square images in pixels, or (height, width), as in the config.
+      image_size: the side of square images in pixels, or (height, width), as in the config; 1 where
+        what is generated has no sides.
       batch_field: the config field that sets batch_size, which error messages name.
     """
 
     start: int
     stop: int
     batch_size: int
-    image_size: ImageSize
+    image_size: ImageSize = 1
     batch_field: str = "config.batch_size"
 
     @property

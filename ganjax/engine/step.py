@@ -11,13 +11,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import NamedSharding
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Float, Int, Key, Shaped, UInt8
 
 from ganjax.engine import updates
 from ganjax.engine.algorithm import Algorithm, Batch, Metrics, Penalty
 from ganjax.engine.inputs import StepInputs
 from ganjax.engine.phases import Phase
-from ganjax.engine.pixels import from_uint8, to_uint8
 from ganjax.engine.scheduling import arranged, scanned, unrolled
 from ganjax.engine.state import Ema, GanState, Player
 from ganjax.keys import fold
@@ -46,8 +45,8 @@ class Sampler(Protocol):
     """A function that samples the averaged generator; see `make_sampler`."""
 
     def __call__(
-        self, ema: Ema, z: Float[Array, "n ..."], label: Int[Array, " n"], *, phase: Phase
-    ) -> UInt8[Array, "n h w c"]: ...
+        self, ema: Ema, z: Float[Array, "n ..."], label: Shaped[Array, "n ..."], *, phase: Phase
+    ) -> Shaped[Array, "n ..."]: ...
 
 
 @runtime_checkable
@@ -86,12 +85,12 @@ def make_train_step(
 ) -> TrainStep:
     """Returns the pure function `train_step(state, batch, key, *, phase) -> (state, metrics)`.
 
-    `batch` holds arrays (real_batches, N, ...). Its images are uint8, which the step maps to the
-    algorithm's `value_range`, or floats in that range. `key` is the run's root key, the same at
-    every step. Metrics are float32 scalars: d_loss (with the penalty), g_loss, the gradient norms
-    d_grad_norm and g_grad_norm, the scheduled numbers, and the algorithm's own. The discriminator's
-    metrics are means over its n_critic updates; those of a lazy penalty are NaN in the steps
-    without it.
+    `batch` holds arrays (real_batches, N, ...), which the algorithm's `storage` reads: images are
+    uint8, which it maps to the algorithm's `value_range`, or floats in that range. `key` is the
+    run's root key, the same at every step. Metrics are float32 scalars: d_loss (with the penalty),
+    g_loss, the gradient norms d_grad_norm and g_grad_norm, the scheduled numbers, and the
+    algorithm's own. The discriminator's metrics are means over its n_critic updates; those of a
+    lazy penalty are NaN in the steps without it.
 
     Args:
       algorithm: the algorithm to train.
@@ -115,7 +114,15 @@ def make_train_step(
         gan = gan._replace(penalty=lazy_penalty(gan.penalty, gan.penalty_interval))
         key = fold(key, "train", state.step)
         inputs = StepInputs(
-            batch, key, state.step, phase, gan.value_range, gan.accumulate, repeat, sharding
+            batch,
+            key,
+            state.step,
+            phase,
+            gan.value_range,
+            gan.storage,
+            gan.accumulate,
+            repeat,
+            sharding,
         )
         updated, metrics = update_players(gan, state, inputs)
         ema = moving_average(state.ema, updated.g, gan.ema_decay(state.step))
@@ -149,7 +156,7 @@ def make_eval_step(algorithm: Algorithm, *, sharding: NamedSharding | None = Non
     def eval_step(state, batch, index, key, *, phase):
         gan = arranged(algorithm.in_phase(phase), sharding)
         key = fold(key, "eval", state.step, index)
-        inputs = StepInputs(batch, key, state.step, phase, gan.value_range)
+        inputs = StepInputs(batch, key, state.step, phase, gan.value_range, gan.storage)
         context = inputs.of_update("d", 0, state.aug).context()
         g, d = state.g, state.d
         fake, _ = updates.generate(gan, g.params, g.vars, context)
@@ -164,17 +171,18 @@ def make_eval_step(algorithm: Algorithm, *, sharding: NamedSharding | None = Non
 
 
 def make_sampler(algorithm: Algorithm) -> Sampler:
-    """Returns the function `sampler(ema, z, label, *, phase) -> uint8 images (N, H, W, C)`.
+    """Returns the function `sampler(ema, z, label, *, phase) -> samples (N, ...)`.
 
-    It maps latents z (N, ...) and labels (N,) to images by the averaged generator.
+    It maps latents z (N, ...) and labels (N,), or whatever samples are conditioned on, to samples
+    by the averaged generator. Images are uint8 (N, H, W, C).
 
     Args:
       algorithm: the algorithm with the generator.
     """
 
     def sampler(ema, z, label, *, phase):
-        images = algorithm.in_phase(phase).sample(ema.params, ema.vars, z, label, phase)
-        return to_uint8(images, algorithm.value_range)
+        samples = algorithm.in_phase(phase).sample(ema.params, ema.vars, z, label, phase)
+        return algorithm.storage.write(samples, algorithm.value_range)
 
     return sampler
 
@@ -189,7 +197,7 @@ def make_scorer(algorithm: Algorithm) -> Scorer:
     def scorer(d, image, label, *, phase):
         score = algorithm.in_phase(phase).score
         assert score is not None
-        images = from_uint8(image, algorithm.value_range)
+        images = algorithm.storage.read(image, algorithm.value_range)
         return score(d.params, d.vars, images, label, phase).astype(jnp.float32)
 
     return scorer

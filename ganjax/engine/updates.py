@@ -166,7 +166,8 @@ def generate(
     Returns:
       The generated batch, and the generator's updated variables.
     """
-    z = algorithm.latent(context.named("latent").key, len(context.batch["label"]))
+    count = len(next(iter(context.batch.values())))
+    z = algorithm.latent(context.named("latent").key, count)
     return algorithm.generate(params, vars, z, context.named("generate"))
 
 

@@ -11,7 +11,22 @@ from ganjax.config import Fields, Idle, NonNegativeInt, PositiveInt, may_change_
 NO_FIGURE = "none"
 
 
-class EvaluationFields(Fields):
+class BestFields(Fields):
+    """What follows from the figures of a run's evaluations.
+
+    Attributes:
+      best: the figure by which the best checkpoint is chosen, such as "val_log_likelihood" or
+        "kid_efflite0". That checkpoint is kept besides the latest ones, and sampled by default;
+        "none" keeps the latest ones only. The metric says whether more or less is better.
+      patience: the number of evaluations in a row without a better `best` after which the run
+        stops; 0 never stops it.
+    """
+
+    best: str = may_change_if_named(NO_FIGURE)
+    patience: NonNegativeInt = may_change_if_named(0)
+
+
+class EvaluationFields(BestFields):
     """The measurements at each evaluation, of the averaged generator, besides held-out losses.
 
     By default there are none. `ganjax.training.evaluation` checks these fields and measures.
@@ -29,11 +44,6 @@ class EvaluationFields(Fields):
         installed or fetched to, and fetches it.
       num_samples: the number of samples that these metrics measure, and the most held-out images
         that the samples are compared with; without metrics it has no effect.
-      best: the figure by which the best checkpoint is chosen, such as "val_log_likelihood" or
-        "kid_efflite0". That checkpoint is kept besides the latest ones, and sampled by default;
-        "none" keeps the latest ones only. The metric says whether more or less is better.
-      patience: the number of evaluations in a row without a better `best` after which the run
-        stops; 0 never stops it.
     """
 
     log_likelihood: NonNegativeInt = may_change_if_named(0)
@@ -41,8 +51,6 @@ class EvaluationFields(Fields):
     features: str = may_change_if_named("efflite0")
     weights: str = may_change_if_named("")
     num_samples: PositiveInt = may_change_if_named(1_000)
-    best: str = may_change_if_named(NO_FIGURE)
-    patience: NonNegativeInt = may_change_if_named(0)
 
     def idle(self) -> Iterator[Idle]:
         yield from super().idle()

@@ -11,7 +11,7 @@ from ganjax.planning.times import (
     collective_seconds,
     compute_seconds,
 )
-from ganjax.training.schema import RunConfig
+from ganjax.training.schema import LoopConfig
 
 
 class PhaseCost(NamedTuple):
@@ -46,7 +46,7 @@ class Plan(NamedTuple):
       phases: the cost of each phase, in order.
     """
 
-    config: RunConfig
+    config: LoopConfig
     length: str
     devices: int
     compiler: str
@@ -72,6 +72,6 @@ def step_seconds(
     return Seconds(max(computing.low, sending), computing.high + sending)
 
 
-def precision(config: RunConfig) -> str:
+def precision(config: LoopConfig) -> str:
     """Returns the precision in which a run's networks compute, such as "float32"."""
     return getattr(config, "precision", "float32")

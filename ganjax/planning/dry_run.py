@@ -13,7 +13,6 @@ import math
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 
 from ganjax.config import ConfigError, refuse_idle
@@ -37,9 +36,11 @@ from ganjax.planning.devices import devices_to_compile_for
 from ganjax.planning.report import render
 from ganjax.planning.times import Work
 from ganjax.runtime import compiling
-from ganjax.training import evaluation, schema
+from ganjax.training import domain as domains
+from ganjax.training import schema
+from ganjax.training.domain import Domain
 from ganjax.training.epochs import Epochs, settle
-from ganjax.training.schema import Loaded, RunConfig
+from ganjax.training.schema import Loaded, LoopConfig
 
 # The steps of a plan whose run is given in epochs of images that are not on this machine.
 STAND_IN = 1_000
@@ -98,29 +99,27 @@ def plan(
             f"config.num_seeds={config.num_seeds}: a dry run is of one seed; set num_seeds=1: as "
             "many on one device take as many times its FLOPs and memory"
         )
-    evaluation.check(config)
+    domain = domains.of(Loaded(config, loaded.module))
+    domain.check()
     compiled_for, compiler = devices_to_compile_for(devices, accelerator)
     layout = make_layout(compiled_for)
     for phase in algorithm.phases:
         check_batch(phase, layout, algorithm.accumulate)
     state = state_shapes(algorithm)
     with native_convolutions():
-        costs = [_cost(config, algorithm, layout, phase) for phase in algorithm.phases[phases]]
+        costs = [_cost(domain, algorithm, layout, phase) for phase in algorithm.phases[phases]]
     g, d = (
         sum(leaf.size for leaf in jax.tree.leaves(player.params)) for player in (state.g, state.d)
     )
     return Plan(config, length, layout.mesh.size, compiler, (g, d), tuple(costs))
 
 
-def _settled(loaded: Loaded) -> tuple[RunConfig, Algorithm, str]:
+def _settled(loaded: Loaded) -> tuple[LoopConfig, Algorithm, str]:
     """Returns a config with its steps, its algorithm, and a line that says how long the run is."""
-    # Imported here, so that whoever only compiles a step needs no library of images.
-    from ganjax.data.sources import open_source
-
-    config = loaded.config
+    config, domain = loaded.config, domains.of(loaded)
 
     def count() -> int:
-        return open_source(config.data, "train", image_size=config.image_size).size
+        return domain.count()
 
     try:
         images = count()
@@ -148,24 +147,23 @@ def state_shapes(algorithm: Algorithm) -> GanState:
 
 
 def batch_shapes(
-    config: RunConfig, algorithm: Algorithm, phase: Phase
+    domain: Domain, algorithm: Algorithm, phase: Phase
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """Returns the shapes of the batches of reals that one train step takes."""
     count = algorithm.real_batches, phase.batch_size
-    shape = (*count, *phase.size, config.data.channels)
     return {
-        "image": jax.ShapeDtypeStruct(shape, jnp.uint8),
-        "label": jax.ShapeDtypeStruct(count, jnp.int32),
+        name: jax.ShapeDtypeStruct((*count, *each.shape), each.dtype)
+        for name, each in domain.shapes(phase).items()
     }
 
 
 def lower(
-    config: RunConfig, algorithm: Algorithm, layout: Layout, phase: Phase, *, unroll: bool = False
+    domain: Domain, algorithm: Algorithm, layout: Layout, phase: Phase, *, unroll: bool = False
 ) -> jax.stages.Lowered:
     """Lowers the train step of a phase for the devices of a layout.
 
     Args:
-      config: the run's config.
+      domain: what the run is about.
       algorithm: the run's algorithm.
       layout: the layout, whose devices need not exist.
       phase: the phase.
@@ -181,8 +179,9 @@ def lower(
         )
 
     state = state_shapes(algorithm)
-    shardings = state_sharding(layout, state, config.sharding)
-    algorithm_on_devices = gather_params(algorithm, layout, config.sharding)
+    mode = domain.config.sharding
+    shardings = state_sharding(layout, state, mode)
+    algorithm_on_devices = gather_params(algorithm, layout, mode)
     step = jax.jit(
         steps.make_train_step(algorithm_on_devices, unroll=unroll, sharding=layout.batch),
         static_argnames="phase",
@@ -192,33 +191,33 @@ def lower(
     )
     return step.lower(
         placed(state, shardings),
-        placed(batch_shapes(config, algorithm, phase), layout.batches),
+        placed(batch_shapes(domain, algorithm, phase), layout.batches),
         placed(jax.eval_shape(lambda: jax.random.key(0)), layout.replicated),
         phase=phase,
     )
 
 
-def work(config: RunConfig, algorithm: Algorithm, layout: Layout, phase: Phase) -> Work:
+def work(domain: Domain, algorithm: Algorithm, layout: Layout, phase: Phase) -> Work:
     """Returns what a train step of a phase computes, as XLA counts it before it compiles.
 
     XLA counts a loop's body once, and in compiled programs for CPUs no products of libraries. So
     the step is unrolled and not compiled.
 
     Args:
-      config: the run's config.
+      domain: what the run is about.
       algorithm: the run's algorithm.
       layout: one device.
       phase: the phase.
     """
-    lowered = lower(config, algorithm, layout, phase, unroll=True)
+    lowered = lower(domain, algorithm, layout, phase, unroll=True)
     counted = lowered.cost_analysis()
     assert counted is not None  # XLA gives it on every platform.
     products = program.products(lowered.as_text(dialect="hlo"))
     return Work(counted["flops"], counted["bytes accessed"], products)
 
 
-def _cost(config: RunConfig, algorithm: Algorithm, layout: Layout, phase: Phase) -> PhaseCost:
-    compiled = lower(config, algorithm, layout, phase).compile()
+def _cost(domain: Domain, algorithm: Algorithm, layout: Layout, phase: Phase) -> PhaseCost:
+    compiled = lower(domain, algorithm, layout, phase).compile()
     one_device = make_layout(jax.devices("cpu")[:1])
     memory, hlo = compiled.memory_analysis(), compiled.as_text()
     assert memory is not None  # XLA gives both on every platform.
@@ -226,7 +225,7 @@ def _cost(config: RunConfig, algorithm: Algorithm, layout: Layout, phase: Phase)
     return PhaseCost(
         phase,
         phase.batch_size * algorithm.n_critic,
-        work(config, algorithm, one_device, phase),
+        work(domain, algorithm, one_device, phase),
         memory.argument_size_in_bytes,
         program.peak_bytes(compiled),
         program.collectives(hlo),

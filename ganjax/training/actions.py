@@ -16,19 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganjax.data import pipeline
-from ganjax.data.base import Source
-from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
 from ganjax.engine.state import Ema
 from ganjax.metrics.fields import NO_FIGURE
-from ganjax.parallel import distributed
 from ganjax.runtime.signals import Signals
-from ganjax.training import checkpoint, ensemble, evaluation, leaks
+from ganjax.training import checkpoint, ensemble
 from ganjax.training.epochs import Cadence
 from ganjax.training.outputs import Outputs
 from ganjax.training.setup import Run
-from ganjax.training.writer import METRICS, read_metrics
 
 # So many batches give a stable mean; a large held-out split need not be read at every evaluation.
 EVAL_BATCHES = 16
@@ -101,33 +97,23 @@ def perform(actions: Iterable[Action], snapshot: Snapshot) -> None:
 
 
 class Pictures(Action):
-    """The action that draws a grid of samples for each member.
+    """The action that draws a picture of each member's samples, as the run's domain draws them.
 
-    Samples are those of the averaged generator, from the same latents every time. Where there is an
-    average, another grid has those of the generator itself.
+    Samples are those of the averaged generator. Where there is an average, another picture has
+    those of the generator itself.
 
     Args:
       run: the run.
-      outputs: the outputs that the grids are added to.
+      outputs: the outputs that the pictures are added to.
     """
 
     def __init__(self, run: Run, outputs: Outputs):
         super().__init__(run.cadences.sample)
-        self._run, self._outputs = run, outputs
-        num_classes = run.algorithm.num_classes
-        num = grid_size(run.config.sample_grid, num_classes)
-        self._inputs = [
-            distributed.device_put(
-                jax.device_get(steps.sample_inputs(run.algorithm, key, num)),
-                run.layout.replicated,
-            )
-            for key in run.local_keys
-        ]
+        self._outputs = outputs
+        self._draw_member = run.domain.pictures(run)
         self._averaged = {
             phase: has_average(run.algorithm, phase) for phase in run.algorithm.phases
         }
-        first_phase = run.algorithm.phases[0]
-        self._captions = class_names(num, num_classes, run.images[first_phase].training)
 
     def __call__(self, snapshot: Snapshot) -> None:
         self._draw(snapshot, [member.ema for member in snapshot.members])
@@ -136,50 +122,28 @@ class Pictures(Action):
             self._draw(snapshot, raw, raw=True)
 
     def _draw(self, snapshot: Snapshot, generators: Sequence[Ema], *, raw: bool = False) -> None:
-        sampler, report = self._run.programs.sampler, self._outputs.report
-        samples = [
-            sampler(generator, *inputs, phase=snapshot.phase)
-            for generator, inputs in zip(generators, self._inputs, strict=True)
+        if self._draw_member is None:
+            return
+        drawn = [
+            self._draw_member(generator, snapshot.phase, index)
+            for index, generator in enumerate(generators)
         ]
-        write = partial(report.samples, raw=raw)
-        self._outputs.pending.add(write, snapshot.step, samples, self._captions)
+        write = partial(self._outputs.report.pictures, raw=raw)
+        self._outputs.pending.add(write, snapshot.step, drawn)
 
 
 class Evaluation(Action):
-    """The action that evaluates each member: D's loss on held-out images, and figures of samples.
+    """The action that evaluates each member: D's loss on held-out reals, and figures of samples.
 
     Args:
       run: the run.
-      outputs: the outputs that the figures, and warnings of leaking augmentations, are added to.
+      outputs: the outputs that the figures, and warnings about them, are added to.
     """
 
     def __init__(self, run: Run, outputs: Outputs):
         super().__init__(run.cadences.eval)
         self._run, self._outputs = run, outputs
-        sampler = run.programs.sampler
-        self._evaluate = evaluation.Evaluator(
-            run.algorithm,
-            run.config,
-            sampler=sampler,
-            sharding=run.layout.all_devices,
-            params=run.feature_params,
-        )
-        self._measure_leaks = [
-            leaks.make_measure(run.algorithm, key=key, sampler=sampler) for key in run.local_keys
-        ]
-        # The smallest shares so far in each phase, since each phase has probes of its own.
-        rows = read_metrics(run.folder / METRICS)
-        several = len(run.seeds) > 1
-        self._least_leaks = {
-            phase: [
-                leaks.least_of(
-                    [row for row in rows if phase.start < row["step"] <= phase.stop],
-                    seed if several else None,
-                )
-                for seed in run.seeds
-            ]
-            for phase in run.algorithm.phases
-        }
+        self._measure = run.domain.measure(run)
 
     def __call__(self, snapshot: Snapshot) -> None:
         losses = self._held_out_losses(snapshot)
@@ -206,20 +170,13 @@ class Evaluation(Action):
         return losses
 
     def _figures(self, snapshot: Snapshot, index: int) -> dict[str, float]:
-        """Measures one member's samples, and warns of augmentations that leak into them."""
-        run, phase, ema = self._run, snapshot.phase, snapshot.members[index].ema
-        images, key = run.images[phase], run.local_keys[index]
-        figures = self._evaluate(ema, phase, images.training, images.held_out, key)
-        figures = distributed.broadcast_from_primary(figures)
-        if len({each.image_size for each in run.algorithm.phases}) > 1:
-            # Figures at different resolutions cannot be compared, so the resolution goes with them.
-            figures = {"image_size": phase.image_size} | figures
-        leaked = self._measure_leaks[index](ema, phase, images.training)
-        whose = ensemble.whose(run.seeds)[index]
-        for line in leaks.warnings(leaked, self._least_leaks[phase][index]):
+        """Measures one member's samples, and passes on what there is to warn of."""
+        measured = self._measure(snapshot.members[index].ema, snapshot.phase, index)
+        whose = ensemble.whose(self._run.seeds)[index]
+        for line in measured.warnings:
             say = self._outputs.writer.say
             self._outputs.pending.add(say, f"step {snapshot.step}{whose}: {line}")
-        return figures | leaked
+        return measured.figures
 
 
 class Checkpoint(Action):
@@ -260,28 +217,3 @@ def has_average(algorithm: Algorithm, phase: Phase) -> bool:
     """Returns whether the generator's average differs from the generator by the end of a phase."""
     decay = algorithm.in_phase(phase).ema_decay(jnp.int32(phase.stop - 1))
     return float(decay) > 0
-
-
-def grid_size(grid: tuple[int, int], num_classes: int) -> int:
-    """Returns the number of images in a grid, which is the same for each class if all have room.
-
-    Args:
-      grid: the grid's numbers of rows and columns.
-      num_classes: the number of classes that are sampled.
-    """
-    rows, columns = grid
-    return rows * columns // num_classes * num_classes or rows * columns
-
-
-def class_names(num: int, num_classes: int, source: Source) -> list[str]:
-    """Returns the class name of each of `num` samples, or an empty list without classes.
-
-    Args:
-      num: the number of samples, which take the classes in turn.
-      num_classes: the number of classes that are sampled.
-      source: the training images, whose classes may have names.
-    """
-    if num_classes == 1:
-        return []
-    names = source.label_names or [str(i) for i in range(num_classes)]
-    return [names[i % num_classes] for i in range(num)]

@@ -32,7 +32,7 @@ from ganjax.training import checkpoint, history
 from ganjax.training.checkpoint_folders import steps_in
 from ganjax.training.history import History, Return
 from ganjax.training.report import RAW
-from ganjax.training.schema import RunConfig
+from ganjax.training.schema import LoopConfig
 from ganjax.training.start import Start
 from ganjax.training.writer import METRICS, read_metrics
 
@@ -57,7 +57,7 @@ class Turn(NamedTuple):
 
 
 def turn(
-    workdir: Path, before: RunConfig, config: RunConfig, past: History, start: Start
+    workdir: Path, before: LoopConfig, config: LoopConfig, past: History, start: Start
 ) -> Turn | None:
     """Returns the turn that a run takes, or None if it goes on as it was.
 
@@ -104,7 +104,9 @@ def turn(
     return Turn(start.from_step, changed, returns=True)
 
 
-def take(workdir: Path, before: RunConfig, config: RunConfig, past: History, turn: Turn) -> History:
+def take(
+    workdir: Path, before: LoopConfig, config: LoopConfig, past: History, turn: Turn
+) -> History:
     """Puts aside what came after a turn, and returns the history that config.json is to hold.
 
     See `turn` for the arguments.
@@ -234,7 +236,7 @@ def compared(
     return differ, flags
 
 
-def _named(config: RunConfig, start: Start) -> frozenset[str]:
+def _named(config: LoopConfig, start: Start) -> frozenset[str]:
     """Returns the dotted names of the fields that the user allows to change.
 
     Raises:

@@ -23,7 +23,7 @@ from ganjax.errors import UserError
 from ganjax.parallel.sharding import REPLICATED, Layout
 from ganjax.runtime import compiling
 from ganjax.training import checkpoint
-from ganjax.training.schema import RunConfig
+from ganjax.training.schema import LoopConfig
 
 Members = tuple[GanState, ...]
 _FIRST: Any = 0  # An axis in place of a whole sub-tree holds for all of its leaves.
@@ -48,7 +48,7 @@ class Ensemble(NamedTuple):
     advance: Callable[..., tuple[Any, tuple[dict[str, jax.Array], ...]]]
 
 
-def seeds(config: RunConfig) -> range:
+def seeds(config: LoopConfig) -> range:
     """Returns the members' seeds, in order, of which there may be more than memory holds.
 
     Raises:
@@ -63,7 +63,7 @@ def seeds(config: RunConfig) -> range:
     return range(config.seed, config.seed + config.num_seeds)
 
 
-def seed_at(config: RunConfig, index: int) -> int:
+def seed_at(config: LoopConfig, index: int) -> int:
     """Returns the seed of the member that a user asks for by its index, from 0.
 
     Raises:
@@ -82,7 +82,7 @@ def whose(seeds: Sequence[int]) -> list[str]:
     return [f" of seed {seed}" if len(seeds) > 1 else "" for seed in seeds]
 
 
-def check(config: RunConfig) -> None:
+def check(config: LoopConfig) -> None:
     """Checks that the seeds of a config can be trained at once.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ganjax.config import LARGEST, ConfigError
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase, phase_of
-from ganjax.training.schema import Loaded, RunConfig
+from ganjax.training.schema import Loaded, LoopConfig
 
 # The fields of lengths in steps, and those of the same lengths in epochs. The latter take
 # precedence where they are not 0.
@@ -66,7 +66,7 @@ class Cadence(NamedTuple):
 
 
 class Cadences(NamedTuple):
-    """The cadences of a run, by the names of the fields `<name>_every` of `RunConfig`."""
+    """The cadences of a run, by the names of the fields `<name>_every` of `LoopConfig`."""
 
     log: Cadence
     sample: Cadence
@@ -152,7 +152,7 @@ class Epochs:
             left -= (phase.stop - phase.start) / per_epoch
         return max(1, step)
 
-    def cadences(self, config: RunConfig) -> Cadences:
+    def cadences(self, config: LoopConfig) -> Cadences:
         """Returns the cadences of a run of these epochs.
 
         Intervals in steps are counted from the first step of the run, those in epochs from the
@@ -163,7 +163,7 @@ class Epochs:
         """
         return Cadences(*(self._cadence(config, f"{name}_every") for name in Cadences._fields))
 
-    def _cadence(self, config: RunConfig, field: str) -> Cadence:
+    def _cadence(self, config: LoopConfig, field: str) -> Cadence:
         epochs = getattr(config, PAIRS[field])
         if not epochs:
             return Cadence(self.phases, (Interval(getattr(config, field)),) * len(self.phases))
@@ -197,7 +197,7 @@ def _steps_in(phase: Phase, step: int) -> int:
     return max(0, min(step, phase.stop) - phase.start)
 
 
-def settle(loaded: Loaded, count_images: Callable[[], int]) -> tuple[RunConfig, Algorithm]:
+def settle(loaded: Loaded, count_images: Callable[[], int]) -> tuple[LoopConfig, Algorithm]:
     """Returns a config whose total_steps follows from its total_epochs, and its algorithm.
 
     Args:
@@ -212,7 +212,7 @@ def settle(loaded: Loaded, count_images: Callable[[], int]) -> tuple[RunConfig, 
     if not config.total_epochs:
         return config, module.build(config)
 
-    def of_length(steps: int) -> tuple[RunConfig, Algorithm]:
+    def of_length(steps: int) -> tuple[LoopConfig, Algorithm]:
         changed = config.model_copy(update={"total_steps": steps})
         return changed, module.build(changed)
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ganjax.training import glossary
-from ganjax.training.schema import RunConfig
+from ganjax.training.schema import LoopConfig
 
 # The part of a run, and the least and most steps, over which a metric's mean is taken (choice).
 PART, SHORTEST, LONGEST = 5, 50, 5_000
@@ -108,7 +108,7 @@ class Watch:
       rows: the lines of metrics so far. What they show has been told.
     """
 
-    def __init__(self, config: RunConfig, rows: Iterable[Mapping[str, Any]] = ()):
+    def __init__(self, config: LoopConfig, rows: Iterable[Mapping[str, Any]] = ()):
         self._signs = _signs(config)
         for row in rows:
             self(row)
@@ -124,7 +124,7 @@ class Watch:
         return list(told.values())
 
 
-def _signs(config: RunConfig) -> list[Sign]:
+def _signs(config: LoopConfig) -> list[Sign]:
     """Returns the signs of the illnesses that a run of a config can have."""
     stretch = max(SHORTEST, min(config.total_steps // PART, LONGEST))
     # Scores of losses without logits have no sign, and the values of these losses no zero.
@@ -169,7 +169,7 @@ def _signs(config: RunConfig) -> list[Sign]:
     return signs
 
 
-def _held_back(config: RunConfig) -> bool:
+def _held_back(config: LoopConfig) -> bool:
     """Returns whether D is regularised such that a low accuracy is no illness.
 
     Béres' D has dropout before its last layer alone. With more of it, as in configs/cgan.py, or

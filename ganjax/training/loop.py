@@ -151,7 +151,7 @@ def _dispatches(run: Run, phase: Phase, step: int, actions: Iterable[Action]) ->
       For each member a tuple of batches, one for each step of the dispatch.
     """
     config, training = run.config, run.images[phase].training
-    on_device = pipeline.put_all(training, run.layout.batches) if config.data.on_device else None
+    on_device = pipeline.put_all(training, run.layout.batches) if run.domain.on_device else None
     per_member = [
         pipeline.train_batches(
             training,
@@ -161,7 +161,7 @@ def _dispatches(run: Run, phase: Phase, step: int, actions: Iterable[Action]) ->
             start=step,
             sharding=run.layout.batches,
             on_device=on_device,
-            mirror=config.data.mirror,
+            mirror=run.domain.mirror,
         )
         for seed in run.seeds
     ]

@@ -73,8 +73,8 @@ def parts(here: Side, there: Side, players: str, allow: Collection[str]) -> Part
         if name in own_classes:
             # Before the classes along the axis may be others, as the latent before one-hot labels.
             axis = own_classes[name]
-            count = shape[axis] - here.loaded.config.data.num_classes
-            labels = there.loaded.config.data.num_classes if name in their_classes else 0
+            count = shape[axis] - _classes(here)
+            labels = _classes(there) if name in their_classes else 0
             if count and other != (*shape[:axis], count + labels, *shape[axis + 1 :]):
                 raise Misfit(f"{name} is {other} there and {shape} here")
             if count:
@@ -122,7 +122,7 @@ def merged(taken: Parts, fresh: GanState, other: GanState) -> GanState:
 
 
 def helpful(
-    old: Mapping[str, Any], new: Mapping[str, Any], config: schema.RunConfig
+    old: Mapping[str, Any], new: Mapping[str, Any], config: schema.LoopConfig
 ) -> Iterator[str]:
     """Yields those of `RULES` that may help where weights do not fit.
 
@@ -131,9 +131,9 @@ def helpful(
       new: the fields of this run.
       config: the config of this run.
     """
-    if old["data"]["num_classes"] != new["data"]["num_classes"]:
+    if old["data"].get("num_classes") != new["data"].get("num_classes"):
         yield "classes"
-    of_sizes = [(fields["image_size"], fields.get("growth")) for fields in (old, new)]
+    of_sizes = [(fields.get("image_size"), fields.get("growth")) for fields in (old, new)]
     if of_sizes[0] != of_sizes[1] and _named_by_resolution(config):
         yield "resolution"
 
@@ -155,8 +155,9 @@ def _name(path: Any) -> str:
 
 def _class_axes(side: Side, players: str) -> dict[str, int]:
     """Returns the axis of each array that depends on the number of classes, by the array's name."""
-    config, module = side.loaded
-    if config.data.num_classes == 1:
+    config: Any = side.loaded.config
+    module = side.loaded.module
+    if getattr(config.data, "num_classes", 1) == 1:
         return {}
     data = config.data.model_copy(update={"num_classes": config.data.num_classes + 1})
     algorithm = module.build(config.model_copy(update={"data": data}))
@@ -170,7 +171,12 @@ def _class_axes(side: Side, players: str) -> dict[str, int]:
     }
 
 
-def _named_by_resolution(config: schema.RunConfig) -> bool:
+def _named_by_resolution(config: schema.LoopConfig) -> bool:
     """Returns whether the names of layers say at which resolution they are."""
     networks = [getattr(config, name, None) for name in ("generator", "discriminator")]
     return all(getattr(network, "named_by_resolution", False) for network in networks)
+
+
+def _classes(side: Side) -> int:
+    """Returns the number of classes, which is 1 of reals without labels."""
+    return getattr(side.loaded.config.data, "num_classes", 1)

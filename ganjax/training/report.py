@@ -21,7 +21,7 @@ from ganjax.training.board import as_code, viewing
 from ganjax.training.epochs import Cadence, Epochs
 from ganjax.training.illnesses import Watch
 from ganjax.training.loggers import hparams
-from ganjax.training.schema import RunConfig
+from ganjax.training.schema import LoopConfig
 from ganjax.training.window import Window, mean_and_spread
 from ganjax.training.writer import Writer
 
@@ -79,7 +79,7 @@ class Report:
         self,
         writer: Writer,
         folder: Path,
-        config: RunConfig,
+        config: LoopConfig,
         checkpoints: checkpoint.Checkpoints,
         *,
         epochs: Epochs,
@@ -212,33 +212,24 @@ class Report:
         for line in self._watch({"step": step} | scalars):
             self._writer.say(f"step {step}: {line}")
 
-    def samples(
-        self, step: int, samples: Sequence[jax.Array], captions: list[str], *, raw: bool = False
+    def pictures(
+        self, step: int, drawn: Sequence[Callable[[], np.ndarray]], *, raw: bool = False
     ) -> None:
-        """Writes a grid of each member's samples.
+        """Writes a picture of each member's samples.
 
         Args:
           step: the step of the generators.
-          samples: the samples of each member, uint8 (N, H, W, C).
-          captions: the class names of the N samples, which are arranged in columns by class; [] for
-            an unconditional run.
+          drawn: for each member, the function that returns its picture, uint8 (H, W, C).
           raw: whether the samples are of the generators themselves, not of their averages.
         """
-        for seed, cells in zip(self._seeds, samples, strict=True):
-            name = "samples" if len(samples) == 1 else f"samples/seed_{seed}"
-            self._grid(step, np.asarray(jax.device_get(cells)), captions, name, RAW if raw else "")
-
-    def _grid(
-        self, step: int, cells: np.ndarray, captions: list[str], name: str, ending: str
-    ) -> None:
-        columns = self._config.sample_grid[1]
-        if captions:
-            columns = images.columns(len(cells), len(set(captions)))
-        grid = images.sheet(cells, columns, above=captions)
-        if self._writer.primary:
-            (self._folder / name).mkdir(exist_ok=True)
-            images.save_png(self._folder / name / f"step_{step:08d}{ending}.png", grid)
-        self._writer.write_images(step, {f"{name}{ending}": grid})
+        ending = RAW if raw else ""
+        for seed, draw in zip(self._seeds, drawn, strict=True):
+            name = "samples" if len(drawn) == 1 else f"samples/seed_{seed}"
+            picture = draw()
+            if self._writer.primary:
+                (self._folder / name).mkdir(exist_ok=True)
+                images.save_png(self._folder / name / f"step_{step:08d}{ending}.png", picture)
+            self._writer.write_images(step, {f"{name}{ending}": picture})
 
     def evaluation(
         self,

@@ -1,8 +1,8 @@
 """The schema of configs, by which a ConfigDict becomes a frozen and checked object.
 
-`RunConfig` has the fields that the training loop honours; an algorithm's `Config` adds its own. A
-field that is unknown, missing, of the wrong type or out of range is refused in one line before
-anything is built.
+`LoopConfig` has the fields that the training loop honours, `RunConfig` further ones of runs on
+images; an algorithm's `Config` adds its own. A field that is unknown, missing, of the wrong type or
+out of range is refused in one line before anything is built.
 """
 
 from collections.abc import Mapping
@@ -27,13 +27,13 @@ from ganjax.config import (
     may_change,
     may_change_if_named,
 )
-from ganjax.data.fields import DataFields
+from ganjax.data.fields import DataFields, SourceFields
 from ganjax.engine.sizes import ImageSize, parsed
-from ganjax.metrics.fields import EvaluationFields
+from ganjax.metrics.fields import BestFields, EvaluationFields
 
 
-class RunConfig(Fields):
-    """The fields that every config has: those that the training loop honours.
+class LoopConfig(Fields):
+    """The fields that the training loop honours, whatever a run generates.
 
     Attributes:
       algorithm: the name of a file in ganjax/algorithms, or the name of any other module.
@@ -47,15 +47,13 @@ class RunConfig(Fields):
         it takes precedence over total_steps, and so do the other lengths in epochs over those in
         steps; but a length that a flag gives takes precedence over the one in the file.
       batch_size: the number of real images in one update, over all devices.
-      image_size: the side of square images in pixels, or (height, width); a flag gives a pair as
-        96,128.
       steps_per_dispatch: the number of train steps in one program, for devices on which launching
         a program takes long. Steps run one at a time where a picture, an evaluation or a
         checkpoint falls between them. Results are the same up to rounding.
       sharding: where parameters, moments and averages are kept: "replicated" keeps all of them on
         each device, "fully_sharded" a part on each, for models that are too large for one
         (`ganjax.parallel.sharding`). Results are the same.
-      data: the images on which the run is trained.
+      data: the set on which the run is trained.
       log_every: the number of steps between lines of metrics.
       log_every_epochs: the number of epochs between them; 0 leaves it to log_every.
       sample_every: the number of steps between pictures of samples.
@@ -76,10 +74,9 @@ class RunConfig(Fields):
     total_steps: NonNegativeInt = may_change(0)
     total_epochs: NonNegativeFloat = may_change(0.0)
     batch_size: PositiveInt = may_change_if_named()
-    image_size: ImageSize
     steps_per_dispatch: Repeats = may_change(1)
     sharding: Literal["replicated", "fully_sharded"] = may_change("replicated")
-    data: DataFields
+    data: SourceFields
     log_every: PositiveInt = may_change(10)
     log_every_epochs: NonNegativeFloat = may_change(0.0)
     sample_every: PositiveInt = may_change(1_000)
@@ -92,22 +89,7 @@ class RunConfig(Fields):
     checkpoint_every: PositiveInt = may_change(1_000)
     checkpoint_every_epochs: NonNegativeFloat = may_change(0.0)
     keep_checkpoints: PositiveInt = may_change(2)
-    evaluation: EvaluationFields = EvaluationFields()
-
-    @classmethod
-    def follow(cls, group: Any, config: Any, changes: Mapping[str, Any], at: str) -> None:
-        """Gives image_size the type of its new value, since a flag keeps the type of a field."""
-        del config, at
-        if "image_size" not in changes:
-            return
-        try:
-            value = parsed(changes["image_size"])
-        except ValueError as error:
-            raise ConfigError(f"config.image_size={changes['image_size']!r}: {error}") from None
-        if type(value) is not type(group.get("image_size")):
-            typed = isinstance(group, ml_collections.ConfigDict)
-            with group.ignore_type() if typed else nullcontext():
-                group["image_size"] = value
+    evaluation: BestFields = BestFields()
 
     def completed(self) -> Self:
         """Returns the config with values for fields that follow others and were not given."""
@@ -126,10 +108,40 @@ class RunConfig(Fields):
         return named - {"config.batch_size"} if self.total_epochs else named
 
 
+class RunConfig(LoopConfig):
+    """The fields that every config of a GAN of images has.
+
+    Attributes:
+      image_size: the side of square images in pixels, or (height, width); a flag gives a pair as
+        96,128.
+      data: the images on which the run is trained.
+      evaluation: the measurements at each evaluation.
+    """
+
+    image_size: ImageSize
+    data: DataFields
+    evaluation: EvaluationFields = EvaluationFields()
+
+    @classmethod
+    def follow(cls, group: Any, config: Any, changes: Mapping[str, Any], at: str) -> None:
+        """Gives image_size the type of its new value, since a flag keeps the type of a field."""
+        del config, at
+        if "image_size" not in changes:
+            return
+        try:
+            value = parsed(changes["image_size"])
+        except ValueError as error:
+            raise ConfigError(f"config.image_size={changes['image_size']!r}: {error}") from None
+        if type(value) is not type(group.get("image_size")):
+            typed = isinstance(group, ml_collections.ConfigDict)
+            with group.ignore_type() if typed else nullcontext():
+                group["image_size"] = value
+
+
 class Loaded(NamedTuple):
     """A checked config, and the module of the algorithm that it names."""
 
-    config: RunConfig
+    config: LoopConfig
     module: Any
 
 

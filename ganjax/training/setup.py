@@ -1,4 +1,4 @@
-"""Set-up of a run: its config is checked, its images are opened, and its programs are made."""
+"""Set-up of a run: its config is checked, its reals are opened, and its programs are made."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -15,13 +15,11 @@ from jax.sharding import NamedSharding
 from ganjax.config import refuse_idle
 from ganjax.data import pipeline
 from ganjax.data.base import SPLITS, Source
-from ganjax.data.sources import open_source
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
 from ganjax.engine.sizes import ImageSize
 from ganjax.engine.state import GanState
-from ganjax.metrics import features
 from ganjax.parallel import distributed
 from ganjax.parallel.sharding import Layout, check_batch, gather_params, make_layout, state_sharding
 from ganjax.training import (
@@ -29,23 +27,24 @@ from ganjax.training import (
     continuing,
     dispatch,
     ensemble,
-    evaluation,
     layer_table,
     schema,
     sizes,
     transfer,
     workdir,
 )
+from ganjax.training.domain import Domain
+from ganjax.training.domain import of as domain_of
 from ganjax.training.epochs import Cadences, Epochs, settle
 from ganjax.training.start import AS_IT_IS, Start
 
 
 class PhaseImages(NamedTuple):
-    """The images of one phase, at its resolution.
+    """The images of one phase, at its resolution, or whatever else the run's reals are.
 
     Attributes:
-      training: the images on which the networks are trained.
-      held_out: the images that are held out; there may be none.
+      training: the reals on which the networks are trained.
+      held_out: the reals that are held out; there may be none.
     """
 
     training: Source
@@ -95,16 +94,15 @@ class Run:
       seeds: the seed of each member; a single one unless config.num_seeds is larger.
       keys: each member's root key, replicated over the layout, for the programs.
       local_keys: the same keys on this process's own device.
-      images: the images of each phase.
-      feature_params: the parameters of the feature network of the evaluation's metrics, or None if
-        no metric needs one.
+      domain: what the run is about, which opens, shows and measures it.
+      images: the reals of each phase.
       programs: the functions that the devices compute.
       start: how the run begins or goes on.
       transfer: what the run takes from another at its beginning; None if that is past, or nothing.
     """
 
     folder: Path
-    config: schema.RunConfig
+    config: schema.LoopConfig
     algorithm: Algorithm
     epochs: Epochs
     cadences: Cadences
@@ -114,8 +112,8 @@ class Run:
     seeds: tuple[int, ...]
     keys: tuple[jax.Array, ...]
     local_keys: tuple[jax.Array, ...]
+    domain: Domain
     images: Mapping[Phase, PhaseImages]
-    feature_params: features.Params | None
     programs: Programs
     start: Start
     transfer: transfer.Transfer | None
@@ -163,8 +161,9 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path, start: Start = 
         loaded = schema.load(raw)
         if not checkpoint.exist(folder):
             refuse_idle(loaded.config)
-        images_of_size = cache(partial(_open_images, loaded.config))
-        size = loaded.config.image_size
+        domain = domain_of(loaded, folder)
+        images_of_size = cache(partial(_open_images, domain))
+        size = domain.image_size
         config, algorithm = settle(loaded, lambda: images_of_size(size).training.size)
         seeds = ensemble.seeds(config)
         ensemble.check(config)
@@ -173,14 +172,14 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path, start: Start = 
             check_batch(phase, layout, algorithm.accumulate)
         state_shapes, networks = layer_table.trace(algorithm, jax.random.key(seeds[0]))
         sharding = state_sharding(layout, state_shapes, config.sharding)
-        sizes.check(config, algorithm, state_shapes, layout, sharding)
+        sizes.check(config, domain, algorithm, state_shapes, layout, sharding)
         images = {phase: images_of_size(phase.image_size) for phase in algorithm.phases}
         epochs = Epochs.of(algorithm, images[algorithm.phases[0]].training.size)
         cadences = epochs.cadences(config)
         compared = [each.compared for each in images.values()]
         taken = transfer.plan(folder, start, loaded._replace(config=config), state_shapes)
-        evaluation.check(config, compared, _holds_out(images))
-        feature_params = evaluation.load(config)
+        domain.check(compared, _holds_out(images))
+        domain.load()
 
     local_keys = tuple(jax.random.key(seed) for seed in seeds)
     keys = tuple(
@@ -199,8 +198,8 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path, start: Start = 
         seeds=tuple(seeds),
         keys=keys,
         local_keys=local_keys,
+        domain=domain,
         images=images,
-        feature_params=feature_params,
         programs=_programs(algorithm, len(seeds), layout, sharding),
         start=start,
         transfer=taken,
@@ -228,10 +227,10 @@ def open_checkpoints(run: Run) -> Iterator[checkpoint.Checkpoints]:
         yield checkpoints
 
 
-def _open_images(config: schema.RunConfig, size: ImageSize) -> PhaseImages:
-    images = PhaseImages(*(open_source(config.data, split, image_size=size) for split in SPLITS))
+def _open_images(domain: Domain, size: ImageSize) -> PhaseImages:
+    images = PhaseImages(*(domain.open(split, size) for split in SPLITS))
     for source in filter(lambda each: each.size, images):
-        pipeline.check(source, on_device=config.data.on_device)
+        pipeline.check(source, on_device=domain.on_device)
     return images
 
 
@@ -259,6 +258,7 @@ def _claimed(run: Run) -> Iterator[None]:
                 first = run.algorithm.phases[0]
                 first_save = min(run.cadences.checkpoint.of(first).until(0), first.stop)
                 workdir.claim(run.folder, config, fingerprint, first_save, run.start, origin)
+                run.domain.keep(run.folder)
         distributed.check_shared_folder(run.folder)
         yield
 

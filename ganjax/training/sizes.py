@@ -5,7 +5,7 @@ Each estimate counts only arrays that a run certainly holds, so that nothing is 
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,33 +13,25 @@ import jax.numpy as jnp
 from ganjax.config import ConfigError
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
-from ganjax.engine.sizes import size_of
 from ganjax.parallel.sharding import Layout
 from ganjax.runtime import memory
-from ganjax.training.schema import RunConfig
-
-
-class _Need(NamedTuple):
-    """Arrays that a run holds at once.
-
-    Attributes:
-      what: the fields that say how large they are, with their values, and what they hold.
-      count: their bytes on one device.
-      mend: what to set otherwise.
-    """
-
-    what: str
-    count: int
-    mend: str
+from ganjax.training.domain import Domain, Need
+from ganjax.training.schema import LoopConfig
 
 
 def check(
-    config: RunConfig, algorithm: Algorithm, state: Any, layout: Layout, sharding: Any
+    config: LoopConfig,
+    domain: Domain,
+    algorithm: Algorithm,
+    state: Any,
+    layout: Layout,
+    sharding: Any,
 ) -> None:
     """Checks that the memory of a device holds the largest arrays of a run.
 
     Args:
       config: the run's config.
+      domain: what the run is about.
       algorithm: its algorithm.
       state: the shapes of one member's state.
       layout: the layout of arrays on the devices.
@@ -50,7 +42,7 @@ def check(
     """
     here = [each for each in layout.mesh.devices.flat if each.process_index == jax.process_index()]
     room = memory.of_device(here[0], len(here))
-    for what, count, mend in _needs(config, algorithm, state, layout, sharding):
+    for what, count, mend in _needs(config, domain, algorithm, state, layout, sharding):
         if count > room:
             raise ConfigError(
                 f"{what} take {memory.described(count)} on a device, whose memory holds "
@@ -69,16 +61,20 @@ def latent_bytes(algorithm: Algorithm) -> int:
 
 
 def _needs(
-    config: RunConfig, algorithm: Algorithm, state: Any, layout: Layout, sharding: Any
-) -> list[_Need]:
+    config: LoopConfig,
+    domain: Domain,
+    algorithm: Algorithm,
+    state: Any,
+    layout: Layout,
+    sharding: Any,
+) -> list[Need]:
     members = math.ceil(config.num_seeds / layout.mesh.shape.get("seed", 1))
     of_state = members * sum(
         jax.tree.leaves(jax.tree.map(_bytes, state, jax.tree.broadcast(sharding, state)))
     )
-    channels = config.data.channels
-    image, latent = size_of(config.image_size).pixels * channels, latent_bytes(algorithm)
+    latent = latent_bytes(algorithm)
     needs = [
-        _Need(
+        Need(
             f"config.num_seeds={config.num_seeds}: parameters, moments and averages"
             if members > 1
             else "config.generator and config.discriminator: parameters, moments and averages",
@@ -87,52 +83,27 @@ def _needs(
         )
     ]
     for phase in algorithm.phases:
-        batch, pixels = phase.batch_size, phase.size.pixels * channels
+        batch, of_one = phase.batch_size, domain.bytes(phase)
         reals = f"{algorithm.real_batches} batches of reals" if algorithm.real_batches > 1 else ""
-        # Reals are sent as bytes; fakes and latents are floats.
         steps = _dispatched(config, phase)
-        count = batch * (steps * algorithm.real_batches * pixels + 4 * pixels + latent)
+        reals_bytes = steps * algorithm.real_batches * of_one.real
+        count = batch * (reals_bytes + of_one.fake + latent)
         smaller = ["set a smaller batch"]
         smaller += ["a smaller n_critic"] if reals else []
         smaller += ["a smaller steps_per_dispatch"] if steps > 1 else []
         each = f" in each of {steps} steps," if steps > 1 else ""
         needs.append(
-            _Need(
+            Need(
                 f"{phase.batch_field}={batch}: {reals or 'the reals'}{each} and the fakes of a "
                 f"step at {phase.size}",
                 members * count // layout.mesh.shape["data"],
                 ", or ".join(smaller),
             )
         )
-    rows, columns = config.sample_grid
-    needs.append(
-        _Need(
-            f"config.sample_grid={config.sample_grid}: the samples of a picture",
-            rows * columns * (4 * image + latent),
-            "set fewer rows or columns",
-        )
-    )
-    likelihood = config.evaluation.log_likelihood
-    needs.append(
-        _Need(
-            f"config.evaluation.log_likelihood={likelihood}: the samples and their latents",
-            # As floats, and once more around their mean.
-            likelihood * (8 * image + latent),
-            "set fewer",
-        )
-    )
-    samples = config.evaluation.num_samples if config.evaluation.metrics else 0
-    needs.append(
-        _Need(
-            f"config.evaluation.num_samples={samples}: the latents of the samples",
-            samples * latent,
-            "set fewer",
-        )
-    )
-    return needs
+    return needs + domain.needs(latent)
 
 
-def _dispatched(config: RunConfig, phase: Phase) -> int:
+def _dispatched(config: LoopConfig, phase: Phase) -> int:
     """Returns the least number of steps whose reals a dispatch of a phase holds."""
     between = [
         1 if getattr(config, f"{name}_every_epochs") else getattr(config, f"{name}_every")

@@ -28,7 +28,7 @@ class Start:
       trust: whether that run may name code that is not ganjax's (`ganjax.training.trust`).
       allow_change: the dotted names of fields, with or without "config.", that may differ from
         those of the run in the folder. Which fields these can be is a rule
-        (`ganjax.training.schema.RunConfig.nameable`).
+        (`ganjax.training.schema.LoopConfig.nameable`).
       from_step: the step of a checkpoint from which the run goes on. What came after it is put
         aside (`ganjax.training.continuing`). None goes on from the last checkpoint.
 

@@ -136,7 +136,7 @@ def begin(
     return tuple(members)
 
 
-def _origin(folder: Path, start: Start, config: schema.RunConfig) -> Origin | None:
+def _origin(folder: Path, start: Start, config: schema.LoopConfig) -> Origin | None:
     """Returns where the weights of a run that has not begun come from.
 
     Raises:
@@ -193,7 +193,7 @@ def _check_same(folder: Path, start: Start) -> None:
         )
 
 
-def _read(origin: Origin, start: Start, config: schema.RunConfig) -> schema.Loaded:
+def _read(origin: Origin, start: Start, config: schema.LoopConfig) -> schema.Loaded:
     """Loads the config of the other run, which may name the code that this one names."""
     return workdir.read(Path(origin.run), start.trust or (config.algorithm, config.data.source))
 
@@ -212,7 +212,7 @@ def _shapes(algorithm: Algorithm) -> GanState:
 
 
 def _refusal(
-    origin: Origin, misfit: matching.Misfit, there: schema.RunConfig, here: schema.RunConfig
+    origin: Origin, misfit: matching.Misfit, there: schema.LoopConfig, here: schema.LoopConfig
 ) -> ConfigError:
     """Returns the error of one line for weights that do not fit."""
     old, new = there.model_dump(mode="json"), here.model_dump(mode="json")

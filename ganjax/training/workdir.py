@@ -12,7 +12,7 @@ import filelock
 from ganjax.config import ConfigError
 from ganjax.runtime import regular, storage
 from ganjax.training import checkpoint, continuing, history, migrations
-from ganjax.training.schema import Loaded, RunConfig, load
+from ganjax.training.schema import Loaded, LoopConfig, load
 from ganjax.training.start import AS_IT_IS, Start, no_folder
 from ganjax.training.trust import refuse_code
 from ganjax.training.writer import METRICS, read_metrics
@@ -28,7 +28,7 @@ MOST_NAMED = 5
 
 def claim(
     workdir: Path,
-    config: RunConfig,
+    config: LoopConfig,
     fingerprint: str = "",
     first_save: int | None = None,
     start: Start = AS_IT_IS,
@@ -167,7 +167,7 @@ def _write(workdir: Path, fields: dict[str, Any], past: history.History) -> None
     storage.write_json(workdir / CONFIG, content)
 
 
-def no_checkpoint(workdir: Path, config: RunConfig) -> ConfigError:
+def no_checkpoint(workdir: Path, config: LoopConfig) -> ConfigError:
     """Returns the error for a run without a checkpoint, which says whether one is still to come.
 
     Args:

@@ -23,6 +23,7 @@ from ganjax.planning.times import (
     collective_seconds,
     compute_seconds,
 )
+from ganjax.training.images import Images
 
 # The work of a step of each row that was measured on a GPU, in both precisions.
 WORK = {
@@ -77,7 +78,7 @@ def test_the_work_of_the_measured_steps_is_that_of_today(config):
         algorithm = loaded.module.build(loaded.config)
         one, phase = make_layout(jax.devices()[:1]), algorithm.phases[-1]
         with native_convolutions():
-            found = dry_run.work(loaded.config, algorithm, one, phase)
+            found = dry_run.work(Images(loaded.config), algorithm, one, phase)
         np.testing.assert_allclose(found, work, rtol=0.05)
 
 

@@ -15,6 +15,7 @@ from ganjax.parallel.sharding import make_layout
 from ganjax.planning import dry_run
 from ganjax.planning.report import render
 from ganjax.training import schema
+from ganjax.training.images import Images
 
 
 def bytes_of(tree):
@@ -220,5 +221,5 @@ def test_1024_is_lowered_for_its_shapes(convolutions):
         assert round(count / 1e6, 1) == 23.1
     layout = make_layout(jax.devices()[:1])
     with convolutions():
-        lowered = dry_run.lower(loaded, algorithm, layout, algorithm.phases[-1])
+        lowered = dry_run.lower(Images(loaded), algorithm, layout, algorithm.phases[-1])
     assert jax.tree.structure(lowered.out_info[0]) == jax.tree.structure(state)

@@ -16,6 +16,7 @@ from ganjax.metrics.image_set import from_source
 from ganjax.models import mlp, resnet
 from ganjax.planning import dry_run
 from ganjax.training import schema
+from ganjax.training.images import Images
 from ganjax.training.loop import train
 
 pytestmark = pytest.mark.usefixtures("native_convolutions")
@@ -60,7 +61,7 @@ def test_a_train_step_takes_images_of_any_size(name):
     config, raw = schema.load(config_of(name)).config, config_of(name)
     algorithm = build(raw)
     (phase,) = algorithm.phases
-    batch = dry_run.batch_shapes(config, algorithm, phase)
+    batch = dry_run.batch_shapes(Images(config), algorithm, phase)
     assert batch["image"].shape[2:] == (*size_of(RUNS[name][0]), 1)
     state = dry_run.state_shapes(algorithm)
     step = partial(make_train_step(algorithm), phase=phase)
