@@ -32,6 +32,8 @@ from ganjax.ops import lowering
 from ganjax.training import checkpoint, loop, schema, workdir
 from ganjax.training.start import Start
 
+pytestmark = pytest.mark.usefixtures("native_convolutions")
+
 RUN = "runs/cwgan_gp"
 
 
