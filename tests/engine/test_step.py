@@ -144,7 +144,9 @@ def test_loop_and_unrolled_critic_agree(tiny):
     close(run(algorithm, 2, unroll=True), run(algorithm, 2, unroll=False), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("order", ["alternating", "simultaneous"])
+@pytest.mark.parametrize(
+    "order", [pytest.param("alternating", marks=pytest.mark.slow), "simultaneous"]
+)
 def test_one_device_and_eight_agree(tiny, order):
     tiny.order, tiny.n_critic = order, {"alternating": 2, "simultaneous": 1}[order]
     algorithm = build(tiny)

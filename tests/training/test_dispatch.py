@@ -77,6 +77,7 @@ def test_dispatches_end_where_something_is_due(done, size, cadences, expected):
         assert not any(step % c == 0 for step in group[1:] for c in cadences)
 
 
+@pytest.mark.slow
 def test_a_run_in_dispatches_is_the_run_in_steps(tiny, tmp_path):
     """To rounding, with pictures and evaluations between, and resumed within a dispatch."""
     tiny.n_critic = 1
