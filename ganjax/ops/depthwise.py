@@ -37,9 +37,9 @@ def kernel_grad(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
 def _shifted(x, geometry):
     """Yields for each tap its place (i, j) and the pixels (N, H', W', C) that it meets."""
     (s, t), (h, w), (rows, columns) = geometry.strides, geometry.window, geometry.out
-    x = lax.pad(
-        x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*p, 0) for p in geometry.padding), (0,) * 3]
-    )
+    (top, bottom), (left, right) = geometry.padding
+    padding = [(0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0)]
+    x = lax.pad(x, jnp.zeros((), x.dtype), padding)
     for i in range(h):
         for j in range(w):
             yield (i, j), x[:, i : i + (rows - 1) * s + 1 : s, j : j + (columns - 1) * t + 1 : t]

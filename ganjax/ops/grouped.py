@@ -39,7 +39,10 @@ def conv(x: jax.Array, k: jax.Array, geometry: Geometry) -> jax.Array:
     def conv_chunk(x):
         rows = lax.dot_general(_columns(x, geometry), matrices, (((4,), (1,)), ((0,), (0,))))
         rows = jnp.pad(rows, ((0, 0), (0, 0), geometry.padding[0], (0, 0), (0, 0)))
-        y = sum(rows[:, :, i : i + out_rows, :, i * outputs : (i + 1) * outputs] for i in range(h))
+        first, *others = (
+            rows[:, :, i : i + out_rows, :, i * outputs : (i + 1) * outputs] for i in range(h)
+        )
+        y = sum(others, first)
         return y.transpose(1, 2, 3, 0, 4).reshape(-1, out_rows, out_columns, k.shape[3])
 
     return write_chunks(conv_chunk, x, _count(geometry, x, k.shape[3]), k)

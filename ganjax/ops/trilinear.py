@@ -43,7 +43,7 @@ def kernel_grad(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
 
 def _bind(name: MapName, a, b, geometry):
     """Applies a primitive, which keeps the settings in whose context it is called."""
-    precision = jax.config.jax_default_matmul_precision
+    precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009
     is_native = lowering.is_native()
     return MAPS[name].bind(a, b, geometry=geometry, is_native=is_native, precision=precision)
 

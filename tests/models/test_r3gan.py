@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import signal
+import scipy
 
 from ganjax.config import ConfigError
 from ganjax.engine.sizes import Size
@@ -54,7 +54,7 @@ def convolved(x, kernel, groups=1):
             first = out // (outputs // groups) * inputs
             for i in range(inputs):
                 image, window = x[sample, :, :, first + i], kernel[:, :, i, out]
-                y[sample, :, :, out] += signal.correlate2d(image, window, "same")
+                y[sample, :, :, out] += scipy.signal.correlate2d(image, window, "same")
     return y
 
 
@@ -82,9 +82,9 @@ def resampled(x, up):
             if up:
                 sparse = np.zeros((2 * height, 2 * width))
                 sparse[::2, ::2] = image
-                y[sample, :, :, c] = 4 * signal.convolve2d(sparse, kernel)[1:-2, 1:-2]
+                y[sample, :, :, c] = 4 * scipy.signal.convolve2d(sparse, kernel)[1:-2, 1:-2]
             else:
-                y[sample, :, :, c] = signal.convolve2d(image, kernel)[2:-1:2, 2:-1:2]
+                y[sample, :, :, c] = scipy.signal.convolve2d(image, kernel)[2:-1:2, 2:-1:2]
     return y
 
 
