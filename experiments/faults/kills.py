@@ -91,7 +91,7 @@ def at_a_call(name: str, most: int, trial: Trial, kind: str = "plain") -> str:
 
 
 def at_a_resolution(trial: Trial) -> str:
-    return at_a_call("ganjax.training.loop:_begin", 2, trial, "growing")
+    return at_a_call("ganjax.training.loop:_begin", 1, trial, "growing")
 
 
 def within_a_fade(trial: Trial) -> str:
