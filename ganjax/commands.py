@@ -38,6 +38,7 @@ COMMANDS = {
     "summary": Command("ganjax.summary", "lists the layers of a config's networks", "config"),
     "sample": Command("ganjax.sample", "draws samples of a run, in many ways"),
     "evaluate": Command("ganjax.evaluate", "measures a run's samples, or any images"),
+    "tag": Command("ganjax.tag", "finds the tags of images by a run of configs/tagging.py"),
     "compare": Command("ganjax.compare", "draws the curves and samples of runs in a picture"),
     "metrics": Command("ganjax.explain", "explains the metrics that runs log"),
     "prepare": Command("ganjax.data.prepare", "decodes and resizes a set of images once"),

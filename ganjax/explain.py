@@ -29,7 +29,7 @@ def define_flags() -> None:
 def listing() -> str:
     """Returns an explanation of all metrics, by what measures them."""
     # Imported here, since JAX comes with them and a wrong flag is answered at once.
-    from ganjax.metrics import features, table
+    from ganjax.metrics import features, table, tags
     from ganjax.training import glossary, leaks
 
     figures = {
@@ -42,6 +42,7 @@ def listing() -> str:
         "Of train steps: means since the line before, or last values of what says where a run "
         "stands": {**glossary.OF_STEPS, **_of_algorithms()},
         f"Of samples (<network>: {', '.join(features.NETWORKS)})": figures,
+        "Of tags": tags.MEANINGS,
         "Of leaking augmentations": leaks.MEANINGS,
     }
     lines = []

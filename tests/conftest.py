@@ -138,6 +138,42 @@ SHIPPED = [
 ]
 
 
+def shrink_tagging(config):
+    """Shrinks a config of a GAN over word vectors, to arrays that `write_arrays` has written."""
+    config.data.update(source="arrays:nowhere", feature_dim=6, vector_dim=5)
+    config.generator.update(latent_width=4, feature_width=4)
+    config.discriminator.update(vector_width=4, feature_width=4, joint_maxout=(4, 2))
+    config.sample_grid = (1, 2)
+    return config
+
+
+def write_arrays(folder, count=24, images=True, dims=(6, 5)):
+    """Writes arrays with tags to a new folder, as config.data.source=arrays:<folder> takes them.
+
+    The feature of an image begins with a sum of the vectors of its tags, of which each has two
+    among seven; `dims` are the lengths of a feature and of a vector.
+    """
+    folder.mkdir(parents=True)
+    random = np.random.RandomState(0)
+    words = ["red", "green", "blue", "round", "square", "big", "small"]
+    vectors = random.randn(len(words), dims[1]).astype(np.float32)
+    lines = [f"{len(words)} {dims[1]}"]
+    lines += [" ".join([word, *map(str, vectors[i])]) for i, word in enumerate(words)]
+    (folder / "vectors.txt").write_text("\n".join(lines))
+    chosen = [random.permutation(len(words))[:2] for _ in range(count)]
+    features = np.ones((count, dims[0]), np.float32)
+    features[:, : dims[1]] = [vectors[rows].sum(0) for rows in chosen]
+    np.save(folder / "features.npy", features)
+    tags = [" ".join([words[j] for j in rows] + [f"rare{i}"]) for i, rows in enumerate(chosen)]
+    lines = [f"{i:03}.png,{each}" for i, each in enumerate(tags)] if images else tags
+    (folder / "tags.csv").write_text("\n".join(["image,tags" if images else "tags", *lines]))
+    if images:
+        for i in range(count):
+            image = random.randint(0, 256, (12, 10 + i % 3, 3), np.uint8)
+            Image.fromarray(image).save(folder / f"{i:03}.png")
+    return folder
+
+
 def shrink(config):
     """Shrinks any shipped config to the smallest that runs the same code, and returns it."""
     config.total_steps = 4
@@ -145,6 +181,8 @@ def shrink(config):
     config.n_critic = min(config.n_critic, 2)
     config.log_every = 1
     config.sample_every = config.eval_every = config.checkpoint_every = 2
+    if config.algorithm == "tagging":
+        return shrink_tagging(config)
     less, stages = 0, int(np.log2(config.image_size // 4))  # Less: how many are left out.
     if config.data.fit != "pad" and config.generator.network in ("dcgan", "resnet"):
         less = int(np.log2(config.image_size // 16))

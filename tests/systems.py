@@ -10,10 +10,19 @@ from ganjax.engine import step as steps
 from ganjax.ops.lowering import native_convolutions
 from ganjax.parallel.sharding import gather_params, make_layout, state_sharding
 from ganjax.runtime import compiling
-from ganjax.training import schema
+from ganjax.training import domain, schema
 
 # A config of every kind; DCGAN is like its noisy form, and WGAN-GP like its conditional one.
-SYSTEMS = ["ada", "cgan", "cwgan_gp", "dcgan_noisy", "progan", "sngan", "wgan"]
+SYSTEMS = ["ada", "cgan", "cwgan_gp", "dcgan_noisy", "progan", "sngan", "tagging", "wgan"]
+
+
+def drawn(random, shape, dtype, config):
+    """Random pixels, labels or numbers of a shape, by their dtype."""
+    if dtype == jnp.uint8:
+        return random.randint(0, 256, shape, np.uint8)
+    if dtype == jnp.int32:
+        return random.randint(0, config.data.num_classes, shape).astype(np.int32)
+    return random.randn(*shape).astype(dtype)
 
 
 def two_steps(config, devices, mode):
@@ -54,11 +63,13 @@ def two_steps(config, devices, mode):
         for phase in algorithm.phases:
             if phase.start:
                 state = jax.device_put(algorithm.begin(state, phase), shardings)
-            size, shape = phase.image_size, (algorithm.real_batches, phase.batch_size)
-            image = random.randint(0, 256, (*shape, size, size, loaded.data.channels), np.uint8)
-            label = random.randint(0, loaded.data.num_classes, shape).astype(np.int32)
+            shape = (algorithm.real_batches, phase.batch_size)
+            reals = {
+                name: drawn(random, (*shape, *each.shape), each.dtype, loaded)
+                for name, each in domain.of(schema.Loaded(loaded, module)).shapes(phase).items()
+            }
             for _ in range(2):
-                batch = jax.device_put({"image": image, "label": label}, layout.batches)
+                batch = jax.device_put(reals, layout.batches)
                 state, metrics = step(state, batch, key, phase=phase)
                 metrics_of_steps.append(metrics)
         return jax.device_get((state, metrics_of_steps)), state

@@ -25,7 +25,7 @@ FOLDERS = [
     "algorithms planning analysis configs",
     "api",
     "sample_commands",
-    "main sample evaluate compare summary listing explain data.prepare data.show",
+    "main sample evaluate tag compare summary listing explain data.prepare data.show",
     "commands",
     "completion __main__",
 ]

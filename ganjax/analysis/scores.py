@@ -162,7 +162,7 @@ def _read(run: Trained, paths: Sequence[str], num: int | None) -> _Given:
     data, size = run.config.data, run.phase.size
     fit, resize = Fitting(data, size), Fitting(data.model_copy(update={"fit": "resize"}), size)
     names, read, resized, notes = [], [], 0, []
-    for name, array in _images(paths, notes):
+    for name, array in named_images(paths, notes):
         if num is not None and len(names) == num:
             break
         try:
@@ -181,7 +181,7 @@ def _read(run: Trained, paths: Sequence[str], num: int | None) -> _Given:
     return _Given(names, np.stack(read), notes)
 
 
-def _images(paths: Sequence[str], notes: list[str]) -> Iterator[tuple[str, np.ndarray]]:
+def named_images(paths: Sequence[str], notes: list[str]) -> Iterator[tuple[str, np.ndarray]]:
     """Yields every image that paths name, with its name; adds to `notes` what is left out."""
     for path in (Path(each).expanduser() for each in paths):
         if path.is_dir():

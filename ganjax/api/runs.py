@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import ml_collections
@@ -10,27 +10,20 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from ganjax.analysis.classes import class_index
+from ganjax.analysis.tagging import TrainedTagger
 from ganjax.analysis.trained import Trained
+from ganjax.api.measured import Curve, curves
+from ganjax.api.tagging import TaggerRun
 from ganjax.data.base import SPLITS
 from ganjax.errors import UserError, naming_arguments
 from ganjax.metrics.image_set import from_source
 from ganjax.runtime import compiling
-from ganjax.training.writer import METRICS, read_metrics
+from ganjax.training import domain
+from ganjax.training import workdir as workdir_
+from ganjax.training.tags import Tags
 
 # A class by its index or name, or those of all images.
 Label = int | str | Sequence[int] | Sequence[str] | np.ndarray | jax.Array
-
-
-class Curve(NamedTuple):
-    """A metric of a run: `plt.plot(*run.metrics()["d_loss"])`.
-
-    Attributes:
-      step: int64 (N,), the steps at which it was measured.
-      value: float64 (N,), the measurements.
-    """
-
-    step: np.ndarray
-    value: np.ndarray
 
 
 class Run:
@@ -233,15 +226,7 @@ class Run:
           The curve of each metric by name, in the order of metrics.jsonl. An evaluation's figures
           have fewer points than losses.
         """
-        points: dict[str, list[tuple[int, float]]] = {}
-        for row in read_metrics(self.folder / METRICS):
-            for name, value in row.items():
-                if name != "step" and isinstance(value, int | float):
-                    points.setdefault(name, []).append((row["step"], value))
-        return {
-            name: Curve(np.array([step for step, _ in each]), np.array([y for _, y in each], float))
-            for name, each in points.items()
-        }
+        return curves(self.folder)
 
     def _labels(self, label: Label | None, num: int) -> np.ndarray:
         """Returns the class of each of `num` images, int32 (num,)."""
@@ -275,7 +260,7 @@ def load(
     seed_index: int = 0,
     trust: bool | Collection[str] = False,
     ema: bool = True,
-) -> Run:
+) -> Run | TaggerRun:
     """Reads a trained run from its folder.
 
     >>> ganjax.load("runs/cwgan_gp", "last")
@@ -297,7 +282,12 @@ def load(
     """
     keep_programs()
     path = Path(workdir).expanduser()
-    trained = Trained(path, str(which), seed_index=seed_index, trust=trust, ema=ema)
+    options = {"seed_index": seed_index, "trust": trust, "ema": ema}
+    if isinstance(domain.of(workdir_.read(path, trust), path), Tags):
+        if resolution is not None:
+            raise UserError(f"resolution={resolution}: {path} tags images; leave it out")
+        return TaggerRun(TrainedTagger(path, str(which), **options))
+    trained = Trained(path, str(which), **options)
     return Run(trained if resolution is None else trained.at_resolution(resolution))
 
 

@@ -13,6 +13,7 @@ from ganjax.metrics import (
     perceptual,
     prdc,
     swd,
+    tags,
 )
 from ganjax.metrics.metric import Figure, Metric
 
@@ -73,7 +74,8 @@ def sign(figure: str) -> int | None:
 
 
 def figures() -> Iterator[tuple[str, Figure]]:
-    """Yields every metric's figures with their full names, once for every network."""
+    """Yields all figures with their full names, once for every network, and those of tags."""
+    yield from ((figure.name, figure) for figure in tags.FIGURES)
     for metric in (*METRICS.values(), HELD_OUT_LIKELIHOOD):
         for figure in (*metric.figures, *metric.further):
             for network in features.NETWORKS if metric.of_network else ("",):

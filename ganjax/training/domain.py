@@ -135,6 +135,10 @@ class Domain:
         """
         raise NotImplementedError
 
+    def notes(self) -> list[str]:
+        """Returns lines about a run that its user should read at its start."""
+        return []
+
     def load(self) -> None:
         """Loads what evaluations need, so that an error comes before anything is compiled."""
 

@@ -13,12 +13,14 @@ from ganjax.engine import step as steps
 from ganjax.engine.phases import Phase
 from ganjax.engine.sizes import ImageSize, size_of
 from ganjax.metrics import features
+from ganjax.metrics.table import METRICS, network_outputs
 from ganjax.parallel import distributed
 from ganjax.pictures import images
 from ganjax.training import evaluation, leaks
 from ganjax.training.domain import Bytes, Domain, Draw, Measure, Measured, Need
 from ganjax.training.schema import RunConfig
-from ganjax.training.writer import METRICS, read_metrics
+from ganjax.training.writer import METRICS as ROWS
+from ganjax.training.writer import read_metrics
 
 if TYPE_CHECKING:
     from ganjax.training.setup import Run
@@ -53,6 +55,15 @@ class Images(Domain):
 
     def check(self, compared: Iterable[Source] = (), holds_out: bool = True) -> None:
         evaluation.check(self.config, compared, holds_out)
+
+    def notes(self) -> list[str]:
+        size, fields = size_of(self.config.image_size), self.config.evaluation
+        if size.is_square or not network_outputs(METRICS[name] for name in fields.metrics):
+            return []
+        return [
+            f"images of {size} are squashed to a square for {fields.features}: its figures compare "
+            "with those of images of that shape alone"
+        ]
 
     def load(self) -> None:
         _ = self.feature_params
@@ -137,7 +148,7 @@ class Images(Domain):
             leaks.make_measure(run.algorithm, key=key, sampler=sampler) for key in run.local_keys
         ]
         # The smallest shares so far in each phase, since each phase has probes of its own.
-        rows = read_metrics(run.folder / METRICS)
+        rows = read_metrics(run.folder / ROWS)
         least_leaks = {
             phase: [
                 leaks.least_of(

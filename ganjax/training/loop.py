@@ -92,7 +92,8 @@ def train(
         if ending := _ending(run, outputs, step):
             outputs.writer.say(ending)
             return saved_form(members)
-        outputs.report.begin_run(step, layer_table.short(run.networks), run.holds_out)
+        networks = layer_table.short(run.networks)
+        outputs.report.begin_run(step, networks, run.holds_out, run.domain.notes())
         stop = StopRequest(signals, distributed.Consensus(run.layout.mesh))
         checkpoint = Checkpoint(run, outputs, stop)
         pictures = Pictures(run, outputs)

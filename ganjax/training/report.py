@@ -11,10 +11,8 @@ import jax
 import numpy as np
 
 from ganjax.engine.phases import Phase
-from ganjax.engine.sizes import size_of
 from ganjax.errors import UserError
 from ganjax.metrics.fields import NO_FIGURE
-from ganjax.metrics.table import METRICS, network_outputs
 from ganjax.pictures import images
 from ganjax.training import checkpoint, ensemble, leaks
 from ganjax.training.board import as_code, viewing
@@ -105,13 +103,16 @@ class Report:
         # compiled ended, and the number of real images trained on since then.
         self._rate = (self._last_end, 0)
 
-    def begin_run(self, step: int, networks: str, holds_out: bool = True) -> None:
+    def begin_run(
+        self, step: int, networks: str, holds_out: bool = True, notes: Sequence[str] = ()
+    ) -> None:
         """Prints and writes what is trained, and starts the clock.
 
         Args:
           step: the step from which the run goes on.
           networks: a description of the networks.
           holds_out: whether any images are held out.
+          notes: further lines about the run.
         """
         self._writer.say(networks)
         config = self._config
@@ -126,12 +127,8 @@ class Report:
                 "no images are held out: evaluations compare samples with training images, and "
                 "there are no losses of held-out images"
             )
-        size, metrics = size_of(config.image_size), config.evaluation.metrics
-        if not size.is_square and network_outputs(METRICS[name] for name in metrics):
-            self._writer.say(
-                f"images of {size} are squashed to a square for {config.evaluation.features}: its "
-                "figures compare with those of images of that shape alone"
-            )
+        for line in notes:
+            self._writer.say(line)
         best = config.evaluation.best
         self._writer.say(viewing(self._folder))
         self._writer.write_hparams(

@@ -15,6 +15,7 @@ from ganjax.engine.phases import Phase
 from ganjax.training import leaks, schema
 from ganjax.training.epochs import Epochs
 from ganjax.training.illnesses import Watch
+from ganjax.training.images import Images
 from ganjax.training.report import Report
 from ganjax.training.window import Window
 from ganjax.training.writer import Writer, read_metrics
@@ -128,10 +129,15 @@ def test_a_report_that_goes_on_from_any_step_writes_the_same_lines(tmp_path):
 @pytest.mark.parametrize(("image_size", "told"), [((32, 64), True), ((32, 32), False)])
 def test_figures_of_squashed_images_are_told_as_such(tmp_path, capsys, image_size, told):
     for metrics in (("kid",), ("pixel_neighbours",), ()):
-        with reporting(tmp_path, image_size=image_size, evaluation={"metrics": metrics}) as report:
-            report.begin_run(0, "networks")
+        raw = shipped("wgan_gp")
+        with raw.ignore_type():  # An image_size of two sides.
+            raw.update(image_size=image_size, evaluation={"metrics": metrics})
+        notes = Images(schema.load(raw).config).notes()
         line = "images of 32x64 are squashed to a square for efflite0"
-        assert (line in capsys.readouterr().out) == (told and metrics == ("kid",))
+        assert [note.startswith(line) for note in notes] == [True] * (told and metrics == ("kid",))
+    with reporting(tmp_path) as report:
+        report.begin_run(0, "networks", notes=["a note"])
+    assert "a note\n" in capsys.readouterr().out
 
 
 def test_a_known_illness_is_told_once(tmp_path, capsys):

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from conftest import SHIPPED, shipped, shrink, write_images
+from conftest import SHIPPED, shipped, shrink, write_arrays, write_images
 from flax.traverse_util import flatten_dict
 
 import ganjax
+from ganjax.api.tagging import TaggerRun
 from ganjax.config import Fields
 from ganjax.data import sources
-from ganjax.training import evaluation, glossary, schema
+from ganjax.training import domain, glossary, schema
 from ganjax.training.loop import train
 from ganjax.training.writer import METRICS, read_metrics
 
@@ -21,7 +22,7 @@ DISTINCT = list({shrink(shipped(*each)).to_json(): each for each in reversed(SHI
 
 def smallest(config):
     """Shrinks images of 32x32 that are padded to that size, which others train, to 16x16."""
-    if config.data.fit == "pad" and config.generator.network in ("dcgan", "resnet"):
+    if config.data.get("fit") == "pad" and config.generator.network in ("dcgan", "resnet"):
         less = int(np.log2(config.image_size // 16))
         config.image_size, config.data.fit = 16, "resize"
         for player in (config.generator, config.discriminator):
@@ -56,7 +57,7 @@ def test_every_field_can_be_set_from_the_command_line(name, preset):
     raw = shipped(name, preset)
     loaded, module = schema.load(raw)
     module.build(loaded)
-    evaluation.check(loaded, [sources.Source(500, None, ())])
+    domain.of(schema.load(raw)).check([sources.Source(500, None, ())])
     assert set(flatten_dict(raw.to_dict(), sep=".")) == set(fields(loaded))
 
 
@@ -69,7 +70,8 @@ def test_shipped_config_trains_resumes_and_samples(name, preset, tmp_path):
     for optimiser in (config.g_optimiser, config.d_optimiser):
         if "decay" in optimiser:
             optimiser.decay = "none"  # A linear one does not go on beyond total_steps.
-    size, channels = config.image_size, config.data.channels
+    if config.data.source.startswith("arrays:"):
+        config.data.source = f"arrays:{write_arrays(tmp_path / 'arrays')}"
     if config.data.source.startswith("folder:"):
         config.data.source = f"folder:{write_images(tmp_path / 'images', 24)}"
     # Each system is resumed in its default form.
@@ -79,7 +81,13 @@ def test_shipped_config_trains_resumes_and_samples(name, preset, tmp_path):
             state = train(config, tmp_path)
             assert int(state.step) == config.total_steps
     check_metrics(tmp_path, schema.load(config))
-    samples = ganjax.load(tmp_path).sample(3)
-    assert samples.shape == (3, size, size, channels)
+    run = ganjax.load(tmp_path)
+    if isinstance(run, TaggerRun):
+        found = run.tag([tmp_path / "arrays" / "features.npy"])
+        assert len(found) == 24
+        assert all(found)
+        return
+    samples = run.sample(3)
+    assert samples.shape == (3, config.image_size, config.image_size, config.data.channels)
     assert samples.dtype == np.uint8
     assert samples.std() > 0

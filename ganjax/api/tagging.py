@@ -1,0 +1,69 @@
+"""Trained taggers from Python."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from ganjax.analysis import tagging
+from ganjax.api.measured import Curve, curves
+from ganjax.errors import naming_arguments
+
+
+class TaggerRun:
+    """A checkpoint of a run of `configs/tagging.py`, as `ganjax.load` returns it.
+
+    Attributes:
+      folder: the run's folder.
+      step: the number of train steps at the checkpoint.
+      seed: the seed that it was trained with.
+    """
+
+    def __init__(self, trained: tagging.TrainedTagger):
+        """Wraps a run that was read from its folder; `ganjax.load` reads it."""
+        self._trained = trained
+        self.folder, self.step, self.seed = trained.folder, trained.step, trained.seed
+
+    def __repr__(self) -> str:
+        words = len(self._trained.domain.vectors.words)
+        return f"<TaggerRun {self.folder} at step {self.step}: {words} words>"
+
+    @property
+    def config(self) -> Any:
+        """A copy of the run's config, a ConfigDict whose fields can be set."""
+        return ml_collections.ConfigDict(self._trained.config.model_dump())
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters of both networks, as trees of arrays."""
+        return jax.device_get(self._trained.params)
+
+    @naming_arguments
+    def tag(self, paths: Sequence[str | Path]) -> list[list[tuple[str, int]]]:
+        """Finds the tags of images, as `ganjax tag` does.
+
+        Args:
+          paths: files and folders of images, or .npy files of features.
+
+        Returns:
+          For each image its tags with their votes, the best first.
+
+        Raises:
+          UserError: an image cannot be read.
+        """
+        given = tagging.read(self._trained, [str(path) for path in paths])
+        return [list(each.tags) for each in self._trained.tag(given.features, given.names)]
+
+    @naming_arguments
+    def tag_features(self, features: Any) -> list[list[tuple[str, int]]]:
+        """Finds the tags of images by their features, float (N, F)."""
+        array = np.asarray(features, np.float32)
+        names = [str(i) for i in range(len(array))]
+        return [list(each.tags) for each in self._trained.tag(array, names)]
+
+    def metrics(self) -> dict[str, Curve]:
+        """Reads what was measured while the run was trained, as `Run.metrics` does."""
+        return curves(self.folder)

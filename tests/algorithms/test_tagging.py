@@ -1,0 +1,240 @@
+"""Tagging by a GAN over word vectors: gradients, whole runs, and what is made of them."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from conftest import ROOT, shipped, shrink, write_arrays
+
+import ganjax
+from ganjax.algorithms import tagging
+from ganjax.analysis.tagging import TrainedTagger
+from ganjax.analysis.trained import Trained
+from ganjax.config import ConfigError
+from ganjax.engine import step as steps
+from ganjax.errors import UserError
+from ganjax.metrics import tags as figures
+from ganjax.training import domain, schema, tags
+from ganjax.training.loop import train
+from ganjax.training.writer import METRICS, read_metrics
+
+
+def small(folder, **fields):
+    """The shipped config on few made-up images, with networks of few units."""
+    config = shrink(shipped("tagging"))
+    config.data.source = f"arrays:{folder}"
+    config.update(fields)
+    return config
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory):
+    return write_arrays(tmp_path_factory.mktemp("tagging") / "arrays")
+
+
+@pytest.fixture(scope="module")
+def trained(arrays, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tagging") / "run"
+    state = train(small(arrays), folder)
+    return folder, state
+
+
+def test_each_players_update_is_its_own_gradient(arrays):
+    """Against the losses of the paper by hand, without dropout, by steps of gradient descent."""
+    config = small(arrays, order="simultaneous")
+    config.generator.dropout = config.discriminator.dropout = 0.0
+    loaded, module = schema.load(config)
+    algorithm = module.build(loaded)._replace(g_tx=optax.sgd(1.0), d_tx=optax.sgd(1.0))
+    state = steps.init_state(algorithm, jax.random.key(0))
+    random, phase = np.random.RandomState(0), algorithm.phases[0]
+    batch = {
+        "feature": random.randn(1, 8, 6).astype(np.float32),
+        "vector": random.randn(1, 8, 5).astype(np.float32),
+    }
+    drawn = {}
+
+    def latent(key, n):
+        drawn["z"] = jax.random.uniform(key, (n, loaded.latent_dim))
+        return drawn["z"]
+
+    after, _ = steps.make_train_step(algorithm._replace(latent=latent))(
+        state, batch, jax.random.key(1), phase=phase
+    )
+    feature, vector, z = batch["feature"][0], batch["vector"][0], drawn["z"]
+    generator = loaded.generator.build(5, None)
+    discriminator = loaded.discriminator.build(None)
+
+    def scores(g, d):
+        fake = generator.apply({"params": g}, z, feature, train=False)
+        return [discriminator.apply({"params": d}, v, feature, train=False) for v in (vector, fake)]
+
+    def d_loss(d):
+        real, fake = scores(state.g.params, d)
+        total = -jax.nn.log_sigmoid(real).mean() - jax.nn.log_sigmoid(-fake).mean()
+        return total if loaded.d_halves == "sum" else total / 2
+
+    def g_loss(g):
+        return -jax.nn.log_sigmoid(scores(g, state.d.params)[1]).mean()
+
+    for player, loss in (("g", g_loss), ("d", d_loss)):
+        before = getattr(state, player).params
+        gradient = jax.grad(loss)(before)
+        moved = jax.tree.map(jnp.subtract, before, getattr(after, player).params)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-6), moved, gradient
+        )
+        assert optax.tree.norm(gradient) > 1e-3
+
+
+def test_a_run_measures_its_tags_keeps_its_words_and_goes_on_bit_for_bit(trained, arrays, tmp_path):
+    folder, whole = trained
+    rows = read_metrics(folder / METRICS)
+    measured = [row for row in rows if "precision_at_10" in row]
+    assert [row["step"] for row in measured] == [2, 4]
+    for name, meaning in figures.MEANINGS.items():
+        assert all(meaning.least <= row[name] <= meaning.most for row in measured)
+    assert any("val_d_loss" in row for row in rows)
+    assert (folder / "samples" / "step_00000004.png").is_file()
+    train(small(arrays, total_steps=2), tmp_path / "run")
+    (arrays / "vectors.txt").rename(arrays / "moved")  # What the run keeps is enough.
+    try:
+        resumed = train(small(arrays), tmp_path / "run")
+    finally:
+        (arrays / "moved").rename(arrays / "vectors.txt")
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(whole), jax.device_get(resumed))
+
+
+def test_several_seeds_are_each_the_run_of_its_seed(trained, arrays, tmp_path):
+    members = train(small(arrays, num_seeds=2), tmp_path / "run")
+    expected, found = trained[1].g.params, members[0].g.params
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), expected, found
+    )
+    assert (tmp_path / "run" / "samples" / "seed_1" / "step_00000004.png").is_file()
+    row = [row for row in read_metrics(tmp_path / "run" / METRICS) if "recall_at_10" in row][-1]
+    assert "recall_at_10_seed_std" in row
+
+
+def test_a_run_tags_features_by_votes_and_names_its_commands(trained, arrays):
+    run = ganjax.load(trained[0])
+    assert repr(run).endswith(": 7 words>")
+    features = np.load(arrays / "features.npy")
+    found = run.tag_features(features[:3])
+    assert [len(each) for each in found] == [7, 7, 7]  # All words, where there are fewer than 20.
+    assert all(votes == figures.SAMPLES for each in found for _, votes in each)
+    assert run.tag([arrays / "features.npy"])[:3] == found
+    assert set(run.metrics()) >= {"d_loss", "recall_at_10"}
+    with pytest.raises(UserError, match=r"generates tags of images; look at it by ganjax tag"):
+        Trained(trained[0])
+    with pytest.raises(UserError, match=r"resolution=8: .* tags images"):
+        ganjax.load(trained[0], resolution=8)
+
+
+def test_what_cannot_be_tagged_is_told_in_one_line(trained, arrays, tmp_path):
+    run = ganjax.load(trained[0])
+    np.save(tmp_path / "few.npy", np.ones((2, 3)))
+    for paths, match in (
+        ([], "which images"),
+        ([arrays / "000.png"], r"the features of this run were given .* \(N, 6\)"),
+        ([tmp_path / "few.npy"], r"holds float64 \(2, 3\): features are numbers \(N, 6\)"),
+        ([arrays / "000.png", tmp_path / "few.npy"], "and not both"),
+        ([tmp_path / "nothing.png"], "there is no such file or folder"),
+        ([arrays / "tags.csv"], "is no image that can be read"),
+    ):
+        with pytest.raises(UserError, match=match) as caught:
+            run.tag(paths)
+        assert "\n" not in str(caught.value)
+
+
+def test_images_of_any_size_and_mode_are_brought_to_what_the_network_sees(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        tags,
+        "_extract",
+        lambda network, pictures: seen.extend(pictures) or np.zeros((len(pictures), 6)),
+    )
+    config = schema.load(shipped("tagging"))
+    about = domain.of(config)
+    random = np.random.RandomState(0)
+    pictures = [
+        random.randint(0, 256, (9, 12, 1), np.uint8),
+        random.randint(0, 256, (300, 400, 4), np.uint8),
+        random.randint(0, 65_536, (5, 5, 2)).astype(np.uint16),
+    ]
+    about.features_of(pictures)
+    assert [each.shape for each in seen] == [(9, 9, 3), (224, 224, 3), (5, 5, 3)]
+    assert all(each.dtype == np.uint8 for each in seen)
+
+
+def test_best_and_patience_of_tags_are_checked():
+    for field, value, match in (
+        ("best", "kid_efflite0", "config.evaluation.best='kid_efflite0': there are none, prec"),
+        ("patience", 3, "config.evaluation.patience=3: config.evaluation.best is 'none'"),
+    ):
+        config = shipped("tagging")
+        config.evaluation.best = "none"
+        config.evaluation[field] = value
+        with pytest.raises(ConfigError, match=match):
+            domain.of(schema.load(config)).check()
+
+
+def test_a_set_is_shown_before_anything_is_trained(arrays):
+    lines, picture = domain.of(schema.load(small(arrays))).shown(5)
+    assert "20 train, 2 validation, 2 test" in lines[0]
+    assert lines[-1] == "tags of test: 6, of them without a vector 2"
+    assert picture.ndim == 3
+    assert tagging.Config.model_fields.keys() >= {"data", "generator"}
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_trains(arrays, tmp_path, precision):
+    state = train(small(arrays, precision=precision, total_steps=2), tmp_path / "run")
+    assert state.g.params["joint"]["kernel"].dtype == jnp.float32
+
+
+@pytest.mark.slow
+def test_the_shipped_config_beats_the_most_frequent_tags(tmp_path):
+    """By twice their bootstrap standard error, in all three figures of test images."""
+    pytest.importorskip("gensim")
+    train(shipped("tagging"), tmp_path / "run")
+    run = TrainedTagger(tmp_path / "run")
+    about = run.domain
+    rows, tagged = about.with_tags("test"), about.tagged
+    own = [tagged.tags[i] for i in rows]
+    found = [[word for word, _ in about.named(votes)] for votes in run.votes(about.features[rows])]
+    training = [tagged.tags[i] for i in tagged.splits["train"]]
+    frequent = figures.most_frequent(training, set(about.vectors.words))
+    baseline = figures.score([frequent] * len(rows), own)
+    errors = baseline.errors()
+    for name, value in figures.score(found, own).figures().items():
+        assert value > baseline.figures()[name] + 2 * errors[name], name
+
+
+@pytest.mark.slow
+def test_the_papers_preset_trains_on_arrays_of_its_shape(tmp_path):
+    config = shipped("tagging", "paper")
+    arrays = write_arrays(tmp_path / "arrays", count=150, images=False, dims=(4_096, 200))
+    config.data.source = f"arrays:{arrays}"
+    config.total_steps = 3
+    train(config, tmp_path / "run")
+    (found,) = ganjax.load(tmp_path / "run").tag_features(np.load(arrays / "features.npy")[:1])
+    assert len(found) == 7
+    assert not list((tmp_path / "run" / "samples").iterdir())  # There are no images to show.
+
+
+@pytest.mark.slow
+def test_the_command_prints_tags_and_speaks_json(trained, arrays, tmp_path):
+    command = [sys.executable, "-m", "ganjax.tag", f"--workdir={trained[0]}"]
+    options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 300}
+    features = str(arrays / "features.npy")
+    said = subprocess.run([*command, features, "--json"], **options, check=True)
+    found = json.loads(said.stdout)
+    assert len(found[f"{features}[23]"]) == 7
+    said = subprocess.run([*command, str(arrays / "000.png")], **options, check=False)
+    assert said.returncode == 2
+    assert said.stderr.count("\n") == 1
