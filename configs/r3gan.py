@@ -51,10 +51,10 @@ def r3gan(over, gamma, half_life, network, rate=(2e-4, 5e-5), **fields):
 
 
 def digits(source="embedded:mnist5k", **data):
-    scale = {"total_steps": 1_400, "batch_size": 32, "image_size": 32}
+    scale = {"total_steps": 2_200, "batch_size": 32, "image_size": 32}
     network = {"widths": (96, 64, 32, 16), "blocks": 1}  # As all numbers here, for CPUs (choice).
     data = {"source": source} | (data or {"channels": 1, "fit": "pad"})
-    config = r3gan(44_800, 10.0, 2_000, network, (1e-3, 2.5e-4), data=data, **scale)
+    config = r3gan(64_000, 10.0, 2_000, network, (1e-3, 2.5e-4), data=data, **scale)
     config.sample_every = config.eval_every = config.checkpoint_every = 250
     return config
 

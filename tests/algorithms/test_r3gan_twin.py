@@ -146,7 +146,7 @@ def affine(transform):
     numbers = np.prod(shape)
     units = jnp.broadcast_to(jnp.eye(numbers).reshape(-1, 1, *shape), (numbers, N, *shape))
     offset = jax.jit(transform)(jnp.zeros((N, *shape)))
-    matrix = jax.jit(lambda x: jax.lax.map(transform, x))(units) - offset
+    matrix = jax.jit(lambda x: jax.lax.map(transform, x))(units) - offset[None]
     matrix = torch.tensor(np.asarray(matrix.reshape(numbers, N, numbers)))
     offset = torch.tensor(np.asarray(offset.reshape(N, numbers)))
 
