@@ -129,7 +129,8 @@ def build(config: Config) -> Algorithm:
 
     def sample(params, vars, z, feature, phase):
         del vars, phase
-        return generator.apply({"params": params}, z, feature, train=False)
+        vectors: Any = generator.apply({"params": params}, z, feature, train=False)
+        return vectors  # Any: by Flax's types it may be a pair.
 
     algorithm = Algorithm(
         init=init,
@@ -157,6 +158,6 @@ def build(config: Config) -> Algorithm:
     return scaled(algorithm) if config.precision == "float16" else algorithm
 
 
-def _train(module: nn.Module, params: Any, x: jax.Array, feature: jax.Array, key: jax.Array):
+def _train(module: nn.Module, params: Any, x: jax.Array, feature: jax.Array, key: jax.Array) -> Any:
     """Applies a module in training mode, in which dropout acts."""
     return module.apply({"params": params}, x, feature, train=True, rngs={"dropout": key})

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from ganjax import configs
 from ganjax.api import notebook
 from ganjax.api.runs import Run, keep_programs, load
+from ganjax.api.tagging import TaggerRun
 from ganjax.errors import in_python, naming_arguments
 from ganjax.runtime import descriptors
 from ganjax.training import loop, schema, start
@@ -36,7 +37,7 @@ def train(
     allow_change: Sequence[str] = (),
     from_step: int | None = None,
     loggers: Collection[str] = (),
-) -> Run:
+) -> Run | TaggerRun:
     """Trains a config to its end, from the latest checkpoint if the folder holds its run.
 
     >>> config = ganjax.configs.load("cwgan_gp")
