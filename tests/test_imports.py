@@ -137,3 +137,9 @@ def test_parts_of_scipy_are_imported_when_they_are_used():
         for path in (ROOT / folder).rglob("*.py"):
             lines = path.read_text().splitlines()
             assert not [line for line in lines if line.startswith(("from scipy", "import scipy."))]
+
+
+def test_no_two_files_of_tests_share_a_name():
+    """Or pytest refuses the one that a worker imports second."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
