@@ -49,6 +49,7 @@ def zsh(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # The child becomes zsh at once.
 def test_zsh_completes_commands_configs_presets_fields_and_files(zsh):
     for line, completed in (
         ("ganjax tr", "ganjax train "),
