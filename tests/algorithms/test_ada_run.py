@@ -102,6 +102,7 @@ def test_one_device_and_eight_agree():
     assert metrics["aug_p"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_with_its_p(tmp_path, monkeypatch):
     """aug_p is the p of a step, before its update; leaks are measured at each evaluation."""
     monkeypatch.setattr(leaks, "REALS", 200)

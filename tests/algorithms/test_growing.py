@@ -251,7 +251,8 @@ def grown(tmp_path_factory, native_convolutions):
     return folder, five_steps(folder)
 
 
-@pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [2, 3])
 def test_resumed_within_a_fade_a_run_ends_the_same(step, grown, tmp_path):
     """Also from the checkpoint with which the fade begins."""
     whole, expected = grown

@@ -244,7 +244,10 @@ def train_step(algorithm):
 
 @pytest.mark.parametrize(
     ("program", "switches"),
-    [(functions, [{}, *SWITCHES]), (train_step, ENGINE_SWITCHES)],
+    [
+        pytest.param(functions, [{}, *SWITCHES], marks=pytest.mark.slow),
+        (train_step, ENGINE_SWITCHES),
+    ],
     ids=["functions", "train_step"],
 )
 def test_no_two_switches_compute_the_same(program, switches):

@@ -46,6 +46,7 @@ def alone(config, folder, seed):
     return train(config, folder)
 
 
+@pytest.mark.slow
 def test_on_one_cpu_members_are_the_runs_alone(small, tmp_path, monkeypatch):
     """To the bit: parameters, samples, metrics; and resumed."""
     monkeypatch.setattr(setup, "make_layout", partial(make_layout, jax.devices()[:1]))

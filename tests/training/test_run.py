@@ -202,6 +202,7 @@ def test_a_resumed_run_in_epochs_equals_an_uninterrupted_one_in_steps(tiny, tmp_
     assert workdir.read(tmp_path / "parts").config.total_steps == 4
 
 
+@pytest.mark.slow
 def test_an_algorithm_of_ones_own_in_two_phases(tiny, tmp_path):
     """Resumed between the phases or within one, it ends the same, and its lines are the same.
 
