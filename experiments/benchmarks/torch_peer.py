@@ -107,6 +107,7 @@ class Peer:
         "penalty.points": ("uniform",),
         "penalty.r1": (0.0,),
         "penalty.r2": (0.0,),
+        "penalty.difference": ANY,  # Of R1 and R2.
         "penalty.interval": (1,),
         "weight_clip": (0.0,),
         "order": ("alternating",),
