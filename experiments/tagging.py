@@ -137,7 +137,7 @@ def sheet(run: TrainedTagger, ways: list[Tagged]) -> np.ndarray | None:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--workdir", type=cli.path, required=True)
     parser.add_argument("--which", default="best", help="the checkpoint: best, last or a step")
     parser.add_argument("--out", type=cli.path, help="where the table goes, a .md file")

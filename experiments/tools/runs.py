@@ -144,7 +144,7 @@ def metrics(folder: Path) -> list[dict]:
     return read_metrics(path) if path.is_file() else []
 
 
-def _check_metric(sweep: Sweep, cell: Cell, config: schema.LoopConfig) -> None:
+def _check_metric(sweep: Sweep, cell: Cell, config: Any) -> None:
     names = config.evaluation.metrics
     metrics = [table.METRICS[name] for name in names if name in table.METRICS]
     metrics.append(table.HELD_OUT_LIKELIHOOD)

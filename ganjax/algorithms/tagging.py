@@ -127,9 +127,10 @@ def build(config: Config) -> Algorithm:
         )
         return (real, fake_scores), vars
 
-    def sample(params, vars, z, feature, phase):
+    def sample(params, vars, z, label, phase):
         del vars, phase
-        vectors: Any = generator.apply({"params": params}, z, feature, train=False)
+        # The condition, which others call a label, is the feature of an image.
+        vectors: Any = generator.apply({"params": params}, z, label, train=False)
         return vectors  # Any: by Flax's types it may be a pair.
 
     algorithm = Algorithm(

@@ -260,7 +260,7 @@ def load(
     seed_index: int = 0,
     trust: bool | Collection[str] = False,
     ema: bool = True,
-) -> Run | TaggerRun:
+) -> Any:
     """Reads a trained run from its folder.
 
     >>> ganjax.load("runs/cwgan_gp", "last")

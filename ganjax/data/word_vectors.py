@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
@@ -67,10 +67,10 @@ def skip_gram(
             "pip install 'ganjax[tagging]', or give vectors of your own by "
             "config.data.source=arrays:<folder>"
         ) from None
-    sizes = {"vector_size": dim, "window": window, "min_count": min_count}
+    sizes: dict[str, Any] = {"vector_size": dim, "window": window, "min_count": min_count}
     model = Word2Vec(**sizes, sg=1, workers=1, seed=SEED, epochs=epochs)
     model.build_vocab(sentences)
-    words = tuple(model.wv.index_to_key)
+    words: Any = tuple(model.wv.index_to_key)
     if not words:
         raise UserError(
             f"config.data.min_count={min_count}: no word occurs so often; set a smaller one"
@@ -106,7 +106,8 @@ def read(path: Path) -> WordVectors:
 def save(path: Path, vectors: WordVectors) -> None:
     """Writes vectors to an .npz file, completely or not at all."""
     with storage.replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **{WORDS: np.array(vectors.words), VECTORS: vectors.vectors})
+        arrays: Any = {WORDS: np.array(vectors.words), VECTORS: vectors.vectors}
+        np.savez(file, **arrays)
 
 
 def load(path: Path) -> WordVectors:

@@ -264,7 +264,7 @@ def of_neighbours(
     units = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in (features, training)]
     found = []
     for order in np.argsort(-(units[0] @ units[1].T), axis=1, kind="stable"):
-        chosen: dict[str, None] = {}
+        chosen: dict[Any, Any] = {}
         for i in order:
             chosen |= dict.fromkeys(tag for tag in tags[i] if tag in known)
             if len(chosen) >= TAGS:

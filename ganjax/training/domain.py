@@ -188,5 +188,5 @@ def of(loaded: Loaded, folder: Path | None = None) -> Domain:
     # Imported here, since images are a domain among others.
     from ganjax.training.images import Images
 
-    make = getattr(loaded.module, "domain", None)
-    return make(loaded.config, folder) if callable(make) else Images(loaded.config)
+    make: Any = getattr(loaded.module, "domain", None)
+    return Images(loaded.config) if make is None else make(loaded.config, folder)
