@@ -15,7 +15,7 @@ paper, or `digits` and `mnist` from tutorials, it is marked as a choice.
 """
 
 from ganjax.algorithms import gan
-from ganjax.algorithms.optimisers import SgdFields
+from ganjax.algorithms.optimisers import PAPER_SGD, SgdFields
 from ganjax.config import defaults, presets
 from ganjax.models import maxout, mlp
 
@@ -81,16 +81,8 @@ def paper():
     # it wins at once (docs/systems.md).
     config.generator = defaults(maxout.GeneratorFields, init_stddev=0.05, sample_dropout=True)
     config.discriminator = defaults(maxout.DiscriminatorFields, init_stddev=0.005)
-    schedules = {
-        "learning_rate": 0.1,
-        "decay_factor": 1.00004,
-        "min_learning_rate": 1e-6,
-        "momentum": 0.5,
-        "final_momentum": 0.7,
-        "momentum_updates": 125_000,
-    }
-    config.g_optimiser = defaults(SgdFields, **schedules)
-    config.d_optimiser = defaults(SgdFields, **schedules)
+    config.g_optimiser = defaults(SgdFields, **PAPER_SGD)
+    config.d_optimiser = defaults(SgdFields, **PAPER_SGD)
     config.evaluation.update(log_likelihood=1_000, best="val_log_likelihood", patience=20)
     return config
 

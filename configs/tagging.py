@@ -10,7 +10,7 @@ Where a preset departs from the paper, it is marked as a choice.
 """
 
 from ganjax.algorithms import tagging
-from ganjax.algorithms.optimisers import AdamFields, SgdFields
+from ganjax.algorithms.optimisers import PAPER_SGD, AdamFields, SgdFields
 from ganjax.config import defaults, presets
 
 
@@ -23,16 +23,8 @@ def paper():
         data={"source": "arrays:tagging", "feature_dim": 4_096},
     )
     config.latent = "uniform"
-    schedules = {
-        "learning_rate": 0.1,
-        "decay_factor": 1.00004,
-        "min_learning_rate": 1e-6,
-        "momentum": 0.5,
-        "final_momentum": 0.7,
-        "momentum_updates": 125_000,
-    }
-    config.g_optimiser = defaults(SgdFields, **schedules)
-    config.d_optimiser = defaults(SgdFields, **schedules)
+    config.g_optimiser = defaults(SgdFields, **PAPER_SGD)
+    config.d_optimiser = defaults(SgdFields, **PAPER_SGD)
     config.evaluation.best = "precision_at_10"
     return config
 

@@ -33,7 +33,7 @@ from ganjax.engine import updates
 from ganjax.engine.algorithm import Algorithm, Batch, Context
 from ganjax.engine.loss_scaling import scaled
 from ganjax.engine.phases import Phase
-from ganjax.engine.schedules import Reals, has_schedules
+from ganjax.engine.schedules import Reals
 from ganjax.keys import fold
 from ganjax.models.fields import NetworkFields, check_groups
 from ganjax.objectives import losses
@@ -74,27 +74,14 @@ class UpdateGroup(Fields):
 
 
 class CommonConfig(
-    OptimiserGroup,
     UpdateGroup,
     PenaltyGroup,
     LossGroup,
     AugmentGroup,
     LatentGroup,
+    OptimiserGroup,  # After LatentGroup, whose fields take the place of `LoopConfig`'s.
 ):
     """The fields of a GAN apart from those of its two networks."""
-
-    @property
-    def continuable(self) -> frozenset[str]:
-        # A linear decay spans total_steps, so more steps are another schedule from the start.
-        if self.g_optimiser.depends_on_length or self.d_optimiser.depends_on_length:
-            return super().continuable - {"config.total_steps"}
-        return super().continuable
-
-    @property
-    def nameable(self) -> frozenset[str]:
-        named = super().nameable | ({"config.total_steps"} - self.continuable)
-        # Schedules count the reals seen as if every step had had batches of this size.
-        return named - {"config.batch_size"} if has_schedules(self) else named
 
 
 class Config(NetworkGroup, CommonConfig):

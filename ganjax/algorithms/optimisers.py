@@ -24,9 +24,21 @@ from ganjax.engine.schedules import (
     ScheduledFraction,
     ScheduledNonNegative,
     ScheduledPositive,
+    has_schedules,
     number_at,
 )
 from ganjax.models.fields import NetworkFields
+from ganjax.training.schema import LoopConfig
+
+# The values of `SgdFields` that Mirza & Osindero 2014 (arXiv:1411.1784), section 4.1, train with.
+PAPER_SGD = {
+    "learning_rate": 0.1,
+    "decay_factor": 1.00004,
+    "min_learning_rate": 1e-6,
+    "momentum": 0.5,
+    "final_momentum": 0.7,
+    "momentum_updates": 125_000,
+}
 
 
 class OptimiserFields(Fields):
@@ -204,20 +216,41 @@ class EmaFields(Fields):
             yield Idle("warm_up")
 
 
-class OptimiserGroup(Fields):
+class PlayersGroup(LoopConfig):
     """The fields of algorithms whose optimisers and average this module builds.
 
     Attributes:
       g_optimiser: the fields of the generator's optimiser.
       d_optimiser: the fields of the discriminator's optimiser, without the bound `weight_clip`.
-      weight_clip: the bound on the absolute values of D's parameters; 0 sets none.
       ema: the fields of the generator's moving average, with which samples are drawn.
     """
 
     g_optimiser: AnyOptimiser = AdamFields()
     d_optimiser: AnyOptimiser = AdamFields()
-    weight_clip: NonNegativeFloat = 0.0
     ema: EmaFields = EmaFields()
+
+    @property
+    def continuable(self) -> frozenset[str]:
+        # A linear decay spans total_steps, so more steps are another schedule from the start.
+        if self.g_optimiser.depends_on_length or self.d_optimiser.depends_on_length:
+            return super().continuable - {"config.total_steps"}
+        return super().continuable
+
+    @property
+    def nameable(self) -> frozenset[str]:
+        named = super().nameable | ({"config.total_steps"} - self.continuable)
+        # Schedules count the reals seen as if every step had had batches of this size.
+        return named - {"config.batch_size"} if has_schedules(self) else named
+
+
+class OptimiserGroup(PlayersGroup):
+    """The fields of algorithms whose D may have bounded parameters.
+
+    Attributes:
+      weight_clip: the bound on the absolute values of D's parameters; 0 sets none.
+    """
+
+    weight_clip: NonNegativeFloat = 0.0
 
 
 def discriminator_optimiser(

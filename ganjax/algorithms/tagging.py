@@ -14,25 +14,24 @@ from flax import linen as nn
 from ganjax.algorithms import schedules
 from ganjax.algorithms.gan import Scores
 from ganjax.algorithms.networks import DTYPES, LATENTS
-from ganjax.algorithms.optimisers import AdamFields, AnyOptimiser, EmaFields, ema_decay
+from ganjax.algorithms.optimisers import PlayersGroup, ema_decay
 from ganjax.config import ConfigDict, OneOf, PositiveInt, Repeats, defaults
 from ganjax.data.tags import TagFields
 from ganjax.engine import updates
 from ganjax.engine.algorithm import Algorithm, Context
 from ganjax.engine.loss_scaling import scaled
 from ganjax.engine.phases import Phase
-from ganjax.engine.schedules import Reals, has_schedules
+from ganjax.engine.schedules import Reals
 from ganjax.engine.storage import FLOATS
 from ganjax.keys import fold
 from ganjax.metrics.tags import TagEvaluationFields
 from ganjax.models import tagging
 from ganjax.objectives import losses
 from ganjax.objectives.losses import LOSSES, LossGroup
-from ganjax.training.schema import LoopConfig
 from ganjax.training.tags import Tags
 
 
-class Config(LossGroup, LoopConfig):
+class Config(PlayersGroup, LossGroup):
     """The fields of the GAN over word vectors.
 
     Attributes:
@@ -46,9 +45,6 @@ class Config(LossGroup, LoopConfig):
         dynamic loss scaling (`ganjax.engine.loss_scaling`).
       order: the order of the updates: "alternating" or "simultaneous".
       n_critic: the number of updates of D in a train step.
-      g_optimiser: the fields of the generator's optimiser.
-      d_optimiser: the fields of the discriminator's optimiser.
-      ema: the fields of the generator's moving average.
     """
 
     data: TagFields = TagFields(source="embedded:emoji64")
@@ -60,22 +56,6 @@ class Config(LossGroup, LoopConfig):
     precision: Annotated[str, OneOf(DTYPES)] = "float32"
     order: Annotated[str, OneOf(updates.ORDERS)] = "alternating"
     n_critic: Repeats = 1
-    g_optimiser: AnyOptimiser = AdamFields()
-    d_optimiser: AnyOptimiser = AdamFields()
-    ema: EmaFields = EmaFields()
-
-    @property
-    def continuable(self) -> frozenset[str]:
-        # A linear decay spans total_steps, so more steps are another schedule from the start.
-        if self.g_optimiser.depends_on_length or self.d_optimiser.depends_on_length:
-            return super().continuable - {"config.total_steps"}
-        return super().continuable
-
-    @property
-    def nameable(self) -> frozenset[str]:
-        named = super().nameable | ({"config.total_steps"} - self.continuable)
-        # Schedules count the reals seen as if every step had had batches of this size.
-        return named - {"config.batch_size"} if has_schedules(self) else named
 
 
 def base(**fields: Any) -> ConfigDict:

@@ -260,7 +260,7 @@ def load(
     seed_index: int = 0,
     trust: bool | Collection[str] = False,
     ema: bool = True,
-) -> Any:
+) -> Run | Any:
     """Reads a trained run from its folder.
 
     >>> ganjax.load("runs/cwgan_gp", "last")
@@ -276,6 +276,9 @@ def load(
       trust: whether the run's config.json may name code that is not ganjax's, such as an algorithm
         of your own, which is then executed; or the names that it may name (docs/security.md).
       ema: whether the generator is its moving average, or the one that is trained.
+
+    Returns:
+      The run, a `Run`; of a run that tags images a `TaggerRun`, for which the type is Any.
 
     Raises:
       UserError: there is no such run or checkpoint, or it names code that is not trusted.

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ganjax import configs
 from ganjax.api import notebook
-from ganjax.api.runs import keep_programs, load
+from ganjax.api.runs import Run, keep_programs, load
 from ganjax.errors import in_python, naming_arguments
 from ganjax.runtime import descriptors
 from ganjax.training import loop, schema, start
@@ -36,7 +36,7 @@ def train(
     allow_change: Sequence[str] = (),
     from_step: int | None = None,
     loggers: Collection[str] = (),
-) -> Any:
+) -> Run | Any:
     """Trains a config to its end, from the latest checkpoint if the folder holds its run.
 
     >>> config = ganjax.configs.load("cwgan_gp")
