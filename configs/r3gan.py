@@ -1,6 +1,6 @@
 """R3GAN: a relativistic loss of pairs and two gradient penalties (Huang et al. 2024).
 
-ganjax train r3gan               digits at 32x32, ten minutes on two CPU cores
+ganjax train r3gan               digits at 32x32, for two CPU cores
 ganjax train r3gan:emoji         all emoji at 32x32
 ganjax train r3gan:folder        your images at 64x64, by --config.data.source=folder:PATH
 ganjax train r3gan:cifar10       CIFAR-10 by label, at the paper's scale, for GPUs or TPUs
