@@ -5,7 +5,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ganjax.config import Fields, Idle, NonNegativeInt, PositiveInt, may_change_if_named
+from ganjax.config import (
+    ConfigError,
+    Fields,
+    Idle,
+    NonNegativeInt,
+    PositiveInt,
+    may_change_if_named,
+)
 
 # The value of `best` by which no figure chooses a best checkpoint.
 NO_FIGURE = "none"
@@ -24,6 +31,14 @@ class BestFields(Fields):
 
     best: str = may_change_if_named(NO_FIGURE)
     patience: NonNegativeInt = may_change_if_named(0)
+
+    def check_patience(self) -> None:
+        """Raises a ConfigError for a patience without a figure that is waited for."""
+        if self.patience and self.best == NO_FIGURE:
+            raise ConfigError(
+                f"config.evaluation.patience={self.patience}: config.evaluation.best is 'none'; "
+                "name the figure that is waited for, or set patience=0"
+            )
 
 
 class EvaluationFields(BestFields):

@@ -117,11 +117,7 @@ def _check_best(fields: EvaluationFields, at: str) -> None:
             f"{at}.features={fields.features!r} give no such figure by which one model is better "
             f"than another, but {', '.join((NO_FIGURE, *measured))}"
         )
-    if fields.patience and fields.best == NO_FIGURE:
-        raise ConfigError(
-            f"{at}.patience={fields.patience}: {at}.best is 'none'; name the figure that is "
-            "waited for, or set patience=0"
-        )
+    fields.check_patience()
 
 
 def load(config: RunConfig) -> features.Params | None:

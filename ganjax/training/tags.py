@@ -138,11 +138,7 @@ class Tags(Domain):
                 f"config.evaluation.best={evaluation.best!r}: there are {NO_FIGURE}, "
                 f"{', '.join(known)}"
             )
-        if evaluation.patience and evaluation.best == NO_FIGURE:
-            raise ConfigError(
-                f"config.evaluation.patience={evaluation.patience}: config.evaluation.best is "
-                "'none'; name the figure that is waited for, or set patience=0"
-            )
+        evaluation.check_patience()
 
     def keep(self, folder: Path) -> None:
         if not checkpoint.exist(folder):
