@@ -12,11 +12,11 @@ from contextlib import nullcontext
 from functools import reduce
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, TypeVar, get_args
 
 import ml_collections
 import pydantic
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic.fields import FieldInfo
 from pydantic_core import core_schema
 
@@ -39,6 +39,18 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Level = Annotated[int, Field(ge=0, le=255)]
+
+
+def _split(value: Any) -> Any:
+    """Splits what ml_collections makes of --config.<field>=kid,fid: a tuple of one text."""
+    if isinstance(value, tuple | list) and len(value) == 1 and isinstance(value[0], str):
+        return tuple(name.strip() for name in value[0].split(","))
+    return value
+
+
+N = TypeVar("N")
+# Names, which a flag separates by commas.
+Names = Annotated[tuple[N, ...], Field(strict=False), BeforeValidator(_split)]
 
 # The package of the algorithms that come with ganjax.
 ALGORITHMS = "ganjax.algorithms"

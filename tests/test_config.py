@@ -143,6 +143,23 @@ def test_a_network_of_another_kind_keeps_what_is_set_of_normalisation(parse):
     assert parse("dcgan", "discriminator.network=mlp").discriminator == defaults(mlp)
 
 
+@pytest.mark.parametrize("text", ["kid,fid", "kid, fid", "('kid', 'fid')"])
+def test_commas_separate_the_names_that_a_flag_gives(parse, text):
+    config = parse("wgan_gp", f"evaluation.metrics={text}", "evaluation.features=digits")
+    loaded, _ = schema.load(config)
+    assert loaded.evaluation.metrics == ("kid", "fid")
+
+
+def test_commas_separate_the_families_of_an_augmentation(parse):
+    def augmented(families):
+        return parse("dcgan", "augment.policy=ada", f"augment.families={families}")
+
+    loaded, _ = schema.load(augmented("blit,colour"))
+    assert loaded.augment.families == ("blit", "colour")
+    reason = refusal(augmented("blit,hue"))
+    assert reason.startswith("config.augment.families.1='hue'")
+
+
 def test_a_flag_that_names_the_kind_that_is_there_changes_nothing(parse):
     plain = parse("wgan_gp")
     assert parse("wgan_gp", "discriminator.network=dcgan", "g_optimiser.name=adam") == plain

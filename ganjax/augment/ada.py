@@ -16,7 +16,7 @@ from pydantic import Field
 from ganjax.augment import affine, blit, colour, corrupt, filter, geometric
 from ganjax.augment.controllers import AnyController, RtTargetFields
 from ganjax.augment.policies import AugmentFields, Transform, draw_rotations
-from ganjax.config import ConfigError, OneOf
+from ganjax.config import ConfigError, Names, OneOf
 from ganjax.engine.pixels import ValueRange
 from ganjax.keys import fold
 
@@ -122,7 +122,7 @@ class AdaFields(AugmentFields):
     """
 
     policy: Literal["ada"] = "ada"
-    families: Annotated[tuple[Family, ...], Field(min_length=1, strict=False)] = (
+    families: Annotated[Names[Family], Field(min_length=1)] = (
         "blit",
         "geometric",
         "colour",

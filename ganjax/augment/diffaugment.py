@@ -13,7 +13,7 @@ from ganjax.augment import corrupt
 from ganjax.augment.gate import differs, gated, only_where, uniform
 from ganjax.augment.policies import AugmentFields, Transform
 from ganjax.augment.shapes import Images, Probability, RandomKey
-from ganjax.config import OneOf
+from ganjax.config import Names, OneOf
 from ganjax.engine.pixels import ValueRange
 from ganjax.keys import fold
 
@@ -125,7 +125,7 @@ class DiffAugmentFields(AugmentFields):
     """
 
     policy: Literal["diffaugment"] = "diffaugment"
-    families: Annotated[tuple[Family, ...], Field(min_length=1, strict=False)] = tuple(FAMILIES)
+    families: Annotated[Names[Family], Field(min_length=1)] = tuple(FAMILIES)
 
     def transform(self, value_range: ValueRange) -> Transform:
         return make_transform(self.families, value_range)

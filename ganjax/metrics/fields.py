@@ -1,14 +1,12 @@
 """The fields of a config that say what is measured during training."""
 
 from collections.abc import Iterator
-from typing import Annotated
-
-from pydantic import Field
 
 from ganjax.config import (
     ConfigError,
     Fields,
     Idle,
+    Names,
     NonNegativeInt,
     PositiveInt,
     may_change_if_named,
@@ -62,7 +60,7 @@ class EvaluationFields(BestFields):
     """
 
     log_likelihood: NonNegativeInt = may_change_if_named(0)
-    metrics: Annotated[tuple[str, ...], Field(strict=False)] = may_change_if_named(())
+    metrics: Names[str] = may_change_if_named(())
     features: str = may_change_if_named("efflite0")
     weights: str = may_change_if_named("")
     num_samples: PositiveInt = may_change_if_named(1_000)
