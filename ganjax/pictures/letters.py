@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 from anyascii import anyascii
 
-# The categories of characters that show nothing by themselves: marks, joiners and controls.
-INVISIBLE = {"Mn", "Me", "Cc", "Cf"}
+# The categories of characters that show nothing by themselves: marks, joiners and controls, and
+# letters that only change another one, such as the one by which kana write a long vowel.
+INVISIBLE = {"Mn", "Me", "Cc", "Cf", "Lm"}
 
 
 def spelled(text: str, drawable: Callable[[str], bool]) -> str:
@@ -25,8 +26,18 @@ def spelled(text: str, drawable: Callable[[str], bool]) -> str:
             return " "
         if drawable(character):
             return character
-        invisible = unicodedata.category(character) in INVISIBLE
         latin = anyascii(character)
-        return (latin if latin.isprintable() else "") or ("" if invisible else "?")
+        if latin and latin.isprintable():
+            return latin
+        return "" if unicodedata.category(character) in INVISIBLE else _first_sound(character)
 
     return "".join(map(spell, unicodedata.normalize("NFC", text)))
+
+
+def _first_sound(character: str) -> str:
+    """Returns a letter that anyascii leaves out, since it has no sound of its own in every word.
+
+    Of what Unicode calls ARABIC LETTER ALEF that is "a". What is no such letter becomes "?".
+    """
+    _, letter, name = unicodedata.name(character, "").partition(" LETTER ")
+    return name[0].lower() if letter else "?"
