@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from ganjax.ops.conv import conv, conv_downsample, conv_transpose, upsample_conv
+from ganjax.ops.convolutions import conv, conv_downsample, conv_transpose, upsample_conv
 
 BATCH, INPUTS, OUTPUTS = 2, 3, 4
 

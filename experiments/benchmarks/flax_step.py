@@ -31,7 +31,7 @@ from experiments.benchmarks.contender import start
 from experiments.benchmarks.ours import Ours, load
 from ganjax.errors import UserError
 from ganjax.models import layers
-from ganjax.ops import conv as ops
+from ganjax.ops import convolutions as ops
 from ganjax.runtime import huge_pages
 
 FLAX = "flax.linen's convolutions"

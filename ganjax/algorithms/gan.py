@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from ganjax.algorithms import schedules
+from ganjax.algorithms import scheduled_fields
 from ganjax.algorithms.augmented import with_augmentation
 from ganjax.algorithms.networks import LatentGroup, NetworkGroup, Networks, build_networks
 from ganjax.algorithms.optimisers import OptimiserGroup, discriminator_optimiser, ema_decay
@@ -179,9 +179,9 @@ def assemble(config: CommonConfig, networks: Networks, reals: Reals | None = Non
         order=config.order,
         num_classes=1 if config.conditioning.generator == "none" else config.data.num_classes,
         ema_decay=ema_decay(config.ema, reals),
-        schedules=schedules.numbers(config, reals),
-        last_values=tuple(schedules.numbers(config, reals)),
-        meanings=schedules.MEANINGS,
+        schedules=scheduled_fields.numbers(config, reals),
+        last_values=tuple(scheduled_fields.numbers(config, reals)),
+        meanings=scheduled_fields.MEANINGS,
     )
     if config.precision == "float16":
         algorithm = scaled(algorithm)

@@ -1,4 +1,4 @@
-"""The numbers of a composed GAN that schedules change, as metrics."""
+"""The fields of a composed GAN that may be schedules, and their numbers as metrics."""
 
 from functools import partial
 from typing import Any

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ganjax.algorithms import schedules
+from ganjax.algorithms import scheduled_fields
 from ganjax.algorithms.gan import Scores
 from ganjax.algorithms.networks import DTYPES, LATENTS
 from ganjax.algorithms.optimisers import PlayersGroup, ema_decay
@@ -132,9 +132,9 @@ def build(config: Config) -> Algorithm:
         fresh_g_reals=pairs,
         order=config.order,
         ema_decay=ema_decay(config.ema, reals),
-        schedules=schedules.numbers(config, reals),
-        last_values=tuple(schedules.numbers(config, reals)),
-        meanings=schedules.MEANINGS,
+        schedules=scheduled_fields.numbers(config, reals),
+        last_values=tuple(scheduled_fields.numbers(config, reals)),
+        meanings=scheduled_fields.MEANINGS,
     )
     return scaled(algorithm) if config.precision == "float16" else algorithm
 

@@ -8,9 +8,9 @@ from jax.sharding import NamedSharding
 from jaxtyping import PyTree
 
 from ganjax.engine.algorithm import Batch, Context
+from ganjax.engine.arranging import BatchGradient, Index, Repeat, constrained, scanned
 from ganjax.engine.phases import Phase
 from ganjax.engine.pixels import ValueRange
-from ganjax.engine.scheduling import BatchGradient, Index, Repeat, constrained, scanned
 from ganjax.engine.storage import IMAGES, Storage
 from ganjax.keys import fold
 

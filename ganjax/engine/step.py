@@ -15,9 +15,9 @@ from jaxtyping import Array, Float, Int, Key, Shaped, UInt8
 
 from ganjax.engine import updates
 from ganjax.engine.algorithm import Algorithm, Batch, Metrics, Penalty
+from ganjax.engine.arranging import arranged, scanned, unrolled
 from ganjax.engine.inputs import StepInputs
 from ganjax.engine.phases import Phase
-from ganjax.engine.scheduling import arranged, scanned, unrolled
 from ganjax.engine.state import Ema, GanState, Player
 from ganjax.keys import fold
 

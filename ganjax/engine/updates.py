@@ -13,11 +13,11 @@ import jax
 from jaxtyping import PyTree
 
 from ganjax.config import ConfigError
-from ganjax.engine import scheduling
+from ganjax.engine import arranging
 from ganjax.engine.algorithm import Algorithm, Batch, Context, Metrics
+from ganjax.engine.arranging import BatchGradient
 from ganjax.engine.inputs import StepInputs, UpdateInputs
 from ganjax.engine.meanings import Meaning
-from ganjax.engine.scheduling import BatchGradient
 from ganjax.engine.state import GanState, Player
 
 _NORM = "a rise by orders of magnitude that lasts is a sign that training diverges"
@@ -67,10 +67,10 @@ def update_discriminator(
         def penalty(params, fake):  # line 6, and the penalty of line 7
             return algorithm.penalty(params, vars, fake, context.named("penalty"))
 
-        return scheduling.gradient_of_sum(algorithm, "d", discriminator, objective, penalty, fake)
+        return arranging.gradient_of_sum(algorithm, "d", discriminator, objective, penalty, fake)
 
     gradient = inputs.accumulate(batch_gradient, discriminator.vars)
-    return scheduling.apply_gradient(algorithm, "d", discriminator, gradient)  # line 9
+    return arranging.apply_gradient(algorithm, "d", discriminator, gradient)  # line 9
 
 
 def update_generator(
@@ -89,7 +89,7 @@ def update_generator(
     """
 
     def batch_gradient(vars: PyTree, context: Context) -> BatchGradient:
-        @scheduling.single_pass
+        @arranging.single_pass
         def objective(params):
             fake, new_vars = generate(algorithm, params, vars, context)  # line 11
             scores, _ = algorithm.discriminate(
@@ -98,10 +98,10 @@ def update_generator(
             loss, metrics = algorithm.g_loss(scores, context.named("g_loss"))
             return loss, (new_vars, metrics)
 
-        return scheduling.gradient_of(algorithm, "g", generator, objective)
+        return arranging.gradient_of(algorithm, "g", generator, objective)
 
     gradient = inputs.accumulate(batch_gradient, generator.vars)
-    return scheduling.apply_gradient(algorithm, "g", generator, gradient)  # line 12
+    return arranging.apply_gradient(algorithm, "g", generator, gradient)  # line 12
 
 
 def update_both(
@@ -138,7 +138,7 @@ def update_both(
         def penalty(d_params, fake):
             return algorithm.penalty(d_params, d_vars, fake, context.named("penalty"))
 
-        return scheduling.gradients_of_both(
+        return arranging.gradients_of_both(
             algorithm, generator, discriminator, forward, g_objective, d_objective, penalty
         )
 
@@ -146,9 +146,9 @@ def update_both(
         batch_gradient, (generator.vars, discriminator.vars)
     )
     gradient = BatchGradient(gradients[0], vars[0], metrics)
-    generator, metrics = scheduling.apply_gradient(algorithm, "g", generator, gradient)
+    generator, metrics = arranging.apply_gradient(algorithm, "g", generator, gradient)
     gradient = BatchGradient(gradients[1], vars[1], metrics)
-    discriminator, metrics = scheduling.apply_gradient(algorithm, "d", discriminator, gradient)
+    discriminator, metrics = arranging.apply_gradient(algorithm, "d", discriminator, gradient)
     return generator, discriminator, metrics
 
 
@@ -204,7 +204,7 @@ def alternating(
     (discriminator, aug), d_metrics = inputs.repeat(  # lines 2 to 10
         critic_update, (state.d, state.aug), algorithm.n_critic
     )
-    generator, discriminator = scheduling.one_by_one(state.g, discriminator)
+    generator, discriminator = arranging.one_by_one(state.g, discriminator)
     g_inputs = inputs.of_update("g", algorithm.n_critic - 1, aug, algorithm.real_batches - 1)
     generator, g_metrics = update_generator(algorithm, generator, discriminator, g_inputs)
     return state.replace(g=generator, d=discriminator, aug=aug), d_metrics | g_metrics

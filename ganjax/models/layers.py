@@ -9,13 +9,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
-from ganjax.ops import conv as ops
+from ganjax.ops import convolutions as ops
 
 Initializer = nn.initializers.Initializer
 
 
 class Conv(nn.Module):
-    """A convolution as `flax.linen.Conv`, but closed under differentiation (`ganjax.ops.conv`).
+    """A convolution as `flax.linen.Conv`, but closed under differentiation.
+
+    `ganjax.ops.convolutions` computes it.
 
     It maps images (N, H, W, C) to (N, H', W', O), and its parameters have Flax's names and shapes:
     `kernel` (h, w, I, O) and `bias` (O,), with I = C / feature_group_count. An optional second
@@ -105,8 +107,8 @@ class ConvTranspose(Conv):
     """A transposed convolution, closed under differentiation.
 
     It computes what `flax.linen.ConvTranspose(transpose_kernel=True)` computes, with a kernel
-    (h, w, O, I). "SAME" gives H' = H * stride; `ganjax.ops.conv.conv_transpose` explains numeric
-    padding. The attributes are those of `Conv` without `resample`.
+    (h, w, O, I). "SAME" gives H' = H * stride; numeric padding is explained by
+    `ganjax.ops.convolutions.conv_transpose`. The attributes are those of `Conv` without `resample`.
     """
 
     inputs_axis = 3

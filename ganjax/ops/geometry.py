@@ -1,4 +1,4 @@
-"""The static part of a convolution, which its three maps (`ganjax.ops.conv`) share."""
+"""The static part of a convolution, which its three maps (`ganjax.ops.convolutions`) share."""
 
 from typing import NamedTuple
 

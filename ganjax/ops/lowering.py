@@ -54,7 +54,7 @@ MapName = Literal["conv", "input_grad", "kernel_grad"]
 
 @runtime_checkable
 class Lowering(Protocol):
-    """A function that computes one of the three maps of a convolution (`ganjax.ops.conv`).
+    """A function that computes one of the three maps of a convolution (`ganjax.ops.convolutions`).
 
     Each module of this folder has functions of these names and arguments, for the maps that it
     computes in a way of its own; g is the cotangent of the output.

@@ -1,10 +1,10 @@
 """Computes convolutions on CPUs as matrix products with patches, also known as im2col.
 
 This suits strided convolutions and those of few channels. A patch holds all pixels under a window,
-side by side, and each of the three maps (`ganjax.ops.conv`) is one product with the patches. They
-are made in chunks of the batch that stay in the cache. A run of as many columns as the horizontal
-stride is taken as one pixel with as many times the channels, which makes the copies fewer and
-longer.
+side by side, and each of the three maps (`ganjax.ops.convolutions`) is one product with the
+patches. They are made in chunks of the batch that stay in the cache. A run of as many columns as
+the horizontal stride is taken as one pixel with as many times the channels, which makes the copies
+fewer and longer.
 """
 
 import jax

@@ -8,8 +8,9 @@ sum of inputs by a sum of taps. In two dimensions that makes 9 products instead 
 So, as in `ganjax.ops.blocks`, a block of one stride by one stride is taken as one pixel with as
 many times the channels: a 4x4 window of stride 2 has 2x2 taps.
 
-One decomposition serves all three maps, since they are one trilinear form (`ganjax.ops.conv`). With
-the matrices A, B and G below, which stand in `MATRICES`, and the elementwise product `.`,
+One decomposition serves all three maps, since they are one trilinear form
+(`ganjax.ops.convolutions`). With the matrices A, B and G below, which stand in `MATRICES`, and the
+elementwise product `.`,
 
     conv:         y = A' [(G k G') . (B' x B)] A
     input_grad:   x = B  [(G k G') . (A y A')] B'

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from conftest import shipped, shrink
 
-from ganjax.engine import scheduling
+from ganjax.engine import arranging
 from ganjax.engine import step as steps
-from ganjax.ops import conv, lowering, trilinear, winograd
+from ganjax.ops import convolutions, lowering, trilinear, winograd
 from ganjax.ops.geometry import Geometry
 from ganjax.planning import dry_run
 from ganjax.runtime import compiling
@@ -68,7 +68,7 @@ def test_late_kernels_take_less_memory(monkeypatch):
     """The layers here are Winograd's, and light beside their kernels."""
     algorithm, *args = small(size=16, widths=(32, 64, 128))
     late = compiled(algorithm, *args, OPTIONS[1])
-    monkeypatch.setattr(scheduling, "late_kernels", contextlib.nullcontext)
+    monkeypatch.setattr(arranging, "late_kernels", contextlib.nullcontext)
     assert temporaries(late) < 0.96 * temporaries(compiled(algorithm, *args, OPTIONS[1]))
 
 
@@ -147,7 +147,12 @@ def test_a_convolution_reads_images_that_are_computed(name, channels):
 @pytest.mark.parametrize("channels", [4, 64])
 @pytest.mark.parametrize(
     "function",
-    [conv.conv, conv.conv_transpose, conv.upsample_conv, conv.conv_downsample],
+    [
+        convolutions.conv,
+        convolutions.conv_transpose,
+        convolutions.upsample_conv,
+        convolutions.conv_downsample,
+    ],
     ids=lambda function: function.__name__,
 )
 def test_a_late_kernel_waits_for_its_images(function, channels):

@@ -15,7 +15,7 @@ from ganjax.config import ConfigError
 from ganjax.engine import loss_scaling
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Context
-from ganjax.ops import conv as ops
+from ganjax.ops import convolutions as ops
 from ganjax.training import schema
 from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics

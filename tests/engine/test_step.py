@@ -13,9 +13,9 @@ from ganjax.config import ConfigError
 from ganjax.engine import step as steps
 from ganjax.engine import updates
 from ganjax.engine.algorithm import Context
+from ganjax.engine.arranging import unrolled
 from ganjax.engine.inputs import StepInputs
 from ganjax.engine.phases import Phase
-from ganjax.engine.scheduling import unrolled
 from ganjax.engine.state import Ema, GanState, Player
 from ganjax.keys import fold
 from ganjax.models import norms

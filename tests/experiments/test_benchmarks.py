@@ -10,7 +10,7 @@ from experiments.benchmarks import __main__ as benchmarks
 from experiments.benchmarks import clock, contender, conv, flax_step, growth, job, ours, rows, table
 from ganjax.errors import UserError
 from ganjax.models import layers
-from ganjax.ops import conv as ops
+from ganjax.ops import convolutions as ops
 
 TINY = {
     "batch_size": 2,

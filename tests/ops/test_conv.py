@@ -1,4 +1,4 @@
-"""ganjax.ops.conv against lax, Flax and (as stored arrays) PyTorch."""
+"""ganjax.ops.convolutions against lax, Flax and (as stored arrays) PyTorch."""
 
 import inspect
 import re
@@ -22,7 +22,7 @@ from convolutions import (
 )
 
 from ganjax.models import layers
-from ganjax.ops.conv import conv, conv_downsample, conv_transpose, upsample_conv
+from ganjax.ops.convolutions import conv, conv_downsample, conv_transpose, upsample_conv
 
 with np.load(ROOT / "tests" / "golden" / "conv_torch.npz") as arrays:
     GOLDEN = {name: arrays[name] for name in arrays}

@@ -18,7 +18,7 @@ from jaxlib.mlir.dialects import stablehlo
 
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.ops import lowering, native, winograd
-from ganjax.ops.conv import conv
+from ganjax.ops.convolutions import conv
 from ganjax.ops.geometry import Geometry
 from ganjax.planning.dry_run import batch_shapes
 from ganjax.training import schema

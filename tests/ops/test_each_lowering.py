@@ -31,7 +31,7 @@ from ganjax.ops import (
     strips,
     winograd,
 )
-from ganjax.ops.conv import conv, conv_transpose
+from ganjax.ops.convolutions import conv, conv_transpose
 from ganjax.ops.geometry import Geometry
 
 # Strided geometries of one padding a side: (strides, padding, (H, W), (h, w)).

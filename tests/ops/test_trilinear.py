@@ -12,7 +12,7 @@ import pytest
 from convolutions import PEERS, assert_near, normal
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from ganjax.ops.conv import conv, conv_downsample, conv_transpose, upsample_conv
+from ganjax.ops.convolutions import conv, conv_downsample, conv_transpose, upsample_conv
 
 FAST = {"xla_backend_optimization_level": 0}
 # (function, images, kernel, strides, padding, groups)
