@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ganjax import cli
+from ganjax import shared_flags
 from ganjax.analysis.image_sets import from_array
 from ganjax.data.fields import DataFields
 from ganjax.data.sources import open_source
@@ -100,7 +100,7 @@ def main():
     parser.add_argument("--source", default="embedded:emoji64", choices=SIZES)
     parser.add_argument("--num", type=int, default=700, help="the images of each half")
     parser.add_argument("--features", default="efflite0", choices=features.NETWORKS)
-    parser.add_argument("--out", type=cli.path)
+    parser.add_argument("--out", type=shared_flags.path)
     args = parser.parse_args()
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)

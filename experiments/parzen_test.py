@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ganjax import cli
+from ganjax import shared_flags
 from ganjax.analysis.image_sets import from_run
 from ganjax.analysis.trained import Trained
 from ganjax.data import splits
@@ -94,7 +94,7 @@ def measure(run: Trained, num: int = SAMPLES) -> dict[str, Scored]:
 
 def main():
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--workdir", type=cli.path, required=True)
+    parser.add_argument("--workdir", type=shared_flags.path, required=True)
     parser.add_argument("--which", default="best", help="the checkpoint: best, last or a step")
     parser.add_argument("--num", type=int, default=SAMPLES, help="samples")
     parser.add_argument("--trust", action="store_true", help="the run may name code of its own")

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from experiments.tools.configs import named
-from ganjax import cli
+from ganjax import shared_flags
 from ganjax.errors import UserError
 from ganjax.runtime import storage
 from ganjax.training import epochs
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--precisions", default="float32,bfloat16")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="instead of the config's total_steps")
-    parser.add_argument("--out", type=cli.path, default=Path("runs/precision"))
+    parser.add_argument("--out", type=shared_flags.path, default=Path("runs/precision"))
     parser.add_argument("--smoke", action="store_true", help="two seeds of cgan, 20 steps")
     values = parser.parse_args()
     if values.smoke:

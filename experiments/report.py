@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from ganjax import cli
+from ganjax import cli, shared_flags
 from ganjax.errors import UserError
 from ganjax.runtime import storage
 
@@ -26,13 +26,15 @@ WIDE = 320
 
 def define_flags() -> None:
     """Defines this command's flags."""
-    cli.define_path(
+    shared_flags.define_path(
         "sweep",
         None,
         "The name of a shipped sweep (ganjax configs lists them) or the path of a sweep's file, "
         "followed by :smoke or another of its presets if wanted.",
     )
-    cli.define_path("out", None, "The folder of the sweep's runs; runs/<sweep> by default.")
+    shared_flags.define_path(
+        "out", None, "The folder of the sweep's runs; runs/<sweep> by default."
+    )
 
 
 def main(argv: list[str]) -> None:

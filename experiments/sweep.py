@@ -17,13 +17,13 @@ from typing import Any
 
 from absl import flags
 
-from ganjax import cli
+from ganjax import cli, shared_flags
 from ganjax.errors import UserError
 
 
 def define_flags() -> None:
     """Defines this command's flags."""
-    cli.define_path(
+    shared_flags.define_path(
         "sweep",
         None,
         "The name of a shipped sweep (ganjax configs lists them) or the path of a sweep's file, "
@@ -36,7 +36,9 @@ def define_flags() -> None:
         "local trains on this machine and ends when all runs have; slurm queues the runs and does "
         "not wait for them; dry checks every config and trains nothing.",
     )
-    cli.define_path("out", None, "The folder of the sweep's runs; runs/<sweep> by default.")
+    shared_flags.define_path(
+        "out", None, "The folder of the sweep's runs; runs/<sweep> by default."
+    )
     flags.DEFINE_integer(
         "jobs",
         None,

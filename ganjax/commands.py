@@ -44,6 +44,7 @@ COMMANDS = {
     "prepare": Command("ganjax.data.prepare", "decodes and resizes a set of images once"),
     "sweep": Command("experiments.sweep", "trains the runs of a sweep", "sweep"),
     "report": Command("experiments.report", "reports the results of a sweep", "sweep"),
+    "launch": Command("experiments.launch.slurm", "trains a config on a Slurm cluster", "config"),
     "completion": Command("ganjax.completion", "prints the tab completion of bash or zsh"),
 }
 

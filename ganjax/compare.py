@@ -20,7 +20,7 @@ from pathlib import Path
 
 from absl import flags
 
-from ganjax import cli
+from ganjax import cli, shared_flags
 from ganjax.errors import UserError
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -37,20 +37,26 @@ def define_flags() -> None:
         "several runs the figures that all of them have, or their losses.",
     )
     flags.DEFINE_integer(
-        "num", 36, "Samples of each run; 0 leaves them out.", lower_bound=0, upper_bound=cli.LARGEST
+        "num",
+        36,
+        "Samples of each run; 0 leaves them out.",
+        lower_bound=0,
+        upper_bound=shared_flags.LARGEST,
     )
     flags.DEFINE_integer(
         "seed", 0, "The seed of the samples' latents.", lower_bound=0, upper_bound=2**32 - 1
     )
-    flags.DEFINE_string("which", None, f"{cli.WHICH} By default both the best and the last.")
-    cli.define_trust()
-    cli.define_path(
+    flags.DEFINE_string(
+        "which", None, f"{shared_flags.WHICH} By default both the best and the last."
+    )
+    shared_flags.define_trust()
+    shared_flags.define_path(
         "out",
         None,
         "Where the picture goes: .png, .svg or .pdf; by default to the folder of the first run, as "
         "compare.png or, with others, compare_<others>.png.",
     )
-    cli.define_overwrite()
+    shared_flags.define_overwrite()
 
 
 def default(folders: Sequence[Path]) -> Path:
@@ -63,7 +69,7 @@ def default(folders: Sequence[Path]) -> Path:
 def main(argv: list[str]) -> None:
     """Compares the runs whose folders the arguments name."""
     values = flags.FLAGS
-    folders = [cli.path(each) for each in argv[1:]]
+    folders = [shared_flags.path(each) for each in argv[1:]]
     if not folders:
         raise UserError("name a run, or several: ganjax compare runs/a runs/b")
     out = Path(values.out) if values.out else default(folders)
@@ -71,9 +77,9 @@ def main(argv: list[str]) -> None:
         raise UserError(
             f"--out={out}: end its name in {', '.join(FORMATS)}, in a folder that exists"
         )
-    cli.refuse_existing("out", values.out, values.overwrite)
+    shared_flags.refuse_existing("out", values.out, values.overwrite)
     if not values.out:
-        cli.check_writable(out.parent)
+        shared_flags.check_writable(out.parent)
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
     from ganjax.analysis import comparison, progress
@@ -84,7 +90,7 @@ def main(argv: list[str]) -> None:
         plot, lines = progress.draw(folders[0], *options)
     else:
         plot, lines = comparison.compare(folders, *options)
-    out = out if values.out else cli.free(out, values.overwrite)
+    out = out if values.out else shared_flags.free(out, values.overwrite)
     curves.save(out, plot)
     for line in (*lines, out):
         print(line)

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from absl import flags
 
-from ganjax import cli
+from ganjax import cli, shared_flags
 from ganjax.errors import UserError
 from ganjax.runtime import compiling, storage
 
@@ -35,27 +35,32 @@ OF_SETS = ("fit",)
 
 def define_flags() -> None:
     """Defines this command's flags."""
-    cli.define_path("workdir", None, "The run's folder.")
-    flags.DEFINE_string("which", "best", cli.WHICH)
-    cli.define_seed_index()
-    cli.define_trust()
-    cli.define_path(
-        "real", None, "Instead of a run: an .npz, a folder of images, or a data source."
+    shared_flags.define_path("workdir", None, "The run's folder.")
+    flags.DEFINE_string("which", "best", shared_flags.WHICH)
+    shared_flags.define_seed_index()
+    shared_flags.define_trust()
+    shared_flags.define_path(
+        "real",
+        None,
+        "Instead of a run: an .npz, a folder of images, or a data source, of which --split is "
+        "taken; folder:<path> is a data source, and <path> all images of the folder as they are.",
     )
-    cli.define_path("fake", None, "Instead of a run: an .npz or a folder of images.")
+    shared_flags.define_path(
+        "fake", None, "Instead of a run: an .npz, or a folder of images, all of one size."
+    )
     flags.DEFINE_list(
         "metrics", ["kid", "fid"], "Which, with commas between; see this command's docstring."
     )
     flags.DEFINE_string(
         "features", "efflite0", "The network: efflite0, inception[_clean], keras_inception."
     )
-    cli.define_path("weights", None, "Its weight file, where it is not in the cache.")
+    shared_flags.define_path("weights", None, "Its weight file, where it is not in the cache.")
     flags.DEFINE_integer(
         "num",
         None,
         "Samples; by default as many as there are reals.",
         lower_bound=1,
-        upper_bound=cli.LARGEST,
+        upper_bound=shared_flags.LARGEST,
     )
     flags.DEFINE_enum(
         "split",
@@ -75,13 +80,13 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "seed", None, "Of the latents; by default the run's.", lower_bound=0, upper_bound=2**32 - 1
     )
-    cli.define_path(
+    shared_flags.define_path(
         "out",
         None,
         "Where the JSON goes; by default to <workdir>/evaluations, under a name that says the "
-        "checkpoint, reals, samples and network, or to evaluation.json.",
+        "checkpoint, reals, samples and network; of two sets to evaluation.json in this folder.",
     )
-    cli.define_overwrite()
+    shared_flags.define_overwrite()
 
 
 def main(argv: list[str]) -> None:
@@ -92,7 +97,7 @@ def main(argv: list[str]) -> None:
     out = None if values.out is None else Path(values.out)
     if out is not None and (out.suffix != ".json" or not out.parent.is_dir()):
         raise UserError(f"--out={out}: name a .json file in a folder that exists")
-    cli.refuse_existing("out", values.out, values.overwrite)
+    shared_flags.refuse_existing("out", values.out, values.overwrite)
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
     from ganjax.analysis import image_sets, measurement
@@ -125,9 +130,9 @@ def main(argv: list[str]) -> None:
                     result[str(size)] = measured
     if out is None:
         default.parent.mkdir(exist_ok=True)
-        out = cli.free(default, values.overwrite)
+        out = shared_flags.free(default, values.overwrite)
     storage.write_json(out, result)
-    print(out)
+    print(shared_flags.told(out, values.out))
 
 
 def _print(result: dict) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from ganjax import cli
+from ganjax import cli, shared_flags
 from ganjax.errors import UserError
 from ganjax.runtime import compiling, descriptors, platforms
 
@@ -33,8 +33,8 @@ MOST_PROCESSES, MOST_SECONDS = 65_536, 7 * 24 * 3_600
 
 def define_flags() -> None:
     """Defines this command's flags."""
-    cli.define_config()
-    cli.define_path("workdir", None, "The run's folder; by default runs/<config name>.")
+    shared_flags.define_config()
+    shared_flags.define_path("workdir", None, "The run's folder; by default runs/<config name>.")
     _define_start()
     _define_loggers()
     flags.DEFINE_string(
@@ -96,7 +96,7 @@ def _define_start() -> None:
         False,
         "Begins a run in a folder of its own: runs/wgan_gp, or runs/wgan_gp-2 and so on.",
     )
-    cli.define_path(
+    shared_flags.define_path(
         "init_from",
         "",
         "Begins with the weights of another run's checkpoint: its folder, or <folder>:<step>, "
@@ -114,7 +114,7 @@ def _define_start() -> None:
         "How that run may differ: classes, by which what belongs to classes begins anew; "
         "resolution, by which layers of resolutions that one run lacks begin anew or are left out.",
     )
-    cli.define_trust()
+    shared_flags.define_trust()
     flags.DEFINE_list(
         "allow_change",
         [],
@@ -126,7 +126,7 @@ def _define_start() -> None:
         None,
         "Goes on from the checkpoint of this step, and puts later ones aside.",
         lower_bound=0,
-        upper_bound=cli.LARGEST,
+        upper_bound=shared_flags.LARGEST,
     )
 
 

@@ -12,7 +12,7 @@ Commands:
   arithmetic   moves samples without the attribute --label=<class> towards those that have it, by
                the difference of their mean latents (an unconditional run on data with labels); or
                from samples that --have_not names by number towards those that --have names.
-  evolution    shows the grids that the run drew while it was trained, as a strip or as a film.
+  evolution    shows the grids that the run drew while it was trained, in rows or as a film.
   scores       shows given images with the discriminator's scores, or probabilities, of them:
                ganjax sample scores --workdir=runs/<name> image.png folder samples.npz
 
@@ -24,21 +24,18 @@ from pathlib import Path
 
 from absl import flags
 
-from ganjax import cli
+from ganjax import cli, shared_flags
 from ganjax.pictures import interpolation
 from ganjax.runtime import compiling
 from ganjax.sample_commands import COMMANDS, FILMS, WITH_WORDS, check_options, given, options_of
 
-# The folder of pictures in that of a run.
-SAMPLES = "samples"
-
 
 def define_flags() -> None:
     """Defines this command's flags."""
-    cli.define_path("workdir", None, "The run's folder.")
-    flags.DEFINE_string("which", "best", cli.WHICH)
-    cli.define_seed_index()
-    cli.define_trust()
+    shared_flags.define_path("workdir", None, "The run's folder.")
+    flags.DEFINE_string("which", "best", shared_flags.WHICH)
+    shared_flags.define_seed_index()
+    shared_flags.define_trust()
     flags.DEFINE_bool(
         "ema",
         True,
@@ -52,21 +49,21 @@ def define_flags() -> None:
         "points of the path (interpolate: 8), grids (evolution: 8, in a film all) or images "
         "(scores: all).",
         lower_bound=1,
-        upper_bound=cli.LARGEST,
+        upper_bound=shared_flags.LARGEST,
     )
-    cli.define_path(
+    shared_flags.define_path(
         "out",
         None,
         "Where the picture goes; by default to <workdir>/samples, under a name that says the "
         "command and the step.",
     )
-    cli.define_path(
+    shared_flags.define_path(
         "raw",
         None,
         "Where the samples go as arrays: an .npz of `image`, uint8 (N, H, W, C), `label` and "
         "`label_names` where there are classes, and `neighbour_*`.",
     )
-    cli.define_overwrite()
+    shared_flags.define_overwrite()
     flags.DEFINE_integer(
         "seed",
         None,
@@ -85,14 +82,15 @@ def define_flags() -> None:
         16,
         "interpolate: images between two points of the path; arithmetic: steps of a row.",
         lower_bound=1,
-        upper_bound=cli.LARGEST,
+        upper_bound=shared_flags.LARGEST,
     )
     flags.DEFINE_integer(
         "columns",
         None,
-        "grid: images a row, by default as many as rows; evolution: grids a row, by default all.",
+        "grid: images a row, by default as many as rows; evolution: grids a row, by default so "
+        "many that the picture is about twice as wide as high.",
         lower_bound=1,
-        upper_bound=cli.LARGEST,
+        upper_bound=shared_flags.LARGEST,
     )
     flags.DEFINE_bool("numbered", False, "grid: write the number of each sample above it.")
     flags.DEFINE_integer(
@@ -100,7 +98,7 @@ def define_flags() -> None:
         512,
         "arithmetic: how many the direction is taken from.",
         lower_bound=2,
-        upper_bound=cli.LARGEST,
+        upper_bound=shared_flags.LARGEST,
     )
     flags.DEFINE_list(
         "have",
@@ -119,7 +117,7 @@ def define_flags() -> None:
         1,
         "interpolate: how many paths are shown at once, as a grid.",
         lower_bound=1,
-        upper_bound=cli.LARGEST,
+        upper_bound=shared_flags.LARGEST,
     )
     flags.DEFINE_enum(
         "interpolation",
@@ -132,7 +130,7 @@ def define_flags() -> None:
         4,
         "neighbours: how many training images to each sample.",
         lower_bound=1,
-        upper_bound=cli.LARGEST,
+        upper_bound=shared_flags.LARGEST,
     )
     flags.DEFINE_string(
         "by",
@@ -154,8 +152,8 @@ def main(argv: list[str]) -> None:
     in_folder = out is None and raw is None
     if in_folder:
         folder = Path(values.workdir)
-        into = folder / SAMPLES
-        cli.check_writable(into if into.is_dir() else folder)
+        into = folder / shared_flags.SAMPLES
+        shared_flags.check_writable(into if into.is_dir() else folder)
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
     from ganjax.pictures import images
@@ -169,7 +167,9 @@ def main(argv: list[str]) -> None:
         images.save_npz(raw, view.arrays)
         print(raw)
     if in_folder:
-        out = cli.free(_default(name, values, run), values.overwrite)
+        named = name if values.ema else f"{name}_raw"
+        default = shared_flags.sample_path(Path(values.workdir), named, run)
+        out = shared_flags.free(default, values.overwrite)
         out.parent.mkdir(exist_ok=True)
     if out is not None:
         if is_film:
@@ -180,24 +180,6 @@ def main(argv: list[str]) -> None:
             assert view.picture is not None  # It is left out only where none is asked for.
             images.save_png(out, view.picture())
         print(out)
-
-
-def _default(name: str, values, run) -> Path:
-    """Returns where the picture of a command goes by default, in the folder of the run.
-
-    Args:
-      name: the command.
-      values: the flags' values.
-      run: the trained run, or None if the command has read none.
-    """
-    words = [name]
-    if not values.ema:
-        words.append("raw")
-    if run is not None:
-        words.append(f"step_{run.step:08d}")
-        if run.config.num_seeds > 1:
-            words.append(f"seed_{run.seed}")
-    return Path(values.workdir) / SAMPLES / f"{'_'.join(words)}.png"
 
 
 def _view(name: str, words: list[str], values, shown: str | None):

@@ -6,13 +6,13 @@ computed, and no images are needed.
 
 from absl import flags
 
-from ganjax import cli
+from ganjax import cli, shared_flags
 from ganjax.training.schema import LoopConfig, load
 
 
 def define_flags() -> None:
     """Defines this command's flags."""
-    cli.define_config()
+    shared_flags.define_config()
 
 
 def layers(raw) -> str:

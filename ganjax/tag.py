@@ -14,36 +14,42 @@ from pathlib import Path
 
 from absl import flags
 
-from ganjax import cli
+from ganjax import cli, shared_flags
 from ganjax.errors import UserError
 from ganjax.runtime import compiling
 
 
 def define_flags() -> None:
     """Defines this command's flags."""
-    cli.define_path("workdir", None, "The run's folder.")
-    flags.DEFINE_string("which", "best", cli.WHICH)
-    cli.define_seed_index()
-    cli.define_trust()
+    shared_flags.define_path("workdir", None, "The run's folder.")
+    flags.DEFINE_string("which", "best", shared_flags.WHICH)
+    shared_flags.define_seed_index()
+    shared_flags.define_trust()
     flags.DEFINE_bool("json", False, "Print a JSON object: for each image a list of [tag, votes].")
-    cli.define_path("out", None, "Where the picture goes; by default tags.png.")
-    cli.define_overwrite()
+    shared_flags.define_path(
+        "out", None, "Where the picture goes; by default to <workdir>/samples."
+    )
+    shared_flags.define_overwrite()
 
 
 def main(argv: list[str]) -> None:
     """Prints the tags of the images that are named, and writes their sheet."""
     values = flags.FLAGS
-    out = Path(values.out or "tags.png")
-    if out.suffix != ".png" or not out.parent.is_dir():
-        raise UserError(f"--out={out}: name a .png file in a folder that is there")
-    cli.refuse_existing("out", values.out, values.overwrite)
+    folder, out = Path(values.workdir), None
+    if values.out is not None:
+        out = Path(values.out)
+        if out.suffix != ".png" or not out.parent.is_dir():
+            raise UserError(f"--out={out}: name a .png file in a folder that is there")
+        shared_flags.refuse_existing("out", values.out, values.overwrite)
+    elif not values.json:
+        shared_flags.check_writable(folder)
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
     from ganjax.analysis import tagging
     from ganjax.pictures import images
 
     compiling.keep_programs()
     run = tagging.TrainedTagger(
-        Path(values.workdir), values.which, seed_index=values.seed_index, trust=values.trust
+        folder, values.which, seed_index=values.seed_index, trust=values.trust
     )
     given = tagging.read(run, argv[1:])
     found = run.tag(given.features, given.names)
@@ -55,7 +61,10 @@ def main(argv: list[str]) -> None:
         print(*given.notes, sep="\n", end="\n" if given.notes else "")
     picture = tagging.sheet(given, found)
     if picture is not None and (values.out or not values.json):
-        out = out if values.out else cli.free(out, values.overwrite)
+        out = out or shared_flags.free(
+            shared_flags.sample_path(folder, "tags", run), values.overwrite
+        )
+        out.parent.mkdir(exist_ok=True)
         images.save_png(out, picture)
         if not values.json:
             print(out)

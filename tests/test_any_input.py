@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from experiments.faults import mutations
-from ganjax import cli
+from ganjax import cli, shared_flags
 from ganjax.data import annotations, fit, folder
 from ganjax.data.fields import DataFields
 from ganjax.errors import DataError, UserError
@@ -91,7 +91,7 @@ def test_any_text_of_a_flag_makes_a_config_or_one_error(place, text):
     values, before = flags.FlagValues(), sys.argv
     try:
         sys.argv = arguments
-        cli.define_config(values)
+        shared_flags.define_config(values)
         values(arguments)
         schema.load(values.config)
     except (UserError, *cli.PARSING) as error:

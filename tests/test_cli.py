@@ -13,7 +13,7 @@ from absl import flags
 from conftest import ROOT
 from ml_collections import ConfigDict, config_flags
 
-from ganjax import cli, main
+from ganjax import cli, main, shared_flags
 from ganjax.config import ConfigError
 from ganjax.errors import DataError
 from ganjax.main import default_workdir
@@ -310,14 +310,16 @@ def test_every_flag_that_is_a_path_takes_a_tilde_for_the_home(module, monkeypatc
 def test_no_parser_of_arguments_leaves_a_tilde():
     assert len(COMMANDS) > 8
     for path in SOURCES:
-        assert "type=Path" not in path.read_text(encoding="utf-8"), f"{path}: type=cli.path"
+        assert "type=Path" not in path.read_text(encoding="utf-8"), (
+            f"{path}: type=shared_flags.path"
+        )
 
 
 def test_the_path_of_a_config_file_takes_a_tilde(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     assert cli._without_home("--config=~/a.py:b") == "--config=/home/someone/a.py:b"
     assert cli._without_home("--config.data.source=~/a") == "--config.data.source=~/a"
-    assert cli.path("~/runs") == Path("/home/someone/runs")
+    assert shared_flags.path("~/runs") == Path("/home/someone/runs")
 
 
 def test_flags_in_epochs_and_in_steps_go_before_the_file(monkeypatch):

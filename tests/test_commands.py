@@ -17,7 +17,7 @@ from conftest import shipped as config_of
 from ml_collections import config_flags
 
 import ganjax
-from ganjax import cli, commands, completion, field_flags, listing, shipped
+from ganjax import commands, completion, field_flags, listing, shared_flags, shipped
 from ganjax.config import algorithm_module
 from ganjax.main import default_workdir
 
@@ -25,7 +25,7 @@ from ganjax.main import default_workdir
 def parsed(named):
     """The config and the default folder of the flag --config."""
     values = flags.FlagValues()
-    cli.define_config(values)
+    shared_flags.define_config(values)
     values(["ganjax", f"--config={named}"])
     return values.config, default_workdir(config_flags.get_config_filename(values["config"]))
 
@@ -196,7 +196,12 @@ def test_bash_completes_commands_configs_presets_and_fields(bash):
 
 def test_the_completion_of_bash_is_clean_and_that_of_zsh_has_the_same_words(bash):
     done = subprocess.run(
-        ["shellcheck", "--shell=bash", "--severity=warning", bash.file],
+        [
+            Path(sys.executable).parent / "shellcheck",
+            "--shell=bash",
+            "--severity=warning",
+            bash.file,
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 from conftest import ROOT, SHIPPED, shipped
 
-from ganjax import cli
+from ganjax import shared_flags
 from ganjax.algorithms.optimisers import AnyOptimiser
 from ganjax.augment import AnyPolicy
 from ganjax.augment.controllers import AnyController
@@ -43,7 +43,7 @@ def parse(monkeypatch):
         argv = ["main", f"--config={ROOT}/configs/{name}.py", *(f"--config.{f}" for f in fields)]
         monkeypatch.setattr(sys, "argv", argv)
         values = flags.FlagValues()
-        cli.define_config(values)
+        shared_flags.define_config(values)
         values(argv)
         return values.config
 

@@ -24,7 +24,7 @@ from importlib import metadata
 from pathlib import Path
 
 from experiments.benchmarks import clock, rows, table
-from ganjax import cli
+from ganjax import shared_flags
 from ganjax.runtime import huge_pages, storage
 
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "numpy")
@@ -72,7 +72,10 @@ def selection(text: str) -> list[str]:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--out", type=cli.path, default=Path("runs/benchmarks"), help="the folder of the results"
+        "--out",
+        type=shared_flags.path,
+        default=Path("runs/benchmarks"),
+        help="the folder of the results",
     )
     parser.add_argument(
         "--rows",

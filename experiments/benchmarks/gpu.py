@@ -33,7 +33,7 @@ from experiments.benchmarks import job, step
 from experiments.benchmarks.clock import OURS, alternate, positive, seconds, summary
 from experiments.benchmarks.ours import Ours, load
 from experiments.benchmarks.rows import GPU_ROWS, PRECISIONS
-from ganjax import cli
+from ganjax import shared_flags
 from ganjax.runtime import storage
 
 # The approximate seconds of a contender's steps in a row, and their largest number.
@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--rows", type=lambda text: text.split(","), default=list(GPU_ROWS))
     parser.add_argument(
-        "--out", type=cli.path, default=Path("runs/gpu"), help="the folder of the results"
+        "--out", type=shared_flags.path, default=Path("runs/gpu"), help="the folder of the results"
     )
     parser.add_argument("--precisions", type=lambda text: text.split(","), default=list(PRECISIONS))
     parser.add_argument(

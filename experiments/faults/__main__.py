@@ -30,7 +30,7 @@ from experiments.faults import (
     table,
     trial,
 )
-from ganjax import cli
+from ganjax import shared_flags
 from ganjax.runtime import storage
 
 # The heading and the faults of each kind.
@@ -89,7 +89,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         "--kinds", type=_kinds, default=[*KINDS], help=f"some of {','.join(KINDS)}; all by default"
     )
     parser.add_argument("--only", default="", help="only the faults with this in their name")
-    parser.add_argument("--out", type=cli.path, help="a file for the tables, which are printed too")
+    parser.add_argument(
+        "--out", type=shared_flags.path, help="a file for the tables, which are printed too"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many trials at once")
     parser.add_argument(
         "--slowness",

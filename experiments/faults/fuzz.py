@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from ganjax import cli
+from ganjax import shared_flags
 
 # The most seconds of the processor that reading a file may take, and of waiting besides.
 SECONDS, PATIENCE = 5, 30
@@ -175,7 +175,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plain", action="store_true", help="without atheris")
     parser.add_argument(
-        "--out", type=cli.path, default=Path("runs/fuzz"), help="a folder for files"
+        "--out", type=shared_flags.path, default=Path("runs/fuzz"), help="a folder for files"
     )
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

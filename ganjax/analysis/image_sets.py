@@ -15,7 +15,7 @@ from ganjax.data.decode import decode_image
 from ganjax.data.fields import DataFields
 from ganjax.data.fit import central_crop, to_channels
 from ganjax.data.scan import listing
-from ganjax.data.sources import open_source
+from ganjax.data.sources import SOURCES, open_source
 from ganjax.engine.sizes import Size
 from ganjax.errors import DataError, UserError
 from ganjax.metrics import features
@@ -114,7 +114,7 @@ def pair(
     Args:
       real: an array, as `from_array` takes it; the path of an .npz file or a folder; or a data
         source, as config.data.source names it.
-      fake: an array or a path.
+      fake: an array or a path, which may also be written folder:<path>.
       metrics: the names of the metrics, which say how many images of a source are needed.
       split: the images of a data source that are compared, "validation" or "train".
       fit: how a data source's images get to the fakes' size, "resize" or "pad".
@@ -141,6 +141,14 @@ def _given(role: str, images: str | Path | np.ndarray) -> ImageSet:
     if isinstance(images, np.ndarray):
         return from_array(f"{role} images", images)
     path = Path(images)
+    kind, colon, name = str(images).partition(":")
+    if colon and kind in SOURCES and not path.exists():
+        if kind != "folder":
+            raise UserError(
+                f"--{role}={images}: only real images come from a data source; write them to an "
+                ".npz or a folder, or give them as the real ones"
+            )
+        path = Path(name).expanduser()
     if path.suffix == ".npz":
         return from_npz(path)
     if path.is_dir():

@@ -130,7 +130,7 @@ def evolution(
 ) -> View:
     """Shows how a run's samples changed: the grids that it drew while it was trained.
 
-    The picture has them side by side, with their steps above, and the film one after another. Both
+    The picture has them in rows, with their steps above, and the film one after another. Both
     have the first and the last grid, and those between at about equal distances. Small grids, and
     those of lower resolutions, are enlarged. The view's arrays are "image", the grids, and their
     "step".
@@ -140,7 +140,8 @@ def evolution(
       num: the number of grids; by default `GRIDS` in the picture, and all in the film and in the
         arrays.
       seed_index: which of the run's config.num_seeds seeds, from 0.
-      columns: the number of grids in a row of the picture; by default all.
+      columns: the number of grids in a row of the picture; by default as many as make it about
+        twice as wide as high.
       trust: as that of `draw`.
       ema: whether the grids are those of the generator's moving average, or of the generator.
 
@@ -167,7 +168,7 @@ def evolution(
 
     def picture():
         cells = captioned(_spread(range(len(steps)), num or GRIDS))
-        across = min(columns or len(cells), len(cells))
+        across = min(columns or _across(cells.shape), len(cells))
         limit, pixels = Image.MAX_IMAGE_PIXELS, cells[..., 0].size
         if limit is not None and pixels > limit:
             raise UserError(
@@ -183,6 +184,17 @@ def evolution(
     report = [f"{len(steps)} of {len(files)} grids, from step {steps[0]:,} to step {steps[-1]:,}"]
     arrays = {"image": grids, "step": np.array(steps)}
     return View(arrays, picture, frames, report, MILLISECONDS)
+
+
+def _across(shape: tuple[int, ...]) -> int:
+    """Returns how many grids a row makes a picture about twice as wide as high, in full rows.
+
+    Args:
+      shape: the shape of the grids, (N, H, W, C).
+    """
+    n, height, width, _ = shape
+    rows = math.ceil(n / math.ceil(math.sqrt(2 * n * height / width)))
+    return math.ceil(n / rows)
 
 
 def _grids(folder: Path, ending: str) -> dict[int, Path]:

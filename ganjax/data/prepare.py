@@ -20,7 +20,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from ganjax import cli
+from ganjax import cli, shared_flags
 from ganjax.data import records
 from ganjax.data.base import SPLITS
 from ganjax.data.fields import DataFields
@@ -38,16 +38,20 @@ def define_flags() -> None:
     """Defines this command's flags."""
     flags.DEFINE_string("source", None, "As config.data.source: tfds:<name>, folder:<path>, ...")
     flags.DEFINE(_SizeParser(), "size", None, "Pixels a side of square images, or height,width.")
-    cli.define_path("out", None, "The folder to make.")
+    shared_flags.define_path("out", None, "The folder to make.")
     flags.DEFINE_enum("fit", "resize", list(FITS), "As config.data.fit.")
     flags.DEFINE_enum("channels", "3", ["1", "3"], "As config.data.channels.")
     flags.DEFINE_list("background", ["255", "255", "255"], "As config.data.background: R,G,B.")
-    cli.define_path("labels_file", "", "As config.data.labels_file.")
+    shared_flags.define_path("labels_file", "", "As config.data.labels_file.")
     flags.DEFINE_integer(
-        "min_side", 1, "As config.data.min_side.", lower_bound=1, upper_bound=cli.LARGEST
+        "min_side", 1, "As config.data.min_side.", lower_bound=1, upper_bound=shared_flags.LARGEST
     )
     flags.DEFINE_integer(
-        "max_skipped", 0, "As config.data.max_skipped.", lower_bound=0, upper_bound=cli.LARGEST
+        "max_skipped",
+        0,
+        "As config.data.max_skipped.",
+        lower_bound=0,
+        upper_bound=shared_flags.LARGEST,
     )
     flags.DEFINE_float(
         "held_out", 0.1, "As config.data.held_out.", lower_bound=0.0, upper_bound=1.0

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from ganjax import cli
+from ganjax import cli, shared_flags
 from ganjax.data.base import Source
 from ganjax.data.scan import described
 from ganjax.errors import UserError
@@ -24,9 +24,11 @@ MOST_SHOWN = 256
 
 def define_flags() -> None:
     """Defines this command's flags."""
-    cli.define_config()
-    cli.define_path("out", None, "Where the picture goes; by default batch.png.")
-    cli.define_overwrite()
+    shared_flags.define_config()
+    shared_flags.define_path(
+        "out", None, "Where the picture goes; by default batch.png in this folder."
+    )
+    shared_flags.define_overwrite()
 
 
 def first_batch(config: RunConfig, source: Source) -> dict[str, np.ndarray]:
@@ -125,7 +127,7 @@ def main(argv: list[str]) -> None:
     out = Path(given or "batch.png")
     if out.suffix != ".png" or not out.parent.is_dir():
         raise UserError(f"--out={out}: name a .png file in a folder that is there")
-    cli.refuse_existing("out", given, overwrite)
+    shared_flags.refuse_existing("out", given, overwrite)
     from ganjax.data.base import SPLITS
     from ganjax.training import domain
     from ganjax.training.images import Images
@@ -135,9 +137,9 @@ def main(argv: list[str]) -> None:
         lines, picture = about.shown(MOST_SHOWN)
         print(*lines, sep="\n")
         if picture is not None:
-            out = out if given else cli.free(out, overwrite)
+            out = out if given else shared_flags.free(out, overwrite)
             images.save_png(out, picture)
-            print(out)
+            print(shared_flags.told(out, given))
         return
     config = about.config
     source, held_out = (about.open(split, about.image_size) for split in SPLITS)
@@ -148,10 +150,11 @@ def main(argv: list[str]) -> None:
     if config.data.num_classes > 1:
         names = class_names(source, config.data.num_classes)
         texts = [names[int(i)] for i in batch["label"][:MOST_SHOWN]]
-    out = out if given else cli.free(out, overwrite)
+    out = out if given else shared_flags.free(out, overwrite)
     images.save_png(out, images.sheet(shown, above=texts))
-    left_out = f" (the first {MOST_SHOWN} images)" if len(batch["label"]) > MOST_SHOWN else ""
-    print(f"{out}{left_out}")
+    if len(batch["label"]) > MOST_SHOWN:
+        print(f"the first {MOST_SHOWN} images of the batch:")
+    print(shared_flags.told(out, given))
 
 
 if __name__ == "__main__":

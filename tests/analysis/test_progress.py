@@ -135,8 +135,21 @@ def test_the_evolution_of_a_run_is_its_grids_from_the_first_to_the_last(folder):
     np.testing.assert_array_equal(frames[1, len(strips[1]) :], grids[5])
     assert (frames[4:] == frames[4]).all(), "the last grid is shown for longer"
     assert len(frames) > 5
-    assert view.picture().shape == (len(strips[0]) + 120, 5 * 240 + 4 * 12, 3)
+    # Two rows, of three grids and of two.
+    cell = len(strips[0]) + 120
+    picture = view.picture()
+    assert picture.shape == (2 * cell + 12, 3 * 240 + 2 * 12, 3)
+    np.testing.assert_array_equal(picture[-120:, :240], grids[15])
+    assert not picture[-120:, -240:].any()
     fewer = progress.evolution(folder, 3, columns=2)
     assert fewer.arrays["step"].tolist() == [0, 10, 20]
-    assert fewer.picture().shape == (2 * (len(strips[0]) + 120) + 12, 2 * 240 + 12, 3)
+    assert fewer.picture().shape == (2 * cell + 12, 2 * 240 + 12, 3)
     assert progress.evolution(folder, 1).arrays["step"].tolist() == [20]
+
+
+@pytest.mark.parametrize(
+    ("n", "height", "width", "across"),
+    [(8, 1004, 1004, 4), (8, 512, 512, 4), (4, 512, 512, 2), (3, 512, 512, 3), (8, 200, 2000, 2)],
+)
+def test_grids_are_shown_in_full_rows_that_fit_a_screen(n, height, width, across):
+    assert progress._across((n, height, width, 3)) == across

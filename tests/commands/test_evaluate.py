@@ -244,7 +244,7 @@ def test_two_sets_in_any_form_give_the_same(command, tmp_path):
     for real, fake, out in (
         ("real.npz", "fake.npz", "evaluation.json"),
         ("real.npz", "folder", "evaluation_2.json"),
-        ("embedded:mnist5k", "folder", "evaluation_3.json"),
+        ("embedded:mnist5k", "folder:folder", "evaluation_3.json"),
     ):
         command(f"--real={real}", f"--fake={fake}", "--fit=pad", f"--metrics={','.join(ALL)}")
         results.append(json.loads((tmp_path / out).read_text()))
@@ -429,6 +429,12 @@ def save(name, **arrays):
         (("--real=a.npz", "--fake=broken"), "is no image that can be read"),
         (("--real=nowhere", "--fake=a.npz"), "--real=nowhere: there is no such folder"),
         (("--real=embedded:x", "--fake=a.npz"), "embedded:x"),
+        (
+            ("--real=a.npz", "--fake=embedded:mnist5k"),
+            "--fake=embedded:mnist5k: only real images come from a data source; write them to an",
+        ),
+        (("--real=a.npz", "--fake=folder:nowhere"), "--fake=folder:nowhere: there is no such"),
+        (("--real=a.npz", "--fake=folder:mixed"), "bring all to one size"),
         (
             ("--real=a.npz", "--fake=large.npz", "--metrics=pixel_neighbours"),
             "--metrics=pixel_neighbours: it compares pixels, but the fakes are 16x16 and a.npz 8x8",

@@ -68,6 +68,8 @@ def test_the_first_batch_of_a_run_is_shown(tmp_path, capsys, monkeypatch):
     give(monkeypatch, config=config)
     show.main([])
     assert (tmp_path / "batch_2.png").read_bytes() == shown
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == "batch_2.png (in this folder; --out=<path> takes another)"
 
 
 def test_ignored_files_are_counted(tmp_path, capsys, monkeypatch):
