@@ -171,7 +171,7 @@ def _print_help(docstring: str, own: Sequence[str]) -> None:
         few = getattr(flag.parser, "enum_values", ())
         values = f" One of {', '.join(few)}." if few else ""
         print(f"  --{name}{default}")
-        text = f"{flag.help}{values}"
+        text = f"{flag.help}{values}".removeprefix(f"<{'|'.join(few)}>: ")
         print(textwrap.fill(text, 100, initial_indent=" " * 6, subsequent_indent=" " * 6))
     if "config" in own and flags.FLAGS["config"].value is not None:
         # Imported here, because it imports the algorithm and JAX.

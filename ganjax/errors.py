@@ -30,7 +30,7 @@ class UserError(Exception):
     ...     ganjax.load("runs/nowhere")
     ... except ganjax.UserError as error:
     ...     print(error)
-    runs/nowhere: no run is there (runs/nowhere/config.json is missing); name a folder that ...
+    runs/nowhere: no run is there (runs/nowhere/config.json is missing); name ...
 
     Attributes:
       leaves_threads: whether threads may be left that wait for something that never comes, so that

@@ -244,6 +244,9 @@ def test_help_names_the_flags_and_every_field_of_the_config(command):
     assert (code, error) == (0, "")
     for text in ("\n  --config\n", "\n  --dry_run=false\n", "\n--config.n_critic=4\n"):
         assert text in said
+    assert "\n  --init_players=both\n      Which weights" in said, (
+        "its values come once, after this"
+    )
     code, said, error = command("ganjax", "sample", "--help")
     assert (code, error) == (0, "")
     assert "\n  --which=best\n" in said
@@ -251,9 +254,9 @@ def test_help_names_the_flags_and_every_field_of_the_config(command):
 
 
 def test_sampling_a_folder_without_a_run_is_refused(command, tmp_path):
-    code, _, error = command("ganjax.sample", f"--workdir={tmp_path}")
+    code, _, error = command("ganjax.sample", f"--workdir={tmp_path / 'none' / 'a'}")
     assert code == 2
-    assert error.splitlines()[0].endswith("such as runs/wgan_gp")
+    assert error.splitlines()[0].endswith("name a folder that ganjax train made")
     code, _, error = command("ganjax.sample", f"--workdir={tmp_path}", "--num=0")
     assert code == 2
     assert "--num=0" in error

@@ -44,7 +44,7 @@ def load(policy: str, batch_size: int) -> schema.Loaded:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--batch_size", type=positive, default=32)
     parser.add_argument("--rounds", type=positive, default=8)
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))

@@ -116,7 +116,7 @@ def peak_mib() -> float:
 
 def threads() -> int:
     """Returns the number of cores that this process may use, on each of which XLA runs a thread."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def positive(text: str) -> int:

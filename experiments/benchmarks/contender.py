@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import traceback
+from typing import Any
 
 from experiments import ROOT
 from experiments.benchmarks.clock import steps_of
@@ -38,18 +39,21 @@ class Contender:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
         )
+        assert self._process.stdin is not None  # As both are pipes.
+        assert self._process.stdout is not None
+        self._requests, self._answers = self._process.stdin, self._process.stdout
         try:
             self.hello = self._read()
         except BaseException:
             self.__exit__()
             raise
 
-    def ask(self, **request):
+    def ask(self, **request) -> Any:
         """Sends a request and returns the answer."""
         # If the process has ended, reading the answer raises the error.
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
+            self._requests.write(json.dumps(request) + "\n")
+            self._requests.flush()
         return self._read()
 
     def steps(self, count: int) -> list[float]:
@@ -61,12 +65,12 @@ class Contender:
 
     def __exit__(self, *_):
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.stdout.close()
+            self._requests.close()
+        self._answers.close()
         self._process.wait()
 
-    def _read(self):
-        line = self._process.stdout.readline()
+    def _read(self) -> Any:
+        line = self._answers.readline()
         if not line:
             raise Failed(f"a contender ended with status {self._process.wait()}")
         answer = json.loads(line)

@@ -19,7 +19,7 @@ import argparse
 import os
 import time
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -100,7 +100,7 @@ class Map(NamedTuple):
       args: the two arrays that the map takes.
     """
 
-    name: str
+    name: lowering.MapName
     geometry: Geometry
     channels: tuple[int, int]
     args: tuple[np.ndarray, np.ndarray]
@@ -122,7 +122,7 @@ class Map(NamedTuple):
         return Timer(partial(function, geometry=self.geometry), *self.args)
 
 
-def map_of(name: str, layer: tuple[int, ...], stride: int, batch: int) -> Map:
+def map_of(name: lowering.MapName, layer: tuple[int, ...], stride: int, batch: int) -> Map:
     """Makes a map of random arrays.
 
     Args:
@@ -162,10 +162,12 @@ def run_alternately(timers: list[Timer], rounds: int) -> None:
             timer.run()
 
 
-def measure(name: str, layer: tuple[int, ...], stride: int, batch: int, rounds: int) -> str:
+def measure(
+    name: lowering.MapName, layer: tuple[int, ...], stride: int, batch: int, rounds: int
+) -> str:
     """Measures one map of one layer in every lowering, and returns a row of the table."""
     measured = map_of(name, layer, stride, batch)
-    timers = {"matmul": matmul()}
+    timers: dict[Any, Timer] = {"matmul": matmul()}
     for module in LOWERINGS:
         if computes(module, measured):
             timers[module] = measured.timer(getattr(module, name))
@@ -220,7 +222,8 @@ def share(rounds: int, layers: str = "64") -> dict:
             run_alternately([yardstick, timer], rounds)
             timed.append((label(name, layer, batch), measured, timer))
     flop = sum(measured.flop for _, measured, _ in timed)
-    rate = flop / 1e9 / sum(timer.least for _, _, timer in timed) * (1, threads())
+    least = sum(timer.least for _, _, timer in timed)
+    rate = flop / 1e9 / least * np.array((1, threads()))
     most = yardstick.rate(2 * SQUARE**3)
     return {
         "maps": {
@@ -245,7 +248,7 @@ def label(name: str, layer: tuple[int, ...], batch: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--layers", choices=LAYERS, nargs="+", default=list(LAYERS))
     parser.add_argument("--batch_size", type=positive, help="instead of that of the layers")
     parser.add_argument("--rounds", type=positive, default=10)

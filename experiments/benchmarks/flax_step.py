@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -52,11 +53,11 @@ def flax_convolutions() -> Iterator[None]:
     """
     ours = ops.conv, ops.conv_transpose, dict(layers.RESAMPLED)
     ops.conv, ops.conv_transpose = _conv, _conv_transpose
-    layers.RESAMPLED["up"] = lambda x, kernel, *groups: _conv(
-        layers.repeat(x), kernel, *SAME, *groups
+    layers.RESAMPLED["up"] = lambda x, kernel, feature_group_count=1: _conv(
+        layers.repeat(x), kernel, *SAME, feature_group_count
     )
-    layers.RESAMPLED["down"] = lambda x, kernel, *groups: layers.mean_pool(
-        _conv(x, kernel, *SAME, *groups)
+    layers.RESAMPLED["down"] = lambda x, kernel, feature_group_count=1: layers.mean_pool(
+        _conv(x, kernel, *SAME, feature_group_count)
     )
     try:
         yield
@@ -153,7 +154,7 @@ def compare(config: str, fields: dict, rounds: int) -> dict:
       job.Failed: the two do not arrive at the same parameters, or a process ended.
     """
     which = {"config": config, "fields": fields}
-    result = {"difference": {FLAX: job.run("flax_step.check_equal", **which)}}
+    result: dict[str, Any] = {"difference": {FLAX: job.run("flax_step.check_equal", **which)}}
     result["batch_size"] = load(config, **fields).config.batch_size
     with contextlib.ExitStack() as stack:
         contenders = {
@@ -173,7 +174,7 @@ def contender(config: str, fields: dict, name: str) -> Callable[[], object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument(
         "--config", default="dcgan:celeb_a", help="<name>[:<preset>] of a file of configs/"
     )

@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import torch
@@ -72,10 +73,11 @@ def measure(config: str, fields: dict, rounds: int) -> dict:
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
     ours = Ours(load(config, **fields))
-    sizes = ours.compiled.memory_analysis()
+    sizes: Any = ours.compiled.memory_analysis()  # A GPU has one.
     held = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
     mib = {OURS: (held - sizes.alias_size_in_bytes) / 2**20}
-    runs, failed = {OURS: ours.advance}, {}
+    runs: dict[str, Callable[[int], object]] = {OURS: ours.advance}
+    failed: dict[str, str] = {}
     for name in step.contenders(ours.config, "cuda"):
         # An error of one contender must not stop the others.
         with noted(failed, name):
@@ -95,7 +97,7 @@ def measure(config: str, fields: dict, rounds: int) -> dict:
         "compile_seconds": ours.compile_seconds,
         "mib": mib,
         "failed": failed,
-        "convolutions": convolutions(ours.compiled.as_text()),
+        "convolutions": convolutions(str(ours.compiled.as_text())),
     }
 
 
@@ -195,7 +197,7 @@ def markdown(results: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--rows", type=lambda text: text.split(","), default=list(GPU_ROWS))
     parser.add_argument(

@@ -12,6 +12,7 @@ import argparse
 import time
 from functools import partial
 from statistics import median
+from typing import Any
 
 import jax
 import numpy as np
@@ -52,7 +53,8 @@ def timed(name: str, count: int) -> None:
     """Times `count` steps of each phase of a config and prints the table."""
     whole = {"growth.batch_sizes": (), "growth.learning_rates": ()}
     growing, whole = load(name), load(name, **whole)
-    n_critic = growing.config.n_critic
+    config: Any = growing.config  # Its fields are those of the algorithm.
+    n_critic = config.n_critic
     grown = seconds_a_step(growing, count)
     ((phase, at_full),) = seconds_a_step(whole, count).items()
     spent = {phase: (phase.stop - phase.start) * a_step for phase, a_step in grown.items()}
@@ -76,7 +78,7 @@ def timed(name: str, count: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--config", default="progan", help="<name>[:<preset>] of a growing config")
     parser.add_argument("--steps", type=positive, default=10, help="timed steps at each resolution")
     args = parser.parse_args()

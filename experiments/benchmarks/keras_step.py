@@ -126,7 +126,7 @@ class Peer(Contender):
             raise Unequal(f"the peer has {self.hello['parameters']} parameters, ours is {counts}")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "weights.npz"
-            np.savez(path, **weights(ours.state))
+            np.savez(path, allow_pickle=False, **weights(ours.state))
             self.ask(weights=str(path))
 
 
@@ -160,7 +160,7 @@ def check_equal(python: str) -> dict:
                     name: abs(value - expected[name]) / (abs(expected[name]) or 1)
                     for name, value in got.items()
                 }
-                metric = max(errors, key=errors.get)
+                metric = max(errors, key=errors.__getitem__)
                 print(f"step {step + 1}: equal to {errors[metric]:.1e} ({metric})", flush=True)
                 if not errors[metric] < tolerance:
                     raise Unequal(f"keras: {metric} is {got[metric]}, ours is {expected[metric]}")
@@ -202,7 +202,7 @@ def contender(batch_size: int) -> Callable[[], object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument(
         "--python",
         type=program,

@@ -36,7 +36,7 @@ def run_seconds(steps: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument(
         "--steps", type=positive, default=200, help="the steps that a round measures"
     )

@@ -15,6 +15,7 @@ import os
 from statistics import median
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
 from PIL import Image
@@ -34,7 +35,7 @@ def by_pillow(images):
     for i, image in enumerate(images):
         for c in range(3):
             channel = Image.fromarray(image[..., c].astype(np.float32))
-            resized[i, c] = channel.resize(size, Image.Resampling.BICUBIC)
+            resized[i, c] = np.asarray(channel.resize(size, Image.Resampling.BICUBIC))
     return (np.clip(resized, 0, 255) - 127) / 128
 
 
@@ -49,7 +50,7 @@ def of_features(batch, rounds):
     params = jax.device_put(features.load("efflite0"))
     whole = jax.jit(lambda p, x: efflite0.apply(p, efflite0.prepare(x)).features)
     alone = jax.jit(lambda p, x: efflite0.apply(p, x).features)
-    prepared = jax.block_until_ready(efflite0.prepare(images))
+    prepared = jax.block_until_ready(efflite0.prepare(jnp.asarray(images)))
     peer = EffLite0()
     peer_input = torch.from_numpy(by_pillow(images))
     contenders = {
@@ -58,7 +59,8 @@ def of_features(batch, rounds):
         "PyTorch": lambda: peer(torch.from_numpy(by_pillow(images))).numpy(),
         "PyTorch, resized before": lambda: peer(peer_input).numpy(),
     }
-    last = EffLite0().to(memory_format=torch.channels_last)
+    # PyTorch's own types do not know the call.
+    last = EffLite0().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     last_input = peer_input.contiguous(memory_format=torch.channels_last)
     contenders["PyTorch channels_last, resized before"] = lambda: last(last_input).numpy()
     with torch.inference_mode():
@@ -98,7 +100,7 @@ def of_figures(rounds, num=1000):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--batch_size", type=positive, default=features.BATCH["cpu"])
     parser.add_argument("--rounds", type=positive, default=12)
     args = parser.parse_args()

@@ -6,6 +6,7 @@ The module imports no peer, so that a process that runs it alone has only ganjax
 import time
 from functools import partial
 from statistics import median
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +55,7 @@ def train_step(algorithm: Algorithm, sharding=None, unroll: bool = False, **opti
     return jax.jit(step, static_argnames="phase", donate_argnames="state", **options)
 
 
-def random_batch(config: schema.RunConfig, real_batches: int) -> dict[str, np.ndarray]:
+def random_batch(config: Any, real_batches: int) -> dict[str, np.ndarray]:
     """Draws "image" uint8 (real_batches, N, H, W, C) and "label" int32 (real_batches, N)."""
     size, random = config.image_size, np.random.RandomState(0)
     shape = (real_batches, config.batch_size, size, size)
@@ -80,7 +81,7 @@ class Start:
     """
 
     def __init__(self, loaded: schema.Loaded, dtype: str = "float32"):
-        self.config = loaded.config
+        self.config: Any = loaded.config  # Its fields are those of the algorithm.
         self.algorithm = loaded.module.build(loaded.config)
         self.key = jax.random.key(loaded.config.seed)
         self.state = jax.tree.map(

@@ -22,16 +22,17 @@ import time
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import jax
 import numpy as np
 
 from experiments.benchmarks.clock import peak_mib, positive
 from experiments.benchmarks.ours import load, train_step
-from ganjax.data.base import SPLITS, Labels, Source
+from ganjax.data.base import Labels, Source
 from ganjax.data.pipeline import put_all, read_all, train_batches
+from ganjax.data.prepare import settings_of
 from ganjax.data.record_writer import write
-from ganjax.data.records import FORMAT
 from ganjax.data.sources import open_source
 from ganjax.engine.phases import Phase
 from ganjax.engine.step import init_state
@@ -71,17 +72,10 @@ def open_scale(scale: str, config, folder: Path) -> Source:
         arrays = read_all(noise(count, size))
         return Source(count, lambda i: {name: each[i] for name, each in arrays.items()}, ())
     out = folder / "noise"
-    settings = {
-        "source": "noise",
-        "fit": "resize",
-        "channels": 3,
-        "size": size,
-        "shard_bytes": 64 << 20,
-        "format": FORMAT,
-    }
-    sources = dict(zip(SPLITS, (noise(count, size), noise(100, size)), strict=True))
+    settings = settings_of(config.data, size, shard_bytes=64 << 20)
+    sources = {"train": noise(count, size), "validation": noise(100, size)}
     start = time.perf_counter()
-    write(sources, settings, out, workers=os.cpu_count())
+    write(sources, settings, out, name="noise", workers=os.cpu_count() or 1)
     print(f"written in {time.perf_counter() - start:.0f} s")
     data = config.data.model_copy(update={"source": f"records:{out}"})
     return open_source(data, "train", image_size=size)
@@ -95,8 +89,9 @@ def measure(scale: str, args: argparse.Namespace, folder: Path) -> None:
       args: the flags of this command.
       folder: the folder in which records are written.
     """
-    config, module = load(CONFIGS[scale], batch_size=args.batch_size)
-    algorithm = module.build(config)
+    loaded = load(CONFIGS[scale], batch_size=args.batch_size)
+    config: Any = loaded.config  # Its fields are those of the algorithm.
+    algorithm = loaded.module.build(config)
     reals = algorithm.real_batches
     layout = make_layout()
     source = open_scale(scale, config, folder)
@@ -164,7 +159,7 @@ def resident() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--scale", choices=SCALES, help="one of the scales; both by default")
     parser.add_argument("--batch_size", type=positive, default=32)
     parser.add_argument("--steps", type=positive, default=8, help="the steps of a block")

@@ -53,7 +53,7 @@ def rate(folder: Path) -> float:
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--config", default="cgan", help="<name>[:<preset>] of configs/")
     parser.add_argument("--seeds", type=positive, nargs="+", default=[4, 8])
     parser.add_argument("--steps", type=positive, default=200)

@@ -20,6 +20,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import torch
@@ -59,7 +60,7 @@ PEERS = {
 TOLERANCE = 1e-4
 
 
-def kind(config: schema.RunConfig) -> type[Peer]:
+def kind(config: Any) -> type[Peer]:
     """Returns the class of a config's PyTorch peer.
 
     Raises:
@@ -76,7 +77,7 @@ def kind(config: schema.RunConfig) -> type[Peer]:
     return peer
 
 
-def contenders(config: schema.RunConfig, device: str = "cpu") -> dict[str, dict]:
+def contenders(config: Any, device: str = "cpu") -> dict[str, dict]:
     """Returns the PyTorch contenders of a config, each name with its options of `Peer`."""
     found = {"torch eager": {}}
     if config.discriminator.network == "mlp":  # Dense layers have no layout to choose.
@@ -138,7 +139,8 @@ def check_equal(config: str, fields: dict, only: list[str] | None = None) -> dic
       Unequal: a difference is above the tolerance.
     """
     rates = ("dropout", "final_dropout")
-    discriminator = load(config, **fields).config.discriminator
+    raw: Any = load(config, **fields).config
+    discriminator = raw.discriminator
     still = {f"discriminator.{name}": 0.0 for name in rates if hasattr(discriminator, name)}
     with jax.enable_x64(True):
         ours = Ours(load(config, **fields | still | {"batch_size": 8}), "float64")
@@ -153,7 +155,7 @@ def check_equal(config: str, fields: dict, only: list[str] | None = None) -> dic
             metric: abs(got[metric] - value) / (abs(value) or 1)
             for metric, value in expected.items()
         }
-        metric = max(errors, key=errors.get)
+        metric = max(errors, key=errors.__getitem__)
         print(f"one step of {name}: equal to {errors[metric]:.1e} ({metric})")
         # "Not below" rather than "above", so that NaN is refused.
         if not errors[metric] < TOLERANCE:
@@ -234,7 +236,7 @@ def assignment(text: str) -> tuple[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--config", default="wgan_gp", help="<name>[:<preset>] of configs/")
     parser.add_argument("--rounds", type=positive, default=12)
     parser.add_argument("--batch_size", type=positive, help="instead of the config's")

@@ -41,7 +41,7 @@ def markdown(results: dict) -> str:
 
 def _step(name: str, row: dict) -> str:
     cells = [f"`{name}`", str(row.get("batch_size", ""))]
-    seconds, peaks = row.get("seconds"), dict(row.get("peak_mib", {}))
+    seconds, peaks = row.get("seconds", {}), dict(row.get("peak_mib", {}))
     compiled = row.get("compile_seconds", {})
     peers = []
     for peer, ratio in row.get("ratios", {}).items():

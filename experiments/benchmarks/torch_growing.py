@@ -1,6 +1,7 @@
 """The networks of ProGAN in PyTorch, at their last resolution."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,7 +9,6 @@ from torch import nn
 from torch.nn import functional
 
 from ganjax.models import progan
-from ganjax.training.schema import RunConfig
 
 
 class Equalised(nn.Module):
@@ -59,16 +59,21 @@ def minibatch_stddev(x):
 class Growing(nn.Module):
     """A network whose layers have ganjax's names."""
 
-    def __init__(self, config: RunConfig, player: str):
+    def __init__(self, config: Any, player: str):
         super().__init__()
         fields = getattr(config, player)
         self.slope, self.widths = fields.slope, fields.widths
         self.layers = nn.ModuleDict(self.make(config))
 
+    def make(self, config: Any) -> dict[str, nn.Module]:
+        """Returns the layers by their names."""
+        raise NotImplementedError
+
     def activate(self, x):
         return functional.leaky_relu(x, self.slope)
 
     def load(self, params) -> None:
+        layer: Any  # With a function `load`, as all of this module.
         for name, layer in self.layers.items():
             layer.load(params[name])
 

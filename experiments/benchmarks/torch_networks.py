@@ -4,6 +4,7 @@ Where PyTorch leaves a choice, the networks make the one that ran fastest on CPU
 """
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,6 @@ from torch import nn
 from torch.nn import functional
 
 from experiments.benchmarks import torch_growing
-from ganjax.training.schema import RunConfig
 
 # The last activations, by their names in `ganjax.models.layers.OUTPUTS`.
 OUTPUTS = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
@@ -23,7 +23,7 @@ class Network(nn.Module):
     The vectors of the labels are concatenated to the features of x, as in `ganjax.models.layers`.
     """
 
-    def __init__(self, layers: list[nn.Module], config: RunConfig, player: str):
+    def __init__(self, layers: list[nn.Module], config: Any, player: str):
         """Initialises the network as PyTorch does, since weights are loaded later.
 
         Args:
@@ -49,7 +49,7 @@ class Network(nn.Module):
         return self.layers(torch.cat([x, y], 1))
 
 
-def generator(config: RunConfig) -> Network:
+def generator(config: Any) -> nn.Module:
     """Makes the generator of a config.
 
     It maps z (N, Z) and labels (N,) to images (N, C, S, S), or (N, S * S * C) if it is dense.
@@ -61,7 +61,7 @@ def generator(config: RunConfig) -> Network:
     return Network(layers(config, features), config, "generator")
 
 
-def discriminator(config: RunConfig) -> Network:
+def discriminator(config: Any) -> nn.Module:
     """Makes the discriminator of a config.
 
     It maps images in the form of `generator` and labels (N,) to scores (N,).
@@ -75,7 +75,7 @@ def discriminator(config: RunConfig) -> Network:
     return Network(_discriminator(config, features), config, "discriminator")
 
 
-def _label_features(config: RunConfig, player: str) -> int:
+def _label_features(config: Any, player: str) -> int:
     """Returns the length of a label's vector, 0 for an unconditional player."""
     sizes = {
         "none": 0,
@@ -85,7 +85,7 @@ def _label_features(config: RunConfig, player: str) -> int:
     return sizes[getattr(config.conditioning, player)]
 
 
-def _conv_generator(config: RunConfig, features: int) -> list[nn.Module]:
+def _conv_generator(config: Any, features: int) -> list[nn.Module]:
     """Returns the layers of `ganjax.models.dcgan.Generator`."""
     fields, layers = config.generator, [nn.Unflatten(1, (features, 1, 1))]
     for i, width in enumerate(fields.widths):
@@ -104,7 +104,7 @@ def _conv_generator(config: RunConfig, features: int) -> list[nn.Module]:
     return [*layers, last, OUTPUTS[fields.output]()]
 
 
-def _dense_generator(config: RunConfig, features: int) -> list[nn.Module]:
+def _dense_generator(config: Any, features: int) -> list[nn.Module]:
     """Returns the layers of `ganjax.models.mlp.Generator`, whose images stay flat here."""
     layers = []
     for i, width in enumerate(config.generator.widths):
@@ -118,7 +118,7 @@ def _dense_generator(config: RunConfig, features: int) -> list[nn.Module]:
     return [*layers, last, OUTPUTS[config.generator.output]()]
 
 
-def _discriminator(config: RunConfig, features: int) -> list[nn.Module]:
+def _discriminator(config: Any, features: int) -> list[nn.Module]:
     """Returns the layers of the `Discriminator` of `ganjax.models.dcgan` or of its `mlp`."""
     fields = config.discriminator
     dense, layers = fields.network == "mlp", []
@@ -138,7 +138,7 @@ def _discriminator(config: RunConfig, features: int) -> list[nn.Module]:
     return [*layers, *_dropout(fields.final_dropout), last, nn.Flatten(0)]
 
 
-def _batch_norm(kind: type, features: int, config: RunConfig) -> nn.Module:
+def _batch_norm(kind: type, features: int, config: Any) -> Any:
     fields = config.batch_norm
     norm = kind(features, eps=fields.epsilon, momentum=1 - fields.momentum)
     if not fields.scale:
@@ -154,6 +154,7 @@ def scale_by_one(network: nn.Module) -> None:
     for norm in batch_norms(network):
         if norm.weight is None:
             del norm.weight
+            assert norm.running_var is not None
             norm.register_buffer("weight", torch.ones_like(norm.running_var), persistent=False)
 
 
@@ -173,7 +174,7 @@ def _dropout(rate: float) -> list[nn.Module]:
     return [nn.Dropout(rate)] if rate else []
 
 
-def batch_norms(network: nn.Module) -> list[nn.Module]:
+def batch_norms(network: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d]:
     """Returns the BatchNorm layers of a network, in order."""
     return [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
 
@@ -190,12 +191,13 @@ FLAX = {
 
 
 @torch.no_grad()
-def load_variables(network: Network, params, vars) -> None:
+def load_variables(network: nn.Module, params, vars) -> None:
     """Copies the variables of a network of `ganjax.models` into its peer in PyTorch."""
     if isinstance(network, torch_growing.Growing):
         network.load(params)
         return
     seen = Counter()
+    layer: Any  # Of a class in FLAX.
     for layer in network.modules():
         if type(layer) not in FLAX:
             continue

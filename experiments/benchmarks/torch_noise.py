@@ -9,27 +9,26 @@ from experiments.benchmarks.torch_networks import to_numpy
 from ganjax.engine.algorithm import Algorithm
 from ganjax.keys import fold
 from ganjax.objectives.penalties import uniform_alpha
-from ganjax.training.schema import RunConfig
 
 # The draws of each update by name: "z" (N, Z); "label" (N,) of the fakes if it is not that of the
 # reals; "alpha" (N, 1, 1, 1) of a gradient penalty. Dropout masks are not among them.
 Noise = list[dict[str, Any]]
 
 
-def updates(config: RunConfig) -> list[tuple[str, int]]:
+def updates(config: Any) -> list[tuple[str, int]]:
     """Returns the updates of a train step of ganjax as (player, number); the last updates G."""
     if config.order == "simultaneous":
         return [("both", 0)]
     return [*(("d", i) for i in range(config.n_critic)), ("g", config.n_critic - 1)]
 
 
-def _names(config: RunConfig, player: str) -> list[str]:
+def _names(config: Any, player: str) -> list[str]:
     uniform = config.conditioning.fake_labels == "uniform"
     penalised = config.penalty.weight and player != "g"
     return ["z", *(["label"] if uniform else []), *(["alpha"] if penalised else [])]
 
 
-def draw(config: RunConfig, n: int, dtype: torch.dtype, device: str) -> Noise:
+def draw(config: Any, n: int, dtype: torch.dtype, device: str) -> Noise:
     """Draws the noise of a step by PyTorch, for n samples in each update."""
     draws = {
         "z": lambda: torch.randn(n, config.latent_dim, dtype=dtype, device=device),
@@ -41,7 +40,7 @@ def draw(config: RunConfig, n: int, dtype: torch.dtype, device: str) -> Noise:
     ]
 
 
-def noise_of(config: RunConfig, algorithm: Algorithm, key: jax.Array, step: int, n: int) -> Noise:
+def noise_of(config: Any, algorithm: Algorithm, key: jax.Array, step: int, n: int) -> Noise:
     """Draws the noise of a step as `ganjax.engine.step` does, as NumPy arrays.
 
     Args:

@@ -1,7 +1,7 @@
 """The base of ganjax's peers in PyTorch: both players, both orders of updates, and G's average."""
 
 import copy
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -44,7 +44,9 @@ class Player(NamedTuple):
         # `inputs` leaves out the gradients of all other leaves: WGAN-GP's points between real and
         # fake and, in G's update, the kernels of D.
         loss.backward(inputs=self.params, retain_graph=retain_graph)
-        norm = torch.nn.utils.get_total_norm([param.grad for param in self.params])
+        norm = torch.nn.utils.get_total_norm(
+            [param.grad for param in self.params if param.grad is not None]
+        )
         return {f"{self.name}_loss": loss.detach(), f"{self.name}_grad_norm": norm}
 
 
@@ -63,7 +65,7 @@ class Peer:
       ema: the moving average of the generator's parameters and BatchNorm averages.
     """
 
-    IMPLEMENTS: dict[str, tuple | None] = {  # noqa: RUF012
+    IMPLEMENTS: ClassVar[dict[str, Any]] = {
         "precision": ANY,  # Half precision is PyTorch's autocast around the step.
         "remat": ANY,  # It changes no value.
         "accumulate": (1,),
@@ -132,7 +134,7 @@ class Peer:
 
     def __init__(
         self,
-        config: RunConfig,
+        config: Any,
         *,
         channels_last: bool = False,
         compiled: bool = False,
@@ -156,7 +158,10 @@ class Peer:
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.generator, self.discriminator = generator(config), discriminator(config)
         for network in (self.generator, self.discriminator):
-            network.to(device=device, dtype=dtype, memory_format=self.layout)
+            # PyTorch's own types do not know the call.
+            network.to(  # pyright: ignore[reportCallIssue]
+                device=device, dtype=dtype, memory_format=self.layout
+            )
             if device == "cuda":
                 scale_by_one(network)
         self.ema = copy.deepcopy(self.generator).requires_grad_(False)
@@ -224,7 +229,9 @@ class Peer:
         updates = [
             self._update_d(batches[i % len(batches)], draws) for i, draws in enumerate(d_noise)
         ]
-        metrics = {name: sum(each[name] for each in updates) / len(updates) for name in updates[0]}
+        metrics: dict[str, Any] = {
+            name: sum(each[name] for each in updates) / len(updates) for name in updates[0]
+        }
         self._move_averages_of(self.generator)
         return metrics | self._update_g(batches[(len(d_noise) - 1) % len(batches)], g_noise)
 
@@ -302,11 +309,13 @@ class Peer:
         decay = self.config.ema.decay
         if self.config.ema.warm_up:
             decay = min(decay, (1 + self.steps) / (10 + self.steps))
-        torch._foreach_lerp_(_averaged(self.ema), _averaged(self.generator), 1 - decay)
+        torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
+            _averaged(self.ema), _averaged(self.generator), 1 - decay
+        )
         self.steps += 1
 
 
-def require(config: RunConfig, implemented: dict[str, tuple | None]) -> None:
+def require(config: Any, implemented: dict[str, tuple | None]) -> None:
     """Checks that a peer implements all fields of a config.
 
     Args:

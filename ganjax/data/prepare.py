@@ -108,7 +108,7 @@ def prepare_set(
                 f"config.data.{field}={getattr(data, field)!r}: a prepared set holds all images "
                 f"and labels, of which a run chooses; set {default!r}"
             )
-    settings = _settings(data, size, shard_bytes)
+    settings = settings_of(data, size, shard_bytes)
     if out.exists():
         _manifest(out, settings)  # Before anything is decoded.
     sources = {split: open_source(data, split, image_size=size) for split in SPLITS}
@@ -122,7 +122,7 @@ def prepare_set(
         return write(sources, settings, out, name=data.source, workers=workers)
 
 
-def _settings(data: DataFields, size: ImageSize, shard_bytes: int) -> dict[str, Any]:
+def settings_of(data: DataFields, size: ImageSize, shard_bytes: int) -> dict[str, Any]:
     """Returns the settings that decide the content of the shards, given the source's images."""
     names = ("fit", "channels", "background", "min_side")
     settings = {name: getattr(data, name) for name in names}

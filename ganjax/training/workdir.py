@@ -22,7 +22,7 @@ CONFIG = "config.json"
 DATA = "data.json"
 # The fields that say when a run saves.
 SAVES = ("checkpoint_every", "checkpoint_every_epochs")
-# The most files that a message names.
+# The most files or runs that a message names.
 MOST_NAMED = 5
 
 
@@ -236,13 +236,21 @@ def _check_data(workdir: Path, source: str, fingerprint: str) -> None:
         )
 
 
+def _runs_beside(folder: Path) -> str:
+    """Returns what to name in place of a folder that holds no run: runs beside it, if there are."""
+    found = sorted(str(each.parent) for each in folder.parent.glob(f"*/{CONFIG}"))
+    if not found:
+        return "name a folder that ganjax train made"
+    more = [f"and {len(found) - MOST_NAMED} more"] if len(found) > MOST_NAMED else []
+    return f"name one, such as {', '.join([*found[:MOST_NAMED], *more])}"
+
+
 def _read(path: Path) -> dict:
     try:
         raw = json.loads(regular.read_text(path))
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
-            f"{path.parent}: no run is there ({path} is missing); name a folder that ganjax train "
-            "made, such as runs/wgan_gp"
+            f"{path.parent}: no run is there ({path} is missing); {_runs_beside(path.parent)}"
         ) from None
     except storage.NOT_JSON as error:
         raise ConfigError(f"{path} is not JSON ({error}): restore it") from None

@@ -4,10 +4,22 @@ import json
 from itertools import cycle
 
 import jax
+import numpy as np
 import pytest
 
 from experiments.benchmarks import __main__ as benchmarks
-from experiments.benchmarks import clock, contender, conv, flax_step, growth, job, ours, rows, table
+from experiments.benchmarks import (
+    clock,
+    contender,
+    conv,
+    flax_step,
+    growth,
+    job,
+    ours,
+    pipeline,
+    rows,
+    table,
+)
 from ganjax.errors import UserError
 from ganjax.models import layers
 from ganjax.ops import convolutions as ops
@@ -29,6 +41,14 @@ def test_a_row_is_called_by_its_config_and_its_batch_size():
         assert config == row.config
         loaded = ours.load(row.config, **row.fields).config
         assert loaded.batch_size == int(batch_size or ours.load(config).config.batch_size)
+
+
+def test_the_pipeline_is_measured_on_records(tmp_path, monkeypatch):
+    monkeypatch.setitem(pipeline.SCALES, "celeb_a", (40, 16))
+    source = pipeline.open_scale("celeb_a", ours.load("dcgan:celeb_a").config, tmp_path)
+    images = source.fetch(np.arange(40))["image"]
+    expected = pipeline.noise(40, 16).fetch(np.arange(40))["image"]
+    assert {x.tobytes() for x in images} == {x.tobytes() for x in expected}
 
 
 def test_contenders_alternate():

@@ -526,6 +526,10 @@ def test_sampling_needs_a_run_with_a_checkpoint(finished, tmp_path):
     # Of a folder, since not every command has it as --workdir.
     with pytest.raises(ConfigError, match=rf"^{tmp_path}: no run is there"):
         ganjax.load(tmp_path).sample(1)
+    (tmp_path / "x" / "config.json").parent.mkdir()
+    (tmp_path / "x" / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=rf"name one, such as {tmp_path}/x$"):
+        ganjax.load(tmp_path / "z")
     made = ganjax.load(finished.folder).sample(4)
     np.testing.assert_array_equal(ganjax.load(finished.folder).sample(4), made)
     assert not np.array_equal(ganjax.load(finished.folder).sample(4, seed=9), made)
