@@ -49,6 +49,11 @@ SWEEP = Sweep(
         product(
             axis("loss", ["relativistic_paired", "non_saturating"]), axis("penalty", PENALTIES)
         ),
+        # Takida et al. 2023 (arXiv:2301.12811).
+        product(
+            axis("loss", ["relativistic_paired", "non_saturating"]),
+            axis("penalty", {"R1 + R2, SAN": {**PENALTIES["R1 + R2"], "san": True}}),
+        ),
         # Gulrajani et al. 2017.
         product(
             axis("loss", {"wasserstein": {"loss": "wasserstein"}}),

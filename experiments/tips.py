@@ -59,6 +59,8 @@ SWITCHES = {
         "weight_clip": 0.01,
         "augment": PLAIN,
     },
+    "slicing adversarial network": {"san": True},
+    "slicing adversarial network, hinge loss": {"san": True, "loss": "hinge"},
     "Adam b1 0": {"g_optimiser.b1": 0.0, "d_optimiser.b1": 0.0},
     "Adam b1 .9": {"g_optimiser.b1": 0.9, "d_optimiser.b1": 0.9},
     "joint BatchNorm of reals and fakes": {"d_batches": "joint"},

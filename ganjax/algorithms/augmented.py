@@ -54,7 +54,7 @@ def with_augmentation(algorithm: Algorithm, augmentation: Augmentation, loss: Lo
         value, metrics = algorithm.d_loss(scores, context)
         metrics = {**metrics, "aug_p": augmentation.probability(context)}
         if loss.logits is not None:
-            metrics["r_t"] = jnp.mean(jnp.sign(loss.logits(*scores)[0]))
+            metrics["r_t"] = jnp.mean(jnp.sign(loss.logits(*scores[:2])[0]))
         return value, metrics
 
     def aug_update(aug, metrics):

@@ -17,6 +17,7 @@ from ganjax.algorithms import scheduled_fields
 from ganjax.algorithms.augmented import with_augmentation
 from ganjax.algorithms.networks import LatentGroup, NetworkGroup, Networks, build_networks
 from ganjax.algorithms.optimisers import OptimiserGroup, discriminator_optimiser, ema_decay
+from ganjax.algorithms.slicing import SlicingGroup, with_slicing
 from ganjax.augment import AugmentGroup
 from ganjax.config import (
     ConfigDict,
@@ -77,6 +78,7 @@ class CommonConfig(
     UpdateGroup,
     PenaltyGroup,
     LossGroup,
+    SlicingGroup,
     AugmentGroup,
     LatentGroup,
     OptimiserGroup,  # After LatentGroup, whose fields take the place of `LoopConfig`'s.
@@ -118,7 +120,8 @@ def build(config: Config) -> Algorithm:
 
     Its metrics are d_real_acc, d_fake_acc, d_acc and g_acc for losses with logits, and c_wass_loss
     for others; c_gp, r1 and r2, the penalties without their weights; and with augmentation aug_p,
-    its probability in this step, and, for losses with logits, r_t = E[sign(D(real))].
+    its probability in this step, and, for losses with logits, r_t = E[sign(D(real))]. With
+    `config.san` there is d_direction_loss.
 
     Args:
       config: the checked config.
@@ -185,6 +188,8 @@ def assemble(config: CommonConfig, networks: Networks, reals: Reals | None = Non
     )
     if config.precision == "float16":
         algorithm = scaled(algorithm)
+    if config.san:
+        algorithm = with_slicing(algorithm)
     return algorithm if augmentation is None else with_augmentation(algorithm, augmentation, loss)
 
 
@@ -296,6 +301,11 @@ def _check(config: CommonConfig, discriminator: NetworkFields) -> None:
         raise ConfigError(
             f"config.conditioning.fake_labels={conditioning.fake_labels!r}: the loss "
             f"{config.loss!r} compares each fake with a real, and both need one label; set 'reals'"
+        )
+    if config.san and conditioning.discriminator == "projection":
+        raise ConfigError(
+            "config.san=True: with config.conditioning.discriminator='projection' each label has a "
+            "direction of its own; set False, or another kind"
         )
     config.penalty.check(
         uses_batch_norm=discriminator.uses_batch_norm,

@@ -66,6 +66,7 @@ SWITCHES = [
         "discriminator.final_size": 8,
     },
     {"generator.init_stddev": 0.1},
+    {"san": True},
     {"generator.init_stddev": 0.0, "discriminator.init_stddev": 0.0},
     {"generator.batch_norm": False},
     {"generator.spectral_norm": True},
