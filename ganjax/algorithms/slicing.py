@@ -6,6 +6,8 @@ is trained, with the features held fixed, by the Wasserstein form mean <w, h(fak
 mean <w, h(real)>, so that it is the one along which the features differ most.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -66,12 +68,12 @@ def with_slicing(algorithm: Algorithm) -> Algorithm:
     path = _last_kernel(params)
 
     def features(params: PyTree) -> PyTree:
-        flat = flatten_dict(params)
+        flat: Any = flatten_dict(params)
         return unflatten_dict(flat | {path: for_features(flat[path])})
 
     def direction(params: PyTree) -> PyTree:
-        flat = flatten_dict(params)
-        held = jax.lax.stop_gradient(flat)
+        flat: Any = flatten_dict(params)
+        held: Any = jax.lax.stop_gradient(flat)
         return unflatten_dict(held | {path: for_direction(flat[path])})
 
     def discriminate(params, vars, fake, context):
@@ -106,7 +108,7 @@ def with_slicing(algorithm: Algorithm) -> Algorithm:
 
 def _last_kernel(params: PyTree) -> tuple[str, ...]:
     """Returns the path of the one kernel with a single output, D's last."""
-    flat = flatten_dict(params)
+    flat: Any = flatten_dict(params)
     found = [path for path, leaf in flat.items() if path[-1] == "kernel" and leaf.shape[-1] == 1]
     if len(found) == 1:
         return found[0]
