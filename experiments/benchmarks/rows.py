@@ -18,6 +18,20 @@ FULL_SIZE = {
     "growth.learning_rates": [],
     "ema.half_life": 0,
 }
+# R3GAN's numbers as constants, on images in colour.
+R3GAN = {
+    "data": {"source": "embedded:emoji64"},
+    "generator.widths": (64,) * 4,
+    "discriminator.widths": (64,) * 4,
+    "penalty.r1": 1.0,
+    "penalty.r2": 1.0,
+    "g_optimiser.learning_rate": 2e-4,
+    "d_optimiser.learning_rate": 2e-4,
+    "g_optimiser.b2": 0.9,
+    "d_optimiser.b2": 0.9,
+    "ema": {"decay": 0.999},
+    "batch_size": 32,
+}
 NO_AUGMENTATION = {"augment": {"policy": "none"}}
 # Of the table of gpu.py: for each config, values for some of its fields, and all precisions.
 GPU_ROWS = {
@@ -63,6 +77,7 @@ ROWS = {
     "wgan_gp": Row("wgan_gp", {}, contenders=CONVOLUTIONAL),
     "cgan": Row("cgan", {}, contenders=(EAGER, "torch compiled")),
     "progan@32": Row("progan", FULL_SIZE | {"batch_size": 32}, contenders=CONVOLUTIONAL),
+    "r3gan@32": Row("r3gan", R3GAN, contenders=CONVOLUTIONAL),
     "ada:emoji64@32": Row("ada:emoji64", NO_AUGMENTATION | {"batch_size": 32}, by="keras_step"),
     "ada:emoji64@128": Row("ada:emoji64", NO_AUGMENTATION | {"batch_size": 128}, by="keras_step"),
     "dcgan_noisy": Row("dcgan_noisy", {}, by=""),

@@ -44,6 +44,7 @@ from experiments.benchmarks.torch_dcgan import TorchDcgan
 from experiments.benchmarks.torch_noise import noise_of
 from experiments.benchmarks.torch_peer import Peer, require
 from experiments.benchmarks.torch_progan import TorchProgan
+from experiments.benchmarks.torch_r3gan import TorchR3gan
 from experiments.benchmarks.torch_wgan_gp import TorchWganGp
 from ganjax.errors import UserError
 from ganjax.runtime import huge_pages
@@ -55,6 +56,7 @@ PEERS = {
     ("non_saturating", "dcgan"): TorchDcgan,
     ("non_saturating", "mlp"): TorchCgan,
     ("wasserstein", "progan"): TorchProgan,
+    ("relativistic_paired", "r3gan"): TorchR3gan,
 }
 # The relative tolerance of the metrics of a step in float64.
 TOLERANCE = 1e-4
@@ -84,7 +86,8 @@ def contenders(config: Any, device: str = "cpu") -> dict[str, dict]:
         return found | {"torch compiled": {"compiled": True}}
     found["torch channels_last"] = {"channels_last": True}
     # torch.compile cannot differentiate twice, which a gradient penalty needs.
-    if device == "cuda" and not config.penalty.weight:
+    penalty = config.penalty
+    if device == "cuda" and not (penalty.weight or penalty.r1 or penalty.r2):
         found["torch compiled"] = {"compiled": True}
     return found
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from experiments.benchmarks import torch_growing
+from experiments.benchmarks import torch_growing, torch_mirrored
 
 # The last activations, by their names in `ganjax.models.layers.OUTPUTS`.
 OUTPUTS = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
@@ -56,6 +56,8 @@ def generator(config: Any) -> nn.Module:
     """
     if config.generator.network == "progan":
         return torch_growing.Generator(config, "generator")
+    if config.generator.network == "r3gan":
+        return torch_mirrored.Generator(config, "generator")
     features = config.latent_dim + _label_features(config, "generator")
     layers = {"dcgan": _conv_generator, "mlp": _dense_generator}[config.generator.network]
     return Network(layers(config, features), config, "generator")
@@ -68,6 +70,8 @@ def discriminator(config: Any) -> nn.Module:
     """
     if config.discriminator.network == "progan":
         return torch_growing.Discriminator(config, "discriminator")
+    if config.discriminator.network == "r3gan":
+        return torch_mirrored.Discriminator(config, "discriminator")
     features = config.data.channels
     if config.discriminator.network == "mlp":
         features *= config.image_size**2
@@ -193,7 +197,7 @@ FLAX = {
 @torch.no_grad()
 def load_variables(network: nn.Module, params, vars) -> None:
     """Copies the variables of a network of `ganjax.models` into its peer in PyTorch."""
-    if isinstance(network, torch_growing.Growing):
+    if isinstance(network, torch_growing.Growing | torch_mirrored.Mirrored):
         network.load(params)
         return
     seen = Counter()

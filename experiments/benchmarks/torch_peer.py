@@ -98,6 +98,7 @@ class Peer:
         "batch_norm.momentum": ANY,
         "batch_norm.epsilon": ANY,
         "augment.policy": ("none",),
+        "san": (False,),
         "d_halves": ("sum", "mean"),
         "d_batches": ("separate",),
         "targets.smoothing": (0.0,),

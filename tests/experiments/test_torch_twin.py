@@ -25,6 +25,7 @@ from experiments.benchmarks.torch_dcgan import TorchDcgan  # noqa: E402
 from experiments.benchmarks.torch_noise import noise_of  # noqa: E402
 from experiments.benchmarks.torch_peer import require  # noqa: E402
 from experiments.benchmarks.torch_progan import TorchProgan  # noqa: E402
+from experiments.benchmarks.torch_r3gan import TorchR3gan  # noqa: E402
 from experiments.benchmarks.torch_wgan_gp import TorchWganGp  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -42,6 +43,7 @@ class Case(NamedTuple):
       d_norms: the same of D.
       fields: of the config, instead of what is shipped.
       still: (player, name) of the parameters whose gradient is 0.
+      constants: numbers in place of schedules, by the fields' dotted names.
     """
 
     peer: type
@@ -49,6 +51,7 @@ class Case(NamedTuple):
     d_norms: tuple[int, ...]
     fields: dict[str, Any]
     still: set[tuple[str, str]]
+    constants: dict[str, Any] = {}  # noqa: RUF012
 
 
 # The critic's last bias cancels in mean D(fake) - mean D(real).
@@ -60,6 +63,23 @@ FULL_SIZE = {
 }
 # PyTorch's learning rates are constant.
 CONSTANT = {f"{player}_optimiser": {"decay": "none"} for player in "gd"}
+R3GAN = {
+    "penalty.r1": 2.0,
+    "penalty.r2": 1.0,
+    **{f"{player}_optimiser.b2": 0.9 for player in "gd"},
+    **{f"{player}_optimiser.learning_rate": 1e-2 for player in "gd"},
+}
+# The last layer of each block begins at 0, which holds back the others.
+BLOCKS = {
+    (player, f"layers.{layer}_{size}.{part}")
+    for player in ("generator", "discriminator", "ema")
+    for layer in ("expand0", "grouped0")
+    for size in (4, 8, 16)
+    for part in ("weight", "bias")
+}
+WIDTHS = {
+    player: {"widths": (8, 8, 4), "group_width": 4} for player in ("generator", "discriminator")
+}
 SMALL = {player: {"widths": (8, 6, 4)} for player in ("generator", "discriminator")}
 CASES = {
     "wgan_gp": Case(TorchWganGp, (4**2, 8**2), (), {"n_critic": 2}, LAST_BIAS),
@@ -71,6 +91,7 @@ CASES = {
     "ada": Case(
         TorchDcgan, (1, 8**2), (8**2, 4**2), {"discriminator": {"final_dropout": 0.0}}, set()
     ),
+    "r3gan": Case(TorchR3gan, (), (), {"ema": {"decay": 0.9}, **WIDTHS}, BLOCKS, R3GAN),
     "cgan": Case(TorchCgan, (1,), (), {"discriminator": {"dropout": 0.0}}, set()),
 }
 
@@ -121,6 +142,7 @@ def small(name):
     """The shipped config, small and with the fields of its case."""
     raw = shipped(name)
     raw.augment = {"policy": "none"}
+    take_kinds(raw, {"ema.half_life": 0} | CASES[name].constants)
     # Adam's first update is g / (|g| + eps): with the usual eps the rounding of a gradient
     # near 0 would decide its sign and so a whole step of the learning rate.
     adam = {"learning_rate": 1e-2, "eps": 1e-3}
@@ -136,8 +158,8 @@ def small(name):
             "d_optimiser": adam,
         }
     )
-    take_kinds(raw, {"ema.half_life": 0})
     raw.update(CASES[name].fields)
+    raw.update_from_flattened_dict(CASES[name].constants)
     return raw
 
 
