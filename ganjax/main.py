@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+import ganjax
 from ganjax import cli, shared_flags
 from ganjax.errors import UserError
 from ganjax.runtime import compiling, descriptors, platforms
@@ -144,10 +145,13 @@ def default_workdir(config_path: str) -> Path:
 def main(argv: list[str]) -> None:
     """Trains the config that the flags name, or plans its run with --dry_run."""
     del argv
+    values = flags.FLAGS
+    if not values.dry_run:
+        # JAX takes a second to import, and a first program many to compile.
+        print(f"ganjax {ganjax.__version__} is starting", flush=True)
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
     from ganjax.parallel import distributed, joining
 
-    values = flags.FLAGS
     descriptors.allow_most()
     compiling.keep_programs()
     compiling.trim_memory()

@@ -13,6 +13,7 @@ from absl import flags
 from conftest import ROOT
 from ml_collections import ConfigDict, config_flags
 
+import ganjax
 from ganjax import cli, main, shared_flags
 from ganjax.config import ConfigError
 from ganjax.errors import DataError
@@ -48,6 +49,9 @@ for line in sys.stdin:
     said = [os.pread(file, 1 << 20, 0).decode() for file in files]
     print(json.dumps([code, *said]), flush=True)
 """
+
+# What a run says at once; whether its config can be trained is known later.
+STARTING = f"ganjax {ganjax.__version__} is starting\n"
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +139,8 @@ def test_a_wrong_argument_is_answered_in_one_line(command, arguments, message, t
     if arguments:
         arguments = [*arguments, f"--workdir={tmp_path / 'run'}"]
     code, said, error = command("ganjax.main", *arguments)
-    assert (code, said) == (2, "")
+    assert code == 2
+    assert said in ("", STARTING)
     (line,) = error.splitlines()
     assert line.startswith("ganjax: ")
     assert message in line
@@ -233,7 +238,8 @@ def test_other_errors_of_a_command_keep_their_traceback():
 )
 def test_a_wrong_word_after_ganjax_is_answered_in_one_line(command, words, message):
     code, said, error = command("ganjax", *words)
-    assert (code, said) == (2, "")
+    assert code == 2
+    assert said in ("", STARTING)
     (line,) = error.splitlines()
     assert line.startswith("ganjax: ")
     assert message in line

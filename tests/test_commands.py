@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from absl import flags
@@ -17,9 +18,8 @@ from conftest import shipped as config_of
 from ml_collections import config_flags
 
 import ganjax
-from ganjax import commands, completion, field_flags, listing, shared_flags, shipped
+from ganjax import commands, completion, field_flags, listing, main, shared_flags, shipped
 from ganjax.config import algorithm_module
-from ganjax.main import default_workdir
 
 
 def parsed(named):
@@ -27,7 +27,7 @@ def parsed(named):
     values = flags.FlagValues()
     shared_flags.define_config(values)
     values(["ganjax", f"--config={named}"])
-    return values.config, default_workdir(config_flags.get_config_filename(values["config"]))
+    return values.config, main.default_workdir(config_flags.get_config_filename(values["config"]))
 
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # Of ml_collections.
@@ -230,6 +230,17 @@ def test_what_starts_at_once_imports_no_jax():
                         if file.startswith("ganjax") and own.is_file() and own not in seen:
                             waiting.append(str(own.relative_to(ROOT)))
     assert len(seen) > 5
+
+
+def test_a_run_says_that_it_starts_before_it_imports_jax(monkeypatch, capsys):
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main.descriptors, "allow_most", stop)
+    monkeypatch.setattr(main.flags, "FLAGS", SimpleNamespace(dry_run=False))
+    with pytest.raises(KeyboardInterrupt):
+        main.main([])
+    assert capsys.readouterr().out == f"ganjax {ganjax.__version__} is starting\n"
 
 
 @pytest.mark.slow

@@ -253,7 +253,7 @@ def test_of_two_processes_with_one_number_one_is_turned_away(tmp_path):
     outputs, codes = ends(started)
     assert codes == [2, 2, 2], outputs
     line = "two processes have --process_id=1; give each its own"
-    assert line in outputs[0].splitlines()[0], outputs
+    assert line in outputs[0].splitlines()[1], outputs
     assert re.search(rf"\(missing: 2; .*{line}\)", outputs[0].splitlines()[-1]), outputs
     assert sum(line in output.splitlines()[-1] for output in outputs[1:]) == 1, outputs
     assert not (tmp_path / "run").exists()
