@@ -164,7 +164,9 @@ def _print_help(docstring: str, own: Sequence[str]) -> None:
       docstring: the command's.
       own: the names of the command's flags.
     """
-    print(f"{docstring.strip()}\n\nFlags:")
+    print(docstring.strip())
+    if own:
+        print("\nFlags:")
     for name in own:
         flag = flags.FLAGS[name]
         default = "" if flag.default is None else f"={flag.default_as_str}".replace("'", "")

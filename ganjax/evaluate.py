@@ -5,6 +5,7 @@ Samples are compared with the run's held-out images, by the metrics that --metri
   perceptual_distance, neighbours                               collapse and memorisation
   pixel_neighbours, log_likelihood                              the same, of pixels
   swd                                                           textures, scale by scale
+  modes                                                         classes that samples have
 
 A growing run can be measured at the end of every resolution, each against reals of that size:
   ganjax evaluate --workdir=runs/progan --resolutions=all --metrics=kid,swd
@@ -52,7 +53,7 @@ def define_flags() -> None:
         "metrics", ["kid", "fid"], "Which, with commas between; see this command's docstring."
     )
     flags.DEFINE_string(
-        "features", "efflite0", "The network: efflite0, inception[_clean], keras_inception."
+        "features", "efflite0", "The network: efflite0, inception[_clean], keras_inception, digits."
     )
     shared_flags.define_path("weights", None, "Its weight file, where it is not in the cache.")
     flags.DEFINE_integer(

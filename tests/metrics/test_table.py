@@ -1,8 +1,11 @@
 """What holds for every metric: one interface, and figures that name their network."""
 
+import re
+
 import numpy as np
 import pytest
 
+from ganjax import evaluate
 from ganjax.data.base import Source
 from ganjax.metrics.features import NETWORKS, Observed, Outputs
 from ganjax.metrics.image_set import from_source
@@ -99,3 +102,8 @@ def test_a_part_of_a_set_is_its_images_and_outputs_and_reads_no_more(monkeypatch
     np.testing.assert_array_equal(whole.part("features", 4, 14), outputs.features[4:14])
     np.testing.assert_array_equal(whole.part("distances", 4, 14), outputs.distances[2:7])
     assert whole.part("images", 30, 99).count == 10
+
+
+@pytest.mark.parametrize("name", [each for each in METRICS if each != HELD_OUT_LIKELIHOOD])
+def test_the_help_of_evaluate_names_every_metric(name):
+    assert re.search(rf"\b{name}\b", str(evaluate.__doc__))
