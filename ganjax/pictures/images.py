@@ -221,11 +221,15 @@ def save_gif(path: Path, frames: UInt8[np.ndarray, "n h w c"], milliseconds: int
 
     Args:
       path: the file to write.
-      frames: the frames, of 1 or 3 channels. Colours are reduced to 256 in a frame; greys are
-        not changed.
+      frames: the frames, of 1 or 3 channels. Colours are reduced to 256 in a frame, among them
+        those of few pixels; greys are not changed.
       milliseconds: the duration of a frame, a multiple of 10.
     """
-    first, *rest = [to_pillow(frame) for frame in frames]
+    # Pillow's own choice of colours, by median cuts, loses a colour of few pixels.
+    first, *rest = [
+        frame if frame.mode == "L" else frame.quantize(256, Image.Quantize.FASTOCTREE)
+        for frame in map(to_pillow, frames)
+    ]
     with storage.replacing(path, durable=False) as temporary:
         first.save(
             temporary,

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image
 
 from ganjax.errors import UserError
@@ -146,6 +147,17 @@ def test_a_gif_plays_for_ever(tmp_path, channels):
             assert film.info["duration"] == 50
             assert (np.asarray(film.convert("RGB")) == level).all()
     assert [p.name for p in tmp_path.iterdir()] == ["a.gif"]
+
+
+def test_a_gif_keeps_a_colour_of_few_pixels(tmp_path):
+    """The yellow of a hat, among blue buttons."""
+    with np.load(ROOT / "ganjax" / "data" / "embedded" / "emoji64.npz") as arrays:
+        frame = images.grid(arrays["image"][:16], 4)
+    images.save_gif(tmp_path / "a.gif", frame[None])
+    with Image.open(tmp_path / "a.gif") as film:
+        shown = np.asarray(film.convert("RGB")).astype(int)
+    assert abs(shown - frame).max() < 64
+    assert abs(shown - frame).mean() < 4
 
 
 def test_an_mp4_has_the_frames(tmp_path):
