@@ -183,6 +183,12 @@ def _print_help(docstring: str, own: Sequence[str]) -> None:
         print(describe(flags.FLAGS["config"].value))
 
 
+def say(*lines: object) -> None:
+    """Prints lines, in which names from elsewhere may stand (`errors.printable`)."""
+    for line in lines:
+        print(errors.printable(str(line)))
+
+
 def check_config(argv: list[str]) -> None:
     """Refuses a --config that names no file, for which ml_collections would print a whole page.
 
@@ -209,8 +215,7 @@ def _without_home(argument: str) -> str:
 def _fail(message: object, at_once: bool = False) -> None:
     """Prints an error as one line and exits with code 2; `at_once` waits for no thread."""
     text = " ".join(str(message).split())
-    # Values from elsewhere may hold a terminal's control characters.
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    text = errors.printable(text)
     text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
     print(f"ganjax: {text}", file=sys.stderr)
     if at_once:

@@ -92,8 +92,7 @@ def main(argv: list[str]) -> None:
         plot, lines = comparison.compare(folders, *options)
     out = out if values.out else shared_flags.free(out, values.overwrite)
     curves.save(out, plot)
-    for line in (*lines, out):
-        print(line)
+    cli.say(*lines, out)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,10 @@ PositiveInt = Annotated[int, Field(gt=0, le=LARGEST)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST)]
 # Of what a program has one after the other or side by side: it must be written before it runs.
 Repeats = Annotated[int, Field(gt=0, le=65_536)]
-Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
+# Of layers one after the other, each of which is traced on its own.
+DEEPEST = 256
+Depth = Annotated[int, Field(gt=0, le=DEEPEST)]
+Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=DEEPEST, strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]

@@ -44,6 +44,14 @@ class DataError(UserError):
     """A `UserError` about data that cannot be read or used."""
 
 
+def printable(text: str) -> str:
+    """Returns a text without characters that would do something to a terminal, but for new lines.
+
+    Names of files and classes, and whatever else is from elsewhere, may hold them.
+    """
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
 def naming_arguments(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Decorates a function of the Python API, whose errors then name arguments in place of flags.
 

@@ -148,9 +148,9 @@ def _print(result: dict) -> None:
         images = result["protocol"][role]
         if "not_read" in images:
             left_out = described(images["not_read"])
-            print(f"{images['images']}: files that are not read: {left_out}")
+            cli.say(f"{images['images']}: files that are not read: {left_out}")
     for caution in result["protocol"]["cautions"]:
-        print(f"caution: {caution}")
+        cli.say(f"caution: {caution}")
     protocols = result["protocol"]["metrics"]
     for metric, protocol in protocols.items():
         print(f"floor of {metric}: {protocol['floor']}")

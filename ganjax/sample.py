@@ -161,11 +161,10 @@ def main(argv: list[str]) -> None:
     compiling.keep_programs()
     shown = "film" if is_film else "picture" if out is not None or in_folder else None
     view, run = _view(name, words, values, shown)
-    for line in view.report:
-        print(line)
+    cli.say(*view.report)
     if raw is not None:
         images.save_npz(raw, view.arrays)
-        print(raw)
+        cli.say(raw)
     if in_folder:
         named = name if values.ema else f"{name}_raw"
         default = shared_flags.sample_path(Path(values.workdir), named, run)
@@ -179,7 +178,7 @@ def main(argv: list[str]) -> None:
         else:
             assert view.picture is not None  # It is left out only where none is asked for.
             images.save_png(out, view.picture())
-        print(out)
+        cli.say(out)
 
 
 def _view(name: str, words: list[str], values, shown: str | None):

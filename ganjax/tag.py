@@ -57,8 +57,8 @@ def main(argv: list[str]) -> None:
         print(json.dumps({each.name: each.tags for each in found}, ensure_ascii=False))
     else:
         for each in found:
-            print(f"{each.name}: {', '.join(f'{tag} {votes}' for tag, votes in each.tags)}")
-        print(*given.notes, sep="\n", end="\n" if given.notes else "")
+            cli.say(f"{each.name}: {', '.join(f'{tag} {votes}' for tag, votes in each.tags)}")
+        cli.say(*given.notes)
     picture = tagging.sheet(given, found)
     if picture is not None and (values.out or not values.json):
         out = out or shared_flags.free(
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
         out.parent.mkdir(exist_ok=True)
         images.save_png(out, picture)
         if not values.json:
-            print(out)
+            cli.say(out)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ def near_misses(name: str, trial: Trial) -> str:
 
 NAMES = (
     *(".pth", ".npz", "image", "config.json", "metrics.jsonl", "checkpoint", "labels.csv"),
-    *("labels.json", "manifest", "shard", "record labels"),
+    *("labels.json", "manifest", "shard", "record labels", "features.npy", "tags.csv"),
+    *("vectors.txt", "vectors.bin", "word_vectors.npz"),
 )
 FAULTS = tuple(
     Fault(f"{name} with random changes", partial(near_misses, name), 1, 12) for name in NAMES

@@ -17,16 +17,21 @@ from experiments.faults import processes
 from experiments.faults.processes import Ended
 from experiments.faults.runs import (
     HALF,
+    OTHERS,
     PLAIN,
+    TAGGED,
+    TAGGER,
     TRAIN,
+    flags_of,
     half_done,
     last_line,
     new_folder,
     noise_images,
     refused,
+    tagging,
 )
 from experiments.faults.trial import Fault, Trial, expect
-from ganjax import config_file, shipped
+from ganjax import config_file
 
 # The most seconds in which a command must answer.
 PATIENCE = 60.0
@@ -40,6 +45,7 @@ BASES = {
     "ganjax.evaluate": ["--workdir=RUN", "--metrics=swd", "--num=8"],
     "ganjax.compare": ["RUN", "--out=OUT/a.png"],
     SHOW: [*PLAIN, "--out=OUT/a.png"],
+    "ganjax.tag": ["--workdir=TAGGER", f"SHARED/{TAGGED}/features.npy", "--out=OUT/a.png"],
     PREPARE: ["--source=embedded:mnist5k", "--size=4", "--out=OUT/set"],
 }
 WORDS = ("labels", "interpolate", "neighbours", "resolutions", "arithmetic", "evolution", "scores")
@@ -64,9 +70,12 @@ def asked(trial: Trial, module: str, arguments: list[str], **how) -> str:
 def a_flag(trial: Trial) -> str:
     """Gives one flag of one command a value that makes no sense."""
     module = trial.random.choice([*BASES])
+    places = {"RUN": trial.shared / "plain", "TAGGER": trial.shared / TAGGER}
+    places |= {"SHARED": trial.shared, "OUT": trial.folder}
+    base = BASES[module]
+    for name, place in places.items():
+        base = [each.replace(name, str(place)) for each in base]
     name, values = trial.random.choice(_flags_of(module, trial))
-    base = [each.replace("RUN", str(trial.shared / "plain")) for each in BASES[module]]
-    base = [each.replace("OUT", str(trial.folder)) for each in base]
     kept = [each for each in base if not each.startswith(f"--{name}=")]
     word = [trial.random.choice(WORDS)] if module == "ganjax.sample" and trial.number % 2 else []
     value = f"--{name}={trial.random.choice(values)}"
@@ -106,10 +115,14 @@ def strange_paths(folder: Path) -> tuple[str, ...]:
 
 def a_field(trial: Trial) -> str:
     """Gives one field of a config a value that makes no sense, and trains two steps."""
-    config = config_file.load(str(shipped.config_file("wgan_gp")))
-    field = trial.random.choice([*_fields(config)])
+    name = trial.random.choice(("wgan_gp", *OTHERS))
+    if name.startswith("tagging"):
+        own = tagging(trial.folder / "set")
+    else:
+        own = flags_of(name, OTHERS[name]) if name in OTHERS else PLAIN
+    field = trial.random.choice([*_fields(config_file.load_named(name))])
     value = f"--config.{field}={trial.random.choice(VALUES)}"
-    arguments = [f"--workdir={trial.run}", *PLAIN, "--config.total_steps=2", value]
+    arguments = [f"--workdir={trial.run}", *own, "--config.total_steps=2", value]
     if "steps" in field or "epochs" in field:
         arguments.append("--dry_run")  # Or it would train for ever.
     return asked(trial, TRAIN, arguments)
@@ -238,8 +251,8 @@ def an_environment(trial: Trial) -> str:
 
 
 FAULTS = (
-    Fault("a flag has a value without sense", a_flag, 30, 400),
-    Fault("a field of the config has a value without sense", a_field, 6, 160),
+    Fault("a flag has a value without sense", a_flag, 30, 400, (TAGGER,)),
+    Fault("a field of the config has a value without sense", a_field, 6, 300),
     Fault("a file of a run is something else", a_file_of_a_run, 6, 90, (HALF,)),
     Fault("a file among images is something else", a_file_among_images, 6, 56),
     Fault("the environment is unusual", an_environment, 0, len(ENVIRONMENTS)),

@@ -130,6 +130,7 @@ def while_samples_are_written(trial: Trial) -> str:
     out, raw = trial.folder / "out" / "a.png", trial.folder / "out" / "a.npz"
     out.parent.mkdir()
     arguments = [f"--workdir={trial.shared / 'plain'}", "--num=9", f"--out={out}", f"--raw={raw}"]
+    arguments.append("--overwrite")
     before = _kill_at_any_change(out.parent, trial.random.randrange(7))
     processes.command(SAMPLE, arguments, new_folder(trial), before=before).wait()
     if raw.exists():

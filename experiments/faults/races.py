@@ -66,7 +66,8 @@ def readers(trial: Trial) -> str:
         time.sleep(0.01)
     count = 0
     while run.poll() is None or count < 3:
-        arguments = [f"--workdir={trial.run}", "--num=4", f"--out={trial.folder / 'a.png'}"]
+        out = f"--out={trial.folder / f'{count}.png'}"
+        arguments = [f"--workdir={trial.run}", "--num=4", out]
         ended = processes.command(SAMPLE, arguments, new_folder(trial)).wait()
         expect(ended.code == 0, f"a reader failed: {last_line(ended)}")
         count += 1

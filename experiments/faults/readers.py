@@ -8,13 +8,14 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from experiments.faults import weight_files
+from experiments.faults import tag_files, weight_files
 from ganjax import config_file, shipped
 from ganjax.data import annotations, decode, png, prepare, records, sources
 from ganjax.data.fields import DataFields
@@ -212,6 +213,10 @@ def _read_prepared(path: Path) -> None:
         source.fetch(np.arange(source.size))
 
 
+def _tagged(file: str, folder: Path) -> list[bytes]:
+    return tag_files.write(folder)[file]
+
+
 SHARD = records.shard_name("train", 0, 1)
 
 READERS = {
@@ -241,4 +246,5 @@ READERS = {
     "manifest": Reader(records.MANIFEST, _read_prepared, _prepared(records.MANIFEST)),
     "shard": Reader(SHARD, _read_prepared, _prepared(SHARD), sized=True),
     "record labels": Reader(records.LABELS, _read_prepared, _prepared(records.LABELS)),
+    **{file: Reader(file, read, partial(_tagged, file)) for file, read in tag_files.READ.items()},
 }

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from experiments.faults import moments, processes
+from experiments.faults import moments, processes, tag_files
 from experiments.faults.processes import Ended, Process
 from experiments.faults.trial import Trial, UnexpectedError, expect
+from ganjax.data import tags
 from ganjax.training import checkpoint, stored
 from ganjax.training.writer import METRICS, read_metrics
 
@@ -48,15 +49,28 @@ GROWING_FIELDS = EVERY | {
 }
 
 
-def _flags(name: str, fields: Mapping[str, Any]) -> list[str]:
+def flags_of(name: str, fields: Mapping[str, Any]) -> list[str]:
     """Returns the flags of a shipped config with some fields."""
     return [f"--config={name}", *(f"--config.{field}={each}" for field, each in fields.items())]
 
 
-PLAIN, GROWING = _flags("wgan_gp", FIELDS), _flags("progan", GROWING_FIELDS)
+PLAIN, GROWING = flags_of("wgan_gp", FIELDS), flags_of("progan", GROWING_FIELDS)
+# Those of other kinds, by the configs that they are of.
+OTHERS = {
+    "r3gan": EVERY
+    | {"data.fit": "resize"}
+    | {f"{player}.widths": (8, 8) for player in ("generator", "discriminator")}
+    | {f"{player}.group_width": 4 for player in ("generator", "discriminator")},
+    "tagging:paper": {
+        **{name: EVERY[name] for name in EVERY if name != "image_size"},
+        **{"batch_size": 2, "data.feature_dim": 3, "data.vector_dim": 2},
+    },
+}
 RUNS = {"plain": PLAIN, "growing": GROWING}
 # The folder of a run that was killed before its fourth checkpoint, with those of steps 14 and 21.
 HALF = "half"
+# The folder of a run that tags images, and that of its set.
+TAGGER, TAGGED = "tagger", "tagged"
 # The plain run by two processes, whose gradients are added up in another order.
 PAIR = "pair"
 
@@ -95,6 +109,14 @@ def train(
     arguments = [f"--workdir={folder or trial.run}", *flags]
     said = new_folder(trial)
     return processes.command(TRAIN, arguments, said, environment=environment, at=at, before=before)
+
+
+def tagging(folder: Path) -> list[str]:
+    """Makes a set of images with tags in a folder, and returns the flags of a run on it."""
+    folder.mkdir()
+    tag_files.write(folder)
+    name = "tagging:paper"
+    return [*flags_of(name, OTHERS[name]), f"--config.data.source={tags.ARRAYS}{folder}"]
 
 
 def new_folder(trial: Trial) -> Path:
@@ -237,10 +259,10 @@ def prepare(shared: Path, needs: set[str]) -> None:
 
     Args:
       shared: the folder for them.
-      needs: names of `RUNS`, `PAIR` and `HALF`.
+      needs: names of `RUNS`, `PAIR`, `HALF` and `TAGGER`.
     """
     trial = Trial(shared, shared, 0, random.Random(0))
-    for kind in ("plain", *sorted(needs - {"plain", HALF})):
+    for kind in ("plain", *sorted(needs - {"plain", HALF, TAGGER})):
         run = shared / kind
         if kind == PAIR:
             codes = [each.wait().code for each in together(trial, run)]
@@ -249,6 +271,8 @@ def prepare(shared: Path, needs: set[str]) -> None:
             recorder = partial(moments.record, run, shared / f"{kind}.txt")
             finish(trial, RUNS[kind], run, before=recorder)
         (shared / f"{kind}.json").write_text(json.dumps(content(run, new_folder(trial))))
+    if TAGGER in needs:
+        finish(trial, tagging(shared / TAGGED), shared / TAGGER)
     if HALF in needs:
         run = shared / HALF
         moment = "make checkpoints/28.orbax-checkpoint-tmp", 0, moments.kill

@@ -10,7 +10,7 @@ import numpy as np
 
 from ganjax.analysis import tagging
 from ganjax.api.measured import Curve, curves
-from ganjax.errors import naming_arguments
+from ganjax.errors import UserError, naming_arguments
 
 
 class TaggerRun:
@@ -59,8 +59,18 @@ class TaggerRun:
 
     @naming_arguments
     def tag_features(self, features: Any) -> list[list[tuple[str, int]]]:
-        """Finds the tags of images by their features, float (N, F)."""
-        array = np.asarray(features, np.float32)
+        """Finds the tags of images by their features, float (N, F).
+
+        Raises:
+          UserError: the features are no such array.
+        """
+        dim = self._trained.config.data.feature_dim
+        try:
+            array = np.asarray(features, np.float32)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"features: {error}; give floats (N, {dim})") from None
+        if array.ndim != 2 or array.shape[1] != dim or not np.isfinite(array).all():
+            raise UserError(f"features {array.shape}: give finite floats (N, {dim})")
         names = [str(i) for i in range(len(array))]
         return [list(each.tags) for each in self._trained.tag(array, names)]
 

@@ -1,7 +1,5 @@
 """Reads labels and bounding boxes of images from a CSV or JSON file."""
 
-import csv
-import io
 import json
 import math
 from collections import Counter
@@ -11,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ganjax.data import csv_rows
 from ganjax.data.base import Labels
+from ganjax.data.csv_rows import shown
 from ganjax.data.fit import Box
 from ganjax.errors import DataError
 from ganjax.runtime import regular, storage
@@ -22,8 +22,6 @@ Value = str | int | float | bool | None
 NO_NUMBER = ("na", "n/a", "#n/a", "<na>", "null", "none", "-", "?")
 # The most images that a message names.
 MOST_NAMED = 5
-# The most characters of a value that a message shows.
-MOST_SHOWN = 60
 
 
 class NoLabels(DataError):
@@ -95,7 +93,7 @@ def _refuse_missing(texts: dict[str, str]) -> None:
     words = ("", "nan", *(NO_NUMBER if of_numbers else ()))
     missing = [file for file, text in texts.items() if text.lower() in words]
     if missing:
-        named = ", ".join(f"{_shown(file)} ({texts[file]!r})" for file in missing[:MOST_NAMED])
+        named = ", ".join(f"{shown(file)} ({texts[file]!r})" for file in missing[:MOST_NAMED])
         more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
         raise NoLabels(f"{len(missing)} of {len(texts)} images have no value: {named}{more}")
 
@@ -118,10 +116,10 @@ def _whole(file: str, text: str) -> int:
         number = int(text)
     except ValueError:
         if not float(text).is_integer():
-            raise NoLabels(f"{_shown(text)} of {_shown(file)} is no whole number") from None
+            raise NoLabels(f"{shown(text)} of {shown(file)} is no whole number") from None
         number = int(float(text))
     if not -(2**31) <= number < 2**31:
-        raise NoLabels(f"{_shown(text)} of {_shown(file)} is beyond 32 bits")
+        raise NoLabels(f"{shown(text)} of {shown(file)} is beyond 32 bits")
     return number
 
 
@@ -146,65 +144,20 @@ def _finite(name: str, value: Value) -> float:
     except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"its {name} is {_shown(value)}, which is no finite number of pixels")
+        raise ValueError(f"its {name} is {shown(value)}, which is no finite number of pixels")
     return number
-
-
-def _shown(value: object) -> str:
-    """Returns a value as it stands in a message."""
-    text = repr(value)
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def _csv(text: str, field: str) -> dict[str, dict[str, Value]]:
     """Parses the text of a CSV file; `field` begins the message of a DataError."""
-    # Strict, since otherwise a quote that is not closed swallows the lines after it.
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] = []
-    images = {}
-    while True:
-        line = reader.line_num + 1
-        try:
-            row = [cell.strip() for cell in next(reader)]
-        except StopIteration:
-            break
-        except csv.Error as error:
-            raise DataError(f"{field}: line {line}: {_reason(error)}") from None
-        if not row:
-            continue
-        if not header:
-            header = row
-            _check_header(header, field)
-            continue
-        if len(row) != len(header):
-            raise DataError(f"{field}: line {line} has {len(row)} cells, the header {len(header)}")
-        _add(images, row[0], dict(zip(header[1:], row[1:], strict=True)), f"{field}: line {line}")
-    if not header:
-        _check_header(header, field)
-    return images
-
-
-def _reason(error: csv.Error) -> str:
-    """Returns what is wrong with a line, in words that name the mend."""
-    if "limit" in str(error):
-        return (
-            f"a cell has more than {csv.field_size_limit():,} characters, or a quote is not closed"
-        )
-    if "end of data" in str(error):
-        return "a quote is opened and not closed; close it, or write it twice within quotes"
-    return f"{error}; write a quote twice within quotes"
-
-
-def _check_header(header: Sequence[str], field: str) -> None:
-    """Raises a DataError unless a header names an image and features, each once."""
+    found = csv_rows.rows(text, field)
+    _, header = next(found, ("", []))
     if len(header) < 2:
         raise DataError(f"{field}: its first line has no two columns; write file,label or more")
-    for name, count in Counter(header).items():
-        if count > 1:
-            places = ", ".join(str(i) for i, each in enumerate(header, start=1) if each == name)
-            raise DataError(
-                f"{field}: its first line has {count} columns {_shown(name)}, {places}; leave one"
-            )
+    images = {}
+    for place, row in found:
+        _add(images, row[0], dict(zip(header[1:], row[1:], strict=True)), place)
+    return images
 
 
 class _Twice(dict):
@@ -232,7 +185,7 @@ def _json(text: str, field: str) -> dict[str, dict[str, Value]]:
     except storage.NOT_JSON as error:
         raise DataError(f"{field} is not JSON: {error}") from None
     if isinstance(raw, _Twice):
-        raise DataError(f"{field} names {_shown(raw.keys_twice[0])} twice; leave one")
+        raise DataError(f"{field} names {shown(raw.keys_twice[0])} twice; leave one")
     if isinstance(raw, dict) and isinstance(raw.get("labels"), list):
         raw = raw["labels"]
     pairs = list(raw.items()) if isinstance(raw, dict) else raw
@@ -245,10 +198,10 @@ def _json(text: str, field: str) -> dict[str, dict[str, Value]]:
         features = pair[1] if isinstance(pair[1], dict) else {"label": pair[1]}
         if isinstance(features, _Twice):
             raise DataError(
-                f"{field}: {_shown(pair[0])} has {_shown(features.keys_twice[0])} twice; leave one"
+                f"{field}: {shown(pair[0])} has {shown(features.keys_twice[0])} twice; leave one"
             )
         if not all(isinstance(value, Value) for value in features.values()):
-            raise DataError(f"{field}: {_shown(pair[0])} has {_shown(pair[1])}, which is no label")
+            raise DataError(f"{field}: {shown(pair[0])} has {shown(pair[1])}, which is no label")
         _add(images, pair[0], features, field)
     return images
 
@@ -256,5 +209,5 @@ def _json(text: str, field: str) -> dict[str, dict[str, Value]]:
 def _add(images: dict, file: str, features: dict[str, Value], field: str) -> None:
     """Adds an image's features, and raises a DataError if the image was named before."""
     if file in images:
-        raise DataError(f"{field} names {_shown(file)} twice; leave one")
+        raise DataError(f"{field} names {shown(file)} twice; leave one")
     images[file] = features

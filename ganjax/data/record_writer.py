@@ -31,7 +31,7 @@ from ganjax.data.records import (
     size_in,
 )
 from ganjax.errors import UserError
-from ganjax.pictures import images
+from ganjax.pictures import images, npz
 from ganjax.runtime import regular, storage
 
 # A group of one image lets each be read by itself; uncompressed records cost no time in training.
@@ -135,7 +135,7 @@ def _fill(
         {
             split: np.concatenate(
                 [np.zeros(0, np.uint32)]
-                + [np.load(partial / _checksums(each["file"])) for each in listed]
+                + [npz.read_array(partial / _checksums(each["file"])) for each in listed]
             )
             for split, listed in shards.items()
         },

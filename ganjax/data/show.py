@@ -135,17 +135,16 @@ def main(argv: list[str]) -> None:
     about = domain.of(load(flags.FLAGS.config))
     if not isinstance(about, Images):
         lines, picture = about.shown(MOST_SHOWN)
-        print(*lines, sep="\n")
+        cli.say(*lines)
         if picture is not None:
             out = out if given else shared_flags.free(out, overwrite)
             images.save_png(out, picture)
-            print(shared_flags.told(out, given))
+            cli.say(shared_flags.told(out, given))
         return
     config = about.config
     source, held_out = (about.open(split, about.image_size) for split in SPLITS)
     batch = first_batch(config, source)
-    for line in describe(config, source, held_out, batch):
-        print(line)
+    cli.say(*describe(config, source, held_out, batch))
     shown, texts = batch["image"][:MOST_SHOWN], []
     if config.data.num_classes > 1:
         names = class_names(source, config.data.num_classes)
@@ -153,8 +152,8 @@ def main(argv: list[str]) -> None:
     out = out if given else shared_flags.free(out, overwrite)
     images.save_png(out, images.sheet(shown, above=texts))
     if len(batch["label"]) > MOST_SHOWN:
-        print(f"the first {MOST_SHOWN} images of the batch:")
-    print(shared_flags.told(out, given))
+        cli.say(f"the first {MOST_SHOWN} images of the batch:")
+    cli.say(shared_flags.told(out, given))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,7 @@ A real is a pair of an image's feature and the vector of one of its tags, which 
 time. `ganjax.training.tags` computes the features of embedded images.
 """
 
-import csv
 import hashlib
-import io
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -17,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ganjax.config import Fraction, Idle, PositiveInt
-from ganjax.data import splits, word_vectors
+from ganjax.data import csv_rows, splits, word_vectors
 from ganjax.data.base import Source
 from ganjax.data.fields import SourceFields
 from ganjax.data.word_vectors import WordVectors
 from ganjax.errors import DataError
+from ganjax.pictures import npz
 from ganjax.runtime import regular
 
 SPLITS = ("train", "validation", "test")
@@ -154,20 +153,17 @@ def read_features(path: Path, dim: int) -> np.ndarray:
     Raises:
       DataError: they cannot be read, or are others.
     """
-    try:
-        array = np.load(io.BytesIO(regular.read_bytes(path)), allow_pickle=False)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError) as error:
-        raise DataError(f"{path} is no .npy file of numbers: {error}") from None
+    array = npz.read_array(path)
     if array.ndim != 2 or array.shape[1] != dim or array.dtype.kind not in "fiu" or not len(array):
         raise DataError(
             f"{path} holds {array.dtype} {array.shape}: features are numbers (N, {dim}), by "
             "config.data.feature_dim"
         )
-    if not np.isfinite(array).all():
-        raise DataError(f"{path} holds a number that is infinite or NaN; mend it")
-    return array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        features = array.astype(np.float32)
+    if not np.isfinite(features).all():
+        raise DataError(f"{path} holds a number that is infinite or NaN in 32 bits; mend it")
+    return features
 
 
 def given_vectors(data: TagFields) -> WordVectors:
@@ -259,9 +255,10 @@ def _arrays(folder: Path, data: TagFields) -> TaggedImages:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise DataError(f"{path} cannot be read: {reason}") from None
-    reader = csv.DictReader(io.StringIO(text))
-    lines = list(reader)
-    if "tags" not in (reader.fieldnames or ()) or len(lines) < len(SPLITS):
+    found = csv_rows.rows(text, str(path))
+    _, header = next(found, ("", []))
+    lines = [dict(zip(header, row, strict=True)) for _, row in found]
+    if "tags" not in header or len(lines) < len(SPLITS):
         raise DataError(
             f"{path}: give a header with the column tags, and {len(SPLITS)} images or more, a line "
             "each"
@@ -269,16 +266,15 @@ def _arrays(folder: Path, data: TagFields) -> TaggedImages:
     count = len(given_features(data))
     if count != len(lines):
         raise DataError(f"{path} has {len(lines)} images and {FEATURES} {count}; give as many")
-    tags = tuple(tuple(dict.fromkeys((line["tags"] or "").split())) for line in lines)
-    if "split" in (reader.fieldnames or ()):
+    tags = tuple(tuple(dict.fromkeys(line["tags"].split())) for line in lines)
+    if "split" in header:
         column = np.array([line["split"] for line in lines])
         held = {split: np.flatnonzero(column == split) for split in SPLITS}
         if sum(map(len, held.values())) != len(lines) or not all(map(len, held.values())):
             raise DataError(f"{path}: name a split of each image, {', '.join(SPLITS)}, and use all")
     else:
         held = _held_out(np.zeros(len(lines), np.int32), data.held_out)
-    has_images = "image" in (reader.fieldnames or ())
-    files = [folder / (line["image"] or "") for line in lines] if has_images else None
+    files = [folder / line["image"] for line in lines] if "image" in header else None
     names = tuple(file.stem for file in files) if files else tuple(map(str, range(len(lines))))
     fingerprint = hashlib.sha256(text.encode()).hexdigest()
     return TaggedImages(names, tags, tags, held, files, fingerprint)

@@ -1,20 +1,26 @@
 """Word vectors: trained as a skip-gram, read from word2vec's files, and kept with a run."""
 
-import io
+import re
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
 
+from ganjax.data.csv_rows import shown
 from ganjax.errors import DataError, UserError
+from ganjax.pictures import npz
 from ganjax.runtime import regular, storage
 
 # The seed of the skip-gram, which is the same for all seeds of runs.
 SEED = 0
 # The arrays of a stored file.
 WORDS, VECTORS = "words", "vectors"
+# What stands between the parts of a line of text.
+BLANKS, BETWEEN = " \t\r", re.compile(r"[ \t]+")
 
 
 class WordVectors(NamedTuple):
@@ -95,11 +101,7 @@ def read(path: Path) -> WordVectors:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, UnicodeDecodeError) as error:
         raise DataError(f"{path} holds no word vectors as word2vec writes them: {error}") from None
-    if len(set(found.words)) != len(found.words):
-        twice = next(word for word in found.words if found.words.count(word) > 1)
-        raise DataError(f"{path} has two vectors of the word {twice!r}; leave one")
-    if not np.isfinite(found.vectors).all():
-        raise DataError(f"{path} holds a number that is infinite or NaN; mend it")
+    _check(found, path)
     return found
 
 
@@ -116,29 +118,49 @@ def load(path: Path) -> WordVectors:
     Raises:
       DataError: the file is missing or damaged.
     """
-    try:
-        content = io.BytesIO(regular.read_bytes(path))
-        with np.load(content, allow_pickle=False) as arrays:
-            words, vectors = arrays[WORDS], arrays[VECTORS]
-        if words.ndim != 1 or vectors.dtype != np.float32 or vectors.shape[:-1] != words.shape:
-            raise ValueError(f"words {words.shape} and vectors {vectors.dtype} {vectors.shape}")
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing, the word vectors of the run: restore it") from None
-    except Exception as error:  # A damaged archive raises errors of several modules.
-        raise DataError(f"{path}, the word vectors of the run, cannot be read: {error}") from None
-    return WordVectors(tuple(map(str, words)), vectors)
+    if not path.exists():
+        raise DataError(f"{path} is missing, the word vectors of the run: restore it")
+    with npz.opened(path) as arrays:
+        if not {WORDS, VECTORS} <= set(arrays.names):
+            raise DataError(f"{path} has no arrays {WORDS} and {VECTORS}: restore it")
+        words, vectors = arrays.read(WORDS), arrays.read(VECTORS)
+    if words.dtype.kind != "U" or words.ndim != 1 or vectors.ndim != 2:
+        raise DataError(f"{path} holds words {words.dtype} {words.shape}")
+    if vectors.dtype != np.float32 or len(vectors) != len(words):
+        raise DataError(
+            f"{path} holds {len(words)} words, and vectors {vectors.dtype} {vectors.shape}"
+        )
+    found = WordVectors(tuple(words.tolist()), vectors)
+    _check(found, path)
+    return found
+
+
+def _check(found: WordVectors, path: Path) -> None:
+    """Raises a DataError unless all words differ and all numbers are finite."""
+    word, count = Counter(found.words).most_common(1)[0] if found.words else ("", 0)
+    if count > 1:
+        raise DataError(f"{path} has two vectors of the word {shown(word)}; leave one")
+    if not np.isfinite(found.vectors).all():
+        raise DataError(f"{path} holds a number that is infinite or NaN; mend it")
 
 
 def _text(content: bytes) -> WordVectors:
-    lines = [line.split() for line in content.decode().splitlines() if line.strip()]
-    if lines and len(lines[0]) == 2:  # The numbers of words and of components.
-        count, dim = (int(each) for each in lines.pop(0))
-        if len(lines) != count or any(len(line) != dim + 1 for line in lines):
-            raise ValueError(f"its first line says {count} words of {dim} numbers each")
-    if not lines or len({len(line) for line in lines}) != 1 or len(lines[0]) < 2:
+    # Spaces of other kinds, such as those that do not break, are parts of words.
+    lines = (line.strip(BLANKS) for line in content.decode().split("\n"))
+    rows = (BETWEEN.split(line) for line in lines if line)
+    first = next(rows, [])
+    said = [int(each) for each in first] if len(first) == 2 else []  # Of words and of components.
+    words, vectors = [], []
+    for word, *numbers in rows if said or not first else chain([first], rows):
+        words.append(word)
+        with np.errstate(over="ignore"):
+            vectors.append(np.array(numbers, np.float32))
+    dims = {len(each) for each in vectors}
+    if said and [len(words), *dims] != said:
+        raise ValueError(f"its first line says {said[0]} words of {said[1]} numbers each")
+    if len(dims) != 1 or dims == {0}:
         raise ValueError("not every line is a word and as many numbers")
-    vectors = np.array([line[1:] for line in lines], np.float32)
-    return WordVectors(tuple(line[0] for line in lines), vectors)
+    return WordVectors(tuple(words), np.stack(vectors))
 
 
 def _binary(content: bytes) -> WordVectors:

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from ganjax.config import ConfigError, Fields, Fraction, Idle, OneOf, PositiveInt
+from ganjax.config import DEEPEST, ConfigError, Fields, Fraction, Idle, OneOf, PositiveInt
 from ganjax.engine.pixels import ValueRange
 from ganjax.engine.sizes import Size, parsed, size_of
 from ganjax.models.layers import OUTPUTS, VALUE_RANGES, Conditioning
 from ganjax.models.norms import Norm
 
 # Widths that follow the size of the images where they are ().
-FollowingWidths = Annotated[tuple[PositiveInt, ...], Field(strict=False)]
+FollowingWidths = Annotated[tuple[PositiveInt, ...], Field(max_length=DEEPEST, strict=False)]
 
 
 class BatchNormFields(Fields):

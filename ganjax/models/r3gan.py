@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ganjax.config import ConfigError, Fraction, NonNegativeInt, PositiveInt
+from ganjax.config import ConfigError, Depth, Fraction, NonNegativeInt, PositiveInt
 from ganjax.engine.pixels import ValueRange
 from ganjax.engine.sizes import Size
 from ganjax.models import fields, layers, stages
@@ -46,7 +46,7 @@ class _MirroredFields(fields.NetworkFields):
     named_by_resolution: ClassVar[bool] = True
 
     widths: fields.FollowingWidths = ()
-    blocks: PositiveInt = 2
+    blocks: Depth = 2
     group_width: PositiveInt = 16
     slope: Fraction = 0.2
     bfloat16_stages: NonNegativeInt = 0

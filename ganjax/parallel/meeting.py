@@ -33,6 +33,8 @@ import struct
 import time
 from collections.abc import Callable, Container, Iterable
 
+from ganjax.errors import printable
+
 HELLO = re.compile(rb"ganjax (\d{1,9}) of (\d{1,9})(?: ([0-9a-f]{32}) ([0-9a-f]{64}))?\n")
 ANSWER = re.compile(r"ganjax: (.+?)(?: ([0-9a-f]{64}))?\n", re.DOTALL)
 TOKENS = "one of them has no --coordinator_token, or another one; give all the same"
@@ -211,7 +213,7 @@ def call(
         proven = not token or hmac.compare_digest(proof or "", _proof(token, reason, nonce))
         if reason != GO:
             # Without a proof they are anyone's words.
-            raise Refused(_printable(reason) if proven else TOKENS)
+            raise Refused(printable(reason) if proven else TOKENS)
         if not proven:
             raise Refused(TOKENS)
         status.clear()
@@ -290,8 +292,3 @@ def _is_proven(token: str, hello: re.Match[bytes]) -> bool:
     if not token or not proof:
         return not token and not proof
     return hmac.compare_digest(proof, _proof(token, f"ganjax {number} of {of}", nonce))
-
-
-def _printable(text: str) -> str:
-    """Returns a stranger's text without characters that would do something to a terminal."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -1,4 +1,5 @@
-"""Arrays in `.npz` files: written from batches that are never all held, and read with suspicion.
+"""Arrays in `.npz` and `.npy` files: written from batches that are never all held, and read with
+suspicion.
 
 A file from elsewhere may be of any size or kind, so an array's header is read before its content,
 and its content only if the memory holds it.
@@ -6,6 +7,7 @@ and its content only if the memory holds it.
 
 import contextlib
 import math
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -103,27 +105,18 @@ class Arrays:
     def header(self, name: str) -> Header:
         """Returns what the array of a name is, without reading its content."""
         with self._open(name) as entry:
-            return _header(entry, self._entries[name])
+            return self._header(entry, name)
 
     def read(self, name: str) -> np.ndarray:
         """Returns the array of a name."""
         with self._open(name) as entry:
-            header = _header(entry, self._entries[name])
-            half = memory.total() // 2  # Whoever reads it will compute with it.
-            if header.nbytes > half:
-                raise _Unreadable(
-                    f"{name!r} takes {memory.described(header.nbytes)}, and half of the memory is "
-                    f"{memory.described(half)}"
-                )
-            array = np.empty(math.prod(header.shape), header.dtype)
-            content, done = array.view(np.uint8).data, 0
-            while done < header.nbytes:
-                read = entry.readinto(content[done : done + CHUNK])
-                if not read:
-                    raise _Unreadable(f"{name!r} ends after {done} of {header.nbytes} bytes")
-                done += read
+            array = _content(entry, self._header(entry, name), repr(name))
             entry.read(1)  # At its end the checksum is compared.
-            return array.reshape(header.shape, order="F" if header.fortran else "C")
+            return array
+
+    def _header(self, entry: Any, name: str) -> Header:
+        info = self._entries[name]
+        return _header(entry, info.file_size, repr(info.filename))
 
     def _open(self, name: str) -> Any:
         entry = self._entries[name]
@@ -151,11 +144,36 @@ def opened(path: Path) -> contextlib.AbstractContextManager[Arrays]:
     return _opened(path)
 
 
+def read_array(path: Path) -> np.ndarray:
+    """Returns the array of an .npy file.
+
+    Raises:
+      DataError: the file cannot be read, or its array is larger than memory or holds objects.
+    """
+    with _explained(path, "an .npy file of an array"), regular.open_bytes(path) as file:
+        header = _header(file, os.fstat(file.fileno()).st_size, "it")
+        return _content(file, header, "it")
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Arrays]:
+    with (
+        _explained(path, "an .npz of arrays"),
+        regular.open_bytes(path) as file,
+        zipfile.ZipFile(file) as archive,
+    ):
+        yield Arrays(archive)
+
+
+class _Unreadable(Exception):
+    """The reason why an array is not read."""
+
+
+@contextlib.contextmanager
+def _explained(path: Path, what: str) -> Iterator[None]:
+    """Raises a DataError for whatever reading a damaged file raises."""
     try:
-        with regular.open_bytes(path) as file, zipfile.ZipFile(file) as archive:
-            yield Arrays(archive)
+        yield
     # A damaged zip raises any of these; NotImplementedError and a password's are RuntimeErrors.
     except (
         OSError,
@@ -168,34 +186,45 @@ def _opened(path: Path) -> Iterator[Arrays]:
         _Unreadable,
     ) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise DataError(f"{path} cannot be read as an .npz of arrays ({reason})") from None
+        raise DataError(f"{path} cannot be read as {what} ({reason})") from None
 
 
-class _Unreadable(Exception):
-    """The reason why an array is not read."""
+def _content(entry: Any, header: Header, name: str) -> np.ndarray:
+    """Reads an array, whose header has been read."""
+    half = memory.total() // 2  # Whoever reads it will compute with it.
+    if header.nbytes > half:
+        raise _Unreadable(
+            f"{name} takes {memory.described(header.nbytes)}, and half of the memory is "
+            f"{memory.described(half)}"
+        )
+    array = np.empty(math.prod(header.shape), header.dtype)
+    content, done = array.view(np.uint8).data, 0
+    while done < header.nbytes:
+        read = entry.readinto(content[done : done + CHUNK])
+        if not read:
+            raise _Unreadable(f"{name} ends after {done} of {header.nbytes} bytes")
+        done += read
+    return array.reshape(header.shape, order="F" if header.fortran else "C")
 
 
-def _header(entry: Any, info: zipfile.ZipInfo) -> Header:
-    """Reads the header of an array, and checks it against the size of its entry."""
-    name = info.filename
+def _header(entry: Any, size: int, name: str) -> Header:
+    """Reads the header of an array, and checks it against the size of its file or entry."""
     version = np.lib.format.read_magic(entry)
     read = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }.get(version)
     if read is None:
-        raise _Unreadable(f"{name!r} is of version {version}, which holds no plain numbers")
+        raise _Unreadable(f"{name} is of version {version}, which holds no plain numbers")
     try:
         shape, fortran, dtype = read(entry)
     except Exception as error:  # The tokenizer and the parser of Python have errors of many kinds.
-        raise _Unreadable(f"{name!r} has a damaged header ({type(error).__name__})") from None
+        raise _Unreadable(f"{name} has a damaged header ({type(error).__name__})") from None
     header = Header(tuple(shape), dtype, fortran)
     if dtype.hasobject or dtype.names or dtype.subdtype or not dtype.itemsize:
-        raise _Unreadable(f"{name!r} holds {dtype}, which is no type of numbers or texts")
+        raise _Unreadable(f"{name} holds {dtype}, which is no type of numbers or texts")
     if any(type(n) is not int or n < 0 for n in shape) or len(shape) > 32:
-        raise _Unreadable(f"{name!r} has the shape {shape}")
-    if header.nbytes != info.file_size - entry.tell():
-        raise _Unreadable(
-            f"{name!r} should have {header.nbytes} bytes and has {info.file_size - entry.tell()}"
-        )
+        raise _Unreadable(f"{name} has the shape {shape}")
+    if header.nbytes != (found := size - entry.tell()):
+        raise _Unreadable(f"{name} should have {header.nbytes} bytes and has {found}")
     return header

@@ -10,6 +10,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from ganjax.engine.state import GanState
+from ganjax.errors import printable
 from ganjax.metrics.fields import NO_FIGURE
 from ganjax.metrics.table import sign
 from ganjax.parallel import distributed
@@ -201,7 +202,8 @@ def _pass_over(checkpoints: Checkpoints, damaged: dict[int, CheckpointError], st
             kept = "" if checkpoints.reads_only else "; it is kept as "
             if kept:
                 kept += set_aside(checkpoints.folder / str(other)).name
-            print(f"ganjax: {error}{kept}; step {step} is taken instead", file=sys.stderr)
+            said = printable(f"{error}{kept}; step {step} is taken instead")
+            print(f"ganjax: {said}", file=sys.stderr)
     if damaged and not checkpoints.reads_only:
         distributed.check_same({"checkpoint that can be read": step})
 

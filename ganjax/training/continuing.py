@@ -144,7 +144,11 @@ def put_aside(workdir: Path, step: int) -> str:
     aside = storage.make_first(workdir / ASIDE / str(number) for number in itertools.count(1))
     for name in ("config.json", "data.json", METRICS):
         if (workdir / name).exists():
-            with regular.open_bytes(workdir / name) as old, (aside / name).open("xb") as new:
+            with (
+                regular.open_bytes(workdir / name) as old,
+                storage.replacing(aside / name) as temporary,
+                temporary.open("wb") as new,
+            ):
                 shutil.copyfileobj(old, new)
     for path in later:
         target = aside / path.relative_to(workdir)

@@ -3,6 +3,7 @@
 A run keeps the vectors of its words in its folder, since the skip-gram that makes them is an extra.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
@@ -25,15 +26,14 @@ from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
 from ganjax.engine.sizes import ImageSize
-from ganjax.errors import DataError
+from ganjax.errors import DataError, UserError
 from ganjax.keys import fold
 from ganjax.metrics import features
 from ganjax.metrics import tags as tag_figures
 from ganjax.metrics.fields import NO_FIGURE
 from ganjax.parallel import distributed
 from ganjax.parallel.sharding import Layout, make_layout
-from ganjax.pictures import images
-from ganjax.runtime import storage
+from ganjax.pictures import images, npz
 from ganjax.training import checkpoint
 from ganjax.training.domain import Bytes, Domain, Draw, Measure, Measured
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 # The file of word vectors in a run's folder.
 VECTORS = "word_vectors.npz"
+# The array of a file of features in the cache.
+FEATURES = "feature"
 # The side of an image in a sheet, in pixels, and the most tags that stand beside it.
 SIDE, SHOWN = 128, 10
 # The side in pixels to which larger images are reduced before a network sees them.
@@ -72,9 +74,9 @@ class Tags(Domain):
     @cached_property
     def vectors(self) -> WordVectors:
         """The words with their vectors: those that the run keeps, if it has begun."""
-        if self._folder is not None and checkpoint.exist(self._folder):
-            return word_vectors.load(self._folder / VECTORS)
         data = self.config.data
+        if self._folder is not None and checkpoint.exist(self._folder):
+            return self._kept(self._folder / VECTORS)
         if data.source != tags.EMBEDDED:
             return tags.given_vectors(data).centred()
         return word_vectors.skip_gram(
@@ -84,6 +86,16 @@ class Tags(Domain):
             min_count=data.min_count,
             epochs=data.epochs,
         ).centred()
+
+    def _kept(self, path: Path) -> WordVectors:
+        """Reads the vectors that a run keeps, which may have been downloaded with it."""
+        found, dim = word_vectors.load(path), self.config.data.vector_dim
+        if found.vectors.shape[1] != dim:
+            raise DataError(
+                f"{path} holds vectors of {found.vectors.shape[1]} numbers, and the run is of "
+                f"config.data.vector_dim={dim}: restore it"
+            )
+        return found
 
     @cached_property
     def features(self) -> np.ndarray:
@@ -291,18 +303,16 @@ def cached_features(network: str, pictures: np.ndarray) -> np.ndarray:
     """
     weights = features.NETWORKS[network].file.hash if network in features.NETWORKS else ""
     digest = hashlib.sha256(f"{network} {weights} {pictures.shape}".encode() + pictures.tobytes())
-    name = f"{digest.hexdigest()[:32]}.npy"
+    name = f"{digest.hexdigest()[:32]}.npz"
     path = Path(platformdirs.user_cache_dir("ganjax")) / "features" / name
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # It is not there yet, or damaged.
-        found = _extract(network, pictures)
-    try:
+    with contextlib.suppress(DataError), npz.opened(path) as arrays:
+        if FEATURES in arrays.names:
+            return arrays.read(FEATURES)
+    found = _extract(network, pictures)  # They are not there yet, or damaged.
+    # A cache that cannot be written does not keep a run from beginning.
+    with contextlib.suppress(OSError, UserError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with storage.replacing(path) as temporary, temporary.open("wb") as file:
-            np.save(file, found)
-    except OSError:  # A cache that cannot be written does not keep a run from beginning.
-        pass
+        images.save_npz(path, {FEATURES: found})
     return found
 
 

@@ -35,6 +35,18 @@ def test_emoji_are_split_in_three_and_the_skip_gram_reads_training_ones_alone(em
     assert len(set(tested) - set(read)) > 150  # Some emoji have the same name and tags.
 
 
+def zipped(path):
+    np.savez(path, np.ones((24, 6), np.float32))
+    return path.read_bytes()
+
+
+def save_header(path, shape):
+    """Writes the header of an array that is not there."""
+    with path.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+
+
 def test_words_are_lower_case_parts_of_a_text_each_once():
     assert tags.words("Man_playing ball  man ü2") == ("man", "playing", "ball", "ü2")
     assert tags.words("") == ()
@@ -92,6 +104,18 @@ def test_word2vec_files_are_read_in_both_formats(tmp_path):
         ("a.txt", b"cat 1 2\ndog 1\n", "not every line"),
         ("a.txt", b"cat 1 2\ncat 1 3\n", "two vectors of the word 'cat'"),
         ("a.txt", b"cat 1 nan\n", "infinite or NaN"),
+        ("a.txt", b"cat 1 1e300\n", "infinite or NaN"),
+        ("a.txt", b"999999999 200\ncat 1 2\n", "says 999999999 words of 200 numbers"),
+        ("a.txt", b"1 -2\ncat 1 2\n", "says 1 words of -2 numbers"),
+        ("a.txt", b"0 0\n", "says 0 words|not every line"),
+        ("a.txt", b"c\xff\xfet 1 2\n", "can't decode byte 0xff"),
+        ("a.txt", b"9" * 5_000 + b" 2\n", "Exceeds the limit"),
+        ("a.bin", b"999999999 200\ncat 12345678", "says b'999999999 200', and 12 bytes follow"),
+        ("a.bin", b"1 -2\ncat 12345678", "says b'1 -2'"),
+        ("a.bin", b"2 1\ncat 1234567890", "not found|smaller than"),
+        ("a.bin", b"1 2\nc\xfft 12345678", "can't decode byte 0xff"),
+        ("a.bin", b"1 1\ncat \0\0\xc0\x7f", "infinite or NaN"),
+        ("a.bin", b"2 1\ncat 1234\ncat 1234", "two vectors of the word 'cat'"),
         ("a.txt", b"cat 1 x\n", "could not convert"),
         ("a.bin", b"1 2\ncat 1", "9? ?bytes follow|and 5 bytes follow"),
         ("a.bin", b"cat 1 2\n", "holds no word vectors"),
@@ -104,6 +128,30 @@ def test_what_is_no_file_of_word_vectors_is_refused_in_one_line(tmp_path, name, 
     with pytest.raises(DataError, match=match) as caught:
         word_vectors.read(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_word_may_hold_whatever_is_no_blank(tmp_path):
+    (tmp_path / "a.txt").write_text("a\xa0b 1 2 \n\x85\t3  4\r\n\u2028 5 6", newline="")
+    found = word_vectors.read(tmp_path / "a.txt")
+    assert found.words == ("a\xa0b", "\x85", "\u2028")
+    np.testing.assert_array_equal(found.vectors, [[1, 2], [3, 4], [5, 6]])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "match"),
+    [
+        ({"words": np.array(["a"])}, "has no arrays words and vectors"),
+        ({"words": np.array([b"a"]), "vectors": np.ones((1, 2), np.float32)}, "holds words"),
+        ({"words": np.array(["a", "b"]), "vectors": np.ones((1, 2), np.float32)}, "2 words, and"),
+        ({"words": np.array(["a"]), "vectors": np.ones((1, 2))}, "vectors float64"),
+        ({"words": np.array(["a", "a"]), "vectors": np.ones((2, 2), np.float32)}, "two vectors"),
+        ({"words": np.array(["a"]), "vectors": np.float32([[1, np.nan]])}, "infinite or NaN"),
+    ],
+)
+def test_vectors_that_a_run_keeps_and_others_have_changed_are_refused(tmp_path, arrays, match):
+    np.savez(tmp_path / "v.npz", **arrays)
+    with pytest.raises(DataError, match=match):
+        word_vectors.load(tmp_path / "v.npz")
 
 
 def test_vectors_are_kept_as_they_are_and_a_damaged_file_is_told(tmp_path):
@@ -145,9 +193,16 @@ def test_a_skip_gram_gives_the_same_vectors_each_time_and_leaves_rare_words_out(
         (lambda f: (f / "tags.csv").unlink(), "tags.csv cannot be read"),
         (lambda f: (f / "tags.csv").write_text("word\na\nb\nc\n"), "the column tags"),
         (lambda f: (f / "tags.csv").write_text("tags\nred\nred\nred\n"), "has 3 images"),
-        (lambda f: (f / "features.npy").write_bytes(b"no"), "is no .npy file of numbers"),
+        (lambda f: (f / "features.npy").write_bytes(b"no"), "cannot be read as an .npy file"),
         (lambda f: np.save(f / "features.npy", np.ones((24, 3))), r"features are numbers \(N, 6\)"),
+        (lambda f: (f / "features.npy").write_bytes(zipped(f / "a.npz")), "cannot be read as an"),
+        (lambda f: save_header(f / "features.npy", (10**15, 6)), r"should have \d+ bytes and has"),
         (lambda f: np.save(f / "features.npy", np.full((24, 6), np.nan)), "infinite or NaN"),
+        (lambda f: np.save(f / "features.npy", np.full((24, 6), 1e300)), "NaN in 32 bits"),
+        (lambda f: (f / "tags.csv").write_text('tags\n"red\nred\nred\n'), "a quote is opened and"),
+        (lambda f: (f / "tags.csv").write_text("tags,tags\na,b\n"), "2 columns 'tags', 1, 2"),
+        (lambda f: (f / "tags.csv").write_text("tags,split\nred\n"), "line 2 has 1 cells"),
+        (lambda f: (f / "tags.csv").write_text("tags\n" + "x" * 200_000), "a cell has more than"),
         (lambda f: (f / "vectors.txt").unlink(), "has no vectors.bin or vectors.txt"),
         (lambda f: (f / "vectors.txt").write_text("red 1 2\n"), "have 2 numbers; set as many"),
         (lambda f: (f / "vectors.txt").write_text("pink 1 2 3 4 5\n"), "has a tag with a vector"),

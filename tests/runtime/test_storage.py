@@ -27,16 +27,28 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_no_result_is_written_but_by_replacing_the_file():
     """A full disk or a kill would leave half of it; faults damage files on purpose."""
-    plainly = re.compile(r"(?<!storage)(?<!temporary)\.(write_(text|bytes)|savefig)\((?!temporary)")
-    found = [
+    plainly = re.compile(
+        r"(?<!storage)(?<!temporary)\.(write_(text|bytes)|savefig|tofile)\((?!temporary)"
+        r"|(?<!temporary)(?<!other)\.open\(['\"][wax]|(?<!\w)open\(\w+, ['\"][wax]"
+        r"|np\.save(txt|z|z_compressed)?\((?!file)|(json|pickle)\.dump\("
+    )
+    # A stream, and files of folders that are removed at once.
+    allowed = {
+        'ganjax/training/board.py: self._file = self._path.open("xb", buffering=0)',
+        'experiments/benchmarks/job.py: with errors.open("wb") as stderr:',
+        "experiments/benchmarks/keras_step.py: np.savez(path, **weights(ours.state))",
+        "experiments/benchmarks/keras_step.py: "
+        'np.savez(arrays, image=ours.batch["image"][0], z=noise["z"])',
+    }
+    found = {
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for name in ("ganjax", "experiments")
         for path in sorted((ROOT / name).rglob("*.py"))
         if path.parent.name != "faults"
         for line in path.read_text().splitlines()
         if plainly.search(line)
-    ]
-    assert not found
+    }
+    assert found == allowed
 
 
 def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(tmp_path, monkeypatch):
