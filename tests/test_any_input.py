@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 from PIL import Image
 
-from experiments.faults import mutations
+from experiments.faults import files, mutations, readers
 from ganjax import cli, shared_flags
 from ganjax.data import annotations, fit, folder
 from ganjax.data.fields import DataFields
@@ -41,7 +41,8 @@ def leaves(config, at=""):
             yield f"{at}{name}"
 
 
-CONFIGS = {name: shipped(name).to_dict() for name in ("wgan_gp", "progan", "ada", "cgan")}
+NAMES = ("wgan_gp", "progan", "ada", "cgan", "r3gan", "tagging")
+CONFIGS = {name: shipped(name).to_dict() for name in NAMES}
 FIELDS = sorted({(name, path) for name in CONFIGS for path in leaves(ConfigDict(CONFIGS[name]))})
 # Values of every type, of fields of this kind and of none.
 VALUES = st.one_of(
@@ -58,6 +59,10 @@ def is_one_line(error, text=""):
     """Commands join lines and cut what is too long, so that it must only say something."""
     assert str(error).strip()
     assert text in str(error)
+
+
+def test_every_reader_is_among_the_faults():
+    assert set(files.NAMES) == set(readers.READERS)
 
 
 @examples(60)

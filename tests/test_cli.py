@@ -205,6 +205,11 @@ def test_an_error_of_size_or_with_control_characters_is_one_line(error, line, ca
     assert line in said
 
 
+def test_names_from_elsewhere_do_nothing_to_a_terminal(capsys):
+    cli.say("class \x1b[2J\x07: é 北京\n2", Path("a\rb"))
+    assert capsys.readouterr().out == "class \\x1b[2J\\x07: é 北京\n2\na\\rb\n"
+
+
 def test_a_command_whose_save_has_failed_does_not_wait_for_threads(capfd, monkeypatch):
     def fail(argv):
         raise SaveError("7 could not be saved")

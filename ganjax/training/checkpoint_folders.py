@@ -20,6 +20,8 @@ FOLDER = "checkpoints"
 ASIDE = ".damaged"
 # What the names of half-written checkpoints have in them.
 TEMPORARY = ".orbax-checkpoint-tmp"
+# What a path may hold that Orbax or TensorStore takes for something else.
+NOT_LITERAL = "*?[\\"
 # How often, and at which interval in seconds, a reader looks whether a run removes what it reads.
 LOOKS, PAUSE = 10, 0.05
 
@@ -87,19 +89,21 @@ def set_figures_aside(path: Path) -> None:
 
 @contextlib.contextmanager
 def path_for_orbax(folder: Path) -> Iterator[Path]:
-    """Yields a path of a folder that Orbax, which looks for files by patterns, takes literally.
+    """Yields a path of a folder that Orbax and TensorStore take literally.
+
+    Orbax looks for files by patterns, and TensorStore takes a backslash for what divides folders.
 
     Raises:
       ConfigError: several processes would need it.
     """
-    if not any(each in str(folder) for each in "*?["):
+    if not any(each in str(folder) for each in NOT_LITERAL):
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix="ganjax-") as clean:
-        if jax.process_count() > 1 or any(each in clean for each in "*?["):
+        if jax.process_count() > 1 or any(each in clean for each in NOT_LITERAL):
             raise ConfigError(
-                f"--workdir={folder.parent}: Orbax takes a path with any of * ? [ for a pattern; "
-                "name a folder without them"
+                f"--workdir={folder.parent}: Orbax does not take a path with any of "
+                f"{' '.join(NOT_LITERAL)} literally; name a folder without them"
             )
         link = Path(clean) / FOLDER
         link.symlink_to(folder, target_is_directory=True)

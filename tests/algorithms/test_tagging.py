@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ from ganjax.algorithms import tagging
 from ganjax.analysis.tagging import TrainedTagger
 from ganjax.analysis.trained import Trained
 from ganjax.config import ConfigError
+from ganjax.data import word_vectors
 from ganjax.engine import step as steps
 from ganjax.errors import UserError
 from ganjax.metrics import tags as figures
@@ -150,6 +152,42 @@ def test_what_cannot_be_tagged_is_told_in_one_line(trained, arrays, tmp_path):
         with pytest.raises(UserError, match=match) as caught:
             run.tag(paths)
         assert "\n" not in str(caught.value)
+
+
+def test_vectors_of_another_length_than_the_run_was_trained_on_are_refused(trained, tmp_path):
+    run = shutil.copytree(trained[0], tmp_path / "run")
+    words = word_vectors.load(run / tags.VECTORS)
+    word_vectors.save(run / tags.VECTORS, words._replace(vectors=words.vectors[:, :3].copy()))
+    with pytest.raises(UserError, match=r"vectors of 3 numbers, .*vector_dim=5: restore it"):
+        ganjax.load(run).tag_features(np.ones((1, 6)))
+
+
+@pytest.mark.parametrize("features", [np.ones((2, 5)), np.ones(6), [[np.nan] * 6], "x"])
+def test_what_are_no_features_are_refused(trained, features):
+    with pytest.raises(UserError, match=r"floats \(N, 6\)"):
+        ganjax.load(trained[0]).tag_features(features)
+
+
+def test_features_are_kept_and_computed_anew_where_what_is_kept_is_damaged(monkeypatch, tmp_path):
+    monkeypatch.setattr(tags.platformdirs, "user_cache_dir", lambda name: str(tmp_path))
+    extracted = []
+
+    def extract(network, pictures):
+        extracted.append(network)
+        return np.full((len(pictures), 2), 7, np.float32)
+
+    monkeypatch.setattr(tags, "_extract", extract)
+    pictures = np.zeros((3, 4, 4, 3), np.uint8)
+    for _ in range(2):
+        found = tags.cached_features("network", pictures)
+        assert found.shape == (3, 2)
+    assert len(extracted) == 1
+    (file,) = (tmp_path / "features").iterdir()
+    content = file.read_bytes()
+    seven = np.float32(7).tobytes()
+    file.write_bytes(content.replace(seven, np.float32(-7).tobytes(), 1))
+    np.testing.assert_array_equal(tags.cached_features("network", pictures), found)
+    assert len(extracted) == 2
 
 
 def test_images_of_any_size_and_mode_are_brought_to_what_the_network_sees(monkeypatch):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy
+from pydantic import ValidationError
 
 from ganjax.config import ConfigError
 from ganjax.engine.sizes import Size
@@ -218,3 +219,9 @@ def test_networks_that_cannot_be_built_are_refused(changes, message):
     made = r3gan.GeneratorFields(**{"widths": (8, 8), **changes})
     with pytest.raises(ConfigError, match=message):
         made.check("config.generator", fields.ImageSpec(Size(8, 8), 3), fields.Options())
+
+
+@pytest.mark.parametrize("changes", [{"blocks": 10**9}, {"widths": (8,) * 1_000}])
+def test_networks_of_more_layers_than_can_be_traced_are_refused(changes):
+    with pytest.raises(ValidationError, match="256"):
+        r3gan.GeneratorFields(**changes)

@@ -230,7 +230,7 @@ def test_a_checkpoint_of_a_renamed_folder_is_not_taken_for_another_step(tmp_path
         restored(checkpoints)
 
 
-@pytest.mark.parametrize("name", ["lr[1e-4]", "a*", "**", "what?"])
+@pytest.mark.parametrize("name", ["lr[1e-4]", "a*", "**", "what?", "a\\b"])
 def test_a_folder_whose_name_looks_like_a_pattern_is_written_and_read(tmp_path, name):
     with saved(tmp_path / name) as checkpoints:
         assert equal(restored(checkpoints), at(3))
