@@ -34,21 +34,20 @@ def test_no_result_is_written_but_by_replacing_the_file():
     )
     # A stream, and files of folders that are removed at once.
     allowed = {
-        'ganjax/training/board.py: self._file = self._path.open("xb", buffering=0)',
-        'experiments/benchmarks/job.py: with errors.open("wb") as stderr:',
-        "experiments/benchmarks/keras_step.py: np.savez(path, **weights(ours.state))",
-        "experiments/benchmarks/keras_step.py: "
-        'np.savez(arrays, image=ours.batch["image"][0], z=noise["z"])',
+        ("ganjax/training/board.py", "xb"),
+        ("experiments/benchmarks/job.py", "wb"),
+        ("experiments/benchmarks/keras_step.py", "savez"),
     }
-    found = {
+    found = [
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for name in ("ganjax", "experiments")
         for path in sorted((ROOT / name).rglob("*.py"))
         if path.parent.name != "faults"
         for line in path.read_text().splitlines()
         if plainly.search(line)
-    }
-    assert found == allowed
+        if not any(path == ROOT / file and how in line for file, how in allowed)
+    ]
+    assert not found
 
 
 def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(tmp_path, monkeypatch):
