@@ -14,6 +14,7 @@ import pytest
 from conftest import ROOT, shipped, shrink, write_arrays
 
 import ganjax
+from ganjax import shared_flags
 from ganjax.algorithms import tagging
 from ganjax.analysis.tagging import TrainedTagger
 from ganjax.analysis.trained import Trained
@@ -132,6 +133,9 @@ def test_a_run_tags_features_by_votes_and_names_its_commands(trained, arrays):
     assert all(votes == figures.SAMPLES for each in found for _, votes in each)
     assert run.tag([arrays / "features.npy"])[:3] == found
     assert set(run.metrics()) >= {"d_loss", "recall_at_10"}
+    # Where the command writes its picture by default.
+    path = shared_flags.sample_path(trained[0], "tags", TrainedTagger(trained[0], "last"))
+    assert path == trained[0] / "samples" / "tags_step_00000004.png"
     with pytest.raises(UserError, match=r"generates tags of images; look at it by ganjax tag"):
         Trained(trained[0])
     with pytest.raises(UserError, match=r"resolution=8: .* tags images"):
