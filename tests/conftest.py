@@ -1,5 +1,6 @@
 """Set-up of all tests: eight devices, errors for implicit promotion and for keys used twice."""
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -8,6 +9,7 @@ import os
 import pkgutil
 import runpy
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -34,6 +36,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from ganjax.ops import lowering
+from ganjax.parallel.sharding import make_layout
 from ganjax.runtime import compiling
 
 ROOT = Path(__file__).parent.parent
@@ -62,8 +65,9 @@ for folder in ("objectives", "augment", "ops", "metrics", "pictures"):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Leaves out the file that imports PyTorch, in seconds, if none of its tests is to run."""
-    if collection_path.name == "test_torch_twin.py" and "not torch" in config.option.markexpr:
+    """Leaves out the files that import PyTorch, in seconds, if none of their tests is to run."""
+    no_torch = "not torch" in config.option.markexpr or config.option.markexpr == "slow"
+    if collection_path.name.endswith("_twin.py") and no_torch:
         return True
     return None
 
@@ -71,6 +75,11 @@ def pytest_ignore_collect(collection_path, config):
 def pytest_collection_modifyitems(items):
     """Sorts real training, the longest, first, so that no worker ends with it alone."""
     items.sort(key=lambda item: item.path.stem != "test_learning")
+
+
+def pytest_collection_finish():
+    """Spares the garbage collector all that has been imported, which stays to the end anyway."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -113,6 +122,22 @@ def _resident():
 def native_convolutions():
     """Traces convolutions as XLA's own, which compile sooner where their lowering is not tested."""
     with lowering.native_convolutions():
+        yield
+
+
+@contextlib.contextmanager
+def on_one_device():
+    """Lets runs take one device: their programs compile sooner, and a save writes no shards."""
+    with pytest.MonkeyPatch.context() as patch:
+        one = partial(make_layout, jax.devices()[:1])
+        patch.setattr("ganjax.training.setup.make_layout", one)
+        yield
+
+
+@pytest.fixture
+def one_device():
+    """As `on_one_device`, for a test."""
+    with on_one_device():
         yield
 
 
