@@ -1,10 +1,17 @@
 """Processes of the smallest run, for tests that start them, watch them and wait for their ends."""
 
+import atexit
+import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -35,25 +42,79 @@ def free_port() -> int:
         return each.getsockname()[1]
 
 
-def launch(folder, flags, environment=os.environ):
-    """Starts the command that trains in a process of its own, as a user does.
+class Process:
+    """A process that the forker of this one has started, used as `subprocess.Popen` is.
+
+    Args:
+      flags: the flags of the command that trains.
+      said: the folder of its output, a file that becomes the attribute `said`.
+      ignored: the signals that it inherits as ignored.
+    """
+
+    def __init__(self, flags, said, ignored=()):
+        self.said = said / "out"
+        self.pid = _asked("start", flags, str(said), list(ignored))
+        self.returncode = None
+
+    def poll(self):
+        """Returns its exit code, or None if it has not ended."""
+        return self.send_signal(0)
+
+    def send_signal(self, number):
+        """Sends it a signal if it has not ended; returns its exit code, or None."""
+        if self.returncode is None:
+            self.returncode = _asked("signal", self.pid, number)
+        return self.returncode
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout):
+        """Waits for its end, and returns its output and None."""
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("ganjax.main", timeout, self.said.read_text())
+            time.sleep(0.02)
+        return self.said.read_text(errors="replace"), None
+
+
+@cache
+def _forker():
+    """Starts the process that forks others, which have one device each."""
+    forker = subprocess.Popen(
+        [sys.executable, "-W", "ignore", str(ROOT / "tests" / "forker.py")],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    atexit.register(forker.communicate)
+    return forker
+
+
+def _asked(*request):
+    """Returns the forker's answer to a request."""
+    forker = _forker()
+    forker.stdin.write(json.dumps(request) + "\n")
+    forker.stdin.flush()
+    return json.loads(forker.stdout.readline())
+
+
+def launch(folder, flags, ignored=()):
+    """Starts the command that trains, as a user does, but past the imports.
 
     Args:
       folder: the run's folder.
       flags: the command's other flags.
-      environment: the environment of the process.
+      ignored: the signals that the process inherits as ignored.
 
     Returns:
-      The process, as `subprocess.Popen`; its output and its errors come together.
+      The process; its output and its errors come together.
     """
-    return subprocess.Popen(
-        [sys.executable, "-m", "ganjax.main", f"--workdir={folder}", *flags],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    said = Path(tempfile.mkdtemp(prefix=f"{folder.name}-said-", dir=folder.parent))
+    return Process([f"--workdir={folder}", *flags], said, ignored)
 
 
 def start(folder, count, flags=(), own=lambda i: (), port=None, numbers=None):
@@ -68,27 +129,29 @@ def start(folder, count, flags=(), own=lambda i: (), port=None, numbers=None):
       numbers: the numbers of the processes to start, by default all.
 
     Returns:
-      The processes, as `subprocess.Popen`.
+      The processes.
     """
     port = port or free_port()
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
     joined = [f"--coordinator=localhost:{port}", f"--num_processes={count}"]
     flags = [*TINY, f"--config.total_steps={STEPS}", *flags, *joined]
     return [
-        launch(folder, [*flags, *own(i), f"--process_id={i}"], environment)
+        launch(folder, [*flags, *own(i), f"--process_id={i}"])
         for i in (range(count) if numbers is None else numbers)
     ]
 
 
-def wait_for_step(process, step):
-    """Reads the output of a process until it has written the metrics of a step."""
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        found = re.match(r"step (\d+)/", line)
-        if found and int(found[1]) >= step:
+def wait_for_step(process, step, said=None, timeout=200):
+    """Waits until a process has written the metrics of a step, to its output or the file `said`."""
+    deadline = time.monotonic() + timeout
+    while True:
+        ended = process.poll() is not None
+        output = (said or process.said).read_text(errors="replace")
+        found = re.findall(r"(?m)^step (\d+)/.*\n", output)
+        if found and int(found[-1]) >= step:
             return
-    pytest.fail(f"ended before step {step}:\n{''.join(lines)}")
+        if ended or time.monotonic() > deadline:
+            pytest.fail(f"did not come to step {step}:\n{output}")
+        time.sleep(0.01)
 
 
 def ends(processes, timeout=120):

@@ -3,7 +3,6 @@
 import ast
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -95,70 +94,64 @@ def test_processes_with_different_folders_are_refused(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [2])
-def test_a_run_of_several_processes_one_of_them_killed_ends_as_a_run_of_one(count, tmp_path):
+def test_a_run_of_two_processes_one_of_them_killed_ends_as_a_run_of_one(tmp_path):
     together, single = tmp_path / "together", tmp_path / "single"
-    processes = start(together, count)
+    processes = start(together, 2)
     wait_for_step(processes[0], 5)
-    deadline = time.monotonic() + 30 * count
+    deadline = time.monotonic() + 60
     while not (together / "checkpoints" / "5").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     processes[1].kill()
-    outputs, codes = ends(processes, timeout=45 * count)
-    others = [code for i, code in enumerate(codes) if i != 1]
-    assert not {0, None} & set(others), "the others end too, and not after a long wait"
+    outputs, codes = ends(processes, timeout=90)
+    assert codes[0] not in (0, None), "the other ends too, and not after a long wait"
     assert codes[1] == -signal.SIGKILL
-    # Started again, all go on and end as a run of one process.
-    outputs, codes = ends(start(together, count), timeout=60 * count)
-    assert codes == [0] * count, outputs
+    # Started again, both go on and end as a run of one process.
+    outputs, codes = ends(start(together, 2))
+    assert codes == [0, 0], outputs
     assert 5 <= int(re.search(rf"steps (\d+) to {STEPS}", outputs[0])[1]) < STEPS
     assert f"finished at step {STEPS}" in outputs[0]
-    assert not any("step" in output for output in outputs[1:]), "process 0 alone writes"
-    alone(single, count, [])
+    assert "step" not in outputs[1], "process 0 alone writes"
+    alone(single, 2, [])
 
     def rows(folder):
         every = read_metrics(folder / "metrics.jsonl")
         return [{k: v for k, v in row.items() if k != "images_per_second"} for row in every]
 
-    if count == 2:
-        assert all(
-            np.array_equal(a, b) for a, b in zip(final(together), final(single), strict=True)
-        )
-        assert rows(together) == rows(single)
-    else:  # Four parts are added up in another order between processes than within one.
-        for a, b in zip(final(together), final(single), strict=True):
-            np.testing.assert_allclose(a, b, 1e-2, 5e-4)
-        assert [row.keys() for row in rows(together)] == [row.keys() for row in rows(single)]
+    assert all(np.array_equal(a, b) for a, b in zip(final(together), final(single), strict=True))
+    assert rows(together) == rows(single)
     pictures = [sorted(path.name for path in (f / "samples").iterdir()) for f in (together, single)]
     assert pictures[0] == pictures[1]
 
 
 @pytest.mark.slow
-def test_a_damaged_shard_of_one_process_sends_all_back_to_the_checkpoint_before(tmp_path):
+def test_damaged_shards_of_one_process_send_all_back_to_the_checkpoint_before(tmp_path):
     """A bit that flips is found by a checksum; what is zeroed cannot be read by one of them."""
     flags = ["--config.total_steps=11", "--config.eval_every=11", "--config.sample_every=11"]
-    flags += ["--config.sharding=fully_sharded"]
-    whole = tmp_path / "whole"
-    outputs, codes = ends(start(whole, 2, flags), timeout=600)
+    flags += ["--config.sharding=fully_sharded", "--config.keep_checkpoints=3"]
+    run = tmp_path / "run"
+    outputs, codes = ends(start(run, 2, flags), timeout=600)
     assert codes == [0, 0], outputs
-    for damage, reason in (
-        (lambda part: bytes([part[0] ^ 1]) + part[1:], r"is damaged: [\w/]+: its values are not"),
-        (lambda part: bytes(len(part)), r"cannot be read: state: the array [\w.]+ is damaged"),
+    whole = final(run)
+    for step, damage in (
+        (10, lambda part: bytes([part[0] ^ 1]) + part[1:]),
+        (11, lambda part: bytes(len(part))),
     ):
-        run = tmp_path / "run"
-        shutil.copytree(whole, run)
-        (shard,) = (run / "checkpoints/11/state/ocdbt.process_1/d").iterdir()
+        (shard,) = (run / f"checkpoints/{step}/state/ocdbt.process_1/d").iterdir()
         content = shard.read_bytes()
         middle = slice(len(content) // 2, len(content) // 2 + 512)
         shard.write_bytes(
             content[: middle.start] + damage(content[middle]) + content[middle.stop :]
         )
-        # Orbax alone would wait for 300 s for a process that cannot read its part.
-        outputs, codes = ends(start(run, 2, flags), timeout=280)
-        assert codes == [0, 0], outputs
-        assert re.search(rf"checkpoints/11 {reason}.*11.damaged; step 10 is taken", outputs[0])
-        assert all(np.array_equal(a, b) for a, b in zip(final(whole), final(run), strict=True))
-        shutil.rmtree(run)
+    # Orbax alone would wait for 300 s for a process that cannot read its part.
+    outputs, codes = ends(start(run, 2, flags), timeout=280)
+    assert codes == [0, 0], outputs
+    for step, reason in (
+        (11, r"cannot be read: state: the array [\w.]+ is damaged"),
+        (10, r"is damaged: [\w/]+: its values are not"),
+    ):
+        line = rf"checkpoints/{step} {reason}.*{step}.damaged; step 5 is taken"
+        assert re.search(line, outputs[0]), outputs[0]
+    assert all(np.array_equal(a, b) for a, b in zip(whole, final(run), strict=True))
 
 
 @pytest.mark.slow
@@ -171,12 +164,10 @@ def test_processes_begin_from_another_run_and_go_on_with_other_fields_as_one_doe
         outputs, codes = ends(start(folder, 2, flags), timeout=300)
         assert codes == [0, 0], outputs
 
-    typed(first, *five)
-    typed(first, *five, f"--init_from={first}", "--new")
-    typed(begun, *ten)
+    alone(first, 2, five)
+    typed(first, *ten, f"--init_from={first}", "--new")
     typed(begun, *changed, "--allow_change=d_optimiser.learning_rate", "--from_step=5")
-    alone(single, 2, five, Start(init_from=str(first)))
-    alone(single, 2, ten)
+    alone(single, 2, ten, Start(init_from=str(first)))
     alone(single, 2, changed, Start(allow_change=("d_optimiser.learning_rate",), from_step=5))
     for folder, other in ((begun, single), (begun / "aside" / "1", single / "aside" / "1")):
         assert all(np.array_equal(a, b) for a, b in zip(final(folder), final(other), strict=True))
@@ -191,22 +182,23 @@ def test_four_processes_stop_at_one_step_and_one_process_goes_on(tmp_path):
     """The launcher of a process for each GPU starts them, fully sharded."""
     together, single = tmp_path / "together", tmp_path / "single"
     few = ["--config.total_steps=9", "--config.checkpoint_every=50", "--config.eval_every=9"]
-    launcher = subprocess.Popen(
-        [
-            *["experiments/launch/per_gpu.sh", "4", f"--workdir={together}", *TINY, *few],
-            *["--config.sample_every=9", "--config.sharding=fully_sharded"],
-        ],
-        cwd=ROOT,
-        env=os.environ
-        | {"PYTHON": sys.executable, "PORT": str(free_port()), "JAX_NUM_CPU_DEVICES": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    wait_for_step(launcher, 2)
+    said = tmp_path / "said"
+    with said.open("w") as file:
+        launcher = subprocess.Popen(
+            [
+                *["experiments/launch/per_gpu.sh", "4", f"--workdir={together}", *TINY, *few],
+                *["--config.sample_every=9", "--config.sharding=fully_sharded"],
+            ],
+            cwd=ROOT,
+            env=os.environ
+            | {"PYTHON": sys.executable, "PORT": str(free_port()), "JAX_NUM_CPU_DEVICES": "1"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    wait_for_step(launcher, 2, said)
     launcher.send_signal(signal.SIGTERM)  # It tells one of the four.
-    output, _ = launcher.communicate(timeout=200)
-    assert launcher.returncode == 128 + signal.SIGTERM, output
+    assert launcher.wait(timeout=200) == 128 + signal.SIGTERM, said.read_text()
+    output = said.read_text()
     (step,) = re.findall(r"stopped by SIGTERM at step (\d+) of 9: saved", output)
     assert [path.name for path in (together / "checkpoints").iterdir()] == [step]
     for folder in (together, single):

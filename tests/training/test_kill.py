@@ -1,16 +1,17 @@
 """Real processes, really killed: what resumes equals what was never interrupted, bit for bit."""
 
-import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 
 import jax
 import numpy as np
 import pytest
-from conftest import shipped
+from conftest import ROOT, shipped
 from processes import launch, wait_for_step
 
 from experiments.faults.runs import FIELDS, GROWING, PLAIN, STEPS
@@ -22,26 +23,28 @@ from ganjax.training.loop import train
 from ganjax.training.writer import read_metrics
 
 
-def begin(folder, flags=PLAIN, ignoring=()):
-    """Starts a run without the flags of XLA that the tests set, which are not a user's.
+def fresh(folder):
+    """Starts a run in an interpreter of its own, as `launch` does not, so it imports first.
 
-    Its process inherits `ignoring` as ignored signals, and no others: as with nohup, a shell script
-    or CI the tests' own process may ignore some, too.
+    Its process inherits no ignored signals: as with nohup, a shell script or CI the tests' own
+    process may ignore some.
     """
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    inherited = dict.fromkeys(ignoring, signal.SIG_IGN)
-    before = {
-        number: signal.signal(number, inherited.get(number, signal.SIG_DFL)) for number in NUMBERS
-    }
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in NUMBERS}
     try:
-        return launch(folder, flags, environment)
+        return subprocess.Popen(
+            [sys.executable, "-m", "ganjax.main", f"--workdir={folder}", *PLAIN],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def finish(folder, flags=PLAIN):
-    process = begin(folder, flags)
+    process = launch(folder, flags)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert f"finished at step {STEPS}" in output
@@ -50,12 +53,12 @@ def finish(folder, flags=PLAIN):
 
 def kill(process):
     process.kill()
-    process.communicate()
+    process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
 
 
 def kill_at_step(folder, step, flags=PLAIN):
-    process = begin(folder, flags)
+    process = launch(folder, flags)
     wait_for_step(process, step)
     kill(process)
 
@@ -68,6 +71,7 @@ def kill_while_saving(folder):
     while time.monotonic() < deadline:
         if (saving / "7").exists() and any(saving.glob("14.*orbax-checkpoint-tmp*")):
             break
+        time.sleep(0.001)
     kill(process)
     return any(saving.glob("*orbax-checkpoint-tmp*"))
 
@@ -96,7 +100,7 @@ def lines(folder):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The folder of a run that nothing interrupted."""
-    folder = tmp_path_factory.mktemp("whole")
+    folder = tmp_path_factory.mktemp("kill") / "whole"
     finish(folder)
     return folder
 
@@ -108,11 +112,12 @@ def assert_same(one, other):
 
 @pytest.mark.slow
 def test_killed_at_several_steps(whole, tmp_path):
+    parts = tmp_path / "parts"
     for step in (3, 25):  # 3 is before the first checkpoint.
-        kill_at_step(tmp_path, step)
-    finish(tmp_path)
-    assert_same(whole, tmp_path)
-    assert "is finished at step 40" in begin(tmp_path).communicate(timeout=120)[0]
+        kill_at_step(parts, step)
+    finish(parts)
+    assert_same(whole, parts)
+    assert "is finished at step 40" in launch(parts, PLAIN).communicate(timeout=120)[0]
 
 
 @pytest.mark.slow
@@ -152,7 +157,7 @@ def test_killed_while_a_checkpoint_is_written(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("gap", [0.0, 0.05])
 def test_a_second_signal_quits_at_once(tmp_path, gap):
-    process = begin(tmp_path)
+    process = launch(tmp_path / "run", PLAIN)
     wait_for_step(process, 9)
     process.send_signal(signal.SIGINT)
     time.sleep(gap)
@@ -167,7 +172,7 @@ def test_a_second_signal_quits_at_once(tmp_path, gap):
 @pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.3, 1.5])
 def test_a_signal_during_the_start(tmp_path, delay):
-    process = begin(tmp_path)
+    process = fresh(tmp_path)
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
@@ -181,12 +186,12 @@ def test_a_signal_during_the_start(tmp_path, delay):
     [(signal.SIGTERM, False), (signal.SIGINT, True)],
 )
 def test_a_signal_saves_and_leaves(whole, tmp_path, number, ignored):
-    process = begin(tmp_path, ignoring=[number] if ignored else [])
+    process = launch(tmp_path / "run", PLAIN, [number] if ignored else [])
     wait_for_step(process, 9)
     process.send_signal(number)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 128 + number
     step = int(re.search(rf"stopped by {number.name} at step (\d+) of 40: saved", output)[1])
     assert "Traceback" not in output
-    assert f"steps {step} to 40" in finish(tmp_path)
-    assert_same(whole, tmp_path)
+    assert f"steps {step} to 40" in finish(tmp_path / "run")
+    assert_same(whole, tmp_path / "run")
