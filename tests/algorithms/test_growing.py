@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import shipped, shrink
+from conftest import on_one_device, shipped, shrink
 
 from ganjax.config import ConfigError
 from ganjax.engine import step as steps
@@ -241,7 +241,8 @@ def five_steps(folder):
     small.total_steps = 5
     small.checkpoint_every, small.keep_checkpoints = 1, 10
     small.sample_every = small.eval_every = 3
-    return jax.device_get(train(small, folder))
+    with on_one_device():
+        return jax.device_get(train(small, folder))
 
 
 @pytest.fixture(scope="module")

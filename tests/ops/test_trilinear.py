@@ -26,13 +26,11 @@ CASES = {
     "dense depthwise": (conv, (2, 4, 4, 3), (4, 4, 1, 3), (1, 1), "VALID", 3),
     "transposed depthwise": (conv_transpose, (2, 1, 1, 3), (4, 4, 1, 3), (1, 1), "VALID", 3),
 }
+# The first of each kind; the others cost as much.
+QUICK = ["one group", "groups"]
 cases = pytest.mark.parametrize(
     "case",
-    # The first of each kind; the others cost as much.
-    [
-        pytest.param(name, marks=() if name in ("one group", "groups") else pytest.mark.slow)
-        for name in CASES
-    ],
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CASES],
 )
 
 
@@ -77,8 +75,13 @@ def every_mode(function, args):
     return {f"{name}, {i}": a for name, v in (forward | second).items() for i, a in enumerate(v)}
 
 
-@cases
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [
+        *((name, "float32") for name in QUICK),
+        *(pytest.param(name, "float64", marks=pytest.mark.slow) for name in CASES),
+    ],
+)
 def test_all_modes_of_differentiation_match_lax(case, dtype):
     ours, peer, args = pair(case)
     with jax.enable_x64(dtype == "float64"), jax.default_matmul_precision("highest"):

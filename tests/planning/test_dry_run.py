@@ -1,7 +1,6 @@
 """What a run needs: FLOPs, memory and collectives, against numbers by hand."""
 
 import re
-from contextlib import nullcontext
 
 import jax
 import numpy as np
@@ -10,7 +9,6 @@ from conftest import shipped, shrink
 
 from ganjax.config import ConfigError
 from ganjax.errors import UserError
-from ganjax.ops.lowering import native_convolutions
 from ganjax.parallel.sharding import make_layout
 from ganjax.planning import dry_run
 from ganjax.planning.report import render
@@ -210,8 +208,7 @@ def test_batches_that_a_run_would_refuse_and_several_seeds_are_refused():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("convolutions", [native_convolutions, nullcontext])
-def test_1024_is_lowered_for_its_shapes(convolutions):
+def test_1024_is_lowered_for_its_shapes():
     """CelebA-HQ's step at full size is traced and lowered; nothing is computed."""
     loaded, module = schema.load(shipped("progan", "celeb_a_hq_1024"))
     algorithm = module.build(loaded)
@@ -220,6 +217,5 @@ def test_1024_is_lowered_for_its_shapes(convolutions):
         count = sum(leaf.size for leaf in jax.tree.leaves(player.params))
         assert round(count / 1e6, 1) == 23.1
     layout = make_layout(jax.devices()[:1])
-    with convolutions():
-        lowered = dry_run.lower(Images(loaded), algorithm, layout, algorithm.phases[-1])
+    lowered = dry_run.lower(Images(loaded), algorithm, layout, algorithm.phases[-1])
     assert jax.tree.structure(lowered.out_info[0]) == jax.tree.structure(state)

@@ -65,7 +65,10 @@ def test_every_field_can_be_set_from_the_command_line(name, preset):
     ("name", "preset"),
     [pytest.param(*each, marks=pytest.mark.slow if each[1] else ()) for each in DISTINCT[::-1]],
 )
-def test_shipped_config_trains_resumes_and_samples(name, preset, tmp_path):
+def test_shipped_config_trains_resumes_and_samples(name, preset, tmp_path, request):
+    """The default of each system does on eight devices, others on one, which compiles sooner."""
+    if preset:
+        request.getfixturevalue("one_device")
     config = smallest(shrink(shipped(name, preset)))
     for optimiser in (config.g_optimiser, config.d_optimiser):
         if "decay" in optimiser:
