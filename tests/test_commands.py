@@ -281,6 +281,8 @@ def test_a_wheel_has_the_command_the_configs_and_the_sweeps(tmp_path):
     assert run(command, "configs", **options).stdout == listing.text() + "\n"
     refused = run(command, "train", "wgan_gp", "--config.total_steps=0", code=2, **options)
     assert refused.stderr.startswith("ganjax: config.total_steps=0: say how long the run is")
+    refused = run(command, "launch", "wgan_gp", "--slurm.nodes=2", code=2, **options)
+    assert refused.stderr == "ganjax: --slurm.nodes=2: set --nodes\n"
     planned = run(command, "sweep", "ema_decay:smoke", "--executor=dry", **options)
     assert "runs/ema_decay_smoke" in planned.stdout
     code = "from ganjax import shipped; print(shipped.root())"
