@@ -222,10 +222,13 @@ def _cautions(sets: Sets, metrics: Sequence[Metric], network: str) -> list[str]:
         if name in sets.real.record
     }
     if done:
-        counts = ", ".join(f"{count} are {name}" for name, count in done.items())
+        whole = sets.real.count
+        counts = ", ".join(
+            f"{'all' if count == whole else count} are {name}" for name, count in done.items()
+        )
         cautions.append(
-            f"the reals are {sets.real.record['native']} in their source, and of "
-            f"{sets.real.count} {counts} to get to the fakes' {fake}"
+            f"the reals are {sets.real.record['native']} in their source, and of the {whole} "
+            f"{counts} to get to the fakes' {fake}"
         )
     return cautions
 

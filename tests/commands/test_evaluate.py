@@ -315,13 +315,13 @@ def test_a_folder_is_read_as_the_data_source_reads_it(tmp_path):
             "embedded:mnist5k",
             (32, 32),
             "resize",
-            ["the reals are 28x28 in their source, and of 500 500 are enlarged to get to the"],
+            ["the reals are 28x28 in their source, and of the 500 all are enlarged to get to the"],
         ),
         (
             "embedded:mnist5k",
             (8, 8),
             "resize",
-            ["28x28 in their source, and of 500 500 are shrunk"],
+            ["28x28 in their source, and of the 500 all are shrunk"],
         ),
         ("embedded:mnist5k", (28, 28), "resize", []),
         (
@@ -330,20 +330,20 @@ def test_a_folder_is_read_as_the_data_source_reads_it(tmp_path):
             "resize",
             [
                 "reals of 8x16 and fakes of 8x16 are squashed to a square",
-                "28x28 in their source, and of 500 500 are cropped, 500 are shrunk to get to the",
+                "28x28 in their source, and of the 500 all are cropped, all are shrunk to get to",
             ],
         ),
         (
             "embedded:mnist5k",
             (32, 32),
             "pad",
-            ["and of 500 500 are padded to get to the fakes' 32"],
+            ["and of the 500 all are padded to get to the fakes' 32"],
         ),
         (
             "folder:photos",
             (8, 8),
             "resize",
-            ["8 to 40 a side in their source, and of 10 9 are cropped, 8 are shrunk to get to"],
+            ["8 to 40 a side in their source, and of the 10 9 are cropped, 8 are shrunk to get to"],
         ),
     ],
 )
