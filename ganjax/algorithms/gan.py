@@ -311,13 +311,8 @@ def _check(config: CommonConfig, discriminator: NetworkFields) -> None:
         uses_batch_norm=discriminator.uses_batch_norm,
         batch_norm=getattr(discriminator, "batch_norm", "none"),
         fake_labels=None if conditioning.discriminator == "none" else conditioning.fake_labels,
+        precision=config.precision,
     )
-    if config.penalty.difference and config.precision != "float32":
-        raise ConfigError(
-            f"config.precision={config.precision!r}: differences of scores over a step of "
-            f"config.penalty.difference={config.penalty.difference} would be its rounding; set "
-            "'float32', or difference=0.0"
-        )
     check_groups("config.batch_size", config.batch_size, discriminator.group_size)
     _check_accumulate(config, discriminator.group_size)
     _check_controller(config)

@@ -18,7 +18,7 @@ from ganjax.algorithms.optimisers import PlayersGroup, ema_decay
 from ganjax.config import ConfigDict, OneOf, PositiveInt, Repeats, defaults
 from ganjax.data.tags import TagFields
 from ganjax.engine import updates
-from ganjax.engine.algorithm import Algorithm, Context
+from ganjax.engine.algorithm import Algorithm, Context, Penalty
 from ganjax.engine.loss_scaling import scaled
 from ganjax.engine.phases import Phase
 from ganjax.engine.schedules import Reals
@@ -28,10 +28,11 @@ from ganjax.metrics.tags import TagEvaluationFields
 from ganjax.models import tagging
 from ganjax.objectives import losses
 from ganjax.objectives.losses import LOSSES, LossGroup
+from ganjax.objectives.penalties import PenaltyFields, PenaltyGroup
 from ganjax.training.tags import Tags
 
 
-class Config(PlayersGroup, LossGroup):
+class Config(PlayersGroup, PenaltyGroup, LossGroup):
     """The fields of the GAN over word vectors.
 
     Attributes:
@@ -82,8 +83,7 @@ def build(config: Config) -> Algorithm:
       ConfigError: some fields do not go together.
     """
     pairs = LOSSES[config.loss].pairs
-    updates.check(config.order, config.n_critic, pairs)
-    losses.check(config)
+    _check(config, pairs)
     dtype, reals = DTYPES[config.precision], Reals(config.n_critic * config.batch_size)
     generator = config.generator.build(config.data.vector_dim, dtype)
     discriminator = config.discriminator.build(dtype)
@@ -126,6 +126,8 @@ def build(config: Config) -> Algorithm:
             config.n_critic * config.total_steps, reals.of_updates(config.n_critic)
         ),
         phases=(Phase(0, config.total_steps, config.batch_size),),
+        penalty=_penalty(config.penalty, discriminator, reals),
+        penalty_interval=config.penalty.interval,
         storage=FLOATS,
         n_critic=config.n_critic,
         real_batches=config.n_critic + pairs,
@@ -137,6 +139,37 @@ def build(config: Config) -> Algorithm:
         meanings=scheduled_fields.MEANINGS,
     )
     return scaled(algorithm) if config.precision == "float16" else algorithm
+
+
+def _check(config: Config, pairs: bool) -> None:
+    """Raises a ConfigError if fields of different parts do not go together."""
+    updates.check(config.order, config.n_critic, pairs)
+    losses.check(config)
+    config.g_optimiser.check("config.g_optimiser")
+    config.d_optimiser.check("config.d_optimiser")
+    config.penalty.check(
+        uses_batch_norm=False, batch_norm="none", fake_labels="reals", precision=config.precision
+    )
+
+
+def _penalty(fields: PenaltyFields, discriminator: nn.Module, reals: Reals) -> Penalty:
+    """Returns the penalties on D's gradient with respect to word vectors."""
+
+    def discriminate(params, vars, vector, feature, key):
+        return _train(discriminator, params, vector, feature, key), vars
+
+    of_images = fields.build(
+        prepare=lambda params, vars: (params, vars), discriminate=discriminate, reals=reals
+    )
+
+    def penalty(params, vars, fake, context: Context):
+        # Penalties call what they differentiate by an image, and its condition a label.
+        fake, batch = (
+            {"image": each["vector"], "label": each["feature"]} for each in (fake, context.batch)
+        )
+        return of_images(params, vars, fake, context._replace(batch=batch))
+
+    return penalty
 
 
 def _train(module: nn.Module, params: Any, x: jax.Array, feature: jax.Array, key: jax.Array) -> Any:

@@ -35,14 +35,14 @@ class WordVectors(NamedTuple):
     vectors: Float32[np.ndarray, "v d"]
 
     def centred(self) -> "WordVectors":
-        """Returns vectors without their mean, scaled such that their numbers have the RMS 1.
+        """Returns vectors without their mean, each scaled such that its numbers have the RMS 1.
 
         The mean, which all words of a skip-gram share, would make all cosines alike (Mu & Viswanath
-        2018, arXiv:1702.01417).
+        2018, arXiv:1702.01417). Lengths tell how common words are, and no cosine depends on them.
         """
         vectors = self.vectors.astype(np.float64) - self.vectors.mean(0, dtype=np.float64)
-        size = np.sqrt(np.mean(vectors**2))
-        return self._replace(vectors=(vectors / max(size, 1e-12)).astype(np.float32))
+        size = np.sqrt(np.mean(vectors**2, axis=1, keepdims=True))
+        return self._replace(vectors=(vectors / np.maximum(size, 1e-12)).astype(np.float32))
 
 
 def skip_gram(

@@ -228,7 +228,12 @@ class PenaltyFields(Fields):
     interval: PositiveInt = may_change_if_named(1)
 
     def check(
-        self, *, uses_batch_norm: bool, batch_norm: str | bool, fake_labels: str | None
+        self,
+        *,
+        uses_batch_norm: bool,
+        batch_norm: str | bool,
+        fake_labels: str | None,
+        precision: str,
     ) -> None:
         """Refuses penalties that do not go with each other or with other fields of the config.
 
@@ -236,6 +241,7 @@ class PenaltyFields(Fields):
           uses_batch_norm: whether D has BatchNorm.
           batch_norm: the value of config.discriminator.batch_norm, for the message.
           fake_labels: config.conditioning.fake_labels where D takes labels, else None.
+          precision: the value of config.precision.
 
         Raises:
           ConfigError: the fields do not go together.
@@ -264,6 +270,12 @@ class PenaltyFields(Fields):
             raise ConfigError(
                 f"config.penalty.difference={self.difference}: it is of R1 and R2, which are 0; "
                 "set config.penalty.r1 or r2, or difference=0.0"
+            )
+        if self.difference and precision != "float32":
+            raise ConfigError(
+                f"config.precision={precision!r}: differences of scores over a step of "
+                f"config.penalty.difference={self.difference} would be its rounding; set "
+                "'float32', or difference=0.0"
             )
         if self.interval > 1 and not any(weights.values()):
             raise ConfigError(

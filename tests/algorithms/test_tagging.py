@@ -49,16 +49,16 @@ def trained(arrays, tmp_path_factory):
 
 
 def test_each_players_update_is_its_own_gradient(arrays):
-    """Against the losses of the paper by hand, without dropout, by steps of gradient descent."""
+    """Against the losses of the paper and R1 and R2 by hand, by steps of gradient descent."""
     config = small(arrays, order="simultaneous")
-    config.generator.dropout = config.discriminator.dropout = 0.0
+    config.penalty.update(r1=10.0, r2=30.0)
     loaded, module = schema.load(config)
     algorithm = module.build(loaded)._replace(g_tx=optax.sgd(1.0), d_tx=optax.sgd(1.0))
     state = steps.init_state(algorithm, jax.random.key(0))
     random, phase = np.random.RandomState(0), algorithm.phases[0]
     batch = {
-        "feature": random.randn(1, 8, 6).astype(np.float32),
-        "vector": random.randn(1, 8, 5).astype(np.float32),
+        "feature": jnp.asarray(random.randn(1, 8, 6), jnp.float32),
+        "vector": jnp.asarray(random.randn(1, 8, 5), jnp.float32),
     }
     drawn = {}
 
@@ -77,10 +77,18 @@ def test_each_players_update_is_its_own_gradient(arrays):
         fake = generator.apply({"params": g}, z, feature, train=False)
         return [discriminator.apply({"params": d}, v, feature, train=False) for v in (vector, fake)]
 
+    def squared_slope(d, vectors):
+        def score(vector, feature):
+            return discriminator.apply({"params": d}, vector[None], feature[None], train=False)[0]
+
+        return (jax.vmap(jax.grad(score))(vectors, feature) ** 2).sum(1).mean()
+
     def d_loss(d):
         real, fake = scores(state.g.params, d)
         total = -jax.nn.log_sigmoid(real).mean() - jax.nn.log_sigmoid(-fake).mean()
-        return total if loaded.d_halves == "sum" else total / 2
+        total = total if loaded.d_halves == "sum" else total / 2
+        made = generator.apply({"params": state.g.params}, z, feature, train=False)
+        return total + 5 * squared_slope(d, vector) + 15 * squared_slope(d, made)
 
     def g_loss(g):
         return -jax.nn.log_sigmoid(scores(g, state.d.params)[1]).mean()
