@@ -192,6 +192,8 @@ def named_images(paths: Sequence[str], notes: list[str]) -> Iterator[tuple[str, 
             files = [path / file for file in found.files]
         elif path.is_file():
             files = [path]
+        elif path.exists():
+            raise UserError(f"{path}: it is neither a file nor a folder, but a pipe or a device")
         else:
             raise UserError(f"{path}: there is no such file or folder")
         for file in files:

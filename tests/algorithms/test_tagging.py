@@ -153,12 +153,14 @@ def test_a_run_tags_features_by_votes_and_names_its_commands(trained, arrays):
 def test_what_cannot_be_tagged_is_told_in_one_line(trained, arrays, tmp_path):
     run = ganjax.load(trained[0])
     np.save(tmp_path / "few.npy", np.ones((2, 3)))
+    os.mkfifo(tmp_path / "pipe.png")
     for paths, match in (
         ([], "which images"),
         ([arrays / "000.png"], r"the features of this run were given .* \(N, 6\)"),
         ([tmp_path / "few.npy"], r"holds float64 \(2, 3\): features are numbers \(N, 6\)"),
         ([arrays / "000.png", tmp_path / "few.npy"], "and not both"),
         ([tmp_path / "nothing.png"], "there is no such file or folder"),
+        ([tmp_path / "pipe.png"], "neither a file nor a folder"),
         ([arrays / "tags.csv"], "is no image that can be read"),
     ):
         with pytest.raises(UserError, match=match) as caught:
@@ -222,6 +224,13 @@ def test_images_of_any_size_and_mode_are_brought_to_what_the_network_sees(monkey
     assert all(each.dtype == np.uint8 for each in seen)
 
 
+def test_differences_in_half_precision_are_refused(arrays):
+    config = small(arrays, precision="bfloat16")
+    config.penalty.difference = 0.01
+    with pytest.raises(ConfigError, match=r"config\.precision='bfloat16': differences of scores"):
+        tagging.build(schema.load(config)[0])
+
+
 def test_best_and_patience_of_tags_are_checked():
     for field, value, match in (
         ("best", "kid_efflite0", "config.evaluation.best='kid_efflite0': there are none, prec"),
@@ -250,16 +259,12 @@ def test_half_precision_trains(arrays, tmp_path, precision):
 
 @pytest.mark.slow
 def test_the_shipped_config_beats_the_most_frequent_tags(tmp_path):
-    """By a bootstrap standard error in precision and recall, and in the mean reciprocal rank.
-
-    Measured at step 400: .124, .136 and .306, of seeds 1 and 2 .108, .121 and .233 or more; the
-    most frequent tags have .084, .096 and .223, with errors of .009, .011 and .029.
-    """
+    """By two bootstrap standard errors of theirs in all three figures, after half the steps."""
     pytest.importorskip("gensim")
     # As a user starts it, on one device.
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     command = [sys.executable, "-m", "ganjax.main", "--config=configs/tagging.py"]
-    command.append(f"--workdir={tmp_path / 'run'}")
+    command += ["--config.total_steps=100", f"--workdir={tmp_path / 'run'}"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=3_600)
     run = TrainedTagger(tmp_path / "run")
     about = run.domain
@@ -271,8 +276,7 @@ def test_the_shipped_config_beats_the_most_frequent_tags(tmp_path):
     baseline = figures.score([frequent] * len(rows), own)
     errors = baseline.errors()
     for name, value in figures.score(found, own).figures().items():
-        margin = 0 if name == "mean_reciprocal_rank" else errors[name]
-        assert value > baseline.figures()[name] + margin, name
+        assert value > baseline.figures()[name] + 2 * errors[name], name
 
 
 @pytest.mark.slow

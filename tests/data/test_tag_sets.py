@@ -161,6 +161,9 @@ def test_vectors_are_kept_as_they_are_and_a_damaged_file_is_told(tmp_path):
     assert found.words == vectors.words
     np.testing.assert_array_equal(found.vectors, vectors.vectors)
     np.testing.assert_allclose(found.centred().vectors, [[-1, -1], [1, 1]])
+    uneven = WordVectors(("a", "b", "c"), np.float32([[6, 0], [-3, 1], [-3, -1]])).centred()
+    np.testing.assert_allclose((uneven.vectors**2).sum(1), [2, 2, 2], rtol=1e-6)
+    np.testing.assert_allclose(uneven.vectors[0], [2**0.5, 0], atol=1e-6)
     with pytest.raises(DataError, match="is missing, the word vectors of the run"):
         word_vectors.load(tmp_path / "w.npz")
     (tmp_path / "v.npz").write_bytes((tmp_path / "v.npz").read_bytes()[:60])
