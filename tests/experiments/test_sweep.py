@@ -55,6 +55,7 @@ def without_network(sweep):
 @pytest.mark.parametrize(
     "path", [path for path in design.shipped() if path != EMA], ids=lambda path: path.stem
 )
+@pytest.mark.usefixtures("one_device")
 def test_a_shipped_sweep_is_trained(path, tmp_path):
     """Of one cell in its smallest form; test_sweep_design.py checks that all cells can be run."""
     name, sweep, _ = design.load(f"{path}:smoke")
