@@ -208,7 +208,7 @@ class Tags(Domain):
             del phase
             votes = tagger(generator, latents[index], self.features[rows])
             found = [self.named(each) for each in votes]
-            return lambda: tag_sheet(shown, found, columns)
+            return lambda: tag_sheet(shown, found, min(columns, len(shown)))
 
         return draw
 
@@ -257,7 +257,15 @@ class Tags(Domain):
             return None
         if isinstance(given, np.ndarray):
             return for_sheet(given[rows])
-        return for_sheet(squared(decode_image(given[i])) for i in rows)
+        return for_sheet(squared(_decoded(given[i])) for i in rows)
+
+
+def _decoded(file: Path) -> np.ndarray:
+    """Decodes one of a set's images; an error names it."""
+    try:
+        return decode_image(file)
+    except DataError as error:
+        raise DataError(f"{file} cannot be read: {error}") from None
 
 
 def for_sheet(pictures: Iterable[np.ndarray]) -> np.ndarray:

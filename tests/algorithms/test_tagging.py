@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from ganjax.analysis.trained import Trained
 from ganjax.config import ConfigError
 from ganjax.data import word_vectors
 from ganjax.engine import step as steps
-from ganjax.errors import UserError
+from ganjax.errors import DataError, UserError
 from ganjax.metrics import tags as figures
 from ganjax.training import domain, schema, tags
 from ganjax.training.loop import train
@@ -115,7 +116,8 @@ def test_a_run_measures_its_tags_keeps_its_words_and_goes_on_bit_for_bit(trained
     train(small(arrays, total_steps=2), tmp_path / "run")
     (arrays / "vectors.txt").rename(arrays / "moved")  # What the run keeps is enough.
     try:
-        resumed = train(small(arrays), tmp_path / "run")
+        # There are fewer images than such a sheet would have, and it has no empty columns.
+        resumed = train(small(arrays, sample_grid=(10**6, 10**6)), tmp_path / "run")
     finally:
         (arrays / "moved").rename(arrays / "vectors.txt")
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(whole), jax.device_get(resumed))
@@ -241,6 +243,17 @@ def test_best_and_patience_of_tags_are_checked():
         config.evaluation[field] = value
         with pytest.raises(ConfigError, match=match):
             domain.of(schema.load(config)).check()
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [(Path.unlink, "No such file"), (lambda path: path.write_bytes(b"x"), "no PNG, JPEG, WebP")],
+)
+def test_an_image_that_cannot_be_shown_is_named(arrays, tmp_path, change, match):
+    folder = shutil.copytree(arrays, tmp_path / "arrays")
+    change(folder / "000.png")
+    with pytest.raises(DataError, match=rf"000\.png cannot be read: {match}"):
+        tags.Tags(schema.load(small(folder)).config).pixels(np.arange(2))
 
 
 def test_a_set_is_shown_before_anything_is_trained(arrays):
