@@ -1,6 +1,6 @@
 """WGAN-GP: a critic kept 1-Lipschitz by a penalty on its gradient (Gulrajani et al. 2017).
 
-    ganjax train wgan_gp            digits at 32x32, 7 minutes on two CPU cores
+    ganjax train wgan_gp            digits at 32x32, 4 minutes on two CPU cores
     ganjax train wgan_gp:celeb_a    CelebA at 64x64 at the paper's scale, for a GPU or TPU
     ganjax train wgan_gp:tutorial   CelebA in the form of Keras tutorials
     ganjax train wgan_gp:folder     your images at 64x64, by --config.data.source=folder:PATH
@@ -10,7 +10,9 @@ Any field can be set so. Where a preset departs from the paper, it is marked as 
 """
 
 from ganjax.algorithms import gan
-from ganjax.config import presets
+from ganjax.algorithms.optimisers import AdamFields
+from ganjax.config import defaults, presets
+from ganjax.engine.schedules import schedule
 
 AT_64 = {"image_size": 64, "latent_dim": 128}
 CELEB_A = {"source": "tfds:celeb_a"}
@@ -28,20 +30,25 @@ def wgan_gp(**scale):
 
 
 def digits():
+    """Returns numbers for digits on two cores, all of them choices (docs/results/digits.md).
+
+    One update of the critic and falling rates, the critic's twice G's, make better digits in the
+    same time than the paper's five updates and constant rates.
+    """
     config = wgan_gp(
-        total_steps=1_900,  # Length and widths are for seven minutes on two cores (choice).
-        batch_size=64,
+        total_steps=6_000,
+        batch_size=32,
         image_size=32,
-        latent_dim=64,  # (choice)
+        latent_dim=64,
         data={"source": "embedded:mnist5k", "channels": 1, "fit": "pad"},
     )
     config.generator.widths = (128, 64, 32)
     config.discriminator.widths = (32, 64, 128)
-    # 3 updates and 2e-4 (.5, .9), not 5 and 1e-4 (0, .9), for a shorter run (choice).
-    config.n_critic = 3
-    config.ema.decay = 0.99  # (choice)
-    config.sample_every = config.eval_every = 100
-    config.checkpoint_every = 200
+    for player, rate in (("g_optimiser", 1e-3), ("d_optimiser", 2e-3)):
+        falling = schedule(start=rate, end=rate / 10, over=192_000)  # All reals of the run.
+        config[player] = defaults(AdamFields, learning_rate=falling, b1=0.0, b2=0.99)
+    config.ema.decay = 0.999
+    config.sample_every = config.eval_every = config.checkpoint_every = 500
     return config
 
 

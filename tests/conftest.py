@@ -243,9 +243,18 @@ def shrink(config):
 
 
 def tiny_config():
-    """Returns the default WGAN-GP, shrunk to 16x16, with two updates of the critic in a step."""
+    """Returns WGAN-GP, shrunk to 16x16, with two updates of the critic in a step.
+
+    Rates are constant, so that no metric but those of the losses is there.
+    """
+    # Imported late, as all of ganjax by this file.
+    from ganjax.algorithms.optimisers import AdamFields
+    from ganjax.config import defaults
+
     config = shrink(shipped("wgan_gp"))
     config.n_critic = 2
+    for player in ("g_optimiser", "d_optimiser"):
+        config[player] = defaults(AdamFields, b2=0.9)
     config.image_size, config.data.fit = 16, "resize"
     config.generator.widths = config.discriminator.widths = (4, 4)
     return config

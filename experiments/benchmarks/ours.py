@@ -4,6 +4,7 @@ The module imports no peer, so that a process that runs it alone has only ganjax
 """
 
 import time
+from collections.abc import Iterator
 from functools import partial
 from statistics import median
 from typing import Any
@@ -16,6 +17,7 @@ from experiments.benchmarks.clock import peak_mib, seconds
 from experiments.tools.configs import named
 from ganjax.configs import override
 from ganjax.engine.algorithm import Algorithm
+from ganjax.engine.schedules import Schedule
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.runtime import compiling
 from ganjax.training import schema
@@ -27,7 +29,10 @@ TIMED = 40
 
 
 def load(config: str, **fields) -> schema.Loaded:
-    """Loads a shipped config with other values for some fields.
+    """Loads a shipped config with other values for some fields, and without schedules.
+
+    A peer's numbers do not change over a run, and a step takes as long with those with which
+    schedules start.
 
     Args:
       config: the name of a file of configs/, with :<preset> after it for a preset.
@@ -37,8 +42,18 @@ def load(config: str, **fields) -> schema.Loaded:
       UserError: there is no such file, preset or field, or the fields do not go together.
     """
     raw = named(config).to_dict()
-    override(raw, fields, f"config={config}")
+    override(raw, dict(_starts(raw)) | fields, f"config={config}")
     return schema.load(raw)
+
+
+def _starts(group: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Yields the dotted names of a config's schedules with the numbers at their start."""
+    for name, value in group.items():
+        if isinstance(value, dict):
+            if Schedule.model_fields.keys() == value.keys():
+                yield prefix + name, value["start"]
+            else:
+                yield from _starts(value, f"{prefix}{name}.")
 
 
 def train_step(algorithm: Algorithm, sharding=None, unroll: bool = False, **options):

@@ -250,7 +250,7 @@ def test_a_failure_is_in_its_row_and_the_next_goes_on(jobs, tmp_path, capsys):
     flax, keras = "dcgan:celeb_a@32/flax", "ada:emoji64@32"
     jobs.failing.add("flax_step.compare")
     benchmarks.main(
-        [f"--out={tmp_path}", f"--rows={flax},{keras},wgan_gp,convolutions", "--rounds=1"]
+        [f"--out={tmp_path}", f"--rows={flax},{keras},wgan_gp@64,convolutions", "--rounds=1"]
     )
     printed = capsys.readouterr().out
     assert printed == (tmp_path / "benchmarks.md").read_text()
@@ -258,8 +258,8 @@ def test_a_failure_is_in_its_row_and_the_next_goes_on(jobs, tmp_path, capsys):
     error = "Unequal: g_loss is 1, ours is 2 (exit status 1)"
     assert f"| {error} |" in found[f"`{flax}`"]
     assert "| not measured: no --keras_python |" in found[f"`{keras}`"]
-    assert found["`wgan_gp`"] == (
-        "| `wgan_gp` | 32 | 0.500 | torch eager 1.00 (0.50); torch channels_last 2.00 (0.25) "
+    assert found["`wgan_gp@64`"] == (
+        "| `wgan_gp@64` | 32 | 0.500 | torch eager 1.00 (0.50); torch channels_last 2.00 (0.25) "
         "| 5.0, 5.0 | 1,200, 1,100 | torch eager 900; torch channels_last 900 |"
     )
     assert "60 GFLOP/s, 0.75 of the matrix product's 80 in the same run" in printed

@@ -63,11 +63,12 @@ FULL_SIZE = {
 }
 # PyTorch's learning rates are constant.
 CONSTANT = {f"{player}_optimiser": {"decay": "none"} for player in "gd"}
+RATES = {f"{player}_optimiser.learning_rate": 1e-2 for player in "gd"}
 R3GAN = {
     "penalty.r1": 2.0,
     "penalty.r2": 1.0,
     **{f"{player}_optimiser.b2": 0.9 for player in "gd"},
-    **{f"{player}_optimiser.learning_rate": 1e-2 for player in "gd"},
+    **RATES,
 }
 # The last layer of each block begins at 0, which holds back the others.
 BLOCKS = {
@@ -82,7 +83,7 @@ WIDTHS = {
 }
 SMALL = {player: {"widths": (8, 6, 4)} for player in ("generator", "discriminator")}
 CASES = {
-    "wgan_gp": Case(TorchWganGp, (4**2, 8**2), (), {"n_critic": 2}, LAST_BIAS),
+    "wgan_gp": Case(TorchWganGp, (4**2, 8**2), (), {"n_critic": 2}, LAST_BIAS, RATES),
     "cwgan_gp": Case(TorchWganGp, (4**2, 8**2), (), {"n_critic": 2, **CONSTANT}, LAST_BIAS),
     "dcgan": Case(TorchDcgan, (4**2, 8**2), (4**2,), {}, set()),
     # PyTorch cannot be handed JAX's dropout masks.

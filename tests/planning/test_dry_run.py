@@ -5,7 +5,7 @@ import re
 import jax
 import numpy as np
 import pytest
-from conftest import shipped, shrink
+from conftest import shipped, shrink, tiny_config
 
 from ganjax.config import ConfigError
 from ganjax.errors import UserError
@@ -23,10 +23,7 @@ def bytes_of(tree):
 @pytest.fixture(scope="module")
 def planned():
     """The tiny WGAN-GP on eight devices."""
-    config = shrink(shipped("wgan_gp"))
-    config.image_size, config.data.fit = 16, "resize"
-    config.generator.widths = config.discriminator.widths = (4, 4)
-    return dry_run.plan(config, devices=8)
+    return dry_run.plan(tiny_config(), devices=8)
 
 
 def test_collectives_are_gradients_and_batch_norm(planned):

@@ -241,10 +241,11 @@ def test_the_best_and_the_patience_change_only_if_they_are_named(config, folder)
 @pytest.mark.parametrize(
     ("name", "changes", "field", "may"),
     [
-        ("wgan_gp", {}, "batch_size", True),
+        ("dcgan", {}, "batch_size", True),
+        ("wgan_gp", {}, "batch_size", False),
         ("wgan_gp", {}, "penalty.weight", True),
         ("wgan_gp", {}, "total_steps", False),  # It changes unnamed.
-        ("wgan_gp", {"g_optimiser.decay": "linear"}, "total_steps", True),
+        ("dcgan", {"g_optimiser.decay": "linear"}, "total_steps", True),
         ("wgan_gp", {"total_steps": 0, "total_epochs": 3.0}, "batch_size", False),
         ("wgan_gp", {}, "g_optimiser.decay", False),  # It has a state of its own.
         ("wgan_gp", {}, "weight_clip", False),

@@ -29,7 +29,7 @@ def test_the_birds_have_46_steps_an_epoch(total, steps):
     assert whole.passes(steps) == pytest.approx(steps * 128 / 5_994)
 
 
-@pytest.mark.parametrize(("reals", "steps"), [("fresh", 14), ("shared", 70)])
+@pytest.mark.parametrize(("reals", "steps"), [("fresh", 28), ("shared", 140)])
 def test_reals_of_all_critic_updates_count_towards_an_epoch(reals, steps):
     config = shipped("wgan_gp")
     config.n_critic, config.critic_reals, config.total_epochs = 5, reals, 3
@@ -37,7 +37,7 @@ def test_reals_of_all_critic_updates_count_towards_an_epoch(reals, steps):
 
 
 def test_images_are_counted_only_where_a_length_is_in_epochs():
-    assert epochs.settle(schema.load(shipped("dcgan")), lambda: 1 / 0)[0].total_steps == 2_500
+    assert epochs.settle(schema.load(shipped("dcgan")), lambda: 1 / 0)[0].total_steps == 5_000
 
 
 def test_each_phase_of_a_growing_run_has_epochs_of_its_own():
@@ -78,7 +78,7 @@ def test_what_comes_every_epoch_is_counted_from_the_first_step_of_a_phase():
 def test_no_epoch_is_waited_for_that_has_no_whole_step():
     """Of twenty images a step of 64 reads each three times: a run in steps is told 3.2 passes."""
     config = shipped("dcgan")
-    config.eval_every_epochs = 2.0
+    config.batch_size, config.eval_every_epochs = 64, 2.0
     few = Epochs.of(settled(config, 20)[1], 20)
     assert few.at(1) == few.passes(1) == 3.2
     message = (
