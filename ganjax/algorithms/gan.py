@@ -281,12 +281,25 @@ def discriminate_jointly(
       The scores of reals and fakes, (N,) each, and D's updated variables.
     """
     params, vars = networks.prepare_discriminator(params, vars)
+    count = len(fake["image"])
+    # Minibatch standard deviations are of reals alone or of fakes alone.
+    block = networks.d_fields.group_size
+    block = count if count % block else block
     image, label = (
-        jnp.concatenate([context.batch[name], fake[name]]) for name in ("image", "label")
+        _alternated(context.batch[name], fake[name], block) for name in ("image", "label")
     )
     scores, vars = networks.discriminate(params, vars, image, label, context.key)
-    real_scores, fake_scores = jnp.split(scores, 2)
-    return (real_scores, fake_scores), vars
+    scores = scores.reshape(-1, 2, block)
+    return (scores[:, 0].reshape(-1), scores[:, 1].reshape(-1)), vars
+
+
+def _alternated(real: jax.Array, fake: jax.Array, block: int) -> jax.Array:
+    """Puts blocks of fakes after those of reals: (N, ...), (N, ...) -> (2 N, ...).
+
+    Where devices share a batch, each keeps its own; a whole batch after the other would be sent.
+    """
+    blocks = [x.reshape(-1, block, *x.shape[1:]) for x in (real, fake)]
+    return jnp.stack(blocks, axis=1).reshape(-1, *real.shape[1:])
 
 
 def _check(config: CommonConfig, discriminator: NetworkFields) -> None:

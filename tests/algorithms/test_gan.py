@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from tiny_dcgan import build, tiny_dcgan, train_steps
 
+from ganjax.algorithms import gan
+from ganjax.algorithms.networks import build_networks
+from ganjax.config import take_kinds
 from ganjax.engine.algorithm import Context
 from ganjax.models import spectral
+from ganjax.training import schema
 
 pytestmark = pytest.mark.usefixtures("native_convolutions")
 
@@ -178,3 +182,31 @@ def test_the_average_copies_the_vectors_of_spectral_norm(config):
         np.testing.assert_array_equal, state.ema.vars["spectral"], state.g.vars["spectral"]
     )
     assert not np.array_equal(average_of(state.ema.vars), average_of(state.g.vars))
+
+
+@pytest.mark.parametrize(("network", "count"), [("dcgan", 5), ("progan", 8)])
+def test_a_joint_pass_scores_each_image_as_separate_passes_do(network, count):
+    """Without BatchNorm; ProGAN's minibatch standard deviations are of groups of four."""
+    config = tiny_dcgan()
+    config.discriminator.batch_norm = "none"
+    if network == "progan":
+        take_kinds(config, {"discriminator.network": network})
+        config.discriminator.network, config.discriminator.widths = network, (4, 4)
+    loaded, _ = schema.load(config)
+    networks = build_networks(loaded, loaded.generator, loaded.discriminator)
+    params, vars = networks.init(jax.random.key(0))[1]
+    random = np.random.RandomState(0)
+    real, fake = (
+        {
+            "image": jnp.asarray(random.uniform(-1, 1, (count, 8, 8, 1)), jnp.float32),
+            "label": jnp.zeros(count, jnp.int32),
+        }
+        for _ in range(2)
+    )
+    context = Context(real, jax.random.key(1), jnp.zeros((), jnp.int32), None, ())
+    for scores, expected in zip(
+        gan.discriminate_jointly(networks, params, vars, fake, context)[0],
+        gan.discriminate_separately(networks, params, vars, fake, context)[0],
+        strict=True,
+    ):
+        np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)

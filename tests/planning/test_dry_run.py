@@ -56,6 +56,13 @@ def test_collectives_are_gradients_and_batch_norm(planned):
     assert cost.collectives["all-reduce"].count == config.n_critic * 3 + 5
 
 
+def test_a_joint_pass_sends_no_images_between_devices():
+    config = tiny_config()
+    config.d_batches = "joint"
+    (cost,) = dry_run.plan(config, devices=8).phases
+    assert set(cost.collectives) == {"all-reduce"}
+
+
 def test_parameters_flops_and_memory(planned):
     (cost,) = planned.phases
     loaded, module = schema.load(planned.config.model_dump())
