@@ -30,6 +30,9 @@ TINY = [
     "--config.data.num_examples=200",
     "--config.batch_size=8",
     "--config.n_critic=1",
+    # Constant ones, which tests change.
+    "--config.g_optimiser.learning_rate=2e-4",
+    "--config.d_optimiser.learning_rate=2e-4",
     "--config.generator.widths=(4,4)",
     "--config.discriminator.widths=(4,4)",
 ]

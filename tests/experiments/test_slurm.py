@@ -14,6 +14,7 @@ from processes import TINY
 pytest.importorskip("submitit")
 from experiments.launch import slurm
 from experiments.tools import design, jobs, runs
+from ganjax.errors import UserError
 
 pytestmark = [
     pytest.mark.slow,
@@ -123,10 +124,10 @@ def test_what_slurm_refuses_is_told_in_one_line(
 ):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(slurm, "check", lambda flags: None)
+    monkeypatch.setattr(slurm, "check", lambda: None)
     flags = [option, "--cpus_per_task=1", f"--logs={tmp_path}", "--config=wgan_gp"]
     monkeypatch.setattr(sys, "argv", ["slurm", *flags])
-    with pytest.raises(SystemExit) as caught:
-        slurm.main()
+    with pytest.raises(UserError) as caught:
+        slurm.main([])
     assert re.match(rf"Slurm refused the job: .*{re.escape(message)}", str(caught.value))
     assert "\n" not in str(caught.value)
