@@ -15,6 +15,7 @@ import pytest
 from conftest import ROOT, shipped
 from processes import STEPS, TINY, ends, free_port, start, wait_for_step
 
+from ganjax.config import take_kinds
 from ganjax.data import pipeline
 from ganjax.data.fields import DataFields
 from ganjax.data.sources import open_source
@@ -60,11 +61,12 @@ def test_the_union_of_two_processes_is_one_epoch(tmp_path):
 
 def alone(folder, devices, flags, begin=AS_IT_IS):
     """Trains the same run in this process, over as many devices."""
-    raw = shipped("wgan_gp")
+    raw, fields = shipped("wgan_gp"), {}
     for flag in (*TINY[1:], f"--config.total_steps={STEPS}", *flags):
         name, _, value = flag.removeprefix("--config.").partition("=")
-        value = value if name == "data.fit" else ast.literal_eval(value)
-        raw.update_from_flattened_dict({name: value})
+        fields[name] = value if name == "data.fit" else ast.literal_eval(value)
+    take_kinds(raw, fields)
+    raw.update_from_flattened_dict(fields)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "ganjax.training.setup.make_layout", partial(make_layout, jax.devices()[:devices])

@@ -27,6 +27,8 @@ def smallest(config):
         config.image_size, config.data.fit = 16, "resize"
         for player in (config.generator, config.discriminator):
             player.widths = player.widths[less:]
+    if config.get("loss") == "relativistic_paired" and "families" in config.augment:
+        config.augment.update(families=("blit",), multipliers=())  # Presets of ADA have them all.
     return config
 
 
