@@ -23,6 +23,8 @@ R3GAN = {
     "data": {"source": "embedded:emoji64"},
     "generator.widths": (64,) * 4,
     "discriminator.widths": (64,) * 4,
+    "generator.blocks": 2,
+    "discriminator.blocks": 2,
     "ema": {"decay": 0.999},
     "batch_size": 32,
 }
