@@ -1,6 +1,6 @@
 """DCGAN: convolutional networks with BatchNorm (Radford et al. 2015).
 
-    ganjax train dcgan            digits at 32x32, 4 minutes on two CPU cores
+    ganjax train dcgan            digits at 32x32, minutes on two CPU cores
     ganjax train dcgan:celeb_a    CelebA at 64x64, for a GPU or TPU
     ganjax train dcgan:cifar10    CIFAR-10, for a GPU or TPU
     ganjax train dcgan:tutorial   CelebA for five epochs, as in tutorials of PyTorch

@@ -1,6 +1,6 @@
 """SNGAN: residual networks, spectral normalisation, hinge loss (Miyato et al. 2018).
 
-    ganjax train sngan                      digits at 32x32, 15 minutes on two CPU cores
+    ganjax train sngan                      digits at 32x32, minutes on two CPU cores
     ganjax train sngan:projection           digits by label (Miyato & Koyama 2018)
     ganjax train sngan:cifar10              CIFAR-10 at the papers' scale, for a GPU or TPU
     ganjax train sngan:cifar10_projection   CIFAR-10 by label at the papers' scale

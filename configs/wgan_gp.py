@@ -1,6 +1,6 @@
 """WGAN-GP: a critic kept 1-Lipschitz by a penalty on its gradient (Gulrajani et al. 2017).
 
-    ganjax train wgan_gp            digits at 32x32, 6 minutes on two CPU cores
+    ganjax train wgan_gp            digits at 32x32, minutes on two CPU cores
     ganjax train wgan_gp:celeb_a    CelebA at 64x64 at the paper's scale, for a GPU or TPU
     ganjax train wgan_gp:tutorial   CelebA in the form of Keras tutorials
     ganjax train wgan_gp:folder     your images at 64x64, by --config.data.source=folder:PATH
