@@ -15,9 +15,9 @@ PICTURE = np.random.RandomState(0).randint(0, 256, (3, 5, 1), np.uint8)
 
 
 def events(folder):
-    """The events of the only file in a folder, without their times."""
-    (file,) = folder.glob("events.out.tfevents.*")
-    content, found = file.read_bytes(), []
+    """The events of all files in a folder, in the order of their names, without their times."""
+    files = sorted(folder.glob("events.out.tfevents.*"))
+    content, found = b"".join(file.read_bytes() for file in files), []
     while content:
         (length,) = struct.unpack("<Q", content[:8])
         record, content = content[: 16 + length], content[16 + length :]
@@ -58,6 +58,13 @@ def test_the_first_event_of_a_metric_describes_it(tmp_path):
     assert found == [("d_loss", "a loss"), ("mine", ""), ("d_loss", ""), ("mine", "")]
     assert values[0].tensor.float_val == [0.5]
     assert all(value.simple_value == 0.5 for value in values[1:])
+
+
+def test_files_are_read_in_the_order_in_which_they_were_opened(tmp_path):
+    for step in range(12):  # Within a second: a count of one digit, then two, would end here.
+        Board(tmp_path, purge_step=step).close()
+    assert len(list(tmp_path.iterdir())) == 12
+    assert [event.step for event in events(tmp_path)[1::2]] == list(range(12))
 
 
 def test_texts_and_hyper_parameters_are_written_and_at_the_end_that_the_run_has_ended(tmp_path):
