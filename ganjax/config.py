@@ -45,7 +45,9 @@ Level = Annotated[int, Field(ge=0, le=255)]
 
 
 def _split(value: Any) -> Any:
-    """Splits what ml_collections makes of --config.<field>=kid,fid: a tuple of one text."""
+    """Splits a text, or what ml_collections makes of --config.<field>=kid,fid: a tuple of one."""
+    if isinstance(value, str):
+        value = (value,)
     if isinstance(value, tuple | list) and len(value) == 1 and isinstance(value[0], str):
         return tuple(name.strip() for name in value[0].split(","))
     return value
@@ -220,9 +222,18 @@ def defaults(schema: type[Fields], **fields: Any) -> ConfigDict:
       ConfigError: a field without a default is missing, or a value is invalid.
     """
     try:
-        return ml_collections.ConfigDict(schema.model_validate(fields).model_dump())
+        return untyped(schema.model_validate(fields).model_dump())
     except pydantic.ValidationError as error:
         raise ConfigError(explain(error, schema, fields)) from None
+
+
+def untyped(fields: Mapping[str, Any]) -> ConfigDict:
+    """Returns fields as a ConfigDict whose fields take values of any type.
+
+    By default a ConfigDict keeps the types of its first values, where a field may hold a number or
+    a schedule, one size or two. Whatever a field cannot hold is refused by the schema, in one line.
+    """
+    return ml_collections.ConfigDict(fields, type_safe=False)
 
 
 def presets(
@@ -327,7 +338,8 @@ def _take_kinds(
             held = of_tag.get(new)
             if held and new != tag:
                 kept = _kept(of_tag.get(tag), held, part)
-                part = type(part)({n: _default(f) for n, f in held.model_fields.items()} | kept)
+                new_part = {n: _default(f) for n, f in held.model_fields.items()} | kept
+                part = new_part if isinstance(part, dict) else untyped(new_part)
                 group[name] = part
         if isinstance(held, type) and issubclass(held, Fields):
             _take_kinds(held, part, config, changes, f"{at}{name}.")

@@ -198,6 +198,12 @@ def _line(error: Mapping[str, Any], schema: type["pydantic.BaseModel"], raw: dic
         if error["type"] == "union_tag_not_found":
             return f"{field}.{name} is missing: it is one of {', '.join(all_tags)}"
         return f"{field}.{name}={tag!r}: there are {', '.join(all_tags)}"
+    if error["type"] in ("model_type", "model_attributes_type"):
+        info = group.model_fields[names[-1]]
+        mend = f"set its fields, {', '.join(getattr(held, 'model_fields', {}))}"
+        if isinstance(info.discriminator, str):
+            mend = f"set {field}.{info.discriminator}"
+        return f"{field}={error['input']!r}: it is a group of fields; {mend}"
     message = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return f"{field}={error['input']!r}: {message}"
 

@@ -1,7 +1,9 @@
 """Kinds of parts that flags choose, with their own defaults; fields that have no effect."""
 
 import itertools
+import re
 import sys
+from functools import reduce
 from typing import get_args
 
 import pytest
@@ -13,6 +15,7 @@ from ganjax.algorithms.optimisers import AnyOptimiser
 from ganjax.augment import AnyPolicy
 from ganjax.augment.controllers import AnyController
 from ganjax.config import ConfigError, defaults, idle, refuse_idle
+from ganjax.engine.schedules import schedule
 from ganjax.errors import UserError
 from ganjax.models import AnyDiscriminator, AnyGenerator
 from ganjax.training import schema, workdir
@@ -264,3 +267,28 @@ def test_a_run_goes_on_whatever_fields_without_effect_say(tmp_path, monkeypatch)
     config.discriminator.dropout = 0.3
     with pytest.raises(ConfigError, match=r"another config.discriminator.dropout \("):
         workdir.claim(tmp_path, schema.load(config).config)
+
+
+FALLING = schedule(start=1e-3, end=1e-4, over=100)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("g_optimiser.learning_rate", 2e-4, ""),
+        ("penalty.r1", FALLING, ""),
+        ("image_size", (32, 32), ""),
+        ("evaluation.metrics", "kid,fid", ""),
+        ("discriminator", {"network": "mlp"}, ""),
+        ("batch_size", "8", "config.batch_size='8': should be a valid integer"),
+        ("data.source", FALLING, "config.data.source={.*}: should be a valid string"),
+        ("discriminator", "mlp", "='mlp': it is a group of fields; set config.discriminator.netw"),
+        ("ema", 0.9, "config.ema=0.9: it is a group of fields; set its fields, decay, half_life,"),
+    ],
+)
+def test_python_sets_any_value_of_which_the_schema_refuses_the_wrong(field, value, message):
+    """In one line of ganjax, where ml_collections would raise a TypeError at the assignment."""
+    config = shipped("wgan_gp")
+    *groups, name = field.split(".")
+    setattr(reduce(getattr, groups, config), name, value)
+    assert re.search(message, refusal(config)) if message else not refusal(config)

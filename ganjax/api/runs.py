@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 from jaxtyping import Float32, UInt8
 
@@ -14,6 +13,7 @@ from ganjax.analysis.tagging import TrainedTagger
 from ganjax.analysis.trained import Trained
 from ganjax.api.measured import Curve, curves
 from ganjax.api.tagging import TaggerRun
+from ganjax.config import untyped
 from ganjax.data.base import SPLITS
 from ganjax.errors import UserError, naming_arguments
 from ganjax.metrics.image_set import from_source
@@ -56,7 +56,7 @@ class Run:
         >>> ganjax.load("runs/cwgan_gp").config.loss
         'wasserstein'
         """
-        return ml_collections.ConfigDict(self._trained.config.model_dump())
+        return untyped(self._trained.config.model_dump())
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

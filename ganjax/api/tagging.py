@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
 from ganjax.analysis import tagging
 from ganjax.api.measured import Curve, curves
+from ganjax.config import untyped
 from ganjax.errors import UserError, naming_arguments
 
 
@@ -34,7 +34,7 @@ class TaggerRun:
     @property
     def config(self) -> Any:
         """A copy of the run's config, a ConfigDict whose fields can be set."""
-        return ml_collections.ConfigDict(self._trained.config.model_dump())
+        return untyped(self._trained.config.model_dump())
 
     @property
     def params(self) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 A field of a type such as `ScheduledPositive` holds a number, or in its place a `Schedule`:
 
-    config.g_optimiser = defaults(
-        AdamFields, learning_rate=schedule(start=2e-4, end=5e-5, over=20_000_000)
-    )
+    config.g_optimiser.learning_rate = schedule(start=2e-4, end=5e-5, over=20_000_000)
 
 A flag that sets one of a schedule's fields, such as --config.penalty.r1.over=100000, makes a
 schedule of a number, and one that sets the field itself a number of a schedule.

@@ -159,15 +159,18 @@ class NetworkFields(Fields):
     @classmethod
     def follow(cls, group: Any, config: Any, changes: Mapping[str, Any], at: str) -> None:
         """Cuts or extends the widths of a raw config whose image_size alone is to change."""
-        if "image_size" not in changes or f"{at}widths" in changes or not group.get("widths"):
+        widths = group.get("widths")
+        if "image_size" not in changes or f"{at}widths" in changes or not widths:
             return
+        if not isinstance(widths, tuple | list):
+            return  # It is refused where the config is checked.
         try:
             size = size_of(parsed(changes["image_size"]))
             same = size == size_of(parsed(config.get("image_size")))
         except ValueError:
             return  # It is refused where the config is checked.
         if not same:
-            group["widths"] = cls.following_widths(group, size) or group["widths"]
+            group["widths"] = cls.following_widths(group, size) or widths
 
     def check(self, at: str, images: ImageSpec, options: Options) -> None:
         """Refuses fields that do not go with each other, with the images or with the options.

@@ -50,7 +50,7 @@ class Board:
         self._describe, self._described = describe, set[str]()
         self._end: Any = None
         folder.mkdir(parents=True, exist_ok=True)
-        # TensorBoard reads a folder's files in the order of their names, which is thus that of time.
+        # TensorBoard reads a folder's files in the order of their names, here that of time.
         seconds, nanoseconds = divmod(time.time_ns(), 10**9)
         place = f"{seconds:010}.{nanoseconds:09}.{socket.gethostname()}.{os.getpid()}"
         self._path = folder / f"events.out.tfevents.{place}"

@@ -24,11 +24,11 @@ import optax
 from ganjax.config import ConfigError, differences, idle
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import phase_of
-from ganjax.engine.state import GanState
+from ganjax.engine.state import GanState, Player
 from ganjax.errors import meant, question
 from ganjax.parallel import distributed
 from ganjax.runtime import regular, storage
-from ganjax.training import checkpoint, history
+from ganjax.training import checkpoint, history, update_counts
 from ganjax.training.checkpoint_folders import steps_in
 from ganjax.training.history import History, Return
 from ganjax.training.report import RAW
@@ -78,14 +78,8 @@ def turn(
     # A field that has no effect, neither before nor now, makes no other run.
     may_differ = config.continuable | (idle(config) & idle(before))
     changed = [name for name in differences(new, old) if name not in may_differ]
-    # An optimiser of a rate that changes has other arrays in its state.
-    replaced = {
-        name
-        for name in changed
-        if len({isinstance(history.value_of(each, _path(name)), dict) for each in (old, new)}) > 1
-    }
-    if refused := [name for name in changed if name not in named or name in replaced]:
-        raise another(workdir, old, new, refused, config.nameable - replaced)
+    if refused := [name for name in changed if name not in named]:
+        raise another(workdir, old, new, refused, config.nameable)
     changed = [name.removeprefix("config.") for name in changed]
     steps = steps_in(workdir / checkpoint.FOLDER)
     if start.from_step is None:
@@ -164,12 +158,16 @@ def with_rates(state: GanState, algorithm: Algorithm) -> GanState:
     """Returns a restored state whose optimisers have the numbers of the config.
 
     Optax keeps numbers that it might change in the optimiser's state, where those of the checkpoint
-    would go before the config's.
+    would go before the config's; and of a rate that has become a schedule the number of updates.
     """
-    stage = algorithm.in_phase(phase_of(algorithm.phases, int(state.step)))
-    g = state.g.replace(opt_state=_with_numbers_of(stage.g_tx, state.g.opt_state))
-    d = state.d.replace(opt_state=_with_numbers_of(stage.d_tx, state.d.opt_state))
-    return state.replace(g=g, d=d)
+    phase = phase_of(algorithm.phases, int(state.step))
+    stage = algorithm.in_phase(phase)
+    players = {}
+    for name, tx, a_step in (("g", stage.g_tx, 1), ("d", stage.d_tx, stage.n_critic)):
+        player: Player = getattr(state, name)
+        counted = update_counts.filled(player.opt_state, a_step * (int(state.step) - phase.start))
+        players[name] = player.replace(opt_state=_with_numbers_of(tx, counted))
+    return state.replace(**players)
 
 
 def _with_numbers_of(tx: optax.GradientTransformation, opt_state: Any) -> Any:
@@ -232,10 +230,10 @@ def compared(
       changed: the dotted names of the fields that differ.
       where: what follows if not all of them are named.
     """
-    values = {name: [_value(each, name) for each in (old, new)] for name in changed[:MOST]}
-    differ = ", ".join(f"{name} ({was}, not {wanted})" for name, (was, wanted) in values.items())
-    flags = " ".join(shlex.quote(f"--{name}={was}") for name, (was, _) in values.items())
-    if more := len(changed) - len(values):
+    told = changed[:MOST]
+    differ = ", ".join(f"{name} ({_value(old, name)}, not {_value(new, name)})" for name in told)
+    flags = " ".join(flag for name in told for flag in _flags(name, _raw(old, name)))
+    if more := len(changed) - len(told):
         differ, flags = f"{differ} and {more} more{where}", f"{flags} and so on"
     return differ, flags
 
@@ -268,9 +266,18 @@ def _pictures(workdir: Path) -> Iterator[tuple[Path, int]]:
             yield path, int(number)
 
 
+def _flags(name: str, value: Any) -> Iterator[str]:
+    """Yields the flags that set a field, one for each field of a schedule."""
+    if isinstance(value, Mapping):
+        for each in value:
+            yield from _flags(f"{name}.{each}", value[each])
+    else:
+        yield shlex.quote(f"--{name}={history.shown(value)}")
+
+
 def _value(fields: Mapping[str, Any], name: str) -> str:
-    return history.shown(history.value_of(fields, _path(name)))
+    return history.shown(_raw(fields, name))
 
 
-def _path(name: str) -> str:
-    return name.removeprefix("config.")
+def _raw(fields: Mapping[str, Any], name: str) -> Any:
+    return history.value_of(fields, name.removeprefix("config."))

@@ -19,7 +19,7 @@ from orbax.checkpoint import v1 as ocp
 from ganjax.errors import DataError, UserError
 from ganjax.parallel import distributed
 from ganjax.runtime import storage
-from ganjax.training import checksums, quiet, stored
+from ganjax.training import checksums, quiet, stored, update_counts
 from ganjax.training.checkpoint_folders import (
     FOLDER,
     TEMPORARY,
@@ -111,10 +111,12 @@ class Checkpoints:
         number = ours.get(KEY, 1)
         at, reason = self._at / path.name, ""
         state: Any = None
+        wanted = saved = as_stored(target, number)
         with quiet.loading(lambda: bool(reason)), _each_alone():
             try:
-                wanted = {stored.STATE: as_stored(target, number)}
-                state = ocp.load_checkpointables(str(at), wanted)[stored.STATE]
+                if stored.CHECKSUMS in ours:  # Those of older versions have no schedules.
+                    saved = update_counts.as_saved(saved, ours[stored.CHECKSUMS])
+                state = ocp.load_checkpointables(str(at), {stored.STATE: saved})[stored.STATE]
             except Exception as error:  # Damaged files give errors of every kind.
                 reason = stored.cause(path, error)
             if reason:
@@ -139,7 +141,7 @@ class Checkpoints:
                 raise CheckpointError(
                     f"{path} holds the state of step {step}: name the folder {step} again"
                 )
-        return completed(state, target, number)
+        return completed(update_counts.as_wanted(state, wanted), target, number)
 
     def save(self, step: int, state: Any, entries: dict[str, Any]) -> None:
         """Begins to save a state, once the save before has ended; the first is read back at once.

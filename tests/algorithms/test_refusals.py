@@ -186,8 +186,7 @@ IMPOSSIBLE = [
 @pytest.mark.parametrize(("change", "message"), IMPOSSIBLE, ids=[name_of(c) for c, _ in IMPOSSIBLE])
 def test_fields_that_do_not_go_together_are_refused_with_the_reason(change, message):
     config = tiny_dcgan()
-    with config.ignore_type():  # A pair in place of a number.
-        config.update_from_flattened_dict(change)
+    config.update_from_flattened_dict(change)
     with pytest.raises(ConfigError, match=message) as caught:
         build(config)
     assert "\n" not in str(caught.value)

@@ -1,6 +1,7 @@
 """Numbers that change with the reals seen: their values, in configs, by flags and in a step."""
 
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -163,19 +164,24 @@ def test_what_changes_in_a_step_is_told_where_it_stands():
     assert algorithm.meanings["r1_weight"].text.startswith("config.penalty.r1 in this step")
 
 
-def test_a_run_may_go_on_with_another_schedule_but_not_with_a_number_for_one(tmp_path):
+def test_a_run_goes_on_with_another_schedule_or_number_only_if_it_is_named(tmp_path):
     value = schedule(start=1e-3, end=1e-4, over=64)
     before, _ = schema.load(scheduled(**{"g_optimiser.learning_rate": value}))
     other, _ = schema.load(scheduled(**{"g_optimiser.learning_rate": {**value, "over": 80}}))
     number, _ = schema.load(scheduled())
     (tmp_path / "checkpoints" / "3").mkdir(parents=True)
     name = "g_optimiser.learning_rate"
-    start = Start(allow_change=(f"{name}.over",))
-    taken = continuing.turn(tmp_path, before, other, History(), start)
-    assert taken is not None
-    assert taken.changed == [f"{name}.over"]
-    for old, new in ((before, number), (number, before)):
-        with pytest.raises(ConfigError, match=rf"another config.{name} \(.*\): give "):
+    for old, new, field in (
+        (before, other, f"{name}.over"),
+        (before, number, name),
+        (number, before, name),
+    ):
+        message = rf"another config.{field} .*--allow_change={field},"
+        with pytest.raises(ConfigError, match=message) as refused:
             continuing.turn(tmp_path, old, new, History(), Start())
-    with pytest.raises(ConfigError, match=rf"another config.{name}"):
-        continuing.turn(tmp_path, before, number, History(), Start(allow_change=(name,)))
+        given = r"--\S+.start=0.001 --\S+.end=0.0001 --\S+.over=64 --\S+.form=cosine, or"
+        if old is before and new is number:
+            assert re.search(f"give {given}", str(refused.value))
+        taken = continuing.turn(tmp_path, old, new, History(), Start(allow_change=(field,)))
+        assert taken is not None
+        assert taken.changed == [field]

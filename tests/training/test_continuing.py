@@ -12,10 +12,10 @@ from tiny_dcgan import build, tiny_dcgan
 
 from ganjax.analysis import learning_curves
 from ganjax.config import ConfigError
-from ganjax.engine.schedules import schedule
-from ganjax.engine.state import GanState, Player
+from ganjax.engine.schedules import Schedule, schedule
+from ganjax.engine.state import Ema, GanState, Player
 from ganjax.runtime import storage
-from ganjax.training import continuing, history, schema, workdir
+from ganjax.training import checkpoint, continuing, history, schema, workdir
 from ganjax.training.epochs import Epochs
 from ganjax.training.history import Change, History, Return
 from ganjax.training.loop import train
@@ -332,3 +332,68 @@ def test_an_optimiser_that_keeps_its_rate_takes_that_of_the_config():
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
         np.testing.assert_array_equal(one, other)
     assert found.d.opt_state.hyperparams["learning_rate"] == 0.25
+
+
+@pytest.mark.parametrize(
+    "optimiser",
+    [{"name": "adam", "b2": 0.9}, {"name": "sgd", "momentum": 0.5, "momentum_updates": 2}],
+    ids=lambda optimiser: optimiser["name"],
+)
+def test_a_rate_becomes_a_schedule_of_the_reals_seen_and_a_number_again(tmp_path, optimiser):
+    falling = schedule(start=0.4, end=0.1, over=64)
+    params, key, step = {"kernel": jnp.ones((2, 3))}, jax.random.key(0), 3
+    gradients = jax.tree.map(jnp.ones_like, params)
+
+    def algorithm_of(rate):
+        config = tiny_dcgan()
+        config.batch_size, config.n_critic, config.weight_clip = 8, 2, 9.0
+        config.discriminator.batch_norm = "none"
+        config.g_optimiser = config.d_optimiser = {**optimiser, "learning_rate": rate}
+        return build(config)
+
+    def init(algorithm):
+        def state(key):
+            del key
+            g, d = (Player(params, tx.init(params), {}) for tx in (algorithm.g_tx, algorithm.d_tx))
+            return GanState(jnp.int32(0), g, d, Ema(params, {}), ())
+
+        return state
+
+    def gone_on(algorithm):
+        with checkpoint.open_checkpoints(tmp_path) as checkpoints:
+            state = checkpoint.restore_or_init(checkpoints, init(algorithm), key, sharding)
+        return continuing.with_rates(state, algorithm)
+
+    def updates(algorithm, state):
+        for tx, player in ((algorithm.g_tx, state.g), (algorithm.d_tx, state.d)):
+            yield tx.update(gradients, player.opt_state, params)[0]["kernel"]
+
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    constant, scheduled = algorithm_of(0.2), algorithm_of(falling)
+    first = init(constant)(key)
+    for _ in range(2):  # Moments that are not 0.
+        for name, tx in (("g", constant.g_tx), ("d", constant.d_tx)):
+            player = getattr(first, name)
+            opt_state = tx.update(gradients, player.opt_state, params)[1]
+            first = first.replace(**{name: player.replace(opt_state=opt_state)})
+    first = first.replace(step=jnp.int32(step))
+    with checkpoint.open_checkpoints(tmp_path, keep=9) as checkpoints:
+        checkpoint.save(checkpoints, step, first, {}, {})
+
+    found = gone_on(scheduled)
+    assert jax.tree.structure(found) == jax.tree.structure(init(scheduled)(key))
+    now = float(Schedule(**falling).at(step * 8 * 2))
+    of_number = algorithm_of(now)
+    for one, other in zip(
+        updates(scheduled, found),
+        updates(of_number, continuing.with_rates(first, of_number)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+    with checkpoint.open_checkpoints(tmp_path, keep=9) as checkpoints:
+        checkpoint.save(checkpoints, step + 1, found.replace(step=jnp.int32(step + 1)), {}, {})
+    again = gone_on(constant).replace(step=first.step)
+    # The numbers that a schedule gives anew before each update are those of the start.
+    wanted = continuing.with_rates(first, constant)
+    jax.tree.map(np.testing.assert_array_equal, again, wanted)

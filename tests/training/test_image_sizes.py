@@ -45,9 +45,8 @@ def config_of(name):
     if "mlp" in name:
         config.generator = defaults(mlp.GeneratorFields, widths=(4,))
         config.discriminator = defaults(mlp.DiscriminatorFields, widths=(4,))
-    with config.ignore_type():
-        config.image_size = size
-        config.update_from_flattened_dict({n: v for n, v in change.items() if n != "augment"})
+    config.image_size = size
+    config.update_from_flattened_dict({n: v for n, v in change.items() if n != "augment"})
     if "augment" in change:
         config.augment = ConfigDict(change["augment"])
     config.evaluation.update(metrics=("swd",), num_samples=12)

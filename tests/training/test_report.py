@@ -25,8 +25,7 @@ from ganjax.training.writer import Writer, read_metrics
 def reporting(folder, window=None, scaled_losses=False, **fields):
     """The report of a WGAN-GP of 100 steps on 50 images, of which a step reads 8."""
     raw = shipped("wgan_gp")
-    with raw.ignore_type():  # An image_size of two sides.
-        raw.update(fields)
+    raw.update(fields)
     config = schema.load(raw).config
     epochs = Epochs(50, 1, (Phase(0, 100, 8, 32),))
     with Writer(folder, 0, 100, True, epochs.at) as writer:
@@ -130,8 +129,7 @@ def test_a_report_that_goes_on_from_any_step_writes_the_same_lines(tmp_path):
 def test_figures_of_squashed_images_are_told_as_such(tmp_path, capsys, image_size, told):
     for metrics in (("kid",), ("pixel_neighbours",), ()):
         raw = shipped("wgan_gp")
-        with raw.ignore_type():  # An image_size of two sides.
-            raw.update(image_size=image_size, evaluation={"metrics": metrics})
+        raw.update(image_size=image_size, evaluation={"metrics": metrics})
         notes = Images(schema.load(raw).config).notes()
         line = "images of 32x64 are squashed to a square for efflite0"
         assert [note.startswith(line) for note in notes] == [True] * (told and metrics == ("kid",))
