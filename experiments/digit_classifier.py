@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from jaxtyping import Int, UInt8
 
-from ganjax import shared_flags
+from experiments.tools import arguments
 from ganjax.data.fields import DataFields
 from ganjax.data.sources import open_source
 from ganjax.metrics import digits
@@ -164,11 +164,9 @@ def accuracy(params: Params, split: str) -> float:
 def main() -> None:
     """Trains, writes and prints the hash and the accuracy of what was written."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument(
-        "--out", type=shared_flags.path, required=True, help="the .npz file to write"
-    )
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=arguments.file, required=True, help="the .npz file to write")
+    parser.add_argument("--epochs", type=arguments.count, default=EPOCHS)
+    parser.add_argument("--seed", type=arguments.seed, default=0)
     args = parser.parse_args()
     found = write(args.out, train(args.epochs, args.seed))
     params = digits.make_params(digits.read(args.out))

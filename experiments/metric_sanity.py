@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ganjax import shared_flags
+from experiments.tools import arguments
 from ganjax.analysis.image_sets import from_array
 from ganjax.data.fields import DataFields
 from ganjax.data.sources import open_source
@@ -98,12 +98,10 @@ def measure(source, num, network):
 def main():
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--source", default="embedded:emoji64", choices=SIZES)
-    parser.add_argument("--num", type=int, default=700, help="the images of each half")
+    parser.add_argument("--num", type=arguments.count, default=700, help="the images of each half")
     parser.add_argument("--features", default="efflite0", choices=features.NETWORKS)
-    parser.add_argument("--out", type=shared_flags.path)
+    parser.add_argument("--out", type=arguments.file)
     args = parser.parse_args()
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
     num, rows = measure(args.source, args.num, args.features)
     names = [name for name in rows[0][2] if "_std" not in name]
     print(f"{args.source}, {num} against {num}, {args.features}\n")

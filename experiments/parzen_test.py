@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from experiments.tools import arguments
 from ganjax import shared_flags
 from ganjax.analysis.image_sets import from_run
 from ganjax.analysis.trained import Trained
@@ -96,7 +97,7 @@ def main():
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--workdir", type=shared_flags.path, required=True)
     parser.add_argument("--which", default="best", help="the checkpoint: best, last or a step")
-    parser.add_argument("--num", type=int, default=SAMPLES, help="samples")
+    parser.add_argument("--num", type=arguments.count, default=SAMPLES, help="samples")
     parser.add_argument("--trust", action="store_true", help="the run may name code of its own")
     args = parser.parse_args()
     run = Trained(args.workdir, args.which, jax.local_devices(), trust=args.trust)

@@ -16,8 +16,8 @@ import math
 from pathlib import Path
 from statistics import median
 
+from experiments.tools import arguments
 from experiments.tools.configs import named
-from ganjax import shared_flags
 from ganjax.errors import UserError
 from ganjax.runtime import storage
 from ganjax.training import epochs
@@ -82,9 +82,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--config", default="dcgan", help="<name>[:<preset>] of configs/")
     parser.add_argument("--precisions", default="float32,bfloat16")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, help="instead of the config's total_steps")
-    parser.add_argument("--out", type=shared_flags.path, default=Path("runs/precision"))
+    parser.add_argument("--seeds", type=arguments.count, default=3)
+    parser.add_argument("--steps", type=arguments.count, help="instead of the config's total_steps")
+    parser.add_argument("--out", type=arguments.folder, default="runs/precision")
     parser.add_argument("--smoke", action="store_true", help="two seeds of cgan, 20 steps")
     values = parser.parse_args()
     if values.smoke:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.tools import arguments
 from ganjax import shared_flags
 from ganjax.analysis.tagging import TrainedTagger
 from ganjax.metrics import tags
@@ -140,10 +141,8 @@ def main():
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--workdir", type=shared_flags.path, required=True)
     parser.add_argument("--which", default="best", help="the checkpoint: best, last or a step")
-    parser.add_argument("--out", type=shared_flags.path, help="where the table goes, a .md file")
-    parser.add_argument(
-        "--sheet", type=shared_flags.path, help="where the picture goes, a .png file"
-    )
+    parser.add_argument("--out", type=arguments.file, help="where the table goes, a .md file")
+    parser.add_argument("--sheet", type=arguments.file, help="where the picture goes, a .png file")
     args = parser.parse_args()
     run, ways = measure(args.workdir, args.which)
     text = report(run, ways)

@@ -189,6 +189,16 @@ def say(*lines: object) -> None:
         print(errors.printable(str(line)))
 
 
+def fail_of(files: Sequence[str]) -> None:
+    """Raises a UserError about files that a command has passed over, once it has done the others.
+
+    Args:
+      files: a line about each.
+    """
+    if files:
+        raise UserError(f"{'; '.join(files)}. All others are done")
+
+
 def check_config(argv: list[str]) -> None:
     """Refuses a --config that names no file, for which ml_collections would print a whole page.
 

@@ -22,6 +22,7 @@ from absl import flags
 
 from ganjax import cli, shared_flags
 from ganjax.errors import UserError
+from ganjax.limits import LARGEST
 
 FORMATS = (".png", ".svg", ".pdf")
 # The most runs beside the first that the picture's default name has.
@@ -41,7 +42,7 @@ def define_flags() -> None:
         36,
         "Samples of each run; 0 leaves them out.",
         lower_bound=0,
-        upper_bound=shared_flags.LARGEST,
+        upper_bound=LARGEST,
     )
     flags.DEFINE_integer(
         "seed", 0, "The seed of the samples' latents.", lower_bound=0, upper_bound=2**32 - 1

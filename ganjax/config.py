@@ -22,14 +22,13 @@ from pydantic_core import core_schema
 
 from ganjax.config_file import explain, group_for_number, tags
 from ganjax.errors import UserError
+from ganjax.limits import LARGEST
 
 if TYPE_CHECKING:
     ConfigDict = Any  # A type checker cannot know its attributes, the fields of a schema.
 else:
     ConfigDict = ml_collections.ConfigDict
 
-# What devices count with: steps and indices are int32.
-LARGEST = 2**31 - 1
 PositiveInt = Annotated[int, Field(gt=0, le=LARGEST)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST)]
 # Of what a program has one after the other or side by side: it must be written before it runs.

@@ -27,6 +27,7 @@ from absl import flags
 
 from ganjax import cli, shared_flags
 from ganjax.errors import UserError
+from ganjax.limits import LARGEST
 from ganjax.runtime import compiling, storage
 
 # The flags that belong to one of the command's two forms alone.
@@ -61,7 +62,7 @@ def define_flags() -> None:
         None,
         "Samples; by default as many as there are reals.",
         lower_bound=1,
-        upper_bound=shared_flags.LARGEST,
+        upper_bound=LARGEST,
     )
     flags.DEFINE_enum(
         "split",

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict, config_flags
 import ganjax
 from ganjax import cli, shared_flags
 from ganjax.errors import UserError
+from ganjax.limits import LARGEST
 from ganjax.runtime import compiling, descriptors, platforms
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _define_start() -> None:
         None,
         "Goes on from the checkpoint of this step, and puts later ones aside.",
         lower_bound=0,
-        upper_bound=shared_flags.LARGEST,
+        upper_bound=LARGEST,
     )
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from absl import flags
 
 from ganjax import cli, shared_flags
+from ganjax.limits import LARGEST
 from ganjax.pictures import interpolation
 from ganjax.runtime import compiling
 from ganjax.sample_commands import COMMANDS, FILMS, WITH_WORDS, check_options, given, options_of
@@ -49,7 +50,7 @@ def define_flags() -> None:
         "points of the path (interpolate: 8), grids (evolution: 8, in a film all) or images "
         "(scores: all).",
         lower_bound=1,
-        upper_bound=shared_flags.LARGEST,
+        upper_bound=LARGEST,
     )
     shared_flags.define_path(
         "out",
@@ -82,7 +83,7 @@ def define_flags() -> None:
         16,
         "interpolate: images between two points of the path; arithmetic: steps of a row.",
         lower_bound=1,
-        upper_bound=shared_flags.LARGEST,
+        upper_bound=LARGEST,
     )
     flags.DEFINE_integer(
         "columns",
@@ -90,7 +91,7 @@ def define_flags() -> None:
         "grid: images a row, by default as many as rows; evolution: grids a row, by default so "
         "many that the picture is about twice as wide as high.",
         lower_bound=1,
-        upper_bound=shared_flags.LARGEST,
+        upper_bound=LARGEST,
     )
     flags.DEFINE_bool("numbered", False, "grid: write the number of each sample above it.")
     flags.DEFINE_integer(
@@ -98,7 +99,7 @@ def define_flags() -> None:
         512,
         "arithmetic: how many the direction is taken from.",
         lower_bound=2,
-        upper_bound=shared_flags.LARGEST,
+        upper_bound=LARGEST,
     )
     flags.DEFINE_list(
         "have",
@@ -117,7 +118,7 @@ def define_flags() -> None:
         1,
         "interpolate: how many paths are shown at once, as a grid.",
         lower_bound=1,
-        upper_bound=shared_flags.LARGEST,
+        upper_bound=LARGEST,
     )
     flags.DEFINE_enum(
         "interpolation",
@@ -130,7 +131,7 @@ def define_flags() -> None:
         4,
         "neighbours: how many training images to each sample.",
         lower_bound=1,
-        upper_bound=shared_flags.LARGEST,
+        upper_bound=LARGEST,
     )
     flags.DEFINE_string(
         "by",
@@ -179,6 +180,7 @@ def main(argv: list[str]) -> None:
             assert view.picture is not None  # It is left out only where none is asked for.
             images.save_png(out, view.picture())
         cli.say(out)
+    cli.fail_of(view.unreadable)
 
 
 def _view(name: str, words: list[str], values, shown: str | None):

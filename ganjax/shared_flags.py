@@ -10,10 +10,9 @@ from ml_collections import config_flags
 
 from ganjax import config_file
 from ganjax.errors import UserError
+from ganjax.limits import LARGEST
 from ganjax.runtime import storage
 
-# The largest number of anything that a flag says: indices are int32.
-LARGEST = 2**31 - 1
 # The folder of pictures in that of a run.
 SAMPLES = "samples"
 # The help of --which.

@@ -5,7 +5,8 @@
 
 Of a run of `configs/tagging.py` it prints each image's tags with their votes, of 100 samples of the
 generator, and writes a picture of the images with their tags. Images are of any size and mode; the
-central square is what is looked at. A run whose features were given takes those of other images:
+central square is what is looked at. A file that cannot be read is named at the end, with exit code
+2, when the others are done. A run whose features were given takes those of other images:
 .npy files, floats (N, F).
 """
 
@@ -68,6 +69,7 @@ def main(argv: list[str]) -> None:
         images.save_png(out, picture)
         if not values.json:
             cli.say(out)
+    cli.fail_of(given.unreadable)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from importlib import metadata
 from pathlib import Path
 
 from experiments.benchmarks import clock, rows, table
-from ganjax import shared_flags
+from experiments.tools import arguments
 from ganjax.runtime import huge_pages, storage
 
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "numpy")
@@ -73,8 +73,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument(
         "--out",
-        type=shared_flags.path,
-        default=Path("runs/benchmarks"),
+        type=arguments.folder,
+        default="runs/benchmarks",
         help="the folder of the results",
     )
     parser.add_argument(
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
         help=f"which rows of {', '.join(rows.NAMES)}; all by default",
     )
     parser.add_argument(
-        "--rounds", type=clock.positive, default=8, help="how often each contender is timed"
+        "--rounds", type=arguments.count, default=8, help="how often each contender is timed"
     )
     parser.add_argument(
         "--keras_python",
@@ -98,7 +98,6 @@ def main(argv: list[str] | None = None) -> None:
         help="also the cost of dcgan:celeb_a against batch size, width and resolution",
     )
     args = parser.parse_args(argv)
-    args.out.mkdir(parents=True, exist_ok=True)
     results = {**machine(), "rows": {}, "growth": []}
     for name in args.rows:
         print(f"{name} ...", file=sys.stderr, flush=True)

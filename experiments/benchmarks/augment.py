@@ -13,7 +13,8 @@ from statistics import median
 import jax
 
 from experiments.benchmarks import ours
-from experiments.benchmarks.clock import alternate, positive, steps_of
+from experiments.benchmarks.clock import alternate, steps_of
+from experiments.tools import arguments
 from ganjax.runtime import huge_pages
 from ganjax.training import schema
 
@@ -45,8 +46,8 @@ def load(policy: str, batch_size: int) -> schema.Loaded:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--batch_size", type=positive, default=32)
-    parser.add_argument("--rounds", type=positive, default=8)
+    parser.add_argument("--batch_size", type=arguments.count, default=32)
+    parser.add_argument("--rounds", type=arguments.count, default=8)
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}, batch size {args.batch_size}")

@@ -119,13 +119,6 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def positive(text: str) -> int:
-    """Parses a flag that is a whole number of 1 or more."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
-    return int(text)
-
-
 def program(text: str) -> str:
     """Parses a flag that names a program to an absolute path, without resolving symbolic links."""
     found = shutil.which(os.path.expanduser(text))

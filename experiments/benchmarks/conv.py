@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.benchmarks.clock import positive, threads
+from experiments.benchmarks.clock import threads
+from experiments.tools import arguments
 from ganjax.ops import blocks, canonical, grouped, lowering, native, patches, strips, winograd
 from ganjax.ops.geometry import Geometry
 from ganjax.runtime import huge_pages
@@ -250,8 +251,8 @@ def label(name: str, layer: tuple[int, ...], batch: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--layers", choices=LAYERS, nargs="+", default=list(LAYERS))
-    parser.add_argument("--batch_size", type=positive, help="instead of that of the layers")
-    parser.add_argument("--rounds", type=positive, default=10)
+    parser.add_argument("--batch_size", type=arguments.count, help="instead of that of the layers")
+    parser.add_argument("--rounds", type=arguments.count, default=10)
     parser.add_argument(
         "--share", action="store_true", help="only the share of the matrix product's rate"
     )

@@ -24,12 +24,12 @@ from experiments.benchmarks.clock import (
     OURS,
     Unequal,
     alternate,
-    positive,
     report,
     summary,
 )
 from experiments.benchmarks.contender import start
 from experiments.benchmarks.ours import Ours, load
+from experiments.tools import arguments
 from ganjax.errors import UserError
 from ganjax.models import layers
 from ganjax.ops import convolutions as ops
@@ -178,8 +178,8 @@ def main() -> None:
     parser.add_argument(
         "--config", default="dcgan:celeb_a", help="<name>[:<preset>] of a file of configs/"
     )
-    parser.add_argument("--rounds", type=positive, default=4)
-    parser.add_argument("--batch_size", type=positive, help="instead of the config's")
+    parser.add_argument("--rounds", type=arguments.count, default=4)
+    parser.add_argument("--batch_size", type=arguments.count, help="instead of the config's")
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}")
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")

@@ -24,17 +24,16 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import torch
 
 from experiments.benchmarks import job, step
-from experiments.benchmarks.clock import OURS, alternate, positive, seconds, summary
+from experiments.benchmarks.clock import OURS, alternate, seconds, summary
 from experiments.benchmarks.ours import Ours, load
 from experiments.benchmarks.rows import GPU_ROWS, PRECISIONS
-from ganjax import shared_flags
+from experiments.tools import arguments
 from ganjax.runtime import storage
 
 # The approximate seconds of a contender's steps in a row, and their largest number.
@@ -198,10 +197,10 @@ def markdown(results: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--rounds", type=positive, default=5)
+    parser.add_argument("--rounds", type=arguments.count, default=5)
     parser.add_argument("--rows", type=lambda text: text.split(","), default=list(GPU_ROWS))
     parser.add_argument(
-        "--out", type=shared_flags.path, default=Path("runs/gpu"), help="the folder of the results"
+        "--out", type=arguments.folder, default="runs/gpu", help="the folder of the results"
     )
     parser.add_argument("--precisions", type=lambda text: text.split(","), default=list(PRECISIONS))
     parser.add_argument(
@@ -218,7 +217,6 @@ def main() -> None:
         parser.error(
             f"--precisions={','.join(args.precisions)}: no {min(unknown)!r}; there are {PRECISIONS}"
         )
-    args.out.mkdir(parents=True, exist_ok=True)
     machine = f"{torch.cuda.get_device_name()}, jax {jax.__version__}, torch {torch.__version__}"
     results = {"machine": machine, "rows": {}}
     # Both frameworks share the device.

@@ -17,8 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.benchmarks.clock import positive
 from experiments.benchmarks.ours import load, train_step
+from experiments.tools import arguments
 from ganjax.engine.phases import Phase
 from ganjax.engine.step import init_state
 from ganjax.errors import UserError
@@ -80,7 +80,9 @@ def timed(name: str, count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--config", default="progan", help="<name>[:<preset>] of a growing config")
-    parser.add_argument("--steps", type=positive, default=10, help="timed steps at each resolution")
+    parser.add_argument(
+        "--steps", type=arguments.count, default=10, help="timed steps at each resolution"
+    )
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}, {args.config}")
     try:

@@ -26,7 +26,6 @@ from experiments.benchmarks.clock import (
     OURS,
     Unequal,
     alternate,
-    positive,
     program,
     report,
     summary,
@@ -35,6 +34,7 @@ from experiments.benchmarks.clock import (
 from experiments.benchmarks.contender import Contender, start
 from experiments.benchmarks.ours import STEPS, Ours, Start, load
 from experiments.benchmarks.torch_noise import noise_of
+from experiments.tools import arguments
 from ganjax.engine.state import GanState
 from ganjax.runtime import huge_pages
 
@@ -209,8 +209,8 @@ def main() -> None:
         required=True,
         help="the Python of an environment with TensorFlow",
     )
-    parser.add_argument("--rounds", type=positive, default=8)
-    parser.add_argument("--batch_size", type=positive, default=32)
+    parser.add_argument("--rounds", type=arguments.count, default=8)
+    parser.add_argument("--batch_size", type=arguments.count, default=32)
     args = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.default_backend()}, batch size {args.batch_size}")
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")

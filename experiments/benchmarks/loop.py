@@ -16,8 +16,9 @@ from statistics import median
 
 import jax
 
-from experiments.benchmarks.clock import positive, seconds
+from experiments.benchmarks.clock import seconds
 from experiments.benchmarks.ours import Ours, load
+from experiments.tools import arguments
 from experiments.tools.configs import named
 from ganjax.runtime import huge_pages
 from ganjax.training.loop import train
@@ -38,9 +39,9 @@ def run_seconds(steps: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument(
-        "--steps", type=positive, default=200, help="the steps that a round measures"
+        "--steps", type=arguments.count, default=200, help="the steps that a round measures"
     )
-    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--rounds", type=arguments.count, default=3)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:
         # Runs of both lengths find the program compiled.

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from experiments.benchmarks.clock import positive, seconds, threads
+from experiments.benchmarks.clock import seconds, threads
 from experiments.benchmarks.torch_efflite0 import EffLite0
+from experiments.tools import arguments
 from ganjax.metrics import efflite0, features, fid, kid, prdc
 from ganjax.runtime import huge_pages
 
@@ -101,8 +102,8 @@ def of_figures(rounds, num=1000):
 
 def main():
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--batch_size", type=positive, default=features.BATCH["cpu"])
-    parser.add_argument("--rounds", type=positive, default=12)
+    parser.add_argument("--batch_size", type=arguments.count, default=features.BATCH["cpu"])
+    parser.add_argument("--rounds", type=arguments.count, default=12)
     args = parser.parse_args()
     if jax.default_backend() != "cpu":
         parser.error(f"JAX is on {jax.default_backend()}: set JAX_PLATFORMS=cpu")

@@ -27,8 +27,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.benchmarks.clock import peak_mib, positive
+from experiments.benchmarks.clock import peak_mib
 from experiments.benchmarks.ours import load, train_step
+from experiments.tools import arguments
 from ganjax.data.base import Labels, Source
 from ganjax.data.pipeline import put_all, read_all, train_batches
 from ganjax.data.prepare import settings_of
@@ -161,9 +162,9 @@ def resident() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--scale", choices=SCALES, help="one of the scales; both by default")
-    parser.add_argument("--batch_size", type=positive, default=32)
-    parser.add_argument("--steps", type=positive, default=8, help="the steps of a block")
-    parser.add_argument("--rounds", type=positive, default=5)
+    parser.add_argument("--batch_size", type=arguments.count, default=32)
+    parser.add_argument("--steps", type=arguments.count, default=8, help="the steps of a block")
+    parser.add_argument("--rounds", type=arguments.count, default=5)
     parser.add_argument("--folder", help="where the shards are written; /tmp by default")
     args = parser.parse_args()
     if args.scale is None:

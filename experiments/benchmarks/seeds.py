@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 
 from experiments import ROOT
-from experiments.benchmarks.clock import positive
+from experiments.tools import arguments
 from ganjax.runtime import huge_pages
 from ganjax.training.writer import read_metrics
 
@@ -55,8 +55,8 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--config", default="cgan", help="<name>[:<preset>] of configs/")
-    parser.add_argument("--seeds", type=positive, nargs="+", default=[4, 8])
-    parser.add_argument("--steps", type=positive, default=200)
+    parser.add_argument("--seeds", type=arguments.count, nargs="+", default=[4, 8])
+    parser.add_argument("--steps", type=arguments.count, default=200)
     args = parser.parse_args()
     file, _, preset = args.config.partition(":")
     config = f"{file}.py" + (f":{preset}" if preset else "")

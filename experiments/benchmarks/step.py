@@ -31,7 +31,6 @@ from experiments.benchmarks.clock import (
     RUN,
     Unequal,
     alternate,
-    positive,
     report,
     seconds,
     summary,
@@ -46,6 +45,7 @@ from experiments.benchmarks.torch_peer import Peer, require
 from experiments.benchmarks.torch_progan import TorchProgan
 from experiments.benchmarks.torch_r3gan import TorchR3gan
 from experiments.benchmarks.torch_wgan_gp import TorchWganGp
+from experiments.tools import arguments
 from ganjax.errors import UserError
 from ganjax.runtime import huge_pages
 from ganjax.training import schema
@@ -241,8 +241,8 @@ def assignment(text: str) -> tuple[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--config", default="wgan_gp", help="<name>[:<preset>] of configs/")
-    parser.add_argument("--rounds", type=positive, default=12)
-    parser.add_argument("--batch_size", type=positive, help="instead of the config's")
+    parser.add_argument("--rounds", type=arguments.count, default=12)
+    parser.add_argument("--batch_size", type=arguments.count, help="instead of the config's")
     parser.add_argument(
         "--set", type=assignment, nargs="+", default=[], metavar="field=value", help="dotted names"
     )

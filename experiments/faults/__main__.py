@@ -30,7 +30,7 @@ from experiments.faults import (
     table,
     trial,
 )
-from ganjax import shared_flags
+from experiments.tools import arguments
 from ganjax.runtime import storage
 
 # The heading and the faults of each kind.
@@ -90,9 +90,11 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--only", default="", help="only the faults with this in their name")
     parser.add_argument(
-        "--out", type=shared_flags.path, help="a file for the tables, which are printed too"
+        "--out", type=arguments.file, help="a file for the tables, which are printed too"
     )
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many trials at once")
+    parser.add_argument(
+        "--jobs", type=arguments.jobs, default=os.cpu_count(), help="how many trials at once"
+    )
     parser.add_argument(
         "--slowness",
         type=float,

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from ganjax import shared_flags
+from experiments.tools import arguments
 
 # The most seconds of the processor that reading a file may take, and of waiting besides.
 SECONDS, PATIENCE = 5, 30
@@ -172,13 +172,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("reader", help="its name in readers.py, or all")
     parser.add_argument("--seconds", type=float, default=60.0, help="for each reader")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=arguments.seed, default=0)
     parser.add_argument("--plain", action="store_true", help="without atheris")
     parser.add_argument(
-        "--out", type=shared_flags.path, default=Path("runs/fuzz"), help="a folder for files"
+        "--out", type=arguments.folder, default="runs/fuzz", help="a folder for files"
     )
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
     if not args.plain and args.reader != "all" and importlib.util.find_spec("atheris"):
         _with_atheris(args.reader, args.seconds, args.out)
     from experiments.faults.readers import READERS

@@ -34,6 +34,7 @@ from absl import flags
 from ganjax import cli, shared_flags
 from ganjax import main as ganjax_main
 from ganjax.errors import UserError
+from ganjax.limits import LARGEST
 
 if TYPE_CHECKING:
     import submitit
@@ -140,7 +141,7 @@ def define_launch(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -
             default,
             text,
             lower_bound=least,
-            upper_bound=shared_flags.LARGEST,
+            upper_bound=LARGEST,
             flag_values=values,
         )
 

@@ -29,11 +29,13 @@ class _Given(NamedTuple):
       names: where each image is from.
       image: the images, as large as the run's are in its phase.
       notes: lines for the user about how they were read.
+      unreadable: lines about the files that are no images.
     """
 
     names: list[str]
     image: UInt8[np.ndarray, "n s s c"]
     notes: list[str]
+    unreadable: list[str]
 
 
 def show_scores(
@@ -98,7 +100,7 @@ def show_scores(
     if of_classes:
         values = {name: array.reshape(rows.shape) for name, array in values.items()}
         arrays["class"] = np.array(of_classes)
-    return View(arrays | values, picture, report=report)
+    return View(arrays | values, picture, report=report, unreadable=given.unreadable)
 
 
 class _Reading(NamedTuple):
@@ -161,8 +163,8 @@ def _read(run: Trained, paths: Sequence[str], num: int | None) -> _Given:
         )
     data, size = run.config.data, run.phase.size
     fit, resize = Fitting(data, size), Fitting(data.model_copy(update={"fit": "resize"}), size)
-    names, read, resized, notes = [], [], 0, []
-    for name, array in named_images(paths, notes):
+    names, read, resized, notes, unreadable = [], [], 0, [], []
+    for name, array in named_images(paths, notes, unreadable):
         if num is not None and len(names) == num:
             break
         try:
@@ -178,11 +180,24 @@ def _read(run: Trained, paths: Sequence[str], num: int | None) -> _Given:
             f"{resized} of {len(names)} images were cropped and resized: "
             f"config.data.fit={data.fit!r} cannot take them"
         )
-    return _Given(names, np.stack(read), notes)
+    if not read:
+        raise no_images(paths, notes, unreadable)
+    return _Given(names, np.stack(read), notes, unreadable)
 
 
-def named_images(paths: Sequence[str], notes: list[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields every image that paths name, with its name; adds to `notes` what is left out."""
+def named_images(
+    paths: Sequence[str], notes: list[str], unreadable: list[str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields every image that paths name, with its name.
+
+    Args:
+      paths: image files, folders of images, and .npz files of images.
+      notes: lines to which what is left out of folders is added.
+      unreadable: lines to which each file that is no image is added, with the reason.
+
+    Raises:
+      UserError: there is no such file or folder.
+    """
     for path in (Path(each).expanduser() for each in paths):
         if path.is_dir():
             found = listing(path, str(path))
@@ -197,10 +212,20 @@ def named_images(paths: Sequence[str], notes: list[str]) -> Iterator[tuple[str, 
         else:
             raise UserError(f"{path}: there is no such file or folder")
         for file in files:
-            if file.suffix == ".npz":
-                yield from ((f"{file}[{i}]", image) for i, image in enumerate(read_npz(file)))
-                continue
             try:
-                yield str(file), decode_image(file)
+                if file.suffix == ".npz":
+                    found = [(f"{file}[{i}]", image) for i, image in enumerate(read_npz(file))]
+                else:
+                    found = [(str(file), decode_image(file))]
             except DataError as error:
-                raise UserError(f"{file} is no image that can be read ({error})") from None
+                unreadable.append(f"{file} is no image that can be read ({error})")
+            except UserError as error:  # It names the file.
+                unreadable.append(str(error))
+            else:
+                yield from found
+
+
+def no_images(paths: Sequence[str], notes: Sequence[str], unreadable: Sequence[str]) -> UserError:
+    """Returns the error for paths that name no image that can be read."""
+    reasons = "; ".join((*unreadable, *notes))
+    return UserError(f"{', '.join(paths)}: there is no image{reasons and f'; {reasons}'}")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ganjax.analysis.scores import named_images
+from ganjax.analysis.scores import named_images, no_images
 from ganjax.analysis.trained import Trained
 from ganjax.data.tags import read_features
 from ganjax.errors import UserError
@@ -65,19 +65,21 @@ class Given(NamedTuple):
       features: float32 (N, F), their features.
       pictures: uint8 (N, H, W, 3), the images as a sheet shows them; None of features alone.
       notes: lines about what was left out.
+      unreadable: lines about the files that are no images.
     """
 
     names: tuple[str, ...]
     features: np.ndarray
     pictures: np.ndarray | None
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
 
 def read(run: TrainedTagger, paths: Sequence[str]) -> Given:
     """Reads the images that paths name, or the features of .npy files.
 
     Raises:
-      UserError: an image cannot be read, or the run cannot compute the features of images.
+      UserError: no image can be read, or the run cannot compute the features of images.
     """
     if not paths:
         raise UserError(
@@ -90,15 +92,16 @@ def read(run: TrainedTagger, paths: Sequence[str]) -> Given:
         dim = run.config.data.feature_dim
         read_ = {path: read_features(Path(path).expanduser(), dim) for path in arrays}
         names = tuple(f"{path}[{i}]" for path, each in read_.items() for i in range(len(each)))
-        return Given(names, np.concatenate(list(read_.values())), None, ())
+        return Given(names, np.concatenate(list(read_.values())), None)
     notes: list[str] = []
-    found = list(named_images(paths, notes))
+    unreadable: list[str] = []
+    found = list(named_images(paths, notes, unreadable))
     if not found:
-        raise UserError(f"{', '.join(paths)}: there is no image; {'; '.join(notes)}")
+        raise no_images(paths, notes, unreadable)
     names = tuple(name for name, _ in found)
     pictures = [squared(image) for _, image in found]
     features = run.domain.features_of(pictures)
-    return Given(names, features, for_sheet(pictures), tuple(notes))
+    return Given(names, features, for_sheet(pictures), tuple(notes), tuple(unreadable))
 
 
 def sheet(given: Given, found: Sequence[Found]) -> np.ndarray | None:

@@ -27,6 +27,7 @@ class View(NamedTuple):
       frames: returns the frames of a film; None if there is no film.
       report: lines of text about the samples.
       milliseconds: how long a frame of the film lasts.
+      unreadable: lines about the files that should have been shown and cannot be read.
     """
 
     arrays: dict[str, Any]
@@ -34,6 +35,7 @@ class View(NamedTuple):
     frames: Callable[[], UInt8[np.ndarray, "n h w c"]] | None = None
     report: Sequence[str] = ()
     milliseconds: int = 50
+    unreadable: Sequence[str] = ()
 
 
 def check_size(

@@ -55,6 +55,8 @@ class TaggerRun:
           UserError: an image cannot be read.
         """
         given = tagging.read(self._trained, [str(path) for path in paths])
+        if given.unreadable:
+            raise UserError("; ".join(given.unreadable))
         return [list(each.tags) for each in self._trained.tag(given.features, given.names)]
 
     @naming_arguments

@@ -29,6 +29,7 @@ from ganjax.data.record_writer import alone, summary, write
 from ganjax.data.sources import kind_of, open_source
 from ganjax.engine.sizes import ImageSize, parsed, size_of
 from ganjax.errors import UserError
+from ganjax.limits import LARGEST
 from ganjax.runtime import signals
 
 SHARD_BYTES = 16 << 20
@@ -44,14 +45,14 @@ def define_flags() -> None:
     flags.DEFINE_list("background", ["255", "255", "255"], "As config.data.background: R,G,B.")
     shared_flags.define_path("labels_file", "", "As config.data.labels_file.")
     flags.DEFINE_integer(
-        "min_side", 1, "As config.data.min_side.", lower_bound=1, upper_bound=shared_flags.LARGEST
+        "min_side", 1, "As config.data.min_side.", lower_bound=1, upper_bound=LARGEST
     )
     flags.DEFINE_integer(
         "max_skipped",
         0,
         "As config.data.max_skipped.",
         lower_bound=0,
-        upper_bound=shared_flags.LARGEST,
+        upper_bound=LARGEST,
     )
     flags.DEFINE_float(
         "held_out", 0.1, "As config.data.held_out.", lower_bound=0.0, upper_bound=1.0

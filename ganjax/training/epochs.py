@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ganjax.config import LARGEST, ConfigError
+from ganjax.config import ConfigError
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase, phase_of
+from ganjax.limits import LARGEST
 from ganjax.training.schema import Loaded, LoopConfig
 
 # The fields of lengths in steps, and those of the same lengths in epochs. The latter take

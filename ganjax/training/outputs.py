@@ -57,6 +57,9 @@ def open_outputs(
     primary = jax.process_index() == 0
     past = workdir.settle(run.folder, step) if primary else History()
     epochs = _epochs(run, past)
+    # What the old fields have measured says nothing of the new ones, or is measured no more.
+    changes = any(change.step == step for change in past.changes)
+    window = {} if changes else checkpoint.window(checkpoints)
     with Writer(
         run.folder,
         step,
@@ -75,7 +78,7 @@ def open_outputs(
             checkpoints,
             epochs=epochs,
             log=run.cadences.log,
-            window=Window(run.algorithm.last_values, checkpoint.window(checkpoints)),
+            window=Window(run.algorithm.last_values, window),
             watch=Watch(run.config, read_metrics(run.folder / METRICS) if writer.primary else ()),
             scaled_losses=scaled,
         )

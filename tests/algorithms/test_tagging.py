@@ -17,7 +17,7 @@ from conftest import ROOT, shipped, shrink, write_arrays
 import ganjax
 from ganjax import shared_flags
 from ganjax.algorithms import tagging
-from ganjax.analysis.tagging import TrainedTagger
+from ganjax.analysis.tagging import TrainedTagger, read
 from ganjax.analysis.trained import Trained
 from ganjax.config import ConfigError
 from ganjax.data import word_vectors
@@ -168,6 +168,17 @@ def test_what_cannot_be_tagged_is_told_in_one_line(trained, arrays, tmp_path):
         with pytest.raises(UserError, match=match) as caught:
             run.tag(paths)
         assert "\n" not in str(caught.value)
+
+
+def test_a_broken_image_is_named_and_others_are_tagged(trained, arrays, tmp_path, monkeypatch):
+    run = TrainedTagger(trained[0], "last")
+    monkeypatch.setattr(run.domain, "features_of", lambda pictures: np.ones((len(pictures), 6)))
+    (tmp_path / "bad.png").write_bytes(b"no PNG")
+    good = shutil.copy(arrays / "000.png", tmp_path / "good.png")
+    given = read(run, [str(tmp_path)])
+    assert given.names == (str(good),)
+    (line,) = given.unreadable
+    assert line.startswith(f"{tmp_path / 'bad.png'} is no image that can be read")
 
 
 def test_vectors_of_another_length_than_the_run_was_trained_on_are_refused(trained, tmp_path):

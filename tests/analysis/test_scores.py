@@ -6,6 +6,7 @@ import pytest
 from conftest import shipped, shrink
 from PIL import Image
 
+from ganjax import cli
 from ganjax.analysis.scores import show_scores
 from ganjax.analysis.trained import Trained
 from ganjax.engine import step as steps
@@ -86,6 +87,14 @@ def test_images_are_read_from_files_folders_and_arrays_and_fitted(run, tmp_path,
     (tmp_path / "bad.png").write_bytes(b"no PNG")
     with pytest.raises(UserError, match=r"bad.png is no image that can be read \(no PNG"):
         show_scores(run, None, paths=["bad.png"])
+    (tmp_path / "bad.npz").write_bytes(b"no zip")
+    view = show_scores(run, None, ["7"], paths=["bad.png", "double.bmp", "bad.npz", "two.npz"])
+    assert view.arrays["name"].tolist() == names[2:], "files that are broken stop no others"
+    assert [line.split()[0].rstrip(":") for line in view.unreadable] == ["bad.png", "bad.npz"]
+    with pytest.raises(
+        UserError, match=r"^bad.png is no image .*; bad.npz.*\. All others are done$"
+    ):
+        cli.fail_of(view.unreadable)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

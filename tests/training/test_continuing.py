@@ -66,6 +66,8 @@ def losses(folder):
 def test_a_run_taken_back_with_another_rate_is_the_run_of_that_rate(
     config, tmp_path, native_convolutions
 ):
+    falling = schedule(start=2e-4, end=1e-4, over=24)
+    config.d_optimiser.learning_rate = falling
     train(config, tmp_path / "old")
     by_hand = shutil.copytree(tmp_path / "old", tmp_path / "by_hand")
     for step in (3, 4):
@@ -88,9 +90,11 @@ def test_a_run_taken_back_with_another_rate_is_the_run_of_that_rate(
     aside = run / "aside" / "1"
     assert steps_of(aside) == [3, 4]
     assert losses(aside) == losses(tmp_path / "old")
-    assert workdir.read(aside).config.d_optimiser.learning_rate == 2e-4
+    assert workdir.read(aside).config.d_optimiser.learning_rate == Schedule(**falling)
+    rates = [row["step"] for row in read_metrics(run / "metrics.jsonl") if "d_learning_rate" in row]
+    assert rates == [1, 2], "a number has no curve, and the schedule's ends"
     assert workdir.read_history(run) == History(
-        changes=(Change(step=2, field=RATE, before=2e-4, after=0.01),),
+        changes=(Change(step=2, field=RATE, before=falling, after=0.01),),
         returns=(Return(step=2, put_aside="aside/1", asked=True),),
     )
     # The same command goes on, and so does one without its flags but for the field.

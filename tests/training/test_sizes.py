@@ -5,10 +5,9 @@ import pytest
 from ganjax.analysis.trained import Trained
 from ganjax.config import ConfigError
 from ganjax.errors import UserError
+from ganjax.limits import LARGEST
 from ganjax.runtime import memory
 from ganjax.training import schema, setup, workdir
-
-LARGEST = 2**31 - 1
 
 
 def set_fields(config, fields):
