@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from functools import reduce
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args
 
 import ml_collections
 import pydantic
@@ -41,6 +41,31 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Level = Annotated[int, Field(ge=0, le=255)]
+
+
+class InOneLine:
+    """Makes one error of those of a union's members: `Annotated[int | Text, InOneLine("...")]`.
+
+    Args:
+      message: what a value should be.
+    """
+
+    def __init__(self, message: str):
+        self._message = message
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: pydantic.GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Returns the schema of the union, with the message in place of its members' errors."""
+        schema: Any = handler(source)
+        return schema | {"custom_error_type": "union", "custom_error_message": self._message}
+
+
+# A number of repeats, or one that the run finds by itself.
+AUTO = "auto"
+RepeatsOrAuto = Annotated[
+    Repeats | Literal["auto"], InOneLine(f"should be a whole number from 1 to 65536, or {AUTO!r}")
+]
 
 
 def _split(value: Any) -> Any:

@@ -9,8 +9,6 @@ with all that is added to them:
 """
 
 import difflib
-import importlib
-import pkgutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -65,10 +63,9 @@ def explanation(names: Sequence[str]) -> str:
     Raises:
       UserError: there is no such metric.
     """
-    from ganjax.metrics import tags
     from ganjax.training import glossary
 
-    own = {**_of_algorithms(), **tags.MEANINGS}
+    own = _of_algorithms()
     known = sorted({*glossary.TABLE, *own})
     found = {}
     for name in names:
@@ -83,12 +80,9 @@ def explanation(names: Sequence[str]) -> str:
 
 def _of_algorithms() -> Mapping[str, "Meaning"]:
     """Returns the meanings of the metrics of ganjax's own algorithms."""
-    from ganjax import algorithms
+    from ganjax.algorithms import augmented, progan
 
-    found = {}
-    for each in pkgutil.iter_modules(algorithms.__path__, f"{algorithms.__name__}."):
-        found |= getattr(importlib.import_module(each.name), "MEANINGS", {})
-    return found
+    return {**augmented.MEANINGS, **progan.MEANINGS}
 
 
 def _explained(meanings: Mapping[str, "Meaning"]) -> Iterator[str]:

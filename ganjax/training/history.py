@@ -1,4 +1,4 @@
-"""What has happened to a run besides training: how it began, what changed, where it turned back.
+"""What has happened to a run besides training: its beginning, changes, returns and choices.
 
 It is kept in the run's config.json beside the fields, since both are then replaced at once: a kill
 leaves the old fields with the old history, or the new with the new. A run to which nothing of the
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from ganjax.config import ConfigError, Fields, NonNegativeInt
+from ganjax.config import ConfigError, Fields, NonNegativeInt, Repeats
 
 # The key in config.json.
 KEY = "history"
@@ -80,6 +80,18 @@ class Origin(Fields):
         return self.model_copy(update=known) == other.model_copy(update=known)
 
 
+class Dispatch(Fields):
+    """A number of steps that a run takes in one dispatch, which it chose by timing its first steps.
+
+    Attributes:
+      step: the number of steps that were trained before it holds.
+      steps: the number of steps in a dispatch, until the phase ends.
+    """
+
+    step: NonNegativeInt
+    steps: Repeats
+
+
 class History(Fields):
     """The history of a run.
 
@@ -87,11 +99,14 @@ class History(Fields):
       init_from: where the weights of its beginning come from; None if they were initialised.
       changes: the fields that changed, in the order of their steps.
       returns: the steps that the run was taken back to, in the order in which it was.
+      dispatches: the numbers of steps in a dispatch that the run chose, in the order of their steps
+        (`ganjax.training.dispatch`).
     """
 
     init_from: Origin | None = None
     changes: Annotated[tuple[Change, ...], Field(strict=False)] = ()
     returns: Annotated[tuple[Return, ...], Field(strict=False)] = ()
+    dispatches: Annotated[tuple[Dispatch, ...], Field(strict=False)] = ()
 
     def going_on(
         self, step: int, before: Mapping[str, Any], after: Mapping[str, Any], named: Iterable[str]

@@ -2,7 +2,8 @@
 
 import contextlib
 import signal
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,8 @@ from ganjax.engine.phases import Phase, phase_of
 from ganjax.engine.state import GanState
 from ganjax.parallel import distributed
 from ganjax.runtime.signals import Signals
-from ganjax.training import attempts, dispatch, layer_table, orbax, setup
+from ganjax.training import ahead, attempts, dispatch, layer_table, orbax, setup, workdir
 from ganjax.training.actions import (
-    Action,
     Checkpoint,
     Evaluation,
     Pictures,
@@ -24,7 +24,7 @@ from ganjax.training.actions import (
     StopRequest,
     perform,
 )
-from ganjax.training.checkpoint import best_step
+from ganjax.training.checkpoint import best_step, latest_step
 from ganjax.training.display import Display
 from ganjax.training.ensemble import Members, saved_form
 from ganjax.training.loggers import check as check_loggers
@@ -84,6 +84,8 @@ def train(
         orbax.naming_full_disk(checkpoints),
         contextlib.ExitStack() as stack,
     ):
+        pace = dispatch.Pace(config.steps_per_dispatch, workdir.read_history(run.folder).dispatches)
+        compiled = ahead.start(run, latest_step(checkpoints), pace.size)
         members = run.restore(checkpoints)
         step = int(members[0].step)
         # Opened only now, because metrics after the step that could be restored are removed.
@@ -101,17 +103,19 @@ def train(
         state, members = ensemble.pack(members), ()
         if step == 0:  # What the generator makes before its first update.
             pictures(Snapshot(step, run.algorithm.phases[0], state, ensemble.unpack))
+        compiled()
         for phase in (each for each in run.algorithm.phases if step < each.stop):
             if 0 < step == phase.start:
                 state = _begin(run, outputs, phase, state)
             reals = phase.batch_size * run.algorithm.n_critic * len(run.seeds)
             # The order, which resuming relies on: advance, write what the step before left (so that
             # the device has work), pictures, evaluation, checkpoint (after all writes), stop.
-            for batches in _dispatches(run, phase, step, actions):
-                with jax.transfer_guard("disallow"):  # Implicit transfers would stall the device.
-                    state, metrics = ensemble.advance(state, batches, run.keys, phase)
-                count = len(batches[0])
+            for count, batches in _dispatches(run, phase, step, pace):
                 step += count  # Counted here, since reading the state's own step would wait for it.
+                advance = partial(_advance, run, state, batches, phase)
+                state, metrics, choice = pace.start(advance, step, phase)
+                if choice:
+                    _keep(run, outputs, choice)
                 stop.update()
                 checkpoints.raise_failure()
                 outputs.pending.write()
@@ -138,38 +142,62 @@ def _begin(run: Run, outputs: Outputs, phase: Phase, state: Any) -> Any:
     return state
 
 
-def _dispatches(run: Run, phase: Phase, step: int, actions: Iterable[Action]) -> Iterator[tuple]:
+def _advance(run: Run, state: Any, batches: tuple, phase: Phase) -> tuple[Any, tuple]:
+    """Starts the steps of a dispatch, and returns the state after them and their metrics."""
+    with jax.transfer_guard("disallow"):  # Implicit transfers would stall the device.
+        return run.programs.ensemble.advance(state, batches, run.keys, phase)
+
+
+def _keep(run: Run, outputs: Outputs, chosen: dispatch.Chosen) -> None:
+    """Keeps a chosen number of steps in a dispatch in the run's folder, and tells of it."""
+    with distributed.sharing_errors():
+        if jax.process_index() == 0:
+            workdir.keep_dispatch(run.folder, chosen.dispatch)
+    outputs.writer.say(
+        f"steps_per_dispatch={chosen.dispatch.steps} from step {chosen.dispatch.step} on: the host "
+        f"starts a dispatch in {1e3 * chosen.host:.2g} ms, and the device goes on with a step for "
+        f"{1e3 * chosen.device:.2g} ms"
+    )
+
+
+def _dispatches(
+    run: Run, phase: Phase, step: int, pace: dispatch.Pace
+) -> Iterator[tuple[int, tuple]]:
     """Reads the batches of the steps that are left of a phase, a dispatch at a time.
 
     Args:
       run: the run.
       phase: the phase.
       step: the number of finished steps.
-      actions: the actions between dispatches. No dispatch goes on beyond a step at which one of
-        them is due.
+      pace: the number of steps in a dispatch.
 
     Yields:
-      For each member a tuple of batches, one for each step of the dispatch.
+      The number of steps of a dispatch, and each member's batches with an axis of these steps.
     """
-    config, training = run.config, run.images[phase].training
+    training = run.images[phase].training
     on_device = pipeline.put_all(training, run.layout.batches) if run.domain.on_device else None
-    per_member = [
-        pipeline.train_batches(
-            training,
-            phase,
-            seed=seed,
-            reals=run.algorithm.real_batches,
-            start=step,
-            sharding=run.layout.batches,
-            on_device=on_device,
-            mirror=run.domain.mirror,
-        )
-        for seed in run.seeds
-    ]
-    due = [action.cadence.of(phase) for action in actions]
-    per_step = zip(*per_member, strict=True)
-    for dispatched in dispatch.groups(per_step, step, config.steps_per_dispatch, due):
-        yield tuple(zip(*dispatched, strict=True))
+    while step < phase.stop:
+        size = pace.size(step, phase)
+        counts = partial(dispatch.counts, step, phase.stop, size, run.due(phase))
+        per_member = [
+            pipeline.train_batches(
+                training,
+                phase,
+                seed=seed,
+                reals=run.algorithm.real_batches,
+                start=step,
+                sharding=run.layout.batches,
+                on_device=on_device,
+                mirror=run.domain.mirror,
+                dispatches=counts(),
+            )
+            for seed in run.seeds
+        ]
+        for count, batches in zip(counts(), zip(*per_member, strict=True), strict=True):
+            yield count, batches
+            step += count
+            if pace.size(step, phase) != size:
+                break  # The batches that were read ahead are of dispatches of the old size.
 
 
 def _ending(run: Run, outputs: Outputs, step: int) -> str | None:

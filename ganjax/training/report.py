@@ -97,8 +97,8 @@ class Report:
         self._last_end = time.perf_counter()
         # The step and the figures of the last evaluation.
         self._evaluated: tuple[int, dict[str, float]] = (0, {})
-        # Whether the first dispatch of a phase, which compiles, has not ended yet.
-        self._compiling = True
+        # The numbers of steps in the dispatches of the phase so far: the first of each compiles.
+        self._compiled: set[int] = set()
         # For images_per_second: the time at which it was last written, or at which a dispatch that
         # compiled ended, and the number of real images trained on since then.
         self._rate = (self._last_end, 0)
@@ -146,7 +146,7 @@ class Report:
             f"steps {phase.start} to {phase.stop}: {size}, batches of {batch}, "
             f"{self._epochs.steps(phase):.4g} steps an epoch; compiling"
         )
-        self._last_end, self._compiling = time.perf_counter(), True
+        self._last_end, self._compiled = time.perf_counter(), set()
 
     def metrics(
         self, step: int, count: int, reals: int, metrics: Sequence[dict[str, jax.Array]]
@@ -173,10 +173,12 @@ class Report:
         }
         start, end = self._last_end, time.perf_counter()
         self._last_end = end
-        compiled = self._compiling
-        if compiled:
-            self._compiling, self._rate = False, (end, 0)
+        compiled = count not in self._compiled
+        if not self._compiled:
             self._writer.say(f"first step after {end - start:.1f} s")
+        if compiled:
+            self._compiled.add(count)
+            self._rate = (end, 0)
         for i in range(count):
             if not compiled:
                 self._rate = (self._rate[0], self._rate[1] + reals)

@@ -14,12 +14,13 @@ import pydantic
 from pydantic import Field, NonNegativeFloat
 
 from ganjax.config import (
+    AUTO,
     IF_NAMED,
     ConfigError,
     Fields,
     NonNegativeInt,
     PositiveInt,
-    Repeats,
+    RepeatsOrAuto,
     Seed,
     algorithm_module,
     changeable,
@@ -49,7 +50,9 @@ class LoopConfig(Fields):
       batch_size: the number of real images in one update, over all devices.
       steps_per_dispatch: the number of train steps in one program, for devices on which launching
         a program takes long. Steps run one at a time where a picture, an evaluation or a
-        checkpoint falls between them. Results are the same up to rounding.
+        checkpoint falls between them. Results are the same up to rounding. "auto" times the first
+        steps of each phase, and takes enough together to hide the time of launching; a run that is
+        resumed takes as many as it did (`ganjax.training.dispatch`).
       sharding: where parameters, moments and averages are kept: "replicated" keeps all of them on
         each device, "fully_sharded" a part on each, for models that are too large for one
         (`ganjax.parallel.sharding`). Results are the same.
@@ -74,7 +77,7 @@ class LoopConfig(Fields):
     total_steps: NonNegativeInt = may_change(0)
     total_epochs: NonNegativeFloat = may_change(0.0)
     batch_size: PositiveInt = may_change_if_named()
-    steps_per_dispatch: Repeats = may_change(1)
+    steps_per_dispatch: RepeatsOrAuto = may_change(1)
     sharding: Literal["replicated", "fully_sharded"] = may_change("replicated")
     data: SourceFields
     log_every: PositiveInt = may_change(10)
@@ -90,6 +93,14 @@ class LoopConfig(Fields):
     checkpoint_every_epochs: NonNegativeFloat = may_change(0.0)
     keep_checkpoints: PositiveInt = may_change(2)
     evaluation: BestFields = BestFields()
+
+    @classmethod
+    def follow(cls, group: Any, config: Any, changes: Mapping[str, Any], at: str) -> None:
+        """Gives steps_per_dispatch the type of its new value, since a flag keeps a field's type."""
+        del config, at
+        new, name = changes.get("steps_per_dispatch"), "steps_per_dispatch"
+        if new == AUTO or (new is not None and group.get(name) == AUTO):
+            _set(group, name, new if new == AUTO else cls.model_fields[name].default)
 
     def completed(self) -> Self:
         """Returns the config with values for fields that follow others and were not given."""
@@ -125,7 +136,7 @@ class RunConfig(LoopConfig):
     @classmethod
     def follow(cls, group: Any, config: Any, changes: Mapping[str, Any], at: str) -> None:
         """Gives image_size the type of its new value, since a flag keeps the type of a field."""
-        del config, at
+        super().follow(group, config, changes, at)
         if "image_size" not in changes:
             return
         try:
@@ -133,9 +144,14 @@ class RunConfig(LoopConfig):
         except ValueError as error:
             raise ConfigError(f"config.image_size={changes['image_size']!r}: {error}") from None
         if type(value) is not type(group.get("image_size")):
-            typed = isinstance(group, ml_collections.ConfigDict)
-            with group.ignore_type() if typed else nullcontext():
-                group["image_size"] = value
+            _set(group, "image_size", value)
+
+
+def _set(group: Any, name: str, value: Any) -> None:
+    """Sets a field of a dict or ConfigDict to a value of another type."""
+    typed = isinstance(group, ml_collections.ConfigDict)
+    with group.ignore_type() if typed else nullcontext():
+        group[name] = value
 
 
 class Loaded(NamedTuple):

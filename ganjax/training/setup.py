@@ -35,7 +35,7 @@ from ganjax.training import (
 )
 from ganjax.training.domain import Domain
 from ganjax.training.domain import of as domain_of
-from ganjax.training.epochs import Cadences, Epochs, settle
+from ganjax.training.epochs import Cadences, Epochs, Interval, settle
 from ganjax.training.start import AS_IT_IS, Start
 
 
@@ -90,6 +90,7 @@ class Run:
       cadences: when the run logs, draws samples, evaluates and saves.
       networks: the layers of both networks.
       layout: the layout of arrays on the devices.
+      state_shapes: the shapes of one member's state.
       state_sharding: the sharding of one member's state.
       seeds: the seed of each member; a single one unless config.num_seeds is larger.
       keys: each member's root key, replicated over the layout, for the programs.
@@ -108,6 +109,7 @@ class Run:
     cadences: Cadences
     networks: tuple[layer_table.Network, layer_table.Network]
     layout: Layout
+    state_shapes: GanState
     state_sharding: Any
     seeds: tuple[int, ...]
     keys: tuple[jax.Array, ...]
@@ -122,6 +124,10 @@ class Run:
     def holds_out(self) -> bool:
         """Whether any images are held out."""
         return _holds_out(self.images)
+
+    def due(self, phase: Phase) -> list[Interval]:
+        """Returns the intervals of what a phase does between dispatches: all but lines."""
+        return [getattr(self.cadences, name).of(phase) for name in ("sample", "eval", "checkpoint")]
 
     def restore(self, checkpoints: checkpoint.Checkpoints) -> ensemble.Members:
         """Returns the members' states from the latest checkpoint, or new ones if there is none.
@@ -194,6 +200,7 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path, start: Start = 
         cadences=cadences,
         networks=networks,
         layout=layout,
+        state_shapes=state_shapes,
         state_sharding=sharding,
         seeds=tuple(seeds),
         keys=keys,

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ganjax.config import ConfigError
+from ganjax.config import AUTO, ConfigError
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
 from ganjax.parallel.sharding import Layout
@@ -109,7 +109,9 @@ def _dispatched(config: LoopConfig, phase: Phase) -> int:
         1 if getattr(config, f"{name}_every_epochs") else getattr(config, f"{name}_every")
         for name in ("sample", "eval", "checkpoint")
     ]
-    return min(config.steps_per_dispatch, phase.stop - phase.start, *between)
+    # What a run chooses by itself is for steps that are short, and small.
+    wanted = 1 if config.steps_per_dispatch == AUTO else config.steps_per_dispatch
+    return min(wanted, phase.stop - phase.start, *between)
 
 
 def _bytes(leaf: Any, sharding: Any = None) -> int:

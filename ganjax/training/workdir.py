@@ -93,6 +93,12 @@ def settle(workdir: Path, step: int) -> history.History:
     return past
 
 
+def keep_dispatch(workdir: Path, choice: history.Dispatch) -> None:
+    """Stores a number of steps in a dispatch that a run has chosen."""
+    fields, past = read_fields(workdir, trust=True), read_history(workdir)
+    _write(workdir, fields, past.model_copy(update={"dispatches": (*past.dispatches, choice)}))
+
+
 def read(workdir: Path, trust: bool | Collection[str] = False) -> Loaded:
     """Reads the config of the run in a folder, and loads its algorithm.
 

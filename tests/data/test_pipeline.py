@@ -33,6 +33,19 @@ def on_device():
     return pipeline.put_all(digits(), make_layout().batches)
 
 
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("kept", [False, True])
+def test_batches_of_a_dispatch_are_those_of_its_steps(kept, mirror):
+    options = {"on_device": on_device() if kept else None, "mirror": mirror}
+    alone = [jax.device_get(batch) for batch, _ in zip(batches(**options), range(4), strict=False)]
+    for count, batch in zip((1, 3), batches(**options, dispatches=iter((1, 3))), strict=True):
+        assert tuple(batch["image"].sharding.spec) == (None, *make_layout().batches.spec)
+        for i in range(count):
+            jax.tree.map(
+                np.testing.assert_array_equal, alone.pop(0), {n: a[i] for n, a in batch.items()}
+            )
+
+
 @pytest.mark.parametrize("size", [7, 10])
 def test_the_order_is_one_permutation_after_another(size):
     every = pipeline.order(0, 0, size, 0, 3 * size)

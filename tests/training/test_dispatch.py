@@ -1,5 +1,6 @@
 """Several steps in a dispatch, micro-batches, rematerialisation: other programs, the same step."""
 
+import itertools
 from functools import partial
 
 import jax
@@ -11,14 +12,18 @@ from conftest import shipped, shrink
 
 import ganjax
 from ganjax.config import ConfigError
+from ganjax.configs import override
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Context
+from ganjax.engine.phases import Phase
 from ganjax.models import dcgan, progan, resnet
 from ganjax.parallel.sharding import make_layout
 from ganjax.runtime import compiling
-from ganjax.training import dispatch, schema
+from ganjax.training import dispatch, schema, workdir
 from ganjax.training.epochs import Interval
+from ganjax.training.history import Dispatch
 from ganjax.training.loop import train
+from ganjax.training.start import Start
 from ganjax.training.writer import read_metrics
 
 pytestmark = pytest.mark.usefixtures("native_convolutions")
@@ -69,12 +74,11 @@ def close(one, other, rtol=1e-4, atol=1e-6):
     ],
 )
 def test_dispatches_end_where_something_is_due(done, size, cadences, expected):
-    every = list(range(done, done + 10))
-    groups = list(dispatch.groups(every, done, size, [Interval(c) for c in cadences]))
-    assert [len(group) for group in groups] == expected
-    assert [step for group in groups for step in group] == every
-    for group in groups:
-        assert not any(step % c == 0 for step in group[1:] for c in cadences)
+    counts = list(dispatch.counts(done, done + 10, size, [Interval(c) for c in cadences]))
+    assert counts == expected
+    for count in counts:
+        assert not any(step % c == 0 for step in range(done + 1, done + count) for c in cadences)
+        done += count
 
 
 @pytest.mark.slow
@@ -105,16 +109,101 @@ def test_a_run_in_dispatches_is_the_run_in_steps(tiny, tmp_path):
 def test_a_loop_of_steps_is_the_steps(tiny):
     algorithm = build(tiny)
     key, phase = jax.random.key(0), algorithm.phases[0]
-    batches = tuple(reals(algorithm, seed=seed) for seed in range(2))
+    batches = [reals(algorithm, seed=seed) for seed in range(2)]
+    batches = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
     state = jax.jit(partial(steps.init_state, algorithm))(key)
     several = dispatch.make_train_steps(steps.make_train_step(algorithm))
     several = jax.jit(several, static_argnames="phase")
     last, metrics = several(state, batches, key, phase=phase)
-    for i, batch in enumerate(batches):
-        state, now = several(state, (batch,), key, phase=phase)
+    for i in range(2):
+        batch = jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], batches)
+        state, now = several(state, batch, key, phase=phase)
         close(now, jax.tree.map(lambda value, i=i: value[i], metrics), rtol=1e-3, atol=1e-4)
     close(state, last, rtol=1e-3, atol=1e-4)
     assert int(last.step) == 2
+
+
+@pytest.mark.parametrize(
+    ("host", "device", "steps"),
+    [
+        (1e-3, 1.0, 1),
+        (1e-3, 2e-3, 1),  # At most half of the device's time.
+        (1e-3, 1.9e-3, 2),
+        (1e-3, 1e-3, 2),
+        (1e-3, 4e-4, 5),
+        (1e-3, 2e-4, 10),
+        (1e-3, 1e-5, 20),  # Never more.
+        (1e-3, 0.0, 20),
+    ],
+)
+def test_so_many_steps_are_chosen_as_hide_the_host(host, device, steps):
+    assert dispatch.steps_hiding(host, device) == steps
+
+
+def never(*_):
+    pytest.fail("nothing is left to choose")
+
+
+def timed(monkeypatch, host, device):
+    """Lets the host and the device take given seconds for each dispatch that is timed."""
+    ticks = itertools.accumulate(itertools.cycle((0.0, host, device)))
+    monkeypatch.setattr(dispatch.time, "perf_counter", lambda: next(ticks))
+
+
+def test_each_phase_chooses_by_its_own_steps(monkeypatch):
+    past, phases = [], (Phase(0, 100, 8, 4), Phase(100, 200, 8, 8))
+    pace = dispatch.Pace("auto", ())
+    first = dispatch.UNTIMED + dispatch.TIMED
+    for phase, device, count in zip(phases, (1e-4, 1.0), (20, 1), strict=True):
+        timed(monkeypatch, 1e-3, device)
+        for step in range(phase.start + 1, phase.start + 20):
+            _, _, chosen = pace.start(lambda: (0, 0), step, phase)
+            assert (chosen is None) == (step != phase.start + first)
+            if chosen:
+                assert chosen.dispatch == Dispatch(step=step, steps=count)
+                np.testing.assert_allclose(chosen[1:], (1e-3, device), rtol=1e-6)
+                past.append(chosen.dispatch)
+            assert pace.size(step, phase) == (count if step >= phase.start + first else 1)
+    # A run that is resumed at any step takes as many.
+    monkeypatch.setattr(dispatch, "steps_hiding", never)
+    again = dispatch.Pace("auto", past)
+    for phase in phases:
+        for step in range(phase.start, phase.stop, 5):
+            assert again.size(step, phase) == pace.size(step, phase)
+            assert again.start(lambda: (1, 2), step + 1, phase) == (1, 2, None)
+
+
+def test_a_number_is_taken_at_once():
+    pace, phase = dispatch.Pace(3, [Dispatch(step=5, steps=10)]), Phase(0, 100, 8, 4)
+    assert pace.size(0, phase) == pace.size(50, phase) == 3
+
+
+def test_a_run_that_chose_its_dispatches_is_resumed_bit_for_bit(tiny, tmp_path, monkeypatch):
+    """It is resumed before the step of its choice, and chooses nothing anew."""
+    monkeypatch.setattr(dispatch, "UNTIMED", 1)
+    monkeypatch.setattr(dispatch, "TIMED", 2)
+    monkeypatch.setattr(dispatch, "CHOICES", (1, 2))
+    tiny.n_critic, tiny.penalty.weight = 1, 0.0
+    override(tiny, {"steps_per_dispatch": "auto"})
+    tiny.total_steps, tiny.sample_every, tiny.eval_every, tiny.checkpoint_every = 7, 7, 7, 2
+    tiny.keep_checkpoints = 9
+    with monkeypatch.context() as context:
+        context.setattr(dispatch, "steps_hiding", lambda host, device: 2)
+        whole = train(tiny, tmp_path / "run")
+    monkeypatch.setattr(dispatch, "steps_hiding", never)
+    assert workdir.read_history(tmp_path / "run").dispatches == (Dispatch(step=3, steps=2),)
+    again = train(tiny, tmp_path / "run", start=Start(from_step=2))
+    jax.tree.map(np.testing.assert_array_equal, whole, again)
+    rows = [row for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if "d_loss" in row]
+    assert [row["step"] for row in rows] == list(range(1, 8))
+
+
+@pytest.mark.parametrize("value", ["often", 0, 2.5])
+def test_what_is_no_number_of_steps_in_a_dispatch_is_refused(tiny, value):
+    raw = tiny.to_dict() | {"steps_per_dispatch": value}
+    message = rf"config.steps_per_dispatch={value!r}: should be a whole .* to 65536, or 'auto'$"
+    with pytest.raises(ConfigError, match=message):
+        schema.load(raw)
 
 
 def deterministic(config, **fields):

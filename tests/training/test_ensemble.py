@@ -113,7 +113,8 @@ def outcome(config, make, layout, count=3):
             }
             for r in random
         ]
-        batches = tuple((jax.device_put(batch, layout.batches),) for batch in batches)
+        batches = tuple(jax.device_put(batch, layout.batches) for batch in batches)
+        batches = jax.tree.map(lambda leaf: leaf[None], batches)
         state, metrics = runs.advance(state, batches, keys, phase)
     return runs.unpack(state), metrics
 

@@ -1,0 +1,65 @@
+"""Compilation of a run's first train step beside whatever else comes before that step.
+
+Until then a run initialises or restores its state, opens its files and draws its first picture,
+each of which compiles programs and waits for disks on its own. Meanwhile a thread compiles the
+step, so that the call of the step finds it compiled: JAX keeps programs by function, shapes and
+shardings.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+
+from ganjax.data import pipeline
+from ganjax.engine.phases import Phase, phase_of
+from ganjax.training import dispatch
+from ganjax.training.setup import Run
+
+
+def start(run: Run, step: int, pace: Callable[[int, Phase], int]) -> Callable[[], None]:
+    """Starts to compile the program that comes after `step` steps.
+
+    Several processes do not, since the order of their programs should be the same.
+
+    Args:
+      run: the run.
+      step: the number of finished steps.
+      pace: the function that returns the number of steps in a dispatch after a step of a phase.
+
+    Returns:
+      The function that waits until the program is compiled.
+    """
+    if jax.process_count() > 1 or step >= run.config.total_steps:
+        return lambda: None
+    phase = phase_of(run.algorithm.phases, step)
+    size = pace(step, phase)
+    count = next(dispatch.counts(step, phase.stop, size, run.due(phase)))
+    thread = threading.Thread(target=partial(_compile, run, phase, count))
+    thread.start()
+    return thread.join
+
+
+def _compile(run: Run, phase: Phase, count: int) -> None:
+    """Compiles the program of a dispatch; an error is left to the call of the step."""
+    with contextlib.suppress(Exception):
+        state = jax.tree.map(
+            _placed, run.state_shapes, jax.tree.broadcast(run.state_sharding, run.state_shapes)
+        )
+        batches = pipeline.shapes(
+            run.images[phase].training,
+            phase,
+            reals=run.algorithm.real_batches,
+            count=count,
+            sharding=run.layout.batches,
+        )
+        number = len(run.seeds)
+        run.programs.ensemble.compile((state,) * number, (batches,) * number, run.keys, phase)
+
+
+def _placed(leaf: jax.ShapeDtypeStruct, sharding: Any) -> jax.ShapeDtypeStruct:
+    """Returns the shape of a leaf of the state with its sharding."""
+    return leaf.update(sharding=sharding)
