@@ -1,6 +1,6 @@
 """Compares the speed and the memory of train steps with those of their peers, in a table.
 
-    python -m experiments.benchmarks --keras_python=keras_venv/bin/python --growth
+    python -m experiments.benchmarks --keras_python=keras_venv/bin/python --loops --growth
     python -m experiments.benchmarks --rows=dcgan:celeb_a@32,cgan --rounds=4
 
 The command needs an idle machine and runs on CPU; `pip install -e '.[bench,experiments]'` installs
@@ -9,9 +9,10 @@ PyTorch and matplotlib. TensorFlow gets an environment of its own (see keras_ste
 Every contender runs in processes of its own. A row that fails, or whose contenders do not compute
 the same, has the reason, and the command goes on with the next one.
 
-It writes benchmarks.json and benchmarks.md into `--out` after every row and, with `--growth`,
-growth.svg: the cost of DCGAN's step against batch size, width and resolution. It prints the
-Markdown.
+With `--loops` the command also compares the training loop of every shipped default with its bare
+step (loop.py). It writes benchmarks.json and benchmarks.md into `--out` after every row and, with
+`--growth`, growth.svg: the cost of DCGAN's step against batch size, width and resolution. It prints
+the Markdown.
 """
 
 import argparse
@@ -97,8 +98,16 @@ def main(argv: list[str] | None = None) -> None:
         action="store_true",
         help="also the cost of dcgan:celeb_a against batch size, width and resolution",
     )
+    parser.add_argument(
+        "--loops",
+        action="store_true",
+        help="also the loop of every shipped default against its bare step",
+    )
+    parser.add_argument(
+        "--processor", action="store_true", help="of loops, counts the processor's seconds"
+    )
     args = parser.parse_args(argv)
-    results = {**machine(), "rows": {}, "growth": []}
+    results = {**machine(), "rows": {}, "loops": {}, "growth": []}
     for name in args.rows:
         print(f"{name} ...", file=sys.stderr, flush=True)
         row = rows.make(name, args.rounds, args.keras_python)
@@ -106,6 +115,10 @@ def main(argv: list[str] | None = None) -> None:
         if "versions" in row:
             # row["versions"] is text such as "TensorFlow 2.19, Keras 3.9".
             results["versions"] |= dict(each.split() for each in row["versions"].split(", "))
+        write(results, args.out)
+    for name in rows.LOOPS if args.loops else ():
+        print(f"loop of {name} ...", file=sys.stderr, flush=True)
+        results["loops"][name] = rows.loop(name, args.processor)
         write(results, args.out)
     for point in rows.points() if args.growth else ():
         print(f"growth {point} ...", file=sys.stderr, flush=True)

@@ -11,6 +11,9 @@ device, without the memory of this search: for ganjax the bytes that the compile
 according to XLA, for PyTorch the peak of its allocator in a step. Every row has a process of its
 own.
 
+Of small networks, several steps in a dispatch are measured against single ones (dispatch.py), and
+the training loop against the bare step, with one step in a dispatch and with "auto" (loop.py).
+
 The command writes gpu.json and gpu.md into `--out` after every row and prints the Markdown.
 """
 
@@ -29,7 +32,7 @@ from typing import Any
 import jax
 import torch
 
-from experiments.benchmarks import job, step
+from experiments.benchmarks import dispatch, job, loop, step
 from experiments.benchmarks.clock import OURS, alternate, seconds, summary
 from experiments.benchmarks.ours import Ours, load
 from experiments.benchmarks.rows import GPU_ROWS, PRECISIONS
@@ -38,6 +41,9 @@ from ganjax.runtime import storage
 
 # The approximate seconds of a contender's steps in a row, and their largest number.
 RUN_SECONDS, LONGEST_RUN = 0.2, 100
+# The small networks, of which several steps in a dispatch are measured, and the loop, on images
+# that come with ganjax.
+SMALL = ("cgan", "wgan_gp")
 HEADER = (
     "| config | precision | batch | ganjax, ms | peers, ms (ganjax / peer) | compile, s "
     "| MiB: ganjax | MiB: peers | convolutions |"
@@ -153,6 +159,20 @@ def repeat(advance: Callable[[], object], count: int) -> None:
     torch.cuda.synchronize()
 
 
+def of_dispatches(config: str, precision: str, row: dict) -> list[str]:
+    """Returns what was measured of a row's dispatches as lines of a list in Markdown."""
+    found = row.get("dispatches")
+    return [f"- `{config}`, {precision}: {line}" for line in dispatch.lines(found)] if found else []
+
+
+def of_loop(config: str, found: dict) -> list[str]:
+    """Returns what was measured of a config's loop as lines of a list in Markdown."""
+    return [
+        f"- `{config}`, steps_per_dispatch={wanted}: {loop.line(each)}"
+        for wanted, each in found.items()
+    ]
+
+
 def cells(config: str, precision: str, row: dict) -> str:
     """Returns a row of the table as Markdown.
 
@@ -192,7 +212,15 @@ def markdown(results: dict) -> str:
         for config, by_precision in results["rows"].items()
         for precision, row in by_precision.items()
     ]
-    return "\n".join([results["machine"], "", HEADER, "|---" * 9 + "|", *rows]) + "\n"
+    more = [
+        line
+        for config, by_precision in results["rows"].items()
+        for precision, row in by_precision.items()
+        for line in of_dispatches(config, precision, row)
+    ]
+    more += [line for config, found in results["loops"].items() for line in of_loop(config, found)]
+    table = [HEADER, "|---" * 9 + "|", *rows]
+    return "\n".join([results["machine"], "", *table, *(["", *more] if more else [])]) + "\n"
 
 
 def main() -> None:
@@ -218,7 +246,7 @@ def main() -> None:
             f"--precisions={','.join(args.precisions)}: no {min(unknown)!r}; there are {PRECISIONS}"
         )
     machine = f"{torch.cuda.get_device_name()}, jax {jax.__version__}, torch {torch.__version__}"
-    results = {"machine": machine, "rows": {}}
+    results = {"machine": machine, "rows": {}, "loops": {}}
     # Both frameworks share the device.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     for precision in args.precisions:
@@ -230,11 +258,23 @@ def main() -> None:
                     row["difference"] = job.run("step.check_equal", **which)
                 which["fields"] = which["fields"] | {"precision": precision}
                 row |= job.run("gpu.measure", **which, rounds=args.rounds)
+                if config in SMALL:
+                    row["dispatches"] = job.run("dispatch.measure", **which, rounds=args.rounds)
             except job.Failed as error:
                 row["error"] = str(error)
             print(cells(config, precision, row), flush=True)
             storage.write_text(args.out / "gpu.json", json.dumps(results, indent=1) + "\n")
             storage.write_text(args.out / "gpu.md", markdown(results))
+    for config in [each for each in SMALL if each in args.rows]:
+        found = results["loops"][config] = {}
+        for wanted in (1, "auto"):
+            fields = {"steps_per_dispatch": wanted}
+            try:
+                found[wanted] = job.run("loop.measure", config=config, fields=fields)
+            except job.Failed as error:
+                print(f"the loop of {config}: {error}", file=sys.stderr, flush=True)
+        storage.write_text(args.out / "gpu.json", json.dumps(results, indent=1) + "\n")
+        storage.write_text(args.out / "gpu.md", markdown(results))
     print(markdown(results), end="")
 
 

@@ -37,6 +37,7 @@ GPU_ROWS = {
     "wgan_gp": WGAN_GP_DIGITS,
     "cgan": {},
     "progan:celeb_a_64": FULL_SIZE | {"batch_size": 32},
+    "r3gan": R3GAN,
     "ada:emoji64": NO_AUGMENTATION | {"batch_size": 128},
 }
 PRECISIONS = ("float32", "bfloat16")
@@ -87,6 +88,11 @@ ROWS = {
 # The row that compares the rate of DCGAN's convolutions with that of a matrix product.
 SHARE = "convolutions"
 NAMES = (*ROWS, SHARE)
+
+# The shipped defaults of images whose loop is compared with their bare step, and values for some of
+# their fields: for each file of configs/ its default.
+LOOPS = {name: {} for name in ("wgan_gp", "dcgan", "dcgan_noisy", "cgan", "cwgan_gp", "wgan")}
+LOOPS |= {"sngan": {}, "r3gan": {}, "ada": {}, "progan": FULL_SIZE}
 
 # DCGAN's step is measured along three axes from this point. "width" is the width of G's last layer;
 # widths double with each layer inwards.
@@ -146,6 +152,24 @@ def make(name: str, rounds: int, keras_python: str | None) -> dict:
     except job.Failed as error:
         result["error"] = str(error)
     return result
+
+
+def loop(name: str, processor: bool) -> dict:
+    """Measures the loop of a config of `LOOPS`.
+
+    Args:
+      name: the name of the config.
+      processor: whether seconds are those of the processor.
+
+    Returns:
+      The result of `experiments.benchmarks.loop.measure`, or its `error`.
+    """
+    with tempfile.TemporaryDirectory() as cache:
+        try:
+            which = {"config": name, "fields": LOOPS[name], "cache": cache}
+            return job.run("loop.measure", **which, processor=processor)
+        except job.Failed as error:
+            return {"error": str(error)}
 
 
 def medians(results: list[dict[str, float]]) -> dict[str, float]:

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from experiments.benchmarks import loop
 from experiments.benchmarks.clock import OURS, RUN
 from experiments.benchmarks.ours import TIMED
 from experiments.benchmarks.rows import BASE, EAGER, GROWTH, NAMES, PEAKS, SHARE
 from ganjax.runtime import storage
 
 AXES = {"batch_size": "batch", "width": "F", "image_size": "height and width, pixels"}
+LOOP_PARTS = ("data and logging", *loop.PARTS.values(), loop.FIGURES)
 HEADER = (
     "| row | batch | ganjax, s | peers, s (ganjax / peer) | compile, s: cold, warm cache "
     "| peak MiB: ganjax cold, warm | peak MiB: peers |"
@@ -34,6 +36,8 @@ def markdown(results: dict) -> str:
         text += ["", HEADER, "|---" * 7 + "|", *(_step(name, rows[name]) for name in steps)]
     if SHARE in rows:
         text += ["", _share(rows[SHARE])]
+    if results.get("loops"):
+        text += ["", *_loops(results["loops"])]
     if results.get("growth"):
         text += ["", *_growth(results["growth"])]
     return "\n".join(text) + "\n"
@@ -67,6 +71,26 @@ def _share(row: dict) -> str:
         f"GFLOP/s, {row['share']:.2f} of the matrix product's {row['matmul_gflops']:.0f} in the "
         f"same run ({row['share_of_processor_time']:.2f} by processor time)."
     )
+
+
+def _loops(loops: dict[str, dict]) -> list[str]:
+    lines = [
+        "The loop against the bare step at the shipped cadence; the parts are shares of the bare "
+        "step, and the loop is without the figures of evaluations:",
+        "",
+        f"| config | bare, s | loop / bare | {' | '.join(f'{part}, %' for part in LOOP_PARTS)} |",
+        "|---" * (3 + len(LOOP_PARTS)) + "|",
+    ]
+    for name, found in loops.items():
+        cells = [f"`{name}`"]
+        if "error" in found:
+            cells += [found["error"].replace("|", r"\|"), *[""] * (1 + len(LOOP_PARTS))]
+        else:
+            parts = loop.shares(found)
+            cells += [_short(found["bare"]), f"{found['ratio']:.3f}"]
+            cells += [f"{100 * parts[part]:.1f}" for part in LOOP_PARTS]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
 def _growth(points: list[dict]) -> list[str]:

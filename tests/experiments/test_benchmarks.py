@@ -1,6 +1,7 @@
 """Tests of the benchmarks: what they compare, what they refuse, and what a failure leaves."""
 
 import json
+import sys
 from itertools import cycle
 
 import jax
@@ -12,14 +13,18 @@ from experiments.benchmarks import (
     clock,
     contender,
     conv,
+    dispatch,
     flax_step,
     growth,
     job,
+    loop,
     ours,
     pipeline,
     rows,
+    start,
     table,
 )
+from ganjax import shipped
 from ganjax.errors import UserError
 from ganjax.models import layers
 from ganjax.ops import convolutions as ops
@@ -192,6 +197,9 @@ def jobs(monkeypatch):
             if function == "conv.share":
                 rate = {"gflops": 60.0, "matmul_gflops": 80.0}
                 return rate | {"maps": {}, "share": 0.75, "share_of_processor_time": 0.7}
+            if function == "loop.measure":
+                parts = {"pictures": 0.01, "evaluation": 0.0, "checkpoints": 0.005, "figures": 0.25}
+                return {"bare": 0.5, "stretch": 0.51, "parts": parts, "ratio": 1.05}
             if function == "torch_alone.alone":
                 return {"peak_mib": next(self.peaks[function])}
             if function == "ours.alone":
@@ -278,6 +286,43 @@ def test_growth_is_a_table_and_a_plot(jobs, tmp_path, capsys):
     assert function == "step.compare"
     axes = [len(values) - 1 for values in rows.GROWTH.values()]
     assert len(jobs.ran) == 1 + sum(axes)
+
+
+def test_every_shipped_default_of_images_has_a_loop(jobs, tmp_path, capsys):
+    assert set(rows.LOOPS) == set(shipped.config_names()) - {"tagging"}
+    benchmarks.main([f"--out={tmp_path}", "--rows=", "--loops", "--processor"])
+    out = capsys.readouterr().out
+    assert "| `wgan_gp` | 0.500 | 1.050 | 2.0 | 2.0 | 0.0 | 1.0 | 50.0 |" in out
+    assert all(fields["processor"] for _, fields in jobs.ran)
+    jobs.failing.add("loop.measure")
+    assert "g_loss is 1" in table.markdown(
+        {
+            **json.loads((tmp_path / "benchmarks.json").read_text()),
+            "loops": {"a": rows.loop("wgan", False)},
+        }
+    )
+
+
+@pytest.mark.slow
+def test_the_loop_and_dispatches_are_measured(monkeypatch):
+    monkeypatch.setattr(loop, "STRETCH_SECONDS", 0.01)
+    fields = DENSE | {"batch_size": 8, "evaluation.metrics": [], "evaluation.best": "none"}
+    found = loop.measure("cgan", fields, 2)
+    assert found["bare"] > 0
+    assert found["ratio"] > 0.5
+    assert found["parts"].keys() == set(table.LOOP_PARTS) - {"data and logging"}
+    found = dispatch.measure("cgan", fields, rounds=1, count=2)
+    assert min(found["2"].values()) > 0
+    assert len(dispatch.lines(found)) == 3
+
+
+def test_a_process_is_stopped_when_it_has_said_what_is_waited_for(tmp_path):
+    program = "import os, time; print(os.environ['GANJAX_BENCHMARK_STARTED']); time.sleep(60)"
+    lines = []
+    start.spawned([sys.executable, "-c", program], tmp_path, lambda *line: not lines.append(line))
+    ((text, seconds),) = lines
+    assert float(text) > 0
+    assert 0 < seconds < 60
 
 
 def test_points_that_failed_are_not_drawn(tmp_path):
