@@ -170,18 +170,6 @@ def config_of(part: Part, system: str, steps: int, points: int = 1, seed: int = 
     return config
 
 
-def calibrated(part: Part, out: Path) -> dict[str, float]:
-    """Returns the CPU's seconds of a step of each system, by short runs if they are not known."""
-    found = {}
-    for system in part.systems:
-        folder = out / "calibration" / system
-        if step_seconds(folder) is None:
-            train(config_of(part, system, CALIBRATION), folder, Clock(folder))
-            jax.clear_caches()
-        found[system] = step_seconds(folder)
-    return found
-
-
 def trained(config: dict, folder: Path) -> bool:
     """Trains a run to its end, unless it has ended; returns False if it has diverged."""
     outcome = attempts.last(folder).get("outcome")
@@ -194,6 +182,16 @@ def trained(config: dict, folder: Path) -> bool:
             outcome = "diverged"
         jax.clear_caches()
     return outcome == "finished"
+
+
+def calibrated(part: Part, out: Path) -> dict[str, float]:
+    """Returns the CPU's seconds of a step of each system, by short runs if they are not known."""
+    found = {}
+    for system in part.systems:
+        folder = out / "calibration" / system
+        trained(config_of(part, system, CALIBRATION), folder)
+        found[system] = step_seconds(folder)
+    return found
 
 
 def measurer(part: Part, real: ImageSet) -> Callable[[ImageSet], dict[str, float]]:

@@ -224,6 +224,8 @@ def _without_home(argument: str) -> str:
 
 def _fail(message: object, at_once: bool = False) -> None:
     """Prints an error as one line and exits with code 2; `at_once` waits for no thread."""
+    if isinstance(message, OSError) and message.filename is not None:
+        message = f"{message.filename}: {message.strerror}"
     text = " ".join(str(message).split())
     text = errors.printable(text)
     text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -78,7 +78,7 @@ def main(argv: list[str]) -> None:
         raise UserError(
             f"--out={out}: end its name in {', '.join(FORMATS)}, in a folder that exists"
         )
-    shared_flags.refuse_existing("out", values.out, values.overwrite)
+    shared_flags.check_new("out", values.out, values.overwrite)
     if not values.out:
         shared_flags.check_writable(out.parent)
 

@@ -99,7 +99,7 @@ def main(argv: list[str]) -> None:
     out = None if values.out is None else Path(values.out)
     if out is not None and (out.suffix != ".json" or not out.parent.is_dir()):
         raise UserError(f"--out={out}: name a .json file in a folder that exists")
-    shared_flags.refuse_existing("out", values.out, values.overwrite)
+    shared_flags.check_new("out", values.out, values.overwrite)
 
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.
     from ganjax.analysis import image_sets, measurement

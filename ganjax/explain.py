@@ -9,6 +9,8 @@ with all that is added to them:
 """
 
 import difflib
+import importlib
+import pkgutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -63,9 +65,10 @@ def explanation(names: Sequence[str]) -> str:
     Raises:
       UserError: there is no such metric.
     """
+    from ganjax.metrics import tags
     from ganjax.training import glossary
 
-    own = _of_algorithms()
+    own = {**_of_algorithms(), **tags.MEANINGS}
     known = sorted({*glossary.TABLE, *own})
     found = {}
     for name in names:
@@ -80,9 +83,12 @@ def explanation(names: Sequence[str]) -> str:
 
 def _of_algorithms() -> Mapping[str, "Meaning"]:
     """Returns the meanings of the metrics of ganjax's own algorithms."""
-    from ganjax.algorithms import augmented, progan
+    from ganjax import algorithms
 
-    return {**augmented.MEANINGS, **progan.MEANINGS}
+    found = {}
+    for each in pkgutil.iter_modules(algorithms.__path__, f"{algorithms.__name__}."):
+        found |= getattr(importlib.import_module(each.name), "MEANINGS", {})
+    return found
 
 
 def _explained(meanings: Mapping[str, "Meaning"]) -> Iterator[str]:

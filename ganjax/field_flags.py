@@ -106,6 +106,22 @@ def check(config: ConfigDict, path: str, value: str) -> None:
             mend = " ".join(filter(None, (errors.question(near), known)))
             raise UserError(f"--config.{path}={value}: {at} has no field {name}; {mend}")
         at, group = f"{at}.{name}", group[name]
+    is_group = isinstance(group, ml_collections.ConfigDict)
+    if is_group and not value.lstrip().startswith("{"):
+        raise UserError(f"--config.{path}={value}: {_of_group(at, group, value)}")
+
+
+def _of_group(at: str, group: ConfigDict, value: str) -> str:
+    """Returns what is said of a value that a flag gives to a whole group of fields.
+
+    Args:
+      at: the group's name.
+      group: the group, which may have a field that says of which kind it is.
+      value: the value, which may be such a kind.
+    """
+    tag = next((each for each in ("network", "name", "policy") if each in group), None)
+    mend = f"did you mean --{at}.{tag}={value}?" if tag else f"set its fields, {', '.join(group)}"
+    return f"it is a group of fields; {mend}"
 
 
 def unknown(error: flags.UnrecognizedFlagError, known: Sequence[str]) -> str:

@@ -138,5 +138,5 @@ def given(flag: str, suffixes: tuple[str, ...]) -> Path | None:
         raise UserError(f"--{flag}={value}: end its name in {' or '.join(suffixes)}")
     if not path.parent.is_dir() or path.is_dir():
         raise UserError(f"--{flag}={value}: no file can be made there; is {path.parent} a folder?")
-    shared_flags.refuse_existing(flag, value, flags.FLAGS.overwrite)
+    shared_flags.check_new(flag, value, flags.FLAGS.overwrite)
     return path

@@ -45,7 +45,7 @@ def define_path(
 
 
 def define_overwrite() -> None:
-    """Defines --overwrite, without which a command replaces no file (`refuse_existing`, `free`)."""
+    """Defines --overwrite, without which a command replaces no file (`check_new`, `free`)."""
     flags.DEFINE_bool(
         "overwrite",
         False,
@@ -54,8 +54,8 @@ def define_overwrite() -> None:
     )
 
 
-def refuse_existing(name: str, value: str | None, overwrite: bool) -> None:
-    """Raises a UserError if the file that a flag names is there already, unless it is replaced.
+def check_new(name: str, value: str | None, overwrite: bool) -> None:
+    """Raises a UserError if the file that a flag names cannot be made, or is there already.
 
     Args:
       name: the name of the flag.
@@ -66,6 +66,13 @@ def refuse_existing(name: str, value: str | None, overwrite: bool) -> None:
         raise UserError(
             f"--{name}={value} is there already: add --overwrite to replace it, or name another"
         )
+    if value is not None:
+        try:
+            storage.check_takes_files(Path(value).parent)
+        except OSError as error:
+            raise UserError(
+                f"--{name}={value}: no file can be made there ({error.strerror}); name another"
+            ) from None
 
 
 def check_writable(folder: Path) -> None:

@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
         out = Path(values.out)
         if out.suffix != ".png" or not out.parent.is_dir():
             raise UserError(f"--out={out}: name a .png file in a folder that is there")
-        shared_flags.refuse_existing("out", values.out, values.overwrite)
+        shared_flags.check_new("out", values.out, values.overwrite)
     elif not values.json:
         shared_flags.check_writable(folder)
     # Imported here, so that a wrong flag is answered, and a Ctrl-C obeyed, at once.

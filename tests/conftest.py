@@ -64,17 +64,27 @@ for folder in ("objectives", "augment", "ops", "metrics", "pictures"):
                 setattr(module, name, jaxtyped(function, typechecker=beartype))
 
 
+# What has the longest tests, the longest first.
+LONGEST = ("test_learning", "test_slurm", "test_sweep", "test_processes", "test_tagging")
+
+
 def pytest_ignore_collect(collection_path, config):
-    """Leaves out the files that import PyTorch, in seconds, if none of their tests is to run."""
-    no_torch = "not torch" in config.option.markexpr or config.option.markexpr == "slow"
-    if collection_path.name.endswith("_twin.py") and no_torch:
+    """Leaves out the files of which no test is to run, since to import them takes seconds.
+
+    Those whose name ends so import PyTorch; what has no marker's name has no test of it.
+    """
+    marker = config.option.markexpr
+    if collection_path.name.endswith("_twin.py") and ("not torch" in marker or marker == "slow"):
         return True
+    if marker in ("slow", "torch") and collection_path.name.startswith("test_"):
+        return f"mark.{marker}" not in collection_path.read_text() or None
     return None
 
 
 def pytest_collection_modifyitems(items):
-    """Sorts real training, the longest, first, so that no worker ends with it alone."""
-    items.sort(key=lambda item: item.path.stem != "test_learning")
+    """Sorts what takes longest first, so that no worker ends with it alone."""
+    order = {stem: place for place, stem in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONGEST)))
 
 
 def pytest_collection_finish():
@@ -84,8 +94,11 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope="session", autouse=True)
 def _compilation_cache(tmp_path_factory):
-    """Gives a session and its subprocesses a cache of programs, apart from the user's caches."""
-    folder = str(tmp_path_factory.mktemp("xla"))
+    """Gives a session and its subprocesses a cache of programs, apart from the user's caches.
+
+    Sessions of one environment may share one, whose folder GANJAX_TESTS_PROGRAMS names.
+    """
+    folder = os.environ.get("GANJAX_TESTS_PROGRAMS") or str(tmp_path_factory.mktemp("xla"))
     before = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
     # To store smaller programs takes as long as to compile them.

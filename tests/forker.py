@@ -30,9 +30,9 @@ def main() -> None:
     for line in sys.stdin:
         request, *arguments = json.loads(line)
         if request == "start":
-            flags, said, ignored = arguments
+            module, flags, said, ignored, at = arguments
             before = partial(together, ignored)
-            child = processes.command("ganjax.main", flags, Path(said), before=before)
+            child = processes.command(module, flags, Path(said), at=Path(at), before=before)
             started[child.pid] = child
             answer = child.pid
         else:

@@ -49,14 +49,16 @@ class Process:
     """A process that the forker of this one has started, used as `subprocess.Popen` is.
 
     Args:
-      flags: the flags of the command that trains.
+      module: the module of the command.
+      flags: the command's flags.
       said: the folder of its output, a file that becomes the attribute `said`.
       ignored: the signals that it inherits as ignored.
+      at: its current folder.
     """
 
-    def __init__(self, flags, said, ignored=()):
+    def __init__(self, module, flags, said, ignored=(), at=ROOT):
         self.said = said / "out"
-        self.pid = _asked("start", flags, str(said), list(ignored))
+        self.pid = _asked("start", module, flags, str(said), list(ignored), str(at))
         self.returncode = None
 
     def poll(self):
@@ -116,8 +118,23 @@ def launch(folder, flags, ignored=()):
     Returns:
       The process; its output and its errors come together.
     """
-    said = Path(tempfile.mkdtemp(prefix=f"{folder.name}-said-", dir=folder.parent))
-    return Process([f"--workdir={folder}", *flags], said, ignored)
+    return Process("ganjax.main", [f"--workdir={folder}", *flags], _beside(folder), ignored)
+
+
+def run(module, arguments, at, timeout=100):
+    """Runs a command to its end in the folder `at`, as a user does, but past the imports.
+
+    Returns:
+      Its exit code, and its output with its errors.
+    """
+    process = Process(module, [*map(str, arguments)], _beside(at), at=at)
+    output, _ = process.communicate(timeout)
+    return process.returncode, output
+
+
+def _beside(folder):
+    """Makes a folder beside another for what a process says."""
+    return Path(tempfile.mkdtemp(prefix=f"{folder.name}-said-", dir=folder.parent))
 
 
 def start(folder, count, flags=(), own=lambda i: (), port=None, numbers=None):

@@ -186,6 +186,12 @@ def test_a_flag_that_names_the_kind_that_is_there_changes_nothing(parse):
             r"--config.augment.controller.p=0.5: config.augment has no field controller; there are "
             "policy",
         ),
+        (
+            ["discriminator=mlp"],
+            r"--config.discriminator=mlp: it is a group of fields; did you mean "
+            r"--config.discriminator.network=mlp\?",
+        ),
+        (["penalty=10"], r"--config.penalty=10: it is a group .* set its fields, .*weight"),
     ],
 )
 def test_a_flag_for_a_field_of_another_kind_is_refused_in_one_line(parse, fields, message):

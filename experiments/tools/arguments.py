@@ -5,11 +5,11 @@ What is wrong is said before anything is computed.
 
 import argparse
 import os
-import tempfile
 from pathlib import Path
 
 from ganjax import shared_flags
 from ganjax.limits import LARGEST
+from ganjax.runtime import storage
 
 
 def count(text: str, least: int = 1, most: int = LARGEST) -> int:
@@ -43,7 +43,7 @@ def folder(text: str) -> Path:
     path = shared_flags.path(text)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path).close()  # The permissions of some folders do not say it.
+        storage.check_takes_files(path)
     except OSError as error:
         reason = f"{path} takes no files ({error.strerror}); name another"
         raise argparse.ArgumentTypeError(reason) from None

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ganjax.api import arguments
 from ganjax.errors import UserError, naming_arguments
 from ganjax.pictures import images as arrays
 
@@ -34,5 +35,7 @@ def grid(images: Any, columns: int | None = None, captions: Sequence[str] = ()) 
     num = len(images)
     if len(captions) not in (0, num):
         raise UserError(f"captions are {len(captions)}: give {num}, one for each image, or none")
+    if columns is not None:
+        columns = arguments.whole("columns", columns)
     columns = min(columns or arrays.columns(num, 1), num)
     return arrays.to_pillow(arrays.sheet(images, columns, above=list(captions)))

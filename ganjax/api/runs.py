@@ -11,6 +11,7 @@ from jaxtyping import Float32, UInt8
 from ganjax.analysis.classes import class_index
 from ganjax.analysis.tagging import TrainedTagger
 from ganjax.analysis.trained import Trained
+from ganjax.api import arguments
 from ganjax.api.measured import Curve, curves
 from ganjax.api.tagging import TaggerRun
 from ganjax.config import untyped
@@ -126,10 +127,9 @@ class Run:
           num: the number of latents, N.
           seed: their seed, from 0 to 2**32 - 1; by default the run's.
         """
-        if num < 1:
-            raise UserError(f"num={num}: ask for 1 or more")
-        if seed is not None and not 0 <= seed < 2**32:
-            raise UserError(f"seed={seed}: seeds are from 0 to {2**32 - 1}")
+        num = arguments.whole("num", num)
+        if seed is not None:
+            seed = arguments.whole("seed", seed, 0, 2**32 - 1)
         return self._trained.inputs(num, seed)[0]
 
     @naming_arguments
@@ -211,7 +211,7 @@ class Run:
         if split not in SPLITS:
             raise UserError(f"split={split!r}: there are {' and '.join(map(repr, SPLITS))}")
         source = self._trained.images_of(split)
-        if num is not None and not 0 < num <= source.size:
+        if num is not None and arguments.whole("num", num) > source.size:
             raise UserError(f"num={num}: the split {split!r} has {source.size} images")
         return from_source(split, source, source.size if num is None else num).array()
 
@@ -285,6 +285,9 @@ def load(
     """
     keep_programs()
     path = Path(workdir).expanduser()
+    if resolution is not None:
+        resolution = arguments.whole("resolution", resolution)
+    seed_index = arguments.whole("seed_index", seed_index, 0)
     options = {"seed_index": seed_index, "trust": trust, "ema": ema}
     if isinstance(domain.of(workdir_.read(path, trust), path), Tags):
         if resolution is not None:

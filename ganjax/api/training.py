@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ganjax import configs
-from ganjax.api import notebook
+from ganjax.api import arguments, notebook
 from ganjax.api.runs import Run, keep_programs, load
 from ganjax.errors import in_python, naming_arguments
 from ganjax.runtime import descriptors
@@ -78,15 +78,15 @@ def train(
         new=new,
         init_from=str(init_from),
         init_players=init_players,
-        init_allow=tuple(init_allow),
+        init_allow=arguments.names(init_allow),
         trust=trust,
-        allow_change=tuple(allow_change),
-        from_step=from_step,
+        allow_change=arguments.names(allow_change),
+        from_step=None if from_step is None else arguments.whole("from_step", from_step, 0),
     )
     shown = Display() if quiet else notebook.Notebook() if notebook.is_open() else _Terminal()
     with start.new_folder(path) if new else contextlib.nullcontext(path) as folder:
         try:
-            loop.train(config, folder, shown, begin, loggers)
+            loop.train(config, folder, shown, begin, arguments.names(loggers))
         except loop.Interrupted as stopped:
             if stopped.code != 128 + signal.SIGINT:
                 raise

@@ -127,7 +127,7 @@ def main(argv: list[str]) -> None:
     out = Path(given or "batch.png")
     if out.suffix != ".png" or not out.parent.is_dir():
         raise UserError(f"--out={out}: name a .png file in a folder that is there")
-    shared_flags.refuse_existing("out", given, overwrite)
+    shared_flags.check_new("out", given, overwrite)
     from ganjax.data.base import SPLITS
     from ganjax.training import domain
     from ganjax.training.images import Images

@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from itertools import chain, count
@@ -84,6 +85,15 @@ def append_line(path: Path, content: Any) -> None:
     """Appends a line of JSON to a file, or makes it; see `open_appending`."""
     with naming(path), io.BufferedWriter(open_appending(path)) as file:
         file.write((json.dumps(content) + "\n").encode())
+
+
+def check_takes_files(folder: Path) -> None:
+    """Makes a file without a name in a folder, whose permissions alone may not say whether it can.
+
+    Raises:
+      OSError: it cannot.
+    """
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def free(path: Path) -> Path:

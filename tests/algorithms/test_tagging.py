@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import processes
 import pytest
 from conftest import ROOT, shipped, shrink, write_arrays
 
@@ -304,6 +305,7 @@ def test_the_shipped_config_beats_the_most_frequent_tags(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_device")
 def test_the_papers_preset_trains_on_arrays_of_its_shape(tmp_path):
     config = shipped("tagging", "paper")
     arrays = write_arrays(tmp_path / "arrays", count=150, images=False, dims=(4_096, 200))
@@ -317,12 +319,10 @@ def test_the_papers_preset_trains_on_arrays_of_its_shape(tmp_path):
 
 @pytest.mark.slow
 def test_the_command_prints_tags_and_speaks_json(trained, arrays, tmp_path):
-    command = [sys.executable, "-m", "ganjax.tag", f"--workdir={trained[0]}"]
-    options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 300}
-    features = str(arrays / "features.npy")
-    said = subprocess.run([*command, features, "--json"], **options, check=True)
-    found = json.loads(said.stdout)
-    assert len(found[f"{features}[23]"]) == 7
-    said = subprocess.run([*command, str(arrays / "000.png")], **options, check=False)
-    assert said.returncode == 2
-    assert said.stderr.count("\n") == 1
+    workdir, features = f"--workdir={trained[0]}", arrays / "features.npy"
+    code, said = processes.run("ganjax.tag", [workdir, features, "--json"], tmp_path)
+    assert code == 0, said
+    assert len(json.loads(said)[f"{features}[23]"]) == 7
+    code, said = processes.run("ganjax.tag", [workdir, arrays / "000.png"], tmp_path)
+    assert code == 2
+    assert said.count("\n") == 1

@@ -251,8 +251,16 @@ def test_the_other_split_of_a_data_source_gives_the_floor(run):
 
 
 REFUSED = {
-    "num": (lambda r: r.sample(0), r"^num=0: ask for 1 or more"),
-    "seed": (lambda r: r.sample(1, seed=-1), r"^seed=-1: seeds are from 0 to 4294967295"),
+    "num": (lambda r: r.sample(0), r"^num=0: give a whole number from 1 to "),
+    "no whole num": (lambda r: r.sample(1.5), r"^num=1.5: give a whole number"),
+    "num of reals": (lambda r: r.reals("all"), r"^num='all': give a whole number"),
+    "seed": (lambda r: r.sample(1, seed=-1), r"^seed=-1: .* from 0 to 4294967295"),
+    "seed that is a text": (lambda r: r.sample(1, seed="0"), r"^seed='0': give a whole number"),
+    "columns": (lambda r: ganjax.grid(r.sample(2), columns=-1), r"^columns=-1: give a whole"),
+    "no whole seed_index": (
+        lambda r: ganjax.load(r.folder, seed_index="0"),
+        r"^seed_index='0': give a",
+    ),
     "label": (lambda r: r.sample(2, label=10), r"^label=10: there .* indices are from 0 to 9"),
     "negative": (lambda r: r.sample(2, label=[0, -1]), r"^label=-1: there is no such class"),
     "named": (lambda r: r.sample(2, label="cat"), r"^label=cat: there is no such class"),

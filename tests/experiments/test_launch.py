@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import absl.flags
 import pytest
 from conftest import ROOT
-from processes import TINY
+from processes import TINY, run
 
 submitit = pytest.importorskip("submitit")
 from experiments.launch import slurm  # noqa: E402
@@ -223,30 +223,37 @@ def test_what_slurm_refuses_is_said_in_one_line(refusing, monkeypatch, tmp_path)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        pytest.param(["nope"], "--config=nope: there is no such file", marks=pytest.mark.slow),
-        (["wgan_gp", "--config.n_critic=0"], "config.n_critic=0: should be"),
-        pytest.param(
-            ["wgan_gp", "--hosts=2"], "--hosts=2: there is no such flag", marks=pytest.mark.slow
-        ),
-        pytest.param(
-            ["wgan_gp", "--config.evaluation.best=fid"],
-            "config.evaluation.best='fid'",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(["--nodes=2"], "--config is missing", marks=pytest.mark.slow),
+        (["nope"], "--config=nope: there is no such file"),
+        (["wgan_gp", "--hosts=2"], "--hosts=2: there is no such flag"),
+        (["wgan_gp", "--config.evaluation.best=fid"], "config.evaluation.best='fid'"),
+        (["--nodes=2"], "--config is missing"),
     ],
 )
+@pytest.mark.slow
 def test_a_run_that_would_not_begin_is_not_queued(words, message, tmp_path):
-    """From a folder that is no checkout, by the command."""
-    command = [sys.executable, "-m", "ganjax", "launch", "--cluster=local", *words]
+    code, said = run("ganjax", ["launch", "--cluster=local", *words], tmp_path)
+    assert code == 2
+    (line,) = said.splitlines()
+    assert line.startswith("ganjax: ")
+    assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_is_impossible_is_refused_by_the_command(tmp_path):
+    """In an interpreter of its own, from a folder that is no checkout."""
+    command = [sys.executable, "-m", "ganjax", "launch", "--cluster=local", "wgan_gp"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [*command, "--config.n_critic=0"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("ganjax: ")
-    assert message in line
+    assert line.startswith("ganjax: config.n_critic=0: should be")
     assert not list(tmp_path.iterdir())
 
 

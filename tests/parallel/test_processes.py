@@ -213,14 +213,11 @@ def test_four_processes_stop_at_one_step_and_one_process_goes_on(tmp_path):
 @pytest.mark.slow
 def test_a_process_that_is_not_joined_ends_with_one_line(tmp_path):
     """It is process 1 of 2, and process 0 never comes; it must not become a run of its own."""
-    command = [sys.executable, "-m", "ganjax.main", f"--workdir={tmp_path / 'run'}", TINY[0]]
-    flags = [f"--coordinator=localhost:{free_port()}", "--num_processes=2", "--join_timeout=1"]
-    result = subprocess.run(
-        [*command, *flags, "--process_id=1"], cwd=ROOT, capture_output=True, text=True, timeout=100
-    )
-    assert result.returncode == 2
-    (line,) = result.stderr.splitlines()
+    (output,), codes = ends(start(tmp_path / "run", 2, ["--join_timeout=1"], numbers=[1]))
+    assert codes == [2]
+    line = output.splitlines()[-1]
     assert "process 1 of 2 was not joined by all others within --join_timeout=1" in line
+    assert output.count("ganjax: ") == 1, output
     assert not (tmp_path / "run").exists()
 
 
@@ -243,7 +240,7 @@ def test_processes_that_come_to_the_port_of_a_run_leave_it_alone(tmp_path):
 @pytest.mark.slow
 def test_of_two_processes_with_one_number_one_is_turned_away(tmp_path):
     """The others wait for who is missing, and say what they have seen."""
-    started = start(tmp_path / "run", 3, ["--join_timeout=20"], numbers=[0, 1, 1])
+    started = start(tmp_path / "run", 3, ["--join_timeout=10"], numbers=[0, 1, 1])
     outputs, codes = ends(started)
     assert codes == [2, 2, 2], outputs
     line = "two processes have --process_id=1; give each its own"

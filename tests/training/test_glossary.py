@@ -1,10 +1,13 @@
 """The meanings of metrics: every metric has one, and warnings read them."""
 
+import importlib
+import re
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import pytest
+from conftest import ROOT
 
 from ganjax import explain
 from ganjax.engine import step as steps
@@ -85,3 +88,18 @@ def test_the_listing_has_every_metric_and_a_name_alone_is_explained():
     assert explain.explanation(["aug_p"]).startswith("  aug_p\n      the probability of each augm")
     with pytest.raises(UserError, match=r"no run of ganjax logs 'd_ac': did you mean d_acc"):
         explain.explanation(["d_ac"])
+
+
+def test_whatever_has_meanings_is_explained_by_name_and_in_the_listing():
+    modules = [
+        importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        for path in (ROOT / "ganjax").rglob("*.py")
+        if "\nMEANINGS = {" in path.read_text()
+    ]
+    assert {"scheduled_fields", "slicing", "tags"} <= {
+        each.__name__.split(".")[-1] for each in modules
+    }
+    names = [name for module in modules for name in module.MEANINGS]
+    listed = {line.strip() for line in explain.listing().splitlines()}
+    assert set(names) <= listed
+    explain.explanation([re.sub("<.*>", "x", name) for name in names])
