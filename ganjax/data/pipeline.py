@@ -12,7 +12,6 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -234,6 +233,9 @@ def train_batches(
       {"image": uint8 (reals, batch_size, H, W, C), "label": int32 (reals, batch_size)}; with
       dispatches, such arrays with a first axis of steps.
     """
+    # Imported here, since a first step is being compiled by then, and other commands do without.
+    import grain
+
     # Each process reads only those columns of the batch that its devices hold.
     columns = _local_columns(sharding, reals, phase.batch_size)
     local = _Steps(source, phase, seed, reals, columns, mirror, indices_only=bool(on_device))
