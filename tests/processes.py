@@ -121,13 +121,20 @@ def launch(folder, flags, ignored=()):
     return Process("ganjax.main", [f"--workdir={folder}", *flags], _beside(folder), ignored)
 
 
-def run(module, arguments, at, timeout=100):
-    """Runs a command to its end in the folder `at`, as a user does, but past the imports.
+def run(module, arguments, folder, at=ROOT, timeout=100):
+    """Runs a command to its end, as a user does, but past the imports.
+
+    Args:
+      module: the module of the command.
+      arguments: the command's arguments.
+      folder: a folder of the test, beside which the command's output is kept.
+      at: the current folder of the command.
+      timeout: the most seconds that it may take.
 
     Returns:
       Its exit code, and its output with its errors.
     """
-    process = Process(module, [*map(str, arguments)], _beside(at), at=at)
+    process = Process(module, [*map(str, arguments)], _beside(folder), at=at)
     output, _ = process.communicate(timeout)
     return process.returncode, output
 

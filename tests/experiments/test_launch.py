@@ -231,7 +231,7 @@ def test_what_slurm_refuses_is_said_in_one_line(refusing, monkeypatch, tmp_path)
 )
 @pytest.mark.slow
 def test_a_run_that_would_not_begin_is_not_queued(words, message, tmp_path):
-    code, said = run("ganjax", ["launch", "--cluster=local", *words], tmp_path)
+    code, said = run("ganjax", ["launch", "--cluster=local", *words], tmp_path, at=tmp_path)
     assert code == 2
     (line,) = said.splitlines()
     assert line.startswith("ganjax: ")

@@ -7,6 +7,7 @@ import sys
 import time
 
 import local_slurm
+import processes
 import pytest
 from conftest import ROOT
 from processes import TINY
@@ -51,15 +52,16 @@ def wait_until(holds, logs):
 
 def test_a_job_of_two_processes_that_slurm_warns_saves_and_returns_to_the_queue(command, tmp_path):
     logs = tmp_path / "logs"
-    launch = [
-        *(sys.executable, "-m", "experiments.launch.slurm", "--tasks_per_node=2"),
-        *("--cpus_per_task=1", "--hours=0.5", f"--logs={logs}", "--slurm.comment=a run"),
-        *("--slurm.mem=500M", "--setup=export SAID=yes", f"--workdir={tmp_path / 'run'}"),
-        *(*TINY, f"--config.total_steps={STEPS}"),
+    flags = [
+        *("--tasks_per_node=2", "--cpus_per_task=1", "--hours=0.5", f"--logs={logs}"),
+        *("--slurm.comment=a run", "--slurm.mem=500M", "--setup=export SAID=yes"),
+        *(f"--workdir={tmp_path / 'run'}", *TINY, f"--config.total_steps={STEPS}"),
     ]
-    printed = command(*launch, "--print").stdout
+    code, printed = processes.run("experiments.launch.slurm", [*flags, "--print"], tmp_path)
+    assert code == 0, printed
     assert not logs.exists(), "--print queues nothing"
-    job = re.match(r"job (\d+): ", command(*launch).stdout)[1]
+    launched = command(sys.executable, "-m", "experiments.launch.slurm", *flags).stdout
+    job = re.match(r"job (\d+): ", launched)[1]
     assert (logs / f"{job}_submission.sh").read_text().strip() == printed.strip()
     assert "\n#SBATCH --comment='a run'\n" in printed
     assert "\nexport SAID=yes\n" in printed
