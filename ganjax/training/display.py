@@ -1,5 +1,6 @@
 """How a user sees a run's progress while it is trained: on a terminal, or not at all."""
 
+import os
 import sys
 from collections.abc import Mapping
 
@@ -49,7 +50,7 @@ class Terminal(Display):
 
     def begin(self, step: int, total_steps: int) -> None:
         self._total_steps, self._bar = total_steps, None
-        if sys.stderr.isatty():
+        if _shows_bars():
             self._bar = tqdm(total=total_steps, initial=step, unit="step", dynamic_ncols=True)
             self._bar.bar_format = BAR
 
@@ -74,3 +75,13 @@ class Terminal(Display):
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def _shows_bars() -> bool:
+    """Returns whether the standard error is a terminal that shows a progress bar."""
+    if not sys.stderr.isatty():
+        return False
+    try:  # On one that says it has no rows, as some containers' do, tqdm would show nothing.
+        return os.get_terminal_size(sys.stderr.fileno()).lines > 0
+    except (OSError, ValueError):  # It does not say.
+        return True

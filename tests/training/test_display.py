@@ -1,9 +1,16 @@
 """What a run shows while it is trained."""
 
+import fcntl
+import os
+import pty
+import struct
+import sys
+import termios
+
 import numpy as np
 import pytest
 
-from ganjax.training.display import Display
+from ganjax.training.display import Display, Terminal
 from ganjax.training.writer import Writer
 
 
@@ -35,3 +42,19 @@ def test_a_display_of_ones_own_takes_the_place_of_the_terminal(tmp_path, capsys,
     ]
     assert recorder.calls == (expected if primary else [])
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("rows", [0, 24])
+def test_a_terminal_without_rows_gets_lines_in_place_of_a_bar(monkeypatch, capsys, rows):
+    main, side = pty.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 80, 0, 0))
+    with os.fdopen(side, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        display = Terminal()
+        display.begin(3, 9)
+        display.scalars(4, {"d_loss": 0.5})
+        display.close()
+        assert capsys.readouterr().out == ("" if rows else "step 4/9 d_loss 0.5\n")
+        if rows:
+            assert b"3/9 [" in os.read(main, 4096)
+    os.close(main)
