@@ -97,7 +97,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--slowness",
-        type=float,
+        type=arguments.positive,
         default=1.0,
         help="how many times as long as on an idle machine all may take before it counts as hung",
     )

@@ -171,7 +171,7 @@ def _folder(name: str) -> Path:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("reader", help="its name in readers.py, or all")
-    parser.add_argument("--seconds", type=float, default=60.0, help="for each reader")
+    parser.add_argument("--seconds", type=arguments.positive, default=60.0, help="for each reader")
     parser.add_argument("--seed", type=arguments.seed, default=0)
     parser.add_argument("--plain", action="store_true", help="without atheris")
     parser.add_argument(

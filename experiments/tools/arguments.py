@@ -24,6 +24,19 @@ def seed(text: str) -> int:
     return count(text, least=0)
 
 
+def positive(text: str) -> float:
+    """Parses a number above 0, such as of seconds, of which a year is the most."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found <= 365 * 86_400:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: give a number above 0, and at most a year's seconds"
+        )
+    return found
+
+
 def jobs(text: str) -> int:
     """Parses how many processes run at once: at most four for each core."""
     return count(text, most=4 * (os.cpu_count() or 1))

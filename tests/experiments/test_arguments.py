@@ -25,3 +25,9 @@ def test_the_folder_of_a_file_is_made(tmp_path):
 def test_a_number_of_jobs_that_no_machine_runs_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match="give a whole number from 1 to"):
         arguments.jobs(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "x"])
+def test_a_time_that_does_not_pass_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="give a number above 0"):
+        arguments.positive(text)
