@@ -18,7 +18,8 @@ def test_every_config_of_a_part_is_valid_and_its_schedules_are_as_long_a_part_of
         before = configs.named(named).to_dict()
         steps = 2 * part.points * (before["total_steps"] // part.points)
         after = equal_time.config_of(part, system, steps, part.points, seed=1)
-        loaded = schema.load(after).config
+        loaded, module = schema.load(after)
+        assert [phase.stop for phase in module.build(loaded).phases] == [steps]
         assert (loaded.seed, loaded.keep_checkpoints) == (1, part.points)
         assert loaded.checkpoint_every * part.points == loaded.total_steps == steps
         assert (loaded.evaluation.metrics, loaded.data.source) == ((), part.data["source"])
