@@ -103,6 +103,7 @@ def test_one_device_and_eight_agree():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_device")
 def test_a_resumed_run_goes_on_with_its_p(tmp_path, monkeypatch):
     """aug_p is the p of a step, before its update; leaks are measured at each evaluation."""
     monkeypatch.setattr(leaks, "REALS", 200)

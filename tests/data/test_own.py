@@ -181,6 +181,7 @@ def test_the_example_of_the_documentation_is_a_set_with_labels(example):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_device")
 def test_a_run_of_it_may_hold_nothing_out(example, tmp_path, tiny):
     tiny.data.update(source=example, held_out=0.0)
     assert int(train(tiny, tmp_path / "run").step) == tiny.total_steps

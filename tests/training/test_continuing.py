@@ -63,6 +63,7 @@ def losses(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_device")
 def test_a_run_taken_back_with_another_rate_is_the_run_of_that_rate(
     config, tmp_path, native_convolutions
 ):
