@@ -1,5 +1,6 @@
 """The flags that several commands share."""
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -42,6 +43,25 @@ def define_path(
 ) -> None:
     """Defines a flag that names a file or folder; its value is a text, without ~."""
     flags.DEFINE(_PathParser(), name, default, help_text, flag_values=values)
+
+
+class _ShareParser(flags.FloatParser):
+    """Parses a share of a whole, where absl's own bounds let nan through."""
+
+    def __init__(self):
+        super().__init__(lower_bound=0.0, upper_bound=1.0)
+
+    def convert(self, argument: Any) -> float:
+        """Returns the number, or raises a ValueError if it is none."""
+        value = super().convert(argument)
+        if math.isnan(value):
+            raise ValueError(f"{argument} is not {self.syntactic_help}")
+        return value
+
+
+def define_share(name: str, default: float, help_text: str) -> None:
+    """Defines a flag that holds a number in [0, 1]."""
+    flags.DEFINE(_ShareParser(), name, default, help_text, serializer=flags.ArgumentSerializer())
 
 
 def define_overwrite() -> None:

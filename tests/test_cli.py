@@ -151,6 +151,11 @@ def test_a_wrong_argument_is_answered_in_one_line(command, arguments, message, t
     ("module", "arguments", "message"),
     [
         ("prepare", ["--source=embedded:mnist5k", "--size=28"], "--out is missing"),
+        (
+            "prepare",
+            ["--source=embedded:mnist5k", "--size=28", "--out=OUT", "--held_out=nan"],
+            "flag --held_out=nan: nan is not a number in the range [0.0, 1.0]",
+        ),
         ("prepare", ["--source=mnist", "--size=28", "--out=OUT"], "'mnist': write embedded:<name>"),
         (
             "prepare",

@@ -54,9 +54,7 @@ def define_flags() -> None:
         lower_bound=0,
         upper_bound=LARGEST,
     )
-    flags.DEFINE_float(
-        "held_out", 0.1, "As config.data.held_out.", lower_bound=0.0, upper_bound=1.0
-    )
+    shared_flags.define_share("held_out", 0.1, "As config.data.held_out.")
     flags.DEFINE_integer(
         "workers", os.cpu_count(), "How many threads.", lower_bound=1, upper_bound=1_024
     )
