@@ -132,6 +132,7 @@ def test_what_a_run_leaves_behind(finished):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_device")
 def test_grids_of_the_generator_itself_do_not_change_a_run(tiny, tmp_path, monkeypatch):
     with_grids = train(tiny, tmp_path / "with")
     monkeypatch.setattr(actions, "has_average", lambda algorithm, phase: False)

@@ -257,6 +257,7 @@ def test_a_start_that_needs_a_run_says_so():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_device")
 def test_a_run_from_another_goes_on_bit_for_bit_when_that_is_gone(tmp_path, native_convolutions):
     config = tiny_dcgan()
     train(config, tmp_path / "source")
