@@ -29,6 +29,18 @@ def options(platform: str) -> dict[str, str]:
     return {_DISABLED: ",".join([*already[-1:], _DROPS_BARRIERS])}
 
 
+def options_once(platform: str) -> dict[str, str]:
+    """Returns the `compiler_options` of `jax.jit` for a program that runs once, such as `init`.
+
+    On CPUs LLVM then optimises nothing, which takes most of the time to compile the random numbers
+    of many arrays. Results are the same to rounding.
+
+    Args:
+      platform: the platform of the devices that the program is for, such as "cpu".
+    """
+    return {"xla_backend_optimization_level": "0"} if platform == "cpu" else {}
+
+
 def keep_programs(folder: str | None = None) -> None:
     """Turns on JAX's cache of compiled programs on disk, for commands that are repeated or resumed.
 

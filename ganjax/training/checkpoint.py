@@ -14,6 +14,7 @@ from ganjax.errors import printable
 from ganjax.metrics.fields import NO_FIGURE
 from ganjax.metrics.table import sign
 from ganjax.parallel import distributed
+from ganjax.runtime import compiling
 from ganjax.training import stored
 from ganjax.training.checkpoint_folders import FOLDER, others_in, set_aside, steps_in
 from ganjax.training.migrations import FORMAT, KEY
@@ -144,6 +145,17 @@ def undisturbed(read: Callable[[], T]) -> T:
     return read()
 
 
+def init_program(init: Callable[[Keys], State], sharding: Any) -> Callable[[Keys], State]:
+    """Returns a function that initialises states, compiled for its single use.
+
+    Args:
+      init: the function.
+      sharding: the sharding of the state that it returns: one for all leaves, or a tree of them.
+    """
+    once = compiling.options_once(jax.default_backend())
+    return jax.jit(init, out_shardings=sharding, compiler_options=once)
+
+
 def restore_or_init(
     checkpoints: Checkpoints,
     init: Callable[[Keys], State],
@@ -171,7 +183,7 @@ def restore_or_init(
     if steps is None:
         steps = sorted(checkpoints.steps, reverse=True)
     if not steps:
-        return jax.jit(init, out_shardings=sharding)(key)
+        return init_program(init, sharding)(key)
     shapes = jax.eval_shape(init, key)
     target = jax.tree.map(
         lambda leaf, of_leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=of_leaf),

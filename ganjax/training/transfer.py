@@ -121,7 +121,7 @@ def begin(
         jax.tree.broadcast(state_sharding(layout, shapes, mode), shapes),
     )
     several = len(transfer.seeds) > 1
-    fresh = jax.jit(init, out_shardings=sharding)
+    fresh = checkpoint.init_program(init, sharding)
     merged = jax.jit(partial(matching.merged, transfer.parts), out_shardings=sharding)
     members = []
     with checkpoint.open_checkpoints(Path(origin.run)) as checkpoints:
