@@ -13,6 +13,7 @@ from tiny_dcgan import build, tiny_dcgan
 from ganjax.config import ConfigError
 from ganjax.engine.step import init_state
 from ganjax.errors import UserError
+from ganjax.parallel.sharding import make_layout
 from ganjax.training import checkpoint, matching, schema, setup, stored, transfer, workdir
 from ganjax.training.loop import train
 from ganjax.training.start import Start
@@ -104,7 +105,7 @@ def test_a_run_begins_with_weights_of_another_which_it_then_needs_no_more(
 
     found = begin(config, folder)
     wanted = state_of(config, 2)
-    init = jax.jit(partial(init_state, build(config)))
+    init = checkpoint.init_program(partial(init_state, build(config)), make_layout().replicated)
     fresh = jax.device_get(init(jax.random.key(config.seed)))
     d = wanted.d if players == "both" else fresh.d
     assert same(
