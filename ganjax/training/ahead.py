@@ -7,6 +7,7 @@ shardings.
 """
 
 import contextlib
+import contextvars
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +24,8 @@ from ganjax.training.setup import Run
 def start(run: Run, step: int, pace: Callable[[int, Phase], int]) -> Callable[[], None]:
     """Starts to compile the program that comes after `step` steps.
 
-    Several processes do not, since the order of their programs should be the same.
+    Several processes do not, since the order of their programs should be the same. Nor does a run
+    that begins another phase than the first, before which its state may have other shapes.
 
     Args:
       run: the run.
@@ -33,12 +35,14 @@ def start(run: Run, step: int, pace: Callable[[int, Phase], int]) -> Callable[[]
     Returns:
       The function that waits until the program is compiled.
     """
-    if jax.process_count() > 1 or step >= run.config.total_steps:
-        return lambda: None
     phase = phase_of(run.algorithm.phases, step)
+    if jax.process_count() > 1 or step >= phase.stop:
+        return lambda: None
     size = pace(step, phase)
     count = next(dispatch.counts(step, phase.stop, size, run.due(phase)))
-    thread = threading.Thread(target=partial(_compile, run, phase, count))
+    # A thread has none of the caller's context, by which convolutions choose their lowerings.
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=partial(context.run, _compile, run, phase, count))
     thread.start()
     return thread.join
 
