@@ -22,7 +22,7 @@ from absl import flags
 
 from ganjax import cli, shared_flags
 from ganjax.errors import UserError
-from ganjax.limits import LARGEST
+from ganjax.runtime.limits import LARGEST
 
 FORMATS = (".png", ".svg", ".pdf")
 # The most runs beside the first that the picture's default name has.

@@ -22,7 +22,7 @@ from pydantic_core import core_schema
 
 from ganjax.config_file import explain, group_for_number, tags
 from ganjax.errors import UserError
-from ganjax.limits import LARGEST
+from ganjax.runtime.limits import LARGEST
 
 if TYPE_CHECKING:
     ConfigDict = Any  # A type checker cannot know its attributes, the fields of a schema.

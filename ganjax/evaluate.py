@@ -27,8 +27,8 @@ from absl import flags
 
 from ganjax import cli, shared_flags
 from ganjax.errors import UserError
-from ganjax.limits import LARGEST
 from ganjax.runtime import compiling, storage
+from ganjax.runtime.limits import LARGEST
 
 # The flags that belong to one of the command's two forms alone.
 OF_RUNS = ("which", "seed_index", "trust", "num", "seed", "resolutions")

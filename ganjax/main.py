@@ -10,8 +10,8 @@ from ml_collections import ConfigDict, config_flags
 import ganjax
 from ganjax import cli, shared_flags
 from ganjax.errors import UserError
-from ganjax.limits import LARGEST
 from ganjax.runtime import compiling, descriptors, platforms
+from ganjax.runtime.limits import LARGEST
 
 if TYPE_CHECKING:
     from ganjax.training.start import Start

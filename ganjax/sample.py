@@ -25,9 +25,9 @@ from pathlib import Path
 from absl import flags
 
 from ganjax import cli, shared_flags
-from ganjax.limits import LARGEST
 from ganjax.pictures import interpolation
 from ganjax.runtime import compiling
+from ganjax.runtime.limits import LARGEST
 from ganjax.sample_commands import COMMANDS, FILMS, WITH_WORDS, check_options, given, options_of
 
 

@@ -11,8 +11,8 @@ from ml_collections import config_flags
 
 from ganjax import config_file
 from ganjax.errors import UserError
-from ganjax.limits import LARGEST
 from ganjax.runtime import storage
+from ganjax.runtime.limits import LARGEST
 
 # The folder of pictures in that of a run.
 SAMPLES = "samples"

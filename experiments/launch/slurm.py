@@ -34,7 +34,7 @@ from absl import flags
 from ganjax import cli, shared_flags
 from ganjax import main as ganjax_main
 from ganjax.errors import UserError
-from ganjax.limits import LARGEST
+from ganjax.runtime.limits import LARGEST
 
 if TYPE_CHECKING:
     import submitit

@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 
 from ganjax import shared_flags
-from ganjax.limits import LARGEST
 from ganjax.runtime import storage
+from ganjax.runtime.limits import LARGEST
 
 
 def count(text: str, least: int = 1, most: int = LARGEST) -> int:

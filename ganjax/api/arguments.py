@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Any
 
 from ganjax.errors import UserError
-from ganjax.limits import LARGEST
+from ganjax.runtime.limits import LARGEST
 
 
 def whole(name: str, value: Any, least: int = 1, most: int = LARGEST) -> int:

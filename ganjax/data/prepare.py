@@ -29,8 +29,8 @@ from ganjax.data.record_writer import alone, summary, write
 from ganjax.data.sources import kind_of, open_source
 from ganjax.engine.sizes import ImageSize, parsed, size_of
 from ganjax.errors import UserError
-from ganjax.limits import LARGEST
 from ganjax.runtime import signals
+from ganjax.runtime.limits import LARGEST
 
 SHARD_BYTES = 16 << 20
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ganjax.config import ConfigError
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase, phase_of
-from ganjax.limits import LARGEST
+from ganjax.runtime.limits import LARGEST
 from ganjax.training.schema import Loaded, LoopConfig
 
 # The fields of lengths in steps, and those of the same lengths in epochs. The latter take

@@ -5,8 +5,8 @@ import pytest
 from ganjax.analysis.trained import Trained
 from ganjax.config import ConfigError
 from ganjax.errors import UserError
-from ganjax.limits import LARGEST
 from ganjax.runtime import memory
+from ganjax.runtime.limits import LARGEST
 from ganjax.training import schema, setup, workdir
 
 
