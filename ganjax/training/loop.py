@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from ganjax.training.actions import (
     StopRequest,
     perform,
 )
-from ganjax.training.checkpoint import best_step, latest_step
+from ganjax.training.checkpoint import Checkpoints, best_step, latest_step
 from ganjax.training.display import Display
 from ganjax.training.ensemble import Members, saved_form
 from ganjax.training.loggers import check as check_loggers
@@ -67,7 +67,7 @@ def train(
       not 1.
 
     Raises:
-      ConfigError, DataError, CheckpointError: the run cannot begin; no step has been compiled.
+      ConfigError, DataError, CheckpointError: the run cannot begin; no step has been taken.
       UserError: a logger is not installed.
       NonFiniteError: training has diverged.
       SaveError: a checkpoint, or another file of the run, cannot be written.
@@ -85,13 +85,13 @@ def train(
         contextlib.ExitStack() as stack,
     ):
         pace = dispatch.Pace(config.steps_per_dispatch, workdir.read_history(run.folder).dispatches)
-        compiled = ahead.start(run, latest_step(checkpoints), pace.size)
+        compiled = _compile_ahead(run, checkpoints, pace)
         members = run.restore(checkpoints)
         step = int(members[0].step)
         # Opened only now, because metrics after the step that could be restored are removed.
         outputs = stack.enter_context(open_outputs(run, checkpoints, step, display, loggers))
         signals = stack.enter_context(Signals())
-        if ending := _ending(run, outputs, step):
+        if ending := _ending(run, checkpoints, step):
             outputs.writer.say(ending)
             return saved_form(members)
         networks = layer_table.short(run.networks)
@@ -122,7 +122,7 @@ def train(
                 outputs.pending.add(outputs.report.metrics, step, count, reals, metrics)
                 perform(actions, Snapshot(step, phase, state, ensemble.unpack))
                 if step < config.total_steps and checkpoint.is_due(step, phase):
-                    if ending := _early_stop(run, outputs, step):
+                    if ending := _early_stop(run, checkpoints, step):
                         return _finish(run, outputs, state, ending)
                     if stop.signal:
                         outputs.checkpoints.wait()
@@ -130,6 +130,14 @@ def train(
                         raise Interrupted(128 + stop.signal)
         ending = f"finished at step {step}: samples in {run.folder / 'samples'}"
         return _finish(run, outputs, state, ending)
+
+
+def _compile_ahead(run: Run, checkpoints: Checkpoints, pace: dispatch.Pace) -> Callable[[], object]:
+    """Starts to compile the next step, if there is one; returns the function that waits for it."""
+    step = latest_step(checkpoints)
+    if _ending(run, checkpoints, step):
+        return lambda: None
+    return ahead.start(run, step, pace.size)
 
 
 def _begin(run: Run, outputs: Outputs, phase: Phase, state: Any) -> Any:
@@ -200,18 +208,18 @@ def _dispatches(
                 break  # The batches that were read ahead are of dispatches of the old size.
 
 
-def _ending(run: Run, outputs: Outputs, step: int) -> str | None:
+def _ending(run: Run, checkpoints: Checkpoints, step: int) -> str | None:
     """Returns a line that says why a run has no step left after `step`; None if it has one."""
     config = run.config
     if step < config.total_steps:
-        return _early_stop(run, outputs, step)
+        return _early_stop(run, checkpoints, step)
     on = f"To train on: --config.total_steps={2 * step}"
     if "config.total_steps" not in config.continuable:
         on += " --allow_change=total_steps (its learning rates have fallen to 0, and rise again)"
     return f"{run.folder} is finished at step {step}. {on}; to begin anew: --new"
 
 
-def _early_stop(run: Run, outputs: Outputs, step: int) -> str | None:
+def _early_stop(run: Run, checkpoints: Checkpoints, step: int) -> str | None:
     """Returns a line that says why a run stops before total_steps; None if it goes on.
 
     It stops when config.evaluation.patience evaluations in a row were no better than the best.
@@ -220,7 +228,7 @@ def _early_stop(run: Run, outputs: Outputs, step: int) -> str | None:
     wanted = run.config.evaluation
     if not wanted.patience:
         return None
-    best = best_step(outputs.checkpoints, wanted.best)
+    best = best_step(checkpoints, wanted.best)
     interval = run.cadences.eval.of(phase_of(run.algorithm.phases, step))
     if best is None or step - best < wanted.patience * interval.steps:
         return None

@@ -26,8 +26,13 @@ def test_the_first_dispatch_finds_its_program_compiled(tiny, tmp_path, fields):
     state = run.programs.ensemble.pack(tuple(map(init, run.keys)))
     _, batches = next(_dispatches(run, run.algorithm.phases[0], 0, pace))
     events = []
-    monitoring.register_event_duration_secs_listener(lambda event, *_, **__: events.append(event))
+
+    def listen(event, *_, **__):
+        events.append(event)
+
+    monitoring.register_event_duration_secs_listener(listen)
     run.programs.ensemble.advance(state, batches, run.keys, run.algorithm.phases[0])
+    monitoring.unregister_event_duration_listener(listen)
     assert not [event for event in events if "compile" in event]
 
 

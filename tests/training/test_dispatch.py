@@ -19,10 +19,10 @@ from ganjax.engine.phases import Phase
 from ganjax.models import dcgan, progan, resnet
 from ganjax.parallel.sharding import make_layout
 from ganjax.runtime import compiling
-from ganjax.training import dispatch, schema, workdir
+from ganjax.training import dispatch, schema, setup, workdir
 from ganjax.training.epochs import Interval
 from ganjax.training.history import Dispatch
-from ganjax.training.loop import train
+from ganjax.training.loop import _dispatches, train
 from ganjax.training.start import Start
 from ganjax.training.writer import read_metrics
 
@@ -178,21 +178,47 @@ def test_a_number_is_taken_at_once():
     assert pace.size(0, phase) == pace.size(50, phase) == 3
 
 
-def test_a_run_that_chose_its_dispatches_is_resumed_bit_for_bit(tiny, tmp_path, monkeypatch):
+def test_a_choice_is_kept_and_its_dispatches_are_of_the_batches_of_single_steps(tiny, tmp_path):
+    tiny.n_critic, tiny.total_steps = 1, 9
+    tiny.sample_every = tiny.eval_every = tiny.checkpoint_every = 9
+    run = setup.prepare(tiny, tmp_path)
+    workdir.claim(tmp_path, run.config)
+    chosen = Dispatch(step=3, steps=2)
+    for each in (Dispatch(step=1, steps=5), chosen):  # As of two phases.
+        workdir.keep_dispatch(tmp_path, each)
+    assert workdir.read_history(tmp_path).dispatches[-1] == chosen
+    assert workdir.read(tmp_path).config == run.config
+
+    def labels(pace, start):
+        for count, (batches,) in _dispatches(run, run.algorithm.phases[0], start, pace):
+            assert len(batches["label"]) == count
+            yield np.asarray(batches["label"])
+
+    alone = list(labels(dispatch.Pace(1, ()), 0))
+    for start, counts in ((0, [1, 1, 1, 2, 2, 2]), (4, [2, 2, 1])):
+        found = list(labels(dispatch.Pace("auto", [chosen]), start))
+        assert [len(each) for each in found] == counts
+        np.testing.assert_array_equal(np.concatenate(found), np.concatenate(alone[start:]))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_device")
+def test_a_run_that_chose_its_dispatches_is_resumed_bit_for_bit(tmp_path, monkeypatch):
     """It is resumed before the step of its choice, and chooses nothing anew."""
+    config = shrink(shipped("cgan"))  # It has no convolutions, and compiles soon.
     monkeypatch.setattr(dispatch, "UNTIMED", 1)
     monkeypatch.setattr(dispatch, "TIMED", 2)
     monkeypatch.setattr(dispatch, "CHOICES", (1, 2))
-    tiny.n_critic, tiny.penalty.weight = 1, 0.0
-    override(tiny, {"steps_per_dispatch": "auto"})
-    tiny.total_steps, tiny.sample_every, tiny.eval_every, tiny.checkpoint_every = 7, 7, 7, 2
-    tiny.keep_checkpoints = 9
+    config.n_critic = 1
+    override(config, {"steps_per_dispatch": "auto"})
+    config.total_steps, config.sample_every, config.eval_every, config.checkpoint_every = 7, 7, 7, 2
+    config.keep_checkpoints = 9
     with monkeypatch.context() as context:
         context.setattr(dispatch, "steps_hiding", lambda host, device: 2)
-        whole = train(tiny, tmp_path / "run")
+        whole = train(config, tmp_path / "run")
     monkeypatch.setattr(dispatch, "steps_hiding", never)
     assert workdir.read_history(tmp_path / "run").dispatches == (Dispatch(step=3, steps=2),)
-    again = train(tiny, tmp_path / "run", start=Start(from_step=2))
+    again = train(config, tmp_path / "run", start=Start(from_step=2))
     jax.tree.map(np.testing.assert_array_equal, whole, again)
     rows = [row for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if "d_loss" in row]
     assert [row["step"] for row in rows] == list(range(1, 8))

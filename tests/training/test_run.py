@@ -31,7 +31,7 @@ from ganjax.errors import DataError
 from ganjax.keys import fold
 from ganjax.metrics import parzen
 from ganjax.pictures import images
-from ganjax.training import actions, attempts, schema, workdir
+from ganjax.training import actions, ahead, attempts, schema, workdir
 from ganjax.training.loop import Interrupted, train
 from ganjax.training.report import NonFiniteError
 from ganjax.training.writer import read_metrics
@@ -244,9 +244,12 @@ def test_a_run_stops_past_its_best_and_that_is_sampled(tiny, tmp_path, capsys, m
     assert values == {1: 3.0, 2: 5.0, 3: 5.0, 4: 4.0}
     assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [2, 4]
     # Called again it says so, and computes nothing: there are no figures left.
+    compiled = []
+    monkeypatch.setattr(ahead, "_compile", lambda *args: compiled.append(args))
     assert int(train(tiny, tmp_path).step) == 4
     assert "was best at step 2" in capsys.readouterr().out
     assert Trained(tmp_path).step == 2
+    assert not compiled
 
 
 def test_log_likelihood_of_samples(finished):
