@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments import ROOT
-from ganjax import shared_flags
+from experiments.tools import arguments
 from ganjax.analysis import progress
 from ganjax.errors import UserError
 from ganjax.main import default_workdir
@@ -196,8 +196,8 @@ def _ganjax(*words: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--only", default="", help="names with commas between; all by default")
-    parser.add_argument("--runs", type=shared_flags.path, default=Path("runs"))
-    parser.add_argument("--docs", type=shared_flags.path, default=DOCS)
+    parser.add_argument("--runs", type=arguments.folder, default="runs")
+    parser.add_argument("--docs", type=arguments.folder, default=str(DOCS))
     parser.add_argument("--small", action="store_true", help="runs of the smallest form, of dcgan")
     args = parser.parse_args()
     try:

@@ -5,19 +5,20 @@ import json
 import numpy as np
 import pytest
 
-from experiments import equal_time
+from experiments.equal_time import __main__ as equal_time
+from experiments.equal_time import figures, parts, runs
 from experiments.tools import configs
 from ganjax.errors import UserError
 from ganjax.training import schema
 
 
-@pytest.mark.parametrize("name", equal_time.PARTS)
+@pytest.mark.parametrize("name", parts.PARTS)
 def test_every_config_of_a_part_is_valid_and_its_schedules_are_as_long_a_part_of_the_run(name):
-    part = equal_time.PARTS[name]
+    part = parts.PARTS[name]
     for system, named in part.systems.items():
         before = configs.named(named).to_dict()
         steps = 2 * part.points * (before["total_steps"] // part.points)
-        after = equal_time.config_of(part, system, steps, part.points, seed=1)
+        after = parts.config_of(part, system, steps, part.points, seed=1)
         loaded, module = schema.load(after)
         assert [phase.stop for phase in module.build(loaded).phases] == [steps]
         assert (loaded.seed, loaded.keep_checkpoints) == (1, part.points)
@@ -33,22 +34,22 @@ def test_every_config_of_a_part_is_valid_and_its_schedules_are_as_long_a_part_of
 def test_only_schedules_are_stretched():
     group = {"rate": {"start": 1.0, "end": 0.0, "over": 10, "form": "cosine"}, "steps": 10}
     config = {"optimiser": group, "over": 10}
-    equal_time.stretch(config, 0.25)
+    parts.stretch(config, 0.25)
     assert config["optimiser"]["rate"]["over"] == 2
     assert (config["optimiser"]["steps"], config["over"]) == (10, 10)
 
 
 def test_the_seconds_of_a_step_are_those_of_all_attempts(tmp_path, monkeypatch):
     """The first attempt has 20 steps that count, of 2 seconds but one of 50, the next 60 of 4."""
-    assert equal_time.step_seconds(tmp_path) is None
-    for spent in ([9.0] * equal_time.WARM_UP + [2.0] * 19 + [50.0], [4.0] * 65, [9.0]):
+    assert runs.step_seconds(tmp_path) is None
+    for spent in ([9.0] * runs.WARM_UP + [2.0] * 19 + [50.0], [4.0] * 65, [9.0]):
         ends = iter(np.cumsum([0.0, *spent]))
-        monkeypatch.setattr(equal_time.time, "process_time", lambda ends=ends: next(ends))
-        clock = equal_time.Clock(tmp_path)
+        monkeypatch.setattr(runs.time, "process_time", lambda ends=ends: next(ends))
+        clock = runs.Clock(tmp_path)
         for _ in range(len(spent) + 1):
             clock.advance()
         clock.close()
-    assert equal_time.step_seconds(tmp_path) == pytest.approx((20 * 2.0 + 60 * 4.0) / 80)
+    assert runs.step_seconds(tmp_path) == pytest.approx((20 * 2.0 + 60 * 4.0) / 80)
 
 
 def test_a_folder_of_another_length_is_refused(tmp_path):
@@ -59,12 +60,18 @@ def test_a_folder_of_another_length_is_refused(tmp_path):
             equal_time.settled(name, seconds, tmp_path)
 
 
+def test_a_short_run_without_a_timed_step_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(equal_time, "trained", lambda config, folder: False)
+    with pytest.raises(UserError, match="calibration/wgan_gp: no step was timed; remove this fol"):
+        equal_time.calibrated(parts.PARTS["smoke"], tmp_path)
+
+
 @pytest.mark.slow
 def test_the_smallest_form_goes_on_after_a_stop_and_trains_nothing_twice(
     tmp_path, monkeypatch, one_device
 ):
     part = equal_time.settled("smoke", None, tmp_path)
-    train, trained = equal_time.train, []
+    train, trained = runs.train, []
 
     def recorded(config, folder, display):
         if len(trained) == 4:
@@ -73,14 +80,14 @@ def test_the_smallest_form_goes_on_after_a_stop_and_trains_nothing_twice(
         train(config, folder, display)
         trained.append(folder.name)
 
-    monkeypatch.setattr(equal_time, "train", recorded)
+    monkeypatch.setattr(runs, "train", recorded)
     with pytest.raises(KeyboardInterrupt):
         equal_time.compare(part, tmp_path)
     equal_time.compare(part, tmp_path)
     assert trained[:4] == ["wgan_gp", "dcgan", "wgan_gp_seed0", "dcgan_seed0"]
     assert trained[4:] == ["stopped", "wgan_gp_seed1", "dcgan_seed1"]
-    figures = json.loads((tmp_path / "dcgan_seed1" / equal_time.FIGURES).read_text())
-    assert len(figures) == part.points
+    measured = json.loads((tmp_path / "dcgan_seed1" / figures.FIGURES).read_text())
+    assert len(measured) == part.points
     table = (tmp_path / "table.md").read_text()
     assert "| dcgan | 2 |" in table
     assert "training images" in table
