@@ -33,8 +33,8 @@ class UserError(Exception):
     runs/nowhere: no run is there (runs/nowhere/config.json is missing); name ...
 
     Attributes:
-      leaves_threads: whether threads may be left that wait for something that never comes, so that
-        a process that is to end must not wait for them.
+      leaves_threads: whether threads may be left that wait for something that never comes, or do
+        what is needed no more, so that a process that is to end must not wait for them.
     """
 
     leaves_threads = False

@@ -9,7 +9,7 @@ shardings.
 import contextlib
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -17,12 +17,16 @@ import jax
 
 from ganjax.data import pipeline
 from ganjax.engine.phases import Phase, phase_of
+from ganjax.errors import UserError
 from ganjax.training import dispatch
 from ganjax.training.setup import Run
 
 
-def start(run: Run, step: int, pace: Callable[[int, Phase], int]) -> Callable[[], None]:
-    """Starts to compile the program that comes after `step` steps.
+@contextlib.contextmanager
+def compiling(
+    run: Run, step: int, pace: Callable[[int, Phase], int]
+) -> Iterator[Callable[[], None]]:
+    """Compiles the program that comes after `step` steps, beside the body of this context.
 
     Several processes do not, since the order of their programs should be the same. Nor does a run
     that begins another phase than the first, before which its state may have other shapes.
@@ -32,19 +36,24 @@ def start(run: Run, step: int, pace: Callable[[int, Phase], int]) -> Callable[[]
       step: the number of finished steps.
       pace: the function that returns the number of steps in a dispatch after a step of a phase.
 
-    Returns:
+    Yields:
       The function that waits until the program is compiled.
     """
     phase = phase_of(run.algorithm.phases, step)
     if jax.process_count() > 1 or step >= phase.stop:
-        return lambda: None
+        yield lambda: None
+        return
     size = pace(step, phase)
     count = next(dispatch.counts(step, phase.stop, size, run.due(phase)))
     # A thread has none of the caller's context, by which convolutions choose their lowerings.
     context = contextvars.copy_context()
     thread = threading.Thread(target=partial(context.run, _compile, run, phase, count))
     thread.start()
-    return thread.join
+    try:
+        yield thread.join
+    except UserError as error:  # A command ends with it at once, and compiles nothing to the end.
+        error.leaves_threads |= thread.is_alive()
+        raise
 
 
 def _compile(run: Run, phase: Phase, count: int) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def train(
         contextlib.ExitStack() as stack,
     ):
         pace = dispatch.Pace(config.steps_per_dispatch, workdir.read_history(run.folder).dispatches)
-        compiled = _compile_ahead(run, checkpoints, pace)
+        compiled = stack.enter_context(_compiling(run, checkpoints, pace))
         members = run.restore(checkpoints)
         step = int(members[0].step)
         # Opened only now, because metrics after the step that could be restored are removed.
@@ -132,12 +133,14 @@ def train(
         return _finish(run, outputs, state, ending)
 
 
-def _compile_ahead(run: Run, checkpoints: Checkpoints, pace: dispatch.Pace) -> Callable[[], object]:
-    """Starts to compile the next step, if there is one; returns the function that waits for it."""
+def _compiling(
+    run: Run, checkpoints: Checkpoints, pace: dispatch.Pace
+) -> AbstractContextManager[Callable[[], None]]:
+    """Returns `ahead.compiling` for the run's next step, if it has one."""
     step = latest_step(checkpoints)
     if _ending(run, checkpoints, step):
-        return lambda: None
-    return ahead.start(run, step, pace.size)
+        return contextlib.nullcontext(lambda: None)
+    return ahead.compiling(run, step, pace.size)
 
 
 def _begin(run: Run, outputs: Outputs, phase: Phase, state: Any) -> Any:

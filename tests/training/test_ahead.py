@@ -1,25 +1,37 @@
 """The first step is compiled ahead: by the shapes and shardings with which it is then called."""
 
+import contextlib
+import threading
+
 import jax
 import pytest
+from conftest import shipped, shrink
 from jax import monitoring
+from tiny_dcgan import tiny_dcgan
 
+from ganjax.errors import UserError
 from ganjax.training import ahead, dispatch, setup
 from ganjax.training.loop import _dispatches
 
 pytestmark = pytest.mark.usefixtures("native_convolutions")
 
 
-@pytest.mark.parametrize(
-    "fields", [{}, {"num_seeds": 2, "steps_per_dispatch": 2, "on_device": True}], ids=str
-)
-def test_the_first_dispatch_finds_its_program_compiled(tiny, tmp_path, fields):
-    tiny.n_critic, tiny.penalty.weight, tiny.data.mirror = 1, 0.0, True
-    tiny.data.on_device = fields.pop("on_device", False)
-    tiny.update(fields)
-    run = setup.prepare(tiny, tmp_path)
+def dense():
+    """The config of two small GANs without convolutions, two of whose steps are a dispatch."""
+    config = shrink(shipped("cgan"))
+    config.update(num_seeds=2, steps_per_dispatch=2)
+    config.data.on_device = True
+    return config
+
+
+@pytest.mark.parametrize("make", [tiny_dcgan, pytest.param(dense, marks=pytest.mark.slow)])
+def test_the_first_dispatch_finds_its_program_compiled(make, tmp_path):
+    config = make()
+    config.n_critic, config.data.mirror = 1, True
+    run = setup.prepare(config, tmp_path)
     pace = dispatch.Pace(run.config.steps_per_dispatch, ())
-    ahead.start(run, 0, pace.size)()
+    with ahead.compiling(run, 0, pace.size) as compiled:
+        compiled()
     init = jax.jit(
         lambda key: setup.steps.init_state(run.algorithm, key), out_shardings=run.state_sharding
     )
@@ -39,4 +51,20 @@ def test_the_first_dispatch_finds_its_program_compiled(tiny, tmp_path, fields):
 def test_a_run_that_has_no_step_left_compiles_none(tiny, tmp_path, monkeypatch):
     run = setup.prepare(tiny, tmp_path)
     monkeypatch.setattr(ahead.threading, "Thread", None)
-    ahead.start(run, run.config.total_steps, lambda *_: 1)()
+    with ahead.compiling(run, run.config.total_steps, lambda *_: 1) as compiled:
+        compiled()
+
+
+def test_a_command_that_ends_with_an_error_does_not_wait_for_what_is_compiled(
+    tiny, tmp_path, monkeypatch
+):
+    run, ended = setup.prepare(tiny, tmp_path), threading.Event()
+    monkeypatch.setattr(ahead, "_compile", lambda *_: ended.wait())
+    for done in (False, True):
+        error = UserError("the checkpoint is damaged")
+        with contextlib.suppress(UserError), ahead.compiling(run, 0, lambda *_: 1) as compiled:
+            if done:
+                compiled()
+            raise error
+        assert error.leaves_threads is not done
+        ended.set()
