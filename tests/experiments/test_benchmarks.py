@@ -424,4 +424,4 @@ def test_the_python_of_keras_is_one_of_the_current_folder(monkeypatch, tmp_path,
 def test_rounds_are_1_or_more(value, capsys):
     with pytest.raises(SystemExit):
         benchmarks.main([f"--rounds={value}"])
-    assert f"--rounds: {value!r} is no number of 1 or more" in capsys.readouterr().err
+    assert f"--rounds: {value!r}: give a whole number from 1 to" in capsys.readouterr().err
