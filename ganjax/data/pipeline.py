@@ -193,7 +193,7 @@ class _Steps:
         return {name: leaf.reshape(*chosen.shape, *leaf.shape[1:]) for name, leaf in flat.items()}
 
     def _local(self, sequence: Callable, step: int) -> np.ndarray:
-        """Returns this process's part of a step's stretch of `order` or `mirrored`."""
+        """Returns this process's part of a step's stretch of `order`, `mirrored` or `uniform`."""
         batch_size, start = self._phase.batch_size, self._phase.start
         count = self._reals * batch_size
         values = sequence(self._seed, start, self._source.size, (step - start) * count, count)

@@ -98,9 +98,12 @@ class LoopConfig(Fields):
     def follow(cls, group: Any, config: Any, changes: Mapping[str, Any], at: str) -> None:
         """Gives steps_per_dispatch the type of its new value, since a flag keeps a field's type."""
         del config, at
-        new, name = changes.get("steps_per_dispatch"), "steps_per_dispatch"
-        if new == AUTO or (new is not None and group.get(name) == AUTO):
-            _set(group, name, new if new == AUTO else cls.model_fields[name].default)
+        name = "steps_per_dispatch"
+        new = changes.get(name)
+        if new == AUTO:
+            _set(group, name, AUTO)
+        elif new is not None and group.get(name) == AUTO:
+            _set(group, name, cls.model_fields[name].default)
 
     def completed(self) -> Self:
         """Returns the config with values for fields that follow others and were not given."""
