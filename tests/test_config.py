@@ -275,6 +275,14 @@ def test_a_run_goes_on_whatever_fields_without_effect_say(tmp_path, monkeypatch)
         workdir.claim(tmp_path, schema.load(config).config)
 
 
+@pytest.mark.parametrize("value", ["auto", "5", "often", "0", "2.5"])
+def test_a_flag_gives_a_number_of_steps_in_a_dispatch_or_auto(parse, value):
+    config = parse("wgan_gp", f"steps_per_dispatch={value}")
+    assert str(config.steps_per_dispatch) == value
+    told = "" if value in ("auto", "5") else "should be a whole number from 1 to 65536, or 'auto'"
+    assert refusal(config).partition(": ")[2] == told
+
+
 FALLING = schedule(start=1e-3, end=1e-4, over=100)
 
 

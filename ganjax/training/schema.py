@@ -99,11 +99,11 @@ class LoopConfig(Fields):
         """Gives steps_per_dispatch the type of its new value, since a flag keeps a field's type."""
         del config, at
         name = "steps_per_dispatch"
-        new = changes.get(name)
-        if new == AUTO:
-            _set(group, name, AUTO)
-        elif new is not None and group.get(name) == AUTO:
-            _set(group, name, cls.model_fields[name].default)
+        if name in changes:
+            whole = str(changes[name]).strip().isdecimal()
+            kept = cls.model_fields[name].default if whole else AUTO
+            if type(kept) is not type(group.get(name)):
+                _set(group, name, kept)
 
     def completed(self) -> Self:
         """Returns the config with values for fields that follow others and were not given."""
