@@ -81,6 +81,7 @@ FILM_OF = {f"{FILMS}/{system}.gif": system for system in SYSTEMS}
 OTHERS = {
     "growth.png": "python -m experiments.benchmarks growth",
     "ada_by_data_size.png": "ganjax report ada_by_data_size",
+    "mode_coverage.png": "ganjax report mode_coverage",
     "tagging_emoji.png": "python -m experiments.tagging",
     "equal_time_digits.png": "python -m experiments.equal_time --part=digits",
     "equal_time_emoji.png": "python -m experiments.equal_time --part=emoji",
