@@ -45,7 +45,7 @@ def wait_until(holds, logs):
     deadline = time.monotonic() + SECONDS
     while not holds():
         if time.monotonic() > deadline:
-            said = [f"{path}:\n{path.read_text()[-3000:]}" for path in sorted(logs.glob("*.*"))]
+            said = [f"{path}:\n{path.read_text()[-3000:]}" for path in sorted(logs.glob("*_log.*"))]
             pytest.fail("\n".join(said))
         time.sleep(0.1)
 
