@@ -10,8 +10,9 @@ machine meets all of them. From these follows the time of a step in a run that a
 shipped config says. What the figures of evaluations take, such as a feature network's, stands
 apart, since it is the user's choice how much is measured.
 
-A run overlaps actions with steps, and the measurement does not: it counts an action in full. On a
-busy machine `--processor` counts the processor's seconds of all threads in place of the clock's.
+A growing network is measured at its last resolution, where it takes most of its time. A run
+overlaps actions with steps, and the measurement does not: it counts an action in full. On a busy
+machine `--processor` counts the processor's seconds of all threads in place of the clock's.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from unittest import mock
 import jax
 
 from experiments.benchmarks.ours import Ours, load
+from experiments.benchmarks.rows import LOOPS
 from experiments.tools import arguments
 from experiments.tools.configs import named
 from ganjax.configs import override
@@ -188,7 +190,8 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:
         print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
-        print(line(measure(args.config, {}, args.rounds, args.processor, cache)))
+        fields = LOOPS.get(args.config.partition(":")[0], {})
+        print(line(measure(args.config, fields, args.rounds, args.processor, cache)))
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def stages(config: str, fields: dict, cache: str) -> dict[str, dict[str, float]]
     algorithm, key = loaded.module.build(loaded.config), jax.random.key(0)
     state = jax.block_until_ready(jax.jit(partial(init_state, algorithm))(key))
     measured["state"] = resident()
-    batch = jax.device_put(random_batch(loaded.config, algorithm.real_batches))
+    batch = jax.device_put(random_batch(loaded, algorithm))
     lowered = train_step(algorithm).lower(state, batch, key, phase=algorithm.phases[0])
     measured["lowered"] = resident()
     compiled = lowered.compile()

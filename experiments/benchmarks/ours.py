@@ -20,7 +20,7 @@ from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.schedules import Schedule
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.runtime import compiling
-from ganjax.training import schema
+from ganjax.training import domain, schema
 
 # The number of steps after which a process' memory has reached its peak.
 STEPS = 5
@@ -70,13 +70,24 @@ def train_step(algorithm: Algorithm, sharding=None, unroll: bool = False, **opti
     return jax.jit(step, static_argnames="phase", donate_argnames="state", **options)
 
 
-def random_batch(config: Any, real_batches: int) -> dict[str, np.ndarray]:
-    """Draws "image" uint8 (real_batches, N, H, W, C) and "label" int32 (real_batches, N)."""
-    size, random = config.image_size, np.random.RandomState(0)
-    shape = (real_batches, config.batch_size, size, size)
+def random_batch(loaded: schema.Loaded, algorithm: Algorithm) -> dict[str, np.ndarray]:
+    """Draws the reals of a step of the first phase, arrays (real_batches, N, ...) by name.
+
+    Of images they are "image", uint8 (..., H, W, C), and "label", int32.
+    """
+    phase, random = algorithm.phases[0], np.random.RandomState(0)
+    data: Any = loaded.config.data  # Its fields are those of the algorithm.
+
+    def draw(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        if dtype == np.uint8:
+            return random.randint(0, 256, shape, np.uint8)
+        if dtype == np.int32:
+            return random.randint(0, data.num_classes, shape, np.int32)
+        return random.standard_normal(shape).astype(dtype)
+
     return {
-        "image": random.randint(0, 256, (*shape, config.data.channels), np.uint8),
-        "label": random.randint(0, config.data.num_classes, shape[:2], np.int32),
+        name: draw((algorithm.real_batches, phase.batch_size, *leaf.shape), leaf.dtype)
+        for name, leaf in domain.of(loaded).shapes(phase).items()
     }
 
 
@@ -92,7 +103,7 @@ class Start:
       algorithm: the algorithm that the config describes.
       key: the root key of the config's seed.
       state: the state at step 0.
-      batch: random images and labels, see `random_batch`.
+      batch: random reals, see `random_batch`.
     """
 
     def __init__(self, loaded: schema.Loaded, dtype: str = "float32"):
@@ -103,7 +114,7 @@ class Start:
             lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
             jax.jit(partial(init_state, self.algorithm))(self.key),
         )
-        self.batch = random_batch(self.config, self.algorithm.real_batches)
+        self.batch = random_batch(loaded, self.algorithm)
 
 
 class Ours(Start):

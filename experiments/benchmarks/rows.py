@@ -89,10 +89,10 @@ ROWS = {
 SHARE = "convolutions"
 NAMES = (*ROWS, SHARE)
 
-# The shipped defaults of images whose loop is compared with their bare step, and values for some of
-# their fields: for each file of configs/ its default.
+# The shipped defaults whose loop is compared with their bare step, and values for some of their
+# fields: for each file of configs/ its default.
 LOOPS = {name: {} for name in ("wgan_gp", "dcgan", "dcgan_noisy", "cgan", "cwgan_gp", "wgan")}
-LOOPS |= {"sngan": {}, "r3gan": {}, "ada": {}, "progan": FULL_SIZE}
+LOOPS |= {"sngan": {}, "r3gan": {}, "ada": {}, "progan": FULL_SIZE, "tagging": {}}
 
 # DCGAN's step is measured along three axes from this point. "width" is the width of G's last layer;
 # widths double with each layer inwards.

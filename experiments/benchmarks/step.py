@@ -224,7 +224,7 @@ def alone(loaded: schema.Loaded, name: str) -> Callable[[], object]:
     torch.set_num_threads(threads())
     peer = kind(loaded.config)(loaded.config, **contenders(loaded.config)[name])
     algorithm = loaded.module.build(loaded.config)
-    return partial(peer.step, random_batch(loaded.config, algorithm.real_batches))
+    return partial(peer.step, random_batch(loaded, algorithm))
 
 
 def assignment(text: str) -> tuple[str, object]:

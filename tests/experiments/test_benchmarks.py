@@ -288,8 +288,8 @@ def test_growth_is_a_table_and_a_plot(jobs, tmp_path, capsys):
     assert len(jobs.ran) == 1 + sum(axes)
 
 
-def test_every_shipped_default_of_images_has_a_loop(jobs, tmp_path, capsys):
-    assert set(rows.LOOPS) == set(shipped.config_names()) - {"tagging"}
+def test_every_shipped_default_has_a_loop(jobs, tmp_path, capsys):
+    assert set(rows.LOOPS) == set(shipped.config_names())
     benchmarks.main([f"--out={tmp_path}", "--rows=", "--loops", "--processor"])
     out = capsys.readouterr().out
     assert "| `wgan_gp` | 0.500 | 1.050 | 2.0 | 2.0 | 0.0 | 1.0 | 50.0 |" in out
@@ -301,6 +301,33 @@ def test_every_shipped_default_of_images_has_a_loop(jobs, tmp_path, capsys):
             "loops": {"a": rows.loop("wgan", False)},
         }
     )
+
+
+def test_the_command_measures_a_growing_network_at_its_last_resolution(monkeypatch, capsys):
+    def measure(config, fields, rounds, processor, cache):
+        loaded = ours.load(config, **fields)
+        algorithm = loaded.module.build(loaded.config)
+        (phase,) = algorithm.phases
+        batch = ours.random_batch(loaded, algorithm)
+        assert batch["image"].shape[2:4] == phase.size == (32, 32)
+        return {"bare": 0.5, "stretch": 0.51, "parts": {loop.FIGURES: 0.0}, "ratio": 1.02}
+
+    monkeypatch.setattr(loop, "measure", measure)
+    monkeypatch.setattr(sys, "argv", ["loop", "--config=progan"])
+    loop.main()
+    assert "the loop 1.020 of it" in capsys.readouterr().out
+
+
+def test_a_random_batch_of_tags_has_what_a_step_reads():
+    loaded = ours.load("tagging", batch_size=3)
+    algorithm = loaded.module.build(loaded.config)
+    batch = ours.random_batch(loaded, algorithm)
+    data, rows_of = loaded.config.data, (algorithm.real_batches, 3)
+    assert {name: leaf.shape for name, leaf in batch.items()} == {
+        "feature": (*rows_of, data.feature_dim),
+        "vector": (*rows_of, data.vector_dim),
+    }
+    assert all(leaf.dtype == np.float32 and leaf.std() > 0.5 for leaf in batch.values())
 
 
 @pytest.mark.slow
