@@ -8,7 +8,8 @@ with R1 and R2 cover modes that others drop? The digits are 5,000, where the ori
 MNIST's 60,000. `modes_digits` and `reverse_kl_digits` are of 25,600 samples; those of as many
 held-out images stand beside them. Networks are DCGAN's without BatchNorm in D, which penalties do
 not allow, at 16x16 and so small that the 52 runs take less than two hours on two cores.
-docs/results/mode_coverage.md has the answer.
+docs/results/mode_coverage.md has the answer. At the paper's scale the seeds of a cell share a
+program.
 """
 
 from experiments.tools.design import Sweep, axis, chain, length, product
@@ -81,6 +82,7 @@ PRESETS = {
             "discriminator.widths": (128, 256, 512),
             "batch_size": 256,
             **length(50_000, evaluations=10),
-        }
+        },
+        together=True,
     )
 }

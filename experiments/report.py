@@ -95,13 +95,13 @@ def write_report(name: str, sweep, out: Path, command: str) -> str:
             value_of = results.last_value if which == "last" else results.best_value
             label, width = best.run.cell.label, plots.size(path)[0]
             measured = f"{sweep.metric} {value_of(best, sweep.metric):.4g}"
-            caption = f"{which}: {measured}, seed {best.run.seed}, step {step}"
+            caption = f"{which}: {measured}, seed {best.seed}, step {step}"
             shown.append(page.picture(path, label, caption, width * -(-WIDE // width)))
             sheet.append((path, f"{label}, {which}"))
     if sheet:
         images.save_png(folder / "samples.png", plots.sheet(*zip(*sheet, strict=True)))
     cells = page.cells_table(sweep, results.table(sweep, found))
-    counts = Counter(result.progress.state for result in found)
+    counts = Counter({each.run.hash: each.progress.state for each in found}.values())
     better = "more" if sign(sweep.metric) == 1 else "less"
     html = page.html(
         name=name,

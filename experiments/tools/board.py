@@ -49,7 +49,7 @@ class Board:
             table.add_column(f"seed {seed}")
         for cell in self._sweep.cells:
             own = [run for run in self._runs if run.cell == cell]
-            states = [self._text(run, progress[run.hash]) for run in own]
+            states = [self._text(run, progress[run.hash]) for run in own for _ in run.seeds]
             table.add_row(*cell.levels.values(), *states)
         return table
 

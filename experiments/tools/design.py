@@ -71,6 +71,8 @@ class Sweep(NamedTuple):
       also: further metrics to show: any in metrics.jsonl, or one of
         `ganjax.analysis.learning_curves.DERIVED`.
       last: overrides of all cells, applied after a cell's own.
+      together: whether the seeds of a cell, whose arrays have the same shapes, are trained in one
+        program (config.num_seeds), which fills a GPU that one small run leaves idle.
     """
 
     question: str
@@ -82,6 +84,7 @@ class Sweep(NamedTuple):
     seeds: int = 3
     also: Sequence[str] = ()
     last: Mapping[str, Any] = {}
+    together: bool = False
 
 
 def axis(name: str, choices: Sequence[Any] | Mapping[str, Mapping[str, Any]]) -> list[Cell]:

@@ -78,7 +78,7 @@ def runs_table(sweep: Sweep, found: Sequence[Result]) -> Table:
         lines.append(
             [
                 *(_level(level) for level in each.run.cell.levels.values()),
-                Value(str(each.run.seed), each.run.seed),
+                Value(str(each.seed), each.seed),
                 Value(each.progress.state),
                 Value(str(each.progress.step), each.progress.step),
                 Value(str(each.images), each.images),

@@ -113,12 +113,12 @@ class Samples(NamedTuple):
 
 
 def sample(result: Result, folder: Path) -> list[Samples]:
-    """Draws samples of a run's best and last checkpoint, from the same latents in every run.
+    """Draws samples of a seed at its run's best and last checkpoint, from the same latents in all.
 
     A picture that exists already is not drawn again.
 
     Args:
-      result: the result of the run.
+      result: the result of the seed.
       folder: the folder of the pictures.
 
     Returns:
@@ -129,8 +129,11 @@ def sample(result: Result, folder: Path) -> list[Samples]:
     config = result.run.checked
     trust = (config.algorithm, config.data.source)  # The sweep's file has named them.
     drawn = []
-    for name, run in best_and_last(result.run.folder, trust).items():
-        path = folder / f"{result.run.hash}_step_{run.step}.png"
+    seeds = result.run.seeds
+    of_seed = f"_seed_{result.seed}" if len(seeds) > 1 else ""
+    index = seeds.index(result.seed)
+    for name, run in best_and_last(result.run.folder, trust, index).items():
+        path = folder / f"{result.run.hash}{of_seed}_step_{run.step}.png"
         if not path.exists():
             made = run.generate(*run.inputs(SAMPLES, seed=0))
             columns = images.columns(SAMPLES, run.algorithm.num_classes)

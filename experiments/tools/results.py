@@ -13,13 +13,15 @@ from ganjax.analysis.learning_curves import images_seen, learning_curve
 from ganjax.metrics.table import sign
 from ganjax.pictures.curves import Curve
 from ganjax.training import attempts
+from ganjax.training.window import SEED
 
 
 class Result(NamedTuple):
-    """The results of one run.
+    """The results of one seed of a cell.
 
     Attributes:
-      run: the run.
+      run: the run that trains it.
+      seed: the seed.
       progress: the progress of the run.
       curves: the curves of the sweep's metric and of the others that are shown, by name.
       images: the number of real images that D was trained on.
@@ -28,6 +30,7 @@ class Result(NamedTuple):
     """
 
     run: Run
+    seed: int
     progress: Progress
     curves: dict[str, Curve]
     images: int
@@ -101,20 +104,27 @@ def read(sweep: Sweep, planned: Sequence[Run]) -> list[Result]:
         rows = [row for row in runs.metrics(run.folder) if row["step"] <= until]
         progress = runs.progress(run)
         lines = attempts.read(run.folder)
-        results.append(
-            Result(
-                run=run,
-                progress=progress,
-                curves={
-                    name: learning_curve(rows, name, run.algorithm)
-                    for name in (sweep.metric, *sweep.also)
-                },
-                images=images_seen(run.algorithm, min(progress.step, until)),
-                wall_time=attempts.wall_time(run.folder),
-                attempts=[line for line in lines if line["event"] == "begin"],
+        for seed in run.seeds:
+            results.append(
+                Result(
+                    run=run,
+                    seed=seed,
+                    progress=progress,
+                    curves={
+                        name: learning_curve(rows, _of_seed(name, run, seed), run.algorithm)
+                        for name in (sweep.metric, *sweep.also)
+                    },
+                    images=images_seen(run.algorithm, min(progress.step, until)),
+                    wall_time=attempts.wall_time(run.folder),
+                    attempts=[line for line in lines if line["event"] == "begin"],
+                )
             )
-        )
     return results
+
+
+def _of_seed(name: str, run: Run, seed: int) -> str:
+    """Returns the name that a metric of a seed has in the run's metrics."""
+    return f"{name}{SEED}{seed}" if len(run.seeds) > 1 else name
 
 
 def best_value(result: Result, metric: str) -> float:
@@ -173,7 +183,7 @@ def table(sweep: Sweep, results: Sequence[Result]) -> list[Row]:
     for each in results:
         if each.progress.state == runs.FINISHED and len(each.curves[sweep.metric].values):
             key = each.run.cell.label
-            seed = each.run.seed
+            seed = each.seed
             values["best"].setdefault(key, {})[seed] = best_value(each, sweep.metric)
             values["last"].setdefault(key, {})[seed] = last_value(each, sweep.metric)
     differences = {

@@ -25,11 +25,11 @@ OVER = (DIVERGED, FINISHED)
 
 
 class Run(NamedTuple):
-    """A run of a sweep, which trains one seed of one cell.
+    """A run of a sweep, which trains one seed of one cell or, if they are together, all of them.
 
     Attributes:
       cell: the cell.
-      seed: the seed.
+      seeds: the seeds.
       config: the config as a nested dict, as `ganjax.training.loop.train` takes it.
       checked: the same config, checked.
       algorithm: the algorithm that the config describes.
@@ -38,7 +38,7 @@ class Run(NamedTuple):
     """
 
     cell: Cell
-    seed: int
+    seeds: range
     config: dict[str, Any]
     checked: schema.LoopConfig
     algorithm: Algorithm
@@ -47,8 +47,8 @@ class Run(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The run's cell and seed as text."""
-        return f"{self.cell.label}, seed {self.seed}"
+        """The run's cell and seeds as text."""
+        return f"{self.cell.label}, {_named(self.seeds, ' ')}"
 
 
 class Progress(NamedTuple):
@@ -69,6 +69,8 @@ class Progress(NamedTuple):
 def plan(sweep: Sweep, out: Path) -> list[Run]:
     """Lists all runs: one seed of every cell, then the next seed, so that cells progress alike.
 
+    If the seeds of a cell are together, it has one run.
+
     Args:
       sweep: the sweep.
       out: the folder of its runs.
@@ -84,6 +86,12 @@ def plan(sweep: Sweep, out: Path) -> list[Run]:
             f"sweep.metric={sweep.metric!r}: by it no model is better than another; name a figure "
             f"such as kid_efflite0 ({', '.join(figures)}, and the network's name)"
         )
+    known = {name for name, _ in table.figures()}
+    if sweep.together and (others := [name for name in sweep.also if name not in known]):
+        raise UserError(
+            f"sweep.also={tuple(sweep.also)}: of seeds that are trained together each has figures "
+            f"of its samples alone; leave out {', '.join(others)}, or set sweep.together=False"
+        )
     configured = {}
     for cell in sweep.cells:
         design.baseline_of(sweep, cell)
@@ -96,16 +104,19 @@ def plan(sweep: Sweep, out: Path) -> list[Run]:
         _check_metric(sweep, cell, checked)
         configured[cell.label] = (raw, checked, algorithm)
     planned, seen = [], {}
-    for seed in range(sweep.seeds):
+    size = sweep.seeds if sweep.together else 1
+    for first in range(0, sweep.seeds, size):
+        own = {"seed": first, "num_seeds": size}
         for cell in sweep.cells:
             raw, checked, algorithm = configured[cell.label]
-            raw, checked = raw | {"seed": seed}, checked.model_copy(update={"seed": seed})
+            raw, checked = raw | own, checked.model_copy(update=own)
             key = config_hash(checked)
             if key in seen:
                 raise UserError(f"cells {seen[key]} and {cell.label} have the same config")
             seen[key] = cell.label
-            folder = out / _folder_name(cell, seed, key)
-            planned.append(Run(cell, seed, raw, checked, algorithm, key, folder))
+            seeds = range(first, first + size)
+            folder = out / _folder_name(cell, seeds, key)
+            planned.append(Run(cell, seeds, raw, checked, algorithm, key, folder))
     folders = _folders(_stored(out), planned)
     return [run._replace(folder=folders.get(run.hash, run.folder)) for run in planned]
 
@@ -171,10 +182,17 @@ def _identity(content: dict, continuable: frozenset[str], prefix: str = "config"
     }
 
 
-def _folder_name(cell: Cell, seed: int, key: str) -> str:
+def _folder_name(cell: Cell, seeds: range, key: str) -> str:
     """Returns a readable name that ends with the hash, by which the folder is found again."""
     words = re.sub(r"[^\w.]+", "_", "_".join(cell.levels.values())).strip("_")
-    return f"{words[:80]}_seed{seed}_{key}"
+    return f"{words[:80]}_{_named(seeds)}_{key}"
+
+
+def _named(seeds: range, space: str = "") -> str:
+    """Returns "seed0" or "seeds0-3", with a space before the number."""
+    if len(seeds) == 1:
+        return f"seed{space}{seeds[0]}"
+    return f"seeds{space}{seeds[0]}-{seeds[-1]}"
 
 
 def _stored(out: Path) -> dict[Path, dict]:

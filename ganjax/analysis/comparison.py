@@ -86,7 +86,9 @@ def compare(
     return plot, lines
 
 
-def best_and_last(folder: Path, trust: bool | Collection[str] = False) -> dict[str, Trained]:
+def best_and_last(
+    folder: Path, trust: bool | Collection[str] = False, seed_index: int = 0
+) -> dict[str, Trained]:
     """Returns a run at its best and at its last checkpoint, by what each of them is.
 
     It is one alone, "best and last", where these are the same; or "last" where
@@ -95,18 +97,19 @@ def best_and_last(folder: Path, trust: bool | Collection[str] = False) -> dict[s
     Args:
       folder: the folder of the run.
       trust: whether the run may name code that is not ganjax's, or what it may name.
+      seed_index: the index, from 0, of one of the run's config.num_seeds seeds.
 
     Raises:
       UserError: the folder holds no run, or no checkpoint.
     """
-    best = Trained(folder, "best", trust=trust)
+    best = Trained(folder, "best", trust=trust, seed_index=seed_index)
     if best.config.evaluation.best == NO_FIGURE:
         return {"last": best}
     with checkpoint.open_checkpoints(folder) as checkpoints:
         latest = checkpoint.latest_step(checkpoints)
     if best.step == latest:
         return {"best and last": best}
-    return {"best": best, "last": Trained(folder, "last", trust=trust)}
+    return {"best": best, "last": Trained(folder, "last", trust=trust, seed_index=seed_index)}
 
 
 class Grid(NamedTuple):

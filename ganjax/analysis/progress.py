@@ -19,6 +19,7 @@ from ganjax.pictures import curves, images
 from ganjax.runtime import regular
 from ganjax.training import checkpoint, ensemble, workdir
 from ganjax.training.report import RAW
+from ganjax.training.window import SEED
 
 # The most panels side by side, and a panel's width and height in inches.
 COLUMNS, WIDTH, HEIGHT = 4, 4.2, 2.9
@@ -33,7 +34,7 @@ MILLISECONDS, LAST = 200, 8
 # Panels of several metrics, by how the metrics' names end.
 SHARED = {"_loss": "losses", "_acc": "accuracies", "_grad_norm": "gradient norms"}
 # How metrics are named that are shown beside others: of held-out images, and of reals as samples.
-HELD_OUT, FLOOR = "val_", "_floor"
+HELD_OUT, FLOOR, OF_SEED = "val_", "_floor", rf"{SEED}\d+$"
 # What a line of metrics says besides metrics of training.
 NO_METRICS = {"step", "epoch", "images_per_second", "image_size"}
 
@@ -234,7 +235,8 @@ def _draw_panel(axes: Any, panel: _Panel, rows: Sequence[dict]) -> None:
     for name in sorted(panel.metrics, key=lambda name: (owners[name], name != owners[name])):
         steps, values = np.array(_points(name, rows), float).reshape(-1, 2).T
         colour = colours[owners[name]]
-        style = "-" if owners[name] == name else ":" if name.endswith(FLOOR) else "--"
+        dotted = name.endswith(FLOOR) or SEED in name
+        style = "-" if owners[name] == name else ":" if dotted else "--"
         marker = "." if len(steps) <= FEW else ""
         axes.plot(steps, values, style, label=name, color=colour, linewidth=1.4, marker=marker)
         for deviation in (f"{name}_std", f"{name}_seed_std"):
@@ -251,8 +253,8 @@ def _draw_panel(axes: Any, panel: _Panel, rows: Sequence[dict]) -> None:
 
 
 def _owner(name: str, others: Collection[str]) -> str:
-    """Returns the metric beside which a metric is shown: of held-out images, or as its floor."""
-    owner = name.removeprefix(HELD_OUT).removesuffix(FLOOR)
+    """Returns the metric beside which its floor, that of held-out images or of a seed is shown."""
+    owner = re.sub(OF_SEED, "", name).removeprefix(HELD_OUT).removesuffix(FLOOR)
     return owner if owner in others else name
 
 

@@ -11,6 +11,7 @@ from ganjax.engine.meanings import Meaning
 from ganjax.metrics import table
 from ganjax.objectives import losses, penalties
 from ganjax.training import leaks
+from ganjax.training.window import SEED
 
 # What a line of metrics says of the run itself.
 OF_RUN = {
@@ -44,7 +45,7 @@ AFFIXES = {
     "perfect generator",
     f"<metric>{SPREAD}": "the standard deviation over the seeds of a run of several, whose mean is "
     "the metric itself",
-    f"<metric>{leaks.SEED}<seed>": "the metric of one of the seeds",
+    f"<figure>{SEED}<seed>": "the figure of one of the seeds",
 }
 
 
@@ -66,7 +67,7 @@ def meaning_of(name: str, own: Mapping[str, Meaning] | None = None) -> Meaning |
         return base._replace(text=text, reading="")
     if name.startswith(HELD_OUT) and (base := meaning_of(name.removeprefix(HELD_OUT), own)):
         return base._replace(text=f"on held-out images: {base.text}")
-    without = re.sub(rf"{leaks.SEED}\d+$", "", name)
+    without = re.sub(rf"{SEED}\d+$", "", name)
     if without != name and (base := meaning_of(without, own)):
         return base._replace(text=f"of one seed: {base.text}")
     patterns = {re.sub(r"<\w+>", ".+", each): meaning for each, meaning in known.items()}

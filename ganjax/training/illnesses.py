@@ -21,6 +21,7 @@ import numpy as np
 
 from ganjax.training import glossary
 from ganjax.training.schema import LoopConfig
+from ganjax.training.window import SEED
 
 # The part of a run, and the least and most steps, over which a metric's mean is taken (choice).
 PART, SHORTEST, LONGEST = 5, 50, 5_000
@@ -85,7 +86,7 @@ class Collapse:
     def __call__(self, row: Mapping[str, Any]) -> str | None:
         """Adds a line of metrics; see `Sign`."""
         shares = (name for name in row if name.startswith("distinct_neighbours"))
-        name = next((name for name in shares if not name.endswith("_seed_std")), None)
+        name = next((name for name in shares if SEED not in name), None)
         if name is None:
             return None
         most = self._most[name] = max(row[name], self._most.get(name, 0.0))

@@ -24,6 +24,7 @@ from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.meanings import Meaning
 from ganjax.engine.pixels import from_uint8
 from ganjax.keys import fold
+from ganjax.training.window import SEED
 
 # The most training images that are used: half to fit the probe, half to measure its errors.
 REALS = 1_200
@@ -37,7 +38,7 @@ SKILL = 0.1
 # The growth of a share over its smallest value at which there is a warning.
 GROWTH = 0.2
 # The names of shares: leak_rotation, and leak_rotation_seed_3 where a run has several seeds.
-PREFIX, SEED = "leak_", "_seed_"
+PREFIX = "leak_"
 # The number of random filters, their side in pixels, the cells a side over which their outputs are
 # averaged, and the ridge of the regression.
 FILTERS, SIDE, GRID, RIDGE = 64, 5, 4, 1e-1
@@ -190,19 +191,6 @@ def make_measure(algorithm: Algorithm, *, key: jax.Array, sampler: Callable) -> 
         return {f"{PREFIX}{name}": probe.share(of_samples) for name, probe in probes[phase].items()}
 
     return measure
-
-
-def of_seed(figures: dict[str, float], seed: int) -> dict[str, float]:
-    """Returns the shares among one member's figures by the names of its seed.
-
-    A row of metrics has them beside the means over members: leak_rotation_seed_3.
-
-    Args:
-      figures: the figures of the member.
-      seed: the seed of the member.
-    """
-    shares = {name: share for name, share in figures.items() if name.startswith(PREFIX)}
-    return {f"{name}{SEED}{seed}": share for name, share in shares.items()}
 
 
 def least_of(rows: Sequence[dict[str, float]], seed: int | None = None) -> dict[str, float]:

@@ -14,13 +14,13 @@ from ganjax.engine.phases import Phase
 from ganjax.errors import UserError
 from ganjax.metrics.fields import NO_FIGURE
 from ganjax.pictures import images
-from ganjax.training import checkpoint, ensemble, leaks
+from ganjax.training import checkpoint, ensemble
 from ganjax.training.board import as_code, viewing
 from ganjax.training.epochs import Cadence, Epochs
 from ganjax.training.illnesses import Watch
 from ganjax.training.loggers import hparams
 from ganjax.training.schema import LoopConfig
-from ganjax.training.window import Window, mean_and_spread
+from ganjax.training.window import Window, mean_and_spread, of_seed
 from ganjax.training.writer import Writer
 
 # How the names of grids end that are of a generator itself, beside those of its average.
@@ -238,8 +238,8 @@ class Report:
     ) -> None:
         """Writes the means of the held-out losses, and the figures of the samples.
 
-        Of several members, each member's shares of leaking augmentations are written beside the
-        means, since warnings of a run that goes on compare with them.
+        Of several members, each member's figures are written beside the means. Warnings of a run
+        that goes on compare with them, and sweeps compare seeds.
 
         Args:
           step: the step of the members.
@@ -261,8 +261,8 @@ class Report:
         self._check(step, values)
         scalars = mean_and_spread(values)
         if len(members) > 1:
-            for seed, member in zip(self._seeds, members, strict=True):
-                scalars |= leaks.of_seed(member, seed)
+            for seed, of_samples in zip(self._seeds, figures, strict=True):
+                scalars |= of_seed(of_samples, seed)
         if scalars:
             self._write(step, scalars)
         self._evaluated = (step, scalars)

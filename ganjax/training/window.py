@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 Values = dict[str, np.ndarray]
+# What the name of a figure of one seed ends in, before the seed, where a run has several.
+SEED = "_seed_"
 
 
 class Window:
@@ -83,3 +85,15 @@ def mean_and_spread(values: dict[str, np.ndarray]) -> dict[str, float]:
         if len(of_members) > 1:
             summary[f"{name}_seed_std"] = float(of_members.std(ddof=1))
     return summary
+
+
+def of_seed(figures: dict[str, float], seed: int) -> dict[str, float]:
+    """Returns one member's figures by the names of its seed, such as kid_efflite0_seed_3.
+
+    A line of metrics has them beside the means over members.
+
+    Args:
+      figures: the figures of the member.
+      seed: the seed of the member.
+    """
+    return {f"{name}{SEED}{seed}": value for name, value in figures.items()}

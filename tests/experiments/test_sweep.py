@@ -97,6 +97,30 @@ def test_the_table_is_of_the_metrics_that_were_written(ema):
     assert rows[1].last_difference.mean == pytest.approx(expected, abs=1e-6)
 
 
+def test_seeds_that_are_together_have_the_results_of_runs_of_their_own(ema, tmp_path):
+    apart, out = ema
+    together = apart._replace(together=True)
+    planned = train(together, tmp_path)
+    assert len(planned) == len(apart.cells)
+    found = {}
+    for sweep, of in ((apart, runs.plan(apart, out)), (together, planned)):
+        for each in results.read(sweep, of):
+            found.setdefault((each.run.cell.label, each.seed), []).append(
+                results.last_value(each, sweep.metric)
+            )
+    assert len(found) == 4
+    for one, other in found.values():
+        assert one == pytest.approx(other, rel=1e-4)
+    assert len({one for one, _ in found.values()}) == 4
+    text = write_report("ema_decay", together, tmp_path, command="the command")
+    assert text.count(" ± ") >= 2
+    assert "4 runs" not in (page := (tmp_path / "report" / "index.html").read_text())
+    assert "2 runs finished" in page
+    drawn = [path.name for path in (tmp_path / "report" / "samples").iterdir()]
+    assert drawn
+    assert all("_seed_" in name for name in drawn)
+
+
 def test_attempts_say_where_and_how_long(ema):
     sweep, out = ema
     for each in results.read(sweep, runs.plan(sweep, out)):

@@ -154,14 +154,25 @@ def test_the_fields_of_cells_are_shown_but_for_those_that_are_levels():
 
 def test_seeds_come_one_after_another(tmp_path):
     planned = runs.plan(sweep(), tmp_path)
-    assert [(run.seed, run.config["n_critic"]) for run in planned] == [
+    assert [(*run.seeds, run.config["n_critic"]) for run in planned] == [
         (0, 1),
         (0, 3),
         (1, 1),
         (1, 3),
     ]
-    assert all(run.config["seed"] == run.checked.seed == run.seed for run in planned)
+    assert all([run.config["seed"]] == [run.checked.seed] == [*run.seeds] for run in planned)
     assert len({run.hash for run in planned}) == 4
+
+
+def test_seeds_that_are_together_are_one_run(tmp_path):
+    planned = runs.plan(sweep(together=True), tmp_path)
+    assert [run.label for run in planned] == ["n_critic 1, seeds 0-1", "n_critic 3, seeds 0-1"]
+    assert all(run.checked.num_seeds == 2 for run in planned)
+    apart = runs.plan(sweep(), tmp_path)
+    assert not {run.hash for run in planned} & {run.hash for run in apart}
+    message = r"sweep.also=\('aug_p',\): .* figures of its samples alone; leave out aug_p, or set "
+    with pytest.raises(UserError, match=message):
+        runs.plan(sweep(together=True, also=("aug_p",)), tmp_path)
 
 
 def test_a_hash_is_of_what_makes_a_run(tmp_path):
