@@ -21,8 +21,18 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not local_slurm.is_installed(), reason="no slurmctld, slurmd and munge"),
 ]
-STEPS = 200
 SECONDS = 300  # Within which a job of the tiniest run comes to its next state.
+# A run that is as long as the number in a file says when a process of it starts, and only logs.
+CONFIG = """\
+import runpy
+
+def get_config():
+    config = runpy.run_path("configs/wgan_gp.py")["get_config"]("")
+    config.total_steps = int(open({steps!r}).read())
+    config.log_every = 1
+    config.checkpoint_every = config.sample_every = config.eval_every = 100_000
+    return config
+"""
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +61,16 @@ def wait_until(holds, logs):
 
 
 def test_a_job_of_two_processes_that_slurm_warns_saves_and_returns_to_the_queue(command, tmp_path):
-    logs = tmp_path / "logs"
+    logs, steps, config = (tmp_path / name for name in ("logs", "steps", "config.py"))
+    # It cannot end before the warning comes, and ends soon after it: on a core that others share,
+    # each step of two processes may take a second.
+    steps.write_text("100000")
+    config.write_text(CONFIG.format(steps=str(steps)))
+    shrunk = [each for each in TINY if not re.match(r"--config(=|\.\w+_every=)", each)]
     flags = [
         *("--tasks_per_node=2", "--cpus_per_task=1", "--hours=0.5", f"--logs={logs}"),
         *("--slurm.comment=a run", "--slurm.mem=500M", "--setup=export SAID=yes"),
-        *(f"--workdir={tmp_path / 'run'}", *TINY, f"--config.total_steps={STEPS}"),
+        *(f"--workdir={tmp_path / 'run'}", f"--config={config}", *shrunk),
     ]
     code, printed = processes.run("experiments.launch.slurm", [*flags, "--print"], tmp_path)
     assert code == 0, printed
@@ -78,11 +93,13 @@ def test_a_job_of_two_processes_that_slurm_warns_saves_and_returns_to_the_queue(
     # As Slurm does before the job's time is over, to every process of it.
     command("scancel", "--signal=USR2", job)
     wait_until(lambda: "JobState=PENDING" in shown() and "Restarts=1" in shown(), logs)
-    step = int(re.search(rf"stopped by SIGTERM at step (\d+) of {STEPS}: saved", log())[1])
+    step = int(re.search(r"stopped by SIGTERM at step (\d+) of 100000: saved", log())[1])
+    last = step + 3
+    steps.write_text(str(last))
     # Slurm lets a job that returned wait for two minutes.
     command("scontrol", "update", f"job={job}", "StartTime=now")
-    wait_until(lambda: f"finished at step {STEPS}" in log(), logs)
-    assert f"steps {step} to {STEPS}" in log()
+    wait_until(lambda: f"finished at step {last}" in log(), logs)
+    assert f"steps {step} to {last}" in log()
     assert ", 2 x cpu, " in log()
     wait_until(lambda: "JobState=COMPLETED" in shown(), logs)
 
