@@ -69,11 +69,14 @@ RepeatsOrAuto = Annotated[
 
 
 def _split(value: Any) -> Any:
-    """Splits a text, or what ml_collections makes of --config.<field>=kid,fid: a tuple of one."""
+    """Splits a text, or what ml_collections makes of --config.<field>=kid,fid: a tuple of one.
+
+    An empty text, as of --config.<field>=, has no names.
+    """
     if isinstance(value, str):
         value = (value,)
     if isinstance(value, tuple | list) and len(value) == 1 and isinstance(value[0], str):
-        return tuple(name.strip() for name in value[0].split(","))
+        return tuple(name.strip() for name in value[0].split(",")) if value[0].strip() else ()
     return value
 
 

@@ -153,6 +153,15 @@ def test_commas_separate_the_names_that_a_flag_gives(parse, text):
     assert loaded.evaluation.metrics == ("kid", "fid")
 
 
+def test_a_flag_without_a_value_gives_no_names(parse):
+    assert (
+        schema.load(parse("ada", "evaluation.metrics=", "evaluation.best=none"))[
+            0
+        ].evaluation.metrics
+        == ()
+    )
+
+
 def test_commas_separate_the_families_of_an_augmentation(parse):
     def augmented(families):
         return parse("dcgan", "augment.policy=ada", f"augment.families={families}")
