@@ -15,9 +15,8 @@ from typing import Any
 import ml_collections
 
 from ganjax import config_file, errors, shipped
-from ganjax.config import ConfigDict
+from ganjax.config import ConfigDict, take_kinds
 from ganjax.errors import UserError, naming_arguments
-from ganjax.kinds import take_kinds
 
 
 def names() -> list[str]:

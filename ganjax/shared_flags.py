@@ -173,7 +173,7 @@ class _ConfigParser(flags.ArgumentParser):
         """
         # Imported here, so that commands without a config start at once.
         from ganjax import field_flags
-        from ganjax.kinds import take_kinds
+        from ganjax.config import take_kinds
 
         config = config_file.load_named(argument)
         config.lock()

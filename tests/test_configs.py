@@ -8,7 +8,7 @@ from conftest import shipped
 
 from ganjax.algorithms import gan, progan
 from ganjax.augment.controllers import AccuracyTargetFields
-from ganjax.kinds import take_kinds
+from ganjax.config import take_kinds
 from ganjax.training import schema
 
 CELEB_A = {"data": {"source": "tfds:celeb_a"}, "image_size": 64}

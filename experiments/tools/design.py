@@ -42,7 +42,7 @@ class Cell(NamedTuple):
       levels: the name of the cell's choice on each axis of the sweep.
       overrides: values for fields of the config, by dotted name. A dict replaces a whole group. A
         field that says another kind of a part, such as discriminator.network, gives it the defaults
-        of that kind, as the flag of a command does (`ganjax.kinds.take_kinds`).
+        of that kind, as the flag of a command does (`ganjax.config.take_kinds`).
     """
 
     levels: dict[str, str]

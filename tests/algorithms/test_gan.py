@@ -8,8 +8,8 @@ from tiny_dcgan import build, tiny_dcgan, train_steps
 
 from ganjax.algorithms import gan
 from ganjax.algorithms.networks import build_networks
+from ganjax.config import take_kinds
 from ganjax.engine.algorithm import Context
-from ganjax.kinds import take_kinds
 from ganjax.models import spectral
 from ganjax.training import schema
 

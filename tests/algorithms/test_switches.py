@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from tiny_dcgan import ACCURACY, ADA, DIFFAUGMENT, FIXED, KERAS, R_T, build, tiny_dcgan, train_steps
 
-from ganjax.config import idle
+from ganjax.config import idle, take_kinds
 from ganjax.engine.algorithm import Context
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.keys import fold
-from ganjax.kinds import take_kinds
 from ganjax.training import schema
 
 pytestmark = pytest.mark.usefixtures("native_convolutions")

@@ -11,9 +11,8 @@ import pytest
 from tiny_dcgan import ADA, build, tiny_dcgan, train_steps
 
 from ganjax.algorithms.optimisers import AdamFields, EmaFields, ema_decay
-from ganjax.config import ConfigError, defaults
+from ganjax.config import ConfigError, defaults, take_kinds
 from ganjax.engine.schedules import Reals, Schedule, schedule
-from ganjax.kinds import take_kinds
 from ganjax.objectives.penalties import PenaltyFields
 from ganjax.training import continuing, schema
 from ganjax.training.history import History

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from conftest import shipped
 
+from ganjax.config import take_kinds
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.errors import UserError
-from ganjax.kinds import take_kinds
 from ganjax.runtime import compiling
 from ganjax.training import schema
 

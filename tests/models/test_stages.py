@@ -8,9 +8,8 @@ import pytest
 from conftest import SHIPPED, shipped
 from tiny_dcgan import build, tiny_dcgan
 
-from ganjax.config import ConfigError, defaults
+from ganjax.config import ConfigError, defaults, take_kinds
 from ganjax.engine.sizes import size_of
-from ganjax.kinds import take_kinds
 from ganjax.models import dcgan, fields, mlp, progan, resnet, stages
 from ganjax.training import schema
 

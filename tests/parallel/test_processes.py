@@ -15,11 +15,11 @@ import pytest
 from conftest import ROOT, shipped
 from processes import STEPS, TINY, ends, free_port, start, wait_for_step
 
+from ganjax.config import take_kinds
 from ganjax.data import pipeline
 from ganjax.data.fields import DataFields
 from ganjax.data.sources import open_source
 from ganjax.engine import step as steps
-from ganjax.kinds import take_kinds
 from ganjax.parallel.sharding import make_layout
 from ganjax.training import checkpoint, workdir
 from ganjax.training.loop import train
