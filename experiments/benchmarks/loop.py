@@ -122,10 +122,7 @@ def measure(
         compiling.keep_programs(cache)
     bare = Ours(load(config, **fields))
     bare.advance(3)
-    begin = time.perf_counter()
-    bare.advance(3)
-    count = STRETCH_SECONDS * 3 / (time.perf_counter() - begin)
-    count = round(min(max(count, SHORTEST), LONGEST))
+    count = stretch_of(bare.advance)
     raw = named(config)
     override(raw, fields, f"config={config}")
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
@@ -150,6 +147,14 @@ def measure(
     return steps | {"parts": parts, "ratio": median(ratios) + actions / steps["bare"]}
 
 
+def stretch_of(advance: Callable[[int], object]) -> int:
+    """Returns the number of steps of a stretch, given a function that takes a number of them."""
+    begin = time.perf_counter()
+    advance(3)
+    count = STRETCH_SECONDS * 3 / (time.perf_counter() - begin)
+    return round(min(max(count, SHORTEST), LONGEST))
+
+
 def often(run: setup.Run) -> dict[str, float]:
     """Returns how often each part of a run's loop comes, for each step of its last phase."""
     phase = run.algorithm.phases[-1]
@@ -172,12 +177,10 @@ def shares(found: dict) -> dict[str, float]:
 def line(found: dict) -> str:
     """Returns the result of `measure` as text."""
     bare, parts = found["bare"], shares(found)
-    figures = parts.pop(FIGURES)
+    figures = parts.pop(FIGURES, None)
     texts = ", ".join(f"{name} {100 * share:.1f} %" for name, share in parts.items())
-    return (
-        f"bare {1e3 * bare:.4g} ms a step, the loop {found['ratio']:.3f} of it ({texts}); beside "
-        f"it figures {100 * figures:.1f} %"
-    )
+    text = f"bare {1e3 * bare:.4g} ms a step, the loop {found['ratio']:.3f} of it ({texts})"
+    return text if figures is None else f"{text}; beside it figures {100 * figures:.1f} %"
 
 
 def main() -> None:

@@ -162,12 +162,14 @@ def loop(name: str, processor: bool) -> dict:
       processor: whether seconds are those of the processor.
 
     Returns:
-      The result of `experiments.benchmarks.loop.measure`, or its `error`.
+      The result of `experiments.benchmarks.loop.measure` and, as `peer`, of `torch_loop.beside`,
+      or the `error` of either.
     """
     with tempfile.TemporaryDirectory() as cache:
         try:
-            which = {"config": name, "fields": LOOPS[name], "cache": cache}
-            return job.run("loop.measure", **which, processor=processor)
+            which = {"config": name, "fields": LOOPS[name], "processor": processor}
+            found = job.run("loop.measure", **which, cache=cache)
+            return found | {"peer": job.run("torch_loop.beside", **which)}
         except job.Failed as error:
             return {"error": str(error)}
 

@@ -76,21 +76,33 @@ def _share(row: dict) -> str:
 def _loops(loops: dict[str, dict]) -> list[str]:
     lines = [
         "The loop against the bare step at the shipped cadence; the parts are shares of the bare "
-        "step, and the loop is without the figures of evaluations:",
+        "step, and the loop is without the figures of evaluations. Beside it is a usual loop of "
+        "PyTorch, which evaluates nothing, and the time of a step of ours as a share of its:",
         "",
-        f"| config | bare, s | loop / bare | {' | '.join(f'{part}, %' for part in LOOP_PARTS)} |",
-        "|---" * (3 + len(LOOP_PARTS)) + "|",
+        f"| config | bare, s | loop / bare | {' | '.join(f'{part}, %' for part in LOOP_PARTS)} "
+        "| PyTorch's bare, s | its loop / bare | loop / its loop |",
+        "|---" * (6 + len(LOOP_PARTS)) + "|",
     ]
     for name, found in loops.items():
         cells = [f"`{name}`"]
         if "error" in found:
-            cells += [found["error"].replace("|", r"\|"), *[""] * (1 + len(LOOP_PARTS))]
+            cells += [found["error"].replace("|", r"\|"), *[""] * (4 + len(LOOP_PARTS))]
         else:
             parts = loop.shares(found)
             cells += [_short(found["bare"]), f"{found['ratio']:.3f}"]
             cells += [f"{100 * parts[part]:.1f}" for part in LOOP_PARTS]
+            cells += _beside(found)
         lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+def _beside(found: dict) -> list[str]:
+    """Returns the cells of a loop's peer, empty ones where there is none."""
+    peer = found.get("peer")
+    if not peer:
+        return [""] * 3
+    ours, its = (each["bare"] * each["ratio"] for each in (found, peer))
+    return [_short(peer["bare"]), f"{peer['ratio']:.3f}", f"{ours / its:.2f}"]
 
 
 def _growth(points: list[dict]) -> list[str]:

@@ -28,6 +28,7 @@ from ganjax import shipped
 from ganjax.errors import UserError
 from ganjax.models import layers
 from ganjax.ops import convolutions as ops
+from ganjax.pictures import images
 
 TINY = {
     "batch_size": 2,
@@ -200,6 +201,8 @@ def jobs(monkeypatch):
             if function == "loop.measure":
                 parts = {"pictures": 0.01, "evaluation": 0.0, "checkpoints": 0.005, "figures": 0.25}
                 return {"bare": 0.5, "stretch": 0.51, "parts": parts, "ratio": 1.05}
+            if function == "torch_loop.beside":
+                return {} if fields["config"] == "sngan" else {"bare": 1.0, "ratio": 1.25}
             if function == "torch_alone.alone":
                 return {"peak_mib": next(self.peaks[function])}
             if function == "ours.alone":
@@ -292,7 +295,10 @@ def test_every_shipped_default_has_a_loop(jobs, tmp_path, capsys):
     assert set(rows.LOOPS) == set(shipped.config_names())
     benchmarks.main([f"--out={tmp_path}", "--rows=", "--loops", "--processor"])
     out = capsys.readouterr().out
-    assert "| `wgan_gp` | 0.500 | 1.050 | 2.0 | 2.0 | 0.0 | 1.0 | 50.0 |" in out
+    assert (
+        "| `wgan_gp` | 0.500 | 1.050 | 2.0 | 2.0 | 0.0 | 1.0 | 50.0 | 1.00 | 1.250 | 0.42 |" in out
+    )
+    assert "| `sngan` | 0.500 | 1.050 | 2.0 | 2.0 | 0.0 | 1.0 | 50.0 |  |  |  |" in out
     assert all(fields["processor"] for _, fields in jobs.ran)
     jobs.failing.add("loop.measure")
     assert "g_loss is 1" in table.markdown(
@@ -452,3 +458,24 @@ def test_rounds_are_1_or_more(value, capsys):
     with pytest.raises(SystemExit):
         benchmarks.main([f"--rounds={value}"])
     assert f"--rounds: {value!r}: give a whole number from 1 to" in capsys.readouterr().err
+
+
+@pytest.mark.torch
+def test_a_loop_of_pytorch_is_measured(monkeypatch):
+    pytest.importorskip("torch")
+    from experiments.benchmarks import torch_loop
+
+    monkeypatch.setattr(loop, "STRETCH_SECONDS", 0.01)
+    drawn, save = [], images.save_png
+    monkeypatch.setattr(
+        images, "save_png", lambda path, image: drawn.append(image) or save(path, image)
+    )
+    fields = DENSE | {"batch_size": 8, "log_every": 5}
+    found = torch_loop.beside("cgan", fields, rounds=1, processor=True)
+    assert found["contender"] == "torch eager"
+    assert found["bare"] > 0
+    assert found["ratio"] > 0.5
+    assert found["parts"].keys() == {"pictures", "checkpoints"}
+    assert len(drawn) == 2
+    assert drawn[-1].std() > 0
+    assert torch_loop.beside("sngan", {}) == {}
