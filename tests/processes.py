@@ -25,7 +25,7 @@ TINY = [
     "--config.sample_every=12",
     "--config.eval_every=12",
     "--config.evaluation.log_likelihood=20",
-    "--config.image_size=16",
+    "--config.image_size=8",
     "--config.data.fit=resize",
     "--config.data.num_examples=200",
     "--config.batch_size=8",
@@ -33,8 +33,8 @@ TINY = [
     # Constant ones, which tests change.
     "--config.g_optimiser.learning_rate=2e-4",
     "--config.d_optimiser.learning_rate=2e-4",
-    "--config.generator.widths=(4,4)",
-    "--config.discriminator.widths=(4,4)",
+    "--config.generator.widths=(4,)",
+    "--config.discriminator.widths=(4,)",
 ]
 
 
