@@ -13,11 +13,12 @@ from ganjax.metrics import features
 CHUNK = 250
 
 
-def digits(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns images, uint8 (N, 32, 32, 1), and labels (N,) of a split of mnist5k."""
-    digits = {"label": "label", "num_classes": 10, "channels": 1, "fit": "pad"}
+def digits(split: str, size: int = network.SIZE) -> tuple[np.ndarray, np.ndarray]:
+    """Returns images, uint8 (N, size, size, 1), and labels (N,) of a split of mnist5k."""
+    fit = "resize" if size < network.MNIST_SIZE else "pad"
+    digits = {"label": "label", "num_classes": 10, "channels": 1, "fit": fit}
     data = DataFields(source="embedded:mnist5k", **digits)
-    source = open_source(data, split, image_size=network.SIZE)
+    source = open_source(data, split, image_size=size)
     batch = source.fetch(np.arange(source.size))
     return batch["image"], batch["label"]
 

