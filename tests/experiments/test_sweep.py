@@ -225,13 +225,13 @@ SWEEP = Sweep(
     question="Does it go on?",
     base="configs/cgan.py",
     fixed={
-        "total_steps": 1_000,
+        "total_steps": 400,
         "batch_size": 16,
         "generator.widths": (8, 8),
         "discriminator.widths": (8, 8),
         "log_every": 1,
-        "eval_every": 500,
-        "sample_every": 1_000,
+        "eval_every": 200,
+        "sample_every": 400,
         "checkpoint_every": 50,
         "evaluation.log_likelihood": 20,
         "evaluation.best": "val_log_likelihood",
@@ -255,14 +255,12 @@ def test_a_sweep_that_is_stopped_goes_on(tmp_path):
     file.write_text(SWEEP % (tmp_path / "no_images"))
     _, sweep, _ = design.load(str(file))
     plain = runs.plan(sweep, out)[0]
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     command = [sys.executable, "-m", "experiments.sweep", f"--sweep={file}", f"--out={out}"]
 
     def launch():
         return subprocess.Popen(
             [*command, "--jobs=1"],
             cwd=ROOT,
-            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -271,7 +269,7 @@ def test_a_sweep_that_is_stopped_goes_on(tmp_path):
 
     process = launch()
     deadline = time.monotonic() + 200
-    while len(runs.metrics(plain.folder)) < 30 and time.monotonic() < deadline:
+    while len(runs.metrics(plain.folder)) < 10 and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)
     output, _ = process.communicate(timeout=200)
@@ -290,7 +288,7 @@ def test_a_sweep_that_is_stopped_goes_on(tmp_path):
     assert "cell diverges, seed 0: diverged at step" in output
     assert "cell fails, seed 0: failed at step 0: config.data.source" in output
     steps = [row["step"] for row in runs.metrics(plain.folder) if "g_loss" in row]
-    assert steps == list(range(1, 1_001))
+    assert steps == list(range(1, 401))
     first, ended, second, last = attempts.read(plain.folder)
     assert [first["event"], ended["outcome"]] == ["begin", "stopped"]
     assert [second["event"], last["outcome"]] == ["begin", "finished"]
