@@ -71,6 +71,7 @@ def test_a_train_step_takes_images_of_any_size(name):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_device")
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_of_any_size_is_trained_resumed_sampled_and_measured(name, tmp_path):
     config, size = config_of(name), size_of(RUNS[name][0])
