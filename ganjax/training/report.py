@@ -166,10 +166,10 @@ class Report:
         Raises:
           NonFiniteError: a metric is infinite, or is NaN although every step measures it.
         """
-        per_member = jax.device_get(metrics)
+        # jax.device_get would take a tenth of a millisecond of the processor more.
         values = {
-            name: np.stack([member[name].reshape(count) for member in per_member])
-            for name in per_member[0]
+            name: np.array([np.asarray(member[name]) for member in metrics]).reshape(-1, count)
+            for name in metrics[0]
         }
         start, end = self._last_end, time.perf_counter()
         self._last_end = end
@@ -192,7 +192,7 @@ class Report:
         measured = {
             name: value
             for name, value in values.items()
-            if name in self._always_measured or not np.isnan(value).any()
+            if name in self._always_measured or not any(map(math.isnan, value.tolist()))
         }
         self._check(step, measured)
         self.window.add(measured)
@@ -286,11 +286,11 @@ class Report:
 
     def _check(self, step: int, values: dict[str, np.ndarray]) -> None:
         """Raises a NonFiniteError if a value of the (members,) arrays is not finite."""
-        whose = ensemble.whose(self._seeds)
         bad = [
             f"{name}={value}{of_seed}"
             for name, of_members in values.items()
-            for value, of_seed in zip(of_members, whose, strict=True)
+            if not all(map(math.isfinite, of_members.tolist()))
+            for value, of_seed in zip(of_members, ensemble.whose(self._seeds), strict=True)
             if not math.isfinite(value)
         ]
         if bad:

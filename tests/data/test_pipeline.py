@@ -1,10 +1,13 @@
 """The pipeline: what is in a batch, and that seed and step alone decide it."""
 
+import threading
+
 import jax
 import numpy as np
 import pytest
 
 from ganjax.data import pipeline
+from ganjax.data.base import Source
 from ganjax.data.fields import DataFields
 from ganjax.data.sources import open_source
 from ganjax.engine.phases import Phase
@@ -154,3 +157,17 @@ def test_images_are_flipped_by_a_fair_coin_that_resuming_and_the_devices_do_not_
     every = pipeline.mirrored(0, 0, 4_500, 0, 9_000).reshape(2, -1)
     assert np.abs(every.mean() - 0.5) < 0.02
     assert np.abs((every[0] == every[1]).mean() - 0.5) < 0.03
+
+
+def test_threads_end_with_the_batches_that_nobody_asks_for():
+    before = threading.active_count()
+    source = Source(8, lambda i: {"image": np.zeros((len(i), 2, 2, 1), np.uint8)}, ())
+    steps = pipeline._Steps(source, Phase(0, 10**6, 4), 0, 1, slice(0, 4), False, False)
+    batches = pipeline._read_ahead(steps, range(10**6))
+    next(batches)
+    assert threading.active_count() > before
+    batches.close()
+    for thread in threading.enumerate():
+        if thread.name.startswith("reading"):
+            thread.join(10)
+            assert not thread.is_alive()

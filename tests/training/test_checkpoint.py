@@ -78,6 +78,14 @@ def test_a_checkpoint_says_the_format_of_this_version(tmp_path):
         jax.tree.map(np.testing.assert_array_equal, restored(checkpoints), STATE)
 
 
+def test_a_save_spends_no_time_on_compression(tmp_path):
+    ones = jnp.ones(1 << 18)  # Compressed they would take next to nothing.
+    with checkpoint.open_checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoint.save(checkpoints, 3, STATE.replace(aug=ones), {}, {})
+    files = [each for each in (tmp_path / checkpoint.FOLDER).rglob("*") if each.is_file()]
+    assert sum(each.stat().st_size for each in files) > ones.nbytes
+
+
 @pytest.mark.parametrize("number", [FORMAT + 1, "three"])
 def test_a_checkpoint_of_a_newer_format_is_refused_in_one_line(tmp_path, monkeypatch, number):
     with monkeypatch.context() as patch:
