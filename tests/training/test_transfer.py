@@ -261,11 +261,11 @@ def test_a_start_that_needs_a_run_says_so():
 @pytest.mark.usefixtures("one_device")
 def test_a_run_from_another_goes_on_bit_for_bit_when_that_is_gone(tmp_path, native_convolutions):
     config = tiny_dcgan()
-    train(config, tmp_path / "source")
+    alone = train(config, tmp_path / "source")
     config.checkpoint_every, config.keep_checkpoints = 1, 9
     start = Start(init_from=str(tmp_path / "source"))
     whole = train(config, tmp_path / "whole", start=start)
-    assert not same(whole.g.params, train(config, tmp_path / "alone").g.params)
+    assert not same(whole.g.params, alone.g.params)
     shutil.rmtree(tmp_path / "source")
     for step in (0, 2):
         parts = shutil.copytree(tmp_path / "whole", tmp_path / f"from_{step}")
