@@ -68,7 +68,7 @@ def test_a_short_run_without_a_timed_step_is_told(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_smallest_form_goes_on_after_a_stop_and_trains_nothing_twice(
-    tmp_path, monkeypatch, one_device
+    tmp_path, monkeypatch, one_device, native_convolutions
 ):
     part = equal_time.settled("smoke", None, tmp_path)
     train, trained = runs.train, []

@@ -90,6 +90,7 @@ def test_names_of_pictures_are_checked():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_device", "native_convolutions")
 def test_the_smallest_form_trains_once_and_draws_a_picture_and_a_film(tmp_path):
     names = ["dcgan_digits.png", "films/dcgan.gif"]
     pictures.make(names, tmp_path / "runs", tmp_path / "docs", small=True)
