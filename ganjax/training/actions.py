@@ -20,6 +20,7 @@ from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
 from ganjax.engine.state import Ema
 from ganjax.metrics.fields import NO_FIGURE
+from ganjax.runtime import compiling
 from ganjax.runtime.signals import Signals
 from ganjax.training import checkpoint, ensemble
 from ganjax.training.epochs import Cadence
@@ -215,5 +216,9 @@ class Checkpoint(Action):
 
 def has_average(algorithm: Algorithm, phase: Phase) -> bool:
     """Returns whether the generator's average differs from the generator by the end of a phase."""
-    decay = algorithm.in_phase(phase).ema_decay(jnp.int32(phase.stop - 1))
-    return float(decay) > 0
+    # One program, since each operation on its own would be compiled as another.
+    once = compiling.options_once(jax.default_backend())
+    decay = jax.jit(
+        lambda step: jnp.asarray(algorithm.in_phase(phase).ema_decay(step)), compiler_options=once
+    )
+    return float(decay(np.int32(phase.stop - 1))) > 0

@@ -113,11 +113,10 @@ class Images(Domain):
         """Returns the function that draws a grid of samples, from the same latents every time."""
         num_classes = run.algorithm.num_classes
         num = grid_size(self.config.sample_grid, num_classes)
+        # One program, since each operation on its own would be compiled as another.
+        draw_inputs = jax.jit(lambda key: steps.sample_inputs(run.algorithm, key, num))
         inputs = [
-            distributed.device_put(
-                jax.device_get(steps.sample_inputs(run.algorithm, key, num)),
-                run.layout.replicated,
-            )
+            distributed.device_put(jax.device_get(draw_inputs(key)), run.layout.replicated)
             for key in run.local_keys
         ]
         first_phase = run.algorithm.phases[0]

@@ -311,7 +311,7 @@ def _each_alone() -> contextlib.AbstractContextManager:
 def _uncompressed() -> contextlib.AbstractContextManager:
     """Returns a context in which Orbax saves arrays as they are.
 
-    Compression makes weights a twelfth smaller, and a save a third longer (docs/speed.md).
+    Compression makes weights a twelfth smaller, and a save up to two fifths longer (docs/speed.md).
     """
     context = ocp.Context()
     context.array.saving.use_compression = False
