@@ -51,7 +51,7 @@ def emoji32():
         image_size=32,
         data={"source": "embedded:emoji64", "num_examples": 400},
     )
-    config.sample_every = config.eval_every = config.checkpoint_every = 250
+    config.sample_every = config.eval_every = config.checkpoint_every = 500
     return config
 
 

@@ -29,7 +29,7 @@ def dcgan_noisy(**scale):
     config.targets.noise = 0.1
     config.generator.slope = 0.2
     config.discriminator.dropout = 0.3
-    config.sample_every = config.eval_every = config.checkpoint_every = 250
+    config.sample_every = config.eval_every = config.checkpoint_every = 500
     return config
 
 
