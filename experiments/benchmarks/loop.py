@@ -183,14 +183,19 @@ def line(found: dict) -> str:
     return text if figures is None else f"{text}; beside it figures {100 * figures:.1f} %"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+def flags(description: str) -> argparse.ArgumentParser:
+    """Returns the parser of the flags of a command that measures a loop."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--config", default="wgan_gp", help="<name>[:<preset>] of configs/")
     parser.add_argument("--rounds", type=arguments.count, default=4)
     parser.add_argument(
         "--processor", action="store_true", help="counts the processor's seconds, not the clock's"
     )
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = flags(str(__doc__)).parse_args()
     with tempfile.TemporaryDirectory() as cache:
         print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
         fields = LOOPS.get(args.config.partition(":")[0], {})

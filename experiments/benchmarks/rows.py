@@ -162,16 +162,19 @@ def loop(name: str, processor: bool) -> dict:
       processor: whether seconds are those of the processor.
 
     Returns:
-      The result of `experiments.benchmarks.loop.measure` and, as `peer`, of `torch_loop.beside`,
-      or the `error` of either.
+      The result of `experiments.benchmarks.loop.measure` and, as `peer`, of `torch_loop.beside`;
+      in place of either its `error`.
     """
     with tempfile.TemporaryDirectory() as cache:
         try:
             which = {"config": name, "fields": LOOPS[name], "processor": processor}
             found = job.run("loop.measure", **which, cache=cache)
-            return found | {"peer": job.run("torch_loop.beside", **which)}
         except job.Failed as error:
             return {"error": str(error)}
+    try:
+        return found | {"peer": job.run("torch_loop.beside", **which)}
+    except job.Failed as error:
+        return found | {"peer": {"error": str(error)}}
 
 
 def medians(results: list[dict[str, float]]) -> dict[str, float]:

@@ -101,6 +101,8 @@ def _beside(found: dict) -> list[str]:
     peer = found.get("peer")
     if not peer:
         return [""] * 3
+    if "error" in peer:
+        return [peer["error"].replace("|", r"\|"), "", ""]
     ours, its = (each["bare"] * each["ratio"] for each in (found, peer))
     return [_short(peer["bare"]), f"{peer['ratio']:.3f}", f"{ours / its:.2f}"]
 

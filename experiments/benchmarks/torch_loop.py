@@ -9,7 +9,6 @@ TensorBoard at the lines of the config's log; pictures of the average's samples 
 bare steps on one constant batch take turns, as in loop.py, whose sums are the same.
 """
 
-import argparse
 import contextlib
 import itertools
 import os
@@ -28,11 +27,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.benchmarks import step
 from experiments.benchmarks.clock import threads
-from experiments.benchmarks.loop import LOOPS, line, often, stretch_of
+from experiments.benchmarks.loop import LOOPS, flags, line, often, stretch_of
 from experiments.benchmarks.ours import load, random_batch
 from experiments.benchmarks.torch_noise import draw
 from experiments.benchmarks.torch_peer import Peer
-from experiments.tools import arguments
 from experiments.tools.configs import named
 from ganjax.configs import override
 from ganjax.errors import UserError
@@ -127,7 +125,8 @@ def measure(
     def bare(count: int) -> None:
         for _ in range(count):
             metrics = peer.advance(constant)
-        {name: value.item() for name, value in metrics.items()}
+        for value in metrics.values():  # Waits for a device that computes beside the host.
+            value.item()
 
     bare(3)
     count = stretch_of(bare)
@@ -177,12 +176,7 @@ def beside(config: str, fields: dict, rounds: int = 4, processor: bool = False) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--config", default="wgan_gp", help="<name>[:<preset>] of configs/")
-    parser.add_argument("--rounds", type=arguments.count, default=4)
-    parser.add_argument(
-        "--processor", action="store_true", help="counts the processor's seconds, not the clock's"
-    )
+    parser = flags(str(__doc__))
     args = parser.parse_args()
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
     fields = LOOPS.get(args.config.partition(":")[0], {})

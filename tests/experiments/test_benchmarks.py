@@ -300,6 +300,11 @@ def test_every_shipped_default_has_a_loop(jobs, tmp_path, capsys):
     )
     assert "| `sngan` | 0.500 | 1.050 | 2.0 | 2.0 | 0.0 | 1.0 | 50.0 |  |  |  |" in out
     assert all(fields["processor"] for _, fields in jobs.ran)
+    jobs.failing.add("torch_loop.beside")
+    results = json.loads((tmp_path / "benchmarks.json").read_text())
+    text = table.markdown({**results, "loops": {"wgan": rows.loop("wgan", False)}})
+    assert "| `wgan` | 0.500 | 1.050 |" in text  # A peer that fails takes nothing from ours.
+    assert "| Unequal: g_loss is 1" in text
     jobs.failing.add("loop.measure")
     assert "g_loss is 1" in table.markdown(
         {
