@@ -219,6 +219,7 @@ def shrink(config):
     config.n_critic = min(config.n_critic, 2)
     config.log_every = 1
     config.sample_every = config.eval_every = config.checkpoint_every = 2
+    config.steps_per_dispatch = 1  # Programs of several steps have tests of their own.
     if config.algorithm == "tagging":
         return shrink_tagging(config)
     less, stages = 0, int(np.log2(config.image_size // 4))  # Less: how many are left out.
