@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from ganjax.algorithms import scheduled_fields
+from ganjax.algorithms import homogeneous, scheduled_fields
 from ganjax.algorithms.augmented import with_augmentation
 from ganjax.algorithms.networks import LatentGroup, NetworkGroup, Networks, build_networks
 from ganjax.algorithms.optimisers import OptimiserGroup, discriminator_optimiser, ema_decay
@@ -149,12 +149,13 @@ def assemble(config: CommonConfig, networks: Networks, reals: Reals | None = Non
     reals = reals or Reals(config.n_critic * config.batch_size)
     augmentation = config.augment.build(networks.value_range, config.batch_size, reals)
     joint = config.d_batches == "joint"
+    d_loss = losses.discriminator_loss(config)
     algorithm = Algorithm(
         init=networks.init,
         latent=networks.latent,
         generate=partial(generate, networks, labels_of_fakes(config)),
         discriminate=partial(discriminate_jointly if joint else discriminate_separately, networks),
-        d_loss=losses.discriminator_loss(config),
+        d_loss=d_loss,
         g_loss=losses.generator_loss(config),
         sample=networks.sample,
         score=networks.score,
@@ -174,6 +175,7 @@ def assemble(config: CommonConfig, networks: Networks, reals: Reals | None = Non
             augment=None if augmentation is None else augmentation.apply,
         ),
         penalty_interval=config.penalty.interval,
+        d_gradient=homogeneous.shared_gradient(config, networks, d_loss, reals),
         accumulate=config.accumulate,
         value_range=networks.value_range,
         n_critic=config.n_critic,

@@ -137,6 +137,23 @@ class Penalty(Protocol):
 
 
 @runtime_checkable
+class DiscriminatorGradient(Protocol):
+    """A function that computes the gradient of the discriminator's loss with its penalty.
+
+    It takes the place of `Algorithm.discriminate`, `d_loss` and `penalty` in an update of the
+    discriminator alone, where both gradients together take less than each by itself; see
+    `ganjax.algorithms.homogeneous.shared_gradient`.
+
+    It returns the gradient with respect to `params`, the discriminator's updated variables, and the
+    metrics of loss and penalty with d_loss, the sum of both.
+    """
+
+    def __call__(
+        self, params: PyTree, vars: PyTree, fake: Batch, context: Context
+    ) -> tuple[PyTree, PyTree, Metrics]: ...
+
+
+@runtime_checkable
 class Sample(Protocol):
     """A function that runs the generator in inference mode.
 
@@ -305,6 +322,9 @@ class Algorithm(NamedTuple):
       penalty_interval: the number of steps from one penalty to the next; a penalty is then that
         many times as large (lazy regularisation, Karras et al. 2020, arXiv:1912.04958, section
         3.1).
+      d_gradient: the function that computes the gradient of the discriminator's loss and penalty
+        together, which must be that of `discriminate`, `d_loss` and `penalty`; None differentiates
+        these. An algorithm in which one of them is replaced needs another, or None.
       value_range: the values of black and of white in the networks' images.
       storage: how reals and samples are stored outside of the networks; by default as images.
       n_critic: the number of updates of the discriminator in a train step.
@@ -350,6 +370,7 @@ class Algorithm(NamedTuple):
     group_size: int = 1
     penalty: Penalty = no_penalty
     penalty_interval: int = 1
+    d_gradient: DiscriminatorGradient | None = None
     value_range: ValueRange = (-1.0, 1.0)
     storage: Storage = IMAGES
     n_critic: int = 1

@@ -113,6 +113,9 @@ class NetworkFields(Fields):
         (`size_of_groups`); micro-batches must hold whole groups.
       named_by_resolution: whether the name of a layer says at which resolution it is, so that
         layers of equal names do the same in networks for images of different sizes.
+      homogeneous_with: of a network of LeakyReLU without norms or dropout, the names of all
+        parameters that are added, such as "bias": multiplying these and the images by one factor
+        > 0 multiplies the scores by it (`ganjax.objectives.homogeneous`). () for other networks.
       kept: the fields of normalisation, on which losses and penalties rely.
       network: the name of the kind, a Literal in each subclass.
     """
@@ -121,6 +124,7 @@ class NetworkFields(Fields):
     conditionings: ClassVar[tuple[str, ...]] = ("none",)
     group_size: ClassVar[int] = 1
     named_by_resolution: ClassVar[bool] = False
+    homogeneous_with: ClassVar[tuple[str, ...]] = ()
     kept: ClassVar[tuple[str, ...]] = ("batch_norm", "spectral_norm")
 
     network: str

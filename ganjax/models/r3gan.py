@@ -105,6 +105,7 @@ class DiscriminatorFields(_MirroredFields):
     """The fields of R3GAN's discriminator, which are those of `_MirroredFields`."""
 
     conditionings: ClassVar[tuple[str, ...]] = ("none", "projection")
+    homogeneous_with: ClassVar[tuple[str, ...]] = ("bias",)
 
     network: Literal["r3gan"] = "r3gan"
 

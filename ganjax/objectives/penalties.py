@@ -128,8 +128,12 @@ def gradient_norms(critic: Critic, x: Samples, eps: float = 1e-12) -> Norms:
 
 
 def _squared_norms(critic: Critic, x: Samples) -> Norms:
-    gradients = jax.grad(lambda x: jnp.sum(critic(x).astype(jnp.float32)))(x)
-    return jnp.sum(jnp.square(gradients.astype(jnp.float32)), axis=tuple(range(1, x.ndim)))
+    return _squares(jax.grad(lambda x: jnp.sum(critic(x).astype(jnp.float32)))(x))
+
+
+def _squares(gradients: Samples) -> Norms:
+    wide = gradients.astype(jnp.float32)
+    return jnp.sum(jnp.square(wide), axis=tuple(range(1, wide.ndim)))
 
 
 def gradient_penalty(
@@ -169,6 +173,11 @@ def zero_centred(critic: Critic, x: Samples) -> Scalar:
     """
     # No eps is needed, since there is no square root.
     return 0.5 * jnp.mean(_squared_norms(critic, x))
+
+
+def half_mean_square(slopes: Samples) -> Scalar:
+    """Computes `zero_centred` from the critic's gradients (N, ...) at the samples."""
+    return 0.5 * jnp.mean(_squares(slopes))
 
 
 def zero_centred_difference(critic: Critic, x: Samples, key: Key[Array, ""], step: float) -> Scalar:

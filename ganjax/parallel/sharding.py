@@ -172,11 +172,12 @@ def gather_params(algorithm: Algorithm, layout: Layout, mode: str) -> Algorithm:
 
         return applied
 
-    at = algorithm.at
+    at, d_gradient = algorithm.at, algorithm.d_gradient
     return algorithm._replace(
         generate=gathering(algorithm.generate),
         discriminate=gathering(algorithm.discriminate),
         penalty=gathering(algorithm.penalty),
+        d_gradient=None if d_gradient is None else gathering(d_gradient),
         sample=gathering(algorithm.sample),
         at=None if at is None else lambda phase: gather_params(at(phase), layout, mode),
     )
