@@ -1,5 +1,9 @@
 """Every shipped config, shrunk: its fields are flags; it trains, resumes and is sampled."""
 
+from functools import partial
+from operator import attrgetter
+
+import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -9,32 +13,30 @@ from flax.traverse_util import flatten_dict
 import ganjax
 from ganjax.api.tagging import TaggerRun
 from ganjax.config import Fields
-from ganjax.data import sources
-from ganjax.training import domain, glossary, schema
-from ganjax.training.loop import train
+from ganjax.data import pipeline, sources
+from ganjax.engine.step import init_state
+from ganjax.training import dispatch, domain, glossary, schema, setup
+from ganjax.training.loop import _dispatches, train
 from ganjax.training.writer import METRICS, read_metrics
 
 pytestmark = pytest.mark.usefixtures("native_convolutions")
 
 
-def form(value):
-    """Returns a group of fields, a sequence or a field with the signs of its real numbers alone."""
+def form(value, name=""):
+    """Returns a config, a group or a field with the signs of real numbers and schedules' lengths.
+
+    Presets may differ in their lengths and rates alone, which do not choose what runs.
+    """
     if isinstance(value, dict):
-        return tuple((name, form(each)) for name, each in value.items())
+        return tuple((each, form(of, each)) for each, of in value.items())
     if isinstance(value, list | tuple):
-        return tuple(map(form, value))
-    return np.sign(value) if isinstance(value, float) else value
+        return tuple(form(each, name) for each in value)
+    return np.sign(value) if isinstance(value, float) or name == "over" else value
 
 
-# Those that `shrink` leaves different in more than real numbers, which do not choose what runs:
-# presets may differ in their lengths and rates alone.
-DISTINCT = list(
-    {form(shrink(shipped(*each)).to_dict()): each for each in reversed(SHIPPED)}.values()
-)
-
-
-def smallest(config):
-    """Shrinks images of 32x32 that are padded to that size, which others train, to 16x16."""
+def smallest(name, preset):
+    """Returns a shipped config, shrunk, of which images that are padded to 32x32 have 16x16."""
+    config = shrink(shipped(name, preset))
     if config.data.get("fit") == "pad" and config.generator.network in ("dcgan", "resnet"):
         less = int(np.log2(config.image_size // 16))
         config.image_size, config.data.fit = 16, "resize"
@@ -42,6 +44,27 @@ def smallest(config):
             player.widths = player.widths[less:]
     if config.get("loss") == "relativistic_paired" and "families" in config.augment:
         config.augment.update(families=("blit",), multipliers=())  # Presets of ADA have them all.
+        # With these the programs of presets are the same, if all else is, and compiled once.
+        config.augment.controller.p.end = 0.5
+        for penalty in (config.penalty.r1, config.penalty.r2):
+            penalty.update(start=1.0, end=0.1)
+    for optimiser in (config.g_optimiser, config.d_optimiser):
+        if "decay" in optimiser:
+            optimiser.decay = "none"  # A linear one does not go on beyond total_steps.
+    return config
+
+
+# The preset that is trained for each: the first of its form.
+FORMS = {}
+TRAINED = {each: FORMS.setdefault(form(smallest(*each).to_dict()), each) for each in SHIPPED}
+
+
+def with_reals(config, folder):
+    """Returns a config whose source, if it is a folder or arrays, is one that is made for it."""
+    if config.data.source.startswith("arrays:"):
+        config.data.source = f"arrays:{write_arrays(folder / 'arrays')}"
+    if config.data.source.startswith("folder:"):
+        config.data.source = f"folder:{write_images(folder / 'images', 24)}"
     return config
 
 
@@ -78,20 +101,16 @@ def test_every_field_can_be_set_from_the_command_line(name, preset):
 
 @pytest.mark.parametrize(
     ("name", "preset"),
-    [pytest.param(*each, marks=pytest.mark.slow if each[1] else ()) for each in DISTINCT[::-1]],
+    [
+        pytest.param(*each, marks=pytest.mark.slow if each[1] else ())
+        for each in dict.fromkeys(TRAINED.values())
+    ],
 )
 def test_shipped_config_trains_resumes_and_samples(name, preset, tmp_path, request):
     """The default of each system does on eight devices, others on one, which compiles sooner."""
     if preset:
         request.getfixturevalue("one_device")
-    config = smallest(shrink(shipped(name, preset)))
-    for optimiser in (config.g_optimiser, config.d_optimiser):
-        if "decay" in optimiser:
-            optimiser.decay = "none"  # A linear one does not go on beyond total_steps.
-    if config.data.source.startswith("arrays:"):
-        config.data.source = f"arrays:{write_arrays(tmp_path / 'arrays')}"
-    if config.data.source.startswith("folder:"):
-        config.data.source = f"folder:{write_images(tmp_path / 'images', 24)}"
+    config = with_reals(smallest(name, preset), tmp_path)
     # Each system is resumed in its default form.
     stops = (4,) if preset else (2, 4)
     with tfds.testing.mock_data(num_examples=40):
@@ -109,3 +128,33 @@ def test_shipped_config_trains_resumes_and_samples(name, preset, tmp_path, reque
     assert samples.shape == (3, config.image_size, config.image_size, config.data.channels)
     assert samples.dtype == np.uint8
     assert samples.std() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_device")
+@pytest.mark.parametrize(("name", "preset"), [each for each in SHIPPED if TRAINED[each] != each])
+def test_a_preset_of_a_form_that_another_trains_is_set_up_and_reads_its_reals(
+    name, preset, tmp_path
+):
+    """It has the other's state, and batches of the shapes and labels that a step takes."""
+    arrays = attrgetter("shape", "dtype")
+    config = with_reals(smallest(name, preset), tmp_path)
+    loaded, module = schema.load(smallest(*TRAINED[name, preset]))
+    other = jax.eval_shape(partial(init_state, module.build(loaded)), jax.random.key(0))
+    with tfds.testing.mock_data(num_examples=40):
+        run = setup.prepare(config, tmp_path / "run")
+        assert jax.tree.map(arrays, run.state_shapes) == jax.tree.map(arrays, other)
+        for phase in run.algorithm.phases:
+            shapes = run.domain.shapes(phase)
+            _, (train_batch,) = next(_dispatches(run, phase, phase.start, dispatch.Pace(1, ())))
+            held_out = run.images[phase].held_out
+            eval_batch = next(
+                pipeline.eval_batches(held_out, 8, limit=1, sharding=run.layout.batches)
+            )
+            leading = (1, run.algorithm.real_batches, phase.batch_size), (1, 8)
+            for batch, axes in zip((train_batch, eval_batch), leading, strict=True):
+                found = {name: (leaf.shape, leaf.dtype) for name, leaf in batch.items()}
+                assert found == {n: ((*axes, *of.shape), of.dtype) for n, of in shapes.items()}
+                assert np.std(batch["image"]) > 0
+                assert 0 <= np.min(batch["label"]) <= np.max(batch["label"])
+                assert np.max(batch["label"]) < config.data.num_classes
