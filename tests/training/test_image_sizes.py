@@ -26,11 +26,15 @@ RUNS = {
         28,
         {"data.fit": "pad", "generator.widths": (4, 4), "discriminator.widths": (4, 4)},
     ),
-    "resnet at 48": (48, {}),
+    "resnet at 24": (24, {}),
     "mlp at 12x16": ((12, 16), {}),
     "dcgan at 12x16, augmented": (
         (12, 16),
-        {"augment": {**ADA, "families": ("blit", "geometric"), "controller": FIXED}},
+        {
+            "augment": {**ADA, "families": ("blit", "geometric"), "controller": FIXED},
+            # Held-out losses, which the others have, take the functions of a train step.
+            "data.held_out": 0.0,
+        },
     ),
 }
 
@@ -40,8 +44,8 @@ def config_of(name):
     config = tiny_dcgan()
     size, change = RUNS[name]
     if "resnet" in name:
-        config.generator = defaults(resnet.GeneratorFields, widths=(4, 4))
-        config.discriminator = defaults(resnet.DiscriminatorFields, widths=(4,) * 3, final_size=12)
+        config.generator = defaults(resnet.GeneratorFields, widths=(4,))
+        config.discriminator = defaults(resnet.DiscriminatorFields, widths=(4, 4), final_size=12)
     if "mlp" in name:
         config.generator = defaults(mlp.GeneratorFields, widths=(4,))
         config.discriminator = defaults(mlp.DiscriminatorFields, widths=(4,))
@@ -54,7 +58,7 @@ def config_of(name):
     return config
 
 
-@pytest.mark.parametrize("name", ["resnet at 48", "dcgan at 12x16, augmented"])
+@pytest.mark.parametrize("name", ["resnet at 24", "dcgan at 12x16, augmented"])
 def test_a_train_step_takes_images_of_any_size(name):
     """Traced for its shapes alone."""
     config, raw = schema.load(config_of(name)).config, config_of(name)
@@ -87,7 +91,8 @@ def test_a_run_of_any_size_is_trained_resumed_sampled_and_measured(name, tmp_pat
     picture = grids.neighbour_grid(run, 2, k=1).picture()
     assert picture.shape[1] > 2 * size.width
     fakes = image_sets.from_run(run, "samples", 12)
-    reals = from_source("reals", run.images_of("validation"), 12)
+    split = "validation" if config.data.held_out else "train"
+    reals = from_source("reals", run.images_of(split), 12)
     sets = measurement.Sets(reals, fakes, None)
     found = measurement.measure_sets(sets, ("swd", "pixel_neighbours"), "efflite0", None)
     level = size.height if size.is_square else size
