@@ -32,15 +32,14 @@ fits = strips.fits
 def conv(x: jax.Array, k: jax.Array, geometry: Geometry) -> jax.Array:
     """Computes the forward map: (N, H, W, I), (h, w, I / groups, O) -> (N, H', W', O)."""
     h, groups, (out_rows, out_columns) = geometry.window[0], geometry.groups, geometry.out
-    outputs = k.shape[3] // groups
+    outputs, top = k.shape[3] // groups, geometry.padding[0][0]
     kernel = _split(k, groups).transpose(3, 1, 2, 0, 4)
     matrices = kernel.reshape(groups, -1, h * outputs)
 
     def conv_chunk(x):
         rows = lax.dot_general(_columns(x, geometry), matrices, (((4,), (1,)), ((0,), (0,))))
-        rows = jnp.pad(rows, ((0, 0), (0, 0), geometry.padding[0], (0, 0), (0, 0)))
         first, *others = (
-            rows[:, :, i : i + out_rows, :, i * outputs : (i + 1) * outputs] for i in range(h)
+            _moved(rows[..., i * outputs : (i + 1) * outputs], top - i, out_rows) for i in range(h)
         )
         y = sum(others, first)
         return y.transpose(1, 2, 3, 0, 4).reshape(-1, out_rows, out_columns, k.shape[3])
@@ -71,6 +70,16 @@ def kernel_grad(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
     kernel = sum_chunks(kernel_grad_of_chunk, x, g, _count(geometry, x, g.shape[3]))
     kernel = kernel.reshape(groups, w, -1, h, g.shape[3] // groups).transpose(3, 1, 2, 0, 4)
     return kernel.reshape(h, w, -1, g.shape[3])
+
+
+def _moved(rows, by: int, height: int):
+    """Moves the parts (groups, N, H, W', O) of rows down, and cuts or fills them to a height.
+
+    XLA pads each part as it adds them up; a padded array of all parts would be written first.
+    """
+    vertical = (by, height - rows.shape[2] - by, 0)
+    unmoved = (0, 0, 0)
+    return lax.pad(rows, jnp.zeros((), rows.dtype), (unmoved, unmoved, vertical, unmoved, unmoved))
 
 
 def _columns(x, geometry):
