@@ -65,15 +65,15 @@ def test_digits_within_500_steps(tmp_path):
     one = np.repeat(target[:1], COUNT, 0)
     assert mmd(one, target) > 0.05
     images = train(tmp_path, 500, "wgan_gp")
-    # Measured: 0.0005.
+    # Measured: 0.0015.
     assert mmd(pooled(images), target) < 0.02
-    # No mode is lost: all ten digits are there, if not yet as often (measured: 12 of 500 and more).
+    # No mode is lost: all ten digits are there, if not yet as often (measured: 23 of 500 and more).
     classes = np.bincount(classify(images), minlength=10)
     assert classes.min() >= 0.006 * COUNT, classes
 
 
 def test_all_digits_are_made(tmp_path):
-    """By DCGAN, which has no penalty against the loss of modes (measured: 8 of 500 and more)."""
+    """By DCGAN, which has no penalty against the loss of modes (measured: 13 of 500 and more)."""
     classes = np.bincount(classify(train(tmp_path, 500, "dcgan")), minlength=10)
     assert classes.min() >= 0.006 * COUNT, classes
 

@@ -88,5 +88,7 @@ def config_of(part: Part, system: str, steps: int, points: int = 1, seed: int = 
     # Pictures and losses of held-out images come once, at the end.
     length = dict.fromkeys(("total_steps", "sample_every", "eval_every"), steps)
     length |= {"checkpoint_every": steps // points, "keep_checkpoints": points}
-    override(config, changes | NOTHING | length | {"seed": seed}, system)
+    # The clock counts single steps.
+    single = {"steps_per_dispatch": 1, "seed": seed}
+    override(config, changes | NOTHING | length | single, system)
     return config

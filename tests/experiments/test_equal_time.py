@@ -24,6 +24,7 @@ def test_every_config_of_a_part_is_valid_and_its_schedules_are_as_long_a_part_of
         assert (loaded.seed, loaded.keep_checkpoints) == (1, part.points)
         assert loaded.checkpoint_every * part.points == loaded.total_steps == steps
         assert (loaded.evaluation.metrics, loaded.data.source) == ((), part.data["source"])
+        assert loaded.steps_per_dispatch == 1
         if named == "wgan_gp":
             was, now = (each["d_optimiser"]["learning_rate"] for each in (before, after))
             shares = [was["over"] / before["total_steps"], now["over"] / steps]
