@@ -149,12 +149,19 @@ def assemble(config: CommonConfig, networks: Networks, reals: Reals | None = Non
     reals = reals or Reals(config.n_critic * config.batch_size)
     augmentation = config.augment.build(networks.value_range, config.batch_size, reals)
     joint = config.d_batches == "joint"
+    discriminate = partial(discriminate_jointly if joint else discriminate_separately, networks)
     d_loss = losses.discriminator_loss(config)
+    penalty = config.penalty.build(
+        prepare=networks.prepare_discriminator,
+        discriminate=networks.discriminate,
+        reals=reals,
+        augment=None if augmentation is None else augmentation.apply,
+    )
     algorithm = Algorithm(
         init=networks.init,
         latent=networks.latent,
         generate=partial(generate, networks, labels_of_fakes(config)),
-        discriminate=partial(discriminate_jointly if joint else discriminate_separately, networks),
+        discriminate=discriminate,
         d_loss=d_loss,
         g_loss=losses.generator_loss(config),
         sample=networks.sample,
@@ -168,14 +175,11 @@ def assemble(config: CommonConfig, networks: Networks, reals: Reals | None = Non
             reals.of_updates(config.n_critic),
         ),
         phases=(Phase(0, config.total_steps, config.batch_size, config.image_size),),
-        penalty=config.penalty.build(
-            prepare=networks.prepare_discriminator,
-            discriminate=networks.discriminate,
-            reals=reals,
-            augment=None if augmentation is None else augmentation.apply,
-        ),
+        penalty=penalty,
         penalty_interval=config.penalty.interval,
-        d_gradient=homogeneous.shared_gradient(config, networks, d_loss, reals),
+        d_gradient=homogeneous.shared_gradient(
+            config, networks, reals, of=(discriminate, d_loss, penalty)
+        ),
         accumulate=config.accumulate,
         value_range=networks.value_range,
         n_critic=config.n_critic,

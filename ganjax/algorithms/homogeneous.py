@@ -10,9 +10,11 @@ from ganjax.algorithms.networks import Networks
 from ganjax.engine.algorithm import (
     Batch,
     Context,
-    DiscriminatorGradient,
+    Discriminate,
     DiscriminatorLoss,
     Metrics,
+    Penalty,
+    SharedGradient,
 )
 from ganjax.engine.schedules import Reals, number_at
 from ganjax.objectives.homogeneous import linearise
@@ -20,9 +22,12 @@ from ganjax.objectives.penalties import half_mean_square
 
 
 def shared_gradient(
-    config: Any, networks: Networks, d_loss: DiscriminatorLoss, reals: Reals
-) -> DiscriminatorGradient | None:
-    """Returns the function that computes D's gradient by `linearise`, or None.
+    config: Any,
+    networks: Networks,
+    reals: Reals,
+    of: tuple[Discriminate, DiscriminatorLoss, Penalty],
+) -> SharedGradient | None:
+    """Returns D's gradient by `linearise`, or None.
 
     It is None where D's passes are not those of `linearise`: where D is not homogeneous, is trained
     by other penalties or in half precision, or sees other images in its penalty than in its loss.
@@ -30,8 +35,8 @@ def shared_gradient(
     Args:
       config: the checked config, a `ganjax.algorithms.gan.CommonConfig`.
       networks: the two networks as functions.
-      d_loss: D's loss.
       reals: the number of reals that D has seen, for weights that are schedules.
+      of: the functions whose gradient it is.
     """
     penalty, added = config.penalty, networks.d_fields.homogeneous_with
     if not (added and _shares_passes(config)):
@@ -49,7 +54,7 @@ def shared_gradient(
             for name, batch in batches.items()
         }
         scores = tuple(each.scores for each in at.values())
-        differentiated = jax.value_and_grad(d_loss, has_aux=True)
+        differentiated = jax.value_and_grad(of[1], has_aux=True)
         (loss, metrics), weights = differentiated(scores, context.named("d_loss"))
         total, gradients = loss, []
         for (name, each), weight in zip(at.items(), weights, strict=True):
@@ -59,7 +64,7 @@ def shared_gradient(
             gradients.append(each.gradient(weight, jnp.full_like(weight, gamma / len(weight))))
         return jax.tree.map(jnp.add, *gradients), vars, metrics | {"d_loss": total}
 
-    return gradient
+    return SharedGradient(gradient, of)
 
 
 def _shares_passes(config: Any) -> bool:

@@ -140,10 +140,6 @@ class Penalty(Protocol):
 class DiscriminatorGradient(Protocol):
     """A function that computes the gradient of the discriminator's loss with its penalty.
 
-    It takes the place of `Algorithm.discriminate`, `d_loss` and `penalty` in an update of the
-    discriminator alone, where both gradients together take less than each by itself; see
-    `ganjax.algorithms.homogeneous.shared_gradient`.
-
     It returns the gradient with respect to `params`, the discriminator's updated variables, and the
     metrics of loss and penalty with d_loss, the sum of both.
     """
@@ -151,6 +147,27 @@ class DiscriminatorGradient(Protocol):
     def __call__(
         self, params: PyTree, vars: PyTree, fake: Batch, context: Context
     ) -> tuple[PyTree, PyTree, Metrics]: ...
+
+
+class SharedGradient(NamedTuple):
+    """The gradients of the discriminator's loss and of its penalty as one.
+
+    It takes the place of three functions in an update of the discriminator alone, where both
+    gradients together take less than each by itself (`ganjax.algorithms.homogeneous`).
+
+    Attributes:
+      compute: the function that computes it.
+      of: the `discriminate`, `d_loss` and `penalty` of the algorithm whose gradient it is. An
+        algorithm with another function in place of one of them does without it.
+    """
+
+    compute: DiscriminatorGradient
+    of: tuple[Discriminate, DiscriminatorLoss, Penalty]
+
+    def holds_for(self, algorithm: "Algorithm") -> bool:
+        """Returns whether the functions of an algorithm are those whose gradient it is."""
+        own = (algorithm.discriminate, algorithm.d_loss, algorithm.penalty)
+        return all(one is other for one, other in zip(own, self.of, strict=True))
 
 
 @runtime_checkable
@@ -322,9 +339,8 @@ class Algorithm(NamedTuple):
       penalty_interval: the number of steps from one penalty to the next; a penalty is then that
         many times as large (lazy regularisation, Karras et al. 2020, arXiv:1912.04958, section
         3.1).
-      d_gradient: the function that computes the gradient of the discriminator's loss and penalty
-        together, which must be that of `discriminate`, `d_loss` and `penalty`; None differentiates
-        these. An algorithm in which one of them is replaced needs another, or None.
+      d_gradient: the gradient of the discriminator's loss and penalty together, for as long as it
+        is that of `discriminate`, `d_loss` and `penalty`; None differentiates these.
       value_range: the values of black and of white in the networks' images.
       storage: how reals and samples are stored outside of the networks; by default as images.
       n_critic: the number of updates of the discriminator in a train step.
@@ -370,7 +386,7 @@ class Algorithm(NamedTuple):
     group_size: int = 1
     penalty: Penalty = no_penalty
     penalty_interval: int = 1
-    d_gradient: DiscriminatorGradient | None = None
+    d_gradient: SharedGradient | None = None
     value_range: ValueRange = (-1.0, 1.0)
     storage: Storage = IMAGES
     n_critic: int = 1

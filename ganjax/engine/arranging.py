@@ -66,7 +66,13 @@ def arranged(algorithm: Algorithm, sharding: NamedSharding | None) -> Algorithm:
     def latent(key, n):
         return constrained(algorithm.latent(key, n), sharding)
 
-    return algorithm._replace(latent=latent, generate=single_pass(algorithm.generate))
+    shared = algorithm.d_gradient
+    return algorithm._replace(
+        latent=latent,
+        generate=single_pass(algorithm.generate),
+        # Of functions that the algorithm no longer has it would be another gradient.
+        d_gradient=shared if shared is not None and shared.holds_for(algorithm) else None,
+    )
 
 
 def constrained(array: jax.Array, sharding: NamedSharding | None) -> jax.Array:

@@ -59,7 +59,8 @@ def update_discriminator(
         fake, _ = generate(algorithm, generator.params, generator.vars, context)  # lines 4 and 5
         fake = jax.lax.stop_gradient(fake)
         if algorithm.d_gradient is not None:  # lines 6 and 7
-            return BatchGradient(*algorithm.d_gradient(discriminator.params, vars, fake, context))
+            compute = algorithm.d_gradient.compute
+            return BatchGradient(*compute(discriminator.params, vars, fake, context))
 
         def objective(params, fake):  # line 7 without its penalty
             scores, new_vars = algorithm.discriminate(params, vars, fake, context.named("judge"))

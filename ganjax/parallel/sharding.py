@@ -172,12 +172,16 @@ def gather_params(algorithm: Algorithm, layout: Layout, mode: str) -> Algorithm:
 
         return applied
 
-    at, d_gradient = algorithm.at, algorithm.d_gradient
+    at, shared = algorithm.at, algorithm.d_gradient
+    discriminate, penalty = gathering(algorithm.discriminate), gathering(algorithm.penalty)
+    if shared is not None and shared.holds_for(algorithm):
+        own = (discriminate, algorithm.d_loss, penalty)
+        shared = shared._replace(compute=gathering(shared.compute), of=own)
     return algorithm._replace(
         generate=gathering(algorithm.generate),
-        discriminate=gathering(algorithm.discriminate),
-        penalty=gathering(algorithm.penalty),
-        d_gradient=None if d_gradient is None else gathering(d_gradient),
+        discriminate=discriminate,
+        penalty=penalty,
+        d_gradient=shared,
         sample=gathering(algorithm.sample),
         at=None if at is None else lambda phase: gather_params(at(phase), layout, mode),
     )

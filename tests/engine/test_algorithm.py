@@ -30,7 +30,7 @@ def test_every_function_of_an_algorithm_has_a_protocol_that_says_what_it_does():
     functions = set(Algorithm._fields) - {
         *("g_tx", "d_tx", "phases", "penalty_interval", "value_range", "n_critic"),
         *("real_batches", "order", "num_classes", "loss_scaling", "accumulate"),
-        *("group_size", "last_values", "meanings", "fresh_g_reals", "storage"),
+        *("group_size", "last_values", "meanings", "fresh_g_reals", "storage", "d_gradient"),
     }
     assert set(found) == functions
     assert all(protocol.__doc__ for protocol in found.values())

@@ -1,5 +1,6 @@
 """The gradient of loss and penalties in one pass, against the ordinary form in float64."""
 
+import inspect
 from functools import partial
 
 import jax
@@ -10,10 +11,12 @@ from conftest import shipped
 
 from ganjax.augment import ada
 from ganjax.config import defaults
-from ganjax.engine.algorithm import Context
+from ganjax.engine.algorithm import Context, DiscriminatorGradient
+from ganjax.engine.arranging import arranged
 from ganjax.models import r3gan
 from ganjax.models.layers import Conditioning
 from ganjax.objectives.homogeneous import linearise
+from ganjax.parallel.sharding import gather_params, make_layout
 from ganjax.training import schema
 
 N = 5
@@ -97,7 +100,10 @@ def algorithm(**fields):
 @pytest.mark.usefixtures("native_convolutions")
 def test_an_update_of_r3gan_has_the_metrics_of_its_functions():
     gan = algorithm()
-    assert gan.d_gradient is not None
+    shared = gan.d_gradient
+    assert shared is not None
+    stated = inspect.signature(DiscriminatorGradient.__call__)
+    assert ["self", *inspect.signature(shared.compute).parameters] == list(stated.parameters)
     random, key = np.random.RandomState(0), jax.random.key(0)
     real, fake = (
         {"image": jnp.asarray(random.randn(4, 8, 8, 1), jnp.float32), "label": LABEL[:4]}
@@ -105,9 +111,8 @@ def test_an_update_of_r3gan_has_the_metrics_of_its_functions():
     )
     _, (params, vars) = gan.init(key)
     context = Context(real, key, jnp.int32(0), gan.phases[0], ())
-    gradient, _, metrics = jax.jit(lambda params: gan.d_gradient(params, vars, fake, context))(
-        params
-    )
+    compute = jax.jit(lambda params: shared.compute(params, vars, fake, context))
+    gradient, _, metrics = compute(params)
 
     def objective(params):
         scores, _ = gan.discriminate(params, vars, fake, context)
@@ -138,3 +143,16 @@ OTHERS = {
 @pytest.mark.parametrize("fields", OTHERS.values(), ids=OTHERS)
 def test_other_configs_take_both_gradients_apart(fields):
     assert algorithm(**fields).d_gradient is None
+
+
+@pytest.mark.parametrize("mode", ["replicated", "fully_sharded"])
+def test_an_algorithm_with_other_functions_differentiates_them(mode):
+    gan, layout = algorithm(), make_layout(jax.devices()[:1])
+
+    def is_shared(algorithm):
+        return arranged(gather_params(algorithm, layout, mode), None).d_gradient is not None
+
+    assert is_shared(gan)
+    assert is_shared(gan._replace(g_loss=lambda scores, context: (jnp.float32(0), {})))
+    for name in ("discriminate", "d_loss", "penalty"):
+        assert not is_shared(gan._replace(**{name: partial(getattr(gan, name))}))
