@@ -48,6 +48,10 @@ def smallest(name, preset):
         config.augment.controller.p.end = 0.5
         for penalty in (config.penalty.r1, config.penalty.r2):
             penalty.update(start=1.0, end=0.1)
+    if preset and ("growth" in config or config.get("loss") == "hinge"):  # Shared, as above.
+        config.g_optimiser.learning_rate = config.d_optimiser.learning_rate = 1e-3
+    if preset and config.get("loss") == "hinge":  # The digits of SNGAN by label are coloured too.
+        config.latent_dim, config.ema.decay, config.data.channels = 8, 0.99, 3
     for optimiser in (config.g_optimiser, config.d_optimiser):
         if "decay" in optimiser:
             optimiser.decay = "none"  # A linear one does not go on beyond total_steps.
