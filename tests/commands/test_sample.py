@@ -35,6 +35,7 @@ def make_run(folder, algorithm):
     """Makes the folder of a run at step 1, without training it."""
     raw = shrink(shipped("wgan_gp"))
     raw.algorithm = algorithm
+    raw.latent_dim = 64  # Of fewer, neighbouring frames may be equal, which a GIF joins.
     raw.data.label, raw.data.num_classes = "label", conditional.CLASSES
     config, module = schema.load(raw)
     workdir.claim(folder, config)

@@ -155,7 +155,7 @@ def test_every_seed_begins_from_one_run_or_from_its_own(other, tmp_path):
         (
             {"latent_dim": 7},
             {},
-            r"kernel is \(4, 4, 4, 100\) there and .*; give --config.latent_dim=100$",
+            r"kernel is \(4, 4, 4, 8\) there and .*; give --config.latent_dim=8$",
         ),
         (
             {"image_size": 16, "generator.widths": (4, 4), "discriminator.widths": (4, 4)},
