@@ -30,6 +30,7 @@ TINY = [
     "--config.data.num_examples=200",
     "--config.batch_size=8",
     "--config.n_critic=1",
+    "--config.steps_per_dispatch=1",  # A step is stopped at, not a dispatch of several.
     # Constant ones, which tests change.
     "--config.g_optimiser.learning_rate=2e-4",
     "--config.d_optimiser.learning_rate=2e-4",

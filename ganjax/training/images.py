@@ -147,7 +147,8 @@ class Images(Domain):
             leaks.make_measure(run.algorithm, key=key, sampler=sampler) for key in run.local_keys
         ]
         # The smallest shares so far in each phase, since each phase has probes of its own.
-        rows = read_metrics(run.folder / ROWS)
+        # Process 0 writes the rows, maybe later than others come here, and alone gives warnings.
+        rows = read_metrics(run.folder / ROWS) if jax.process_index() == 0 else ()
         least_leaks = {
             phase: [
                 leaks.least_of(

@@ -2,12 +2,15 @@
 
 from types import SimpleNamespace
 
+import jax
 import pytest
 
 from ganjax.engine.phases import Phase
+from ganjax.training import setup
 from ganjax.training.actions import Action, Checkpoint, Snapshot, StopRequest, perform
 from ganjax.training.epochs import Cadence, Interval
 from ganjax.training.report import Pending
+from ganjax.training.writer import METRICS
 
 PHASE = Phase(0, 25, 8, 16)
 
@@ -94,3 +97,11 @@ def test_a_run_stops_by_the_signal_that_its_processes_agree_on():
     signals.received = 2
     stop.update()
     assert (votes, stop.signal) == ([0, 2], 15)
+
+
+def test_a_process_that_writes_no_metrics_waits_for_none(tiny, tmp_path, monkeypatch):
+    """Process 1 of a run may be here before process 0 has written the file."""
+    run = setup.prepare(tiny, tmp_path)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    assert not (tmp_path / METRICS).exists()
+    run.domain.measure(run)
