@@ -96,7 +96,10 @@ def test_a_job_of_two_processes_that_slurm_warns_saves_and_returns_to_the_queue(
     step = int(re.search(r"stopped by SIGTERM at step (\d+) of 100000: saved", log())[1])
     last = step + 3
     steps.write_text(str(last))
-    # Slurm lets a job that returned wait for two minutes.
+    # Slurm lets a job that returned wait for two minutes. Without any wait the end of its first
+    # script may come when the second has begun, and be taken for the second's.
+    wait_until(lambda: "idle" in command("sinfo", "--noheader", "--format=%T").stdout, logs)
+    time.sleep(10)
     command("scontrol", "update", f"job={job}", "StartTime=now")
     wait_until(lambda: f"finished at step {last}" in log(), logs)
     assert f"steps {step} to {last}" in log()
