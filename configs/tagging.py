@@ -42,8 +42,9 @@ def emoji():
     # Penalties smooth D, which else tells words from all that lies between them (choice).
     config.penalty.r1 = config.penalty.r2 = 10.0
     config.ema.decay = 0.99  # (choice)
-    config.sample_grid = (4, 8)
-    config.sample_every = config.eval_every = config.checkpoint_every = 50
+    config.sample_grid = (2, 8)
+    config.eval_every = config.checkpoint_every = 100
+    config.sample_every = 200
     return config
 
 

@@ -176,8 +176,8 @@ def text_strips(texts: Sequence[str], width: int, channels: int) -> UInt8[np.nda
     room = width - largest // 2  # Texts side by side must not run into one.
     texts = [letters.spelled(text, _drawable) for text in texts]
     fonts = [_font(size) for size in range(largest, largest * 2 // 3 - 1, -1)]
-    widest = {font: max(font.getlength(text) for text in texts) for font in fonts}
-    font = next((font for font in fonts if widest[font] <= room), fonts[-1])
+    fit = (font for font in fonts if all(font.getlength(text) <= room for text in texts))
+    font = next(fit, fonts[-1])
     strips = np.empty((len(texts), height, width, channels), np.uint8)
     for strip, text in zip(strips, texts, strict=True):
         image = Image.new("L", (width, height))
