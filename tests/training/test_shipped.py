@@ -22,16 +22,25 @@ from ganjax.training.writer import METRICS, read_metrics
 pytestmark = pytest.mark.usefixtures("native_convolutions")
 
 
-def form(value, name=""):
-    """Returns a config, a group or a field with the signs of real numbers and schedules' lengths.
+# Fields of a run's reals which choose no program, but what is read and fed to it.
+OF_READING = ("source", "num_examples", "max_skipped", "mirror", "on_device", "label")
 
-    Presets may differ in their lengths and rates alone, which do not choose what runs.
+
+def form(value, name=""):
+    """Returns a config, a group or a field without what chooses none of the code that computes.
+
+    Of real numbers, of schedules' lengths and of the length of z the sign is left, of the number
+    of classes whether there are several, and of the data no field of OF_READING.
     """
     if isinstance(value, dict):
-        return tuple((each, form(of, each)) for each, of in value.items())
+        left_out = OF_READING if name == "data" else ()
+        return tuple((each, form(of, each)) for each, of in value.items() if each not in left_out)
     if isinstance(value, list | tuple):
         return tuple(form(each, name) for each in value)
-    return np.sign(value) if isinstance(value, float) or name == "over" else value
+    if name == "num_classes":
+        return value > 1
+    is_number = isinstance(value, float) or name in ("over", "latent_dim")
+    return np.sign(value) if is_number else value
 
 
 def smallest(name, preset):
@@ -143,7 +152,9 @@ def test_a_preset_of_a_form_that_another_trains_is_set_up_and_reads_its_reals(
     """It has the other's state, and batches of the shapes and labels that a step takes."""
     arrays = attrgetter("shape", "dtype")
     config = with_reals(smallest(name, preset), tmp_path)
-    loaded, module = schema.load(smallest(*TRAINED[name, preset]))
+    trained = smallest(*TRAINED[name, preset])
+    trained.latent_dim, trained.data.num_classes = config.latent_dim, config.data.num_classes
+    loaded, module = schema.load(trained)
     other = jax.eval_shape(partial(init_state, module.build(loaded)), jax.random.key(0))
     with tfds.testing.mock_data(num_examples=40):
         run = setup.prepare(config, tmp_path / "run")
