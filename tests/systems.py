@@ -8,7 +8,7 @@ import numpy as np
 
 from ganjax.engine import step as steps
 from ganjax.ops.lowering import native_convolutions
-from ganjax.parallel.sharding import gather_params, make_layout, state_sharding
+from ganjax.parallel.sharding import make_layout, on_devices, state_sharding
 from ganjax.runtime import compiling
 from ganjax.training import domain, schema
 
@@ -54,7 +54,7 @@ def two_steps(config, devices, mode):
         shardings = state_sharding(layout, state, mode)
         state = jax.device_put(state, shardings)
         step = jax.jit(
-            steps.make_train_step(gather_params(algorithm, layout, mode), sharding=layout.batch),
+            steps.make_train_step(on_devices(algorithm, layout, mode), sharding=layout.batch),
             static_argnames="phase",
             out_shardings=(shardings, layout.replicated),
             compiler_options=compiling.options("cpu"),

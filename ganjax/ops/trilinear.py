@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from ganjax.ops import lowering
+from ganjax.ops import lowering, sharing
 from ganjax.ops.geometry import Geometry
 from ganjax.ops.lowering import MapName
 
@@ -44,8 +44,14 @@ def kernel_grad(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
 def _bind(name: MapName, a, b, geometry):
     """Applies a primitive, which keeps the settings in whose context it is called."""
     precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009
-    is_native = lowering.is_native()
-    return MAPS[name].bind(a, b, geometry=geometry, is_native=is_native, precision=precision)
+    return MAPS[name].bind(
+        a,
+        b,
+        geometry=geometry,
+        is_native=lowering.is_native(),
+        precision=precision,
+        shares=sharing.current(),
+    )
 
 
 def _shape(name: MapName, a, b, geometry: Geometry) -> tuple[int, ...]:
@@ -120,17 +126,21 @@ def _primitive(name: MapName) -> Primitive:
     """Makes the primitive of a map, but for its derivatives."""
     primitive = Primitive(f"ganjax_{name}")
 
-    @partial(jax.jit, static_argnames=("geometry", "is_native", "precision"))
+    @partial(jax.jit, static_argnames=("geometry", "is_native", "precision", "shares"))
     def compiled(a, b, **settings):
         return primitive.bind(a, b, **settings)
 
     def abstract(a, b, *, geometry, **_):
         return a.update(shape=_shape(name, a, b, geometry), weak_type=False)
 
-    def lower(platform, a, b, *, geometry, is_native, precision):
+    def lower(platform, a, b, *, geometry, is_native, precision, shares):
+        lower = lowering.on_cpu if platform == "cpu" and not is_native else lowering.native_map
+        compute = partial(lower, name)
+        if shares is not None and geometry.groups > 1:
+            of_kernel = name == "kernel_grad"
+            compute = partial(sharing.compute, compute, sharing=shares, of_kernel=of_kernel)
         with jax.default_matmul_precision(precision):
-            lower = lowering.on_cpu if platform == "cpu" and not is_native else lowering.native_map
-            return lower(name, a, b, geometry)
+            return compute(a, b, geometry)
 
     primitive.def_impl(compiled)
     primitive.def_abstract_eval(abstract)

@@ -22,6 +22,7 @@ from ganjax.config import ConfigError
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
 from ganjax.engine.state import Ema, GanState
+from ganjax.ops import sharing
 
 if TYPE_CHECKING:
     Device = Any  # jaxlib has no stubs.
@@ -150,38 +151,44 @@ def _split(shape: tuple[int, ...], devices: int) -> PartitionSpec:
     return PartitionSpec(*(None,) * largest, "data")
 
 
-def gather_params(algorithm: Algorithm, layout: Layout, mode: str) -> Algorithm:
-    """Returns the algorithm with networks that gather split parameters before they use them.
+def on_devices(algorithm: Algorithm, layout: Layout, mode: str) -> Algorithm:
+    """Returns the algorithm with functions for the devices of a layout.
 
-    Parameters are gathered where a network is applied, layer by layer as the compiler sees fit, and
+    Convolutions with groups are computed in shares (`ganjax.ops.sharing`). With "fully_sharded",
+    parameters are gathered where a network is applied, layer by layer as the compiler sees fit, and
     their gradients are summed over the devices. Without this the compiler would split some products
     over channels and send images between devices instead.
 
     Args:
       algorithm: the algorithm whose functions are wrapped.
       layout: the run's layout.
-      mode: "replicated", which returns the algorithm unchanged, or "fully_sharded".
+      mode: "replicated", or "fully_sharded".
     """
-    if mode == REPLICATED:
+    if layout.mesh.size == 1:
         return algorithm
+    shares = sharing.Sharing(
+        layout.mesh, images="data", groups="seed" if "seed" in layout.mesh.shape else None
+    )
 
-    def gathering(function):
+    def placed(function):
         def applied(params, *args, **kwargs):
-            whole = jax.lax.with_sharding_constraint(params, layout.replicated)
-            return function(whole, *args, **kwargs)
+            if mode != REPLICATED:
+                params = jax.lax.with_sharding_constraint(params, layout.replicated)
+            with sharing.shared(shares):
+                return function(params, *args, **kwargs)
 
         return applied
 
     at, shared = algorithm.at, algorithm.d_gradient
-    discriminate, penalty = gathering(algorithm.discriminate), gathering(algorithm.penalty)
+    discriminate, penalty = placed(algorithm.discriminate), placed(algorithm.penalty)
     if shared is not None and shared.holds_for(algorithm):
         own = (discriminate, algorithm.d_loss, penalty)
-        shared = shared._replace(compute=gathering(shared.compute), of=own)
+        shared = shared._replace(compute=placed(shared.compute), of=own)
     return algorithm._replace(
-        generate=gathering(algorithm.generate),
+        generate=placed(algorithm.generate),
         discriminate=discriminate,
         penalty=penalty,
         d_gradient=shared,
-        sample=gathering(algorithm.sample),
-        at=None if at is None else lambda phase: gather_params(at(phase), layout, mode),
+        sample=placed(algorithm.sample),
+        at=None if at is None else lambda phase: on_devices(at(phase), layout, mode),
     )

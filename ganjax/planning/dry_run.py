@@ -25,8 +25,8 @@ from ganjax.ops.lowering import native_convolutions
 from ganjax.parallel.sharding import (
     Layout,
     check_batch,
-    gather_params,
     make_layout,
+    on_devices,
     state_sharding,
 )
 from ganjax.planning import program
@@ -181,7 +181,7 @@ def lower(
     state = state_shapes(algorithm)
     mode = domain.config.sharding
     shardings = state_sharding(layout, state, mode)
-    algorithm_on_devices = gather_params(algorithm, layout, mode)
+    algorithm_on_devices = on_devices(algorithm, layout, mode)
     step = jax.jit(
         steps.make_train_step(algorithm_on_devices, unroll=unroll, sharding=layout.batch),
         static_argnames="phase",

@@ -21,7 +21,7 @@ from ganjax.engine.phases import Phase
 from ganjax.engine.sizes import ImageSize
 from ganjax.engine.state import GanState
 from ganjax.parallel import distributed
-from ganjax.parallel.sharding import Layout, check_batch, gather_params, make_layout, state_sharding
+from ganjax.parallel.sharding import Layout, check_batch, make_layout, on_devices, state_sharding
 from ganjax.training import (
     checkpoint,
     continuing,
@@ -191,7 +191,7 @@ def prepare(raw: ml_collections.ConfigDict | dict, folder: Path, start: Start = 
     keys = tuple(
         jax.jit(lambda key=key: key, out_shardings=layout.replicated)() for key in local_keys
     )
-    algorithm = gather_params(algorithm, layout, config.sharding)
+    algorithm = on_devices(algorithm, layout, config.sharding)
     return Run(
         folder=folder,
         config=config,
