@@ -13,7 +13,7 @@ from ganjax.runtime import compiling
 from ganjax.training import domain, schema
 
 # A config of every kind; DCGAN is like its noisy form, and WGAN-GP like its conditional one.
-SYSTEMS = ["ada", "cgan", "cwgan_gp", "dcgan_noisy", "progan", "sngan", "tagging", "wgan"]
+SYSTEMS = ["ada", "cgan", "cwgan_gp", "dcgan_noisy", "progan", "r3gan", "sngan", "tagging", "wgan"]
 
 
 def drawn(random, shape, dtype, config):

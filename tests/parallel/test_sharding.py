@@ -10,8 +10,9 @@ from jax.sharding import PartitionSpec as P
 from systems import SYSTEMS, two_steps
 
 from ganjax.engine import step as steps
-from ganjax.parallel.sharding import make_layout, state_sharding
-from ganjax.training import schema
+from ganjax.parallel.sharding import make_layout, on_devices, state_sharding
+from ganjax.planning.dry_run import batch_shapes
+from ganjax.training import domain, schema
 from ganjax.training.checkpoint import open_checkpoints, restore_or_init, save
 from ganjax.training.loop import train
 
@@ -38,6 +39,19 @@ def test_one_device_and_eight_agree(name):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-6, 1e-9), one, eight)
     split = [leaf for leaf in jax.tree.leaves(state) if not leaf.is_fully_replicated]
     assert bool(split) == (mode == "fully_sharded")
+
+
+def test_devices_share_every_convolution_of_a_step():
+    config = shrink(shipped("r3gan"))
+    loaded, module = schema.load(config)
+    algorithm, layout = module.build(loaded), make_layout()
+    step = steps.make_train_step(on_devices(algorithm, layout, "replicated"), sharding=layout.batch)
+    phase = algorithm.phases[0]
+    reals = batch_shapes(domain.of(schema.Loaded(loaded, module)), algorithm, phase)
+    state = jax.eval_shape(partial(steps.init_state, algorithm), jax.random.key(0))
+    traced = str(jax.make_jaxpr(partial(step, phase=phase))(state, reals, jax.random.key(0)))
+    assert "shares=Sharing" in traced
+    assert "shares=None" not in traced
 
 
 def test_arrays_are_split_along_their_largest_axis_that_the_devices_share():
