@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from ganjax.ops import lowering, sharing
+from ganjax.ops import lowering, partitioning
 from ganjax.ops.geometry import Geometry
 from ganjax.ops.lowering import MapName
 
@@ -50,7 +50,7 @@ def _bind(name: MapName, a, b, geometry):
         geometry=geometry,
         is_native=lowering.is_native(),
         precision=precision,
-        shares=sharing.current(),
+        partition=partitioning.current(),
     )
 
 
@@ -126,19 +126,21 @@ def _primitive(name: MapName) -> Primitive:
     """Makes the primitive of a map, but for its derivatives."""
     primitive = Primitive(f"ganjax_{name}")
 
-    @partial(jax.jit, static_argnames=("geometry", "is_native", "precision", "shares"))
+    @partial(jax.jit, static_argnames=("geometry", "is_native", "precision", "partition"))
     def compiled(a, b, **settings):
         return primitive.bind(a, b, **settings)
 
     def abstract(a, b, *, geometry, **_):
         return a.update(shape=_shape(name, a, b, geometry), weak_type=False)
 
-    def lower(platform, a, b, *, geometry, is_native, precision, shares):
+    def lower(platform, a, b, *, geometry, is_native, precision, partition):
         lower = lowering.on_cpu if platform == "cpu" and not is_native else lowering.native_map
         compute = partial(lower, name)
-        if shares is not None and geometry.groups > 1:
+        if partition is not None and geometry.groups > 1:
             of_kernel = name == "kernel_grad"
-            compute = partial(sharing.compute, compute, sharing=shares, of_kernel=of_kernel)
+            compute = partial(
+                partitioning.compute, compute, partition=partition, of_kernel=of_kernel
+            )
         with jax.default_matmul_precision(precision):
             return compute(a, b, geometry)
 

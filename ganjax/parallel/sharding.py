@@ -22,7 +22,7 @@ from ganjax.config import ConfigError
 from ganjax.engine.algorithm import Algorithm
 from ganjax.engine.phases import Phase
 from ganjax.engine.state import Ema, GanState
-from ganjax.ops import sharing
+from ganjax.ops import partitioning
 
 if TYPE_CHECKING:
     Device = Any  # jaxlib has no stubs.
@@ -154,9 +154,9 @@ def _split(shape: tuple[int, ...], devices: int) -> PartitionSpec:
 def on_devices(algorithm: Algorithm, layout: Layout, mode: str) -> Algorithm:
     """Returns the algorithm with functions for the devices of a layout.
 
-    Convolutions with groups are computed in shares (`ganjax.ops.sharing`). With "fully_sharded",
-    parameters are gathered where a network is applied, layer by layer as the compiler sees fit, and
-    their gradients are summed over the devices. Without this the compiler would split some products
+    Convolutions with groups are computed in shares (`ganjax.ops.partitioning`). Split parameters
+    are gathered where a network is applied, layer by layer as the compiler sees fit, and their
+    gradients are summed over the devices. Without this the compiler would split some products
     over channels and send images between devices instead.
 
     Args:
@@ -166,7 +166,7 @@ def on_devices(algorithm: Algorithm, layout: Layout, mode: str) -> Algorithm:
     """
     if layout.mesh.size == 1:
         return algorithm
-    shares = sharing.Sharing(
+    partition = partitioning.Partition(
         layout.mesh, images="data", groups="seed" if "seed" in layout.mesh.shape else None
     )
 
@@ -174,7 +174,7 @@ def on_devices(algorithm: Algorithm, layout: Layout, mode: str) -> Algorithm:
         def applied(params, *args, **kwargs):
             if mode != REPLICATED:
                 params = jax.lax.with_sharding_constraint(params, layout.replicated)
-            with sharing.shared(shares):
+            with partitioning.partitioned(partition):
                 return function(params, *args, **kwargs)
 
         return applied

@@ -50,8 +50,8 @@ def test_devices_share_every_convolution_of_a_step():
     reals = batch_shapes(domain.of(schema.Loaded(loaded, module)), algorithm, phase)
     state = jax.eval_shape(partial(steps.init_state, algorithm), jax.random.key(0))
     traced = str(jax.make_jaxpr(partial(step, phase=phase))(state, reals, jax.random.key(0)))
-    assert "shares=Sharing" in traced
-    assert "shares=None" not in traced
+    assert "partition=Partition" in traced
+    assert "partition=None" not in traced
 
 
 def test_arrays_are_split_along_their_largest_axis_that_the_devices_share():

@@ -10,7 +10,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ganjax.ops.convolutions import conv, conv_transpose
 from ganjax.ops.lowering import native_convolutions
-from ganjax.ops.sharing import Sharing, shared
+from ganjax.ops.partitioning import Partition, partitioned
 
 FAST = {"xla_backend_optimization_level": 0}
 # What sends images, or parts of them, from device to device.
@@ -23,11 +23,11 @@ def penalised(function, x, k):
     return jnp.sum(jnp.sin(function(x, k))) + jnp.sum(slope**2)
 
 
-def compiled(function, sharing, specs, args):
-    places = tuple(NamedSharding(sharing.mesh, spec) for spec in specs)
+def compiled(function, partition, specs, args):
+    places = tuple(NamedSharding(partition.mesh, spec) for spec in specs)
 
     def traced(*args):
-        with shared(sharing):
+        with partitioned(partition):
             return function(*args)
 
     jitted = jax.jit(traced, in_shardings=places, compiler_options=FAST)
@@ -56,7 +56,7 @@ def test_a_penalty_of_shared_images_sends_none_of_them(case, native):
     context = native_convolutions() if native else jax.default_matmul_precision("highest")
     with context, jax.default_matmul_precision("highest"):
         specs = (PartitionSpec("data"), PartitionSpec())
-        program = compiled(gradients, Sharing(mesh, "data"), specs, (x, k))
+        program = compiled(gradients, Partition(mesh, "data"), specs, (x, k))
         got, want = program(x, k), jax.jit(gradients, compiler_options=FAST)(x, k)
     assert_near(dict(enumerate(got)), dict(enumerate(want)))
     text = program.as_text()
@@ -70,7 +70,7 @@ def test_members_of_an_ensemble_are_shared_as_groups():
     gradients = jax.vmap(jax.grad(partial(penalised, conv), (0, 1)))
     with jax.default_matmul_precision("highest"):
         specs = (PartitionSpec("seed", "data"), PartitionSpec("seed"))
-        program = compiled(gradients, Sharing(mesh, "data", "seed"), specs, (xs, ks))
+        program = compiled(gradients, Partition(mesh, "data", "seed"), specs, (xs, ks))
         got, want = program(xs, ks), jax.jit(gradients, compiler_options=FAST)(xs, ks)
     assert_near(dict(enumerate(got)), dict(enumerate(want)))
     assert not [kind for kind in MOVING if kind in program.as_text()]
@@ -81,5 +81,5 @@ def test_images_that_devices_cannot_share_evenly_are_computed_all_the_same():
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     function = partial(conv, feature_group_count=2)
     with jax.default_matmul_precision("highest"):
-        program = compiled(function, Sharing(mesh, "data"), (PartitionSpec(),) * 2, (x, k))
+        program = compiled(function, Partition(mesh, "data"), (PartitionSpec(),) * 2, (x, k))
         assert_near({"y": program(x, k)}, {"y": function(x, k)})

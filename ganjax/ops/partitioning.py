@@ -6,7 +6,7 @@ members are groups under `jax.vmap`, and are shared in the same way.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import NamedTuple
 
@@ -17,8 +17,8 @@ from jax.sharding import Mesh, PartitionSpec
 from ganjax.ops.geometry import Geometry
 
 
-class Sharing(NamedTuple):
-    """How devices share convolutions.
+class Partition(NamedTuple):
+    """The axes of a mesh along which its devices share convolutions.
 
     Attributes:
       mesh: the mesh of the devices.
@@ -35,26 +35,30 @@ class Sharing(NamedTuple):
         return name if name is not None and length % self.mesh.shape[name] == 0 else None
 
 
-_SHARING: ContextVar[Sharing | None] = ContextVar("sharing", default=None)
+_PARTITION: ContextVar[Partition | None] = ContextVar("partition", default=None)
 
 
-@contextlib.contextmanager
-def shared(sharing: Sharing | None):
-    """Makes a context in which convolutions with groups are traced for devices that share them.
+def partitioned(partition: Partition) -> contextlib.AbstractContextManager[None]:
+    """Returns a context in which convolutions with groups are traced for devices that share them.
 
     It does not act on a function that JAX has traced before, such as one under `jax.checkpoint`
     that is called again.
     """
-    token = _SHARING.set(sharing)
+    return _set(partition)
+
+
+@contextlib.contextmanager
+def _set(partition: Partition) -> Iterator[None]:
+    token = _PARTITION.set(partition)
     try:
         yield
     finally:
-        _SHARING.reset(token)
+        _PARTITION.reset(token)
 
 
-def current() -> Sharing | None:
-    """Returns the sharing of the context, None outside of any."""
-    return _SHARING.get()
+def current() -> Partition | None:
+    """Returns the partition of the context, None outside of any."""
+    return _PARTITION.get()
 
 
 def compute(
@@ -63,7 +67,7 @@ def compute(
     b: jax.Array,
     geometry: Geometry,
     *,
-    sharing: Sharing,
+    partition: Partition,
     of_kernel: bool,
 ) -> jax.Array:
     """Computes a map of two arrays, which are those of `ganjax.ops.lowering.Lowering`, in shares.
@@ -73,13 +77,13 @@ def compute(
       a: the first array.
       b: the second array.
       geometry: the geometry of the convolution.
-      sharing: how devices share it.
+      partition: how devices share it.
       of_kernel: whether the map is the kernel gradient, a sum over images. Otherwise b is a kernel.
     """
-    images = sharing.axis(sharing.images, a.shape[0])
-    groups = sharing.axis(sharing.groups, geometry.groups)
+    images = partition.axis(partition.images, a.shape[0])
+    groups = partition.axis(partition.groups, geometry.groups)
     if groups is not None:
-        geometry = geometry._replace(groups=geometry.groups // sharing.mesh.shape[groups])
+        geometry = geometry._replace(groups=geometry.groups // partition.mesh.shape[groups])
     of_images = PartitionSpec(images, None, None, groups)
     of_kernels = PartitionSpec(None, None, None, groups)
 
@@ -90,5 +94,5 @@ def compute(
     in_specs = (of_images, of_images if of_kernel else of_kernels)
     out_specs = of_kernels if of_kernel else of_images
     return jax.shard_map(
-        share, mesh=sharing.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+        share, mesh=partition.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
     )(a, b)
