@@ -19,12 +19,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from ganjax.ops import strips
-from ganjax.ops.chunks import count_chunks, sum_chunks, write_chunks
+from ganjax.ops.chunks import cache_bytes, count_chunks, sum_chunks, write_chunks
 from ganjax.ops.geometry import Geometry
 from ganjax.ops.native import swap_within_groups
 
-# Bytes of the columns, or of the rows, of one chunk (docs/speed.md).
-CHUNK_BYTES = 2 << 20
+# Bytes of the columns, or of the rows, of one chunk (docs/speed.md). Larger ones keep more threads
+# busy, where the cache holds them.
+CHUNK_BYTES = min(max(2 << 20, cache_bytes() // 16), 16 << 20)
 # Stride 1, every window on the image and no padding negative.
 fits = strips.fits
 
