@@ -20,6 +20,12 @@ SMALL = (
     *("image_size=16", "data.fit=resize"),
     *("generator.widths=(64,32)", "discriminator.widths=(32,64)"),
 )
+# Of one program of single steps, and no pictures and evaluations before the last.
+SHALLOW = (
+    *("image_size=8", "data.fit=resize", "ema.decay=0.99", "steps_per_dispatch=1"),
+    *("generator.widths=(32,)", "discriminator.widths=(32,)"),
+    *(f"{each}_every=3000" for each in ("sample", "eval", "checkpoint")),
+)
 SMALLEST = (
     *("image_size=8", "data.fit=resize", "generator.widths=(32,)"),
     *("discriminator.widths=(16,32)", "discriminator.final_size=4", "n_critic=1", "ema.decay=0.95"),
@@ -44,10 +50,9 @@ def train(folder, steps, name, fields=SMALL):
     return ganjax.load(folder).sample(COUNT)
 
 
-def pooled(images):
-    """8x8 means in [0, 1]: enough to tell digits from blobs, few enough for 500 samples."""
-    cells = images.reshape(len(images), 8, 2, 8, 2).astype(np.float64)
-    return cells.mean((2, 4)).reshape(len(images), -1) / 255
+def flat(images):
+    """The pixels of 8x8 images in [0, 1], few enough for 500 samples."""
+    return images.reshape(len(images), -1) / 255
 
 
 def mmd(x, y):
@@ -59,22 +64,24 @@ def mmd(x, y):
     return within - 2 * kernel(x, y).mean()
 
 
-def test_digits_within_500_steps(tmp_path):
-    target = pooled(digits("validation", 16)[0])
+def test_digits_within_3000_steps(tmp_path):
+    target = flat(digits("validation", 8)[0])
     # The figure tells one digit again and again from digits.
     one = np.repeat(target[:1], COUNT, 0)
     assert mmd(one, target) > 0.05
-    images = train(tmp_path, 500, "wgan_gp")
-    # Measured: 0.0015.
-    assert mmd(pooled(images), target) < 0.02
-    # No mode is lost: all ten digits are there, if not yet as often (measured: 23 of 500 and more).
+    images = train(tmp_path, 3_000, "wgan_gp", SHALLOW)
+    # Measured: 0.0002, and 0.0004 with another seed.
+    assert mmd(flat(images), target) < 0.02
+    # No mode is lost: all ten digits are there, if not yet as often (measured: 22 of 500 and more,
+    # and 15 with another seed).
     classes = np.bincount(classify(images), minlength=10)
     assert classes.min() >= 0.006 * COUNT, classes
 
 
 def test_all_digits_are_made(tmp_path):
-    """By DCGAN, which has no penalty against the loss of modes (measured: 13 of 500 and more)."""
-    classes = np.bincount(classify(train(tmp_path, 500, "dcgan")), minlength=10)
+    """By DCGAN, which has no penalty against the loss of modes (measured: 10 of 500 and more)."""
+    images = train(tmp_path, 3_000, "dcgan", SHALLOW)
+    classes = np.bincount(classify(images), minlength=10)
     assert classes.min() >= 0.006 * COUNT, classes
 
 
