@@ -116,7 +116,7 @@ def main():
         ours = rates["ganjax, resized before" if "before" in name else "ganjax"]
         print(f"| {name} | {rate:.0f} | {ours / rate:.2f} |")
     print("\n| figure | s |\n|---|---|")
-    for name, value in of_figures(3).items():
+    for name, value in of_figures(min(args.rounds, 3)).items():
         print(f"| {name} | {value:.2f} |")
 
 
