@@ -130,7 +130,16 @@ def finish(trial: Trial, flags: list[str] = PLAIN, folder: Path | None = None, *
     Raises:
       UnexpectedError: it did not get there.
     """
-    ended = train(trial, flags, folder=folder, **how).wait()
+    return finished(train(trial, flags, folder=folder, **how))
+
+
+def finished(process: Process) -> Ended:
+    """Waits for the end of a run.
+
+    Raises:
+      UnexpectedError: it did not get there.
+    """
+    ended = process.wait()
     expect(ended.code == 0, f"the command failed ({ended.code}): {last_line(ended)}")
     expect(f" at step {STEPS}" in ended.out, f"it did not end at step {STEPS}")
     return ended
@@ -262,6 +271,8 @@ def prepare(shared: Path, needs: set[str]) -> None:
       needs: names of `RUNS`, `PAIR`, `HALF` and `TAGGER`.
     """
     trial = Trial(shared, shared, 0, random.Random(0))
+    # Beside the others, of which each may take up what the one before has compiled.
+    tagger = TAGGER in needs and train(trial, tagging(shared / TAGGED), folder=shared / TAGGER)
     for kind in ("plain", *sorted(needs - {"plain", HALF, TAGGER})):
         run = shared / kind
         if kind == PAIR:
@@ -271,8 +282,6 @@ def prepare(shared: Path, needs: set[str]) -> None:
             recorder = partial(moments.record, run, shared / f"{kind}.txt")
             finish(trial, RUNS[kind], run, before=recorder)
         (shared / f"{kind}.json").write_text(json.dumps(content(run, new_folder(trial))))
-    if TAGGER in needs:
-        finish(trial, tagging(shared / TAGGED), shared / TAGGER)
     if HALF in needs:
         run = shared / HALF
         moment = "make checkpoints/28.orbax-checkpoint-tmp", 0, moments.kill
@@ -280,6 +289,8 @@ def prepare(shared: Path, needs: set[str]) -> None:
         steps = sorted(path.name for path in (run / checkpoint.FOLDER).iterdir())
         if steps != ["14", "21"]:
             raise UnexpectedError(f"a run that is half done has checkpoints {steps}")
+    if tagger:
+        finished(tagger)
 
 
 def half_done(trial: Trial) -> Path:
