@@ -196,8 +196,11 @@ def test_a_step_of_both_players_equals_pytorchs(labels, augment):
     config, module = small(labels, augment)
     with jax.enable_x64(True):
         algorithm, key, random = module.build(config), jax.random.key(0), np.random.RandomState(0)
-        state = jax.jit(partial(init_state, algorithm))(key)
-        # All parameters are drawn, since the last layer of each block begins at 0.
+        # All parameters are drawn, since the last layer of each block begins at 0; all else is 0.
+        state = jax.tree.map(
+            lambda leaf: np.zeros(leaf.shape, leaf.dtype),
+            jax.eval_shape(partial(init_state, algorithm), key),
+        )
         drawn = jax.tree.map(
             lambda leaf: jnp.asarray(random.randn(*leaf.shape) / 4), (state.g, state.d)
         )
