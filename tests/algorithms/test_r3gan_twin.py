@@ -211,7 +211,9 @@ def test_a_step_of_both_players_equals_pytorchs(labels, augment):
                 (state.g, state.d), drawn, (algorithm.g_tx, algorithm.d_tx), strict=True
             )
         )
-        state = state.replace(step=step, g=g, d=d, ema=state.ema.replace(params=g.params))
+        state = state.replace(
+            step=step, g=g, d=d, ema=state.ema.replace(params=g.params), aug=algorithm.aug_init()
+        )
         batch = {
             "image": jnp.asarray(random.uniform(-1, 1, (2, N, SIZE, SIZE, 3))),
             "label": jnp.asarray(random.randint(0, CLASSES if labels else 1, (2, N)), jnp.int32),
@@ -229,6 +231,8 @@ def test_a_step_of_both_players_equals_pytorchs(labels, augment):
         transform_of = (
             affine_maps(augmentation.apply, contexts[0]) if augment else lambda key: lambda x: x
         )
+        images = torch.tensor(np.asarray(batch["image"][0])).permute(0, 3, 1, 2)
+        assert torch.allclose(transform_of(key)(images), images) == (augment is None)
         d_inputs, g_inputs = (handed_over(algorithm, each, transform_of) for each in contexts)
         numbers = {name: float(number(step)) for name, number in algorithm.schedules.items()}
         # Adam counts updates, and this is its first.
