@@ -132,7 +132,11 @@ def test_a_convolution_reads_images_that_are_computed(name, channels):
     chosen = lowering.choose(name, geometry, 2, (channels, channels))
     assert (chosen in WINOGRAD) == (channels == 64)
     function = partial(
-        trilinear.MAPS[name].bind, geometry=geometry, is_native=False, precision=None
+        trilinear.MAPS[name].bind,
+        geometry=geometry,
+        is_native=False,
+        precision=None,
+        partition=None,
     )
     traced = jax.jit(function).trace(*args)
     texts = {
