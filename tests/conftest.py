@@ -26,7 +26,7 @@ os.environ["XLA_FLAGS"] = (
 ).strip()
 if version("jaxlib").startswith("0.10."):  # XLA aborts if it does not know a flag.
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
-    # LLVM gets a program whole, not in 32 parts for as many threads: a fifth less of CPU time.
+    # LLVM gets a program whole, not in 32 parts for as many threads: a seventh less CPU time.
     os.environ["XLA_FLAGS"] += " --xla_cpu_parallel_codegen_split_count=1"
 
 import jax

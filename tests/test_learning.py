@@ -71,7 +71,7 @@ def test_digits_within_3000_steps(tmp_path):
     assert mmd(one, target) > 0.05
     images = train(tmp_path, 3_000, "wgan_gp", SHALLOW)
     # Measured: 0.0002, and 0.0004 with another seed.
-    assert mmd(flat(images), target) < 0.02
+    assert mmd(flat(images), target) < 0.004
     # No mode is lost: all ten digits are there, if not yet as often (measured: 22 of 500 and more,
     # and 15 with another seed).
     classes = np.bincount(classify(images), minlength=10)

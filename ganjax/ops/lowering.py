@@ -25,7 +25,7 @@ map and its shape. Its rules rest on measurements in float32 (docs/speed.md), wh
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -47,6 +47,7 @@ from ganjax.ops import (
     strips,
     winograd,
 )
+from ganjax.ops.contexts import holding
 from ganjax.ops.geometry import Geometry
 
 MapName = Literal["conv", "input_grad", "kernel_grad"]
@@ -201,7 +202,7 @@ def native_convolutions() -> contextlib.AbstractContextManager[None]:
     This lets a CPU plan programs of those. It does not act on a function that JAX has traced
     before, such as one under `jax.checkpoint` that is called again.
     """
-    return _set(_NATIVE_ONLY)
+    return holding(_NATIVE_ONLY, True)
 
 
 def late_kernels() -> contextlib.AbstractContextManager[None]:
@@ -213,16 +214,7 @@ def late_kernels() -> contextlib.AbstractContextManager[None]:
     transformed kernel. Like `native_convolutions` it does not act on a function that JAX has traced
     before.
     """
-    return _set(_LATE_KERNELS)
-
-
-@contextlib.contextmanager
-def _set(variable: ContextVar) -> Iterator[None]:
-    token = variable.set(True)
-    try:
-        yield
-    finally:
-        variable.reset(token)
+    return holding(_LATE_KERNELS, True)
 
 
 def is_native() -> bool:

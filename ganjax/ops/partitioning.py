@@ -6,7 +6,7 @@ members are groups under `jax.vmap`, and are shared in the same way.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ import jax
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
+from ganjax.ops.contexts import holding
 from ganjax.ops.geometry import Geometry
 
 
@@ -44,16 +45,7 @@ def partitioned(partition: Partition) -> contextlib.AbstractContextManager[None]
     It does not act on a function that JAX has traced before, such as one under `jax.checkpoint`
     that is called again.
     """
-    return _set(partition)
-
-
-@contextlib.contextmanager
-def _set(partition: Partition) -> Iterator[None]:
-    token = _PARTITION.set(partition)
-    try:
-        yield
-    finally:
-        _PARTITION.reset(token)
+    return holding(_PARTITION, partition)
 
 
 def current() -> Partition | None:

@@ -217,9 +217,8 @@ def work(domain: Domain, algorithm: Algorithm, layout: Layout, phase: Phase) -> 
 
 
 def _cost(domain: Domain, algorithm: Algorithm, layout: Layout, phase: Phase) -> PhaseCost:
-    compiled = lower(domain, algorithm, layout, phase).compile(
-        {**compiling.options_once(layout.platform)}  # The program is read, never run.
-    )
+    once = compiling.options_once(layout.platform)  # The program is read, never run.
+    compiled = lower(domain, algorithm, layout, phase).compile(once)
     one_device = make_layout(jax.devices("cpu")[:1])
     memory, hlo = compiled.memory_analysis(), compiled.as_text()
     assert memory is not None  # XLA gives both on every platform.

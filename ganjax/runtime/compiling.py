@@ -4,6 +4,7 @@ import ctypes
 import functools
 import os
 import re
+from typing import Any
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 # The pass in which XLA on CPU drops every `lax.optimization_barrier`, before it fuses and orders
@@ -29,7 +30,7 @@ def options(platform: str) -> dict[str, str]:
     return {_DISABLED: ",".join([*already[-1:], _DROPS_BARRIERS])}
 
 
-def options_once(platform: str) -> dict[str, str]:
+def options_once(platform: str) -> dict[str, Any]:
     """Returns the `compiler_options` of `jax.jit` for a program that runs once, such as `init`.
 
     On CPUs LLVM then optimises nothing, which takes most of the time to compile the random numbers

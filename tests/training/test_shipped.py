@@ -22,15 +22,15 @@ from ganjax.training.writer import METRICS, read_metrics
 pytestmark = pytest.mark.usefixtures("native_convolutions")
 
 
-# Fields of a run's reals which choose no program, but what is read and fed to it.
-OF_READING = ("source", "num_examples", "max_skipped", "mirror", "on_device", "label")
+# Fields of reals that choose no program, but what the host reads and feeds to it.
+OF_READING = ("source", "num_examples", "max_skipped", "mirror", "label")
 
 
 def form(value, name=""):
-    """Returns a config, a group or a field without what chooses none of the code that computes.
+    """Returns what of a config, a group or a field chooses the programs of a run.
 
-    Of real numbers, of schedules' lengths and of the length of z the sign is left, of the number
-    of classes whether there are several, and of the data no field of OF_READING.
+    Of real numbers, of schedules' lengths and of the length of z this is the sign, of the number of
+    classes whether there are several, and of the data no field of OF_READING.
     """
     if isinstance(value, dict):
         left_out = OF_READING if name == "data" else ()
