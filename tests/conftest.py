@@ -9,7 +9,7 @@ import os
 import pkgutil
 import runpy
 import sys
-from functools import partial
+from functools import partial, wraps
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,6 +33,7 @@ import jax
 import numpy as np
 import pytest
 from beartype import beartype
+from initial import initial
 from jaxtyping import jaxtyped
 from ml_collections import ConfigDict
 from PIL import Image
@@ -97,6 +98,13 @@ def pytest_collection_finish():
     """
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    if checkpoint := sys.modules.get("ganjax.training.checkpoint"):
+        checkpoint.init_program = wraps(checkpoint.init_program)(_init_program)
+
+
+def _init_program(init, sharding):
+    """Takes the place of `checkpoint.init_program`, and compiles nothing for a single run."""
+    return lambda key: jax.device_put(initial(init, key), sharding)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -128,6 +136,13 @@ def _programs_are_forgotten():
         gc.collect()
         if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
             trim(0)
+
+
+@pytest.fixture
+def as_in_commands(monkeypatch):
+    """Initialises runs by the program of commands, whose roundings are others."""
+    checkpoint = sys.modules["ganjax.training.checkpoint"]
+    monkeypatch.setattr(checkpoint, "init_program", inspect.unwrap(checkpoint.init_program))
 
 
 def _resident():

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from initial import initial
 
 from ganjax.engine import step as steps
 from ganjax.ops.lowering import native_convolutions
@@ -49,7 +50,7 @@ def two_steps(config, devices, mode):
             lambda leaf: (
                 leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
             ),
-            jax.jit(partial(steps.init_state, algorithm))(jax.random.key(0)),
+            initial(partial(steps.init_state, algorithm), jax.random.key(0)),
         )
         shardings = state_sharding(layout, state, mode)
         state = jax.device_put(state, shardings)

@@ -1,8 +1,11 @@
 """The smallest DCGAN, at 8x8, its train steps, and augmentations for it."""
 
+from functools import partial
+
 import jax
 import numpy as np
 from conftest import shipped, shrink
+from initial import initial
 
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.ops.lowering import native_convolutions
@@ -40,7 +43,7 @@ def train_steps(algorithm, count):
         "image": random.randint(0, 256, (*shape, 8, 8, 1)).astype(np.uint8),
         "label": random.randint(0, algorithm.num_classes, shape).astype(np.int32),
     }
-    state = init_state(algorithm, key)  # To compile it for a single call would take longer.
+    state = initial(partial(init_state, algorithm), key)
     step = jax.jit(make_train_step(algorithm), static_argnames="phase", donate_argnames="state")
     for _ in range(count):
         # How convolutions are computed does not matter here, and native ones compile faster.

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import shipped, shrink
+from initial import initial
 from tiny_dcgan import ACCURACY, ADA, FIXED, KERAS, build, tiny_dcgan
 
 from ganjax.algorithms.networks import build_networks
@@ -42,7 +43,7 @@ def test_the_networks_have_as_many_parameters_as_those_of_keras_example():
 def test_the_first_and_the_last_layer_are_initialised_as_dense_layers():
     """Glorot's limit counts their units, as in Keras."""
     config, _ = schema.load(shipped("ada", "emoji64"))
-    (g, _), (d, _) = jax.jit(networks_of(config).init)(jax.random.key(0))
+    (g, _), (d, _) = initial(networks_of(config).init, jax.random.key(0))
     for kernel, fans in (
         (g["ConvTranspose_0"]["kernel"], 64 + 2048),
         (d["Conv_4"]["kernel"], 2048 + 1),
@@ -61,7 +62,7 @@ def test_r1_is_by_the_image_before_augmentation():
     augmentation = config.augment.build(
         networks.value_range, config.batch_size, Reals(config.batch_size)
     )
-    _, (params, vars) = jax.jit(algorithm.init)(jax.random.key(0))
+    _, (params, vars) = initial(algorithm.init, jax.random.key(0))
     image = jnp.asarray(np.random.RandomState(0).randn(8, 8, 8, 1), jnp.float32)
     batch = {"image": image, "label": jnp.zeros(8, jnp.int32)}
     step, phase = jnp.zeros((), jnp.int32), algorithm.phases[0]
@@ -93,7 +94,7 @@ def test_one_device_and_eight_agree():
         step_key = key if sharding is None else jax.device_put(key, layout.replicated)
         step = make_train_step(algorithm, sharding=sharding)
         step = jax.jit(partial(step, phase=algorithm.phases[0]))
-        state, metrics = step(jax.jit(partial(init_state, algorithm))(step_key), reals, step_key)
+        state, metrics = step(initial(partial(init_state, algorithm), step_key), reals, step_key)
         results.append((state.aug, metrics, state.d.params))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), *results)
     aug, metrics, _ = results[1]

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from initial import initial
 from tiny_dcgan import build, tiny_dcgan, train_steps
 
 from ganjax.algorithms import gan
@@ -38,7 +39,7 @@ def context_of(algorithm, batch):
 def real_scores(config, fake):
     """Returns D's scores of fixed reals that it sees with the given fakes, and its variables."""
     algorithm = build(config)
-    _, (params, vars) = jax.jit(algorithm.init)(jax.random.key(0))
+    _, (params, vars) = initial(algorithm.init, jax.random.key(0))
     context = context_of(algorithm, batch_of(images(0)))
 
     @jax.jit
@@ -80,7 +81,7 @@ def test_spectral_norm_iterates_once_an_update(config):
     config.discriminator.spectral_norm = True
     config.discriminator.batch_norm = "none"
     algorithm = build(config)
-    _, (params, vars) = jax.jit(algorithm.init)(jax.random.key(0))
+    _, (params, vars) = initial(algorithm.init, jax.random.key(0))
     batch = batch_of(images(0))
     (real, fake), new_vars = algorithm.discriminate(
         params, vars, batch, context_of(algorithm, batch)
@@ -92,7 +93,7 @@ def test_spectral_norm_iterates_once_an_update(config):
 
 def test_spectral_norm_takes_the_scale_of_batch_norm(config):
     config.discriminator.spectral_norm = config.generator.spectral_norm = True
-    for params, vars in jax.jit(build(config).init)(jax.random.key(0)):
+    for params, vars in initial(build(config).init, jax.random.key(0)):
         assert "scale" not in params["BatchNorm_0"]
         assert set(vars) == {"batch_stats", "spectral"}
 
@@ -118,7 +119,7 @@ def build_conditional(config, **conditioning):
 def test_fakes_carry_labels_of_the_reals_or_of_all_classes(config, source, classes):
     kinds = {"generator": "one_hot", "discriminator": "one_hot"}
     algorithm = build_conditional(config, **kinds, fake_labels=source)
-    (params, vars), _ = jax.jit(algorithm.init)(jax.random.key(0))
+    (params, vars), _ = initial(algorithm.init, jax.random.key(0))
     context = context_of(algorithm, {"label": jnp.full(400, 7, jnp.int32)})
     z = jnp.tile(algorithm.latent(jax.random.key(1), 1), (400, 1))
     fake, _ = algorithm.generate(params, vars, z, context)
@@ -134,7 +135,7 @@ def test_the_penalty_sees_the_label_and_differentiates_by_the_image_alone(config
     config.discriminator.slope = 0.5
     config.penalty.weight, config.loss = 10.0, "wasserstein"
     algorithm = build_conditional(config, generator="one_hot", discriminator="one_hot")
-    _, (params, vars) = jax.jit(algorithm.init)(jax.random.key(0))
+    _, (params, vars) = initial(algorithm.init, jax.random.key(0))
     batch = batch_of(images(0), jnp.arange(8) % 10)
     context = context_of(algorithm, batch)
     # With fakes equal to the reals, the points are the reals, whatever the weights.
@@ -194,7 +195,7 @@ def test_a_joint_pass_scores_each_image_as_separate_passes_do(network, count):
         config.discriminator.network, config.discriminator.widths = network, (4, 4)
     loaded, _ = schema.load(config)
     networks = build_networks(loaded, loaded.generator, loaded.discriminator)
-    params, vars = networks.init(jax.random.key(0))[1]
+    params, vars = initial(networks.init, jax.random.key(0))[1]
     random = np.random.RandomState(0)
     real, fake = (
         {

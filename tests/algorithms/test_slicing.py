@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import shipped, shrink
 from flax.traverse_util import flatten_dict
+from initial import initial
 from tiny_dcgan import ADA, R_T, build, tiny_dcgan, train_steps
 
 from ganjax.algorithms import slicing
@@ -28,7 +29,7 @@ def config_with(**fields):
 
 def gradients(algorithm):
     """The gradients of D's loss, with its penalty, and of G's loss, by name."""
-    (g_params, g_vars), (d_params, d_vars) = algorithm.init(KEY)
+    (g_params, g_vars), (d_params, d_vars) = initial(algorithm.init, KEY)
     random = np.random.RandomState(0)
     batch = {
         "image": jnp.asarray(random.uniform(-1, 1, (4, 8, 8, 1)), jnp.float32),

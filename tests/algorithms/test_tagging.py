@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -14,6 +15,7 @@ import optax
 import processes
 import pytest
 from conftest import ROOT, shipped, shrink, write_arrays
+from initial import initial
 
 import ganjax
 from ganjax import shared_flags
@@ -56,7 +58,7 @@ def test_each_players_update_is_its_own_gradient(arrays):
     config.penalty.update(r1=10.0, r2=30.0)
     loaded, module = schema.load(config)
     algorithm = module.build(loaded)._replace(g_tx=optax.sgd(1.0), d_tx=optax.sgd(1.0))
-    state = steps.init_state(algorithm, jax.random.key(0))
+    state = initial(partial(steps.init_state, algorithm), jax.random.key(0))
     random, phase = np.random.RandomState(0), algorithm.phases[0]
     batch = {
         "feature": jnp.asarray(random.randn(1, 8, 6), jnp.float32),

@@ -10,6 +10,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 from conftest import shipped, shrink
+from initial import initial
 from PIL import Image
 
 import ganjax
@@ -36,7 +37,7 @@ def run(tmp_path_factory):
     workdir.claim(folder, config)
     with checkpoint.open_checkpoints(folder, 2) as checkpoints:
         for step in (2, 5):
-            state = jax.jit(partial(steps.init_state, algorithm))(jax.random.key(step))
+            state = initial(partial(steps.init_state, algorithm), jax.random.key(step))
             checkpoint.save(checkpoints, step, state.replace(step=jnp.asarray(step)), {}, {})
     return folder
 

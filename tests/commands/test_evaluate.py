@@ -11,6 +11,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 from conftest import shipped, shrink
+from initial import initial
 from PIL import Image
 
 from ganjax import evaluate
@@ -175,7 +176,7 @@ def test_figures_at_every_resolution(tmp_path, command):
     algorithm = module.build(config)
     with checkpoint.open_checkpoints(folder, 9) as checkpoints:
         for step in (2, 5):
-            state = jax.jit(lambda key: steps.init_state(algorithm, key))(jax.random.key(step))
+            state = initial(partial(steps.init_state, algorithm), jax.random.key(step))
             checkpoint.save(checkpoints, step, state.replace(step=jax.numpy.asarray(step)), {}, {})
     command(f"--workdir={folder}", "--num=30", "--metrics=kid,swd", "--resolutions=all")
     name = "step_00000005_validation_30_seed_0_efflite0_resolutions.json"

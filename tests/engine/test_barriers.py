@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import shipped, shrink
+from initial import initial
 
 from ganjax.engine import arranging
 from ganjax.engine import step as steps
@@ -35,7 +36,7 @@ def small(name="dcgan", *, size=64, widths=(8, 8, 8), remat=False):
     shape = (algorithm.real_batches, size)
     image = np.random.RandomState(0).randint(0, 256, (*shape, 32, 32, 1), np.uint8)
     batch = {"image": image, "label": np.zeros(shape, np.int32)}
-    return algorithm, jax.jit(partial(steps.init_state, algorithm))(key), batch, key
+    return algorithm, initial(partial(steps.init_state, algorithm), key), batch, key
 
 
 def compiled(algorithm, state, batch, key, options):

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from conftest import shipped, shrink
+from initial import initial
 
 from experiments.precision import main
 from ganjax.config import ConfigError
@@ -137,7 +138,7 @@ def gradients(config, precision):
         "image": random.randint(0, 256, (*shape, size, size, config.data.channels), np.uint8),
         "label": random.randint(0, algorithm.num_classes, shape).astype(np.int32),
     }
-    state = jax.jit(partial(steps.init_state, algorithm))(key)
+    state = initial(partial(steps.init_state, algorithm), key)
     step = jax.jit(steps.make_train_step(algorithm), static_argnames="phase")
     after, metrics = step(state, batch, key, phase=phase)
     flat = [

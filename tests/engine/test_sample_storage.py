@@ -1,9 +1,12 @@
 """How reals and samples are stored outside of the networks."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from initial import initial
 
 from ganjax.engine import step as steps
 from ganjax.engine.algorithm import Algorithm
@@ -44,7 +47,7 @@ def of_vectors(storage):
 
 def test_a_gan_of_vectors_is_trained_and_sampled_by_the_step_of_images():
     algorithm = of_vectors(FLOATS)
-    state = steps.init_state(algorithm, jax.random.key(0))
+    state = initial(partial(steps.init_state, algorithm), jax.random.key(0))
     condition = np.float32([[1, 0], [0, 1], [1, 1], [0, 0]])
     batch = {"condition": condition[None], "vector": 3 * condition[None]}
     step = steps.make_train_step(algorithm)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from initial import initial
 
 from ganjax.config import ConfigError
 from ganjax.engine import step as steps
@@ -59,9 +60,9 @@ def program(algorithm, name, make):
     return of_algorithm[name]
 
 
-def initial_of(algorithm):
-    """A compiled function of a key that returns the state before the first step."""
-    return program(algorithm, "init", lambda: jax.jit(partial(steps.init_state, algorithm)))
+def initial_of(algorithm, key):
+    """The state before the first step."""
+    return initial(partial(steps.init_state, algorithm), key)
 
 
 def step_of(algorithm, unroll, sharding):
@@ -87,7 +88,9 @@ def run(algorithm, count=1, *, unroll=False, key=None, batch=None, layout=None):
         sharding = layout.batch
         key = jax.device_put(key, layout.replicated)
         batch = jax.device_put(batch, layout.batches)
-    state = initial_of(algorithm)(key)
+    state = initial_of(algorithm, key)
+    if layout is not None:
+        state = jax.device_put(state, layout.replicated)
     step = step_of(algorithm, unroll, sharding)
     for _ in range(count):
         state, metrics = step(state, batch, key, phase=algorithm.phases[0])
@@ -199,7 +202,7 @@ def test_a_player_without_a_rate_stands_still(tiny, order, still):
     """Nothing but its own optimiser moves a player's parameters."""
     tiny.order, tiny.n_critic = order, 1
     algorithm = build(tiny)._replace(**{f"{still}_tx": optax.sgd(0.0)})
-    before = initial_of(algorithm)(jax.random.key(0))
+    before = initial_of(algorithm, jax.random.key(0))
     after, _ = run(algorithm)
     moving = {"g": "d", "d": "g"}[still]
     assert not differs(getattr(before, still).params, getattr(after, still).params)
@@ -212,7 +215,7 @@ def test_variables_move_in_their_own_update_only(tiny):
     algorithm = build(tiny)
     state, _ = run(algorithm)
     key = jax.random.key(0)
-    initial = initial_of(algorithm)(key)
+    initial = initial_of(algorithm, key)
     z = algorithm.latent(fold(key, "train", 0, "g", 2, "latent"), 8)
     _, vars = algorithm.generate(initial.g.params, initial.g.vars, z, context(algorithm))
     close(state.g.vars, vars)
@@ -224,7 +227,7 @@ def test_alternating_generator_sees_the_new_critic(tiny):
     algorithm = build(tiny)._replace(d_tx=optax.sgd(1.0))
     state, metrics = run(algorithm)
     key = jax.random.key(0)
-    initial = initial_of(algorithm)(key)
+    initial = initial_of(algorithm, key)
     z = algorithm.latent(fold(key, "train", 0, "g", 0, "latent"), 8)
     plain = context(algorithm)
     fake, _ = algorithm.generate(initial.g.params, initial.g.vars, z, plain)
@@ -243,7 +246,7 @@ def test_simultaneous_is_both_gradients_at_the_old_parameters(tiny):
     algorithm = build(tiny)._replace(g_tx=optax.sgd(1.0), d_tx=optax.sgd(1.0))
     key = jax.random.key(0)
     batch = reals(algorithm)
-    initial = initial_of(algorithm)(key)
+    initial = initial_of(algorithm, key)
     update_key = fold(key, "train", 0, "both", 0)
     first_reals = {
         "image": jnp.asarray(batch["image"][0] / np.float32(127.5) - 1),
@@ -280,7 +283,7 @@ def test_simultaneous_is_both_gradients_at_the_old_parameters(tiny):
 def test_the_ema_averages_parameters_and_batch_norm_averages(tiny):
     tiny.ema.update(decay=0.75, warm_up=False)
     algorithm = build(tiny)
-    initial = initial_of(algorithm)(jax.random.key(0))
+    initial = initial_of(algorithm, jax.random.key(0))
     state, _ = run(algorithm)
     for name in ("params", "vars"):
         expected = jax.tree.map(
@@ -312,7 +315,7 @@ def test_the_sampler_uses_the_average_and_one_z(tiny):
     algorithm = build(tiny)
     sampler = steps.make_sampler(algorithm)
     key, phase = jax.random.key(0), algorithm.phases[0]
-    initial = initial_of(algorithm)(key)
+    initial = initial_of(algorithm, key)
     state, _ = run(algorithm, 3)
     z, label = steps.sample_inputs(algorithm, key, 5)
     one = sampler(state.ema, z, label, phase=phase)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from convolutions import BATCH, INPUTS, OUTPUTS, assert_near, normal
 from flax import linen as nn
+from initial import initial
 
 from ganjax.models import layers
 
@@ -18,7 +19,7 @@ def test_a_layer_has_the_parameters_and_values_of_flaxs(name, padding, use_bias)
     transpose = {"transpose_kernel": True} if name == "ConvTranspose" else {}
     ours = getattr(layers, name)(OUTPUTS, (4, 4), **settings)
     flax = getattr(nn, name)(OUTPUTS, (4, 4), **settings, **transpose)
-    variables = jax.jit(flax.init)(jax.random.key(0), x)
+    variables = initial(flax.init, jax.random.key(0), x)
     if use_bias:
         variables["params"]["bias"] = jnp.asarray(normal(OUTPUTS))
     assert jax.eval_shape(ours.init, jax.random.key(0), x) == jax.eval_shape(lambda: variables)
@@ -45,7 +46,7 @@ def test_a_layer_resamples_at_stride_1_alone(settings, message):
 def test_a_layer_that_resamples_takes_a_side_input(resample):
     x, side_input = normal(2, 4, 4, 3), normal(2, 5, seed=1)
     layer = layers.Conv(2, (3, 3), resample=resample)
-    params, apply = jax.jit(layer.init)(jax.random.key(0), x, side_input), jax.jit(layer.apply)
+    params, apply = initial(layer.init, jax.random.key(0), x, side_input), jax.jit(layer.apply)
     wide = jnp.concatenate([x, jnp.broadcast_to(side_input[:, None, None], (2, 4, 4, 5))], -1)
     y, expected = apply(params, x, side_input), apply(params, wide)
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
@@ -68,7 +69,7 @@ def test_a_side_input_is_as_channels_of_the_image_size(layer, peer, shape):
     """Values and both gradients are those of Flax's layer on the concatenation."""
     x = jax.random.normal(jax.random.key(1), shape)
     vector = jax.random.normal(jax.random.key(2), (2, 5))
-    variables = jax.jit(layer.init)(jax.random.key(0), x, vector)
+    variables = initial(layer.init, jax.random.key(0), x, vector)
 
     def joined(x, vector):
         y = vector.reshape(2, *(1,) * (x.ndim - 2), 5)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from initial import initial
 
 from ganjax.models import dcgan, layers, maxout, mlp, norms, resnet
 
@@ -17,7 +18,7 @@ LABEL = jnp.zeros(2, jnp.int32)
 
 def init(module, x, label=LABEL):
     """A network's variables, made by one program: layer by layer would take many."""
-    return jax.jit(partial(module.init, train=False))(jax.random.key(0), x, label)
+    return initial(partial(module.init, train=False), jax.random.key(0), x, label)
 
 
 def shapes_of(module, x, label=LABEL):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import shipped
+from initial import initial
 
 from ganjax.augment import ada
 from ganjax.config import defaults
@@ -109,7 +110,7 @@ def test_an_update_of_r3gan_has_the_metrics_of_its_functions():
         {"image": jnp.asarray(random.randn(4, 8, 8, 1), jnp.float32), "label": LABEL[:4]}
         for _ in range(2)
     )
-    _, (params, vars) = gan.init(key)
+    _, (params, vars) = initial(gan.init, key)
     context = Context(real, key, jnp.int32(0), gan.phases[0], ())
     compute = jax.jit(lambda params: shared.compute(params, vars, fake, context))
     gradient, _, metrics = compute(params)

@@ -8,16 +8,22 @@ import resource
 import shutil
 import sys
 import threading
+from functools import partial
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import shipped, shrink
+from initial import initial
 from orbax.checkpoint import v1 as ocp
 
 from ganjax.engine.state import Ema, GanState, Player
-from ganjax.training import checkpoint, checkpoint_folders, orbax, quiet, stored
+from ganjax.engine.step import init_state
+from ganjax.parallel.sharding import make_layout
+from ganjax.training import checkpoint, checkpoint_folders, orbax, quiet, schema, stored
+from ganjax.training.checkpoint import init_program
 from ganjax.training.migrations import FORMAT
 
 KERNEL = {"kernel": jnp.arange(4.0)}
@@ -27,6 +33,16 @@ STATE = GanState(jnp.int32(3), PLAYER, PLAYER, Ema(KERNEL, {}), ())
 
 def init(key):
     return jax.tree.map(jnp.zeros_like, STATE)
+
+
+def test_the_program_of_an_initial_state_computes_its_operations():
+    """The run of a command has the program, where runs of tests take the operations one by one."""
+    config = shrink(shipped("sngan"))
+    loaded, module = schema.load(config)
+    init, key = partial(init_state, module.build(loaded)), jax.random.key(3)
+    whole, single = init_program(init, make_layout().replicated)(key), initial(init, key)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), whole, single)
+    assert all(kernel.std() > 0 for kernel in jax.tree.leaves(whole.g.params) if kernel.ndim == 4)
 
 
 def saved(folder):

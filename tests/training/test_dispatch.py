@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from conftest import shipped, shrink
+from initial import initial
 
 import ganjax
 from ganjax.config import ConfigError
@@ -48,7 +49,7 @@ def one_step(algorithm, *, unroll=False, batch=None, layout=None):
     if layout is not None:
         key = jax.device_put(key, layout.replicated)
         batch = jax.device_put(batch, layout.batches)
-    before = jax.jit(partial(steps.init_state, algorithm))(key)
+    before = initial(partial(steps.init_state, algorithm), key)
     sharding = None if layout is None else layout.batch
     step = steps.make_train_step(algorithm, unroll=unroll, sharding=sharding)
     step = jax.jit(step, static_argnames="phase", compiler_options=compiling.options("cpu"))
@@ -111,7 +112,7 @@ def test_a_loop_of_steps_is_the_steps(tiny):
     key, phase = jax.random.key(0), algorithm.phases[0]
     batches = [reals(algorithm, seed=seed) for seed in range(2)]
     batches = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
-    state = jax.jit(partial(steps.init_state, algorithm))(key)
+    state = initial(partial(steps.init_state, algorithm), key)
     several = dispatch.make_train_steps(steps.make_train_step(algorithm))
     several = jax.jit(several, static_argnames="phase")
     last, metrics = several(state, batches, key, phase=phase)

@@ -134,6 +134,7 @@ def test_a_growing_run_killed_within_a_fade(tmp_path):
     assert_same(tmp_path / "whole", parts)
 
 
+@pytest.mark.usefixtures("as_in_commands")
 def test_killed_while_a_checkpoint_is_written(tmp_path, monkeypatch, capsys):
     """What goes on and what was never interrupted are trained here, which takes less time."""
     monkeypatch.setattr(setup, "make_layout", partial(make_layout, jax.devices()[:1]))

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import scipy
 from conftest import on_one_device, shipped, tiny_config, write_images
+from initial import initial
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -160,10 +161,9 @@ def test_a_picture_of_the_grid_that_is_asked_for(taken_up):
 def test_the_first_picture_is_of_the_generator_before_any_update(finished, taken_up):
     path = finished.folder / "samples" / "step_00000000.png"
     run = Trained(finished.folder)
-    init = jax.jit(partial(steps.init_state, run.algorithm))
-    initial = init(jax.random.key(finished.config.seed))
+    state = initial(partial(steps.init_state, run.algorithm), jax.random.key(finished.config.seed))
     sampler = steps.make_sampler(run.algorithm)
-    made = sampler(initial.ema, *run.inputs(64), phase=run.phase)
+    made = sampler(state.ema, *run.inputs(64), phase=run.phase)
     with Image.open(path) as picture:
         width, height = picture.size
         shown = np.asarray(picture)[:: height // 142, :: width // 142, None].astype(int)
