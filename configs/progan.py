@@ -22,7 +22,7 @@ WIDTHS = (512, 512, 512, 512, 256, 128, 64, 32, 16)
 AVERAGE = {"half_life": schedule(start=0.0, end=2_000.0, over=40_000, form="linear")}
 
 
-def progan(widths, batch_sizes, reals, **scale):
+def progan(widths, batch_sizes, reals, rate=1e-3, **scale):
     """Returns the method's config, for any images; each fade and each rest see `reals` reals."""
     config = algorithm.base(**scale)
     config.loss = "wasserstein"
@@ -31,25 +31,28 @@ def progan(widths, batch_sizes, reals, **scale):
     config.generator.widths = config.discriminator.widths = widths
     config.growth.update(
         batch_sizes=batch_sizes,
-        learning_rates=(1e-3,) * len(batch_sizes),
+        learning_rates=(rate,) * len(batch_sizes),
         fade_reals=reals,
         stabilise_reals=reals,
     )
     for optimiser in (config.g_optimiser, config.d_optimiser):
-        optimiser.update(learning_rate=1e-3, b1=0.0, b2=0.99)
+        optimiser.update(learning_rate=rate, b1=0.0, b2=0.99)
     return config
 
 
 def digits():
-    config = progan(  # Lengths, batches, widths and z are for 12 minutes on one core (choice).
+    # Lengths, batches, widths, rates and z are for 12 minutes on one core, and were found on digits
+    # (choice; docs/results/digits.md).
+    config = progan(
         ema=AVERAGE,
         widths=(48, 48, 32, 16),
         batch_sizes=(32, 32, 16),
-        reals=12_000,
-        total_steps=4_200,
+        reals=4_000,
+        rate=2e-3,
+        total_steps=4_500,
         batch_size=16,
         image_size=32,
-        latent_dim=64,
+        latent_dim=8,
         # The networks take no labels, but `ganjax sample arithmetic` does.
         data={"source": "embedded:mnist5k", "label": "label", "num_classes": 10, "channels": 1},
     )
