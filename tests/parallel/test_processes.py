@@ -25,6 +25,9 @@ from ganjax.training.loop import train
 from ganjax.training.start import AS_IT_IS, Start
 from ganjax.training.writer import read_metrics
 
+# A run alone is of this process, and equals those of several to the bit.
+pytestmark = pytest.mark.usefixtures("as_in_commands")
+
 
 @pytest.mark.slow
 def test_the_union_of_two_processes_is_one_epoch(tmp_path):
