@@ -172,6 +172,7 @@ def test_each_phase_trains_its_layers_anew_in_one_program(small):
     """Alpha is traced, optimisers start anew, and what is not yet grown stands still."""
     small.generator.widths = small.discriminator.widths = (4, 2)
     small.growth.batch_sizes, small.growth.learning_rates = (8,), (2e-3,)
+    small.g_optimiser.learning_rate = small.d_optimiser.learning_rate = 1e-3
     small.image_size, small.total_steps = 8, 5
     algorithm = build(small)
     state = random_state(algorithm).replace(aug=algorithm.aug_init())

@@ -46,6 +46,7 @@ def test_images_are_counted_only_where_a_length_is_in_epochs():
 def test_each_phase_of_a_growing_run_has_epochs_of_its_own():
     """4x4 and 8x8 take 375 and 750 steps of 140 an epoch, 16x16 has 281 an epoch."""
     config = shipped("progan")
+    config.growth.update(fade_reals=12_000, stabilise_reals=12_000)
     config.total_epochs = 12
     config, algorithm = settled(config, 4_500)
     rest = 12 - (375 + 750) / 140
