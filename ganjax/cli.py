@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import os
-import re
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Sequence
@@ -60,7 +59,7 @@ def run(
 
     def parse(argv):
         try:
-            argv = [_without_home(argument) for argument in _last_of_each(argv)]
+            argv = [_without_home(argument) for argument in argv]
             if computes:
                 platforms.check()
             check(argv)
@@ -91,17 +90,6 @@ def run(
     define_flags()
     own = sorted(set(flags.FLAGS) - others)
     app.run(partial(_guarded, main), flags_parser=parse)
-
-
-def _last_of_each(argv: Sequence[str]) -> list[str]:
-    """Leaves out what a later flag --config.<field> replaces: of tuples both would be joined."""
-    fields = [re.match(r"--?config\.([^=]+)=", argument) for argument in argv]
-    last = {field[1]: at for at, field in enumerate(fields) if field}
-    return [
-        argument
-        for at, (argument, field) in enumerate(zip(argv, fields, strict=True))
-        if not field or last[field[1]] == at
-    ]
 
 
 def _explained(error: BaseException, own: Sequence[str]) -> str:

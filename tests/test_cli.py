@@ -38,7 +38,7 @@ for line in sys.stdin:
         try:
             runpy.run_module(module, run_name="__main__", alter_sys=True)
         except SystemExit as end:
-            code = end.code or 0
+            code = end.code
         except BaseException:
             traceback.print_exc()
             code = 1
@@ -357,14 +357,3 @@ def test_flags_in_epochs_and_in_steps_go_before_the_file(monkeypatch):
     assert given("--config.total_steps=7") == {"total_steps": 7, "total_epochs": 0.0}
     with pytest.raises(ConfigError, match=r"config.total_epochs=2: it gives the same length"):
         given("--config.total_steps=7", "--config.total_epochs=2")
-
-
-def test_of_a_flag_that_is_given_twice_the_last_counts(command, tmp_path):
-    """Values of several parts would be joined, were it left to ml_collections."""
-    twice = ["--config.growth.batch_sizes=(8,)", "--config.growth.batch_sizes=(32,32)"]
-    again = ["--config.batch_size=0", "--config.batch_size=16"]
-    twice += ["--config.image_size=16"]
-    code, out, error = command("ganjax.summary", "--config=progan", *twice)
-    assert code == 0, error
-    assert "(N, 16, 16, 32)" in out
-    assert cli._last_of_each(["train", "-v", *again, "-v"]) == ["train", "-v", again[1], "-v"]
