@@ -52,11 +52,7 @@ def report(part: Part, out: Path, seconds: dict[str, float], lengths: dict[str, 
     ]
     for system, of in found.items():
         spent = np.mean([run.seconds[-1] for run in of]) if of else np.nan
-        cells = [
-            _spread([float(np.interp(time, run.seconds, run.figures[name])) for run in of])
-            for name in part.shown
-            for time in times
-        ]
+        cells = [_spread(_at(of, name, time)) for name in part.shown for time in times]
         lines.append(
             f"| {part.systems[system]} | {len(of)} | {lengths[system]} | "
             f"{spent / lengths[system]:.4f} | {spent:.4g} | {' | '.join(cells)} |"
@@ -69,6 +65,15 @@ def report(part: Part, out: Path, seconds: dict[str, float], lengths: dict[str, 
     storage.write_text(out / "table.md", "\n".join(lines) + "\n")
     print("\n".join(lines), flush=True)
     _draw(part, out, found)
+
+
+def _at(runs: Sequence[Measured], name: str, time: float) -> list[float]:
+    """Returns a figure of runs at a time, between the checkpoints; none before the first."""
+    return [
+        float(np.interp(time, run.seconds, run.figures[name]))
+        for run in runs
+        if time >= run.seconds[0]
+    ]
 
 
 def _spread(values: Sequence[float]) -> str:

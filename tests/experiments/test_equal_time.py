@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from experiments.equal_time import __main__ as equal_time
-from experiments.equal_time import figures, parts, runs
+from experiments.equal_time import figures, parts, runs, table
 from experiments.tools import configs
 from ganjax.errors import UserError
+from ganjax.runtime import storage
 from ganjax.training import schema
 
 
@@ -65,6 +66,27 @@ def test_a_short_run_without_a_timed_step_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(equal_time, "trained", lambda config, folder: False)
     with pytest.raises(UserError, match="calibration/wgan_gp: no step was timed; remove this fol"):
         equal_time.calibrated(parts.PARTS["smoke"], tmp_path)
+
+
+def test_systems_are_compared_at_the_seconds_that_all_have_had(tmp_path):
+    """Steps took as long as they were timed by one system, and twice as long by the other."""
+    part, name = parts.PARTS["smoke"], "legible_digits"
+    for folder, rate, a_step in (("wgan_gp", 1.0, 2.0), ("dcgan", 10.0, 1.0)):
+        for seed in range(2):
+            run = tmp_path / f"{folder}_seed{seed}"
+            run.mkdir()
+            found = {step: dict.fromkeys(part.shown, rate * step) for step in (10, 20)}
+            (run / figures.FIGURES).write_text(json.dumps(found))
+            storage.append_line(run / runs.CLOCK, {"step_seconds": a_step, "steps": 20})
+    (tmp_path / figures.FIGURES).write_text(json.dumps({0: dict.fromkeys(part.shown, 0.5)}))
+    lengths = dict.fromkeys(("wgan_gp", "dcgan"), 20)
+    table.report(part, tmp_path, dict.fromkeys(lengths, 1.0), lengths)
+    head, _, slow, fast, reals, *_ = (tmp_path / "table.md").read_text().splitlines()
+    assert [f"{name} at {time} s" in head for time in (5, 10, 20)] == [True] * 3
+    # `dcgan` has had 20 seconds, `wgan_gp` 40, and was at its first checkpoint after 20.
+    assert slow == "| wgan_gp | 2 | 20 | 2.0000 | 40 |" + "  |  | 10 |" * 2
+    assert fast == "| dcgan | 2 | 20 | 1.0000 | 20 |" + "  | 100 | 200 |" * 2
+    assert reals.count(" 0.5 |") == 6
 
 
 @pytest.mark.slow
