@@ -53,8 +53,8 @@ def run(
     signals.quit_at_once("it had not begun")
     if computes and main.__globals__ is vars(sys.modules["__main__"]):
         huge_pages.restart()
-        # Imports and tracing make a million objects that stay: a search for cycles every 700 of
-        # them takes a tenth of a command's start.
+        # Imports and tracing make many objects that stay: a search for cycles every 700 of them
+        # takes a tenth of a command's start (docs/speed.md).
         gc.set_threshold(50_000, 20, 100)
 
     def parse(argv):

@@ -93,8 +93,7 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish():
     """Spares the garbage collector all that has been imported, which stays to the end anyway.
 
-    Tracing makes many objects that live on, so that to look for cycles often takes a twentieth of
-    the time.
+    Tracing makes many objects that live on, among which to look for cycles often takes long.
     """
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
