@@ -9,6 +9,7 @@ import os
 import pkgutil
 import runpy
 import sys
+import threading
 from functools import partial, wraps
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +34,8 @@ import jax
 import numpy as np
 import pytest
 from beartype import beartype
-from initial import initial
+from initial import initial, with_few_programs
+from jax._src.interpreters import mlir
 from jaxtyping import jaxtyped
 from ml_collections import ConfigDict
 from PIL import Image
@@ -55,6 +57,26 @@ jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_include_full_tracebacks_in_locations", False)
 # It takes milliseconds at every compilation, and tests/runtime/test_compiling.py tries it apart.
 compiling.trim_memory = lambda: None
+
+# A test's own draws need no program each.
+jax.random.normal = with_few_programs(jax.random.normal)
+jax.random.uniform = with_few_programs(jax.random.uniform)
+
+# To make what a program is lowered in takes 3 ms, so many share one. What it has interned stays
+# until it is left.
+PROGRAMS_OF_A_CONTEXT = 200
+contexts = threading.local()
+
+
+def _ir_context(make=mlir.make_ir_context):
+    """Takes the place of a function that makes a context for each program."""
+    contexts.uses = getattr(contexts, "uses", 0) + 1
+    if contexts.uses % PROGRAMS_OF_A_CONTEXT == 1:
+        contexts.last = make()
+    return contexts.last
+
+
+mlir.make_ir_context = _ir_context
 
 # The annotated shapes and types of public functions in these folders are checked at every call.
 # jaxtyping's import hook would do it too, but decorates nested functions anew at every call.

@@ -1,13 +1,26 @@
 """Initial values of networks, without a program of their own for every network."""
 
+import math
+from functools import wraps
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src.core import trace_state_clean
 from jax.extend.core import Literal
 from jax.interpreters import partial_eval
 
 # Draws by the names of their programs.
 DRAWS = {"_normal": jax.random.normal, "_uniform": jax.random.uniform}
+# Operations that NumPy computes with the same bits, and for which nothing is compiled.
+EXACT = {
+    "add": np.add,
+    "mul": np.multiply,
+    "div": np.divide,
+    "max": np.maximum,
+    "sqrt": np.sqrt,
+    "copy": np.copy,
+}
 
 
 def initial(init, *args):
@@ -26,21 +39,45 @@ def initial(init, *args):
         return atom.val if isinstance(atom, Literal) else values[atom]
 
     for equation in jaxpr.eqns:
-        found = _computed(equation, map(value, equation.invars))
+        found = _computed(equation, [value(atom) for atom in equation.invars])
         values |= zip(equation.outvars, found, strict=True)
     # What needs no operation is a literal, which NumPy holds.
     found = [jnp.asarray(value(atom)) for atom in jaxpr.outvars]
     return jax.tree.unflatten(jax.tree.structure(shapes), found)
 
 
+def with_few_programs(draw):
+    """Lets `jax.random.normal` or `uniform` share programs between arrays of like size.
+
+    The next power of two of numbers is drawn, of which an array has the first, with the bits that
+    it has by a program of its own. What is traced stays as it is.
+    """
+
+    @wraps(draw)
+    def drawn(key, shape=(), *args, **kwargs):
+        size = math.prod(shape) if isinstance(shape, tuple) else shape
+        bounds = [*args, *kwargs.values()]
+        if not trace_state_clean() or size < 1 or any(np.shape(each) for each in bounds):
+            return draw(key, shape, *args, **kwargs)
+        numbers = draw(key, (1 << (size - 1).bit_length(),), *args, **kwargs)
+        return jnp.asarray(np.asarray(numbers)[:size].reshape(shape))
+
+    return drawn
+
+
 def _computed(equation, operands):
-    """Computes an equation's results; random numbers in arrays of few lengths, for few programs."""
-    primitive, (aval, *_) = equation.primitive, [each.aval for each in equation.outvars]
-    if draw := DRAWS.get(equation.params.get("name")):
+    """Computes an equation's results, with few programs or none."""
+    primitive, params = equation.primitive, equation.params
+    aval = equation.outvars[0].aval
+    if draw := DRAWS.get(params.get("name")):
         key, *bounds = operands
-        # The numbers of a longer array begin with those of a shorter one.
-        length = 1 << (aval.size - 1).bit_length()
-        drawn = np.asarray(draw(key, (length,), aval.dtype, *bounds))
-        return [jnp.asarray(drawn[: aval.size].reshape(aval.shape))]
-    found = primitive.bind(*operands, **equation.params)
+        return [with_few_programs(draw)(key, aval.shape, aval.dtype, *bounds)]
+    if function := EXACT.get(primitive.name):
+        return [function(*map(np.asarray, operands))]
+    if primitive.name == "broadcast_in_dim":
+        operand, axes = np.asarray(operands[0]), params["broadcast_dimensions"]
+        lengths = np.ones(len(aval.shape), int)
+        lengths[list(axes)] = operand.shape
+        return [np.broadcast_to(operand.reshape(lengths), aval.shape)]
+    found = primitive.bind(*operands, **params)
     return found if primitive.multiple_results else [found]
