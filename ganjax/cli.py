@@ -168,6 +168,7 @@ def _print_help(docstring: str, own: Sequence[str]) -> None:
       docstring: the command's.
       own: the names of the command's flags.
     """
+    signals.end_with_the_reader()
     print(docstring.strip())
     if own:
         print("\nFlags:")

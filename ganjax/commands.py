@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import ganjax
 from ganjax import shipped
+from ganjax.runtime import signals
 
 
 class Command(NamedTuple):
@@ -90,6 +91,7 @@ def main() -> None:
     if name == "help" and words:
         name, words = words[0], ["--help", *words[1:]]
     if name in HELP:
+        signals.end_with_the_reader()
         print(usage())
     elif name == "--version":
         print(f"ganjax {ganjax.__version__}")

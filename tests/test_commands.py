@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -289,3 +290,13 @@ def test_a_wheel_has_the_command_the_configs_and_the_sweeps(tmp_path):
     root = Path(run(venv / "bin" / "python", "-c", code, **options).stdout.strip())
     assert root.is_relative_to(venv)
     assert (root / "experiments" / "tools" / "page.html").is_file()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["sample", "--help"]])
+def test_help_that_is_read_in_part_ends_without_a_word(words, tmp_path):
+    """As with `ganjax train --help | head`."""
+    command = [sys.executable, "-m", "ganjax", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == -signal.SIGPIPE

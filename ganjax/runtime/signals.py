@@ -27,6 +27,12 @@ def quit_at_once(what_is_lost: str) -> None:
         signal.signal(number, quit)
 
 
+def end_with_the_reader() -> None:
+    """Lets the process end without a word once nothing reads its output, as with `| head`."""
+    if hasattr(signal, "SIGPIPE"):  # Windows has none.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
 class Signals:
     """A context that records the first signal, after which a second one does not wait.
 

@@ -147,7 +147,9 @@ def recoloured(x):
     return colour.apply(x, colour.matrix(jax.random.key(0), len(x), always), (-1.0, 1.0))
 
 
-@pytest.mark.parametrize("transform", [rotated_by_45_degrees, recoloured])
+@pytest.mark.parametrize(
+    "transform", [rotated_by_45_degrees, pytest.param(recoloured, marks=pytest.mark.slow)]
+)
 def test_the_probe_finds_the_share_of_altered_images(transform):
     """Among emoji that it has not seen; and it finds none where none is altered."""
     source = sources.open_source(

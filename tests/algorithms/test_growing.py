@@ -264,6 +264,7 @@ def test_resumed_within_a_fade_a_run_ends_the_same(step, grown, tmp_path):
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, expected, five_steps(folder))))
 
 
+@pytest.mark.slow
 def test_the_ends_of_resolutions_are_shown_and_measured(grown):
     folder, _ = grown
     # The beginning is shown, and the end of each resolution is shown and measured, besides every

@@ -62,7 +62,15 @@ def gradients(algorithm):
     return flatten_dict(d, sep="/"), flatten_dict(g, sep="/"), flatten_dict(d_params, sep="/")
 
 
-@pytest.mark.parametrize("loss", ["hinge", "relativistic_paired", "non_saturating", "wasserstein"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "hinge",
+        pytest.param("relativistic_paired", marks=pytest.mark.slow),
+        "non_saturating",
+        "wasserstein",
+    ],
+)
 def test_the_direction_has_the_gradient_of_wasserstein_and_all_else_that_of_the_loss(loss):
     penalty = {"penalty.r1": 2.0, "penalty.r2": 1.0}
     d, g, params = gradients(build(config_with(loss=loss, san=True, **penalty)))
@@ -98,7 +106,10 @@ def test_every_kind_of_discriminator_has_a_direction(name):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"augment": {**ADA, "families": ("blit",), "controller": R_T}},
+        pytest.param(
+            {"augment": {**ADA, "families": ("blit",), "controller": R_T}},
+            marks=pytest.mark.slow,
+        ),
         {"order": "simultaneous", "precision": "float16"},
     ],
     ids=["augmented", "simultaneous"],

@@ -126,6 +126,7 @@ def test_a_run_measures_its_tags_keeps_its_words_and_goes_on_bit_for_bit(trained
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(whole), jax.device_get(resumed))
 
 
+@pytest.mark.slow
 def test_several_seeds_are_each_the_run_of_its_seed(trained, arrays, tmp_path):
     members = train(small(arrays, num_seeds=2), tmp_path / "run")
     expected, found = trained[1].g.params, members[0].g.params
@@ -278,7 +279,7 @@ def test_a_set_is_shown_before_anything_is_trained(arrays):
     assert tagging.Config.model_fields.keys() >= {"data", "generator"}
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_half_precision_trains(arrays, tmp_path, precision):
     state = train(small(arrays, precision=precision, total_steps=2), tmp_path / "run")
     assert state.g.params["joint"]["kernel"].dtype == jnp.float32

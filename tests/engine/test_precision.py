@@ -162,7 +162,7 @@ def gradients(config, precision):
     [
         ("wgan_gp", "bfloat16", 0.1),
         pytest.param("progan", "float16", 0.1, marks=pytest.mark.slow),
-        ("cgan", "float16", 0.02),
+        pytest.param("cgan", "float16", 0.02, marks=pytest.mark.slow),
     ],
 )
 def test_gradients_are_close_to_those_in_float32(system, precision, tolerance, monkeypatch):

@@ -108,6 +108,7 @@ def test_the_table_is_of_the_metrics_that_were_written(ema):
     assert rows[1].last_difference.mean == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_seeds_that_are_together_have_the_results_of_runs_of_their_own(ema, tmp_path):
     apart, out = ema
     together = apart._replace(together=True)

@@ -35,6 +35,7 @@ def init(key):
     return jax.tree.map(jnp.zeros_like, STATE)
 
 
+@pytest.mark.slow
 def test_the_program_of_an_initial_state_computes_its_operations():
     """The run of a command has the program, where runs of tests take the operations one by one."""
     config = shrink(shipped("sngan"))

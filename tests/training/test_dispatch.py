@@ -316,7 +316,8 @@ def test_a_batch_of_a_lower_resolution_is_refused_by_its_own_field(tmp_path):
         train(config, tmp_path)
 
 
-@pytest.mark.parametrize("name", [pytest.param("sngan", marks=pytest.mark.slow), "progan"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sngan", "progan"])
 def test_rematerialisation_changes_no_gradient(name):
     """Of the second order too, with dropout and BatchNorm."""
     config = shrink(shipped(name))

@@ -47,7 +47,8 @@ def test_a_run_of_format_1_is_sampled_as_before(old_run, name):
     np.testing.assert_allclose(made, EXPECTED[f"{name}_samples"].astype(int), atol=1)
 
 
-@pytest.mark.parametrize("name", ["half_finished", pytest.param("growing", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["half_finished", "growing"])
 def test_a_run_of_format_1_goes_on_as_before(old_run, name):
     folder = old_run(name)
     content = json.loads((folder / workdir.CONFIG).read_text())
