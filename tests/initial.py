@@ -4,7 +4,6 @@ import math
 from functools import wraps
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax._src.core import trace_state_clean
 from jax.extend.core import Literal
@@ -42,7 +41,7 @@ def initial(init, *args):
         found = _computed(equation, [value(atom) for atom in equation.invars])
         values |= zip(equation.outvars, found, strict=True)
     # What needs no operation is a literal, which NumPy holds.
-    found = [jnp.asarray(value(atom)) for atom in jaxpr.outvars]
+    found = [jax.device_put(value(atom)) for atom in jaxpr.outvars]
     return jax.tree.unflatten(jax.tree.structure(shapes), found)
 
 
@@ -60,7 +59,7 @@ def with_few_programs(draw):
         if not trace_state_clean() or size < 1 or any(np.shape(each) for each in bounds):
             return draw(key, shape, *args, **kwargs)
         numbers = draw(key, (1 << (size - 1).bit_length(),), *args, **kwargs)
-        return jnp.asarray(np.asarray(numbers)[:size].reshape(shape))
+        return jax.device_put(np.asarray(numbers)[:size].reshape(shape))
 
     return drawn
 

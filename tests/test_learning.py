@@ -87,7 +87,7 @@ def test_all_digits_are_made(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "steps", "fields"),
-    [("cgan", 1_500, DENSE), ("cwgan_gp", 600, SMALL), ("sngan:projection", 500, SMALLEST)],
+    [("cgan", 1_500, DENSE), ("cwgan_gp", 600, SMALL), ("sngan:projection", 300, SMALLEST)],
 )
 def test_conditional_samples_carry_their_label(name, steps, fields, tmp_path):
     """And are no single image a class: within a class pixels vary as the digits' do."""

@@ -167,6 +167,7 @@ def test_figures_of_a_run(run_folder, command, capsys):
     assert set(protocol["metrics"]) == set(ALL)
 
 
+@pytest.mark.slow
 def test_figures_at_every_resolution(tmp_path, command):
     """Each against reals of its size, resized as in training; 4x4 has no texture to compare."""
     raw, folder = shrink(shipped("progan")), tmp_path / "run"

@@ -73,6 +73,7 @@ def test_parameters_flops_and_memory(planned):
     assert cost.peak_bytes > cost.held_bytes
 
 
+@pytest.mark.slow
 def test_flops_are_those_of_the_products_counted_by_hand():
     """They are those of a dense GAN without dropout, whose players share one pass D(fake)."""
     config = shipped("cgan")

@@ -258,6 +258,7 @@ def test_micro_batches_have_the_gradient_of_their_batch(tiny, order, unroll):
     close(metrics, others, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_micro_batches_on_eight_devices(tiny):
     """Of the same rows as on one device, which BatchNorm and each row's own z show."""
     tiny.discriminator.batch_norm = "all"

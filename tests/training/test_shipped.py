@@ -51,10 +51,13 @@ def smallest(name, preset):
         config.image_size, config.data.fit = 16, "resize"
         for player in (config.generator, config.discriminator):
             player.widths = player.widths[less:]
+    if config.get("loss") == "hinge":  # Blocks of D that are like the one before.
+        config.discriminator.widths = config.discriminator.widths[:2]
     if config.get("loss") == "relativistic_paired" and "families" in config.augment:
         config.augment.update(families=("blit",), multipliers=())  # Presets of ADA have them all.
         # With these the programs of presets are the same, if all else is, and compiled once.
         config.augment.controller.p.end = 0.5
+        config.data.on_device = False  # Other presets of sets on the device are trained.
         for penalty in (config.penalty.r1, config.penalty.r2):
             penalty.update(start=1.0, end=0.1)
     if preset and ("growth" in config or config.get("loss") == "hinge"):  # Shared, as above.
