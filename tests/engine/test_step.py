@@ -281,8 +281,8 @@ def test_simultaneous_is_both_gradients_at_the_old_parameters(tiny):
 
 
 def test_the_ema_averages_parameters_and_batch_norm_averages(tiny):
-    tiny.ema.update(decay=0.75, warm_up=False)
-    algorithm = build(tiny)
+    # The decay is that of the steps that are finished before this one.
+    algorithm = build(tiny)._replace(ema_decay=lambda step: 0.75 / (1 + step))
     initial = initial_of(algorithm, jax.random.key(0))
     state, _ = run(algorithm)
     for name in ("params", "vars"):
