@@ -164,7 +164,7 @@ def test_r1_and_r2_take_the_reals_and_the_fakes_each_with_their_own_labels():
 
 def test_dragans_points_are_above_the_reals_by_half_a_deviation_at_most():
     """real + a s u / 2, with one a for each sample; the fakes do not matter."""
-    reals = np.random.RandomState(1).randn(2_000, 4, 4, 1).astype(np.float32)
+    reals = 3 * np.random.RandomState(1).randn(2_000, 4, 4, 1).astype(np.float32)
     fakes = jnp.full(reals.shape, jnp.nan)
     moved = np.asarray(penalties.perturbed(jnp.asarray(reals), fakes, KEY)) - reals
     assert moved.min() > -1e-6
