@@ -295,6 +295,21 @@ def test_the_ema_averages_parameters_and_batch_norm_averages(tiny):
         assert differs(getattr(initial.ema, name), getattr(state.ema, name))
 
 
+@pytest.mark.parametrize(("order", "updates"), [("alternating", 3), ("simultaneous", 1)])
+def test_the_controller_of_augmentation_sees_every_update_of_d(tiny, order, updates):
+    tiny.order, tiny.n_critic = order, updates
+    algorithm = build(tiny)._replace(
+        aug_init=lambda: {"losses": jnp.zeros(()), "updates": jnp.zeros(())},
+        aug_update=lambda aug, metrics: {
+            "losses": aug["losses"] + metrics["d_loss"],
+            "updates": aug["updates"] + 1,
+        },
+    )
+    state, metrics = run(algorithm)
+    assert state.aug["updates"] == updates
+    np.testing.assert_allclose(state.aug["losses"], updates * metrics["d_loss"], rtol=1e-5)
+
+
 @pytest.mark.parametrize("decay", [0.1, 0.999])
 def test_an_average_of_batch_norm_averages_holds_what_was_measured_alone(decay):
     """Of batches of one mean and variance it is these, from the first step on."""
