@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from absl import flags
-from conftest import ROOT
+from conftest import ROOT, extract
 from conftest import shipped as config_of
 from ml_collections import config_flags
 
@@ -265,7 +265,7 @@ def test_a_wheel_has_the_command_the_configs_and_the_sweeps(tmp_path):
     run(sys.executable, "-c", build.format("sdist"), cwd=source)
     (archive,) = source.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
-        opened.extractall(tmp_path, filter="data")
+        extract(opened, tmp_path)
     unpacked = tmp_path / archive.name.removesuffix(".tar.gz")
     run(sys.executable, "-c", build.format("wheel"), cwd=unpacked)
     (wheel,) = unpacked.glob("*.whl")

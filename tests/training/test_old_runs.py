@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, extract
 
 import ganjax
 from ganjax.algorithms.optimisers import EmaFields, ema_decay
@@ -34,7 +34,7 @@ def old_run(tmp_path):
 
     def unpack(name):
         with tarfile.open(RUNS / f"{name}.tar.xz") as archive:
-            archive.extractall(tmp_path, filter="data")
+            extract(archive, tmp_path)
         return tmp_path / name
 
     return unpack
