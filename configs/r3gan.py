@@ -51,11 +51,11 @@ def r3gan(over, gamma, half_life, network, rate=(2e-4, 5e-5), **fields):
 
 
 def digits(source="embedded:mnist5k", **data):
-    scale = {"total_steps": 6_400, "batch_size": 16, "image_size": 32}
+    scale = {"total_steps": 5_000, "batch_size": 16, "image_size": 32}
     network = {"widths": (96, 64, 32, 16), "blocks": 1}  # As all numbers here, for CPUs (choice).
     data = {"source": source} | (data or {"channels": 1, "fit": "pad"})
-    config = r3gan(96_000, (25.0, 5.0), 2_000, network, (2e-3, 5e-4), data=data, **scale)
-    config.sample_every = config.eval_every = config.checkpoint_every = 400
+    config = r3gan(75_000, (25.0, 5.0), 2_000, network, (2e-3, 5e-4), data=data, **scale)
+    config.sample_every = config.eval_every = config.checkpoint_every = 500
     return config
 
 
