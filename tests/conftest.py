@@ -63,8 +63,8 @@ compiling.trim_memory = lambda: None
 jax.random.normal = with_few_programs(jax.random.normal)
 jax.random.uniform = with_few_programs(jax.random.uniform)
 
-# To make what a program is lowered in takes 3 ms, so many share one. What it has interned stays
-# until it is left.
+# A new MLIR context takes 3 ms, so many programs of a thread share one; the next one frees what it
+# has interned.
 PROGRAMS_OF_A_CONTEXT = 200
 contexts = threading.local()
 
@@ -155,6 +155,7 @@ def _programs_are_forgotten():
     yield
     if _resident() > MOST_RESIDENT:
         jax.clear_caches()
+        contexts.__dict__.clear()
         gc.collect()
         if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
             trim(0)
@@ -199,7 +200,7 @@ def one_device():
 
 
 def extract(archive, folder):
-    """Unpacks a tar file as data; Python 3.11 has that filter from its fourth release on."""
+    """Unpacks a tar file as data; Python has that filter from 3.11.4 on."""
     archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
 
 

@@ -1,9 +1,9 @@
-"""Initial values of networks, without a program of their own for every network."""
+"""Initial values and random draws, without a program for every network and shape."""
 
-import math
 from functools import wraps
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax._src.core import trace_state_clean
 from jax.extend.core import Literal
@@ -11,7 +11,8 @@ from jax.interpreters import partial_eval
 
 # Draws by the names of their programs.
 DRAWS = {"_normal": jax.random.normal, "_uniform": jax.random.uniform}
-# Operations that NumPy computes with the same bits, and for which nothing is compiled.
+THREEFRY = "threefry2x32"
+# Operations on floats that NumPy computes with the same bits, and for which nothing is compiled.
 EXACT = {
     "add": np.add,
     "mul": np.multiply,
@@ -35,7 +36,8 @@ def initial(init, *args):
     values |= zip(jaxpr.invars, leaves, strict=True)
 
     def value(atom):
-        return atom.val if isinstance(atom, Literal) else values[atom]
+        # A literal may be a Python number, which has no type of its own for NumPy.
+        return np.asarray(atom.val, atom.aval.dtype) if isinstance(atom, Literal) else values[atom]
 
     for equation in jaxpr.eqns:
         found = _computed(equation, [value(atom) for atom in equation.invars])
@@ -48,15 +50,16 @@ def initial(init, *args):
 def with_few_programs(draw):
     """Lets `jax.random.normal` or `uniform` share programs between arrays of like size.
 
-    The next power of two of numbers is drawn, of which an array has the first, with the bits that
-    it has by a program of its own. What is traced stays as it is.
+    The next power of two of numbers is drawn, of which an array has the first: by Threefry they are
+    those of a program of its own. What is traced, or has another generator, stays as it is.
     """
 
     @wraps(draw)
     def drawn(key, shape=(), *args, **kwargs):
-        size = math.prod(shape) if isinstance(shape, tuple) else shape
-        bounds = [*args, *kwargs.values()]
-        if not trace_state_clean() or size < 1 or any(np.shape(each) for each in bounds):
+        size = int(np.prod(shape))
+        bounds = [each for each in (*args, *kwargs.values()) if isinstance(each, jax.Array)]
+        shared = size > 0 and all(each.ndim == 0 for each in bounds)
+        if not (shared and trace_state_clean() and str(jax.random.key_impl(key)) == THREEFRY):
             return draw(key, shape, *args, **kwargs)
         numbers = draw(key, (1 << (size - 1).bit_length(),), *args, **kwargs)
         return jax.device_put(np.asarray(numbers)[:size].reshape(shape))
@@ -71,8 +74,8 @@ def _computed(equation, operands):
     if draw := DRAWS.get(params.get("name")):
         key, *bounds = operands
         return [with_few_programs(draw)(key, aval.shape, aval.dtype, *bounds)]
-    if function := EXACT.get(primitive.name):
-        return [function(*map(np.asarray, operands))]
+    if primitive.name in EXACT and jnp.issubdtype(aval.dtype, jnp.floating):
+        return [np.asarray(EXACT[primitive.name](*map(np.asarray, operands)), aval.dtype)]
     if primitive.name == "broadcast_in_dim":
         operand, axes = np.asarray(operands[0]), params["broadcast_dimensions"]
         lengths = np.ones(len(aval.shape), int)

@@ -293,8 +293,8 @@ def test_a_wheel_has_the_command_the_configs_and_the_sweeps(tmp_path):
 
 
 @pytest.mark.parametrize("words", [["--help"], ["sample", "--help"]])
-def test_help_that_is_read_in_part_ends_without_a_word(words, tmp_path):
-    """As with `ganjax train --help | head`."""
+def test_help_that_is_read_in_part_ends_without_a_word(words):
+    """As with `ganjax sample --help | head`."""
     command = [sys.executable, "-m", "ganjax", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()

@@ -28,7 +28,11 @@ def quit_at_once(what_is_lost: str) -> None:
 
 
 def end_with_the_reader() -> None:
-    """Lets the process end without a word once nothing reads its output, as with `| head`."""
+    """Lets the process end without a word once nothing reads its output, as with `| head`.
+
+    It is for commands that only print: from then on a write to any closed pipe or socket ends the
+    process.
+    """
     if hasattr(signal, "SIGPIPE"):  # Windows has none.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 

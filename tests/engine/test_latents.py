@@ -34,7 +34,7 @@ def stratified(key, n):
 )  # fmt: skip
 def test_rows_are_those_of_all(latent):
     key = jax.random.key(3)
-    whole = np.asarray(latent(key, NUM))
+    whole = np.asarray(jax.jit(latent, static_argnums=1)(key, NUM))
     draw = latents.rows(latent, key, NUM)
     assert draw is not None
     for first in range(0, NUM, 256):

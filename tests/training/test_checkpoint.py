@@ -43,6 +43,8 @@ def test_the_program_of_an_initial_state_computes_its_operations():
     init, key = partial(init_state, module.build(loaded)), jax.random.key(3)
     whole, single = init_program(init, make_layout().replicated)(key), initial(init, key)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), whole, single)
+    types = [jax.tree.map(lambda leaf: leaf.dtype, state) for state in (whole, single)]
+    assert types[0] == types[1]
     assert all(kernel.std() > 0 for kernel in jax.tree.leaves(whole.g.params) if kernel.ndim == 4)
 
 

@@ -105,12 +105,6 @@ def check_metrics(folder, loaded):
         assert meaning.least <= value <= meaning.most, (name, value)
 
 
-def programs_of_the_first(make):
-    """Returns a function that calls `make` once, and then returns the same programs again."""
-    made = []
-    return lambda *args: made[0] if made else made.append(make(*args)) or made[0]
-
-
 @pytest.mark.parametrize(("name", "preset"), SHIPPED)
 def test_every_field_can_be_set_from_the_command_line(name, preset):
     """A flag overrides only what the config file lists, so it must list everything."""
@@ -128,12 +122,8 @@ def test_every_field_can_be_set_from_the_command_line(name, preset):
         for each in dict.fromkeys(TRAINED.values())
     ],
 )
-def test_shipped_config_trains_resumes_and_samples(name, preset, tmp_path, request, monkeypatch):
-    """The default of each system does on eight devices, others on one, which compiles sooner.
-
-    The run that goes on has the programs of the one that began, which are traced once.
-    """
-    monkeypatch.setattr(setup, "_programs", programs_of_the_first(setup._programs))
+def test_shipped_config_trains_resumes_and_samples(name, preset, tmp_path, request):
+    """The default of each system does on eight devices, others on one, which compiles sooner."""
     if preset:
         request.getfixturevalue("one_device")
     config = with_reals(smallest(name, preset), tmp_path)
