@@ -87,13 +87,13 @@ def test_all_digits_are_made(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "steps", "fields"),
-    [("cgan", 1_500, DENSE), ("cwgan_gp", 600, SMALL), ("sngan:projection", 300, SMALLEST)],
+    [("cgan", 1_500, DENSE), ("cwgan_gp", 600, SMALL), ("sngan:projection", 400, SMALLEST)],
 )
 def test_conditional_samples_carry_their_label(name, steps, fields, tmp_path):
     """And are no single image a class: within a class pixels vary as the digits' do."""
     images = train(tmp_path, steps, name, fields)
     labels = np.arange(COUNT) % 10
-    # Measured: 0.48, 0.68 and 0.67. Chance is 0.1.
+    # Measured: 0.48, 0.68 and 0.50. Chance is 0.1.
     assert np.mean(classify(images) == labels) >= 0.2
     known, their_labels = digits("train", images.shape[1])
     spread = [
