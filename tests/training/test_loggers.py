@@ -121,6 +121,8 @@ def test_a_logger_that_hangs_does_not_make_a_run_wait(monkeypatch, tmp_path):
     released, said = threading.Event(), []
 
     class Hanging(Notes):
+        told: ClassVar = []  # Its thread goes on after this test.
+
         def scalars(self, step, scalars):
             released.wait(20)
 
