@@ -6,11 +6,11 @@
 `ganjax train` is started in a fresh process with an empty and with a filled cache of programs: when
 does it print its first line, and when that its first step is done? Another process, which tells the
 time between its parts, splits this into imports, the config and its data (which traces the
-networks), the initial state, the open files and the first picture, and the first step; of each part
-it says how long JAX traced, lowered and compiled programs. Beside it stand peers that take their
-first step on random images, from the start of their process too: PyTorch, where the config has a
-peer, without the imports of JAX and ganjax, which only read the config; and, for `ada:emoji64`,
-Keras on TensorFlow as a tf.function.
+networks), the initial state, the open files, and the first step; of each part it says how long JAX
+traced, lowered and compiled programs. Beside it stand peers that take their first step on random
+images, from the start of their process too: PyTorch, where the config has a peer, without the
+imports of JAX and ganjax, which only read the config; and, for `ada:emoji64`, Keras on TensorFlow
+as a tf.function.
 
 Times are medians of the rounds, in which all sides take turns; in brackets are the seconds of the
 processor, on which other programs of the machine have less influence.
@@ -156,7 +156,7 @@ def split(config: str) -> None:
 
         enter("initial state")
         state = jax.block_until_ready(restore(*args))
-        enter("files and first picture")
+        enter("files")
         return state
 
     def advanced(*args: Any) -> Any:

@@ -1,9 +1,8 @@
 """Compilation of a run's first train step beside whatever else comes before that step.
 
-Until then a run initialises or restores its state, opens its files and draws its first picture,
-each of which compiles programs and waits for disks on its own. Meanwhile a thread compiles the
-step, so that the call of the step finds it compiled: JAX keeps programs by function, shapes and
-shardings.
+Until then a run initialises or restores its state and opens its files, which compiles programs and
+waits for disks on its own. Meanwhile a thread compiles the step, so that the call of the step finds
+it compiled: JAX keeps programs by function, shapes and shardings.
 """
 
 import contextlib

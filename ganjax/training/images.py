@@ -1,7 +1,7 @@
 """Images as what a run is about: their sets, grids of samples, and figures of samples."""
 
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import jax
@@ -115,10 +115,12 @@ class Images(Domain):
         num = grid_size(self.config.sample_grid, num_classes)
         # One program, since each operation on its own would be compiled as another.
         draw_inputs = jax.jit(lambda key: steps.sample_inputs(run.algorithm, key, num))
-        inputs = [
-            distributed.device_put(jax.device_get(draw_inputs(key)), run.layout.replicated)
-            for key in run.local_keys
-        ]
+
+        @cache
+        def inputs(index):
+            of_member = jax.device_get(draw_inputs(run.local_keys[index]))
+            return distributed.device_put(of_member, run.layout.replicated)
+
         first_phase = run.algorithm.phases[0]
         captions = class_names(num, num_classes, run.images[first_phase].training)
         columns = self.config.sample_grid[1]
@@ -126,7 +128,7 @@ class Images(Domain):
             columns = images.columns(num, len(set(captions)))
 
         def draw(generator, phase, index):
-            samples = run.programs.sampler(generator, *inputs[index], phase=phase)
+            samples = run.programs.sampler(generator, *inputs(index), phase=phase)
             return lambda: images.sheet(
                 np.asarray(jax.device_get(samples)), columns, above=captions
             )

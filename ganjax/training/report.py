@@ -100,8 +100,8 @@ class Report:
         # The numbers of steps in the dispatches of the phase so far: the first of each compiles.
         self._compiled: set[int] = set()
         # For images_per_second: the time at which it was last written, or at which a dispatch that
-        # compiled ended, and the number of real images trained on since then.
-        self._rate = (self._last_end, 0)
+        # is left out ended, and the number of real images trained on since then.
+        self._rate, self._leaves_out = (self._last_end, 0), False
 
     def begin_run(
         self, step: int, networks: str, holds_out: bool = True, notes: Sequence[str] = ()
@@ -148,6 +148,10 @@ class Report:
         )
         self._last_end, self._compiled = time.perf_counter(), set()
 
+    def leave_out(self) -> None:
+        """Leaves the time until the end of the next dispatch out of images_per_second."""
+        self._leaves_out = True
+
     def metrics(
         self, step: int, count: int, reals: int, metrics: Sequence[dict[str, jax.Array]]
     ) -> None:
@@ -173,14 +177,14 @@ class Report:
         }
         start, end = self._last_end, time.perf_counter()
         self._last_end = end
-        compiled = count not in self._compiled
+        untimed = self._leaves_out or count not in self._compiled
         if not self._compiled:
             self._writer.say(f"first step after {end - start:.1f} s")
-        if compiled:
+        if untimed:
             self._compiled.add(count)
-            self._rate = (end, 0)
+            self._rate, self._leaves_out = (end, 0), False
         for i in range(count):
-            if not compiled:
+            if not untimed:
                 self._rate = (self._rate[0], self._rate[1] + reals)
             # All steps of a dispatch are assumed to have lasted equally long.
             step_end = start + (i + 1) / count * (end - start)
