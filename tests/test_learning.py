@@ -14,8 +14,12 @@ import ganjax
 pytestmark = pytest.mark.slow
 
 COUNT = 500
-# Fields with which a system learns in the fewest seconds. The classifier knows 89% of the real
-# digits at 8x8.
+# Fields with which a system learns in the fewest seconds. The classifier knows 99.9% of the real
+# digits at 16x16, and 89% at 8x8.
+SMALL = (
+    *("image_size=16", "data.fit=resize"),
+    *("generator.widths=(64,32)", "discriminator.widths=(32,64)"),
+)
 # Of one program of single steps, and no pictures and evaluations before the last.
 SHALLOW = (
     *("image_size=8", "data.fit=resize", "ema.decay=0.99", "steps_per_dispatch=1"),
@@ -83,13 +87,13 @@ def test_all_digits_are_made(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "steps", "fields"),
-    [("cgan", 1_500, DENSE), ("cwgan_gp", 1_200, SHALLOW), ("sngan:projection", 400, SMALLEST)],
+    [("cgan", 1_500, DENSE), ("cwgan_gp", 600, SMALL), ("sngan:projection", 400, SMALLEST)],
 )
 def test_conditional_samples_carry_their_label(name, steps, fields, tmp_path):
     """And are no single image a class: within a class pixels vary as the digits' do."""
     images = train(tmp_path, steps, name, fields)
     labels = np.arange(COUNT) % 10
-    # Measured: 0.50, 0.42 (0.29 and 0.58 with other seeds) and 0.50. Chance is 0.1.
+    # Measured: 0.50, 0.68 and 0.50. Chance is 0.1.
     assert np.mean(classify(images) == labels) >= 0.2
     known, their_labels = digits("train", images.shape[1])
     spread = [

@@ -48,7 +48,10 @@ def seconds(config: str, folder: Path, cache: Path, steps: int, **fields) -> flo
 def rate(folder: Path) -> float:
     """Returns the images a second of a run's steps, from its metrics.jsonl."""
     rows = read_metrics(folder / "metrics.jsonl")
-    return median(row["images_per_second"] for row in rows if "images_per_second" in row)
+    rates = [row["images_per_second"] for row in rows if "images_per_second" in row]
+    if not rates:
+        raise SystemExit(f"{folder}: no line has a rate; take more --steps")
+    return median(rates)
 
 
 def main() -> None:

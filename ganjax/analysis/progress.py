@@ -160,7 +160,7 @@ def evolution(
             "those of its moving average, if it has one"
         )
     if not files:
-        raise UserError(f"{where}: no picture is there yet; the first comes before the first step")
+        raise UserError(f"{where}: no picture is there yet; the first comes with the first steps")
     steps = _spread(sorted(files), num)
     grids = images.enlarge(images.alike([_read(files[step]) for step in steps]), GRID_SIDE)
 

@@ -41,13 +41,13 @@ class Notebook(Display):
         self._pictures: dict[str, str] = {}
 
     def begin(self, step: int, total_steps: int) -> None:
-        self._first = self._step = step
+        self._first = self._step = self._timed_from = step
         self._total_steps = total_steps
 
     def advance(self) -> None:
         self._step += 1
         if self._step == self._first + 1:  # The first step, which compiles, says nothing of others.
-            self._began = time.perf_counter()
+            self._begin_clock()
         self._show()
 
     def scalars(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -64,6 +64,8 @@ class Notebook(Display):
                 f'<div>{html.escape(name)} at step {step}</div><img src="{source}" '
                 f'style="width: {WIDTH}px; image-rendering: pixelated"></div>'
             )
+        if step == 0:  # Its program was compiled since the first step.
+            self._begin_clock()
         self._show(at_once=True)
 
     def say(self, text: str) -> None:
@@ -71,6 +73,10 @@ class Notebook(Display):
 
     def close(self) -> None:
         self._show(at_once=True)
+
+    def _begin_clock(self) -> None:
+        """Lets the time that is left follow from the steps after this one."""
+        self._timed_from, self._began = self._step, time.perf_counter()
 
     def _show(self, at_once: bool = False) -> None:
         """Shows the present state, if it was not shown just before."""
@@ -87,7 +93,7 @@ class Notebook(Display):
 
     def _page(self) -> str:
         """Returns what is shown, as HTML."""
-        left, done = "", self._step - self._first - 1
+        left, done = "", self._step - self._timed_from
         if done > 0:
             seconds = (time.perf_counter() - self._began) / done * (self._total_steps - self._step)
             left = f", {seconds:.0f} s left"

@@ -118,19 +118,38 @@ class Pictures(Action):
 
     def __call__(self, snapshot: Snapshot) -> None:
         self._draw(snapshot, [member.ema for member in snapshot.members])
-        if self._averaged[snapshot.phase] and snapshot.step:  # At step 0 both are the same.
+        if self._averaged[snapshot.phase]:
             raw = [Ema(member.g.params, member.g.vars) for member in snapshot.members]
             self._draw(snapshot, raw, raw=True)
 
-    def _draw(self, snapshot: Snapshot, generators: Sequence[Ema], *, raw: bool = False) -> None:
+    def untrained(self, members: ensemble.Members) -> list[Callable[[], None]]:
+        """Returns what draws and writes the pictures of step 0, for `Pending`; may be nothing.
+
+        It keeps copies of the averages, since the first steps donate the members' states. The time
+        that it takes, mostly to compile, is left out of the run's images_per_second.
+        """
         if self._draw_member is None:
-            return
-        drawn = [
-            self._draw_member(generator, snapshot.phase, index)
-            for index, generator in enumerate(generators)
-        ]
-        write = partial(self._outputs.report.pictures, raw=raw)
-        self._outputs.pending.add(write, snapshot.step, drawn)
+            return []
+        copy, report = jax.jit(partial(jax.tree.map, jnp.copy)), self._outputs.report
+        generators = [copy(member.ema) for member in members]
+
+        def write():
+            report.pictures(0, self._drawn(generators, next(iter(self._averaged))))
+            report.leave_out()
+
+        return [write]
+
+    def _draw(self, snapshot: Snapshot, generators: Sequence[Ema], *, raw: bool = False) -> None:
+        if self._draw_member is not None:
+            drawn = self._drawn(generators, snapshot.phase)
+            write = partial(self._outputs.report.pictures, raw=raw)
+            self._outputs.pending.add(write, snapshot.step, drawn)
+
+    def _drawn(self, generators: Sequence[Ema], phase: Phase) -> list[Callable[[], np.ndarray]]:
+        """Starts to draw samples; returns for each member the function that waits for them."""
+        draw = self._draw_member
+        assert draw is not None  # As the callers have found.
+        return [draw(generator, phase, index) for index, generator in enumerate(generators)]
 
 
 class Evaluation(Action):

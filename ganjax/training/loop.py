@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 
 from ganjax.data import pipeline
@@ -102,8 +101,9 @@ def train(
         checkpoint = Checkpoint(run, outputs, stop)
         pictures = Pictures(run, outputs)
         actions = pictures, Evaluation(run, outputs), checkpoint
-        # Drawn once the first steps are reported, which need not wait for its program.
-        untrained = [] if step else [_untrained(run, members)]
+        # What the generator makes before its first update is drawn once the first steps are
+        # reported, which need not wait for its program.
+        first = [] if step else pictures.untrained(members)
         state, members = ensemble.pack(members), ()
         compiled()
         for phase in (each for each in run.algorithm.phases if step < each.stop):
@@ -122,9 +122,8 @@ def train(
                 checkpoints.raise_failure()
                 outputs.pending.write()
                 outputs.pending.add(outputs.report.metrics, step, count, reals, metrics)
-                while untrained:
-                    outputs.pending.add(pictures, untrained.pop())
-                    outputs.pending.add(outputs.report.leave_out)
+                while first:
+                    outputs.pending.add(first.pop())
                 perform(actions, Snapshot(step, phase, state, ensemble.unpack))
                 if step < config.total_steps and checkpoint.is_due(step, phase):
                     if ending := _early_stop(run, checkpoints, step):
@@ -145,13 +144,6 @@ def _compiling(
     if _ending(run, checkpoints, step):
         return contextlib.nullcontext(lambda: None)
     return ahead.compiling(run, step, pace.size)
-
-
-def _untrained(run: Run, members: Members) -> Snapshot:
-    """Returns a snapshot at step 0 for pictures, of copies, as the first steps donate the state."""
-    copy = jax.jit(partial(jax.tree.map, jnp.copy))
-    kept = tuple(member.replace(ema=copy(member.ema)) for member in members)
-    return Snapshot(0, run.algorithm.phases[0], kept, lambda state: state)
 
 
 def _begin(run: Run, outputs: Outputs, phase: Phase, state: Any) -> Any:

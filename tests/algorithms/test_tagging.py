@@ -292,7 +292,7 @@ QUARTER = ("vector_width=125", "feature_width=300", "joint_maxout=(250,3)")
 def test_the_shipped_config_beats_the_most_frequent_tags(tmp_path):
     """By two bootstrap standard errors of theirs in all three figures, with a quarter of the units.
 
-    Measured: 4.2 and more after these three quarters of the steps.
+    Measured: 4.2 and more after this half of the steps.
     """
     pytest.importorskip("gensim")
     # As a user starts it, on one device.

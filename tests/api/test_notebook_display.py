@@ -39,6 +39,19 @@ def clock(monkeypatch):
     return now
 
 
+def test_the_time_that_is_left_follows_from_steps_after_the_first_picture(pages, clock):
+    display = Notebook()
+    display.begin(0, 20)
+    display.advance()
+    clock[0] += 60
+    display.images(0, {"samples": np.zeros((6, 8, 1), np.uint8)})
+    for _ in range(4):
+        clock[0] += 2
+        display.advance()
+    display.close()
+    assert "step 5 of 20, 30 s left" in pages[-1][1], "steps of 2 s"
+
+
 def test_progress_and_the_latest_picture_are_replaced_where_they_stand(pages, clock):
     picture = np.random.RandomState(0).randint(0, 256, (6, 8, 1), np.uint8)
     display = Notebook()

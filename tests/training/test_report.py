@@ -187,6 +187,20 @@ def test_a_dispatch_of_steps_is_written_step_by_step(tmp_path):
     assert found[2]["images_per_second"] == pytest.approx(found[3]["images_per_second"], rel=1e-3)
 
 
+def test_what_is_left_out_slows_no_rate(tmp_path, monkeypatch):
+    """Neither the time before a dispatch's end, nor the steps of that dispatch."""
+    now = 0.0
+    monkeypatch.setattr("ganjax.training.report.time.perf_counter", lambda: now)
+    with reporting(tmp_path, log_every=2) as report:
+        for last, seconds in ((2, 9.0), (4, 2.0), (6, 50.0), (8, 2.0)):
+            now += seconds
+            if last == 6:
+                report.leave_out()
+            report.metrics(last, 2, 8, [dict.fromkeys(metrics(), np.ones(2, np.float32))])
+    found = [row.get("images_per_second") for row in rows(tmp_path)]
+    assert found == [None, 8.0, None, 8.0], "two steps of 8 images in 2 s"
+
+
 def test_each_seeds_least_leak_is_read_from_its_own_rows(tmp_path):
     """Their mean would hide that one of them has grown."""
     with reporting(tmp_path, num_seeds=2) as report:
