@@ -160,14 +160,15 @@ def test_images_are_flipped_by_a_fair_coin_that_resuming_and_the_devices_do_not_
 
 
 def test_threads_end_with_the_batches_that_nobody_asks_for():
-    before = threading.active_count()
+    before = set(threading.enumerate())  # Those of other tests, which may end meanwhile.
     source = Source(8, lambda i: {"image": np.zeros((len(i), 2, 2, 1), np.uint8)}, ())
     steps = pipeline._Steps(source, Phase(0, 10**6, 4), 0, 1, slice(0, 4), False, False)
     batches = pipeline._read_ahead(steps, range(10**6))
     next(batches)
-    assert threading.active_count() > before
+    started = set(threading.enumerate()) - before
+    reading = [thread for thread in started if thread.name.startswith("reading")]
+    assert reading
     batches.close()
-    for thread in threading.enumerate():
-        if thread.name.startswith("reading"):
-            thread.join(10)
-            assert not thread.is_alive()
+    for thread in reading:
+        thread.join(10)
+        assert not thread.is_alive()
