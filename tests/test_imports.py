@@ -113,11 +113,12 @@ def test_algorithms_are_named_by_configs_alone(name):
                 assert not module.startswith("ganjax.algorithms"), f"{path}: {module}"
 
 
-def test_the_core_needs_neither_tensorflow_nor_torch():
-    """Imports as on a machine that has neither (tensorboardX takes torch if it is there)."""
+def test_the_core_needs_neither_tensorflow_nor_torch_and_a_start_no_orbax():
+    """Imports as on a machine without the two (tensorboardX takes torch if it is there)."""
     code = (
         "import sys; sys.modules.update(tensorflow=None, torch=None);"
-        "import ganjax.main, ganjax.training.loop, ganjax.sample, ganjax.analysis.measurement;"
+        "import ganjax.main, ganjax.training.loop; assert 'orbax' not in sys.modules;"
+        "import ganjax.sample, ganjax.analysis.measurement;"
         "import ganjax.data.prepare, tensorflow_datasets"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=120)

@@ -1,15 +1,13 @@
 """Compilation of a run's first train step beside whatever else comes before that step.
 
-Until then a run initialises or restores its state and opens its files, which compiles programs and
-waits for disks on its own. Meanwhile a thread compiles the step, so that the call of the step finds
-it compiled: JAX keeps programs by function, shapes and shardings.
+The step's program is traced and lowered first of all, by Python, which does one thing at a time.
+Then a thread compiles it, while the run initialises or restores its state and opens its files, so
+that the call of the step finds it compiled: JAX keeps programs by function, shapes and shardings.
 """
 
 import contextlib
-import contextvars
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import jax
@@ -44,9 +42,7 @@ def compiling(
         return
     size = pace(step, phase)
     count = next(dispatch.counts(step, phase.stop, size, run.due(phase)))
-    # A thread has none of the caller's context, by which convolutions choose their lowerings.
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=partial(context.run, _compile, run, phase, count))
+    thread = threading.Thread(target=_compile, args=(_lowered(run, phase, count),))
     thread.start()
     try:
         yield thread.join
@@ -55,21 +51,26 @@ def compiling(
         raise
 
 
-def _compile(run: Run, phase: Phase, count: int) -> None:
-    """Compiles the program of a dispatch; an error is left to the call of the step."""
+def _lowered(run: Run, phase: Phase, count: int) -> jax.stages.Lowered:
+    """Returns the program of a dispatch of `count` steps, lowered."""
+    state = jax.tree.map(
+        _placed, run.state_shapes, jax.tree.broadcast(run.state_sharding, run.state_shapes)
+    )
+    batches = pipeline.shapes(
+        run.images[phase].training,
+        phase,
+        reals=run.algorithm.real_batches,
+        count=count,
+        sharding=run.layout.batches,
+    )
+    number = len(run.seeds)
+    return run.programs.ensemble.lower((state,) * number, (batches,) * number, run.keys, phase)
+
+
+def _compile(lowered: jax.stages.Lowered) -> None:
+    """Compiles a program; an error is left to the call of the step."""
     with contextlib.suppress(Exception):
-        state = jax.tree.map(
-            _placed, run.state_shapes, jax.tree.broadcast(run.state_sharding, run.state_shapes)
-        )
-        batches = pipeline.shapes(
-            run.images[phase].training,
-            phase,
-            reals=run.algorithm.real_batches,
-            count=count,
-            sharding=run.layout.batches,
-        )
-        number = len(run.seeds)
-        run.programs.ensemble.compile((state,) * number, (batches,) * number, run.keys, phase)
+        lowered.compile()
 
 
 def _placed(leaf: jax.ShapeDtypeStruct, sharding: Any) -> jax.ShapeDtypeStruct:

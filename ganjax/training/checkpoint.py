@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-from orbax.checkpoint import v1 as ocp
 
 from ganjax.engine.state import GanState
 from ganjax.errors import printable
@@ -48,9 +47,11 @@ def open_checkpoints(
     """
     if keep is None:
         return Checkpoints(workdir)
-    policies = ocp.training.preservation_policies
 
     def policy(checkpoints: Checkpoints):
+        from orbax.checkpoint import v1 as ocp
+
+        policies = ocp.training.preservation_policies
         kept: list[Any] = [policies.LatestN(keep), policies.CustomSteps(milestones)]
         if best != NO_FIGURE:
             kept.append(_KeepBest(checkpoints, best))

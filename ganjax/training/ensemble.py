@@ -41,14 +41,14 @@ class Ensemble(NamedTuple):
         batches[i] are member i's batches, as the function of
         `ganjax.training.dispatch.make_train_steps` takes them, and metrics[i] are its metrics. The
         state that is passed is donated.
-      compile: compiles what `advance` will call, given the shapes of the members' states and of
-        `advance`'s other arguments, with their shardings.
+      lower: returns the program that `advance` will call, lowered but not compiled, given the
+        shapes of the members' states and of `advance`'s other arguments, with their shardings.
     """
 
     pack: Callable[[Members], Any]
     unpack: Callable[[Any], Members]
     advance: Callable[..., tuple[Any, tuple[dict[str, jax.Array], ...]]]
-    compile: Callable[..., object]
+    lower: Callable[..., jax.stages.Lowered]
 
 
 def seeds(config: LoopConfig) -> range:
@@ -144,10 +144,10 @@ def one_by_one(train_steps: Callable, layout: Layout, state_sharding: Any) -> En
         ]
         return tuple(state for state, _ in advanced), tuple(metrics for _, metrics in advanced)
 
-    def compile(members: Members, batches, keys, phase):
-        return step.lower(members[0], batches[0], keys[0], phase=phase).compile()
+    def lower(members: Members, batches, keys, phase):
+        return step.lower(members[0], batches[0], keys[0], phase=phase)
 
-    return Ensemble(lambda members: members, lambda members: members, advance, compile)
+    return Ensemble(lambda members: members, lambda members: members, advance, lower)
 
 
 def together(train_steps: Callable, num_members: int, layout: Layout) -> Ensemble:
@@ -204,17 +204,17 @@ def together(train_steps: Callable, num_members: int, layout: Layout) -> Ensembl
     def unpack(state):
         return tuple(_per_member(itemgetter(i), state) for i in range(num_members))
 
-    def compile(members: Members, batches, keys, phase):
+    def lower(members: Members, batches, keys, phase):
         state = jax.eval_shape(pack, members)
         of_leaves = jax.tree.broadcast(packed, state)
         state = jax.tree.map(lambda leaf, of: leaf.update(sharding=of), state, of_leaves)
-        return step.lower(state, batches, keys, phase=phase).compile()
+        return step.lower(state, batches, keys, phase=phase)
 
     return Ensemble(
         jax.jit(pack, out_shardings=packed),
         jax.jit(unpack, out_shardings=layout.replicated),
         lambda state, batches, keys, phase: step(state, batches, keys, phase=phase),
-        compile,
+        lower,
     )
 
 

@@ -1,7 +1,8 @@
 """Saves and loads states by Orbax, and answers its failures in one line.
 
 A save goes on in the background, and ends completely or not at all. What is loaded is compared with
-the checksums that were saved (`ganjax.training.checksums`).
+the checksums that were saved (`ganjax.training.checksums`). Orbax is imported when it is first
+used, since a new run saves nothing until its first checkpoint is due.
 """
 
 import contextlib
@@ -11,10 +12,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-from orbax.checkpoint import v1 as ocp
 
 from ganjax.errors import DataError, UserError
 from ganjax.parallel import distributed
@@ -30,6 +30,9 @@ from ganjax.training.checkpoint_folders import (
 )
 from ganjax.training.migrations import FORMAT, KEY, as_stored, completed
 from ganjax.training.stored import CheckpointError, DamagedError, RemovedError
+
+if TYPE_CHECKING:
+    from orbax.checkpoint import v1 as ocp
 
 
 class SaveError(DataError):
@@ -106,6 +109,8 @@ class Checkpoints:
             raise DamagedError(str(error)) from None
 
     def _load(self, path: Path, target: Any) -> Any:
+        from orbax.checkpoint import v1 as ocp
+
         with distributed.sharing_errors():
             ours = _read(path)
         number = ours.get(KEY, 1)
@@ -216,8 +221,10 @@ class Checkpoints:
                 with contextlib.suppress(Exception):
                     self._orbax.close()
 
-    def _open(self) -> ocp.training.Checkpointer:
+    def _open(self) -> "ocp.training.Checkpointer":
         """Opens Orbax's checkpointer, which removes what a killed run has left half-written."""
+        from orbax.checkpoint import v1 as ocp
+
         assert self._policy is not None
         self._stack.enter_context(quiet.saving(lambda: self._has_failed))
         if jax.process_index() == 0:
@@ -302,6 +309,8 @@ def _each_alone() -> contextlib.AbstractContextManager:
     """
     if jax.default_backend() == "tpu":  # There Orbax may number the processes otherwise than JAX.
         return contextlib.nullcontext()
+    from orbax.checkpoint import v1 as ocp
+
     options = ocp.options.MultiprocessingOptions(
         primary_host=None, active_processes={jax.process_index()}
     )
@@ -313,6 +322,8 @@ def _uncompressed() -> contextlib.AbstractContextManager:
 
     Compression makes weights a twelfth smaller, and a save up to two fifths longer (docs/speed.md).
     """
+    from orbax.checkpoint import v1 as ocp
+
     context = ocp.Context()
     context.array.saving.use_compression = False
     return context
@@ -330,7 +341,7 @@ def _read(path: Path) -> dict[str, Any]:
     return ours
 
 
-def _end(response: ocp.AsyncResponse, path: Path) -> None:
+def _end(response: "ocp.AsyncResponse", path: Path) -> None:
     """Waits until a save has ended, and until it is on the disk."""
     # Without asking for the result, Orbax keeps an event loop and its thread for each save.
     response.result()

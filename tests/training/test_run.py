@@ -264,7 +264,7 @@ def test_a_run_stops_past_its_best_and_that_is_sampled(tiny, tmp_path, capsys, m
     assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [2, 4]
     # Called again it says so, and computes nothing: there are no figures left.
     compiled = []
-    monkeypatch.setattr(ahead, "_compile", lambda *args: compiled.append(args))
+    monkeypatch.setattr(ahead, "_lowered", lambda *args: compiled.append(args))
     assert int(train(tiny, tmp_path).step) == 4
     assert "was best at step 2" in capsys.readouterr().out
     assert Trained(tmp_path).step == 2
