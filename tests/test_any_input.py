@@ -13,10 +13,11 @@ import hypothesis
 import numpy as np
 import pytest
 from absl import flags
-from conftest import ROOT, shipped
+from conftest import ROOT
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 from PIL import Image
+from small import shipped
 
 from experiments.faults import files, mutations, readers
 from ganjax import cli, shared_flags

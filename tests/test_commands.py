@@ -14,9 +14,10 @@ from types import SimpleNamespace
 
 import pytest
 from absl import flags
-from conftest import ROOT, extract
-from conftest import shipped as config_of
+from conftest import ROOT
 from ml_collections import config_flags
+from small import extract
+from small import shipped as config_of
 
 import ganjax
 from ganjax import commands, completion, field_flags, listing, main, shared_flags, shipped

@@ -8,7 +8,8 @@ from typing import get_args
 
 import pytest
 from absl import flags
-from conftest import ROOT, SHIPPED, shipped
+from conftest import ROOT
+from small import SHIPPED, shipped
 
 from ganjax import shared_flags
 from ganjax.algorithms.optimisers import AnyOptimiser

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 import source_presets
-from conftest import shipped
+from small import shipped
 
 from ganjax.algorithms import gan, progan
 from ganjax.augment.controllers import AccuracyTargetFields

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import shipped, shrink
 from convolutions import ORDERS, large, large_case
+from small import shipped, shrink
 from systems import SYSTEMS, two_steps
 
 from ganjax.augment.ada import FAMILIES, make_transform

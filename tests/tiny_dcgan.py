@@ -4,8 +4,8 @@ from functools import partial
 
 import jax
 import numpy as np
-from conftest import shipped, shrink
 from initial import initial
+from small import shipped, shrink
 
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.ops.lowering import native_convolutions

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import shipped, shrink
 from initial import initial
+from small import shipped, shrink
 from tiny_dcgan import ACCURACY, ADA, FIXED, KERAS, build, tiny_dcgan
 
 from ganjax.algorithms.networks import build_networks

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import on_one_device, shipped, shrink
+from small import on_one_device, shipped, shrink
 
 from ganjax.config import ConfigError
 from ganjax.engine import step as steps

@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import shipped
+from small import shipped
 
 from ganjax.algorithms.gan import Config
 from ganjax.engine.step import init_state, make_train_step

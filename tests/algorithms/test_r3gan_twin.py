@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import shipped
 from flax.traverse_util import flatten_dict
+from small import shipped
 
 from ganjax.engine.inputs import StepInputs
 from ganjax.engine.schedules import Reals

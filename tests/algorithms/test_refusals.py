@@ -4,7 +4,7 @@ import contextlib
 from typing import Literal
 
 import pytest
-from conftest import shipped, shrink
+from small import shipped, shrink
 from tiny_dcgan import ADA, FIXED, KERAS, R_T, build, tiny_dcgan
 
 from ganjax.config import ConfigError, defaults

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import shipped, shrink
 from flax.traverse_util import flatten_dict
 from initial import initial
+from small import shipped, shrink
 from tiny_dcgan import ADA, R_T, build, tiny_dcgan, train_steps
 
 from ganjax.algorithms import slicing

@@ -14,8 +14,9 @@ import numpy as np
 import optax
 import processes
 import pytest
-from conftest import ROOT, shipped, shrink, write_arrays
+from conftest import ROOT
 from initial import initial
+from small import shipped, shrink, write_arrays
 
 import ganjax
 from ganjax import shared_flags

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from conftest import shipped, shrink
 from initial import initial
 from PIL import Image
+from small import shipped, shrink
 
 import ganjax
 from ganjax import sample

@@ -1,7 +1,7 @@
 """Learning curves: the metrics of a run against the images that it has seen."""
 
 import numpy as np
-from conftest import shipped
+from small import shipped
 
 from ganjax.analysis.learning_curves import images_seen, learning_curve
 from ganjax.training import schema

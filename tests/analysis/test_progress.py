@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from conftest import shipped, shrink
 from PIL import Image
+from small import shipped, shrink
 
 from ganjax.analysis import comparison, progress
 from ganjax.errors import UserError

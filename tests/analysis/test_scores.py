@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 import pytest
-from conftest import shipped, shrink
 from PIL import Image
+from small import shipped, shrink
 
 from ganjax import cli
 from ganjax.analysis.scores import show_scores

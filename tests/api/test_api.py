@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from conftest import ROOT, shrink
+from conftest import ROOT
 from PIL import Image
+from small import shrink
 
 import ganjax
 from ganjax import config_file, sample

@@ -4,7 +4,6 @@ import base64
 import io
 import re
 
-import IPython.display
 import numpy as np
 import pytest
 from PIL import Image
@@ -27,7 +26,7 @@ def pages(monkeypatch):
         shown.append(("display", page.data))
         return Handle()
 
-    monkeypatch.setattr(IPython.display, "display", display)
+    monkeypatch.setattr("IPython.display.display", display)
     return shown
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from conftest import shipped, shrink
 from initial import initial
 from PIL import Image
+from small import shipped, shrink
 
 from ganjax import evaluate
 from ganjax.analysis import image_sets

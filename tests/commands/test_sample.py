@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from conftest import ROOT, shipped, shrink
+from conftest import ROOT
 from PIL import Image
+from small import shipped, shrink
 
 import ganjax
 from ganjax import sample

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import PIL
 import pytest
-from conftest import ROOT, write_images
+from conftest import ROOT
 from PIL import Image
+from small import write_images
 
 from ganjax.data import base, pipeline, scan
 from ganjax.data.decode import decode_image

@@ -15,11 +15,11 @@ import filelock
 import jax
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from absl import flags
 from absl.testing import flagsaver
-from conftest import ROOT, write_images
+from conftest import ROOT
 from PIL import Image
+from small import mock_tfds, write_images
 
 from experiments.faults import mutations
 from ganjax.analysis import image_sets
@@ -274,7 +274,7 @@ def test_a_full_disk_is_told_with_the_name_of_the_shard(tmp_path):
 
 
 def test_a_failure_at_the_first_image_leaves_no_folder(tmp_path):
-    with tfds.testing.mock_data(num_examples=20), pytest.raises(DataError, match="do not fit"):
+    with mock_tfds(20), pytest.raises(DataError, match="do not fit"):
         prepare.prepare_set(data("tfds:mnist", fit="pad"), 8, tmp_path / "set")
     assert not list(tmp_path.iterdir())
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import shipped, write_images
 from PIL import Image
+from small import shipped, write_images
 
 from ganjax.data import pipeline, show
 from ganjax.data.sources import open_source

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
+from small import mock_tfds
 
 from ganjax.data import sources
 from ganjax.data.base import Kind, Labels, Opened, Source
@@ -44,7 +44,7 @@ def test_embedded_emoji_can_be_resized_and_grey():
 
 
 def test_tfds_sets_are_read_without_tensorflow():
-    with tfds.testing.mock_data(num_examples=40):
+    with mock_tfds(40):
         source = opened("tfds:cifar10", "train", image_size=16, channels=3, fit="resize")
         held = opened("tfds:cifar10", "validation", image_size=16, channels=1, fit="resize")
         assert source.label_names == ()
@@ -60,7 +60,7 @@ IMAGES = {"image_size": 32, "channels": 3, "fit": "resize"}
 
 def test_labels_are_read_from_any_integer_or_boolean_feature_of_a_tfds_set():
     """They may be classes, a binary attribute, or integers without names."""
-    with tfds.testing.mock_data(num_examples=60):
+    with mock_tfds(60):
         classes = opened("tfds:cifar10", "train", label="label", num_classes=10, **IMAGES)
         assert len(classes.label_names) == 10
         blond = opened(
@@ -104,7 +104,7 @@ def test_labels_are_read_from_any_integer_or_boolean_feature_of_a_tfds_set():
 )
 def test_a_label_that_a_set_does_not_have_is_refused(name, label, classes, message):
     with (
-        tfds.testing.mock_data(num_examples=3),
+        mock_tfds(3),
         pytest.raises(DataError, match=message) as caught,
     ):
         opened(name, "train", label=label, num_classes=classes, **IMAGES)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import write_arrays
+from small import write_arrays
 
 from ganjax.data import tags, word_vectors
 from ganjax.data.base import take

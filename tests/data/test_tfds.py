@@ -7,9 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from PIL import Image
-from tensorflow_datasets.core.utils import py_utils
 
 from ganjax.data import tfds as ours
 from ganjax.data.fields import DataFields
@@ -23,6 +21,7 @@ BOXES = [(10, 10, 26, 26), (0, 30, 16, 50), (4, 4, 36, 20)]
 # The crops of these, by hand: (height, width, top, left).
 CROPS = [(20, 20, 8, 8), (16, 20, 0, 30), (40, 24, 0, 0)]
 COUNT = 30
+DATA_DIR = "tensorflow_datasets.core.constants.DATA_DIR"
 PICTURES = np.random.RandomState(0).randint(0, 256, (COUNT, *EXTENT, 3), np.uint8)
 
 
@@ -33,50 +32,57 @@ def png(array):
     return file
 
 
-class SmallBirds(tfds.core.GeneratorBasedBuilder):
-    """Noise with caltech_birds2011's features; its mask is no image, which shows it unread."""
+@pytest.fixture(scope="module")
+def builder():
+    """The set's builder, which TFDS knows by the name of its class."""
+    import tensorflow_datasets as tfds
 
-    VERSION = tfds.core.Version("1.0.0")
+    class SmallBirds(tfds.core.GeneratorBasedBuilder):
+        """Noise with caltech_birds2011's features; its mask is no image, which shows it unread."""
 
-    def _info(self):
-        names = ["crow", "duck", "wren"]
-        return tfds.core.DatasetInfo(
-            builder=self,
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(None, None, 3)),
-                    "segmentation_mask": tfds.features.Image(shape=(None, None, 1)),
-                    "label": tfds.features.ClassLabel(names=names),
-                    "marks": {"rare": tfds.features.Scalar(np.bool_)},
-                    "bbox": tfds.features.BBoxFeature(),
-                }
-            ),
-        )
+        VERSION = tfds.core.Version("1.0.0")
 
-    def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples()}
-
-    def _generate_examples(self):
-        for i, picture in enumerate(PICTURES):
-            box = np.array(BOXES[i % 3]) / np.tile(EXTENT, 2)
-            yield (
-                i,
-                {
-                    "image": png(picture),
-                    "segmentation_mask": io.BytesIO(b"not decoded"),
-                    "label": i % 3,
-                    "marks": {"rare": i < 10},
-                    "bbox": tfds.features.BBox(*box),
-                },
+        def _info(self):
+            names = ["crow", "duck", "wren"]
+            return tfds.core.DatasetInfo(
+                builder=self,
+                features=tfds.features.FeaturesDict(
+                    {
+                        "image": tfds.features.Image(shape=(None, None, 3)),
+                        "segmentation_mask": tfds.features.Image(shape=(None, None, 1)),
+                        "label": tfds.features.ClassLabel(names=names),
+                        "marks": {"rare": tfds.features.Scalar(np.bool_)},
+                        "bbox": tfds.features.BBoxFeature(),
+                    }
+                ),
             )
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for i, picture in enumerate(PICTURES):
+                box = np.array(BOXES[i % 3]) / np.tile(EXTENT, 2)
+                yield (
+                    i,
+                    {
+                        "image": png(picture),
+                        "segmentation_mask": io.BytesIO(b"not decoded"),
+                        "label": i % 3,
+                        "marks": {"rare": i < 10},
+                        "bbox": tfds.features.BBox(*box),
+                    },
+                )
+
+    return SmallBirds
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(builder, tmp_path_factory):
     """TFDS's folder, where the command has prepared the set."""
     folder = tmp_path_factory.mktemp("tfds")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(tfds.core.constants, "DATA_DIR", str(folder))
+        patched.setattr(DATA_DIR, str(folder))
         with pytest.raises(DataError, match=r"prepare --source=tfds:small_birds"):
             opened("train")
         said = ours.download("small_birds")
@@ -128,7 +134,7 @@ def test_a_set_prepared_in_another_format_is_refused_and_the_mend_is_named(
 ):
     """The format is the one that download_and_prepare() makes by default with TensorFlow."""
     shutil.copytree(folder, tmp_path / "tfds")
-    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path / "tfds"))
+    monkeypatch.setattr(DATA_DIR, str(tmp_path / "tfds"))
     before = opened("train").fingerprint
     (path,) = tmp_path.rglob("dataset_info.json")
     info = json.loads(path.read_text())
@@ -143,8 +149,10 @@ def test_a_set_prepared_in_another_format_is_refused_and_the_mend_is_named(
     assert opened("train").fingerprint != before
 
 
-def test_a_failed_download_is_reported_in_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path))
+def test_a_failed_download_is_reported_in_one_line(builder, tmp_path, monkeypatch):
+    from tensorflow_datasets.core.utils import py_utils
+
+    monkeypatch.setattr(DATA_DIR, str(tmp_path))
 
     def needy(self, *args, **kwargs):
         with pytest.MonkeyPatch.context() as patched:
@@ -156,13 +164,13 @@ def test_a_failed_download_is_reported_in_one_line(tmp_path, monkeypatch):
             needy(self)
 
     for generators, needed in ((needy, "tensorflow"), (reraised, "TensorFlow")):
-        monkeypatch.setattr(SmallBirds, "_split_generators", generators)
+        monkeypatch.setattr(builder, "_split_generators", generators)
         with pytest.raises(UserError, match=rf"TFDS needs {needed}: pip install 'ganjax\[tf\]'"):
             ours.download("small_birds")
 
     def offline(self, *args, **kwargs):
         raise ConnectionError("no route")
 
-    monkeypatch.setattr(SmallBirds, "_split_generators", offline)
+    monkeypatch.setattr(builder, "_split_generators", offline)
     with pytest.raises(UserError, match=r"could not prepare it .*ConnectionError: no route"):
         ours.download("small_birds")

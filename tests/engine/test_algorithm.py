@@ -5,7 +5,7 @@ import typing
 
 import jax.numpy as jnp
 import pytest
-from conftest import shipped, shrink
+from small import shipped, shrink
 
 from ganjax.engine.algorithm import Algorithm
 from ganjax.training import schema

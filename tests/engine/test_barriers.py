@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import shipped, shrink
 from initial import initial
+from small import shipped, shrink
 
 from ganjax.engine import arranging
 from ganjax.engine import step as steps

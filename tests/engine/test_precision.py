@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import shipped, shrink
 from initial import initial
+from small import shipped, shrink
 
 from experiments.precision import main
 from ganjax.config import ConfigError

@@ -3,10 +3,8 @@
 import os
 import re
 
-import nbformat
 import pytest
 from conftest import ROOT
-from nbclient import NotebookClient
 
 NOTEBOOK = ROOT / "examples" / "train_look_compare.ipynb"
 # What a session runs first: runs have four steps of the smallest networks, and measurements few
@@ -14,7 +12,8 @@ NOTEBOOK = ROOT / "examples" / "train_look_compare.ipynb"
 SHRINK = f"""
 import sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
-from conftest import jax, shrink
+import strict, jax
+from small import shrink
 import ganjax
 from ganjax.metrics import features
 from ganjax.metrics.layers import Activations
@@ -40,6 +39,9 @@ def kernel(tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
 
     def run(sources):
+        import nbformat
+        from nbclient import NotebookClient
+
         cells = [nbformat.v4.new_code_cell(source) for source in (SHRINK, *sources)]
         notebook = nbformat.v4.new_notebook(cells=cells)
         resources = {"metadata": {"path": str(tmp_path)}}
@@ -58,6 +60,8 @@ def printed(outputs):
 
 
 def cells():
+    import nbformat
+
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(notebook)
     return [cell for cell in notebook.cells if cell.cell_type == "code"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy
-from conftest import shipped
+from small import shipped
 
 from experiments import parzen_test
 from ganjax.data.sources import open_source

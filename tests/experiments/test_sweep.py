@@ -10,9 +10,9 @@ import urllib.parse
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from conftest import ROOT
 from PIL import Image
+from small import mock_tfds
 
 from experiments.report import write_report
 from experiments.tools import design, jobs, results, runs
@@ -71,7 +71,7 @@ def test_a_shipped_sweep_is_trained(path, tmp_path):
     name, sweep, _ = design.load(f"{path}:smoke")
     cells = [with_one_family(sweep.cells[-1])]
     sweep = without_network(sweep)._replace(cells=cells, baseline={})
-    with tfds.testing.mock_data(num_examples=200):
+    with mock_tfds(200):
         planned = train(sweep, tmp_path)
     (row,) = results.table(sweep, results.read(sweep, planned))
     assert row.finished == 1

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import shipped
+from small import shipped
 
 from ganjax.config import take_kinds
 from ganjax.engine.step import init_state, make_train_step

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy
-from conftest import shipped
+from small import shipped
 
 from ganjax.config import ConfigError
 from ganjax.data.sources import Source

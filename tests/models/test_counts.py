@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import shipped
+from small import shipped
 
 from ganjax.models import dcgan, layers, maxout, mlp, resnet
 from ganjax.training import schema

@@ -5,7 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import SHIPPED, shipped
+from small import SHIPPED, shipped
 from tiny_dcgan import build, tiny_dcgan
 
 from ganjax.config import ConfigError, defaults, take_kinds

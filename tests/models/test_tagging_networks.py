@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import shipped
+from small import shipped
 
 from ganjax.models import tagging
 from ganjax.training import layer_table, schema

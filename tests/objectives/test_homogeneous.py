@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import shipped
 from initial import initial
+from small import shipped
 
 from ganjax.augment import ada
 from ganjax.config import defaults

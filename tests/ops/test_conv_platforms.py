@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import shipped
 from convolutions import LARGE, LARGE_BATCH, LARGE_INPUTS, LARGE_OUTPUTS, ORDERS, large, large_case
 from jax import lax
 from jaxlib.mlir.dialects import stablehlo
+from small import shipped
 
 from ganjax.engine.step import init_state, make_train_step
 from ganjax.ops import lowering, native, winograd

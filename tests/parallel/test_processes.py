@@ -11,8 +11,9 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, shipped
+from conftest import ROOT
 from processes import STEPS, TINY, ends, free_port, start, wait_for_step
+from small import shipped
 
 from ganjax.config import take_kinds
 from ganjax.data import pipeline

@@ -5,8 +5,8 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from conftest import shipped, shrink
 from jax.sharding import PartitionSpec as P
+from small import shipped, shrink
 from systems import SYSTEMS, two_steps
 
 from ganjax.engine import step as steps

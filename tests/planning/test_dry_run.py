@@ -5,7 +5,7 @@ import re
 import jax
 import numpy as np
 import pytest
-from conftest import shipped, shrink, tiny_config
+from small import shipped, shrink, tiny_config
 
 from ganjax.config import ConfigError
 from ganjax.errors import UserError

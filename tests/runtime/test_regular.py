@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_images
+from small import write_images
 
 from ganjax.analysis import image_sets, progress
 from ganjax.config import ConfigError

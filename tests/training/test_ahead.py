@@ -5,8 +5,8 @@ import threading
 
 import jax
 import pytest
-from conftest import shipped, shrink
 from jax import monitoring
+from small import shipped, shrink
 from tiny_dcgan import tiny_dcgan
 
 from ganjax.errors import UserError

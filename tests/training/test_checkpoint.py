@@ -15,9 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import shipped, shrink
 from initial import initial
-from orbax.checkpoint import v1 as ocp
+from small import shipped, shrink
 
 from ganjax.engine.state import Ema, GanState, Player
 from ganjax.engine.step import init_state
@@ -121,6 +120,8 @@ def test_a_checkpoint_of_a_newer_format_is_refused_in_one_line(tmp_path, monkeyp
 
 
 def test_a_checkpoint_of_before_there_were_formats_is_restored(tmp_path):
+    from orbax.checkpoint import v1 as ocp
+
     with ocp.training.Checkpointer(str(tmp_path / checkpoint.FOLDER)) as older:
         older.save(3, STATE, metrics={"kid_efflite0": 1.5})
     with checkpoint.open_checkpoints(tmp_path) as checkpoints:
@@ -373,6 +374,8 @@ def test_a_full_disk_elsewhere_names_the_file_and_the_step_that_is_safe(tmp_path
 
 def test_damaged_figures_of_an_older_version_block_nothing(tmp_path, capsys):
     folder = tmp_path / checkpoint.FOLDER
+    from orbax.checkpoint import v1 as ocp
+
     with ocp.training.Checkpointer(str(folder)) as older:
         for step in (3, 6):
             older.save(

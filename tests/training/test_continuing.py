@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import shipped, shrink
+from small import shipped, shrink
 from tiny_dcgan import build, tiny_dcgan
 
 from ganjax.analysis import learning_curves

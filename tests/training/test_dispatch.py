@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import shipped, shrink
 from initial import initial
+from small import shipped, shrink
 
 import ganjax
 from ganjax.config import ConfigError

@@ -5,8 +5,8 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from conftest import shipped, shrink
 from PIL import Image
+from small import shipped, shrink
 
 import ganjax
 from ganjax.analysis.trained import Trained

@@ -1,7 +1,7 @@
 """Lengths in epochs, against steps counted by hand."""
 
 import pytest
-from conftest import shipped
+from small import shipped
 
 from ganjax.config import ConfigError
 from ganjax.engine.phases import Phase

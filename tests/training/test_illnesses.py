@@ -5,7 +5,8 @@ import re
 
 import numpy as np
 import pytest
-from conftest import ROOT, shipped
+from conftest import ROOT
+from small import shipped
 
 from ganjax.training import schema
 from ganjax.training.illnesses import Watch

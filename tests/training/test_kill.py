@@ -11,8 +11,9 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, shipped
+from conftest import ROOT
 from processes import launch, wait_for_step
+from small import shipped
 
 from experiments.faults.runs import FIELDS, GROWING, PLAIN, STEPS
 from ganjax.engine import step as steps

@@ -2,7 +2,7 @@
 
 import jax
 import pytest
-from conftest import shipped, shrink
+from small import shipped, shrink
 
 from ganjax import summary
 from ganjax.training import layer_table, schema

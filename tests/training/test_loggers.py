@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from conftest import shipped
+from small import shipped
 
 from ganjax.errors import UserError
 from ganjax.training import loggers, schema

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT, extract
+from conftest import ROOT
+from small import extract
 
 import ganjax
 from ganjax.algorithms.optimisers import EmaFields, ema_decay

@@ -9,7 +9,7 @@ import re
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import shipped
+from small import shipped
 
 from ganjax.engine.phases import Phase
 from ganjax.training import leaks, schema

@@ -17,10 +17,10 @@ import jax
 import numpy as np
 import pytest
 import scipy
-from conftest import on_one_device, shipped, tiny_config, write_images
 from initial import initial
 from ml_collections import ConfigDict
 from PIL import Image
+from small import on_one_device, shipped, tiny_config, write_images
 
 import ganjax
 from ganjax.analysis import progress

@@ -6,9 +6,8 @@ from operator import attrgetter
 import jax
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
-from conftest import SHIPPED, shipped, shrink, write_arrays, write_images
 from flax.traverse_util import flatten_dict
+from small import SHIPPED, mock_tfds, shipped, shrink, write_arrays, write_images
 
 import ganjax
 from ganjax.api.tagging import TaggerRun
@@ -129,7 +128,7 @@ def test_shipped_config_trains_resumes_and_samples(name, preset, tmp_path, reque
     config = with_reals(smallest(name, preset), tmp_path)
     # Each system is resumed in its default form.
     stops = (4,) if preset else (2, 4)
-    with tfds.testing.mock_data(num_examples=40):
+    with mock_tfds(40):
         for config.total_steps in stops:
             state = train(config, tmp_path)
             assert int(state.step) == config.total_steps
@@ -159,7 +158,7 @@ def test_a_preset_of_a_form_that_another_trains_is_set_up_and_reads_its_reals(
     trained.latent_dim, trained.data.num_classes = config.latent_dim, config.data.num_classes
     loaded, module = schema.load(trained)
     other = jax.eval_shape(partial(init_state, module.build(loaded)), jax.random.key(0))
-    with tfds.testing.mock_data(num_examples=40):
+    with mock_tfds(40):
         run = setup.prepare(config, tmp_path / "run")
         assert jax.tree.map(arrays, run.state_shapes) == jax.tree.map(arrays, other)
         for phase in run.algorithm.phases:

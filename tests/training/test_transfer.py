@@ -7,7 +7,7 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from conftest import shipped, shrink
+from small import shipped, shrink
 from tiny_dcgan import build, tiny_dcgan
 
 from ganjax.config import ConfigError

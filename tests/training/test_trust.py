@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from conftest import shipped, shrink
+from small import shipped, shrink
 
 import ganjax
 from ganjax import compare, evaluate, sample
