@@ -32,7 +32,7 @@ def paper():
 def emoji():
     config = paper()
     config.data.update(source="embedded:emoji64", feature_dim=1_280)
-    config.total_steps = 300
+    config.total_steps = 600
     config.latent = "normal"  # (choice)
     # Adam learns within minutes, and five times faster than images are made (choice).
     config.g_optimiser = defaults(AdamFields, learning_rate=1e-3)
@@ -43,8 +43,8 @@ def emoji():
     config.penalty.r1 = config.penalty.r2 = 10.0
     config.ema.decay = 0.99  # (choice)
     config.sample_grid = (2, 8)
-    config.eval_every = config.checkpoint_every = 150
-    config.sample_every = 300
+    config.eval_every = config.checkpoint_every = 300
+    config.sample_every = 600
     return config
 
 

@@ -64,9 +64,12 @@ def pytest_collection_finish():
     """
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    import strict
+
     if checkpoint := sys.modules.get("ganjax.training.checkpoint"):
-        strict = sys.modules["strict"]
         checkpoint.init_program = wraps(checkpoint.init_program)(strict.init_program)
+    if ahead := sys.modules.get("ganjax.training.ahead"):
+        ahead._lowered = strict.in_a_context_of_its_own(ahead._lowered)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -40,7 +40,7 @@ jax.random.normal = with_few_programs(jax.random.normal)
 jax.random.uniform = with_few_programs(jax.random.uniform)
 
 # A new MLIR context takes 3 ms, so many programs of a thread share one; the next one frees what it
-# has interned.
+# has interned. `in_a_context_of_its_own` is for what another thread compiles meanwhile.
 PROGRAMS_OF_A_CONTEXT = 200
 contexts = threading.local()
 
@@ -54,6 +54,20 @@ def _ir_context(make=mlir.make_ir_context):
 
 
 mlir.make_ir_context = _ir_context
+
+
+def in_a_context_of_its_own(lower):
+    """Returns a function that lowers as `lower`, in a context that no other program shares."""
+
+    @wraps(lower)
+    def lowered(*args):
+        contexts.__dict__.clear()
+        try:
+            return lower(*args)
+        finally:
+            contexts.__dict__.clear()
+
+    return lowered
 
 
 def checked(function):

@@ -118,6 +118,7 @@ def test_the_core_needs_neither_tensorflow_nor_torch_and_a_start_no_orbax():
     code = (
         "import sys; sys.modules.update(tensorflow=None, torch=None);"
         "import ganjax.main, ganjax.training.loop; assert 'orbax' not in sys.modules;"
+        "import orbax.checkpoint;"
         "import ganjax.sample, ganjax.analysis.measurement;"
         "import ganjax.data.prepare, tensorflow_datasets"
     )

@@ -28,6 +28,7 @@ IMPORTS = (
     *("ganjax.algorithms.gan", "ganjax.algorithms.progan", "ganjax.analysis.measurement"),
     *("ganjax.analysis.trained", "ganjax.data.record_writer", "ganjax.data.show"),
     *("ganjax.parallel.joining", "ganjax.training.loop", "ganjax.evaluate", "ganjax.sample"),
+    "orbax.checkpoint.experimental.v1",
 )
 # The variable of the folder of compiled programs.
 CACHE = "JAX_COMPILATION_CACHE_DIR"

@@ -1,8 +1,9 @@
 """Compilation of a run's first train step beside whatever else comes before that step.
 
-The step's program is traced and lowered first of all, by Python, which does one thing at a time.
-Then a thread compiles it, while the run initialises or restores its state and opens its files, so
-that the call of the step finds it compiled: JAX keeps programs by function, shapes and shardings.
+The step's program is traced and lowered before anything else is, since Python does one thing at a
+time. Then a thread compiles it, while the run initialises or restores its state and opens its
+files, so that the call of the step finds it compiled: JAX keeps programs by function, shapes and
+shardings.
 """
 
 import contextlib

@@ -101,9 +101,9 @@ def train(
         checkpoint = Checkpoint(run, outputs, stop)
         pictures = Pictures(run, outputs)
         actions = pictures, Evaluation(run, outputs), checkpoint
-        # What the generator makes before its first update is drawn once the first steps are
-        # reported, which need not wait for its program.
-        first = [] if step else pictures.untrained(members)
+        # What the first steps need not wait for comes once they are reported: the pictures of step
+        # 0, whose program is compiled then, and Orbax.
+        first = [*([] if step else pictures.untrained(members)), checkpoints.get_ready]
         state, members = ensemble.pack(members), ()
         compiled()
         for phase in (each for each in run.algorithm.phases if step < each.stop):

@@ -2,7 +2,7 @@
 
 A save goes on in the background, and ends completely or not at all. What is loaded is compared with
 the checksums that were saved (`ganjax.training.checksums`). Orbax is imported when it is first
-used, since a new run saves nothing until its first checkpoint is due.
+used, or once the first steps are reported, since it takes a twelfth of a command's start.
 """
 
 import contextlib
@@ -147,6 +147,10 @@ class Checkpoints:
                     f"{path} holds the state of step {step}: name the folder {step} again"
                 )
         return completed(update_counts.as_wanted(state, wanted), target, number)
+
+    def get_ready(self) -> None:
+        """Imports Orbax, so that one that cannot be imported ends a run before much is trained."""
+        import orbax.checkpoint  # noqa: F401
 
     def save(self, step: int, state: Any, entries: dict[str, Any]) -> None:
         """Begins to save a state, once the save before has ended; the first is read back at once.

@@ -32,9 +32,9 @@ def png(array):
     return file
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def builder():
-    """The set's builder, which TFDS knows by the name of its class."""
+    """The set's builder, which TFDS knows by the name of its class and takes once."""
     import tensorflow_datasets as tfds
 
     class SmallBirds(tfds.core.GeneratorBasedBuilder):

@@ -11,7 +11,7 @@ from tiny_dcgan import tiny_dcgan
 
 from ganjax.errors import UserError
 from ganjax.training import ahead, dispatch, setup
-from ganjax.training.loop import _dispatches
+from ganjax.training.loop import _dispatches, train
 
 pytestmark = pytest.mark.usefixtures("native_convolutions")
 
@@ -68,3 +68,13 @@ def test_a_command_that_ends_with_an_error_does_not_wait_for_what_is_compiled(
             raise error
         assert error.leaves_threads is not done
         ended.set()
+
+
+def test_an_error_of_the_step_comes_before_the_state_is_made(tiny, tmp_path, monkeypatch):
+    def lowered(*_):
+        raise NotImplementedError("the step")
+
+    monkeypatch.setattr(ahead, "_lowered", lowered)
+    monkeypatch.setattr(setup.Run, "restore", None)
+    with pytest.raises(NotImplementedError, match="the step"):
+        train(tiny, tmp_path)
