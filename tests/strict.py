@@ -40,7 +40,7 @@ jax.random.normal = with_few_programs(jax.random.normal)
 jax.random.uniform = with_few_programs(jax.random.uniform)
 
 # A new MLIR context takes 3 ms, so many programs of a thread share one; the next one frees what it
-# has interned. `in_a_context_of_its_own` is for what another thread compiles meanwhile.
+# has interned. What another thread compiles meanwhile has one of its own.
 PROGRAMS_OF_A_CONTEXT = 200
 contexts = threading.local()
 

@@ -1,8 +1,8 @@
 """Compilation of a run's first train step beside whatever else comes before that step.
 
-The step's program is traced and lowered before anything else is, since Python does one thing at a
-time. Then a thread compiles it, while the run initialises or restores its state and opens its
-files, so that the call of the step finds it compiled: JAX keeps programs by function, shapes and
+The step's program is traced and lowered before the run's state is initialised or restored, since
+Python does one thing at a time. Then a thread compiles it beside that, and while files are opened,
+so that the call of the step finds it compiled: JAX keeps programs by function, shapes and
 shardings.
 """
 

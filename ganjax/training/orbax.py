@@ -2,7 +2,7 @@
 
 A save goes on in the background, and ends completely or not at all. What is loaded is compared with
 the checksums that were saved (`ganjax.training.checksums`). Orbax is imported when it is first
-used, or once the first steps are reported, since it takes a twelfth of a command's start.
+used, or once the first steps are reported, since a run's start need not wait for it.
 """
 
 import contextlib
