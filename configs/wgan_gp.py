@@ -32,20 +32,21 @@ def wgan_gp(**scale):
 def digits():
     """Returns numbers for digits on two cores, all of them choices (docs/results/digits.md).
 
-    One update of the critic by few images, falling rates, the critic's twice G's, and few latents
-    make better digits in the same time than the paper's numbers.
+    One update of the critic by few images, falling rates, G's twice the critic's, a penalty three
+    times as heavy, and few latents make better digits in the same time than the paper's numbers.
     """
     steps, batch_size = 11_000, 16
     config = wgan_gp(
         total_steps=steps,
         batch_size=batch_size,
         image_size=32,
-        latent_dim=8,
+        latent_dim=5,
         data={"source": "embedded:mnist5k", "channels": 1, "fit": "pad"},
     )
-    config.generator.widths = (128, 64, 32)
+    config.penalty.weight = 30.0
+    config.generator.update(widths=(128, 64, 32), slope=0.0)  # ReLU, as in DCGAN.
     config.discriminator.widths = (32, 64, 128)
-    for player, rate in (("g_optimiser", 1e-3), ("d_optimiser", 2e-3)):
+    for player, rate in (("g_optimiser", 3e-3), ("d_optimiser", 1.5e-3)):
         falling = schedule(start=rate, end=rate / 10, over=steps * batch_size)
         config[player] = defaults(AdamFields, learning_rate=falling, b1=0.0, b2=0.99)
     config.ema.decay = 0.999

@@ -23,7 +23,7 @@ SMALL = (
 # Of one program of single steps, and no pictures and evaluations before the last.
 SHALLOW = (
     *("image_size=8", "data.fit=resize", "ema.decay=0.99", "steps_per_dispatch=1"),
-    *("generator.widths=(32,)", "discriminator.widths=(32,)"),
+    *("generator.widths=(32,)", "discriminator.widths=(32,)", "latent_dim=8"),
     *(f"{each}_every=3000" for each in ("sample", "eval", "checkpoint")),
 )
 SMALLEST = (
@@ -70,10 +70,10 @@ def test_digits_within_3000_steps(tmp_path):
     one = np.repeat(target[:1], COUNT, 0)
     assert mmd(one, target) > 0.05
     images = train(tmp_path, 3_000, "wgan_gp", SHALLOW)
-    # Measured: 0.0002, and 0.0004 with another seed.
+    # Measured: 0.0003, and 0.0002 and 0.0005 with other seeds.
     assert mmd(flat(images), target) < 0.004
     # No mode is lost: all ten digits are there, if not yet as often (measured: 22 of 500 and more,
-    # and 15 with another seed).
+    # and 12 and 16 with other seeds).
     classes = np.bincount(classify(images), minlength=10)
     assert classes.min() >= 0.006 * COUNT, classes
 
