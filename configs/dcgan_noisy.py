@@ -39,7 +39,7 @@ def emoji32():
     config.generator.widths = (128, 64, 32)
     config.discriminator.widths = (32, 64, 128)
     config.ema.decay = 0.99  # (choice)
-    config.steps_per_dispatch = 5  # To start a step takes 2 % of it (choice).
+    config.steps_per_dispatch = 5  # To start a step takes some hundredths of it (choice).
     return config
 
 

@@ -56,7 +56,7 @@ def digits(source="embedded:mnist5k", **data):
     data = {"source": source} | (data or {"channels": 1, "fit": "pad"})
     config = r3gan(75_000, (25.0, 5.0), 2_000, network, (2e-3, 5e-4), data=data, **scale)
     config.sample_every = config.eval_every = config.checkpoint_every = 500
-    config.steps_per_dispatch = 5  # To start a step takes 2 % of it (choice).
+    config.steps_per_dispatch = 5  # To start a step takes some hundredths of it (choice).
     return config
 
 

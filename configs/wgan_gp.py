@@ -52,7 +52,7 @@ def digits():
     config.ema.decay = 0.999
     config.sample_every = 1_000
     config.eval_every = config.checkpoint_every = 2_000
-    config.steps_per_dispatch = 10
+    config.steps_per_dispatch = 10  # A step is so short that to start it counts.
     return config
 
 

@@ -9,7 +9,9 @@ images and take about the same time.
 
 from experiments.tools.design import KID, Sweep, axis, length, product
 
-CRITIC_UPDATES = 4_500
+CRITIC_UPDATES = 9_000
+# The images that the critic sees in as many updates, over which rates fall.
+IMAGES = {f"{each}_optimiser.learning_rate.over": 16 * CRITIC_UPDATES for each in "gd"}
 
 
 def n_critic(n: int) -> dict:
@@ -20,10 +22,10 @@ SWEEP = Sweep(
     question="For as many images, how should critic and generator share the updates, and how "
     "strongly should the critic's gradient be held?",
     base="configs/wgan_gp.py",
-    fixed=KID,
+    fixed=KID | {"batch_size": 16} | IMAGES,
     cells=product(
         axis("n_critic", {str(n): n_critic(n) for n in (1, 3, 5)}),
-        axis("penalty.weight", [0.1, 1.0, 10.0, 100.0]),
+        axis("penalty.weight", [1.0, 10.0, 30.0, 100.0]),
     ),
     metric="kid_efflite0",
     baseline={"n_critic": "5", "penalty.weight": "10.0"},

@@ -34,6 +34,7 @@ from experiments.benchmarks.ours import Ours, load
 from experiments.benchmarks.rows import LOOPS
 from experiments.tools import arguments
 from experiments.tools.configs import named
+from ganjax.config import AUTO
 from ganjax.configs import override
 from ganjax.metrics.fields import NO_FIGURE
 from ganjax.runtime import compiling, huge_pages
@@ -122,9 +123,10 @@ def measure(
         compiling.keep_programs(cache)
     bare = Ours(load(config, **fields))
     bare.advance(3)
-    count = stretch_of(bare.advance)
     raw = named(config)
     override(raw, fields, f"config={config}")
+    together = raw.steps_per_dispatch
+    count = stretch_of(bare.advance, 1 if together == AUTO else together)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         rates = often(setup.prepare(raw, Path(folder) / "never"))
         raw.total_steps, raw.total_epochs = (rounds + 1) * count, 0.0
@@ -147,12 +149,17 @@ def measure(
     return steps | {"parts": parts, "ratio": median(ratios) + actions / steps["bare"]}
 
 
-def stretch_of(advance: Callable[[int], object]) -> int:
-    """Returns the number of steps of a stretch, given a function that takes a number of them."""
+def stretch_of(advance: Callable[[int], object], together: int = 1) -> int:
+    """Returns the number of steps of a stretch.
+
+    Args:
+      advance: takes a number of bare steps.
+      together: the number of steps in a dispatch, of which a stretch has whole ones.
+    """
     begin = time.perf_counter()
     advance(3)
     count = STRETCH_SECONDS * 3 / (time.perf_counter() - begin)
-    return round(min(max(count, SHORTEST), LONGEST))
+    return math.ceil(min(max(count, SHORTEST), LONGEST) / together) * together
 
 
 def often(run: setup.Run) -> dict[str, float]:

@@ -146,11 +146,11 @@ def test_a_shipped_sweep_is_planned_from_any_folder(tmp_path, monkeypatch):
 
 def test_the_fields_of_cells_are_shown_but_for_those_that_are_levels():
     """The report's table has a column for each."""
-    named = axis("penalty.weight", {"none": {"penalty.weight": 0.0}, "paper": {}})
+    named = axis("penalty.weight", {"none": {"penalty.weight": 0.0}, "default": {}})
     shown = sweep(cells=product(named, axis("n_critic", [1, 5])))
     assert results.changed_fields(shown) == ["penalty.weight"]
     weights = [results.field(shown, cell, "penalty.weight") for cell in shown.cells]
-    assert weights == [0.0, 0.0, 10.0, 10.0]
+    assert weights == [0.0, 0.0, 30.0, 30.0]
 
 
 def test_seeds_come_one_after_another(tmp_path):
