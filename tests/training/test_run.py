@@ -390,7 +390,7 @@ def test_interrupted_run_saves_and_goes_on(finished, tiny, tmp_path, capsys, mon
         ({"n_critic": "three"}, r"config.n_critic='three': should be a valid integer"),
         ({"batch_size": 12}, r"config.batch_size=12: 8 devices cannot share it evenly; set 8 or"),
         ({"image_size": 50}, r"config.image_size=50: 2 widths .* halve it 2 times, to no whole"),
-        ({"discriminator.batch_norm": "all"}, r"config.penalty.weight=10.0: .* ties the samples"),
+        ({"discriminator.batch_norm": "all"}, r"config.penalty.weight=30.0: .* ties the samples"),
         ({"order": "simultaneous"}, r"config.n_critic=2: config.order='simultaneous'"),
         ({"order": "both"}, r"config.order='both': should be 'alternating' or 'simultaneous'"),
         ({"penalty.wieght": 1.0}, r"config.penalty.wieght=1.0: no such field; did you mean weight"),
