@@ -29,7 +29,7 @@ TINY = [
     "--config.data.fit=resize",
     "--config.data.num_examples=200",
     "--config.batch_size=8",
-    "--config.latent_dim=8",  # Shared by two processes.
+    "--config.latent_dim=8",  # Of 5, nothing is read from the second process' shard.
     "--config.n_critic=1",
     "--config.steps_per_dispatch=1",  # A step is stopped at, not a dispatch of several.
     # Constant ones, which tests change.
